@@ -1,0 +1,36 @@
+"""Checks the size budgets that ruff does not: lines of a file, lines of a function."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FILE_LINES = 400
+FUNCTION_LINES = 60
+ROOTS = ("service", "training", "clients", "tests", ".ci")
+
+
+def problems(path: Path) -> Iterator[str]:
+    """Every budget that a file breaks, as one line each."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.count("\n")
+    if lines > FILE_LINES:
+        yield f"{path}: {lines} lines, the limit is {FILE_LINES}"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES:
+                yield f"{path}:{node.lineno}: {node.name} has {length} lines, the limit is {FUNCTION_LINES}"
+
+
+def main() -> int:
+    """Print what is over budget; 1 if anything is."""
+    found = [
+        problem for root in ROOTS for path in sorted(Path(root).rglob("*.py")) for problem in problems(path)
+    ]
+    print("\n".join(found) if found else "every file and function is within its budget")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

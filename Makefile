@@ -1,0 +1,60 @@
+# Two commands: `make serve` and `make test`. Each sets up .venv by itself the first time.
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTHON ?= python3
+NAME ?= $(if $(DATA),trained,scenes)
+RECIPE ?= $(if $(DATA),small-data,quick)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-all check train-export clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@echo
+	@echo "PORT and HOST change where it serves: make serve PORT=9000"
+
+serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
+	@HOST=$(HOST) PORT=$(PORT) $(RUN) -m service
+
+test: $(VENV)/.dev ## run the tests that take seconds, with all cores
+	@echo "== running the tests"
+	@$(RUN) -m pytest -n auto -m "not heavy" $(ARGS)
+
+test-all: $(VENV)/.dev ## run every test, the heavy ones too
+	@echo "== running all tests"
+	@$(RUN) -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, imports, size budgets
+	@echo "== ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+	@echo "== mypy" && $(RUN) -m mypy --strict service clients && $(RUN) -m mypy training
+	@echo "== imports" && $(VENV)/bin/lint-imports --no-cache
+	@echo "== size budgets" && $(RUN) .ci/budgets.py
+
+train-export: $(VENV)/.train ## train, evaluate, export; DATA=folder RECIPE=small-data NAME=mine for your own data
+	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+clean: ## remove the environment and caches; models and runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@echo "== making the environment $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; say PYTHON=python3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "== installing what serving needs (no torch)"
+	@$(PIP) --editable '.[serve]' && touch $@
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "== installing what training needs (torch: a few minutes)"
+	@$(PIP) --editable '.[serve,train]' && touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "== installing what the tests need (torch: a few minutes)"
+	@$(PIP) --editable '.[serve,train,dev]' && touch $@

@@ -1,0 +1,1 @@
+"""What a caller installs; arrives with the first client."""

@@ -1,0 +1,183 @@
+"""`python -m service`: reads the settings, starts the server, says what it does on stderr."""
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from service import __version__
+from service.app import Outcome, create_app
+from service.errors import ServiceError, SettingsInvalid
+from service.logs import log_to_stderr
+from service.rest.gateway import Gateway
+from service.settings import ENV_PREFIX, OpenVinoSettings, Settings
+
+OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run, report. Return 0, 1 for what went wrong, 2 for a wrong use or setting."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.command == "openapi":
+            args.output.write_text(openapi_text())
+            return 0
+        return _serve(_read_settings())
+    except SettingsInvalid as error:
+        _say(str(error))
+        return 2
+    except (ServiceError, OSError) as error:
+        _say(str(error))
+        return 1
+
+
+def openapi_text() -> str:
+    """Return the API's description, as committed in service/rest/openapi.json."""
+    document = create_app(Settings.model_construct()).openapi()
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+class _Server(uvicorn.Server):
+    """Stops taking part in the load balancing as soon as it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._gateway.stopping = True
+        super().handle_exit(sig, frame)
+
+
+def _serve(settings: Settings) -> int:
+    log_to_stderr()
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    failure: ServiceError | None = None
+
+    def on_loaded(outcome: Outcome) -> None:
+        nonlocal failure
+        if isinstance(outcome, ServiceError):
+            failure = outcome
+            server.should_exit = True
+            return
+        for model in outcome.by_name.values():
+            manifest = model.artifact.manifest
+            _say(f"{manifest.name} version {manifest.version} loaded, golden sample reproduced")
+        _say(f"ready: open {url}")
+
+    app = create_app(settings, on_loaded=on_loaded)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    server = _Server(config, app.state.gateway)
+    _say(f"loading models for {settings.target} from {settings.repository.resolve()}")
+    # uvicorn raises the signal again when it is done; being asked to end is not a failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listener.close()
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServiceError(f"cannot listen on {host}:{port}: {reason}; set HOST or PORT") from error
+    return listener
+
+
+def _read_settings() -> Settings:
+    known = {name for name, *_ in _list_settings()}
+    for name in os.environ:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+            nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+            raise SettingsInvalid(f"there is no setting {name}; did you mean {nearest}?")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"]]
+        name = ENV_PREFIX + "__".join(parts)
+        raise SettingsInvalid(f"{name}={first['input']!r} cannot be used: {first['msg']}") from error
+
+
+def _list_settings() -> Iterator[tuple[str, object, str]]:
+    """Yield environment name, default and meaning of every setting."""
+    for name, field in Settings.model_fields.items():
+        if field.annotation is OpenVinoSettings:
+            yield from _rows(OpenVinoSettings, f"{ENV_PREFIX}{name}__".upper())
+        else:
+            yield _row(f"{ENV_PREFIX}{name}".upper(), field)
+
+
+def _rows(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str]]:
+    for name, field in part.model_fields.items():
+        yield _row(prefix + name.upper(), field)
+
+
+def _row(name: str, field: FieldInfo) -> tuple[str, object, str]:
+    return name, field.default, field.description or ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = "\n".join(
+        f"  {name}  (default: {'unset' if default is None else default})\n      {meaning}"
+        for name, default, meaning in _list_settings()
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Serve the models of a repository over HTTP: POST an image to /detect, or open the page at /.\n\n"
+            "  SPARSIGHT_REPOSITORY=model_repository python -m service\n"
+            "  curl --data-binary @photo.jpg 'http://127.0.0.1:8000/detect?conf=0.4&top_k=2'"
+        ),
+        epilog=f"Settings are environment variables; HOST and PORT work as well:\n\n{settings}",
+    )
+    parser.add_argument("--version", action="version", version=f"sparsight {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="start the server (also without a command)")
+    openapi = commands.add_parser("openapi", help="write the API's description")
+    openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="default: %(default)s")
+    return parser
+
+
+def _say(sentence: str) -> None:
+    print(f"sparsight: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

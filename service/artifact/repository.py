@@ -1,0 +1,86 @@
+"""Finds the artefacts to serve, and checks that their files are the ones that were exported."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.artifact.manifest import Manifest, parse_manifest
+from service.errors import ArtifactBroken, ArtifactMissing
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One version of one model on disk, its files verified."""
+
+    folder: Path
+    manifest: Manifest
+    sha256: str  # of manifest.json, which holds the sha256 of every other file
+
+    @property
+    def graph(self) -> Path:
+        """Path of the graph that an engine reads."""
+        return self.folder / self.manifest.graph_file
+
+
+def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
+    """Return the highest version of every model of a target, by name, with all files verified.
+
+    Folders starting with a dot are unfinished and ignored, and so is what is not a version number.
+
+    Raises:
+        ArtifactMissing: there is no folder, or no model for this target in it.
+        ArtifactBroken: names the first file that is missing, altered or badly described.
+    """
+    if not repository.is_dir():
+        raise ArtifactMissing(f"model repository {repository} is not a folder; set SPARSIGHT_REPOSITORY")
+    models = sorted(
+        folder
+        for folder in repository.glob(f"*-{target}")
+        if folder.is_dir() and not folder.name.startswith(".")
+    )
+    artifacts = tuple(read_artifact(version) for model in models if (version := _highest_version(model)))
+    if not artifacts:
+        raise ArtifactMissing(
+            f"no model for target {target!r} in {repository}:"
+            f" expected <name>-{target}/<version>/manifest.json"
+        )
+    return artifacts
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Read one version folder, `<name>-<target>/<version>`, and verify every file in its manifest.
+
+    Raises:
+        ArtifactBroken: names the first file that is missing, altered or badly described.
+    """
+    path = folder / "manifest.json"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ArtifactBroken(f"{path} cannot be read: {error.strerror}") from error
+    manifest = parse_manifest(text, str(path))
+    expected = (f"{manifest.name}-{manifest.target}", manifest.version)
+    if (folder.resolve().parent.name, folder.resolve().name) != expected:
+        raise ArtifactBroken(f"{path} says it belongs in {'/'.join(expected)}")
+    for name, wanted in manifest.files.items():
+        _verify(folder / name, wanted)
+    return Artifact(folder, manifest, hashlib.sha256(text).hexdigest())
+
+
+def _highest_version(model: Path) -> Path | None:
+    versions = [
+        folder
+        for folder in model.iterdir()
+        if folder.is_dir() and folder.name.isascii() and folder.name.isdigit()
+    ]
+    return max(versions, key=lambda folder: int(folder.name), default=None)
+
+
+def _verify(path: Path, wanted: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactBroken(f"{path} cannot be read: {error.strerror}") from error
+    if found != wanted:
+        raise ArtifactBroken(f"{path} has sha256 {found}, the manifest says {wanted}: copy the model again")

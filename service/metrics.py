@@ -1,0 +1,138 @@
+"""Every Prometheus series this service exports; their names are an API."""
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from service.types import Compute, ExpertActivation, Timings
+
+BUCKETS_S = (
+    0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025, 0.04,
+    0.065, 0.1, 0.16, 0.25, 0.5, 1.0, 2.5, 10.0,
+)  # fmt: skip
+ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
+
+
+class Metrics:
+    """The series, and one method for each event that moves them.
+
+    Labels are bounded: by the routes, the manifests and the problem types, never by what a caller sends.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare every series in `registry`."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody reads
+        self.registry = registry
+        expert = ["model", "version", "layer", "expert"]
+        self._requests = Counter(
+            "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
+        )
+        self._request_s = Histogram(
+            "sparsight_request_duration_seconds", "From first byte to answer.", ["route"],
+            buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
+        self._stage_s = Histogram(
+            "sparsight_stage_duration_seconds", "Time of one stage for one image.", ["stage", "backend"],
+            buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
+        self._inflight = Gauge("sparsight_inflight_requests", "Requests being served.", registry=registry)
+        self._rejected = Counter(
+            "sparsight_requests_rejected_total", "Images or requests refused.", ["reason"], registry=registry
+        )
+        self._backend_up = Gauge(
+            "sparsight_backend_up", "1 if the backend can serve.", ["backend"], registry=registry
+        )
+        self._detections = Counter(
+            "sparsight_detections_total", "Reported detections.", ["model"], registry=registry
+        )
+        self._model_info = Gauge(
+            "sparsight_model_info", "1 for each served model.", ["model", "version", "sha256", "routing"],
+            registry=registry,
+        )  # fmt: skip
+        self._activations = Counter(
+            "sparsight_expert_activations_total", "Images for which an expert was chosen.", expert,
+            registry=registry,
+        )  # fmt: skip
+        self._gate_weight = Counter(
+            "sparsight_expert_gate_weight_total", "Sum of the weights an expert was given.", expert,
+            registry=registry,
+        )  # fmt: skip
+        self._baseline = Gauge(
+            "sparsight_expert_baseline_share", "Share of images that chose an expert when it was exported.",
+            expert, registry=registry,
+        )  # fmt: skip
+        self._entropy_bits = Histogram(
+            "sparsight_router_entropy_bits", "How undecided a router was about one image.",
+            ["model", "layer"], buckets=ENTROPY_BUCKETS_BITS, registry=registry,
+        )  # fmt: skip
+        self._gflops = Counter(
+            "sparsight_compute_gflops_total", "Used: spent. Dense: had every expert been computed.", ["kind"],
+            registry=registry,
+        )  # fmt: skip
+
+    def declare_reasons(self, reasons: Iterable[str]) -> None:
+        """Show every reason for a refusal at 0, before the first one happens."""
+        for reason in reasons:
+            self._rejected.labels(reason)
+
+    def declare_model(self, model: str, version: str, sha256: str, routing: str) -> None:
+        """Announce a served model and show its counters at 0."""
+        self._model_info.labels(model, version, sha256, routing).set(1)
+        self._detections.labels(model)
+        for kind in ("used", "dense"):
+            self._gflops.labels(kind)
+
+    def declare_experts(
+        self, model: str, version: str, layer: str, num_experts: int, share: Sequence[float] | None
+    ) -> None:
+        """Show every expert of a layer at 0, so that one that is never chosen can be seen."""
+        self._entropy_bits.labels(model, layer)
+        for expert in range(num_experts):
+            labels = (model, version, layer, str(expert))
+            self._activations.labels(*labels)
+            self._gate_weight.labels(*labels)
+            if share is not None:
+                self._baseline.labels(*labels).set(share[expert])
+
+    def set_backend_up(self, backend: str, up: bool) -> None:
+        """Record whether a backend can serve."""
+        self._backend_up.labels(backend).set(1 if up else 0)
+
+    def request_started(self) -> None:
+        """Count a request into those being served."""
+        self._inflight.inc()
+
+    def request_ended(self, route: str, code: int, duration_s: float) -> None:
+        """Record an answered request."""
+        self._inflight.dec()
+        self._requests.labels(route, str(code)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def rejected(self, reason: str) -> None:
+        """Count a refusal; `reason` is the last part of the problem's type."""
+        self._rejected.labels(reason).inc()
+
+    def record_stages(self, backend: str, timings: Timings) -> None:
+        """Record the stage times of one image."""
+        for stage, seconds in (
+            ("decode", timings.decode_s),
+            ("queue", timings.queue_s),
+            ("preprocess", timings.preprocess_s),
+            ("infer", timings.infer_s),
+            ("postprocess", timings.postprocess_s),
+        ):
+            self._stage_s.labels(stage, backend).observe(seconds)
+
+    def record_image(
+        self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
+    ) -> None:
+        """Count what one answer reports: detections, chosen experts, weights, entropy, compute."""
+        self._detections.labels(model).inc(detections)
+        for layer in experts:
+            self._entropy_bits.labels(model, layer.layer).observe(layer.entropy_bits)
+            for expert, weight in zip(layer.active, layer.weights, strict=True):
+                labels = (model, version, layer.layer, str(expert))
+                self._activations.labels(*labels).inc()
+                self._gate_weight.labels(*labels).inc(weight)
+        self._gflops.labels("used").inc(compute.used_gflops)
+        self._gflops.labels("dense").inc(compute.dense_gflops)

@@ -1,0 +1,1 @@
+"""Image bytes to detections: pure stages, one file each; run.py knows their order."""

@@ -1,0 +1,84 @@
+"""Reads the images out of a request, within its limits."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, InvalidParameter, MalformedForm
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The images of one request."""
+
+    images: tuple[bytes, ...]
+    several: bool  # a form with more than one file, which is answered as a list
+
+
+async def read_upload(request: Request, settings: Settings) -> Upload:
+    """Read a raw body as one image, whatever its content type, or a form as one image per file.
+
+    Raises:
+        BodyTooLarge: told by Content-Length, or counted while it arrives.
+        BodyTimeout: it did not arrive in time.
+        EmptyImage: there are no bytes.
+        MalformedForm, InvalidParameter: a form that is broken, or has other fields than files.
+    """
+    limit = settings.max_body_bytes
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise BodyTooLarge(limit)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            if content_type == "multipart/form-data":
+                return await _read_form(request, settings)
+            body = b"".join([chunk async for chunk in _limited(request, limit)])
+    except TimeoutError as error:
+        raise BodyTimeout(settings.body_timeout_s) from error
+    if not body:
+        raise EmptyImage
+    return Upload((body,), several=False)
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise BodyTooLarge(limit)
+        yield chunk
+
+
+async def _read_form(request: Request, settings: Settings) -> Upload:
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, settings.max_body_bytes),
+        max_files=settings.max_files,
+        max_fields=8,  # none is read; a few are let in so that the answer can name one
+    )
+    parser.spool_max_size = settings.max_body_bytes + 1  # stays in memory: the disk may be read-only
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise MalformedForm(f"the form cannot be read: {error.message}") from error
+    try:
+        return await _files(form)
+    finally:
+        await form.close()
+
+
+async def _files(form: FormData) -> Upload:
+    images = []
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            sentence = f"form field {name[:40]!r} is not a file; parameters go into the URL, as in ?conf=0.5"
+            raise InvalidParameter(name[:40], sentence)
+        images.append(await value.read())
+    if not images:
+        raise EmptyImage
+    return Upload(tuple(images), several=len(images) > 1)

@@ -1,0 +1,12 @@
+"""Request ids: unique, and in the order of time when sorted as text."""
+
+import secrets
+import time
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_id() -> str:
+    """Return 26 characters in the manner of a ULID: 48 bits of milliseconds, 80 random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))

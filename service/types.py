@@ -1,0 +1,81 @@
+"""What passes between the stages: frozen types that refuse to be built wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RawOutputs = Mapping[str, NDArray[Any]]
+"""The outputs of a graph by the names in the manifest."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes before NMS, on the model's canvas: the N best (anchor, class) pairs, best first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)  canvas pixels
+    scores: NDArray[np.float32]  # (N,)  0..1
+    class_ids: NDArray[np.int64]  # (N,)
+
+    def __post_init__(self) -> None:
+        _check_rows(self.boxes_xyxy, self.scores, self.class_ids)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections in one image, highest score first, in source pixels."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)
+    scores: NDArray[np.float32]  # (N,)  0..1
+    class_ids: NDArray[np.int64]  # (N,)
+
+    def __post_init__(self) -> None:
+        _check_rows(self.boxes_xyxy, self.scores, self.class_ids)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class ExpertActivation:
+    """What one mixture layer decided for one image."""
+
+    layer: str
+    num_experts: int
+    active: tuple[int, ...]  # ids of the chosen experts, ascending
+    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1
+    probabilities: tuple[float, ...]  # of all experts, as the router saw them; sum to 1
+    entropy_bits: float  # of the probabilities: 0 = certain, log2(num_experts) = no idea
+
+    def __post_init__(self) -> None:
+        if len(self.active) != len(self.weights) or len(self.probabilities) != self.num_experts:
+            raise ValueError(f"{self.active=} {self.weights=} {self.probabilities=} do not fit each other")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What one image cost, in units of 1e9 operations."""
+
+    used_gflops: float
+    dense_gflops: float  # what it would have cost with every expert computed
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent in each stage by one image."""
+
+    decode_s: float
+    queue_s: float
+    preprocess_s: float
+    infer_s: float
+    postprocess_s: float
+    total_s: float
+
+
+def _check_rows(boxes_xyxy: NDArray[Any], scores: NDArray[Any], class_ids: NDArray[Any]) -> None:
+    n = len(scores)
+    if boxes_xyxy.shape != (n, 4) or class_ids.shape != (n,):
+        raise ValueError(f"{boxes_xyxy.shape=} {class_ids.shape=} do not fit {n=}")

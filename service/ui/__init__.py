@@ -1,0 +1,1 @@
+"""The web page served at /: choose a picture, see boxes and experts."""

@@ -1,0 +1,34 @@
+"""Serves the page's files: no build step, nothing from elsewhere."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+
+router = APIRouter(include_in_schema=False)
+
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/ui/app.js": ("app.js", "text/javascript"),
+    "/ui/draw.js": ("draw.js", "text/javascript"),
+    "/ui/style.css": ("style.css", "text/css"),
+    "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def _serve(path: str, name: str, media_type: str) -> None:
+    @router.get(path)
+    def file_route() -> Response:
+        return Response((_STATIC / name).read_bytes(), headers=_HEADERS, media_type=media_type)
+
+
+for _path, (_name, _media_type) in _FILES.items():
+    _serve(_path, _name, _media_type)

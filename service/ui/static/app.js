@@ -1,0 +1,136 @@
+// The page: takes a picture, asks POST /detect, shows the answer.
+
+import { computeRows, drawPicture, element, foundRow, layerRow, timingBar, timingRows } from "/ui/draw.js";
+
+const byId = (id) => document.getElementById(id);
+const state = { models: [], model: null, file: null, bitmap: null, answer: null, asked: 0 };
+
+start();
+
+async function start() {
+  byId("origin").textContent = location.origin;
+  const file = byId("file");
+  file.addEventListener("change", () => file.files.length && choose(file.files[0]));
+  const drop = byId("drop");
+  for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => over(event, true));
+  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => over(event, false));
+  drop.addEventListener("drop", (event) => event.dataTransfer.files.length && choose(event.dataTransfer.files[0]));
+  document.addEventListener("paste", (event) => event.clipboardData.files.length && choose(event.clipboardData.files[0]));
+  const conf = byId("conf");
+  conf.addEventListener("input", () => { byId("conf-value").textContent = Number(conf.value).toFixed(2); });
+  conf.addEventListener("change", detect);
+  byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); detect(); });
+  window.addEventListener("resize", () => state.bitmap && drawPicture(byId("picture"), state.bitmap, state.answer));
+  await loadModels();
+}
+
+function over(event, inside) {
+  event.preventDefault();
+  byId("drop").classList.toggle("over", inside);
+}
+
+async function loadModels() {
+  try {
+    const response = await fetch("/models");
+    const body = await response.json();
+    if (response.status === 503) { // still loading: say so, and ask again
+      byId("model").textContent = body.detail;
+      setTimeout(loadModels, 2000);
+      return;
+    }
+    if (!response.ok) throw new Error(body.detail);
+    state.models = body.models;
+    byId("model-choice").replaceChildren(...body.models.map((model) => element("option", { value: model.name }, model.name)));
+    byId("model-choice").value = body.default;
+    byId("model-row").hidden = body.models.length < 2;
+    useModel(body.default);
+  } catch (error) {
+    showProblem(`The service does not answer: ${error.message}`);
+  }
+}
+
+function useModel(name) {
+  const model = state.models.find((one) => one.name === name);
+  state.model = model;
+  byId("model").textContent =
+    `${model.name} ${model.version} · ${model.precision} · ${model.classes.length} classes · ${model.input.width} × ${model.input.height}`;
+  byId("attribution").textContent = model.attribution;
+  byId("conf").value = model.defaults.conf;
+  byId("conf-value").textContent = model.defaults.conf.toFixed(2);
+  byId("top-k-row").hidden = !model.top_k;
+  byId("top-k").replaceChildren(...(model.top_k ? model.top_k.allowed.map((k) => topKChoice(k, model.top_k.default)) : []));
+}
+
+function topKChoice(k, chosen) {
+  const input = element("input", { type: "radio", name: "top_k", value: k, ...(k === chosen ? { checked: "" } : {}) });
+  input.addEventListener("change", detect);
+  return element("label", {}, input, `${k}`);
+}
+
+async function choose(file) {
+  state.file = file;
+  state.answer = null;
+  state.bitmap = null;
+  byId("problem").hidden = true;
+  try {
+    state.bitmap = await createImageBitmap(file);
+    byId("drop").classList.add("filled");
+    drawPicture(byId("picture"), state.bitmap, null);
+  } catch {
+    byId("drop").classList.remove("filled"); // not shown by this browser; the service may still read it
+    byId("picture").hidden = true;
+  }
+  await detect();
+}
+
+async function detect() {
+  if (!state.file || !state.model) return;
+  const turn = (state.asked += 1);
+  const query = new URLSearchParams({ model: state.model.name, conf: byId("conf").value });
+  const topK = document.querySelector("input[name=top_k]:checked");
+  if (topK) query.set("top_k", topK.value);
+  byId("drop").classList.add("busy");
+  let answer, sentence;
+  try {
+    const response = await fetch(`/detect?${query}`, { method: "POST", body: state.file });
+    const body = await response.json();
+    if (response.ok) answer = body;
+    else sentence = body.detail;
+  } catch (error) {
+    sentence = `The service does not answer: ${error.message}`;
+  }
+  if (turn !== state.asked) return; // a later question has been asked meanwhile
+  byId("drop").classList.remove("busy");
+  if (answer) showAnswer(answer);
+  else showProblem(sentence);
+}
+
+function showAnswer(answer) {
+  state.answer = answer;
+  byId("problem").hidden = true;
+  const count = answer.predictions.length;
+  const summary = count === 0 ? "Nothing found at this confidence." : `${count} ${count === 1 ? "object" : "objects"} found.`;
+  byId("summary").textContent = summary;
+  byId("picture").setAttribute("aria-label", summary);
+  if (state.bitmap) drawPicture(byId("picture"), state.bitmap, answer);
+  byId("found").replaceChildren(...answer.predictions.map(foundRow));
+  byId("found-card").hidden = count === 0;
+  const moe = answer.moe;
+  byId("experts-card").hidden = moe.layers.length === 0;
+  byId("static").hidden = moe.routing !== "static";
+  byId("static").textContent = answer.warnings.join(" ");
+  byId("layers").replaceChildren(...moe.layers.map(layerRow));
+  byId("compute").replaceChildren(...computeRows(moe.gflops));
+  byId("timing-card").hidden = false;
+  byId("timing-bar").replaceChildren(timingBar(answer.timing_ms));
+  byId("timing").replaceChildren(...timingRows(answer.timing_ms));
+}
+
+function showProblem(sentence) {
+  state.answer = null;
+  byId("problem").textContent = sentence;
+  byId("problem").hidden = false;
+  byId("summary").textContent = "";
+  for (const id of ["experts-card", "found-card", "timing-card"]) byId(id).hidden = true;
+  if (state.bitmap) drawPicture(byId("picture"), state.bitmap, null);
+}

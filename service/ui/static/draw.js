@@ -1,0 +1,120 @@
+// Turns an answer into pixels and elements. Knows nothing of the network.
+// Text only ever goes in through textContent: names come from models and callers.
+
+const SVG = "http://www.w3.org/2000/svg";
+const STAGES = ["decode", "queue", "preprocess", "infer", "postprocess"];
+
+export function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+// The golden angle keeps the hues of neighbouring classes apart.
+const hue = (classId) => (classId * 137.5 + 168) % 360;
+export const classColour = (classId) => `hsl(${hue(classId)} 78% 48%)`;
+const tagColour = (classId) => `hsl(${hue(classId)} 78% 26%)`; // dark enough for white letters
+
+// The canvas has the pixels of the screen, not of the picture: lines and letters stay sharp and legible.
+export function drawPicture(canvas, bitmap, answer) {
+  canvas.hidden = false;
+  const { width, height } = bitmap;
+  const scale = Math.min(canvas.parentElement.clientWidth / width, (0.78 * window.innerHeight) / height, 8);
+  const unit = window.devicePixelRatio || 1;
+  canvas.style.width = `${width * scale}px`;
+  canvas.style.height = `${height * scale}px`;
+  canvas.width = Math.round(width * scale * unit);
+  canvas.height = Math.round(height * scale * unit);
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const predictions = answer ? answer.predictions : [];
+  // The surest is drawn last, on top.
+  for (const prediction of [...predictions].reverse()) drawPrediction(context, prediction, scale * unit, unit);
+}
+
+function drawPrediction(context, prediction, scale, unit) {
+  const left = (prediction.x - prediction.width / 2) * scale;
+  const top = (prediction.y - prediction.height / 2) * scale;
+  context.lineWidth = 2.5 * unit;
+  context.strokeStyle = classColour(prediction.class_id);
+  context.strokeRect(left, top, prediction.width * scale, prediction.height * scale);
+  const text = `${prediction.class} ${Math.round(prediction.confidence * 100)}%`;
+  context.font = `600 ${13 * unit}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  const tagWidth = context.measureText(text).width + 12 * unit;
+  const tagHeight = 20 * unit;
+  const tagLeft = Math.max(0, Math.min(left - 1.25 * unit, context.canvas.width - tagWidth));
+  const tagTop = top >= tagHeight ? top - tagHeight : top;
+  context.fillStyle = tagColour(prediction.class_id);
+  context.fillRect(tagLeft, tagTop, tagWidth, tagHeight);
+  context.fillStyle = "#fff";
+  context.fillText(text, tagLeft + 6 * unit, tagTop + tagHeight / 2);
+}
+
+export function layerRow(layer) {
+  const items = [];
+  for (let expert = 0; expert < layer.experts; expert += 1) {
+    const place = layer.active.indexOf(expert);
+    const weight = place < 0 ? 0 : layer.weights[place];
+    const percent = `${Math.round(weight * 100)}%`;
+    const said = place < 0 ? `expert ${expert} skipped` : `expert ${expert} ran with weight ${percent}`;
+    const item = element("li", { class: place < 0 ? "expert" : "expert active", title: said, "aria-label": said });
+    if (place >= 0) item.append(fill(weight), element("b", {}, `${expert}`), element("i", {}, percent));
+    else item.append(element("b", {}, `${expert}`));
+    items.push(item);
+  }
+  const bits = element("span", { title: "How undecided the router was: 0 is certain" }, `${layer.entropy_bits.toFixed(2)} bit`);
+  return element(
+    "div", { class: "layer" },
+    element("div", { class: "layer-head" }, layer.layer, bits),
+    element("ul", { class: "experts", "aria-label": `Experts of ${layer.layer}` }, ...items),
+  );
+}
+
+function fill(weight) {
+  return bars("0 0 1 1", [{ x: 0, y: 1 - weight, width: 1, height: weight }]);
+}
+
+function bars(viewBox, rows) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", viewBox);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  for (const row of rows) {
+    const rect = document.createElementNS(SVG, "rect");
+    for (const [key, value] of Object.entries(row)) rect.setAttribute(key, value);
+    svg.append(rect);
+  }
+  return svg;
+}
+
+export function computeRows({ used, dense }) {
+  const share = dense > 0 ? used / dense : 1;
+  const saved = Math.round((1 - share) * 100);
+  const text = `${used.toFixed(2)} of ${dense.toFixed(2)} GFLOPs used`;
+  const tail = saved > 0 ? `, ${saved}% skipped` : "";
+  return [element("span", {}, text + tail), bars("0 0 1 1", [{ x: 0, y: 0, width: Math.min(1, share), height: 1 }])];
+}
+
+export function timingRows(timing) {
+  return [...STAGES, "total"].flatMap((stage) => [
+    element("dt", {}, stage),
+    element("dd", {}, `${timing[stage].toFixed(1)} ms`),
+  ]);
+}
+
+export function timingBar(timing) {
+  let x = 0;
+  const rows = STAGES.map((stage, i) => {
+    const row = { x, y: 0, width: timing[stage], height: 1, fill: classColour(i) };
+    x += timing[stage];
+    return row;
+  });
+  return bars(`0 0 ${x || 1} 1`, rows);
+}
+
+export function foundRow(prediction) {
+  const dot = bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill: classColour(prediction.class_id) }]);
+  return element("li", {}, dot, prediction.class, element("span", {}, `${Math.round(prediction.confidence * 100)}%`));
+}

@@ -1,0 +1,263 @@
+"""Builds small real artefacts for the service's tests, with answers that a reader can check by hand.
+
+The model looks at the average colour of its 64 x 64 canvas. Layer `backbone.p4` has four experts, one
+each for red, green, blue and dark; layer `backbone.p5` has three, for bright, middling and dark. A class
+is found where its colour's expert was chosen: its score is the expert's gate times how full the top left
+quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino.opset15 as ops
+from numpy.typing import NDArray
+from PIL import Image
+
+CANVAS = 64
+CLASS_NAMES = ("red", "green", "blue")
+BOXES_XYXY = ((4, 4, 36, 36), (32, 8, 60, 24), (8, 32, 24, 60), (5, 4, 37, 36))
+BOX_CLASSES = (0, 1, 2, 0)
+BOX_FACTORS = (1.0, 1.0, 1.0, 0.9)
+LEVELS_PER_LOGIT = 32.0  # a colour 32 levels stronger has a logit higher by one
+DARK_LEVEL = 96.0
+PAD_VALUE = 114
+
+
+@dataclass(frozen=True)
+class BuiltArtifact:
+    """Where an artefact lies, and what is in its manifest."""
+
+    repository: Path
+    folder: Path
+    manifest: dict[str, Any]
+
+
+def build_artifact(
+    repository: Path,
+    *,
+    name: str = "tiny",
+    version: str = "1",
+    selection: str = "graph",
+    changes: dict[str, Any] | None = None,
+) -> BuiltArtifact:
+    """Write a whole artefact, `<repository>/<name>-openvino/<version>`.
+
+    Args:
+        repository: created if missing.
+        name: of the model.
+        version: of the model.
+        selection: who picks the candidates, `graph` or `service`.
+        changes: top-level manifest keys to replace, after everything else is computed.
+    """
+    folder = repository / f"{name}-openvino" / version
+    folder.mkdir(parents=True)
+    ov.save_model(tiny_graph(selection), folder / "model.xml", compress_to_fp16=False)
+    image = golden_image()
+    outputs = run_graph(folder / "model.xml", image[None], top_k=2)
+    np.savez(folder / "golden.npz", image=image, input=image[None], **outputs, **golden_detections(outputs))
+    manifest = manifest_for(name, version, selection)
+    manifest["files"] = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+    }
+    manifest |= changes or {}
+    write_manifest(folder, manifest)
+    return BuiltArtifact(repository, folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json into a version folder."""
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+
+
+def golden_image() -> NDArray[np.uint8]:
+    """Return the golden picture: reddish, with a red top left quarter; no resize is needed."""
+    image = np.full((CANVAS, CANVAS, 3), (120, 90, 40), dtype=np.uint8)
+    image[:32, :32] = (230, 60, 30)
+    return image
+
+
+def golden_detections(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Say what must be found in the golden picture: red, without its echo, and nothing else above 0.25."""
+    gate = outputs["gates"][0, 0, 0]
+    return {
+        "det_boxes_xyxy": np.array([BOXES_XYXY[0]], dtype=np.float32),
+        "det_scores": np.array([gate * 230 / 255], dtype=np.float32),
+        "det_class_ids": np.array([0], dtype=np.int32),
+    }
+
+
+def run_graph(
+    graph: Path, images: NDArray[np.uint8], top_k: int, threshold: float = 0.0
+) -> dict[str, NDArray[Any]]:
+    """Run a graph as an exporter would, without any code of the service."""
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    answer = compiled(
+        {
+            "images": images,
+            "top_k": np.array([[top_k]], dtype=np.int64),
+            "weight_threshold": np.array([[threshold]], dtype=np.float32),
+        }
+    )
+    return {port.get_any_name(): np.array(value) for port, value in answer.items()}
+
+
+def tiny_graph(selection: str = "graph") -> ov.Model:
+    """Return the model, its inputs and outputs named as the manifest's contract says."""
+    images = ops.parameter([1, CANVAS, CANVAS, 3], np.uint8, name="images")
+    top_k = ops.parameter([1, 1], np.int64, name="top_k")
+    threshold = ops.parameter([1, 1], np.float32, name="weight_threshold")
+    pixels = ops.convert(images, np.float32)
+    quarter = ops.slice(pixels, _ints(0, 0), _ints(32, 32), _ints(1, 1), _ints(1, 2))
+    means = ops.reduce_mean(pixels, _ints(1, 2))  # (1, 3)
+    fullness = ops.multiply(ops.reduce_mean(quarter, _ints(1, 2)), _floats(1 / 255))  # (1, 3)
+    probabilities = _router(means)  # (1, 2, 4)
+    gates = _gate(probabilities, top_k, threshold)  # (1, 2, 4)
+    colour_gates = ops.squeeze(ops.slice(gates, _ints(0, 0), _ints(1, 3), _ints(1, 1), _ints(1, 2)), _ints(1))
+    by_class = ops.multiply(colour_gates, fullness)  # (1, 3)
+    scores = ops.multiply(
+        ops.gather(by_class, np.array(BOX_CLASSES), np.array(1)), _floats(*BOX_FACTORS)
+    )  # (1, 4)
+    boxes = _floats(*BOXES_XYXY)  # (4, 4)
+    named = _selected(boxes, scores) if selection == "graph" else _every_anchor(boxes, scores)
+    named |= {"gates": gates, "router_probs": probabilities}
+    for name, node in named.items():
+        node.output(0).set_names({name})
+    return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "tiny")
+
+
+def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
+    """Return the manifest of the tiny model, without its files."""
+    layers = [("backbone.p4", 4, [0.5, 0.25, 0.25, 1.0]), ("backbone.p5", 3, [0.1, 0.2, 0.3])]
+    return {
+        "schema_version": 1,
+        "name": name,
+        "target": "openvino",
+        "version": version,
+        "variant": "tiny",
+        "task": "detect",
+        "created": "2026-11-21T12:00:00Z",
+        "files": {},
+        "precision": "f32",
+        "execution": "sparse",
+        "routing": "normal",
+        "input": {
+            "name": "images",
+            "height": CANVAS,
+            "width": CANVAS,
+            "batch": [1],
+            "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
+        },
+        "controls": {
+            "top_k": {"allowed": [1, 2, 3, 4], "default": 2},
+            "weight_threshold": {"default": 0.0},
+        },
+        "outputs": {"selection": selection, "candidates": 4},
+        "class_names": list(CLASS_NAMES),
+        "defaults": {"conf": 0.25, "iou": 0.5, "max_det": 100},
+        "mixture": [
+            {
+                "layer": layer,
+                "row": row,
+                "num_experts": experts,
+                "expert_gflops": gflops,
+                "information_bits": 0.8,
+                "expert_share": [2 / experts] * experts,
+            }
+            for row, (layer, experts, gflops) in enumerate(layers)
+        ],
+        "gflops": {"fixed": 4.0, "dense": 6.6},
+        "golden": {
+            "top_k": 2,
+            "weight_threshold": 0.0,
+            "conf": 0.25,
+            "router_margin": 0.05,
+            "tolerance": {
+                "input_levels": 1,
+                "boxes_px": 1e-3,
+                "boxes_relative": 1e-5,
+                "scores": 1e-4,
+                "gates": 1e-4,
+            },
+        },
+        "parity": {"images": 8, "distinct_expert_sets": 4, "boxes_px": 0.0, "scores": 0.0, "gates": 0.0},
+        "provenance": {
+            "checkpoint_sha256": "0" * 64,
+            "data": "arithmetic",
+            "metrics": {"colours_map50": 1.0},
+            "attribution": "Made by the tests.",
+        },
+    }
+
+
+def image_bytes(
+    pixels: NDArray[Any], image_format: str = "PNG", mode: str | None = None, **save: Any
+) -> bytes:
+    """Encode (H, W) or (H, W, 3) pixels, in another Pillow mode if one is given."""
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    (image.convert(mode) if mode else image).save(buffer, image_format, **save)
+    return buffer.getvalue()
+
+
+def _router(means: Any) -> Any:
+    """Return router probabilities (1, 2, 4) of the two layers; the second layer has no fourth expert."""
+    per_logit = _floats(1 / LEVELS_PER_LOGIT)
+    dark = ops.constant(np.full((1, 1), DARK_LEVEL, np.float32))
+    first = ops.multiply(ops.concat([means, dark], 1), per_logit)  # (1, 4)
+    bright = ops.reduce_mean(means, _ints(1), keep_dims=True)  # (1, 1)
+    middling = ops.constant(np.full((1, 1), 128, np.float32))
+    levels = ops.concat([bright, middling, ops.subtract(_floats(255), bright)], 1)
+    absent = ops.constant(np.full((1, 1), -1e9, np.float32))
+    second = ops.concat([ops.multiply(levels, per_logit), absent], 1)
+    logits = ops.concat([ops.unsqueeze(first, _ints(1)), ops.unsqueeze(second, _ints(1))], 1)
+    return ops.softmax(logits, 2)
+
+
+def _gate(probabilities: Any, top_k: Any, threshold: Any) -> Any:
+    """Return (1, 2, 4): the best always, others of rank < top_k that reach the threshold, renormalised."""
+    mine = ops.unsqueeze(probabilities, _ints(3))  # (1, 2, 4, 1)
+    theirs = ops.unsqueeze(probabilities, _ints(2))  # (1, 2, 1, 4)
+    earlier = ops.constant(np.tril(np.ones((4, 4), bool), -1))
+    ahead = ops.logical_or(ops.greater(theirs, mine), ops.logical_and(ops.equal(theirs, mine), earlier))
+    rank = ops.reduce_sum(ops.convert(ahead, np.float32), _ints(3))  # (1, 2, 4)
+    best = ops.equal(rank, _floats(0))
+    good = ops.logical_and(
+        ops.less(rank, ops.convert(ops.unsqueeze(top_k, _ints(2)), np.float32)),
+        ops.greater_equal(probabilities, ops.unsqueeze(threshold, _ints(2))),
+    )
+    chosen = ops.convert(ops.logical_or(best, good), np.float32)
+    kept = ops.multiply(probabilities, chosen)
+    return ops.divide(kept, ops.reduce_sum(kept, _ints(2), keep_dims=True))
+
+
+def _selected(boxes: Any, scores: Any) -> dict[str, Any]:
+    best = ops.topk(scores, np.array(4), 1, "max", "value", stable=True, index_element_type="i32")
+    rows = ops.squeeze(best.output(1), _ints(0))
+    class_ids = ops.gather(ops.constant(np.array(BOX_CLASSES, np.int32)), rows, np.array(0))
+    return {
+        "boxes": ops.unsqueeze(ops.gather(boxes, rows, np.array(0)), _ints(0)),
+        "scores": ops.squeeze(ops.unsqueeze(best.output(0), _ints(0)), _ints(0)),
+        "class_ids": ops.unsqueeze(class_ids, _ints(0)),
+    }
+
+
+def _every_anchor(boxes: Any, scores: Any) -> dict[str, Any]:
+    one_hot = ops.constant(np.eye(3, dtype=np.float32)[list(BOX_CLASSES)][None])  # (1, 4, 3)
+    return {
+        "boxes": ops.unsqueeze(boxes, _ints(0)),
+        "class_scores": ops.multiply(ops.unsqueeze(scores, _ints(2)), one_hot),
+    }
+
+
+def _ints(*values: int) -> Any:
+    return ops.constant(np.array(values, dtype=np.int64))
+
+
+def _floats(*values: Any) -> Any:
+    return ops.constant(np.array(values if len(values) > 1 else values[0], dtype=np.float32))

@@ -1,0 +1,143 @@
+"""The page at / in a real browser."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.builders import build_artifact, golden_image, image_bytes
+
+BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+FLAGS += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not (shutil.which(BROWSER) and shutil.which(DRIVER)):
+        if os.environ.get("CI") == "true":
+            pytest.fail("install the Debian packages chromium and chromium-driver")
+        pytest.skip("needs the Debian package chromium (and chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.implicitly_wait(5)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, served):
+    browser.get(served.url)
+    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
+    browser.get_log("browser")  # forget what other tests provoked
+    return browser
+
+
+def wait_for(browser, condition):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, 10).until(lambda _: condition())
+
+
+def text_of(browser, name):
+    return browser.find_element("id", name).text
+
+
+def send(browser, path):
+    browser.find_element("id", "file").send_keys(str(path))
+
+
+@pytest.fixture
+def red(tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(image_bytes(golden_image()))
+    return path
+
+
+def active_experts(browser):
+    rows = browser.find_elements("css selector", ".layer")
+    return [[item.text for item in row.find_elements("css selector", ".expert.active")] for row in rows]
+
+
+def test_a_picture_shows_its_objects_and_experts(page, red):
+    send(page, red)
+    wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
+    assert text_of(page, "found").split() == ["red", "75%"]
+    assert active_experts(page) == [["0\n83%", "3\n17%"], ["1\n23%", "2\n77%"]]
+    assert "6.00 of 6.60 GFLOPs used, 9% skipped" in text_of(page, "compute")
+    assert "total" in text_of(page, "timing")
+    assert page.get_log("browser") == []  # nothing was blocked, nothing failed
+
+
+def test_boxes_are_drawn_over_the_picture(page, red):
+    send(page, red)
+    wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
+    script = """
+        const canvas = document.getElementById('picture'), pixel = canvas.width / 64;
+        const at = (x, y) => [...canvas.getContext('2d').getImageData(x * pixel, y * pixel, 1, 1).data];
+        return [at(4, 30), at(20, 30)];
+    """
+    on_the_box, inside_it = page.execute_script(script)
+    assert inside_it[:3] == golden_image()[30, 20].tolist()
+    assert on_the_box != inside_it
+
+
+def test_choosing_fewer_experts_asks_again(page, red):
+    send(page, red)
+    wait_for(page, lambda: len(active_experts(page)) == 2)
+    page.find_element("css selector", "#top-k input[value='1']").click()
+    wait_for(page, lambda: active_experts(page) == [["0\n100%"], ["2\n100%"]])
+
+
+def test_a_file_that_is_no_image_shows_the_sentence_of_the_problem(page, tmp_path):
+    path = tmp_path / "note.txt"
+    path.write_text("hello")
+    send(page, path)
+    wait_for(page, lambda: "not an image that is served" in text_of(page, "problem"))
+
+
+def test_nothing_found_is_said(page, tmp_path):
+    path = tmp_path / "black.png"
+    path.write_bytes(image_bytes(np.zeros((64, 64, 3), np.uint8)))
+    send(page, path)
+    wait_for(page, lambda: text_of(page, "summary") == "Nothing found at this confidence.")
+
+
+def test_static_routing_is_said(browser, start, tmp_path, red):
+    built = build_artifact(tmp_path / "static", changes={"routing": "static"})
+    browser.get(start(repository=built.repository).url)
+    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
+    send(browser, red)
+    wait_for(browser, lambda: "Routing is static" in text_of(browser, "static"))
+
+
+def test_every_control_has_a_name(page):
+    for control in page.find_elements("css selector", "input, select"):
+        if control.is_displayed():
+            assert control.accessible_name, control.get_attribute("outerHTML")
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(page, red):
+    send(page, red)
+    wait_for(page, lambda: len(active_experts(page)) == 2)
+    page.set_window_size(500, 800)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        page.set_window_size(1280, 900)
+
+
+def test_the_page_loads_nothing_from_elsewhere(served):
+    answer = served.client.get("/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in ("/", "/ui/app.js", "/ui/draw.js", "/ui/style.css"):
+        text = served.client.get(name).text.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search("https?://", text), name

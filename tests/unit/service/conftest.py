@@ -1,0 +1,25 @@
+"""One tiny artefact for all unit tests of the service; tests that change it build their own."""
+
+import pytest
+
+from service.artifact.repository import read_artifact
+from service.backends.openvino import OpenVinoBackend
+from service.settings import OpenVinoSettings
+from tests.builders import build_artifact
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return build_artifact(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def artifact(tiny):
+    return read_artifact(tiny.folder)
+
+
+@pytest.fixture(scope="session")
+def backend(artifact):
+    backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=2)
+    yield backend
+    backend.close()

@@ -1,0 +1,52 @@
+"""What the service may import: no torch, no pickle of ours, neither of the other packages."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("service", "training", "clients")
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+
+
+def test_the_running_service_holds_no_torch():
+    modules = "service.app, service.__main__, service.backends.openvino"
+    script = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'training' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_file_of_the_service_imports_pickle():
+    forbidden = {"pickle", "dill", "joblib", "marshal", "shelve", "torch"}
+    for path in (ROOT / "service").rglob("*.py"):
+        assert not {name.partition(".")[0] for name in imported_modules(path)} & forbidden, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_packages_never_import_one_another(package):
+    others = set(PACKAGES) - {package}
+    for path in (ROOT / package).rglob("*.py"):
+        assert not {name.partition(".")[0] for name in imported_modules(path)} & others, path
+
+
+def test_inside_the_service_imports_point_down():
+    layers = ["__main__", "app", "rest ui", "pipeline", "traffic", "backends artifact"]
+    layers += ["settings metrics types errors logs"]
+    rank = {name: i for i, layer in enumerate(layers) for name in layer.split()}
+    for path in (ROOT / "service").rglob("*.py"):
+        here = path.relative_to(ROOT / "service").parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for name in imported_modules(path):
+            parts = name.split(".")
+            if parts[0] == "service" and len(parts) > 1:
+                assert rank[parts[1]] >= rank[here], f"{path} imports {name}"

@@ -1,0 +1,47 @@
+import cv2
+import numpy as np
+import pytest
+
+from tests.unit.training.data.small_data import write_image
+from training.data.image_file import images_by_stem, read_rgb
+from training.errors import DatasetError
+
+
+def test_colours_are_read_as_red_green_blue(tmp_path):
+    path = tmp_path / "red.png"
+    red_in_opencv_order = np.zeros((2, 3, 3), dtype=np.uint8)
+    red_in_opencv_order[..., 2] = 255
+    path.write_bytes(cv2.imencode(".png", red_in_opencv_order)[1].tobytes())
+    assert read_rgb(path)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_grey_image_gets_three_channels(tmp_path):
+    path = tmp_path / "grey.png"
+    path.write_bytes(cv2.imencode(".png", np.full((2, 3), 9, dtype=np.uint8))[1].tobytes())
+    assert read_rgb(path).shape == (2, 3, 3)
+
+
+def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
+    path = tmp_path / "sideways.jpg"
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 16, 3), dtype=np.uint8))[1].tobytes()
+    # A little-endian EXIF block with one entry: orientation 6, "turn clockwise to view".
+    entry = bytes.fromhex("1201 0300 01000000 06000000")
+    body = b"Exif\0\0II*\0" + bytes.fromhex("08000000 0100") + entry + bytes(4)
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:])
+    assert read_rgb(path).shape == (16, 8, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+def test_what_is_not_an_image_is_named(tmp_path, content):
+    path = tmp_path / "bad.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"bad\.jpg: (not an image|cannot be read)"):
+        read_rgb(path)
+
+
+def test_images_are_found_by_stem_whatever_the_case_of_the_suffix(tmp_path):
+    for name in ("b.JPG", "a.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("")
+    assert list(images_by_stem(tmp_path)) == ["a", "b"]

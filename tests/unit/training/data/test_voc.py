@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+
+from tests.unit.training.data.small_data import write_image, write_xml
+from training.data.voc import VocDataset
+from training.errors import DatasetError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two training images of 30 × 20, one for validation; only validation has a dog."""
+    for stem, objects in {
+        "b": [("cat", 1, 2, 11, 12), ("bird", 5.5, 6, 9.5, 8)],
+        "a": [],
+        "c": [("dog", 0, 0, 30, 20)],
+    }.items():
+        write_image(tmp_path / "JPEGImages" / f"{stem}.png")
+        write_xml(tmp_path / "Annotations" / f"{stem}.xml", objects)
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("b\na\n")
+    (lists / "val.txt").write_text("c\n\n")
+    return tmp_path
+
+
+def test_images_come_in_the_order_of_the_list_with_their_boxes(root):
+    dataset = VocDataset(root, "train")
+    first, second = dataset.load(0), dataset.load(1)
+    assert (len(dataset), first.name, second.name) == (2, "b", "a")
+    assert first.image.shape == (20, 30, 3)
+    np.testing.assert_array_equal(first.boxes_xyxy, [[1, 2, 11, 12], [5.5, 6, 9.5, 8]])
+    assert [dataset.class_names[i] for i in first.class_ids] == ["cat", "bird"]
+
+
+def test_an_image_without_objects_has_no_boxes(root):
+    empty = VocDataset(root, "train").load(1)
+    assert empty.boxes_xyxy.shape == (0, 4)
+    assert empty.class_ids.shape == (0,)
+
+
+def test_both_splits_collect_the_same_class_names_in_sorted_order(root):
+    assert VocDataset(root, "train").class_names == ("bird", "cat", "dog")
+    assert VocDataset(root, "val").class_names == ("bird", "cat", "dog")
+
+
+def test_given_class_names_keep_their_order(root):
+    dataset = VocDataset(root, "train", ("dog", "cat", "bird"))
+    assert dataset.load(0).class_ids.tolist() == [1, 2]
+
+
+def test_boxes_are_clipped_to_the_decoded_image_not_to_the_size_in_the_xml(root):
+    write_xml(root / "Annotations" / "a.xml", [("cat", -4, 10, 500, 900)])
+    np.testing.assert_array_equal(VocDataset(root, "train").load(1).boxes_xyxy, [[0, 10, 30, 20]])
+
+
+def test_boxes_without_area_are_dropped_and_counted(root):
+    write_xml(
+        root / "Annotations" / "a.xml", [("cat", 3, 3, 3, 9), ("dog", 9, 9, 4, 12), ("cat", 1, 1, 2, 2)]
+    )
+    dataset = VocDataset(root, "train")
+    assert dataset.dropped_boxes == 2
+    np.testing.assert_array_equal(dataset.load(1).boxes_xyxy, [[1, 1, 2, 2]])
+    assert VocDataset(root, "val").dropped_boxes == 0
+
+
+def test_a_box_wholly_outside_the_image_is_left_out_and_logged(root, caplog):
+    write_xml(root / "Annotations" / "a.xml", [("cat", 40, 2, 50, 9)])
+    assert len(VocDataset(root, "train").load(1).class_ids) == 0
+    assert caplog.messages == ["boxes_outside_image"]
+
+
+def test_encoded_is_the_file_itself(root):
+    expected = (root / "JPEGImages" / "b.png").read_bytes()
+    assert VocDataset(root, "train").encoded(0) == expected
+
+
+def test_xml_beside_images_with_upper_case_suffixes_is_read_in_sorted_order(tmp_path):
+    for stem, suffix in (("two", ".JPG"), ("one", ".jpg")):
+        write_image(tmp_path / "train" / (stem + suffix))
+        write_xml(tmp_path / "train" / f"{stem}.xml", [("ace", 0, 0, 5, 5)])
+    dataset = VocDataset(tmp_path, "train")
+    assert [dataset.load(i).name for i in range(len(dataset))] == ["one", "two"]
+
+
+def test_an_unknown_split_lists_those_there_are(root):
+    with pytest.raises(DatasetError, match=r"test\.txt.*\['train', 'val'\]"):
+        VocDataset(root, "test")
+
+
+def test_an_unknown_split_of_folders_lists_those_there_are(tmp_path):
+    write_image(tmp_path / "train" / "one.png")
+    write_xml(tmp_path / "train" / "one.xml", [("ace", 0, 0, 5, 5)])
+    with pytest.raises(DatasetError, match=r"val.*\['train'\]"):
+        VocDataset(tmp_path, "val")
+
+
+def test_an_unknown_class_names_the_file_and_the_classes(root):
+    with pytest.raises(DatasetError, match=r"b\.xml.*'bird'.*\['cat'\]"):
+        VocDataset(root, "train", ("cat",))
+
+
+def test_an_empty_split_is_refused(root):
+    (root / "ImageSets" / "Main" / "train.txt").write_text("\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: the split is empty"):
+        VocDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        pytest.param("JPEGImages/b.png", "JPEGImages/b: no image", id="image"),
+        pytest.param("Annotations/b.xml", r"b\.xml: cannot be read", id="xml"),
+    ],
+)
+def test_a_missing_file_is_named(root, missing, message):
+    (root / missing).unlink()
+    with pytest.raises(DatasetError, match=message):
+        VocDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("<annotation><object>", id="cut off"),
+        pytest.param("", id="empty file"),
+        pytest.param("<annotation><object><name>cat</name></object></annotation>", id="no box"),
+        pytest.param(
+            "<annotation><object><name>cat</name><bndbox><xmin>wide</xmin><ymin>1</ymin>"
+            "<xmax>2</xmax><ymax>2</ymax></bndbox></object></annotation>",
+            id="not a number",
+        ),
+        pytest.param(
+            "<annotation><object><name>cat</name><bndbox><xmin>nan</xmin><ymin>1</ymin>"
+            "<xmax>2</xmax><ymax>2</ymax></bndbox></object></annotation>",
+            id="NaN",
+        ),
+    ],
+)
+def test_a_malformed_xml_file_is_named(root, text):
+    (root / "Annotations" / "a.xml").write_text(text)
+    with pytest.raises(DatasetError, match=r"a\.xml: malformed"):
+        VocDataset(root, "train")
+
+
+def test_an_image_that_cannot_be_decoded_is_named_when_it_is_loaded(root):
+    (root / "JPEGImages" / "b.png").write_bytes(b"not a picture")
+    dataset = VocDataset(root, "train")
+    with pytest.raises(DatasetError, match=r"b\.png: not an image"):
+        dataset.load(0)

@@ -1,0 +1,182 @@
+"""Exports: equal to the checkpoint on whatever routes, skipped for real, whole or not there."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training_builders import tiny_model
+from training.data.letterbox import letterbox_image
+from training.data.scenes import ScenesDataset
+from training.errors import ExportError
+from training.export import bundle
+from training.export.bundle import Pictures, export_model, graph_spec, next_version, remove_stale_staging
+from training.export.engine import Engine
+from training.export.manifest import Provenance
+from training.export.parity import Tolerance, measure_parity, reference_outputs
+from training.models.mixture.routing import RoutingControls
+from training.trainer.checkpoint import save_model
+
+PROVENANCE = Provenance(checkpoint_sha256="0" * 64)
+
+
+def pictures() -> list[np.ndarray]:
+    """Scenes from dark to bright, so that routers that look at the average tell them apart."""
+    scenes = ScenesDataset(6, seed=3, image_hw=(48, 64))
+    return [
+        (scenes.load(i).image * factor).astype(np.uint8)
+        for i, factor in enumerate((0.1, 0.3, 0.5, 0.7, 0.9, 1.0))
+    ]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(num_experts=2, top_k=1)
+
+
+@pytest.fixture(scope="module")
+def released(model, tmp_path_factory):
+    """One export of both targets, shared by the tests that only read it."""
+    repository = tmp_path_factory.mktemp("repository")
+    images = pictures()
+    return export_model(model, repository, "tiny", Pictures(images, images), provenance=PROVENANCE)
+
+
+@pytest.mark.heavy
+def test_both_targets_equal_the_checkpoint_on_inputs_that_route_differently(released):
+    for exported in released:
+        assert exported.parity.gates < 1e-5
+        assert exported.parity.scores < 1e-4
+        assert exported.parity.boxes_px < 5e-3
+        assert exported.parity.distinct_expert_sets > 2, "top_k = 1 must see several sets"
+
+
+@pytest.mark.heavy
+def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(model, tmp_path):
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    poisoned = copy.deepcopy(model)
+    layer = poisoned.backbone.mixtures["p5"]
+    layer.experts[0].conv.weight.data.fill_(float("nan"))
+    spec = graph_spec("openvino", has_mixture=True)
+    path = tmp_path / "poisoned.onnx"
+    bundle.onnx.save(bundle.to_onnx(poisoned, spec), path)
+    engine = Engine(path)
+    chose, spared = 0, 0
+    for canvas in canvases:
+        controls = RoutingControls(1)
+        want = reference_outputs(model, spec, canvas, controls)
+        got = engine.run(canvas, controls)
+        if want["gates"][0, 3, 0] > 0:
+            chose += 1
+            assert np.isnan(got["scores"]).any()
+        else:
+            spared += 1
+            assert np.abs(got["scores"] - want["scores"]).max() < 1e-4
+        dense = reference_outputs(poisoned, spec, canvas, controls)
+        assert np.isnan(dense["scores"]).any(), "computing every expert must show the poison"
+    assert chose
+    assert spared
+
+
+@pytest.mark.heavy
+def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
+    other = copy.deepcopy(model)
+    experts = other.backbone.mixtures["p3"].experts
+    experts[0].conv.weight.data = experts[0].conv.weight.data.flip(0)
+    spec = graph_spec("onnx", has_mixture=True)
+    path = tmp_path / "other.onnx"
+    bundle.onnx.save(bundle.to_onnx(other, spec), path)
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
+    parity = measure_parity(model, spec, Engine(path), canvases, [1, 2])
+    with pytest.raises(ExportError, match="of the exported graph differ from the checkpoint"):
+        parity.check(Tolerance())
+
+
+@pytest.mark.heavy
+def test_the_manifest_records_what_was_measured(released):
+    openvino, onnx = (json.loads((e.path / "manifest.json").read_text()) for e in released)
+    assert (openvino["execution"], onnx["execution"]) == ("sparse", "dense")
+    assert (openvino["outputs"]["selection"], onnx["outputs"]["selection"]) == ("graph", "service")
+    assert openvino["controls"]["top_k"] == {"allowed": [1, 2], "default": 1}
+    assert [row["layer"] for row in openvino["mixture"]] == [f"backbone.p{i}" for i in (2, 3, 4, 5)]
+    assert openvino["golden"]["router_margin"] > 1e-3, "a golden sample near a tie proves nothing elsewhere"
+    assert set(openvino["files"]) == {"model.xml", "model.bin", "golden.npz"}
+
+
+@pytest.mark.heavy
+def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
+    repository = tmp_path / "repository"
+    (repository / "tiny-onnx" / "1").mkdir(parents=True)
+    hopeless = copy.deepcopy(model)
+    for branch in hopeless.head.class_branches:
+        torch.nn.init.constant_(branch[-1].bias, -50.0)  # finds nothing, so has no golden sample
+    images = pictures()[:1]
+    with pytest.raises(ExportError, match="scores nothing"):
+        export_model(
+            hopeless, repository, "tiny", Pictures(images, images), targets=["onnx"], provenance=PROVENANCE
+        )
+    assert [str(p.relative_to(repository)) for p in sorted(repository.rglob("*"))] == [
+        "tiny-onnx",
+        "tiny-onnx/1",
+    ]
+
+
+@pytest.mark.heavy
+def test_an_export_killed_at_any_moment_leaves_no_artefact_and_the_next_one_cleans_up(model, tmp_path):
+    checkpoint, repository = tmp_path / "model.safetensors", tmp_path / "repository"
+    save_model(checkpoint, model, {})
+    command = [sys.executable, "-m", "training", "export", str(checkpoint), "--name", "tiny"]
+    command += ["--repository", str(repository), "--target", "onnx", "--quiet"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(repository.glob(".staging-*/model.onnx")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        assert process.poll() is None, "the export ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (repository / "tiny-onnx").exists()
+    assert len(list(repository.glob(".staging-*"))) == 1
+    remove_stale_staging(repository)
+    assert list(repository.iterdir()) == []
+
+
+def test_versions_count_up_over_all_targets(tmp_path):
+    assert next_version(tmp_path, "cells") == 1
+    (tmp_path / "cells-openvino" / "9").mkdir(parents=True)
+    (tmp_path / "cells-onnx" / "10").mkdir(parents=True)
+    (tmp_path / "cells-onnx" / "draft").mkdir()
+    assert next_version(tmp_path, "cells") == 11
+    assert next_version(tmp_path, "other") == 1
+
+
+def test_staging_of_a_living_process_is_left_alone(tmp_path):
+    mine = tmp_path / f".staging-tiny-onnx-{os.getpid()}"
+    parent = tmp_path / f".staging-tiny-onnx-{os.getppid()}"
+    for folder in (mine, parent):
+        folder.mkdir()
+    remove_stale_staging(tmp_path)
+    assert mine.exists()
+    assert parent.exists()
+
+
+def test_when_the_second_target_cannot_be_released_the_first_is_taken_back(tmp_path):
+    staged = []
+    for target in ("openvino", "onnx"):
+        staging = tmp_path / f".staging-{target}"
+        staging.mkdir()
+        (staging / "manifest.json").write_text("{}")
+        staged.append((staging, tmp_path / f"tiny-{target}" / "1", None))
+    blocker = tmp_path / "tiny-onnx" / "1"
+    blocker.mkdir(parents=True)
+    (blocker / "manifest.json").write_text("another version came first")
+    with pytest.raises(ExportError, match="nothing was released"):
+        bundle._release(staged)
+    assert not (tmp_path / "tiny-openvino" / "1").exists()
+    assert (blocker / "manifest.json").read_text() == "another version came first"

@@ -1,0 +1,46 @@
+"""The traced network: every expert is in it, and a static graph holds nothing its targets lack."""
+
+import onnx
+import pytest
+
+from tests.training_builders import tiny_model
+from training.errors import ExportError
+from training.export.graph import GraphSpec
+from training.export.onnx_file import STATIC_OPERATORS, _check_census, conditional_experts, to_onnx
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(num_experts=2)
+
+
+@pytest.fixture(scope="module")
+def sparse(model):
+    return to_onnx(model, GraphSpec("sparse", "graph", candidates=50))
+
+
+def test_every_expert_of_the_checkpoint_can_be_skipped_in_the_sparse_graph(model, sparse):
+    experts = sum(len(layer.experts) for layer in model.mixture_layers().values())
+    assert experts == 8
+    assert conditional_experts(sparse) == experts
+
+
+def test_a_graph_that_lost_an_expert_is_refused(model, sparse):
+    damaged = onnx.ModelProto()
+    damaged.CopyFrom(sparse)
+    branch = next(node for node in damaged.graph.node if node.op_type == "If")
+    damaged.graph.node.remove(branch)
+    with pytest.raises(ExportError, match="has 8 experts, the exported graph can skip 7"):
+        _check_census(model, damaged)
+
+
+def test_the_static_graph_has_fixed_shapes_and_no_control_flow(model):
+    proto = to_onnx(model, GraphSpec("dense", "service"))
+    operators = {node.op_type for node in proto.graph.node}
+    assert operators <= STATIC_OPERATORS
+    assert not operators & {"If", "Loop", "TopK", "NonZero", "GatherND", "ScatterElements"}
+    for value in (*proto.graph.input, *proto.graph.output):
+        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
+    assert {value.name for value in proto.graph.input} == {"images", "top_k", "weight_threshold"}

@@ -1,0 +1,34 @@
+"""The quick backward pass gives the gradients of the plain one."""
+
+import pytest
+import torch
+from torch import nn
+
+from training.models.depthwise import DepthwiseConv2d
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9, 11])
+@pytest.mark.parametrize("hw", [(1, 1), (4, 13), (16, 16)])
+def test_gradients_equal_those_of_a_plain_convolution(kernel, hw):
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(5, kernel).double()
+    plain = nn.Conv2d(5, 5, kernel, padding=kernel // 2, groups=5, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 5, *hw, dtype=torch.float64)
+    inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    outputs = [ours(inputs[0]), plain(inputs[1])]
+    weights = torch.randn_like(outputs[0])
+    for output in outputs:
+        (output * weights).sum().backward()
+    assert torch.allclose(outputs[0], outputs[1])
+    assert torch.allclose(inputs[0].grad, inputs[1].grad)
+    assert torch.allclose(ours.weight.grad, plain.weight.grad)
+
+
+def test_under_autocast_it_computes_in_half_precision_and_learns_in_full():
+    layer = DepthwiseConv2d(4, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(torch.randn(1, 4, 8, 8))
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32

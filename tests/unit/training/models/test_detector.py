@@ -1,0 +1,91 @@
+"""Whole detectors: size, cost, shapes, independence of the batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.training_builders import tiny_model
+from training.config import MixtureConfig
+from training.errors import ConfigError
+from training.models.cost import measure_cost
+from training.models.detector import Detector, count_parameters
+from training.models.mixture.routing import RoutingControls
+from training.models.variants import model_config
+
+COCO_CLASSES = tuple(f"class {index}" for index in range(80))
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters", "gflops"),
+    [("yolov12-n", 2_602_288, 6.49), ("esmoe-n", 2_844_648, None)],
+)
+def test_published_size_and_cost(variant, parameters, gflops):
+    model = Detector(model_config(variant, COCO_CLASSES, (640, 640)))
+    assert count_parameters(model) == pytest.approx(parameters, rel=0.01)
+    if gflops:
+        assert measure_cost(model).dense == pytest.approx(gflops, rel=0.01)
+
+
+def test_cost_of_the_mixture_is_the_fixed_part_and_the_experts():
+    cost = measure_cost(tiny_model())
+    experts = sum(sum(costs) for costs in cost.experts.values())
+    assert cost.fixed + experts == pytest.approx(cost.dense)
+    assert cost.fixed < cost.at_top_k(1) < cost.at_top_k(2) < cost.at_top_k(4) == pytest.approx(cost.dense)
+    # A 3×3 depthwise and a 1×1 convolution of 64 channels on a 16 × 16 map, 2 operations a product.
+    assert cost.experts["backbone.p2"][0] == pytest.approx(2 * 16 * 16 * (64 * 9 + 64 * 64) / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("placement", "layers"),
+    [
+        ("backbone", ["backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5"]),
+        ("neck", ["neck.p3", "neck.p4", "neck.p5"]),
+        (
+            "both",
+            ["backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5", "neck.p3", "neck.p4", "neck.p5"],
+        ),
+    ],
+)
+def test_routing_of_every_layer_is_returned(placement, layers):
+    mixture = MixtureConfig(num_experts=2, kernel_sizes=(3, 5), top_k=1, placement=placement)
+    config = replace(model_config("esmoe-n", ("a",), (64, 64)), mixture=mixture)
+    model = Detector(config).eval()
+    with torch.no_grad():
+        predictions = model(torch.zeros(3, 64, 64, 3, dtype=torch.uint8))
+    assert list(predictions.routings) == layers == list(model.mixture_layers())
+    assert all(routing.gate.shape == (3, 2) for routing in predictions.routings.values())
+    assert predictions.box_logits.shape == (3, 8 * 8 + 4 * 4 + 2 * 2, 4, 16)
+    assert predictions.class_logits.shape == (3, 84, 1)
+
+
+@pytest.mark.parametrize("variant", ["yolov12-n", "esmoe-n"])
+def test_an_answer_does_not_depend_on_what_it_is_batched_with(variant):
+    model = tiny_model(variant)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    images[1] //= 8
+    images[2, :, 32:] = 255
+    with torch.no_grad():
+        together = model(images, RoutingControls(2), "grouped")
+        for index in range(4):
+            alone = model(images[index : index + 1], RoutingControls(2), "grouped")
+            assert (alone.class_logits[0] - together.class_logits[index]).abs().max() < 1e-4
+            assert (alone.box_logits[0] - together.box_logits[index]).abs().max() < 1e-4
+
+
+def test_whole_network_is_equal_under_dense_and_grouped_dispatch_on_inputs_that_route_differently():
+    model = tiny_model()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    images = (images.float() * torch.linspace(0.05, 1, 6)[:, None, None, None]).to(torch.uint8)
+    with torch.no_grad():
+        dense, grouped = (model(images, RoutingControls(2), name) for name in ("dense", "grouped"))
+    assert (dense.class_logits - grouped.class_logits).abs().max() < 1e-5
+    sets = {tuple(row) for routing in dense.routings.values() for row in (routing.gate > 0).tolist()}
+    assert len(sets) > 1
+
+
+def test_an_unknown_variant_names_those_there_are():
+    with pytest.raises(ConfigError, match="no variant 'yolo'; there are: yolov12-n, esmoe-n"):
+        model_config("yolo", ("a",), (640, 640))

@@ -1,0 +1,1 @@
+"""Train mixture-of-experts detectors and export them for serving. Needs torch."""

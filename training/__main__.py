@@ -1,0 +1,228 @@
+"""python -m training: train, evaluate, export, from the command line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training import commands
+from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
+from training.errors import TrainingError
+from training.export.bundle import TARGETS
+from training.models.variants import VARIANTS
+from training.recipes.recipes import RECIPES
+from training.trainer.checkpoint import MODEL_FILE
+
+REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+STOPPED = 130  # what a shell reports after Ctrl-C
+
+EXAMPLES = """
+examples:
+  python -m training train --run runs/try
+      generated scenes, a few minutes on two cores
+  python -m training train --recipe small-data --data bccd --input 384x512 --run runs/cells
+      your own pictures: a VOC folder (Annotations, JPEGImages, ImageSets) or a YOLO one (data.yaml);
+      stopped by Ctrl-C or a crash, the same command goes on
+  python -m training evaluate runs/cells/model.safetensors --data bccd --split val
+  python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
+  python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, call one function, report. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run_command(args))
+    except (TrainingError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("training: stopped", file=sys.stderr)
+        return STOPPED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train mixture-of-experts detectors, measure them, export them for serving.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+    _add_train(subparsers.add_parser("train", help="train a detector, or go on with a stopped run"))
+    _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
+    _add_export(subparsers.add_parser("export", help="write artefacts into the model repository"))
+    _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
+    variants = subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs")
+    variants.set_defaults(run_command=lambda args: _print(commands.variants_table()))
+    depthwise = subparsers.add_parser(
+        "time-depthwise", help="time wide depthwise kernels, backward, on this CPU"
+    )
+    depthwise.set_defaults(run_command=lambda args: _print(commands.depthwise_table()))
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    """640 or 384x512, as (height, width)."""
+    try:
+        parts = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        parts = []
+    if len(parts) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 640 or HEIGHTxWIDTH")
+    return parts[0], parts[-1]
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
+    parser.add_argument("--variant", choices=VARIANTS, default="esmoe-n", help="default: %(default)s")
+    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
+    parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
+    parser.add_argument(
+        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
+    )
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--batch", type=int, help="images a step; default: the recipe's")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and metrics")
+    _add_run_options(parser)
+    parser.set_defaults(run_command=_train)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="model.safetensors; leave out with --url")
+    parser.add_argument("--url", help="measure a running service instead, for example http://127.0.0.1:8000")
+    parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
+    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--split", default="val", help="default: %(default)s")
+    parser.add_argument("--top-k", type=int, help="experts per image and layer; default: as trained")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run_command=_evaluate)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="model.safetensors")
+    parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
+    _add_export_options(parser)
+    parser.add_argument("--data", type=Path, help="measure mAP and routing on this folder, for the manifest")
+    parser.add_argument("--split", default="val", help="default: %(default)s")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run_command=_export)
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
+    parser.add_argument("--target", choices=TARGETS, action="append", help="default: all; may be repeated")
+    parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
+    parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
+
+
+def _add_train_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
+    parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
+    _add_run_options(parser)
+    _add_export_options(parser)
+    parser.set_defaults(run_command=_train_export)
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
+def _print(message: str) -> int:
+    _say(message)
+    return 0
+
+
+def _data(folder: Path | None, split: str) -> DataConfig:
+    if folder is None:
+        return commands.SCENES_UNSEEN
+    return absolute(FolderConfig(root=str(folder), split=split))
+
+
+def _train(args: argparse.Namespace) -> int:
+    options = commands.TrainOptions(
+        run_dir=args.run,
+        recipe=args.recipe,
+        variant=args.variant,
+        data=args.data,
+        split=args.split,
+        val_split=args.val_split or None,
+        input_hw=args.input,
+        epochs=args.epochs,
+        batch_size=args.batch,
+        seed=args.seed,
+        weights=args.weights,
+    )
+    outcome = commands.train(options, quiet=args.quiet, say=_say)
+    if not outcome.finished:
+        _say(f"stopped after {outcome.position.step} steps; the same command goes on from there")
+        return STOPPED
+    return _print(f"done: {outcome.model_path}")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    data = _data(args.data, args.split)
+    if (args.checkpoint is None) == (args.url is None):
+        print("training: evaluate takes either a checkpoint or --url", file=sys.stderr)
+        return 2
+    if args.url:
+        mean_ap, images = commands.evaluate_service(args.url, data, model=args.model, quiet=args.quiet)
+        evaluation = None
+    else:
+        evaluation = commands.evaluate_checkpoint(args.checkpoint, data, top_k=args.top_k, quiet=args.quiet)
+        mean_ap, images = evaluation.mean_ap, evaluation.images
+    write = commands.evaluation_json if args.json else commands.evaluation_report
+    return _print(write(mean_ap, images, evaluation))
+
+
+def _export(args: argparse.Namespace) -> int:
+    data = None if args.data is None else _data(args.data, args.split)
+    _write_artefacts(args, args.checkpoint, data)
+    return 0
+
+
+def _train_export(args: argparse.Namespace) -> int:
+    args.run = args.run or Path("runs") / args.name
+    code = _train(args)
+    if code:
+        return code
+    data = _data(args.data, args.val_split)
+    checkpoint = args.run / MODEL_FILE
+    evaluation = commands.evaluate_checkpoint(checkpoint, data, quiet=args.quiet)
+    seen = "generated scenes it has not seen" if isinstance(data, ScenesConfig) else f"split {data.split}"
+    _say(f"on {seen}:\n" + commands.evaluation_report(evaluation.mean_ap, evaluation.images, evaluation))
+    _write_artefacts(args, checkpoint, data)
+    return _print(
+        "serve it:  make serve\n"
+        f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
+    )
+
+
+def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
+    exported = commands.export(
+        checkpoint,
+        args.repository,
+        args.name,
+        data=data,
+        targets=args.target or TARGETS,
+        attribution=args.attribution,
+        metric_prefix=args.metric_prefix,
+        quiet=args.quiet,
+        say=_say,
+    )
+    for artefact in exported:
+        _say(f"released {artefact.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

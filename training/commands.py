@@ -1,0 +1,258 @@
+"""What each command does, callable from Python as from the command line."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.config import DataConfig, FolderConfig, ScenesConfig, TrainConfig, absolute, to_json
+from training.data.open import open_dataset
+from training.data.sample import Dataset
+from training.data.scenes import ScenesDataset
+from training.errors import CheckpointError
+from training.evaluate.detections import DetectConfig
+from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
+from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
+from training.evaluate.remote import RemoteDetector
+from training.export.bundle import TARGETS, Exported, Pictures, Target, export_model
+from training.export.manifest import Provenance, sha256_of
+from training.models.cost import measure_cost
+from training.models.depthwise_timing import time_backward
+from training.models.detector import Detector, count_parameters
+from training.models.mixture.routing import RoutingControls
+from training.models.variants import VARIANTS, model_config
+from training.recipes.recipes import Request, build_config
+from training.trainer.checkpoint import STATE_FILE, load_model, read_state_config
+from training.trainer.loop import Outcome, Trainer, compute_device
+
+SCENES_FOR_TRAINING = ScenesConfig(images=640, seed=0, image_hw=(256, 256))
+SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
+PARITY_PICTURES = 6  # from the data, beside as many generated scenes
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `train` takes; None leaves it to the recipe."""
+
+    run_dir: Path
+    recipe: str = "quick"
+    variant: str = "esmoe-n"
+    data: Path | None = None  # None: generated scenes
+    split: str = "train"
+    val_split: str | None = "val"
+    input_hw: tuple[int, int] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    weights: Path | None = None
+
+
+def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
+    """Training and validation data; without a folder, generated scenes of two different seeds."""
+    if options.data is None:
+        return SCENES_FOR_TRAINING, SCENES_UNSEEN
+    train = absolute(FolderConfig(root=str(options.data), split=options.split))
+    if options.val_split is None:
+        return train, None
+    return train, absolute(FolderConfig(root=str(options.data), split=options.val_split))
+
+
+def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
+    """Start a run, or go on with the one in run_dir if it was stopped.
+
+    Raises:
+        TrainingError: any of its children; the message says what to do.
+    """
+    train_data, val_data = data_configs(options)
+    dataset = open_dataset(train_data)
+    config = build_config(
+        options.recipe,
+        Request(
+            class_names=dataset.class_names,
+            train_data=train_data,
+            val_data=val_data,
+            variant=options.variant,
+            input_hw=options.input_hw,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=options.seed,
+        ),
+    )
+    trainer = Trainer(
+        config,
+        dataset,
+        options.run_dir,
+        initial_weights=options.weights,
+        provenance={"recipe": options.recipe, "data": str(options.data or "generated scenes")},
+    )
+    if (options.run_dir / STATE_FILE).exists():
+        _resume(trainer, config, options.run_dir, say)
+    validation = open_dataset(val_data) if val_data else None
+    _announce(trainer, dataset, say)
+
+    def validate(model: Detector) -> dict[str, float]:
+        assert validation is not None
+        result = evaluate(model, validation, quiet=True)
+        bits = {f"bits {use.layer}": use.information_bits for use in result.experts}
+        return {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95, **bits}
+
+    return trainer.run(validate if validation else None, quiet=quiet)
+
+
+def _resume(trainer: Trainer, config: TrainConfig, run_dir: Path, say: Say) -> None:
+    found = read_state_config(run_dir / STATE_FILE)
+    if to_json(found) != to_json(config):
+        raise CheckpointError(
+            f"{run_dir} holds a run with other settings; give those to go on with it, or another --run"
+        )
+    trainer.resume()
+    say(f"going on from step {trainer.position.step} in {run_dir}")
+
+
+def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
+    config = trainer.config
+    height, width = config.model.input_hw
+    precision = str(trainer.dtype or "f32").removeprefix("torch.")
+    say(
+        f"training {config.model.variant} on {len(dataset)} pictures of {len(dataset.class_names)} classes, "
+        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}; "
+        f"files in {trainer.run_dir}"
+    )
+    dropped = getattr(dataset, "dropped_boxes", 0)
+    if dropped:
+        say(f"left out {dropped} boxes that have no area")
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
+) -> Evaluation:
+    """mAP and expert use of a checkpoint on a data set, in float32."""
+    model, _ = load_model(checkpoint)
+    controls = RoutingControls(top_k) if top_k else None
+    dataset = open_dataset(_with_classes(data, model.config.class_names))
+    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def evaluate_service(
+    url: str, data: DataConfig, *, model: str | None = None, quiet: bool = False
+) -> tuple[MeanAp, int]:
+    """mAP of what a running service answers for the pictures of a data set."""
+    dataset = open_dataset(data)
+    with RemoteDetector(url, dataset.class_names, DetectConfig(), model) as remote:
+        return evaluate_with(remote.detect, dataset, quiet=quiet)
+
+
+def export(
+    checkpoint: Path,
+    repository: Path,
+    name: str,
+    *,
+    data: DataConfig | None,
+    targets: Sequence[Target] = TARGETS,
+    attribution: str = "",
+    metric_prefix: str = "val",
+    quiet: bool = False,
+    say: Say,
+) -> list[Exported]:
+    """Measure a checkpoint on its data, then export it for every target, or change nothing."""
+    model, provenance = load_model(checkpoint)
+    golden = parity = scene_pictures()
+    uses, metrics = [], {}
+    if data is not None:
+        dataset = open_dataset(_with_classes(data, model.config.class_names))
+        say(f"measuring mAP and routing on {len(dataset)} pictures")
+        result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+        model.cpu()
+        uses = result.experts
+        metrics = {
+            f"{metric_prefix}_map50": round(result.mean_ap.map50, 4),
+            f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
+        }
+        parity = _some_pictures(dataset) + golden
+    return export_model(
+        model,
+        repository,
+        name,
+        Pictures(parity, golden),
+        targets=targets,
+        uses=uses,
+        provenance=Provenance(sha256_of(checkpoint), provenance.get("data", ""), metrics, attribution),
+        say=say,
+    )
+
+
+def scene_pictures() -> list[NDArray[np.uint8]]:
+    """Generated scenes of every regime: ours to ship, so the golden sample is one of them."""
+    scenes = ScenesDataset(PARITY_PICTURES, seed=7, image_hw=(384, 512))
+    return [scenes.load(index).image for index in range(len(scenes))]
+
+
+def _some_pictures(dataset: Dataset) -> list[NDArray[np.uint8]]:
+    indices = np.linspace(0, len(dataset) - 1, min(PARITY_PICTURES, len(dataset))).round().astype(int)
+    return [dataset.load(int(index)).image for index in indices]
+
+
+def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:
+    """A folder whose labels name no order of classes takes the model's."""
+    if isinstance(data, FolderConfig) and not (Path(data.root) / "data.yaml").is_file():
+        return FolderConfig(root=data.root, split=data.split, class_names=class_names)
+    return data
+
+
+def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
+    """The result for people."""
+    lines = [
+        f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
+        f"   mAP75 {mean_ap.map75:.4f}",
+        f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
+    ]
+    width = max(len(name) for name in mean_ap.map50_by_class)
+    for name, value in mean_ap.map50_by_class.items():
+        lines.append(f"  {name:<{width}}  mAP50 {value:.4f}   mAP50-95 {mean_ap.map50_95_by_class[name]:.4f}")
+    for use in evaluation.experts if evaluation else []:
+        shares = "  ".join(f"{share:4.0%}" for share in use.expert_share)
+        lines.append(
+            f"  {use.layer}: {use.information_bits:.3f} bit, {use.distinct_sets} sets of experts, "
+            f"chosen {shares}"
+        )
+    return "\n".join(lines)
+
+
+def evaluation_json(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
+    """The result for machines."""
+    experts = [vars(use) for use in evaluation.experts] if evaluation else None
+    return json.dumps({"images": images, **mean_ap._asdict(), "experts": experts})
+
+
+def variants_table() -> str:
+    """Parameters and GFLOPs of every variant, 80 classes, 640 × 640."""
+    class_names = tuple(f"class {index}" for index in range(80))
+    lines = [f"{'variant':<12}{'parameters':>12}{'GFLOPs dense':>14}{'at top_k':>10}"]
+    for variant in VARIANTS:
+        model = Detector(model_config(variant, class_names, (640, 640)))
+        cost = measure_cost(model)
+        top_k = int(model.default_controls().top_k)
+        lines.append(
+            f"{variant:<12}{count_parameters(model):>12,}{cost.dense:>14.2f}{cost.at_top_k(top_k):>10.2f}"
+        )
+    return "\n".join(lines)
+
+
+def depthwise_table() -> str:
+    """Why wide depthwise kernels have their own backward pass: both, timed in turn."""
+    lines = [f"depthwise forward and backward, (4, 64, 160, 160), {torch.get_num_threads()} threads"]
+    for dtype in (torch.float32, torch.bfloat16):
+        for kernel in (5, 7, 9):
+            plain, strips = time_backward(kernel, dtype, (4, 64, 160, 160))
+            name = str(dtype).removeprefix("torch.")
+            lines.append(
+                f"  {name:<9} {kernel}×{kernel}: torch {plain * 1e3:6.1f} ms, strips {strips * 1e3:6.1f} ms, "
+                f"{plain / strips:4.1f} times as fast"
+            )
+    return "\n".join(lines)

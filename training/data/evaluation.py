@@ -1,0 +1,54 @@
+"""Batches of images for evaluation: letterboxed, unchanged otherwise, with their truth in source pixels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.letterbox import Letterbox, letterbox_image
+from training.data.sample import Dataset
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of one image, in source pixels."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)
+    class_ids: NDArray[np.int64]  # (N,)
+    image_hw: tuple[int, int]
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationBatch:
+    """Images in the order of the data set; the four parts have one entry for each image."""
+
+    indices: list[int]
+    images: Tensor  # (B, H, W, 3) uint8 RGB
+    letterboxes: list[Letterbox]
+    truths: list[Truth]
+
+
+def evaluation_batches(
+    dataset: Dataset, input_hw: tuple[int, int], batch_size: int
+) -> Iterator[EvaluationBatch]:
+    """Every image of a data set once; the last batch may be smaller.
+
+    Raises:
+        DatasetError: an image cannot be loaded.
+    """
+    for start in range(0, len(dataset), batch_size):
+        indices = list(range(start, min(start + batch_size, len(dataset))))
+        samples = [dataset.load(index) for index in indices]
+        boxed = [letterbox_image(sample.image, input_hw) for sample in samples]
+        yield EvaluationBatch(
+            indices=indices,
+            images=torch.from_numpy(np.stack([canvas for canvas, _ in boxed])),
+            letterboxes=[placed for _, placed in boxed],
+            truths=[
+                Truth(each.boxes_xyxy, each.class_ids, each.image.shape[:2], each.name) for each in samples
+            ],
+        )

@@ -1,0 +1,216 @@
+"""Batches of training images, the same for a seed whatever the number of worker processes.
+
+Every sample draws from a generator of its own, seeded by run, epoch and place in the epoch, so a run
+resumed in the middle of an epoch sees exactly the images it would have seen.
+"""
+
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from training.config import TrainConfig
+from training.data.augment import augment
+from training.data.letterbox import scale_sample
+from training.data.sample import Dataset, Sample
+from training.errors import DatasetError
+
+CACHE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Augmented images and all their objects; M is the number of objects in the batch."""
+
+    images: Tensor  # (B, H, W, 3) uint8 RGB
+    boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
+    class_ids: Tensor  # (M,) int64
+    image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; DataLoader calls this by name."""
+        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.images, self.boxes_xyxy, self.class_ids, self.image_ids
+
+
+class TrainingLoader:
+    """Owns the cache of decoded images and the worker processes; both live until close().
+
+    An epoch has len(loader) batches, all full: what is left over at its end waits for another shuffle,
+    and a data set smaller than one batch is repeated to fill it.
+    """
+
+    def __init__(
+        self, dataset: Dataset, config: TrainConfig, cache_bytes: int = CACHE_BYTES, pin_memory: bool = False
+    ) -> None:
+        """Decodes images until cache_bytes are used, before the workers start, so that they share them.
+
+        Raises:
+            DatasetError: the data set is empty, or one of its images cannot be loaded.
+        """
+        if len(dataset) == 0:
+            raise DatasetError("the training data set has no images")
+        self._sampler = _EpochSampler(len(dataset), config)
+        workers = config.loader_workers
+        # fork shares the cache without copying it; torch.utils.data would pick another start method some day.
+        can_fork = "fork" in multiprocessing.get_all_start_methods()
+        self._batches: DataLoader[Any] = DataLoader(
+            _AugmentedSamples(CachedDataset(dataset, config.model.input_hw, cache_bytes), config),
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            multiprocessing_context="fork" if workers and can_fork else None,
+            prefetch_factor=2 if workers else None,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # otherwise each epoch would draw from the global generator
+        )
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, counted from 0, from start_batch on.
+
+        Only one epoch can be under way: starting the next ends the one before.
+
+        Raises:
+            DatasetError: an image cannot be loaded.
+        """
+        self._sampler.epoch, self._sampler.start_batch = epoch, start_batch
+        with warnings.catch_warnings():
+            # Python 3.12 warns of fork beside threads; these workers touch none of the parent's locks.
+            warnings.filterwarnings("ignore", r".*use of fork\(\)", DeprecationWarning)
+            batches = iter(self._batches)
+        for batch in batches:
+            if isinstance(batch, DatasetError):
+                raise batch
+            yield batch
+
+    def close(self) -> None:
+        """Stop the worker processes. An epoch under way must not be continued."""
+        iterator = self._batches._iterator
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        self._batches._iterator = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class CachedDataset:
+    """Keeps the first images of a data set in memory at their letterbox scale, up to a number of bytes.
+
+    Augmentation scales every image so first of all, and scaling again changes nothing: a cached image
+    gives the same sample as one read anew.
+    """
+
+    def __init__(self, dataset: Dataset, input_hw: tuple[int, int], cache_bytes: int) -> None:
+        self.class_names = dataset.class_names
+        self._dataset = dataset
+        self._input_hw = input_hw
+        self._samples: list[Sample] = []
+        used = 0
+        while used < cache_bytes and len(self._samples) < len(dataset):
+            self._samples.append(self._read(len(self._samples)))
+            used += self._samples[-1].image.nbytes
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def load(self, index: int) -> Sample:
+        """From memory where it is kept, else from the data set."""
+        return self._samples[index] if index < len(self._samples) else self._read(index)
+
+    def encoded(self, index: int) -> bytes:
+        """The picture as the data set holds it, at its own size."""
+        return self._dataset.encoded(index)
+
+    def _read(self, index: int) -> Sample:
+        return scale_sample(self._dataset.load(index), self._input_hw)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One place in one epoch: all that a worker needs to know to make its sample."""
+
+    epoch: int
+    place: int
+    index: int
+
+
+class _EpochSampler:
+    """Lists the draws of each batch of the epoch it is set to."""
+
+    def __init__(self, images: int, config: TrainConfig) -> None:
+        self._images = images
+        self._batch_size = config.batch_size
+        self._seed = config.seed
+        self.epoch = 0
+        self.start_batch = 0
+
+    def __len__(self) -> int:
+        return max(1, self._images // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[_Draw]]:
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._images)
+        order = np.resize(order, len(self) * self._batch_size)  # repeats a small set, cuts a large one
+        draws = [_Draw(self.epoch, place, int(index)) for place, index in enumerate(order)]
+        for batch in range(self.start_batch, len(self)):
+            yield draws[batch * self._batch_size : (batch + 1) * self._batch_size]
+
+
+class _AugmentedSamples(torch.utils.data.Dataset[Sample | DatasetError]):
+    """Makes the sample of a draw. An error is returned, so that it reaches the caller as it was raised."""
+
+    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
+        self._dataset = dataset
+        self._config = config
+
+    def __getitem__(self, draw: _Draw) -> Sample | DatasetError:
+        config = self._config
+        rng = np.random.default_rng([config.seed, draw.epoch, draw.place])
+        mosaic = draw.epoch < config.epochs - config.augment.close_mosaic_epochs
+        try:
+            return augment(self._dataset, draw.index, rng, config.augment, config.model.input_hw, mosaic)
+        except DatasetError as error:
+            return error
+
+
+def _collate(samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
+    drawn: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, DatasetError):
+            return sample
+        drawn.append(sample)
+    counts = [len(sample.class_ids) for sample in drawn]
+    return Batch(
+        images=torch.from_numpy(np.stack([sample.image for sample in drawn])),
+        boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in drawn])),
+        class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in drawn])),
+        image_ids=torch.from_numpy(np.repeat(np.arange(len(drawn)), counts)),
+    )
+
+
+def _start_worker(_worker: int) -> None:
+    """One thread each, and Ctrl-C left to the parent; DataLoader ends a worker whose parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)

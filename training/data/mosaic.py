@@ -1,0 +1,74 @@
+"""Joins four images around one point of a canvas twice the model's size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import PAD_VALUE
+from training.data.letterbox import scale_sample
+from training.data.sample import Sample
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Objects on a canvas, with how much of each the canvas still shows."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to what is shown
+    class_ids: NDArray[np.int64]  # (N,)
+    visible: NDArray[np.float32]  # (N,) 0..1, fraction of the box's area not cut off
+
+
+def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
+    """Put four samples, each at its letterbox scale, in the four quarters around a point.
+
+    Args:
+        samples: top left, top right, bottom left, bottom right; each touches the centre with one corner.
+        centre_xy: the point, in pixels of the (2H, 2W) canvas; what reaches over the edge is cut off.
+        input_hw: the model's (H, W).
+    """
+    canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
+    boxes, visible = [], []
+    for quarter, sample in enumerate(samples):
+        scaled = scale_sample(sample, input_hw)
+        height, width = scaled.image.shape[:2]
+        left = centre_xy[0] - width if quarter % 2 == 0 else centre_xy[0]
+        top = centre_xy[1] - height if quarter < 2 else centre_xy[1]
+        shown = paste(canvas, scaled.image, left, top)
+        moved = scaled.boxes_xyxy + np.array([left, top, left, top], dtype=np.float32)
+        clipped = clip_boxes(moved, shown)
+        boxes.append(clipped)
+        visible.append(area_fraction(clipped, moved))
+    return Placed(
+        image=canvas,
+        boxes_xyxy=np.concatenate(boxes),
+        class_ids=np.concatenate([sample.class_ids for sample in samples]),
+        visible=np.concatenate(visible),
+    )
+
+
+def paste(
+    canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int
+) -> tuple[int, int, int, int]:
+    """Copy the part of an image that falls on the canvas; returns that part as x1, y1, x2, y2."""
+    x1, y1 = max(0, left), max(0, top)
+    x2 = min(canvas.shape[1], left + image.shape[1])
+    y2 = min(canvas.shape[0], top + image.shape[0])
+    canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+    return x1, y1, x2, y2
+
+
+def clip_boxes(boxes_xyxy: NDArray[np.float32], window: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    """(N, 4) boxes cut to a window x1, y1, x2, y2; one that is wholly outside has no area left."""
+    x1, y1, x2, y2 = window
+    low = np.array([x1, y1, x1, y1], dtype=np.float32)
+    high = np.array([x2, y2, x2, y2], dtype=np.float32)
+    return np.clip(boxes_xyxy, low, high)
+
+
+def area_fraction(part_xyxy: NDArray[np.float32], whole_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) area of each part over the area of its whole; 0 where the whole has none."""
+    part, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (part_xyxy, whole_xyxy))
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

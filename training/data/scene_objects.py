@@ -1,0 +1,233 @@
+"""The objects of generated scenes: an outline each, and a painter that colours what lies inside.
+
+A painter works in the object's own frame: u along it, v across, 1 at its radius from the centre.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+Painter = Callable[[Array, Array], tuple[Array, Array]]  # u, v (h, w) to RGB (h, w, 3) and alpha (h, w)
+Rng = np.random.Generator
+
+CARD_ASPECT = 0.7  # width over height, as of a poker card
+SUITS = ("diamond", "heart", "spade", "club")
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an object lies, in canvas pixels and radians."""
+
+    x: float
+    y: float
+    radius: float
+    angle: float
+
+    def to_canvas(self, points_uv: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (K, 2) points of the object's frame to canvas pixels."""
+        cos, sin = self.radius * np.cos(self.angle), self.radius * np.sin(self.angle)
+        return points_uv @ np.array([[cos, sin], [-sin, cos]]) + [self.x, self.y]
+
+    def to_local(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Map canvas pixels to the object's frame."""
+        cos, sin = np.float32(np.cos(self.angle) / self.radius), np.float32(np.sin(self.angle) / self.radius)
+        across, down = x - np.float32(self.x), y - np.float32(self.y)
+        return across * cos + down * sin, down * cos - across * sin
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object, ready to draw."""
+
+    class_name: str
+    pose: Pose
+    outline: NDArray[np.float64]  # (K, 2) canvas pixels
+    paint: Painter
+    see_through: bool = False  # hides nothing that lies under it
+
+
+def ring_cell(pose: Pose, rng: Rng) -> Thing:
+    """A pink cell with a pale middle, as a red blood cell."""
+    colour = rng.uniform((188, 120, 130), (212, 152, 158)).astype(np.float32)
+    hole, density = rng.uniform(0.4, 0.55), rng.uniform(0.55, 0.8)
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        rho = np.hypot(u, v)
+        rim = _soft(np.abs(rho - 0.88) - 0.06, 0.12)
+        alpha = density * (1 - 0.8 * _soft(rho - hole, 0.3)) + 0.15 * rim
+        return _mix(colour, colour * np.float32(0.85), rim), alpha
+
+    return Thing("ring", pose, pose.to_canvas(_wobbly_circle(rng, 0.05)), paint, see_through=True)
+
+
+def disc_cell(pose: Pose, rng: Rng) -> Thing:
+    """A violet cell, full to its middle, with a dark kernel off centre."""
+    colour = rng.uniform((150, 130, 185), (180, 160, 215)).astype(np.float32)
+    kernel = rng.uniform((85, 50, 130), (110, 75, 155)).astype(np.float32)
+    kernel_u, kernel_v = rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)
+    size = rng.uniform(0.4, 0.55)
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        inside = _soft(np.hypot(u - kernel_u, (v - kernel_v) * 1.25) - size, 0.2)
+        return _mix(colour, kernel, inside), 0.6 + 0.3 * inside
+
+    return Thing("disc", pose, pose.to_canvas(_wobbly_circle(rng, 0.08)), paint, see_through=True)
+
+
+def coin(pose: Pose, rng: Rng) -> Thing:
+    """A metal disc with a raised edge, lit from one side; smaller than the cards around it."""
+    small = Pose(pose.x, pose.y, pose.radius * 0.45, pose.angle)
+    metal = np.array([(196, 150, 70), (184, 186, 190), (176, 108, 74)][rng.integers(3)], dtype=np.float32)
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        rho = np.hypot(u, v)
+        edge = _soft(np.abs(rho - 0.86) - 0.05, 0.06)
+        light = 1 + 0.25 * u - 0.15 * edge + 0.12 * _soft(np.abs(rho - 0.45) - 0.12, 0.1)
+        return metal * light[..., None], np.ones_like(u)
+
+    return Thing("disc", small, small.to_canvas(_wobbly_circle(rng, 0.0)), paint)
+
+
+def fish(pose: Pose, rng: Rng) -> Thing:
+    """A tapered body with a forked tail, pale below, some striped; the farther, the more it fades."""
+    level = Pose(pose.x, pose.y, pose.radius, rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0))
+    palette = ((232, 132, 42), (226, 200, 62), (150, 176, 186), (84, 138, 206), (204, 86, 96))
+    colour = np.array(palette[rng.integers(len(palette))], dtype=np.float32)
+    back = colour * np.float32(rng.uniform(0.8, 1.05))
+    belly = back * np.float32(0.45) + np.float32(125)
+    stripes = rng.uniform(0.35, 0.6) if rng.random() < 0.5 else 0.0
+    stripe_rate = rng.uniform(8, 14)
+    plump = rng.uniform(0.3, 0.46)
+    alpha = np.float32(rng.uniform(0.62, 0.98))
+    upwards = np.float32(np.sign(np.cos(level.angle)))  # a fish that swims left is turned, not upside down
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        down = v * upwards
+        colour = _mix(back, belly, np.clip(0.5 + down / plump, 0, 1))
+        band = stripes * np.clip(3 * np.sin(stripe_rate * u), 0, 1)
+        colour = colour * (1 - band[..., None])
+        eye = np.hypot(u - 0.72, down + 0.22 * plump)
+        colour = _mix(colour, np.float32(245), _soft(eye - 0.085, 0.05))
+        colour = _mix(colour, np.float32(12), _soft(eye - 0.045, 0.05))
+        return colour, np.full_like(u, alpha)
+
+    return Thing("fish", level, level.to_canvas(_fish_outline(plump)), paint)
+
+
+def starfish(pose: Pose, rng: Rng) -> Thing:
+    """Five round-tipped arms with rows of pale dots."""
+    colour = rng.uniform((176, 62, 40), (226, 120, 84)).astype(np.float32)
+    turn = np.linspace(0, 2 * np.pi, 80, endpoint=False)
+    reach = 0.42 + 0.58 * (0.5 + 0.5 * np.cos(5 * turn)) ** rng.uniform(1.3, 2.0)
+    outline = np.column_stack([reach * np.cos(turn), reach * np.sin(turn)])
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        rho, angle = np.hypot(u, v), np.arctan2(v, u)
+        off_arm = np.abs((angle * 5 / (2 * np.pi) + 0.5) % 1 - 0.5) * rho  # 0 on the middle line of an arm
+        dots = _soft(off_arm - 0.05, 0.06) * (np.sin(26 * rho) > 0)
+        shaded = colour * (1.12 - 0.35 * rho)[..., None]
+        return _mix(shaded, np.float32(236), 0.65 * dots), np.full_like(u, 0.95)
+
+    return Thing("star", pose, pose.to_canvas(outline), paint)
+
+
+def card(pose: Pose, rng: Rng) -> Thing:
+    """A playing card with one to five pips of one suit."""
+    suit = SUITS[rng.integers(len(SUITS))]
+    ink = np.array((186, 30, 40) if suit in ("diamond", "heart") else (28, 28, 34), dtype=np.float32)
+    paper = np.full(3, rng.uniform(232, 252), dtype=np.float32)
+    places = _PIPS[rng.integers(len(_PIPS))]
+    size = np.float32(0.34 if len(places) == 1 else 0.17)
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        border = _soft(np.abs(np.maximum(np.abs(u) - 0.7, np.abs(v) - 0.43)) - 0.008, 0.02)
+        colour = _mix(paper, np.float32(150), 0.5 * border)
+        for pip_u, pip_v in places:
+            inked = _soft(_pip((v - pip_v) / size, (u - pip_u) / size, suit), 0.08)
+            colour = _mix(colour, ink, inked)
+        return colour, np.ones_like(u)
+
+    return Thing("card", pose, pose.to_canvas(_card_outline()), paint)
+
+
+_PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
+    ((0.0, 0.0),),
+    ((-0.4, 0.0), (0.4, 0.0)),
+    ((-0.45, 0.0), (0.0, 0.0), (0.45, 0.0)),
+    ((-0.42, -0.22), (-0.42, 0.22), (0.42, -0.22), (0.42, 0.22)),
+    ((-0.42, -0.22), (-0.42, 0.22), (0.0, 0.0), (0.42, -0.22), (0.42, 0.22)),
+)
+
+
+def _pip(x: Array, y: Array, suit: str) -> Array:
+    """Signed distance, roughly: negative inside a suit's sign about 1 high; y points down."""
+    if suit == "diamond":
+        return np.abs(x) / 0.75 + np.abs(y) - 1
+    if suit == "club":
+        leaves = [np.hypot(x, y + 0.45), np.hypot(x - 0.48, y - 0.2), np.hypot(x + 0.48, y - 0.2)]
+        return np.minimum(np.minimum.reduce(leaves) - 0.42, _stem(x, y))
+    heart = _heart(x, y if suit == "heart" else -y)
+    return heart if suit == "heart" else np.minimum(heart, _stem(x, y))
+
+
+def _heart(x: Array, y: Array) -> Array:
+    across = np.abs(x)
+    lobes = np.hypot(across - 0.43, y + 0.35) - 0.5
+    # Tangents from the lobes to the tip at y = 0.9, below the lines from a lobe's tangent point to the cleft.
+    point = np.maximum(across * 0.752 + y * 0.659 - 0.593, across * 0.41 - 0.35 - y)
+    return np.minimum(lobes, point)
+
+
+def _stem(x: Array, y: Array) -> Array:
+    return np.maximum(np.abs(x) - 0.12 - 0.2 * np.clip(y - 0.4, 0, 1), np.abs(y - 0.5) - 0.5)
+
+
+def _wobbly_circle(rng: Rng, wobble: float) -> NDArray[np.float64]:
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    waves = np.arange(2, 5)
+    swing = rng.normal(0, wobble / waves)[:, None] * np.cos(
+        waves[:, None] * turn + rng.uniform(0, 2 * np.pi, (3, 1))
+    )
+    reach = 0.95 + swing.sum(axis=0)
+    return np.column_stack([reach * np.cos(turn), reach * np.sin(turn)])
+
+
+def _fish_outline(plump: float) -> NDArray[np.float64]:
+    """Nose at u = 1, the tail's tips at u = -1; the back first, then the belly as its mirror image."""
+    along = np.linspace(1, -0.6, 24)
+    rise = (along + 0.6) / 1.6  # 0 at the root of the tail, 1 at the nose
+    half = plump * 2.2 * np.sqrt(1 - rise) * (0.12 + rise * 0.75) * np.where(rise > 0.98, 0.9, 1.0)
+    side = np.column_stack([along, half])
+    tail = np.array([[-0.7, 0.16 * plump + 0.04], [-1.0, 0.85 * plump], [-0.86, 0.0]])
+    upper = np.concatenate([side, tail])
+    return np.concatenate([upper, upper[-2::-1] * [1, -1]])
+
+
+def _card_outline() -> NDArray[np.float64]:
+    """A rectangle with round corners; its half height is 0.82, so that the corners lie near radius 1."""
+    half_u, corner = 0.82, 0.07
+    half_v = half_u * CARD_ASPECT
+    turn = np.linspace(0, np.pi / 2, 6)
+    arc = corner * np.column_stack([np.cos(turn), np.sin(turn)])
+    centre = np.array([half_u - corner, half_v - corner])
+    return np.concatenate(
+        [
+            arc + centre,
+            arc[::-1] * [-1, 1] + centre * [-1, 1],
+            arc * [-1, -1] + centre * [-1, -1],
+            arc[::-1] * [1, -1] + centre * [1, -1],
+        ]
+    )
+
+
+def _soft(distance: Array, width: float) -> Array:
+    """1 well inside a shape, 0 well outside, a ramp of a given width between."""
+    return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
+
+
+def _mix(below: Array | np.float32, above: Array | np.float32, weight: Array) -> Array:
+    """(h, w, 3): two colours, blended by weights (h, w)."""
+    return below + (above - below) * weight[..., None].astype(np.float32)

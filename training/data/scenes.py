@@ -1,0 +1,178 @@
+"""Generated scenes of three kinds, from sparse to crowded, with exact boxes and no files."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data import scene_objects
+from training.data.sample import Sample
+from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
+from training.data.scene_objects import Pose, Thing
+
+CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
+REGIMES = ("microscope", "aquarium", "table")  # these look different, so that a router has a reason to choose
+MIN_VISIBLE = 0.15  # an object hidden more than this by later ones is not labelled
+MIN_SIDE_PX = 2
+FINER = 4  # subdivisions of a pixel when an outline is drawn
+
+Rng = np.random.Generator
+Maker = Callable[[Pose, Rng], Thing]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What stands in a scene: how many objects, how large, how close, of which kinds."""
+
+    count: int
+    radius: tuple[float, float]  # as fractions of the canvas's shorter side
+    spacing: float  # least distance of two centres over the sum of their radii
+    makers: tuple[tuple[Maker, float], ...]  # with their probabilities
+
+
+class ScenesDataset:
+    """Scenes drawn on request; an index always gives the same one. Regimes take turns.
+
+    Attributes:
+        class_names: the same five for every seed and size.
+    """
+
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+    def __init__(self, images: int, seed: int, image_hw: tuple[int, int]) -> None:
+        self._images = images
+        self._seed = seed
+        self._image_hw = image_hw
+
+    def __len__(self) -> int:
+        return self._images
+
+    def encoded(self, index: int) -> bytes:
+        """The scene as a PNG file."""
+        _, png = cv2.imencode(".png", cv2.cvtColor(self.load(index).image, cv2.COLOR_RGB2BGR))
+        return png.tobytes()
+
+    def regime(self, index: int) -> str:
+        """Which of REGIMES a scene belongs to."""
+        return REGIMES[index % len(REGIMES)]
+
+    def load(self, index: int) -> Sample:
+        """Draw a scene. Raises IndexError: there is no such index."""
+        if not 0 <= index < self._images:
+            raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
+        rng = np.random.default_rng([self._seed, index])
+        regime = self.regime(index)
+        canvas = _BACKGROUNDS[regime](self._image_hw, rng)
+        things = _place(_PLANS[regime](rng), self._image_hw, rng)
+        boxes_xyxy, class_ids = draw(canvas, things)
+        return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, f"scene-{self._seed}-{index}")
+
+
+def _microscope_plan(rng: Rng) -> _Plan:
+    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
+    if rng.random() < 0.2:
+        return _Plan(int(rng.integers(1, 4)), (0.09, 0.18), 0.9, makers)
+    return _Plan(int(rng.integers(10, 41)), (0.03, 0.065), 0.8, makers)
+
+
+def _aquarium_plan(rng: Rng) -> _Plan:
+    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
+    if rng.random() < 0.5:
+        return _Plan(int(rng.integers(1, 6)), (0.08, 0.2), 0.5, makers)
+    return _Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, makers)
+
+
+def _table_plan(rng: Rng) -> _Plan:
+    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
+    return _Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, makers)
+
+
+_PLANS: Mapping[str, Callable[[Rng], _Plan]] = {
+    "microscope": _microscope_plan,
+    "aquarium": _aquarium_plan,
+    "table": _table_plan,
+}
+_BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
+    "microscope": microscope_field,
+    "aquarium": aquarium_water,
+    "table": table_top,
+}
+
+
+def _place(plan: _Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
+    """Things with their centres on the canvas; one that finds no room is left out."""
+    shorter = min(image_hw)
+    makers, chances = zip(*plan.makers, strict=True)
+    poses: list[Pose] = []
+    for _ in range(plan.count):
+        radius = rng.uniform(*plan.radius) * shorter
+        for _attempt in range(20):
+            x, y = rng.uniform(0.04, 0.96, size=2) * image_hw[::-1]
+            pose = Pose(float(x), float(y), radius, rng.uniform(-np.pi, np.pi))
+            if not any(_too_close(pose, other, plan.spacing) for other in poses):
+                poses.append(pose)
+                break
+    return [makers[rng.choice(len(makers), p=chances)](pose, rng) for pose in poses]
+
+
+def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
+    return math.hypot(one.x - other.x, one.y - other.y) < spacing * (one.radius + other.radius)
+
+
+def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Paint things onto a canvas (H, W, 3), first to last; returns boxes (N, 4) and class ids (N,).
+
+    A box is the exact extent of the pixels that later opaque things leave visible on the canvas. Things
+    that are hidden by more than 1 - MIN_VISIBLE, or too small to see, are drawn but not labelled.
+    """
+    masks = [_paint(canvas, thing) for thing in things]
+    covered = np.zeros(canvas.shape[:2], dtype=bool)
+    boxes, class_ids = [], []
+    for thing, (mask, x, y) in zip(reversed(things), reversed(masks), strict=True):
+        window = covered[y : y + mask.shape[0], x : x + mask.shape[1]]
+        visible = mask & ~window
+        if not thing.see_through:
+            window |= mask
+        if visible.sum() < MIN_VISIBLE * mask.sum() or not visible.any():
+            continue
+        columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
+        box = (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)
+        if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE_PX:
+            boxes.append(box)
+            class_ids.append(CLASS_NAMES.index(thing.class_name))
+    # Collected last to first; labels read in the order of drawing.
+    return (
+        np.array(boxes[::-1], dtype=np.float32).reshape(-1, 4),
+        np.array(class_ids[::-1], dtype=np.int64),
+    )
+
+
+def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
+    """Blend one thing in; returns the pixels it covers by half or more, and where that mask starts."""
+    height, width = canvas.shape[:2]
+    low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
+    high = np.ceil(thing.outline.max(axis=0)).astype(int) + 1
+    x1, y1 = np.clip(low, 0, [width - 1, height - 1])
+    x2, y2 = np.clip(high, [x1 + 1, y1 + 1], [width, height])
+    coverage = _coverage(thing.outline - [x1, y1], (int(y2 - y1), int(x2 - x1)))  # (h, w)
+
+    v_canvas, u_canvas = np.mgrid[y1:y2, x1:x2].astype(np.float32) + np.float32(0.5)
+    colour, alpha = thing.paint(*thing.pose.to_local(u_canvas, v_canvas))  # (h, w, 3), (h, w)
+    weight = (alpha * coverage)[..., None]
+    window = canvas[y1:y2, x1:x2]
+    window += weight * (colour - window)
+    return coverage >= 0.5, int(x1), int(y1)
+
+
+def _coverage(outline: NDArray[np.float64], patch_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """How much of each pixel a polygon covers, (h, w) 0..1."""
+    fine = np.zeros((patch_hw[0] * FINER, patch_hw[1] * FINER), dtype=np.uint8)
+    # Drawn larger, then averaged: OpenCV's own anti-aliasing makes a polygon a pixel too wide. An outline
+    # counts pixel edges, OpenCV pixel centres; shift=4 keeps sixteenths of a pixel.
+    points = np.round((outline * FINER - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(fine, [points], 255, shift=4)
+    mean = cv2.resize(fine, patch_hw[::-1], interpolation=cv2.INTER_AREA)
+    return mean.astype(np.float32) / np.float32(255)

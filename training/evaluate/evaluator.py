@@ -1,0 +1,83 @@
+"""Run a detector over a data set: its mAP and what its experts did."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.data.evaluation import Truth, evaluation_batches
+from training.data.sample import Dataset
+from training.errors import DatasetError
+from training.evaluate.detections import DetectConfig, Detections, keep_detections
+from training.evaluate.expert_use import LayerUse, layer_use
+from training.evaluate.mean_ap import MeanAp, mean_average_precision
+from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
+from training.ops.nms import select_candidates
+
+
+class Evaluation(NamedTuple):
+    """The result over one data set."""
+
+    mean_ap: MeanAp
+    experts: list[LayerUse]
+    images: int
+
+
+def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
+    """Raises DatasetError unless the data set labels the model's classes in the model's order."""
+    if model_names != data_names:
+        raise DatasetError(
+            f"the data set labels {list(data_names)} but the model knows {list(model_names)}; "
+            "evaluate it on data with the same classes in the same order"
+        )
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Detector,
+    dataset: Dataset,
+    config: DetectConfig | None = None,
+    *,
+    controls: RoutingControls | None = None,
+    batch_size: int = 8,
+    quiet: bool = False,
+) -> Evaluation:
+    """Evaluate in float32, experts grouped, on the device the model is on."""
+    check_classes(model.config.class_names, dataset.class_names)
+    config = config or DetectConfig()
+    model.eval()
+    device = model.points.device
+    truths, found = [], []
+    gates: dict[str, list[np.ndarray]] = {}
+    probs: dict[str, list[np.ndarray]] = {}
+    with tqdm(total=len(dataset), unit="image", desc="evaluate", disable=quiet, leave=False) as bar:
+        for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
+            predictions = model(batch.images.to(device), controls, dispatch="grouped")
+            boxes, scores = model.decode(predictions)
+            candidates = select_candidates(boxes, scores, config.candidates)
+            for row, (placed, truth) in enumerate(zip(batch.letterboxes, batch.truths, strict=True)):
+                one = (candidates[0][row], candidates[1][row], candidates[2][row])
+                found.append(keep_detections(one, placed, truth.image_hw, config))
+                truths.append(truth)
+            for layer, routing in predictions.routings.items():
+                gates.setdefault(layer, []).append(routing.gate.cpu().numpy())
+                probs.setdefault(layer, []).append(routing.probs.cpu().numpy())
+            bar.update(len(batch.indices))
+    uses = [layer_use(layer, np.concatenate(gates[layer]), np.concatenate(probs[layer])) for layer in gates]
+    return Evaluation(mean_average_precision(truths, found, model.config.class_names), uses, len(truths))
+
+
+def evaluate_with(
+    detect: Callable[[bytes], Detections], dataset: Dataset, *, quiet: bool = False
+) -> tuple[MeanAp, int]:
+    """mAP of anything that answers for an encoded picture; returns it and the number of pictures."""
+    truths, found = [], []
+    for index in tqdm(range(len(dataset)), unit="image", desc="evaluate", disable=quiet, leave=False):
+        sample = dataset.load(index)
+        image_hw = (sample.image.shape[0], sample.image.shape[1])
+        truths.append(Truth(sample.boxes_xyxy, sample.class_ids, image_hw, sample.name))
+        found.append(detect(dataset.encoded(index)))
+    return mean_average_precision(truths, found, dataset.class_names), len(truths)

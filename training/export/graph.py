@@ -1,0 +1,81 @@
+"""The network as it is shipped: uint8 in, named flat outputs out."""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from training.models.detector import Detector
+from training.models.layers import ConvBlock
+from training.models.mixture.experts import DepthwiseSeparableExpert
+from training.models.mixture.routing import Routing, RoutingControls
+from training.ops.nms import select_candidates
+
+# B batch · A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
+
+Execution = Literal["sparse", "dense"]
+Selection = Literal["graph", "service"]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """What an exported graph does beyond the network itself."""
+
+    execution: Execution  # sparse: experts that are not chosen are not computed
+    selection: Selection  # service: every anchor is returned, for targets that cannot gather by data
+    candidates: int = 1000
+
+    def output_names(self, has_mixture: bool) -> tuple[str, ...]:
+        """Names of the graph's outputs, in order."""
+        found = ("boxes", "scores", "class_ids") if self.selection == "graph" else ("boxes", "class_scores")
+        return (*found, "gates", "router_probs") if has_mixture else found
+
+
+def fold_batch_norm(model: Detector) -> Detector:
+    """A copy in which every batch norm that follows a convolution is part of that convolution.
+
+    The norm after the weighted sum stays: experts end in an activation, which it cannot pass.
+    """
+    folded = copy.deepcopy(model).eval()
+    for module in folded.modules():
+        if isinstance(module, ConvBlock | DepthwiseSeparableExpert):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()  # type: ignore[assignment]  # gone on purpose
+    return folded
+
+
+def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
+    """Gates and router probabilities of all layers, (B, L, E) each; narrower layers are padded with 0."""
+    widest = max(routing.gate.shape[1] for routing in routings.values())
+
+    def stack(rows: list[Tensor]) -> Tensor:
+        return torch.stack([nn.functional.pad(row, (0, widest - row.shape[1])) for row in rows], dim=1)
+
+    return stack([r.gate for r in routings.values()]), stack([r.probs for r in routings.values()])
+
+
+class ExportGraph(nn.Module):
+    """What is traced. Images (B, H, W, 3) uint8 RGB; top_k (B, 1) int64; weight_threshold (B, 1) f32."""
+
+    def __init__(self, model: Detector, spec: GraphSpec) -> None:
+        super().__init__()
+        self.model = model
+        self.spec = spec
+
+    def forward(self, images: Tensor, top_k: Tensor, weight_threshold: Tensor) -> tuple[Tensor, ...]:
+        """The outputs that GraphSpec.output_names names."""
+        controls = RoutingControls(top_k, weight_threshold)
+        dispatch = "conditional" if self.spec.execution == "sparse" else "dense"
+        predictions = self.model(images, controls, dispatch=dispatch)
+        boxes, class_scores = self.model.decode(predictions)
+        if self.spec.selection == "graph":
+            boxes, scores, class_ids = select_candidates(boxes, class_scores, self.spec.candidates)
+            outputs: tuple[Tensor, ...] = (boxes, scores, class_ids.to(torch.int32))
+        else:
+            outputs = (boxes, class_scores)
+        if predictions.routings:
+            outputs += stack_routings(predictions.routings)
+        return outputs

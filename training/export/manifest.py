@@ -1,0 +1,133 @@
+"""manifest.json: everything a server must know, checked against the committed schema."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from training.config import PAD_VALUE, MixtureConfig
+from training.errors import ExportError
+from training.evaluate.expert_use import LayerUse, is_static
+from training.export.golden import Golden
+from training.export.graph import GraphSpec
+from training.export.parity import Parity, Tolerance
+from training.models.cost import Cost
+from training.models.detector import Detector
+
+SCHEMA_PATH = Path(__file__).resolve().parents[2] / "model_repository" / "manifest.schema.json"
+DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.7, 300
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an artefact comes from, for the manifest."""
+
+    checkpoint_sha256: str
+    data: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an artefact is called."""
+
+    name: str
+    target: str
+    version: str
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build_manifest(
+    identity: Identity,
+    model: Detector,
+    spec: GraphSpec,
+    evidence: tuple[Golden, Parity, Cost, Sequence[LayerUse]],
+    provenance: Provenance,
+    files: Sequence[Path],
+) -> dict[str, Any]:
+    """The manifest of one artefact.
+
+    Raises:
+        ExportError: it does not satisfy the schema, which is a defect of the exporter or a bad model name.
+    """
+    golden, parity, cost, uses = evidence
+    height, width = model.config.input_hw
+    mixture = model.config.mixture
+    manifest = {
+        "schema_version": 1,
+        **asdict(identity),
+        "variant": model.config.variant,
+        "task": "detect",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {path.name: sha256_of(path) for path in files},
+        "precision": "f32",
+        "execution": spec.execution,
+        "routing": "static" if is_static(list(uses)) else "normal",
+        "input": {
+            "name": "images",
+            "height": height,
+            "width": width,
+            "batch": [1],
+            "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
+        },
+        "controls": _controls(mixture),
+        "outputs": {"selection": spec.selection, "candidates": spec.candidates},
+        "class_names": list(model.config.class_names),
+        "defaults": {"conf": DEFAULT_CONF, "iou": DEFAULT_IOU, "max_det": DEFAULT_MAX_DET},
+        "mixture": _mixture_rows(cost, uses),
+        "gflops": {"fixed": cost.fixed, "dense": cost.dense},
+        "golden": {
+            "top_k": mixture.top_k if mixture else None,
+            "weight_threshold": 0.0 if mixture else None,
+            "conf": golden.conf,
+            "router_margin": golden.router_margin,
+            "tolerance": asdict(Tolerance()),
+        },
+        "parity": {name: value for name, value in asdict(parity).items() if name != "boxes_excess_px"},
+        "provenance": asdict(provenance),
+    }
+    try:
+        jsonschema.validate(manifest, json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+    except jsonschema.ValidationError as error:
+        where = "/".join(str(part) for part in error.absolute_path)
+        raise ExportError(f"manifest entry {where!r}: {error.message}") from error
+    return manifest
+
+
+def _controls(mixture: MixtureConfig | None) -> dict[str, Any]:
+    if mixture is None:
+        return {"top_k": None, "weight_threshold": None}
+    allowed = list(range(1, mixture.num_experts + 1))
+    return {
+        "top_k": {"allowed": allowed, "default": mixture.top_k},
+        "weight_threshold": {"default": 0.0},
+    }
+
+
+def _mixture_rows(cost: Cost, uses: Sequence[LayerUse]) -> list[dict[str, Any]]:
+    measured = {use.layer: use for use in uses}
+    rows = []
+    for row, (layer, gflops) in enumerate(cost.experts.items()):
+        use = measured.get(layer)
+        rows.append(
+            {
+                "layer": layer,
+                "row": row,
+                "num_experts": len(gflops),
+                "expert_gflops": list(gflops),
+                "information_bits": use.information_bits if use else None,
+                "expert_share": list(use.expert_share) if use else None,
+            }
+        )
+    return rows

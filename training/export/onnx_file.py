@@ -1,0 +1,97 @@
+"""The traced network as ONNX."""
+
+import contextlib
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+import torch
+
+from training.errors import ExportError
+from training.export.graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.models.detector import Detector
+
+OPSET = 18
+INPUT_NAMES = ("images", "top_k", "weight_threshold")
+
+# What a static graph for NPUs may hold: no control flow, no sorting, no lookup or shape that depends on data.
+STATIC_OPERATORS = frozenset(
+    "Add And BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather Gemm Greater "  # noqa: SIM905
+    "GreaterOrEqual Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMean ReduceSum Reshape Resize Sigmoid "
+    "Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where".split()
+)
+
+
+def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
+    """Trace at batch 1 with batch norm folded, and check that the result is what was asked for.
+
+    Raises:
+        ExportError: experts are missing from the graph, or a static graph holds what its targets lack.
+    """
+    height, width = model.config.input_hw
+    example = (
+        torch.zeros(1, height, width, 3, dtype=torch.uint8),
+        torch.tensor([[model.default_controls().top_k]]),
+        torch.zeros(1, 1),
+    )
+    has_mixture = bool(model.mixture_layers())
+    graph = ExportGraph(fold_batch_norm(model), spec).eval()
+    with torch.no_grad(), _quiet_exporter():
+        # Captured by running it; left to itself the exporter ends up compiling, which takes five times as long.
+        captured = torch.export.export(graph, example, strict=False)
+        program = torch.onnx.export(
+            captured,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(INPUT_NAMES),
+            output_names=list(spec.output_names(has_mixture)),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    if spec.execution == "sparse":
+        _check_census(model, proto)
+    else:
+        _check_static(proto)
+    return proto
+
+
+def conditional_experts(proto: onnx.ModelProto) -> int:
+    """Number of `If`s with a convolution in one branch: the experts that can be skipped."""
+    count = 0
+    for node in proto.graph.node:
+        if node.op_type == "If":
+            branches = [{inner.op_type for inner in a.g.node} for a in node.attribute if a.HasField("g")]
+            count += int(sum("Conv" in operators for operators in branches) == 1)
+    return count
+
+
+def _check_census(model: Detector, proto: onnx.ModelProto) -> None:
+    expected = sum(len(layer.experts) for layer in model.mixture_layers().values())
+    found = conditional_experts(proto)
+    if found != expected:
+        raise ExportError(f"the model has {expected} experts, the exported graph can skip {found} of them")
+
+
+def _check_static(proto: onnx.ModelProto) -> None:
+    foreign = Counter(n.op_type for n in proto.graph.node if n.op_type not in STATIC_OPERATORS)
+    if foreign:
+        raise ExportError(f"the static graph holds operators its targets may lack: {dict(foreign)}")
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hold back the exporter's remarks on optional packages and its own deprecations."""
+    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

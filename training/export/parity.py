@@ -1,0 +1,148 @@
+"""How far an exported graph is from its checkpoint, and whether that is near enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.errors import ExportError
+from training.export.engine import Engine
+from training.export.graph import ExportGraph, GraphSpec
+from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
+
+MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
+UNMATCHED = float("inf")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest allowed differences; boxes may differ by boxes_px + boxes_relative × |coordinate|."""
+
+    boxes_px: float = 1e-3
+    boxes_relative: float = 1e-5
+    scores: float = 1e-4
+    gates: float = 1e-4
+    input_levels: int = 1
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences over all images and every top_k."""
+
+    images: int
+    distinct_expert_sets: int  # sets of (layer, experts) seen: 1 per top_k if routing is static
+    boxes_px: float
+    boxes_excess_px: float  # after the relative allowance
+    scores: float
+    gates: float
+
+    def check(self, tolerance: Tolerance) -> None:
+        """Raises ExportError naming the first output that is too far from the checkpoint."""
+        for name, error, limit in (
+            ("gates", self.gates, tolerance.gates),
+            ("scores", self.scores, tolerance.scores),
+            ("boxes", self.boxes_excess_px, tolerance.boxes_px),
+        ):
+            if not error <= limit:  # written so that NaN fails too
+                raise ExportError(
+                    f"{name} of the exported graph differ from the checkpoint by {error:g}; "
+                    f"the limit is {limit:g}. Nothing was written."
+                )
+
+
+def reference_outputs(
+    model: Detector, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
+) -> dict[str, NDArray[Any]]:
+    """What the checkpoint itself answers in eager float32, by the graph's output names."""
+    dense = GraphSpec("dense", spec.selection, spec.candidates)
+    inputs = (
+        torch.from_numpy(canvas)[None],
+        torch.tensor([[controls.top_k]]),
+        torch.tensor([[controls.weight_threshold]], dtype=torch.float32),
+    )
+    with torch.inference_mode():
+        outputs = ExportGraph(model, dense)(*inputs)
+    names = spec.output_names(bool(model.mixture_layers()))
+    return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+
+
+def measure_parity(
+    model: Detector,
+    spec: GraphSpec,
+    engine: Engine,
+    canvases: Sequence[NDArray[np.uint8]],
+    top_ks: Sequence[int],
+) -> Parity:
+    """Compare on every image at every top_k, so that every expert is both run and skipped."""
+    errors = {"boxes_px": 0.0, "boxes_excess_px": 0.0, "scores": 0.0, "gates": 0.0}
+    sets: set[bytes] = set()
+    for canvas in canvases:
+        for top_k in top_ks:
+            controls = RoutingControls(top_k, 0.0)
+            want = reference_outputs(model, spec, canvas, controls)
+            got = engine.run(canvas, controls)
+            found = _differences(want, got)
+            errors = {name: max_or_nan(errors[name], found[name]) for name in errors}
+            if "gates" in got:
+                sets.add((got["gates"] > 0).tobytes())
+    return Parity(len(canvases), len(sets), **errors)
+
+
+def max_or_nan(a: float, b: float) -> float:
+    """The larger, or NaN if either is: Python's max would lose it."""
+    return float(np.maximum(a, b))
+
+
+def _differences(want: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    gates = 0.0
+    if "gates" in want:
+        gates = max_or_nan(
+            _largest(want["gates"], got["gates"]), _largest(want["router_probs"], got["router_probs"])
+        )
+    if "class_scores" in want:
+        pairs = (want["boxes"], got["boxes"])
+        scores = _largest(want["class_scores"], got["class_scores"])
+    else:
+        pairs, scores = _match_candidates(want, got)
+    boxes = np.abs(pairs[0] - pairs[1])
+    excess = boxes - Tolerance.boxes_relative * np.abs(pairs[0])
+    return {
+        "boxes_px": float(boxes.max(initial=0.0)),
+        "boxes_excess_px": float(excess.max(initial=0.0)) if scores != UNMATCHED else UNMATCHED,
+        "scores": scores,
+        "gates": gates,
+    }
+
+
+def _largest(want: NDArray[Any], got: NDArray[Any]) -> float:
+    if want.shape != got.shape:
+        return UNMATCHED
+    return float(np.abs(want.astype(np.float64) - got).max(initial=0.0))
+
+
+def _match_candidates(
+    want: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]
+) -> tuple[tuple[NDArray[Any], NDArray[Any]], float]:
+    """Pair candidates by class and place: equal scores may come in another order."""
+    wanted, found = ({name: out[name][0] for name in ("boxes", "scores", "class_ids")} for out in (want, got))
+    if not np.isfinite(found["scores"]).all() or not np.isfinite(found["boxes"]).all():
+        return (wanted["boxes"], wanted["boxes"]), float("nan")
+    worst, pairs = 0.0, []
+    for mine, other in ((wanted, found), (found, wanted)):
+        # One that is likely here must be there, even if there it falls a little below the threshold.
+        for index in np.flatnonzero(mine["scores"] >= MIN_SCORE):
+            same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])
+            if not len(same):
+                return (wanted["boxes"], wanted["boxes"]), UNMATCHED
+            distance = np.abs(other["boxes"][same] - mine["boxes"][index]).max(axis=1)
+            nearest = same[distance.argmin()]
+            worst = max(worst, float(abs(other["scores"][nearest] - mine["scores"][index])))
+            pairs.append((mine["boxes"][index], other["boxes"][nearest]))
+    if not pairs:
+        return (wanted["boxes"][:0], wanted["boxes"][:0]), worst
+    left, right = zip(*pairs, strict=True)
+    return (np.stack(left), np.stack(right)), worst

@@ -1,0 +1,114 @@
+"""Which anchors answer for which object.
+
+Source: task-aligned assignment, Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from training.config import STRIDES, LossConfig
+from training.ops.boxes import complete_iou
+
+# B batch · A anchors · C classes · M objects of the whole batch · P (object, anchor) pairs
+
+EPS = 1e-9
+
+
+class Targets(NamedTuple):
+    """What each anchor should say."""
+
+    foreground: Tensor  # (B, A) bool
+    object_ids: Tensor  # (B, A) int64, row in the batch's objects; meaningless where not foreground
+    class_scores: Tensor  # (B, A, C) 0..1; the assigned class gets its alignment, others 0
+
+
+@torch.no_grad()
+def assign(
+    boxes_xyxy: Tensor,
+    class_scores: Tensor,
+    points: Tensor,
+    truth: tuple[Tensor, Tensor, Tensor],
+    config: LossConfig,
+) -> Targets:
+    """Give each object its best-aligned anchors, and each anchor at most one object.
+
+    Objects of all images are kept in one list, and overlaps are computed only for anchors inside an
+    object: a few per cent of all pairs.
+
+    Args:
+        boxes_xyxy: (B, A, 4) predicted, canvas pixels.
+        class_scores: (B, A, C) predicted, 0..1.
+        points: (A, 2) cell centres.
+        truth: boxes (M, 4), class ids (M,), image ids (M,) of the batch's objects.
+    """
+    truth_boxes, truth_classes, image_ids = truth
+    batch, anchors, classes = class_scores.shape
+    device = boxes_xyxy.device
+    target_scores = torch.zeros(batch, anchors, classes, device=device)
+    foreground = torch.zeros(batch, anchors, dtype=torch.bool, device=device)
+    object_of_anchor = torch.zeros(batch, anchors, dtype=torch.int64, device=device)
+    if len(truth_boxes) == 0:
+        return Targets(foreground, object_of_anchor, target_scores)
+
+    object_ids, anchor_ids = _anchors_inside(truth_boxes, points).nonzero(as_tuple=True)  # (P,)
+    images = image_ids[object_ids]
+    overlap = complete_iou(truth_boxes[object_ids], boxes_xyxy[images, anchor_ids]).clamp(min=0)
+    score = class_scores[images, anchor_ids, truth_classes[object_ids]]
+    alignment = score.pow(config.assign_alpha) * overlap.pow(config.assign_beta)  # (P,)
+
+    best = _best_per_object(
+        object_ids, anchor_ids, alignment, (len(truth_boxes), anchors), config.assign_top_k
+    )
+    object_ids, anchor_ids, images = object_ids[best], anchor_ids[best], images[best]
+    overlap, alignment = overlap[best], alignment[best]
+
+    # An anchor wanted by several objects goes to the one it overlaps most.
+    slot = images * anchors + anchor_ids
+    wins = _first_of_each(slot, overlap)
+    object_ids, anchor_ids, images = object_ids[wins], anchor_ids[wins], images[wins]
+    overlap, alignment = overlap[wins], alignment[wins]
+
+    # Scale alignment so that each object's best anchor is asked for its overlap.
+    top_alignment = torch.zeros(len(truth_boxes), device=device)
+    top_alignment.scatter_reduce_(0, object_ids, alignment, "amax")
+    top_overlap = torch.zeros(len(truth_boxes), device=device)
+    top_overlap.scatter_reduce_(0, object_ids, overlap, "amax")
+    wanted = alignment * top_overlap[object_ids] / (top_alignment[object_ids] + EPS)
+
+    foreground[images, anchor_ids] = True
+    object_of_anchor[images, anchor_ids] = object_ids
+    target_scores[images, anchor_ids, truth_classes[object_ids]] = wanted
+    return Targets(foreground, object_of_anchor, target_scores)
+
+
+def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
+    """(M, A) bool. An object smaller than the finest cell counts as that large, or it would get no anchor."""
+    center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
+    half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
+    x_inside = (points[None, :, 0] - center[:, None, 0]).abs() <= half[:, None, 0]
+    y_inside = (points[None, :, 1] - center[:, None, 1]).abs() <= half[:, None, 1]
+    return x_inside & y_inside
+
+
+def _best_per_object(
+    object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
+) -> Tensor:
+    """Mask over pairs, (P,): each object's top_k by alignment."""
+    table = torch.full(shape, -1.0, device=alignment.device)
+    table[object_ids, anchor_ids] = alignment
+    chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
+    keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
+    keep.scatter_(1, chosen, chosen_alignment >= 0)  # fewer than top_k anchors inside: the rest are not pairs
+    return keep[object_ids, anchor_ids]
+
+
+def _first_of_each(keys: Tensor, values: Tensor) -> Tensor:
+    """Index of the highest value of each distinct key."""
+    order = torch.argsort(values, descending=True, stable=True)
+    order = order[torch.argsort(keys[order], stable=True)]
+    ordered = keys[order]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return order[is_first]

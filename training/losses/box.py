@@ -1,0 +1,34 @@
+"""How far predicted boxes are from the objects they were assigned to."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# F foreground anchors · R bins of a side's distribution
+
+
+def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max: int) -> Tensor:
+    """Distances (F, 4) from points (F, 2) to the box's left, top, right, bottom, in strides.
+
+    Clipped into 0..reg_max - 1, short of the last bin, so that both neighbouring bins exist.
+    """
+    left_top = (points - boxes_xyxy[:, :2]) / strides
+    right_bottom = (boxes_xyxy[:, 2:] - points) / strides
+    return torch.cat([left_top, right_bottom], dim=-1).clamp(0, reg_max - 1 - 0.01)
+
+
+def distribution_focal_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
+    """Cross entropy to the two bins around each distance, shared by nearness; mean of the sides, (F,).
+
+    Args:
+        box_logits: (F, 4, R).
+        distances: (F, 4), in 0..R - 1.
+
+    Source: Li et al. 2020, arXiv:2006.04388, eq. 6.
+    """
+    below = distances.floor().long()
+    share_above = distances - below
+    logits = box_logits.float().flatten(0, 1)  # (4F, R)
+    loss_below = functional.cross_entropy(logits, below.flatten(), reduction="none").view_as(distances)
+    loss_above = functional.cross_entropy(logits, below.flatten() + 1, reduction="none").view_as(distances)
+    return (loss_below * (1 - share_above) + loss_above * share_above).mean(dim=-1)

@@ -1,0 +1,64 @@
+"""The loss of a detector on one batch."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import LossConfig
+from training.losses.assigner import assign
+from training.losses.box import distribution_focal_loss, side_distances
+from training.losses.routing import total_balance_loss
+from training.models.detector import Detector, Predictions
+from training.ops.boxes import complete_iou
+
+
+class LossTerms(NamedTuple):
+    """The terms before their weights, and their weighted sum times the batch size."""
+
+    total: Tensor  # what is minimised
+    box: Tensor
+    classes: Tensor
+    dfl: Tensor
+    balance: Tensor
+
+
+def detection_loss(
+    model: Detector,
+    predictions: Predictions,
+    truth: tuple[Tensor, Tensor, Tensor],
+    config: LossConfig,
+) -> LossTerms:
+    """CIoU + BCE + DFL over task-aligned anchors, and the balance of the experts.
+
+    The sum is multiplied by the batch size, which the published learning rates presume.
+
+    Args:
+        truth: boxes (M, 4) canvas pixels, class ids (M,), image ids (M,).
+    """
+    boxes, scores = model.decode(predictions)
+    targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
+    weight_sum = targets.class_scores.sum().clamp(min=1)
+
+    classes = functional.binary_cross_entropy_with_logits(
+        predictions.class_logits.float(), targets.class_scores, reduction="sum"
+    )
+    classes = classes / weight_sum
+
+    box = dfl = boxes.sum() * 0  # keeps the graph whole when a batch holds no object
+    image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
+    if len(image_ids):
+        wanted = truth[0][targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
+        weight = targets.class_scores[image_ids, anchor_ids].sum(dim=-1)  # (F,)
+        overlap = complete_iou(boxes[image_ids, anchor_ids], wanted)
+        box = ((1 - overlap) * weight).sum() / weight_sum
+        if config.dfl:
+            distances = side_distances(
+                model.points[anchor_ids], model.strides[anchor_ids], wanted, model.config.reg_max
+            )
+            loss = distribution_focal_loss(predictions.box_logits[image_ids, anchor_ids], distances)
+            dfl = (loss * weight).sum() / weight_sum
+
+    balance = total_balance_loss(predictions.routings, classes)
+    weighted = config.box * box + config.classes * classes + config.dfl * dfl + config.balance * balance
+    return LossTerms(weighted * len(boxes), *(term.detach() for term in (box, classes, dfl, balance)))

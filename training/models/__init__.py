@@ -1,0 +1,1 @@
+"""Detectors composed from layers; one configuration, one network."""

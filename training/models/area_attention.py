@@ -1,0 +1,88 @@
+"""Attention inside horizontal strips of a feature map, and the stage built from it.
+
+Source: Tian et al. 2025, YOLOv12, arXiv:2502.12524, sections 3.2 and 3.3.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from training.models.layers import ConvBlock, CrossStage
+
+# B batch · C channels · H, W feature-map size · S strips · T tokens in a strip · N heads · D channels a head
+
+HEAD_CHANNELS = 32
+PERCEIVER_KERNEL = 7
+
+
+class AreaAttention(nn.Module):
+    """Self-attention within each of `areas` equal runs of the row-major map.
+
+    A 7×7 depthwise convolution of the values tells positions apart. H * W must divide by `areas`.
+    """
+
+    def __init__(self, channels: int, areas: int) -> None:
+        super().__init__()
+        self.areas = areas
+        self.heads = channels // HEAD_CHANNELS
+        self.qkv = ConvBlock(channels, 3 * channels, act=False)
+        self.perceiver = ConvBlock(channels, channels, PERCEIVER_KERNEL, depthwise=True, act=False)
+        self.project = ConvBlock(channels, channels, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        batch, channels, height, width = x.shape
+        strips, tokens = self.areas, height * width // self.areas
+        qkv = self.qkv(x)  # (B, 3C, H, W), channels ordered (N, [q | k | v], D)
+        per_head = qkv.view(batch, self.heads, 3 * HEAD_CHANNELS, strips, tokens)
+        per_head = per_head.transpose(2, 3)  # (B, N, S, 3D, T)
+        q, k, v = per_head.split(HEAD_CHANNELS, dim=3)  # (B, N, S, D, T) each
+        weights = (q.transpose(3, 4) @ k * HEAD_CHANNELS**-0.5).softmax(dim=-1)  # (B, N, S, T, T)
+        mixed = v @ weights.transpose(3, 4)  # (B, N, S, D, T)
+        back = (batch, channels, height, width)
+        mixed, values = mixed.transpose(2, 3).reshape(back), v.transpose(2, 3).reshape(back)
+        return self.project(mixed + self.perceiver(values))
+
+
+class AttentionBlock(nn.Module):
+    """Area attention and a two-layer perceptron, each with a residual path."""
+
+    def __init__(self, channels: int, areas: int, mlp_ratio: float = 2.0) -> None:
+        super().__init__()
+        hidden = int(channels * mlp_ratio)
+        self.attention = AreaAttention(channels, areas)
+        self.mlp = nn.Sequential(ConvBlock(channels, hidden), ConvBlock(hidden, channels, act=False))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        x = x + self.attention(x)
+        return x + self.mlp(x)
+
+
+class AggregationStage(nn.Module):
+    """R-ELAN: a narrow path through chained blocks, every step kept and merged.
+
+    Args:
+        areas: strips of attention; None chains convolutional blocks instead.
+    """
+
+    def __init__(self, c_in: int, c_out: int, repeats: int, *, areas: int | None) -> None:
+        super().__init__()
+        hidden = c_out // 2
+        self.enter = ConvBlock(c_in, hidden)
+        self.blocks = nn.ModuleList(
+            CrossStage(hidden)
+            if areas is None
+            else nn.Sequential(AttentionBlock(hidden, areas), AttentionBlock(hidden, areas))
+            for _ in range(repeats)
+        )
+        self.merge = ConvBlock((1 + repeats) * hidden, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H, W)."""
+        steps = [self.enter(x)]
+        for block in self.blocks:
+            steps.append(block(steps[-1]))
+        return self.merge(torch.cat(steps, dim=1))

@@ -1,0 +1,66 @@
+"""The backbone: an image in, maps at strides 8, 16 and 32 out, with a mixture after each stage if asked."""
+
+from torch import Tensor, nn
+
+from training.config import ModelConfig
+from training.models.area_attention import AggregationStage
+from training.models.layers import ConvBlock, SplitStage
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.routing import Routing, RoutingControls
+
+AREAS_P4 = 4
+AREAS_P5 = 1
+MIXTURE_STAGES = ("p2", "p3", "p4", "p5")
+
+
+def scaled_channels(config: ModelConfig, channels: int) -> int:
+    """Width of a stage for this size of model, a multiple of 8."""
+    width = min(channels, config.max_channels) * config.width
+    return -(-int(width) // 8) * 8
+
+
+def scaled_repeats(config: ModelConfig, repeats: int) -> int:
+    """Number of blocks of a stage for this size of model."""
+    return max(round(repeats * config.depth), 1)
+
+
+class Backbone(nn.Module):
+    """YOLOv12's stages (arXiv:2502.12524, section 3.4), named by their stride: p2 is 4, p5 is 32."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c64, c128, c256, c512, c1024 = (scaled_channels(config, c) for c in (64, 128, 256, 512, 1024))
+        shallow, deep = scaled_repeats(config, 2), scaled_repeats(config, 4)
+        self.stem = ConvBlock(3, c64, 3, 2)  # (B, c64, H/2, W/2)
+        self.p2 = nn.Sequential(
+            ConvBlock(c64, c128, 3, 2), SplitStage(c128, c256, shallow, hidden_ratio=0.25)
+        )
+        self.p3 = nn.Sequential(
+            ConvBlock(c256, c256, 3, 2), SplitStage(c256, c512, shallow, hidden_ratio=0.25)
+        )
+        self.p4 = nn.Sequential(
+            ConvBlock(c512, c512, 3, 2), AggregationStage(c512, c512, deep, areas=AREAS_P4)
+        )
+        self.p5 = nn.Sequential(
+            ConvBlock(c512, c1024, 3, 2), AggregationStage(c1024, c1024, deep, areas=AREAS_P5)
+        )
+        self.mixtures = nn.ModuleDict()
+        if config.mixture and config.mixture.placement in ("backbone", "both"):
+            widths = dict(zip(MIXTURE_STAGES, (c256, c512, c512, c1024), strict=True))
+            for stage, channels in widths.items():
+                self.mixtures[stage] = MixtureLayer(channels, config.mixture)
+        self.channels = (c512, c512, c1024)  # of the maps that forward returns
+
+    def forward(
+        self, x: Tensor, controls: RoutingControls, dispatch: Dispatch
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Routing]]:
+        """(B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
+        routings: dict[str, Routing] = {}
+        maps = []
+        x = self.stem(x)
+        for stage in MIXTURE_STAGES:
+            x = getattr(self, stage)(x)
+            if stage in self.mixtures:
+                x, routings[f"backbone.{stage}"] = self.mixtures[stage](x, controls, dispatch)
+            maps.append(x)
+        return (maps[1], maps[2], maps[3]), routings

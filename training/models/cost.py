@@ -1,0 +1,58 @@
+"""What a model costs per image, counted from the shapes it really runs."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.models.detector import Detector, Predictions
+
+
+@dataclass(frozen=True)
+class Cost:
+    """GFLOPs for one image: 2 × multiply-adds of convolutions and linears.
+
+    Batch norm counts as folded and attention products are left out, as the published tables do.
+    """
+
+    dense: float  # every expert computed
+    experts: dict[str, tuple[float, ...]]  # by mixture layer
+
+    @property
+    def fixed(self) -> float:
+        """What runs for every image whatever the routing."""
+        return self.dense - sum(sum(costs) for costs in self.experts.values())
+
+    def at_top_k(self, top_k: int) -> float:
+        """The dearest top_k experts of each layer and the fixed part."""
+        return self.fixed + sum(sum(sorted(costs)[-top_k:]) for costs in self.experts.values())
+
+
+_COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
+
+
+def _gflops(module: nn.Module, x: torch.Tensor) -> tuple[float, object]:
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        result = module(x)
+    by_operator = counter.get_flop_counts()["Global"]
+    return sum(by_operator.get(operator, 0) for operator in _COUNTED) / 1e9, result
+
+
+def measure_cost(model: Detector) -> Cost:
+    """Count one image through the model, and each expert on the map that it would get."""
+    was_training = model.training
+    model.eval()
+    height, width = model.config.input_hw
+    device = model.points.device
+    dense, predictions = _gflops(model, torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device))
+    assert isinstance(predictions, Predictions)
+    experts = {}
+    for name, layer in model.mixture_layers().items():
+        stride = 2 ** int(name[-1])  # backbone.p4 runs at stride 16
+        channels = layer.bn.num_features
+        x = torch.zeros(1, channels, height // stride, width // stride, device=device)
+        experts[name] = tuple(_gflops(expert, x)[0] for expert in layer.experts)
+    model.train(was_training)
+    return Cost(dense, experts)

@@ -1,0 +1,74 @@
+"""The detector: uint8 pictures in, raw predictions and every mixture's routing out."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from training.config import STRIDES, ModelConfig
+from training.models.backbone import Backbone
+from training.models.heads.detect import DetectHead
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.routing import Routing, RoutingControls
+from training.models.neck import Neck
+from training.ops.anchors import anchor_points, decode_boxes
+
+# B batch · A anchors of all levels · C classes · R bins of a side's distribution
+
+
+class Predictions(NamedTuple):
+    """One forward pass."""
+
+    box_logits: Tensor  # (B, A, 4, R)
+    class_logits: Tensor  # (B, A, C)
+    routings: dict[str, Routing]  # by layer name, in the order they ran
+
+
+class Detector(nn.Module):
+    """Backbone, neck and detection head, built from one configuration."""
+
+    points: Tensor
+    strides: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.neck = Neck(config, self.backbone.channels)
+        self.head = DetectHead(config, self.neck.channels)
+        points, strides = anchor_points(config.input_hw, STRIDES)
+        self.register_buffer("points", points, persistent=False)  # (A, 2)
+        self.register_buffer("strides", strides, persistent=False)  # (A, 1)
+
+    def forward(
+        self,
+        images: Tensor,
+        controls: RoutingControls | None = None,
+        dispatch: Dispatch = "dense",
+    ) -> Predictions:
+        """Args: images (B, H, W, 3) uint8 RGB, H and W as configured; controls None: the configured top_k."""
+        x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W) 0..1
+        controls = controls or self.default_controls()
+        maps, backbone_routings = self.backbone(x, controls, dispatch)
+        maps, neck_routings = self.neck(maps, controls, dispatch)
+        box_logits, class_logits = self.head(maps)
+        return Predictions(box_logits, class_logits, {**backbone_routings, **neck_routings})
+
+    def decode(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32."""
+        boxes = decode_boxes(predictions.box_logits, self.points, self.strides)
+        return boxes, predictions.class_logits.float().sigmoid()
+
+    def default_controls(self) -> RoutingControls:
+        """The configured top_k and no threshold."""
+        return RoutingControls(top_k=self.config.mixture.top_k if self.config.mixture else 1)
+
+    def mixture_layers(self) -> dict[str, MixtureLayer]:
+        """Every mixture layer by name, in the order they run."""
+        rooms = (("backbone", self.backbone.mixtures), ("neck", self.neck.mixtures))
+        named = {f"{room}.{name}": layer for room, layers in rooms for name, layer in layers.items()}
+        return {name: layer for name, layer in named.items() if isinstance(layer, MixtureLayer)}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable numbers."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,101 @@
+"""Convolution blocks that every stage is made of."""
+
+import torch
+from torch import Tensor, nn
+
+from training.models.depthwise import DepthwiseConv2d
+
+# B batch · C channels · H, W feature-map size
+
+BN_EPS = 1e-3  # both values as published YOLO checkpoints have them
+BN_MOMENTUM = 0.03
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch norm with the constants of the whole network."""
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+class ConvBlock(nn.Module):
+    """Convolution without bias, batch norm, activation; keeps H and W at stride 1."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 1,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        if depthwise:
+            self.conv: nn.Conv2d = DepthwiseConv2d(c_in, kernel, stride)
+        else:
+            self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.bn = batch_norm(c_out)
+        self.act = nn.SiLU(inplace=True) if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        return self.act(self.bn(self.conv(x)))
+
+
+class Bottleneck(nn.Module):
+    """Two 3×3 convolutions with a residual path."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.reduce = ConvBlock(channels, hidden, 3)
+        self.expand = ConvBlock(hidden, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return x + self.expand(self.reduce(x))
+
+
+class CrossStage(nn.Module):
+    """Two bottlenecks on one half of the channels, joined with the other half.
+
+    Source: Wang et al. 2019, arXiv:1911.11929.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.enter = ConvBlock(channels, hidden)
+        self.bypass = ConvBlock(channels, hidden)
+        self.blocks = nn.Sequential(Bottleneck(hidden, hidden), Bottleneck(hidden, hidden))
+        self.merge = ConvBlock(2 * hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return self.merge(torch.cat([self.blocks(self.enter(x)), self.bypass(x)], dim=1))
+
+
+class SplitStage(nn.Module):
+    """Splits the channels, chains blocks on one half, and merges every step.
+
+    Args:
+        hidden_ratio: width of each half as a fraction of c_out.
+        deep: chain CrossStage blocks instead of single bottlenecks.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, repeats: int, *, hidden_ratio: float = 0.5, deep: bool = False
+    ) -> None:
+        super().__init__()
+        hidden = int(c_out * hidden_ratio)
+        self.split = ConvBlock(c_in, 2 * hidden)
+        self.blocks = nn.ModuleList(
+            CrossStage(hidden) if deep else Bottleneck(hidden, hidden // 2) for _ in range(repeats)
+        )
+        self.merge = ConvBlock((2 + repeats) * hidden, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H, W)."""
+        steps = list(self.split(x).chunk(2, dim=1))
+        for block in self.blocks:
+            steps.append(block(steps[-1]))
+        return self.merge(torch.cat(steps, dim=1))

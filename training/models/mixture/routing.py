@@ -1,0 +1,45 @@
+"""Which experts run for which image, and with what weight."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# B batch · E experts
+
+
+class Routing(NamedTuple):
+    """What one mixture layer decided for one batch."""
+
+    gate: Tensor  # (B, E)  weight of each expert; zero if not chosen; rows sum to 1
+    probs: Tensor  # (B, E)  softmax of the router over all experts
+
+
+class RoutingControls(NamedTuple):
+    """How many experts may run: integers and floats, or (B, 1) tensors so that each image has its own."""
+
+    top_k: int | Tensor
+    weight_threshold: float | Tensor = 0.0
+
+
+def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
+    """Softmax over all, keep the best top_k, renormalise over those that run.
+
+    The best expert always runs; the others only if their probability reaches the threshold. Ties go to
+    the lowest index. Ranks come from comparisons, not from a sort, so the exported graph needs no TopK and
+    top_k stays a run-time input.
+
+    Args:
+        logits: (B, E) router scores; taken in float32 whatever the precision around them.
+
+    Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
+    """
+    probs = logits.float().softmax(dim=-1)  # (B, E)
+    mine, other = probs[:, :, None], probs[:, None, :]  # (B, E, 1), (B, 1, E)
+    index = torch.arange(probs.shape[-1], device=probs.device)
+    other_is_first = index[None, :] < index[:, None]  # (E, E)
+    better = (other > mine) | ((other == mine) & other_is_first)
+    rank = better.sum(dim=-1)  # (B, E) 0 is best
+    chosen = (rank < controls.top_k) & ((rank == 0) | (probs >= controls.weight_threshold))
+    kept = probs * chosen
+    return Routing(gate=kept / kept.sum(dim=-1, keepdim=True), probs=probs)

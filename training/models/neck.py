@@ -1,0 +1,64 @@
+"""The neck: mixes coarse and fine maps down and up again, then hands three maps to the head."""
+
+import torch
+from torch import Tensor, nn
+
+from training.config import ModelConfig
+from training.models.area_attention import AggregationStage
+from training.models.backbone import scaled_channels, scaled_repeats
+from training.models.layers import ConvBlock, SplitStage
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.routing import Routing, RoutingControls
+
+Maps = tuple[Tensor, Tensor, Tensor]
+
+
+class Neck(nn.Module):
+    """Path aggregation over strides 8, 16, 32.
+
+    `neck="area"` is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
+    `neck="c3k"` is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half that width.
+    """
+
+    def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        c3, c4, c5 = channels
+        c256, c512, c1024 = (scaled_channels(config, c) for c in (256, 512, 1024))
+        repeats = scaled_repeats(config, 2)
+        wide = c1024 if config.neck == "area" else c512
+
+        def stage(c_in: int, c_out: int) -> nn.Module:
+            if config.neck == "area":
+                return AggregationStage(c_in, c_out, repeats, areas=None)
+            return SplitStage(c_in, c_out, repeats, deep=True)
+
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.top_down_p4 = stage(c5 + c4, c512)
+        self.top_down_p3 = stage(c512 + c3, c256)
+        self.downsample_p3 = ConvBlock(c256, c256, 3, 2)
+        self.bottom_up_p4 = stage(c256 + c512, c512)
+        self.downsample_p4 = ConvBlock(c512, c512, 3, 2)
+        self.bottom_up_p5 = SplitStage(c512 + c5, wide, repeats, deep=True)
+        self.channels = (c256, c512, wide)
+        self.mixtures = nn.ModuleDict()
+        if config.mixture and config.mixture.placement in ("neck", "both"):
+            for level, width in zip(("p3", "p4", "p5"), self.channels, strict=True):
+                self.mixtures[level] = MixtureLayer(width, config.mixture)
+
+    def forward(
+        self, maps: Maps, controls: RoutingControls, dispatch: Dispatch
+    ) -> tuple[Maps, dict[str, Routing]]:
+        """Maps at strides 8, 16, 32 to maps at the same strides, and each mixture's routing."""
+        p3, p4, p5 = maps
+        routings: dict[str, Routing] = {}
+
+        def mix(level: str, x: Tensor) -> Tensor:
+            if level in self.mixtures:
+                x, routings[f"neck.{level}"] = self.mixtures[level](x, controls, dispatch)
+            return x
+
+        mid = self.top_down_p4(torch.cat([self.upsample(p5), p4], dim=1))
+        fine = mix("p3", self.top_down_p3(torch.cat([self.upsample(mid), p3], dim=1)))
+        mid = mix("p4", self.bottom_up_p4(torch.cat([self.downsample_p3(fine), mid], dim=1)))
+        coarse = mix("p5", self.bottom_up_p5(torch.cat([self.downsample_p4(mid), p5], dim=1)))
+        return (fine, mid, coarse), routings

@@ -1,0 +1,1 @@
+"""Tensor functions without state: boxes, anchors, candidates, non-maximum suppression."""

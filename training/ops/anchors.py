@@ -1,0 +1,45 @@
+"""Where predictions sit on the canvas, and how side distances become boxes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# A anchors of all levels · B batch · R bins of a side's distribution
+
+
+def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Cell centres of every level, finest first, rows before columns.
+
+    Returns:
+        Centres (A, 2) as x, y in canvas pixels, and the stride of each, (A, 1).
+    """
+    height, width = input_hw
+    points, sizes = [], []
+    for stride in strides:
+        ys = torch.arange(height // stride, dtype=torch.float32) + 0.5
+        xs = torch.arange(width // stride, dtype=torch.float32) + 0.5
+        grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+        level = torch.stack([grid_x.flatten(), grid_y.flatten()], dim=-1) * stride
+        points.append(level)
+        sizes.append(torch.full((len(level), 1), float(stride)))
+    return torch.cat(points), torch.cat(sizes)
+
+
+def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Expected side distances as boxes.
+
+    Args:
+        box_logits: (B, A, 4, R), scores over 0..R-1 strides for left, top, right, bottom.
+        points: (A, 2) canvas pixels.
+        strides: (A, 1).
+
+    Returns:
+        (B, A, 4) xyxy canvas pixels.
+
+    Source: Li et al. 2020, arXiv:2006.04388, eq. 4 and 5.
+    """
+    bins = torch.arange(box_logits.shape[-1], dtype=torch.float32, device=box_logits.device)
+    distances = (box_logits.float().softmax(dim=-1) * bins).sum(dim=-1) * strides  # (B, A, 4)
+    left_top, right_bottom = distances.split(2, dim=-1)
+    return torch.cat([points - left_top, points + right_bottom], dim=-1)

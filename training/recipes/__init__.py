@@ -1,0 +1,1 @@
+"""Recipes: each is a function that returns a whole training configuration."""

@@ -1,0 +1,105 @@
+"""The recipes one can ask for by name."""
+
+from dataclasses import dataclass, replace
+
+from training.config import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+from training.errors import ConfigError
+from training.models.variants import model_config
+
+RECIPES = ("quick", "small-data", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user says of a run; None leaves it to the recipe."""
+
+    class_names: tuple[str, ...]
+    train_data: DataConfig
+    val_data: DataConfig | None = None
+    variant: str = "esmoe-n"
+    input_hw: tuple[int, int] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+
+
+def build_config(recipe: str, request: Request) -> TrainConfig:
+    """The configuration of a named recipe for this request.
+
+    Raises:
+        ConfigError: no such recipe (names those there are), or values that cannot work.
+    """
+    match recipe:
+        case "quick":
+            config = quick(request)
+        case "small-data":
+            config = small_data(request)
+        case "paper":
+            config = paper(request)
+        case _:
+            raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
+    if request.epochs is not None:
+        config = replace(config, epochs=request.epochs)
+    if request.batch_size is not None:
+        config = replace(config, batch_size=request.batch_size)
+    return config
+
+
+def small_data(request: Request) -> TrainConfig:
+    """A few hundred pictures, from scratch: AdamW, small batches for many steps, flips both ways.
+
+    100 epochs. Both flips suit pictures without an up, such as those from a microscope.
+    """
+    return TrainConfig(
+        model=model_config(request.variant, request.class_names, request.input_hw or (640, 640)),
+        train_data=request.train_data,
+        val_data=request.val_data,
+        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            lr=1.4e-3,
+            final_lr=1.4e-5,
+            schedule="cosine",
+            momentum=0.9,
+            weight_decay=0.02,
+            ema_decay=0.998,
+            ema_tau_steps=300,
+        ),
+        epochs=100,
+        batch_size=8,
+        seed=request.seed,
+    )
+
+
+def quick(request: Request) -> TrainConfig:
+    """A try in minutes on two cores: small pictures, few epochs, no vertical flip."""
+    base = small_data(replace(request, input_hw=request.input_hw or (256, 256)))
+    return replace(
+        base,
+        augment=AugmentConfig(close_mosaic_epochs=4, mosaic=0.5),
+        optimizer=replace(base.optimizer, warmup_epochs=1.0),
+        epochs=14,
+        evaluate_every_epochs=7,
+    )
+
+
+def paper(request: Request) -> TrainConfig:
+    """YOLOv12's training table (arXiv:2502.12524, table 7, size n): 600 epochs of SGD, for large data."""
+    return TrainConfig(
+        model=model_config(request.variant, request.class_names, request.input_hw or (640, 640)),
+        train_data=request.train_data,
+        val_data=request.val_data,
+        augment=AugmentConfig(),
+        loss=LossConfig(),
+        optimizer=OptimizerConfig(),
+        epochs=600,
+        batch_size=32,
+        seed=request.seed,
+        evaluate_every_epochs=10,
+    )

@@ -1,0 +1,151 @@
+"""Checkpoints: tensors in safetensors, everything else as JSON in its header. No pickle.
+
+model.safetensors   the averaged weights and the model's configuration: what is evaluated and exported
+last.safetensors    all that is needed to go on training exactly where it stopped
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from training.config import TrainConfig, model_from_json, to_json, train_from_json
+from training.errors import CheckpointError, ConfigError
+from training.models.detector import Detector
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "last.safetensors"
+_MODEL_KIND = "sparsight-model-1"
+_STATE_KIND = "sparsight-training-1"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come."""
+
+    epoch: int  # epochs finished
+    batch: int  # batches finished in the epoch after those
+    step: int  # optimizer steps taken
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write beside, flush to disk, then rename: a reader never sees half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def save_model(path: Path, model: Detector, provenance: dict[str, str]) -> None:
+    """Write weights and configuration; provenance says where the weights come from."""
+    metadata = {"kind": _MODEL_KIND, "model": to_json(model.config), "provenance": json.dumps(provenance)}
+    write_tensors(path, model.state_dict(), metadata)
+
+
+def load_model(path: Path) -> tuple[Detector, dict[str, str]]:
+    """The detector in evaluation mode, and its provenance.
+
+    Raises:
+        CheckpointError: missing, truncated, of another kind, or with tensors that do not fit.
+    """
+    metadata, tensors = _read(path, _MODEL_KIND)
+    try:
+        model = Detector(model_from_json(metadata["model"]))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _load_strictly(path, model, tensors)
+    return model.eval(), json.loads(metadata["provenance"])
+
+
+def load_matching_weights(path: Path, model: Detector) -> list[str]:
+    """Start a model from another's weights where names and shapes agree; returns the names that did not."""
+    _, tensors = _read(path, _MODEL_KIND)
+    own = model.state_dict()
+    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise CheckpointError(f"{path}: no tensor fits {model.config.variant}; it is another architecture")
+    model.load_state_dict(fitting, strict=False)
+    return sorted(own.keys() - fitting.keys())
+
+
+def save_state(
+    path: Path,
+    config: TrainConfig,
+    position: Position,
+    models: tuple[nn.Module, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Write the whole state of a run. models: the trained one and its average."""
+    tensors = {f"model.{n}": t for n, t in models[0].state_dict().items()}
+    tensors |= {f"average.{n}": t for n, t in models[1].state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+    metadata = {
+        "kind": _STATE_KIND,
+        "config": to_json(config),
+        "position": json.dumps(vars(position)),
+        "scaler": json.dumps(scaler.state_dict()),
+    }
+    write_tensors(path, tensors, metadata)
+
+
+def read_state_config(path: Path) -> TrainConfig:
+    """The configuration of the run that wrote this state."""
+    metadata, _ = _read(path, _STATE_KIND)
+    try:
+        return train_from_json(metadata["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def load_state(
+    path: Path,
+    models: tuple[nn.Module, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> Position:
+    """Fill models and optimizer from what save_state wrote; returns how far the run had come."""
+    metadata, tensors = _read(path, _STATE_KIND)
+    for prefix, model in zip(("model.", "average."), models, strict=True):
+        part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        _load_strictly(path, model, part)
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            states.setdefault(int(index), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
+    scaler.load_state_dict(json.loads(metadata["scaler"]))
+    return Position(**json.loads(metadata["position"]))
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
+    if metadata.get("kind") != kind:
+        found = metadata.get("kind", "unknown")
+        raise CheckpointError(f"{path} is of kind {found!r}, not {kind!r}")
+    return metadata, tensors
+
+
+def _load_strictly(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error

@@ -1,0 +1,30 @@
+"""Stopping between steps instead of inside one."""
+
+import signal
+from types import FrameType
+from typing import Self
+
+
+class StopRequest:
+    """While open, Ctrl-C and SIGTERM only set a flag; a second Ctrl-C stops at once.
+
+    An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,36 @@
+"""Optimizer and learning-rate schedule."""
+
+import math
+
+import torch
+from torch import nn
+
+from training.config import OptimizerConfig
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels only: on biases and norms it shrinks what should float."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    free = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    match config.name:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+
+
+def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_steps: int) -> float:
+    """Rate of the step about to be taken: a linear rise from 0, then a fall to final_lr at the last step."""
+    if step < warmup_steps:
+        return config.lr * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(total_steps - 1 - warmup_steps, 1)
+    match config.schedule:
+        case "cosine":
+            remaining = (1 + math.cos(math.pi * progress)) / 2
+        case "linear":
+            remaining = 1 - progress
+    return config.final_lr + (config.lr - config.final_lr) * remaining
