@@ -3,6 +3,7 @@
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTHON ?= python3
+MODEL ?= starter
 NAME ?= $(if $(DATA),trained,scenes)
 RECIPE ?= $(if $(DATA),small-data,quick)
 
@@ -16,10 +17,10 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet install --constraint co
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 	@echo
-	@echo "PORT and HOST change where it serves: make serve PORT=9000"
+	@echo "PORT, HOST and MODEL change what is served where: make serve PORT=9000 MODEL=scenes"
 
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
-	@HOST=$(HOST) PORT=$(PORT) $(RUN) -m service
+	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$(MODEL) $(RUN) -m service
 
 test: $(VENV)/.dev ## run the tests that take seconds, with all cores
 	@echo "== running the tests"

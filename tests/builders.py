@@ -6,6 +6,7 @@ is found where its colour's expert was chosen: its score is the expert's gate ti
 quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
 """
 
+import copy
 import hashlib
 import io
 import json
@@ -131,6 +132,21 @@ def tiny_graph(selection: str = "graph") -> ov.Model:
     return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "tiny")
 
 
+_GOLDEN: dict[str, Any] = {
+    "top_k": 2,
+    "weight_threshold": 0.0,
+    "conf": 0.25,
+    "router_margin": 0.05,
+    "tolerance": {
+        "input_levels": 1,
+        "boxes_px": 1e-3,
+        "boxes_relative": 1e-5,
+        "scores": 1e-4,
+        "gates": 1e-4,
+    },
+}
+
+
 def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
     """Return the manifest of the tiny model, without its files."""
     layers = [("backbone.p4", 4, [0.5, 0.25, 0.25, 1.0]), ("backbone.p5", 3, [0.1, 0.2, 0.3])]
@@ -172,19 +188,7 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
             for row, (layer, experts, gflops) in enumerate(layers)
         ],
         "gflops": {"fixed": 4.0, "dense": 6.6},
-        "golden": {
-            "top_k": 2,
-            "weight_threshold": 0.0,
-            "conf": 0.25,
-            "router_margin": 0.05,
-            "tolerance": {
-                "input_levels": 1,
-                "boxes_px": 1e-3,
-                "boxes_relative": 1e-5,
-                "scores": 1e-4,
-                "gates": 1e-4,
-            },
-        },
+        "golden": copy.deepcopy(_GOLDEN),
         "parity": {"images": 8, "distinct_expert_sets": 4, "boxes_px": 0.0, "scores": 0.0, "gates": 0.0},
         "provenance": {
             "checkpoint_sha256": "0" * 64,

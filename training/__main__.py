@@ -203,7 +203,7 @@ def _train_export(args: argparse.Namespace) -> int:
     _say(f"on {seen}:\n" + commands.evaluation_report(evaluation.mean_ap, evaluation.images, evaluation))
     _write_artefacts(args, checkpoint, data)
     return _print(
-        "serve it:  make serve\n"
+        f"serve it:  make serve MODEL={args.name}\n"
         f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
     )
 

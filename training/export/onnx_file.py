@@ -39,7 +39,7 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     has_mixture = bool(model.mixture_layers())
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
-        # Captured by running it; left to itself the exporter ends up compiling, which takes five times as long.
+        # Captured by running it; left to itself the exporter compiles first, which takes far longer.
         captured = torch.export.export(graph, example, strict=False)
         program = torch.onnx.export(
             captured,

@@ -48,7 +48,7 @@ def class_aware_nms(
     clashes = (iou(boxes[:, None], boxes[None]) > iou_threshold) & (classes[:, None] == classes[None])
     clash_rows = clashes.numpy(force=True)
     suppressed = torch.zeros(len(order), dtype=torch.bool).numpy()
-    kept = []
+    kept: list[int] = []
     for index in range(len(order)):
         if len(kept) == max_det:
             break

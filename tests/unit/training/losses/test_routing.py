@@ -41,7 +41,8 @@ def test_moving_the_router_moves_the_loss():
 def test_experts_that_were_not_chosen_get_no_gradient():
     logits = torch.tensor([[1.0, 0.5, 0.0, -0.5]], requires_grad=True)
     balance_loss(choose_experts(logits, RoutingControls(2))).backward()
-    assert logits.grad[0, 2:].tolist() == [0, 0]
+    assert logits.grad[0, 2:].abs().max().item() < 1e-7
+    assert logits.grad[0, :2].abs().min().item() > 1e-3
 
 
 def test_with_one_expert_an_image_its_weight_is_always_one_and_the_router_gets_no_gradient():
