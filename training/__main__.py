@@ -75,6 +75,12 @@ def _size(text: str) -> tuple[int, int]:
     return parts[0], parts[-1]
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
     parser.add_argument("--variant", choices=VARIANTS, default="esmoe-n", help="default: %(default)s")
@@ -84,8 +90,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
     )
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument("--batch", type=int, help="images a step; default: the recipe's")
+    parser.add_argument("--epochs", type=_positive, help="default: the recipe's")
+    parser.add_argument("--batch", type=_positive, help="images a step; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -103,7 +109,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
     parser.add_argument("--split", default="val", help="default: %(default)s")
-    parser.add_argument("--top-k", type=int, help="experts per image and layer; default: as trained")
+    parser.add_argument("--top-k", type=_positive, help="experts per image and layer; default: as trained")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=_evaluate)

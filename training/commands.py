@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.config import DataConfig, FolderConfig, ScenesConfig, TrainConfig, absolute, to_json
+from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
-from training.errors import CheckpointError
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
@@ -26,10 +25,10 @@ from training.models.detector import Detector, count_parameters
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import VARIANTS, model_config
 from training.recipes.recipes import Request, build_config
-from training.trainer.checkpoint import STATE_FILE, load_model, read_state_config
+from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.loop import Outcome, Trainer, compute_device
 
-SCENES_FOR_TRAINING = ScenesConfig(images=640, seed=0, image_hw=(256, 256))
+SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
 PARITY_PICTURES = 6  # from the data, beside as many generated scenes
 
@@ -92,7 +91,14 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         provenance={"recipe": options.recipe, "data": str(options.data or "generated scenes")},
     )
     if (options.run_dir / STATE_FILE).exists():
-        _resume(trainer, config, options.run_dir, say)
+        trainer.resume()
+        say(f"going on from step {trainer.position.step} in {options.run_dir}")
+    elif trainer.untouched_weights:
+        say(
+            f"{len(trainer.untouched_weights)} tensors did not fit and start anew: "
+            + ", ".join(trainer.untouched_weights[:4])
+            + " …"
+        )
     validation = open_dataset(val_data) if val_data else None
     _announce(trainer, dataset, say)
 
@@ -103,16 +109,6 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         return {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95, **bits}
 
     return trainer.run(validate if validation else None, quiet=quiet)
-
-
-def _resume(trainer: Trainer, config: TrainConfig, run_dir: Path, say: Say) -> None:
-    found = read_state_config(run_dir / STATE_FILE)
-    if to_json(found) != to_json(config):
-        raise CheckpointError(
-            f"{run_dir} holds a run with other settings; give those to go on with it, or another --run"
-        )
-    trainer.resume()
-    say(f"going on from step {trainer.position.step} in {run_dir}")
 
 
 def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:

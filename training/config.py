@@ -25,7 +25,7 @@ class MixtureConfig:
     """One mixture layer, the same at every place it stands."""
 
     num_experts: int = 4
-    top_k: int = 2
+    top_k: int = 2  # trained with 1 the gate is always 1, so that its router gets no gradient: learn with 2
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)
     placement: Literal["backbone", "neck", "both"] = "backbone"
     router_reduction: int = 8  # hidden width = channels / this, at least router_min_hidden
@@ -71,12 +71,9 @@ class ModelConfig:
             all(side >= 64 and side % 32 == 0 for side in self.input_hw),
             f"input_hw={self.input_hw}: both sides must be multiples of 32, at least 64",
         )
-        # Area attention cuts the stride-16 map into 4 runs of equal length.
-        height, width = self.input_hw
-        _require(
-            (height // 16) * (width // 16) % 4 == 0,
-            f"input_hw={self.input_hw}: the stride-16 map must divide by the 4 attention areas",
-        )
+        # Multiples of 32 also let area attention cut the stride-16 map into 4 runs of equal length.
+        _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
+        _require(self.neck in ("area", "c3k"), f"neck={self.neck!r} is neither 'area' nor 'c3k'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +136,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("box", "classes", "dfl", "balance"):
             _require(getattr(self, name) >= 0, f"loss weight {name}={getattr(self, name)} is negative")
+        _require(self.assign_top_k >= 1, f"assign_top_k={self.assign_top_k} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +155,15 @@ class OptimizerConfig:
     ema_tau_steps: float = 2000.0  # the decay grows as 1 - exp(-step / tau)
 
     def __post_init__(self) -> None:
+        _require(self.name in ("sgd", "adamw"), f"optimizer {self.name!r} is neither 'sgd' nor 'adamw'")
+        _require(
+            self.schedule in ("cosine", "linear"),
+            f"schedule {self.schedule!r} is neither 'cosine' nor 'linear'",
+        )
         _require(self.lr > 0, f"lr={self.lr} must be positive")
+        _require(self.warmup_epochs >= 0, f"warmup_epochs={self.warmup_epochs} is negative")
+        _require(self.clip_norm > 0, f"clip_norm={self.clip_norm} must be positive")
+        _require(self.ema_tau_steps > 0, f"ema_tau_steps={self.ema_tau_steps} must be positive")
         _require(0 < self.final_lr <= self.lr, f"final_lr={self.final_lr} must be in 0..lr={self.lr}")
         _require(0 <= self.ema_decay < 1, f"ema_decay={self.ema_decay} must be in 0..1, 1 excluded")
 
@@ -184,6 +190,14 @@ class TrainConfig:
         _require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
         _require(self.loader_workers >= 0, f"loader_workers={self.loader_workers} is negative")
+        _require(
+            self.evaluate_every_epochs >= 1,
+            f"evaluate_every_epochs={self.evaluate_every_epochs} must be at least 1",
+        )
+        _require(
+            self.precision in ("auto", "f32", "bf16", "f16"),
+            f"precision {self.precision!r} is none of auto, f32, bf16, f16",
+        )
 
 
 def to_json(config: TrainConfig | ModelConfig) -> str:
@@ -221,7 +235,7 @@ def train_from_json(text: str) -> TrainConfig:
                 "optimizer": OptimizerConfig(**values["optimizer"]),
             }
         )
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"not a training configuration of this version: {error}") from error
 
 
@@ -244,7 +258,7 @@ def _model(values: Mapping[str, Any]) -> ModelConfig:
         mixture = values["mixture"]
         fields = {**_tuples(values), "mixture": MixtureConfig(**_tuples(mixture)) if mixture else None}
         return ModelConfig(**fields)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"not a model configuration of this version: {error}") from error
 
 

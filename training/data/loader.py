@@ -211,6 +211,10 @@ def _collate(samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread each, and Ctrl-C left to the parent; DataLoader ends a worker whose parent is gone."""
+    """One thread each, and signals left to the parent; DataLoader ends a worker whose parent is gone.
+
+    Ctrl-C and a service manager signal the whole process group, while the parent still wants its last batch.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)

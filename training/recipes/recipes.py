@@ -84,8 +84,8 @@ def quick(request: Request) -> TrainConfig:
         base,
         augment=AugmentConfig(close_mosaic_epochs=4, mosaic=0.5),
         optimizer=replace(base.optimizer, warmup_epochs=1.0),
-        epochs=14,
-        evaluate_every_epochs=7,
+        epochs=12,
+        evaluate_every_epochs=6,
     )
 
 

@@ -1,5 +1,6 @@
 """The training loop: batches in, an averaged model and a checkpoint out."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from training.config import TrainConfig, to_json
 from training.data.loader import Batch, TrainingLoader
 from training.data.sample import Dataset
+from training.errors import CheckpointError, TrainingError
 from training.losses.detection import LossTerms, detection_loss
 from training.models.detector import Detector
 from training.trainer.checkpoint import (
@@ -18,6 +20,7 @@ from training.trainer.checkpoint import (
     Position,
     load_matching_weights,
     load_state,
+    read_state_config,
     save_model,
     save_state,
 )
@@ -77,8 +80,7 @@ class Trainer:
         self.provenance = dict(provenance or {})
         torch.manual_seed(config.seed)
         model = Detector(config.model)
-        if initial_weights:
-            load_matching_weights(initial_weights, model)
+        self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
         # Channels-last is what both CPU and GPU convolutions run in.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.model, config.optimizer)
@@ -89,9 +91,18 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Take up the state in run_dir. Raises CheckpointError if there is none or it is damaged."""
+        """Take up the state in run_dir.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
+        """
+        path = self.run_dir / STATE_FILE
+        if to_json(read_state_config(path)) != to_json(self.config):
+            raise CheckpointError(
+                f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
+            )
         models = (self.model, self.average.model)
-        self.position = load_state(self.run_dir / STATE_FILE, models, self.optimizer, self.scaler)
+        self.position = load_state(path, models, self.optimizer, self.scaler)
 
     def run(self, evaluate: Evaluate | None = None, *, quiet: bool = False) -> Outcome:
         """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left."""
@@ -121,6 +132,11 @@ class Trainer:
                 self._save()
             lr = self._set_learning_rate(batches)
             terms = torch.stack(self._step(batch)).tolist()
+            if not math.isfinite(terms[0]):
+                raise TrainingError(
+                    f"the loss of step {self.position.step + 1} is {terms[0]}; try a lower learning rate. "
+                    "The last checkpoint is from before it."
+                )
             sums = [a + b for a, b in zip(sums, terms, strict=True)]
             done = self.position.batch + 1
             self.position = Position(epoch, done, self.position.step + 1)
@@ -138,8 +154,10 @@ class Trainer:
 
     def _set_learning_rate(self, batches: int) -> float:
         optimizer = self.config.optimizer
-        warmup = round(optimizer.warmup_epochs * batches)
-        lr = learning_rate(optimizer, self.position.step, warmup, batches * self.config.epochs)
+        total = batches * self.config.epochs
+        # A run of fewer epochs than the warm-up would never reach its learning rate.
+        warmup = min(round(optimizer.warmup_epochs * batches), total // 3)
+        lr = learning_rate(optimizer, self.position.step, warmup, total)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr

@@ -28,12 +28,10 @@ PROVENANCE = Provenance(checkpoint_sha256="0" * 64)
 
 
 def pictures() -> list[np.ndarray]:
-    """Scenes from dark to bright, so that routers that look at the average tell them apart."""
+    """Scenes of different tints, so that routers that look at averages tell them apart."""
     scenes = ScenesDataset(6, seed=3, image_hw=(48, 64))
-    return [
-        (scenes.load(i).image * factor).astype(np.uint8)
-        for i, factor in enumerate((0.1, 0.3, 0.5, 0.7, 0.9, 1.0))
-    ]
+    tints = [(1, 1, 1), (0.1, 0.1, 0.1), (1, 0.2, 0.2), (0.2, 1, 0.2), (0.2, 0.2, 1), (0.5, 0.5, 0)]
+    return [(scenes.load(i).image * np.array(tint)).astype(np.uint8) for i, tint in enumerate(tints)]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def test_both_targets_equal_the_checkpoint_on_inputs_that_route_differently(rele
 def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(model, tmp_path):
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
     poisoned = copy.deepcopy(model)
-    layer = poisoned.backbone.mixtures["p5"]
+    layer = poisoned.backbone.mixtures["p3"]
     layer.experts[0].conv.weight.data.fill_(float("nan"))
     spec = graph_spec("openvino", has_mixture=True)
     path = tmp_path / "poisoned.onnx"
@@ -73,7 +71,7 @@ def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(mod
         controls = RoutingControls(1)
         want = reference_outputs(model, spec, canvas, controls)
         got = engine.run(canvas, controls)
-        if want["gates"][0, 3, 0] > 0:
+        if want["gates"][0, 1, 0] > 0:
             chose += 1
             assert np.isnan(got["scores"]).any()
         else:

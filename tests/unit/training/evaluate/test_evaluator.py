@@ -1,0 +1,90 @@
+"""Running over a whole data set: every picture once, whatever the batch."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training_builders import tiny_model
+from training.config import ScenesConfig
+from training.data.open import open_dataset
+from training.errors import DatasetError
+from training.evaluate.detections import Detections
+from training.evaluate.evaluator import check_classes, evaluate, evaluate_with
+from training.models.mixture.routing import RoutingControls
+
+
+class TwoClassScenes:
+    """Generated scenes under the two classes of the tiny model."""
+
+    class_names = ("disc", "ring")
+
+    def __init__(self, images):
+        self._scenes = open_dataset(ScenesConfig(images=images, image_hw=(64, 96)))
+
+    def __len__(self):
+        return len(self._scenes)
+
+    def load(self, index):
+        sample = self._scenes.load(index)
+        return replace(sample, class_ids=sample.class_ids % 2)
+
+    def encoded(self, index):
+        return self._scenes.encoded(index)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return TwoClassScenes(5)
+
+
+def test_the_result_does_not_depend_on_the_size_of_batches(model, scenes):
+    one, two = (evaluate(model, scenes, batch_size=size, quiet=True) for size in (1, 2))
+    assert one.images == two.images == 5
+    assert two.mean_ap.map50 == pytest.approx(one.mean_ap.map50, abs=1e-4)
+    assert [use.layer for use in two.experts] == list(model.mixture_layers())
+    for alone, batched in zip(one.experts, two.experts, strict=True):
+        assert batched.expert_share == alone.expert_share
+        assert batched.information_bits == pytest.approx(alone.information_bits, abs=1e-4)
+
+
+@pytest.mark.parametrize("top_k", [1, 4])
+def test_controls_say_how_many_experts_run(model, scenes, top_k):
+    result = evaluate(model, scenes, controls=RoutingControls(top_k), quiet=True)
+    for use in result.experts:
+        assert sum(use.expert_share) == pytest.approx(top_k)
+
+
+def test_a_model_without_a_mixture_has_no_expert_use(scenes):
+    assert evaluate(tiny_model("yolov12-n"), scenes, quiet=True).experts == []
+
+
+def test_evaluation_leaves_the_weights_and_statistics_as_they_are(model, scenes):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluate(model, scenes, quiet=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_whoever_answers_with_the_truth_scores_one(scenes):
+    samples = iter([scenes.load(index) for index in range(len(scenes))])
+
+    def detect(encoded):
+        assert encoded.startswith(b"\x89PNG")
+        sample = next(samples)
+        return Detections(sample.boxes_xyxy, np.ones(len(sample.class_ids), np.float32), sample.class_ids)
+
+    result, images = evaluate_with(detect, scenes, quiet=True)
+    assert images == 5
+    assert result.map50_95 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("names", [("a",), ("b", "a"), ("a", "b", "c"), ()])
+def test_other_classes_or_another_order_are_refused(names):
+    with pytest.raises(DatasetError, match="with the same classes in the same order"):
+        check_classes(("a", "b"), names)

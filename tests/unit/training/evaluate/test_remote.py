@@ -1,0 +1,108 @@
+"""Detections of a service, asked over real HTTP on loopback."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from training.evaluate.detections import DetectConfig
+from training.evaluate.remote import RemoteDetector, ServiceError
+
+ONE = {"x": 15, "y": 30, "width": 10, "height": 20, "confidence": 0.75, "class": "ring", "class_id": 9}
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """A server that answers with .status and .body, and keeps the last request."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    state = SimpleNamespace(status=200, body=json.dumps({"predictions": [ONE]}), request=None)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            parts = urlsplit(self.path)
+            state.request = SimpleNamespace(path=parts.path, query=parse_qs(parts.query), body=body)
+            answer = state.body.encode()
+            self.send_response(state.status)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def detect(service, model=None):
+    config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
+    with RemoteDetector(service.url, ("disc", "ring"), config, model) as remote:
+        return remote.detect(b"picture")
+
+
+def test_answers_become_corners_scores_and_the_class_ids_of_the_data_set(service):
+    got = detect(service)
+    assert got.boxes_xyxy.tolist() == [[10, 20, 20, 40]]
+    assert got.scores.tolist() == [0.75]
+    assert got.class_ids.tolist() == [1]
+
+
+def test_an_answer_without_detections_is_empty(service):
+    service.body = json.dumps({"predictions": []})
+    got = detect(service)
+    assert (got.boxes_xyxy.shape, got.scores.shape, got.class_ids.shape) == ((0, 4), (0,), (0,))
+
+
+def test_the_picture_is_sent_as_it_is_with_the_thresholds_of_the_evaluation(service):
+    detect(service)
+    assert (service.request.path, service.request.body) == ("/detect", b"picture")
+    assert service.request.query == {"conf": ["0.125"], "iou": ["0.5"], "max_det": ["7"], "moe": ["off"]}
+
+
+def test_a_model_is_asked_for_by_name(service):
+    detect(service, model="cells")
+    assert service.request.query["model"] == ["cells"]
+
+
+def test_a_problem_is_told_in_the_words_of_the_service(service):
+    service.status, service.body = 404, '{"detail": "no model cells"}'
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:\d+ answered 404: .*no model cells"):
+        detect(service)
+
+
+@pytest.mark.parametrize("body", ["<html>", "{}", "[]", "null"])
+def test_an_answer_of_something_else_is_no_detection(service, body):
+    service.body = body
+    with pytest.raises(ServiceError, match="answered something other than detections"):
+        detect(service)
+
+
+def test_a_class_that_the_data_set_does_not_have_is_named(service):
+    service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
+    with pytest.raises(ServiceError, match="knows a class that the data set does not: 'fish'"):
+        detect(service)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        pytest.param("http://127.0.0.1:1", "no answer from .*is the service running", id="nobody listens"),
+        pytest.param("127.0.0.1:8000", "no answer from|not an address", id="no scheme"),
+        pytest.param("http://127.0.0.1:port", "'http://127.0.0.1:port' is not an address", id="no number"),
+    ],
+)
+def test_an_address_where_nothing_is_says_so(monkeypatch, url, message):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(ServiceError, match=message):
+        detect(SimpleNamespace(url=url))

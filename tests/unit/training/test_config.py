@@ -1,0 +1,173 @@
+"""Configurations: what they refuse at their edges, and that JSON gives them back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from training.config import (
+    AugmentConfig,
+    FolderConfig,
+    LossConfig,
+    MixtureConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScenesConfig,
+    TrainConfig,
+    absolute,
+    model_from_json,
+    to_json,
+    train_from_json,
+)
+from training.errors import ConfigError
+
+MODEL = ModelConfig(class_names=("a", "b"))
+TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
+
+
+@pytest.mark.parametrize(
+    ("make", "allowed", "refused", "message"),
+    [
+        (lambda v: MixtureConfig(top_k=v), [1, 4], [0, 5], "top_k=. is outside 1..num_experts=4"),
+        (
+            lambda v: MixtureConfig(num_experts=v, top_k=1, kernel_sizes=(3,) * v),
+            [1, 2],
+            [0],
+            "num_experts=0 must be at least 1",
+        ),
+        (
+            lambda v: MixtureConfig(kernel_sizes=v),
+            [(1, 3, 5, 7)],
+            [(3, 5, 7), (3, 5, 7, 9, 11)],
+            "one kernel for each of 4 experts",
+        ),
+        (lambda v: MixtureConfig(kernel_sizes=v), [], [(3, 5, 7, 8), (3, 5, 7, -1)], "must be odd"),
+        (lambda v: ModelConfig(class_names=v), [("a",)], [()], "at least one class"),
+        (lambda v: ModelConfig(class_names=v), [("a", "b")], [("a", "b", "a")], "class_names repeat"),
+        (
+            lambda v: replace(MODEL, input_hw=v),
+            [(64, 64), (384, 512), (64, 4096)],
+            [(32, 64), (64, 32), (65, 64), (64, 80), (0, 64)],
+            "multiples of 32, at least 64",
+        ),
+        (lambda v: ScenesConfig(images=v), [1], [0], "images=0 must be at least 1"),
+        (lambda v: AugmentConfig(mosaic=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
+        (lambda v: AugmentConfig(flip_horizontal=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
+        (lambda v: AugmentConfig(flip_vertical=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
+        (lambda v: AugmentConfig(scale=v), [0.0, 0.99], [-0.01, 1.0], "scale=.* must be in 0..1"),
+        (lambda v: LossConfig(box=v), [0.0], [-0.1], "loss weight box=-0.1 is negative"),
+        (lambda v: LossConfig(classes=v), [0.0], [-0.1], "loss weight classes=-0.1 is negative"),
+        (lambda v: LossConfig(dfl=v), [0.0], [-0.1], "loss weight dfl=-0.1 is negative"),
+        (lambda v: LossConfig(balance=v), [0.0], [-0.1], "loss weight balance=-0.1 is negative"),
+        (lambda v: OptimizerConfig(lr=v), [1e-4], [0.0, -1.0], "lr=.* must be positive"),
+        (lambda v: OptimizerConfig(lr=0.1, final_lr=v), [1e-9, 0.1], [0.0, 0.11], "must be in 0..lr=0.1"),
+        (lambda v: OptimizerConfig(ema_decay=v), [0.0, 0.9999], [-0.1, 1.0], "ema_decay=.* must be in 0..1"),
+        (lambda v: replace(TRAIN, epochs=v), [1], [0], "epochs=0 must be at least 1"),
+        (lambda v: replace(TRAIN, batch_size=v), [1], [0], "batch_size=0 must be at least 1"),
+        (lambda v: replace(TRAIN, loader_workers=v), [0], [-1], "loader_workers=-1 is negative"),
+    ],
+)
+def test_the_last_value_that_works_is_taken_and_the_next_refused(make, allowed, refused, message):
+    for value in allowed:
+        make(value)
+    for value in refused:
+        with pytest.raises(ConfigError, match=message):
+            make(value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(MODEL, id="no mixture"),
+        pytest.param(replace(MODEL, input_hw=(384, 512), mixture=MixtureConfig()), id="mixture"),
+        pytest.param(
+            replace(MODEL, mixture=MixtureConfig(num_experts=2, top_k=1, kernel_sizes=(3, 7))),
+            id="other mixture",
+        ),
+        pytest.param(
+            replace(MODEL, class_names=("größe", 'a "quote"', "a, b")), id="class names of any text"
+        ),
+    ],
+)
+def test_a_model_configuration_survives_json(config):
+    assert model_from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(TRAIN, id="defaults"),
+        pytest.param(replace(TRAIN, val_data=ScenesConfig(seed=1, image_hw=(64, 128))), id="scenes for both"),
+        pytest.param(
+            replace(
+                TRAIN,
+                train_data=FolderConfig(root="/data", class_names=("a", "b")),
+                val_data=FolderConfig(root="/data", split="val"),
+            ),
+            id="folders",
+        ),
+        pytest.param(
+            TrainConfig(
+                model=replace(MODEL, mixture=MixtureConfig(placement="both", train_dispatch="grouped")),
+                train_data=ScenesConfig(images=3),
+                augment=AugmentConfig(mosaic=0.25, degrees=10.0),
+                loss=LossConfig(balance=0.0, assign_top_k=13),
+                optimizer=OptimizerConfig(name="adamw", schedule="cosine", lr=1 / 3, final_lr=1e-7),
+                epochs=7,
+                batch_size=3,
+                seed=5,
+                checkpoint_every_s=0.5,
+                precision="f32",
+            ),
+            id="every part changed",
+        ),
+    ],
+)
+def test_a_training_configuration_survives_json(config):
+    assert train_from_json(to_json(config)) == config
+
+
+def test_equal_configurations_give_the_same_line():
+    assert to_json(replace(TRAIN)) == to_json(TRAIN)
+    assert "\n" not in to_json(TRAIN)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"model": 3}'])
+def test_what_is_not_a_configuration_is_refused(text):
+    for read in (model_from_json, train_from_json):
+        with pytest.raises(ConfigError):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "part", [(), ("model",), ("train_data",), ("augment",), ("loss",), ("optimizer",), ("model", "mixture")]
+)
+def test_an_unknown_key_is_refused_wherever_it_stands(part):
+    config = replace(TRAIN, model=replace(MODEL, mixture=MixtureConfig()))
+    values = json.loads(to_json(config))
+    inner = values
+    for name in part:
+        inner = inner[name]
+    inner["colour"] = "red"
+    with pytest.raises(ConfigError, match="colour"):
+        train_from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("name", ["model", "train_data", "val_data", "augment", "loss", "optimizer"])
+def test_a_missing_part_is_refused(name):
+    values = json.loads(to_json(TRAIN))
+    del values[name]
+    with pytest.raises(ConfigError, match=name):
+        train_from_json(json.dumps(values))
+
+
+def test_a_value_that_cannot_work_is_refused_when_it_is_read():
+    with pytest.raises(ConfigError, match="epochs=0 must be at least 1"):
+        train_from_json(to_json(TRAIN).replace('"epochs": 100', '"epochs": 0'))
+
+
+def test_a_folder_is_named_so_that_it_is_found_from_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path)
+    named = absolute(FolderConfig(root="cells", split="test", class_names=("a",)))
+    assert named == FolderConfig(root=str(tmp_path.resolve() / "cells"), split="test", class_names=("a",))

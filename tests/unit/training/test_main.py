@@ -1,0 +1,115 @@
+"""The command line: parses, calls, reports."""
+
+import pytest
+
+from training.__main__ import build_parser, main
+
+COMMANDS = ("train", "evaluate", "export", "train-export", "variants", "time-depthwise")
+
+
+def usage_error(capsys, *argv):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_every_command_has_help(capsys, argv):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: python -m training")
+    assert len(argv) == 2 or all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        pytest.param([], "required: command", id="no command"),
+        pytest.param(["paint"], "invalid choice: 'paint'", id="unknown command"),
+        pytest.param(["train"], "required: --run", id="no run folder"),
+        pytest.param(
+            ["train", "--run", "r", "--recipe", "best"], "invalid choice: 'best'", id="unknown recipe"
+        ),
+        pytest.param(["train", "--run", "r", "--variant", "x"], "invalid choice: 'x'", id="unknown variant"),
+        pytest.param(["train", "--run", "r", "--epochs", "many"], "invalid int value", id="not a number"),
+        pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
+        pytest.param(
+            ["export", "m", "--name", "n", "--target", "pt"], "invalid choice: 'pt'", id="unknown target"
+        ),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(capsys, argv, message):
+    assert message in usage_error(capsys, *argv)
+
+
+@pytest.mark.parametrize("size", ["", "x", "640x", "big", "1x2x3", "6.4"])
+def test_what_is_not_a_size_is_wrong_usage(capsys, size):
+    error = usage_error(capsys, "train", "--run", "r", "--input", size)
+    assert f"{size!r} is not a size; write 640 or HEIGHTxWIDTH" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "input_hw"), [("640", (640, 640)), ("384x512", (384, 512)), ("384X512", (384, 512))]
+)
+def test_a_size_is_height_by_width(text, input_hw):
+    assert build_parser().parse_args(["train", "--run", "r", "--input", text]).input == input_hw
+
+
+def failure(capsys, *argv):
+    assert main(argv) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("training: ")
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("evaluate", "gone.safetensors"),
+        ("export", "gone.safetensors", "--name", "n"),
+        ("train", "--run", "run", "--weights", "gone.safetensors"),
+    ],
+)
+def test_a_missing_checkpoint_is_one_line_and_1(capsys, monkeypatch, tmp_path, argv):
+    monkeypatch.chdir(tmp_path)
+    assert failure(capsys, *argv) == "training: no checkpoint at gone.safetensors\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line_and_1(capsys, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    assert f"{path} is damaged or not a safetensors file" in failure(capsys, "evaluate", str(path))
+
+
+def test_a_missing_data_folder_is_one_line_and_1(capsys, tmp_path):
+    error = failure(capsys, "train", "--run", str(tmp_path / "run"), "--data", str(tmp_path / "gone"))
+    assert f"{tmp_path / 'gone'}: no such folder" in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--input", "100", "both sides must be multiples of 32, at least 64"),
+        ("--epochs", "0", "epochs=0 must be at least 1"),
+        ("--batch", "0", "batch_size=0 must be at least 1"),
+    ],
+)
+def test_values_that_cannot_work_are_one_line_and_1(capsys, tmp_path, option, value, message):
+    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), option, value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_that_is_not_there_is_one_line_and_1(capsys, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert "is the service running?" in failure(capsys, "evaluate", "--url", "http://127.0.0.1:1", "--quiet")
+
+
+@pytest.mark.parametrize("sources", [[], ["model.safetensors", "--url", "http://127.0.0.1:1"]])
+def test_evaluate_takes_a_checkpoint_or_a_service_and_not_both(capsys, sources):
+    assert main(["evaluate", *sources]) == 2
+    assert capsys.readouterr().err == "training: evaluate takes either a checkpoint or --url\n"

@@ -1,0 +1,98 @@
+"""What ends a run early, and what it leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.config import OptimizerConfig, ScenesConfig, TrainConfig
+from training.data.open import open_dataset
+from training.data.scenes import CLASS_NAMES
+from training.errors import CheckpointError, TrainingError
+from training.losses.detection import LossTerms
+from training.models.variants import model_config
+from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config
+from training.trainer.loop import Trainer
+
+ROOT = Path(__file__).resolve().parents[4]
+CONFIG = TrainConfig(
+    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    train_data=ScenesConfig(images=4, image_hw=(64, 64)),
+    epochs=2,
+    batch_size=2,
+    loader_workers=0,
+    precision="f32",
+)
+
+
+def trainer_in(run_dir, config=CONFIG):
+    return Trainer(config, open_dataset(config.train_data), run_dir)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
+    trainer = trainer_in(tmp_path)
+    nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
+    trainer._step = lambda batch: LossTerms(nan, one, one, one, one)
+    with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
+        trainer.run(quiet=True)
+
+
+def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
+    trainer_in(tmp_path).run(quiet=True)
+    other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
+    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+        other.resume()
+
+
+def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
+    config = replace(CONFIG, optimizer=OptimizerConfig(warmup_epochs=100.0), epochs=3)  # 6 steps
+    trainer = trainer_in(tmp_path, config)
+    rates = []
+    take_step = trainer._step
+    trainer._step = lambda batch: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(batch))[1]
+    trainer.run(quiet=True)
+    lr = config.optimizer.lr
+    assert rates[:3] == pytest.approx([lr / 2, lr, lr])
+    assert rates[-1] == pytest.approx(config.optimizer.final_lr)
+
+
+def test_starting_from_another_model_names_what_did_not_fit(tmp_path):
+    trainer_in(tmp_path / "first").run(quiet=True)
+    mixture = replace(CONFIG, model=model_config("esmoe-n", CLASS_NAMES, (64, 64)))
+    trainer = Trainer(
+        mixture,
+        open_dataset(CONFIG.train_data),
+        tmp_path / "second",
+        initial_weights=tmp_path / "first" / MODEL_FILE,
+    )
+    first, _ = load_model(tmp_path / "first" / MODEL_FILE)
+    assert torch.equal(trainer.model.backbone.stem.conv.weight, first.backbone.stem.conv.weight)
+    assert "backbone.mixtures.p2.router.score.weight" in trainer.untouched_weights
+    assert "backbone.stem.conv.weight" not in trainer.untouched_weights
+
+
+@pytest.mark.heavy
+def test_sigterm_to_the_whole_process_group_leaves_a_checkpoint_that_resumes(tmp_path):
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "training", "train", "--run", str(run_dir), "--quiet"]
+    command += ["--input", "64", "--epochs", "50", "--val-split", ""]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not (run_dir / "config.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # some steps, and the loader's worker is up
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "the same command goes on from there" in output
+    assert read_state_config(run_dir / STATE_FILE).epochs == 50
+    assert load_model(run_dir / MODEL_FILE)[0].config.input_hw == (64, 64)
