@@ -34,7 +34,9 @@ def test_every_command_has_help(capsys, argv):
             ["train", "--run", "r", "--recipe", "best"], "invalid choice: 'best'", id="unknown recipe"
         ),
         pytest.param(["train", "--run", "r", "--variant", "x"], "invalid choice: 'x'", id="unknown variant"),
-        pytest.param(["train", "--run", "r", "--epochs", "many"], "invalid int value", id="not a number"),
+        pytest.param(["train", "--run", "r", "--epochs", "many"], "'many' is not a whole", id="not a number"),
+        pytest.param(["train", "--run", "r", "--batch", "0"], "'0' is not a whole", id="below the limit"),
+        pytest.param(["evaluate", "m", "--top-k", "0"], "'0' is not a whole", id="no expert at all"),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
         pytest.param(
             ["export", "m", "--name", "n", "--target", "pt"], "invalid choice: 'pt'", id="unknown target"
