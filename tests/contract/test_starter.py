@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -47,6 +48,24 @@ def test_the_artefacts_come_from_the_committed_checkpoint(target):
     assert tuple(starter.manifest.class_names) == model.config.class_names
     assert [row.num_experts for row in starter.manifest.mixture] == [4, 4, 4, 4]
     assert "BCCD" in starter.manifest.provenance.attribution
+
+
+def test_the_onnx_twin_gives_its_golden_outputs_in_another_engine():
+    folder = REPOSITORY / "starter-onnx" / "1"
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        names = [output.name for output in session.get_outputs()]
+        inputs = {
+            "images": golden["input"],
+            "top_k": np.array([[2]], dtype=np.int64),
+            "weight_threshold": np.zeros((1, 1), dtype=np.float32),
+        }
+        got = dict(zip(names, session.run(names, inputs), strict=True))
+        assert names == ["boxes", "class_scores", "gates", "router_probs"]
+        for name in ("class_scores", "gates", "router_probs"):
+            assert np.abs(got[name] - golden[name]).max() < 1e-4, name
+        allowed = 1e-3 + 1e-5 * np.abs(golden["boxes"])
+        assert (np.abs(got["boxes"] - golden["boxes"]) <= allowed).all()
 
 
 def test_the_golden_picture_is_generated_not_somebody_elses():

@@ -82,10 +82,10 @@ def quick(request: Request) -> TrainConfig:
     base = small_data(replace(request, input_hw=request.input_hw or (256, 256)))
     return replace(
         base,
-        augment=AugmentConfig(close_mosaic_epochs=4, mosaic=0.5),
+        augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
         optimizer=replace(base.optimizer, warmup_epochs=1.0),
-        epochs=12,
-        evaluate_every_epochs=6,
+        epochs=8,
+        evaluate_every_epochs=4,
     )
 
 
