@@ -93,16 +93,9 @@ def test_a_missing_data_folder_is_one_line_and_1(capsys, tmp_path):
     assert f"{tmp_path / 'gone'}: no such folder" in error
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--input", "100", "both sides must be multiples of 32, at least 64"),
-        ("--epochs", "0", "epochs=0 must be at least 1"),
-        ("--batch", "0", "batch_size=0 must be at least 1"),
-    ],
-)
-def test_values_that_cannot_work_are_one_line_and_1(capsys, tmp_path, option, value, message):
-    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), option, value)
+def test_a_size_that_cannot_work_is_one_line_and_1(capsys, tmp_path):
+    error = failure(capsys, "train", "--run", str(tmp_path / "run"), "--input", "100")
+    assert "both sides must be multiples of 32, at least 64" in error
     assert list(tmp_path.iterdir()) == []
 
 
