@@ -42,9 +42,12 @@ def page(browser, served):
 
 
 def wait_for(browser, condition):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, 10).until(lambda _: condition())
+    # The page may redraw an element between its being found and its being read.
+    wait = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda _: condition())
 
 
 def text_of(browser, name):
