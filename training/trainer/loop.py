@@ -107,9 +107,9 @@ class Trainer:
     def run(self, evaluate: Evaluate | None = None, *, quiet: bool = False) -> Outcome:
         """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        (self.run_dir / "config.json").write_text(to_json(self.config) + "\n", encoding="utf-8")
         config = self.config
-        with TrainingLoader(self.dataset, config) as loader, StopRequest() as stop:
+        with StopRequest() as stop, TrainingLoader(self.dataset, config) as loader:
+            (self.run_dir / "config.json").write_text(to_json(config) + "\n", encoding="utf-8")
             total = len(loader) * config.epochs
             with Report(self.run_dir, total, self.position.step, quiet=quiet) as report:
                 while self.position.epoch < config.epochs:
