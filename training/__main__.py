@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training import commands
-from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
+from training.config import DataConfig, FolderConfig, absolute
 from training.errors import TrainingError
 from training.export.bundle import TARGETS
 from training.models.variants import VARIANTS
@@ -202,12 +202,8 @@ def _train_export(args: argparse.Namespace) -> int:
     code = _train(args)
     if code:
         return code
-    data = _data(args.data, args.val_split)
-    checkpoint = args.run / MODEL_FILE
-    evaluation = commands.evaluate_checkpoint(checkpoint, data, quiet=args.quiet)
-    seen = "generated scenes it has not seen" if isinstance(data, ScenesConfig) else f"split {data.split}"
-    _say(f"on {seen}:\n" + commands.evaluation_report(evaluation.mean_ap, evaluation.images, evaluation))
-    _write_artefacts(args, checkpoint, data)
+    data = _data(args.data, args.val_split or args.split)
+    _write_artefacts(args, args.run / MODEL_FILE, data)
     return _print(
         f"serve it:  make serve MODEL={args.name}\n"
         f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"

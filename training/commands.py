@@ -156,14 +156,14 @@ def export(
     quiet: bool = False,
     say: Say,
 ) -> list[Exported]:
-    """Measure a checkpoint on its data, then export it for every target, or change nothing."""
+    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing."""
     model, provenance = load_model(checkpoint)
     golden = parity = scene_pictures()
     uses, metrics = [], {}
     if data is not None:
         dataset = open_dataset(_with_classes(data, model.config.class_names))
-        say(f"measuring mAP and routing on {len(dataset)} pictures")
         result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+        say(f"measured on {_described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
         model.cpu()
         uses = result.experts
         metrics = {
@@ -187,6 +187,14 @@ def scene_pictures() -> list[NDArray[np.uint8]]:
     """Generated scenes of every regime: ours to ship, so the golden sample is one of them."""
     scenes = ScenesDataset(PARITY_PICTURES, seed=7, image_hw=(384, 512))
     return [scenes.load(index).image for index in range(len(scenes))]
+
+
+def _described(data: DataConfig) -> str:
+    match data:
+        case ScenesConfig():
+            return "generated scenes it has not seen"
+        case FolderConfig():
+            return f"split {data.split} of {data.root}"
 
 
 def _some_pictures(dataset: Dataset) -> list[NDArray[np.uint8]]:

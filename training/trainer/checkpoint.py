@@ -37,6 +37,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write beside, flush to disk, then rename: a reader never sees half a file."""
     partial = path.with_name(f".{path.name}.partial")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
