@@ -51,6 +51,7 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
         )
     assert program is not None
     proto = program.model_proto
+    _forget_origin(proto.graph)
     if spec.execution == "sparse":
         _check_census(model, proto)
     else:
@@ -66,6 +67,19 @@ def conditional_experts(proto: onnx.ModelProto) -> int:
             branches = [{inner.op_type for inner in a.g.node} for a in node.attribute if a.HasField("g")]
             count += int(sum("Conv" in operators for operators in branches) == 1)
     return count
+
+
+def _forget_origin(graph: onnx.GraphProto) -> None:
+    """Drop what the exporter notes beside each node: paths and stack traces of the machine it ran on."""
+    graph.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.ClearField("metadata_props")
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_origin(attribute.g)
 
 
 def _check_census(model: Detector, proto: onnx.ModelProto) -> None:

@@ -8,8 +8,8 @@ In evaluation the three agree to rounding. In training they do not, because of b
 under dense it sees the whole batch, under grouped only the images that chose the expert. Training runs
 dense: at the batch sizes of detectors (8 to 16 images, half of them chosen) a group is too small for
 statistics, an expert nobody chose would keep the statistics it was born with, and one chosen by a single
-image would normalise that image by itself. The cost is the work of the experts that were not chosen, in
-esmoe-n 1.2 of 9.5 GFLOPs or more, by which experts they are.
+image would normalise that image by itself. The cost is the work of the experts that were not chosen: in
+esmoe-n, two of four in each layer, at least 1.2 of 9.5 GFLOPs.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
 """The traced network: every expert is in it, and a static graph holds nothing its targets lack."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 
@@ -25,6 +27,11 @@ def test_every_expert_of_the_checkpoint_can_be_skipped_in_the_sparse_graph(model
     experts = sum(len(layer.experts) for layer in model.mixture_layers().values())
     assert experts == 8
     assert conditional_experts(sparse) == experts
+
+
+def test_the_graph_names_no_file_of_the_machine_it_was_made_on(sparse):
+    assert str(Path(__file__).resolve().parents[4]).encode() not in sparse.SerializeToString()
+    assert b".py" not in sparse.SerializeToString()
 
 
 def test_a_graph_that_lost_an_expert_is_refused(model, sparse):
