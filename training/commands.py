@@ -17,7 +17,8 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.export.bundle import TARGETS, Exported, Pictures, Target, export_model
+from training.export.bundle import TARGETS, Exported, Pictures, export_model
+from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
 from training.models.cost import measure_cost
 from training.models.depthwise_timing import time_backward
@@ -83,22 +84,20 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
             seed=options.seed,
         ),
     )
+    resuming = (options.run_dir / STATE_FILE).exists()
     trainer = Trainer(
         config,
         dataset,
         options.run_dir,
-        initial_weights=options.weights,
+        initial_weights=None if resuming else options.weights,
         provenance={"recipe": options.recipe, "data": str(options.data or "generated scenes")},
     )
-    if (options.run_dir / STATE_FILE).exists():
+    if resuming:
         trainer.resume()
         say(f"going on from step {trainer.position.step} in {options.run_dir}")
     elif trainer.untouched_weights:
-        say(
-            f"{len(trainer.untouched_weights)} tensors did not fit and start anew: "
-            + ", ".join(trainer.untouched_weights[:4])
-            + " …"
-        )
+        first = trainer.untouched_weights[0]
+        say(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
     validation = open_dataset(val_data) if val_data else None
     _announce(trainer, dataset, say)
 

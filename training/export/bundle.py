@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,7 +17,7 @@ from training.errors import ExportError
 from training.evaluate.expert_use import LayerUse
 from training.export.engine import Engine, save_openvino
 from training.export.golden import make_golden
-from training.export.graph import GraphSpec
+from training.export.graph import GraphSpec, Target
 from training.export.manifest import (
     DEFAULT_IOU,
     DEFAULT_MAX_DET,
@@ -27,11 +26,10 @@ from training.export.manifest import (
     build_manifest,
 )
 from training.export.onnx_file import to_onnx
-from training.export.parity import Parity, Tolerance, measure_parity
+from training.export.parity import Parity, measure_parity
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector
 
-Target = Literal["openvino", "onnx"]
 TARGETS: tuple[Target, ...] = ("openvino", "onnx")
 STAGING_PREFIX = ".staging-"
 
@@ -127,7 +125,7 @@ def _write_artefact(
     measured: tuple[Cost, Sequence[LayerUse]],
     provenance: Provenance,
 ) -> Parity:
-    spec = graph_spec("openvino" if identity.target == "openvino" else "onnx", bool(model.mixture_layers()))
+    spec = graph_spec(identity.target, bool(model.mixture_layers()))
     onnx_path = staging / "model.onnx"
     onnx.save(to_onnx(model, spec), onnx_path)
     graph_path = onnx_path
@@ -140,7 +138,7 @@ def _write_artefact(
     mixture = model.config.mixture
     top_ks = range(1, mixture.num_experts + 1) if mixture else [1]
     parity = measure_parity(model, spec, engine, canvases, list(top_ks))
-    parity.check(Tolerance())
+    parity.check()
     golden = make_golden(model, engine, spec, pictures.golden, (DEFAULT_IOU, DEFAULT_MAX_DET))
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one
     cost, uses = measured

@@ -16,6 +16,7 @@ from training.ops.nms import select_candidates
 
 # B batch · A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
 
+Target = Literal["openvino", "onnx"]
 Execution = Literal["sparse", "dense"]
 Selection = Literal["graph", "service"]
 

@@ -14,8 +14,8 @@ from training.config import PAD_VALUE, MixtureConfig
 from training.errors import ExportError
 from training.evaluate.expert_use import LayerUse, is_static
 from training.export.golden import Golden
-from training.export.graph import GraphSpec
-from training.export.parity import Parity, Tolerance
+from training.export.graph import GraphSpec, Target
+from training.export.parity import TOLERANCE, Parity
 from training.models.cost import Cost
 from training.models.detector import Detector
 
@@ -38,7 +38,7 @@ class Identity:
     """What an artefact is called."""
 
     name: str
-    target: str
+    target: Target
     version: str
 
 
@@ -92,7 +92,7 @@ def build_manifest(
             "weight_threshold": 0.0 if mixture else None,
             "conf": golden.conf,
             "router_margin": golden.router_margin,
-            "tolerance": asdict(Tolerance()),
+            "tolerance": asdict(TOLERANCE),
         },
         "parity": {name: value for name, value in asdict(parity).items() if name != "boxes_excess_px"},
         "provenance": asdict(provenance),

@@ -29,6 +29,9 @@ class Tolerance:
     input_levels: int = 1
 
 
+TOLERANCE = Tolerance()  # of float32; the manifest carries it to the service
+
+
 @dataclass(frozen=True)
 class Parity:
     """Largest differences over all images and every top_k."""
@@ -40,12 +43,12 @@ class Parity:
     scores: float
     gates: float
 
-    def check(self, tolerance: Tolerance) -> None:
+    def check(self) -> None:
         """Raises ExportError naming the first output that is too far from the checkpoint."""
         for name, error, limit in (
-            ("gates", self.gates, tolerance.gates),
-            ("scores", self.scores, tolerance.scores),
-            ("boxes", self.boxes_excess_px, tolerance.boxes_px),
+            ("gates", self.gates, TOLERANCE.gates),
+            ("scores", self.scores, TOLERANCE.scores),
+            ("boxes", self.boxes_excess_px, TOLERANCE.boxes_px),
         ):
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(
@@ -109,7 +112,7 @@ def _differences(want: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any
     else:
         pairs, scores = _match_candidates(want, got)
     boxes = np.abs(pairs[0] - pairs[1])
-    excess = boxes - Tolerance.boxes_relative * np.abs(pairs[0])
+    excess = boxes - TOLERANCE.boxes_relative * np.abs(pairs[0])
     return {
         "boxes_px": float(boxes.max(initial=0.0)),
         "boxes_excess_px": float(excess.max(initial=0.0)) if scores != UNMATCHED else UNMATCHED,

@@ -1,5 +1,6 @@
 """From every anchor's scores to the boxes that stay."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def class_aware_nms(
     boxes, classes = boxes_xyxy[order], class_ids[order]
     clashes = (iou(boxes[:, None], boxes[None]) > iou_threshold) & (classes[:, None] == classes[None])
     clash_rows = clashes.numpy(force=True)
-    suppressed = torch.zeros(len(order), dtype=torch.bool).numpy()
+    suppressed = np.zeros(len(order), dtype=bool)
     kept: list[int] = []
     for index in range(len(order)):
         if len(kept) == max_det:

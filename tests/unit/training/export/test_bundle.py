@@ -20,7 +20,7 @@ from training.export import bundle
 from training.export.bundle import Pictures, export_model, graph_spec, next_version, remove_stale_staging
 from training.export.engine import Engine
 from training.export.manifest import Provenance
-from training.export.parity import Tolerance, measure_parity, reference_outputs
+from training.export.parity import TOLERANCE, measure_parity, reference_outputs
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 
@@ -50,9 +50,9 @@ def released(model, tmp_path_factory):
 @pytest.mark.heavy
 def test_both_targets_equal_the_checkpoint_on_inputs_that_route_differently(released):
     for exported in released:
-        assert exported.parity.boxes_excess_px <= Tolerance.boxes_px
-        assert exported.parity.scores <= Tolerance.scores
-        assert exported.parity.gates <= Tolerance.gates
+        assert exported.parity.boxes_excess_px <= TOLERANCE.boxes_px
+        assert exported.parity.scores <= TOLERANCE.scores
+        assert exported.parity.gates <= TOLERANCE.gates
         assert exported.parity.distinct_expert_sets > 2, "top_k = 1 must see several sets"
 
 
@@ -94,7 +94,7 @@ def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
     parity = measure_parity(model, spec, Engine(path), canvases, [1, 2])
     with pytest.raises(ExportError, match="of the exported graph differ from the checkpoint"):
-        parity.check(Tolerance())
+        parity.check()
 
 
 @pytest.mark.heavy
