@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import commands
+from training import commands, tables
 from training.config import DataConfig, FolderConfig, absolute
 from training.errors import TrainingError
 from training.export.bundle import TARGETS
@@ -56,11 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(subparsers.add_parser("export", help="write artefacts into the model repository"))
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
     variants = subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs")
-    variants.set_defaults(run_command=lambda args: _print(commands.variants_table()))
+    variants.set_defaults(run_command=lambda args: _print(tables.variants_table()))
     depthwise = subparsers.add_parser(
         "time-depthwise", help="time wide depthwise kernels, backward, on this CPU"
     )
-    depthwise.set_defaults(run_command=lambda args: _print(commands.depthwise_table()))
+    depthwise.set_defaults(run_command=lambda args: _print(tables.depthwise_table()))
     return parser
 
 
@@ -187,7 +187,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     else:
         evaluation = commands.evaluate_checkpoint(args.checkpoint, data, top_k=args.top_k, quiet=args.quiet)
         mean_ap, images = evaluation.mean_ap, evaluation.images
-    write = commands.evaluation_json if args.json else commands.evaluation_report
+    write = tables.evaluation_json if args.json else tables.evaluation_report
     return _print(write(mean_ap, images, evaluation))
 
 

@@ -1,12 +1,10 @@
 """What each command does, callable from Python as from the command line."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
@@ -15,17 +13,15 @@ from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
+from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
 from training.export.bundle import TARGETS, Exported, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
-from training.models.cost import measure_cost
-from training.models.depthwise_timing import time_backward
-from training.models.detector import Detector, count_parameters
+from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
-from training.models.variants import VARIANTS, model_config
 from training.recipes.recipes import Request, build_config
+from training.tables import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.loop import Outcome, Trainer, compute_device
 
@@ -206,56 +202,3 @@ def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:
     if isinstance(data, FolderConfig) and not (Path(data.root) / "data.yaml").is_file():
         return FolderConfig(root=data.root, split=data.split, class_names=class_names)
     return data
-
-
-def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
-    """The result for people."""
-    lines = [
-        f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
-        f"   mAP75 {mean_ap.map75:.4f}",
-        f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
-    ]
-    width = max(len(name) for name in mean_ap.map50_by_class)
-    for name, value in mean_ap.map50_by_class.items():
-        lines.append(f"  {name:<{width}}  mAP50 {value:.4f}   mAP50-95 {mean_ap.map50_95_by_class[name]:.4f}")
-    for use in evaluation.experts if evaluation else []:
-        shares = "  ".join(f"{share:4.0%}" for share in use.expert_share)
-        lines.append(
-            f"  {use.layer}: {use.information_bits:.3f} bit, {use.distinct_sets} sets of experts, "
-            f"chosen {shares}"
-        )
-    return "\n".join(lines)
-
-
-def evaluation_json(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
-    """The result for machines."""
-    experts = [vars(use) for use in evaluation.experts] if evaluation else None
-    return json.dumps({"images": images, **mean_ap._asdict(), "experts": experts})
-
-
-def variants_table() -> str:
-    """Parameters and GFLOPs of every variant, 80 classes, 640 × 640."""
-    class_names = tuple(f"class {index}" for index in range(80))
-    lines = [f"{'variant':<12}{'parameters':>12}{'GFLOPs dense':>14}{'at top_k':>10}"]
-    for variant in VARIANTS:
-        model = Detector(model_config(variant, class_names, (640, 640)))
-        cost = measure_cost(model)
-        top_k = int(model.default_controls().top_k)
-        lines.append(
-            f"{variant:<12}{count_parameters(model):>12,}{cost.dense:>14.2f}{cost.at_top_k(top_k):>10.2f}"
-        )
-    return "\n".join(lines)
-
-
-def depthwise_table() -> str:
-    """Why wide depthwise kernels have their own backward pass: both, timed in turn."""
-    lines = [f"depthwise forward and backward, (4, 64, 160, 160), {torch.get_num_threads()} threads"]
-    for dtype in (torch.float32, torch.bfloat16):
-        for kernel in (5, 7, 9):
-            plain, strips = time_backward(kernel, dtype, (4, 64, 160, 160))
-            name = str(dtype).removeprefix("torch.")
-            lines.append(
-                f"  {name:<9} {kernel}×{kernel}: torch {plain * 1e3:6.1f} ms, strips {strips * 1e3:6.1f} ms, "
-                f"{plain / strips:4.1f} times as fast"
-            )
-    return "\n".join(lines)
