@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from service.artifact.repository import read_artifact
 from tests.training_builders import tiny_model
 from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
@@ -24,6 +26,7 @@ from training.export.parity import TOLERANCE, measure_parity, reference_outputs
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 
+ROOT = Path(__file__).resolve().parents[4]
 PROVENANCE = Provenance(checkpoint_sha256="0" * 64)
 
 
@@ -127,22 +130,26 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
 
 
 @pytest.mark.heavy
-def test_an_export_killed_at_any_moment_leaves_no_artefact_and_the_next_one_cleans_up(model, tmp_path):
+@pytest.mark.parametrize("moment", ["", "/model.onnx", "/golden.npz"])
+def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(model, tmp_path, moment):
     checkpoint, repository = tmp_path / "model.safetensors", tmp_path / "repository"
     save_model(checkpoint, model, {})
     command = [sys.executable, "-m", "training", "export", str(checkpoint), "--name", "tiny"]
     command += ["--repository", str(repository), "--target", "onnx", "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(repository.glob(".staging-*/model.onnx")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    while not list(repository.glob(f".staging-*{moment}")) and time.monotonic() < deadline:
+        time.sleep(0.002)
         assert process.poll() is None, "the export ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (repository / "tiny-onnx").exists()
-    assert len(list(repository.glob(".staging-*"))) == 1
+    # Killed late it may have released its artefact, but then a whole one.
+    released = [read_artifact(folder) for folder in repository.glob("tiny-onnx/*")]
+    staged = list(repository.glob(".staging-*"))
+    assert len(released) + len(staged) == 1
+    assert moment == "/golden.npz" or not released
     remove_stale_staging(repository)
-    assert list(repository.iterdir()) == []
+    assert not list(repository.glob(".staging-*"))
 
 
 def test_versions_count_up_over_all_targets(tmp_path):
