@@ -8,6 +8,7 @@ NAME ?= $(if $(DATA),trained,scenes)
 RECIPE ?= $(if $(DATA),small-data,quick)
 
 VENV := .venv
+TRITON := .triton
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
@@ -22,13 +23,13 @@ help: ## show this list
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
 	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$(MODEL) $(RUN) -m service
 
-test: $(VENV)/.dev ## run the tests that take seconds, with all cores
+test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores
 	@echo "== running the tests"
-	@$(RUN) -m pytest -n auto -m "not heavy" $(ARGS)
+	@$(RUN) -m pytest -n auto --dist loadgroup -m "not heavy" $(ARGS)
 
-test-all: $(VENV)/.dev ## run every test, the heavy ones too
+test-all: $(VENV)/.dev $(TRITON)/.ready ## run every test, the heavy ones too
 	@echo "== running all tests"
-	@$(RUN) -m pytest -n auto $(ARGS)
+	@$(RUN) -m pytest -n auto --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .
@@ -39,8 +40,8 @@ check: $(VENV)/.dev ## lint, types, imports, size budgets
 train-export: $(VENV)/.train ## train, evaluate, export; DATA=folder RECIPE=small-data NAME=mine for your own data
 	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-clean: ## remove the environment and caches; models and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove the environments and caches; models and runs stay
+	rm -rf $(VENV) $(TRITON) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@echo "== making the environment $(VENV)"
@@ -58,4 +59,8 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "== installing what the tests need (torch: a few minutes)"
-	@$(PIP) --editable '.[serve,train,dev]' && touch $@
+	@$(PIP) --editable '.[serve,train,client,dev]' && touch $@
+
+# The real tritonserver of the tests; where it cannot run, the tests that want it skip and say why.
+$(TRITON)/.ready: tests/triton/requirements.txt tests/triton/install.py | $(VENV)/bin/python
+	@$(RUN) tests/triton/install.py $(TRITON)

@@ -1,1 +1,1 @@
-"""What a caller installs; arrives with the first client."""
+"""What a caller installs: detection from Python and from a shell."""

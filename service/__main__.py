@@ -20,7 +20,7 @@ from service.app import Outcome, create_app
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
 from service.rest.gateway import Gateway
-from service.settings import ENV_PREFIX, OpenVinoSettings, Settings
+from service.settings import ENV_PREFIX, Settings
 
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
@@ -45,6 +45,9 @@ def openapi_text() -> str:
     """Return the API's description, as committed in service/rest/openapi.json."""
     document = create_app(Settings.model_construct()).openapi()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+_PROOFS = {"openvino": "loaded, golden sample reproduced", "triton": "served by triton"}
 
 
 class _Server(uvicorn.Server):
@@ -72,9 +75,10 @@ def _serve(settings: Settings) -> int:
             failure = outcome
             server.should_exit = True
             return
-        for model in outcome.by_name.values():
-            manifest = model.artifact.manifest
-            _say(f"{manifest.name} version {manifest.version} loaded, golden sample reproduced")
+        for offer in outcome.in_force():
+            manifest = offer.manifest
+            proof = _PROOFS[offer.backend_name]
+            _say(f"{manifest.name} version {manifest.version} {proof}")
         _say(f"ready: open {url}")
 
     app = create_app(settings, on_loaded=on_loaded)
@@ -87,7 +91,10 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     server = _Server(config, app.state.gateway)
-    _say(f"loading models for {settings.target} from {settings.repository.resolve()}")
+    if "openvino" in settings.backends:
+        _say(f"loading models for {settings.target} from {settings.repository.resolve()}")
+    if "triton" in settings.backends:
+        _say(f"asking triton at {settings.triton.url} for models for {settings.triton.target}")
     # uvicorn raises the signal again when it is done; being asked to end is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -129,7 +136,10 @@ def _read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"]]
+        # A number in the place is that of an item in a list, which is one variable.
+        parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"] if isinstance(part, str)]
+        if not parts:
+            raise SettingsInvalid(f"the settings do not fit each other: {first['msg']}") from error
         name = ENV_PREFIX + "__".join(parts)
         raise SettingsInvalid(f"{name}={first['input']!r} cannot be used: {first['msg']}") from error
 
@@ -137,8 +147,9 @@ def _read_settings() -> Settings:
 def _list_settings() -> Iterator[tuple[str, object, str]]:
     """Yield environment name, default and meaning of every setting."""
     for name, field in Settings.model_fields.items():
-        if field.annotation is OpenVinoSettings:
-            yield from _rows(OpenVinoSettings, f"{ENV_PREFIX}{name}__".upper())
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield from _rows(part, f"{ENV_PREFIX}{name}__".upper())
         else:
             yield _row(f"{ENV_PREFIX}{name}".upper(), field)
 
@@ -149,7 +160,8 @@ def _rows(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, object, str]:
-    return name, field.default, field.description or ""
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    return name, default, field.description or ""
 
 
 def _parser() -> argparse.ArgumentParser:

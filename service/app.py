@@ -3,19 +3,20 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
-from service.errors import ServiceError
+from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.pipeline.decode import silence_decoders
-from service.pipeline.models import Models, open_models
+from service.pipeline.models import Models
+from service.pipeline.open import open_models
 from service.rest.gateway import Gateway
 from service.rest.middleware import RequestRecorder
-from service.rest.problems import STATUS, add_problem_handlers, slug_of
+from service.rest.problems import BACKEND_ERRORS, STATUS, add_problem_handlers
 from service.rest.routes import router
 from service.settings import Settings
 from service.ui.page import router as page_router
@@ -36,20 +37,22 @@ def create_app(
     Args:
         settings: everything that can be chosen.
         registry: where to declare the metrics; a new one if None.
-        on_loaded: told once how loading ended, in the event loop.
+        on_loaded: told once, in the event loop: the models when the service is first ready, or the error.
     """
     gateway = Gateway(settings, Metrics(registry or CollectorRegistry()))
     gateway.metrics.declare_reasons(slug_of(error) for error in STATUS)
+    for name in settings.backends:
+        gateway.metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
-        with ExitStack() as stack:
-            loading = asyncio.create_task(_load(gateway, stack, on_loaded))
-            yield
-            gateway.stopping = True
-            await loading
-            gateway.pool.shutdown()  # before the models are closed: a thread may still be using one
+        models = asyncio.create_task(_keep_models(gateway, on_loaded))
+        yield
+        gateway.stopping = True
+        await asyncio.to_thread(gateway.threads.close)
+        models.cancel()
+        await asyncio.gather(models, return_exceptions=True)
 
     app = FastAPI(
         title="Sparsight",
@@ -69,19 +72,20 @@ def create_app(
     return app
 
 
-async def _load(gateway: Gateway, stack: ExitStack, on_loaded: Callable[[Outcome], None] | None) -> None:
-    outcome: Outcome
+async def _keep_models(gateway: Gateway, on_loaded: Callable[[Outcome], None] | None) -> None:
+    """Open the models, hold them open until this task is cancelled, close them."""
+    tell = on_loaded or (lambda outcome: None)
     try:
-        models = open_models(gateway.settings, gateway.metrics)
-        outcome = await asyncio.to_thread(stack.enter_context, models)
-        gateway.models = outcome
+        async with open_models(gateway.settings, gateway.models):
+            gateway.loading = ""
+            await gateway.models.first_ready.wait()
+            tell(gateway.models)
+            await asyncio.Event().wait()
     except ServiceError as error:
-        outcome = error
-        gateway.why_not_ready = str(error)
+        gateway.loading = str(error)
         log.error("models could not be loaded", extra={"why": str(error)})
+        tell(error)
     except Exception as error:
-        gateway.why_not_ready = "the models could not be loaded; the log says why"
+        gateway.loading = "the models could not be loaded; the log says why"
         log.exception("models could not be loaded")
-        outcome = ServiceError(f"the models could not be loaded: {error!r}")
-    if on_loaded is not None:
-        on_loaded(outcome)
+        tell(ServiceError(f"the models could not be loaded: {error!r}"))

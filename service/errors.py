@@ -1,8 +1,15 @@
 """Everything that can go wrong while serving, with its facts. Knows nothing of HTTP."""
 
+import re
+
 
 class ServiceError(Exception):
     """A failure that has a sentence for the person who can do something about it."""
+
+
+def slug_of(error: type[ServiceError]) -> str:
+    """Return the name of a failure as problems and metrics use it: ImageTooLarge is image-too-large."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__).lower()
 
 
 class SettingsInvalid(ServiceError):
@@ -22,6 +29,10 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactBroken(ArtifactError):
     """A model folder is incomplete, altered, or breaks the manifest's contract."""
+
+
+class ArtifactConflict(ArtifactError):
+    """Two places hold the same version of a model, and it is not the same model."""
 
 
 class ArtifactMismatch(ArtifactError):
@@ -98,6 +109,14 @@ class UnknownModel(ServiceError):
         super().__init__(f"there is no model {name!r}; there is {', '.join(known)}")
 
 
+class UnknownVersion(ServiceError):
+    """The backend that was asked for does not serve this version of the model."""
+
+    def __init__(self, name: str, version: str, known: tuple[str, ...]) -> None:
+        there_is = f"there is {', '.join(known)}" if known else "none is served now"
+        super().__init__(f"there is no version {version!r} of model {name!r}; {there_is}")
+
+
 class InvalidParameter(ServiceError):
     """A parameter that is unknown, or has a value the model cannot take."""
 
@@ -131,6 +150,48 @@ class NotReady(ServiceError):
     def __init__(self, why: str, retry_after_s: int = 5) -> None:
         super().__init__(f"the service is not ready: {why}")
         self.retry_after_s = retry_after_s
+
+
+class BackendBusy(ServiceError):
+    """The backend has as much waiting work as it takes. It is well, and nobody asks it again at once."""
+
+    def __init__(self, why: str, retry_after_s: int = 1) -> None:
+        super().__init__(f"{why}; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class BackendUnavailable(ServiceError):
+    """The backend cannot be reached, or cannot run the model now; another one may.
+
+    Args:
+        why: a sentence, without its full stop.
+        lost: there is no connection, so the next request would fail as well.
+        not_run: the backend said that it does not have the model, so it did nothing with the request.
+    """
+
+    def __init__(
+        self, why: str, *, lost: bool = False, not_run: bool = False, retry_after_s: int = 2
+    ) -> None:
+        super().__init__(why)
+        self.lost = lost
+        self.not_run = not_run
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServiceError):
+    """There was no answer in the time that a caller, or this service, allows.
+
+    Args:
+        allowed_s: how long that was.
+        silent: a backend was asked, and said nothing for as long as this service ever waits.
+    """
+
+    def __init__(self, allowed_s: float, *, silent: bool = False) -> None:
+        super().__init__(
+            f"there was no answer within {allowed_s:g} s; try again, or allow more time with timeout_ms"
+        )
+        self.allowed_s = allowed_s
+        self.silent = silent
 
 
 class BackendFailed(ServiceError):

@@ -39,9 +39,7 @@ class Metrics:
         self._rejected = Counter(
             "sparsight_requests_rejected_total", "Images or requests refused.", ["reason"], registry=registry
         )
-        self._backend_up = Gauge(
-            "sparsight_backend_up", "1 if the backend can serve.", ["backend"], registry=registry
-        )
+        self._declare_backend_series(registry)
         self._detections = Counter(
             "sparsight_detections_total", "Reported detections.", ["model"], registry=registry
         )
@@ -70,6 +68,30 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+    def _declare_backend_series(self, registry: CollectorRegistry) -> None:
+        self._backend_up = Gauge(
+            "sparsight_backend_up", "1 if the backend can serve.", ["backend"], registry=registry
+        )
+        self._breaker_state = Gauge(
+            "sparsight_breaker_state", "0 closed, 1 half open, 2 open: requests go elsewhere.",
+            ["backend", "model"], registry=registry,
+        )  # fmt: skip
+        self._queue_depth = Gauge(
+            "sparsight_queue_depth", "Images waiting for a turn at a backend.", ["backend"], registry=registry
+        )
+        self._queue_wait_s = Histogram(
+            "sparsight_queue_wait_seconds", "How long an image waited for its turn.", ["backend"],
+            buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
+        self._backend_errors = Counter(
+            "sparsight_backend_errors_total", "Calls that a backend did not answer.", ["backend", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._failovers = Counter(
+            "sparsight_failovers_total", "Images that left this backend for another.", ["backend"],
+            registry=registry,
+        )  # fmt: skip
+
     def declare_reasons(self, reasons: Iterable[str]) -> None:
         """Show every reason for a refusal at 0, before the first one happens."""
         for reason in reasons:
@@ -93,6 +115,39 @@ class Metrics:
             self._gate_weight.labels(*labels)
             if share is not None:
                 self._baseline.labels(*labels).set(share[expert])
+
+    def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
+        """Show a backend that does not serve yet, and everything that can go wrong there, at 0."""
+        self.set_backend_up(backend, False)
+        self.set_queue_depth(backend, 0)
+        self._queue_wait_s.labels(backend)
+        self._failovers.labels(backend)
+        for reason in reasons:
+            self._backend_errors.labels(backend, reason)
+
+    def retire_model(self, model: str, version: str, sha256: str, routing: str) -> None:
+        """Withdraw a model that is no longer served; what it counted stays."""
+        self._model_info.remove(model, version, sha256, routing)
+
+    def set_breaker_state(self, backend: str, model: str, state: int) -> None:
+        """Record the state of a breaker: 0 closed, 1 half open, 2 open."""
+        self._breaker_state.labels(backend, model).set(state)
+
+    def set_queue_depth(self, backend: str, depth: int) -> None:
+        """Record how many images wait for a turn."""
+        self._queue_depth.labels(backend).set(depth)
+
+    def record_queue_wait(self, backend: str, wait_s: float) -> None:
+        """Record how long an image waited for its turn."""
+        self._queue_wait_s.labels(backend).observe(wait_s)
+
+    def backend_failed(self, backend: str, reason: str) -> None:
+        """Count a call that a backend did not answer; `reason` is named like a problem's type."""
+        self._backend_errors.labels(backend, reason).inc()
+
+    def failed_over(self, backend: str) -> None:
+        """Count an image that left a backend for another."""
+        self._failovers.labels(backend).inc()
 
     def set_backend_up(self, backend: str, up: bool) -> None:
         """Record whether a backend can serve."""

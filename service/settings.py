@@ -1,12 +1,15 @@
 """Every setting of the service, read once from the environment by `python -m service`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "SPARSIGHT_"
+
+BackendName = Literal["openvino", "triton"]
+"""What can run a model: OpenVINO in this process, or a Triton server beside it."""
 
 
 class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
@@ -21,6 +24,63 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
     cache_dir: Annotated[
         Path | None, Field(description="Where to keep compiled graphs, to start faster; off if unset.")
     ] = None
+
+
+class TritonSettings(BaseModel, extra="forbid", frozen=True):
+    """Where a Triton server is, and how it is spoken to over gRPC."""
+
+    url: Annotated[
+        str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$", description="Host and gRPC port, without a scheme.")
+    ] = "127.0.0.1:8001"
+    target: Annotated[
+        Literal["openvino", "onnx", "tensorrt"], Field(description="Which exports to ask Triton for.")
+    ] = "openvino"
+    max_inflight: Annotated[
+        int, Field(ge=1, le=10_000, description="Images sent to Triton at once; more wait in this process.")
+    ] = 64
+    refresh_s: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds between looks for new versions of the models.")
+    ] = 2.0
+    keepalive_s: Annotated[
+        float, Field(ge=1, le=3600, description="Seconds between pings on an idle connection.")
+    ] = 10.0
+    shared_memory: Annotated[
+        bool, Field(description="Pass images through /dev/shm; Triton must see the same one.")
+    ] = False
+    tls: Annotated[bool, Field(description="Encrypt the connection.")] = False
+    tls_ca: Annotated[
+        Path | None, Field(description="Certificates that sign Triton's; the system's if unset.")
+    ] = None
+    tls_cert: Annotated[Path | None, Field(description="Certificate that Triton knows this service by.")] = (
+        None
+    )
+    tls_key: Annotated[Path | None, Field(description="Key of that certificate.")] = None
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if not self.tls and any((self.tls_ca, self.tls_cert)):
+            raise ValueError("tls files are given, and tls is off")
+        return self
+
+
+class BreakerSettings(BaseModel, extra="forbid", frozen=True):
+    """When a backend that fails is left alone, and how it is tried again."""
+
+    failures: Annotated[
+        int, Field(ge=1, le=1000, description="Failures in a row after which a backend is left alone.")
+    ] = 3
+    probe_interval_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds between looks at whether Triton is well.")
+    ] = 0.5
+    probe_timeout_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds such a look may take; longer than one inference.")
+    ] = 1.0
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -47,11 +107,18 @@ class Settings(BaseSettings):
             description="Listen port; 0 takes a free one.",
         ),
     ] = 8000
+    backends: Annotated[
+        tuple[BackendName, ...],
+        NoDecode,  # "openvino,triton", not JSON
+        BeforeValidator(_split),
+        Field(min_length=1, description="What runs the models, preferred first: openvino, triton, or both."),
+    ] = ("openvino",)
     repository: Annotated[Path, Field(description="Folder that holds <name>-<target>/<version>/.")] = Path(
         "model_repository"
     )
     target: Annotated[
-        Literal["openvino", "onnx"], Field(description="Which exports to serve; OpenVINO runs both.")
+        Literal["openvino", "onnx"],
+        Field(description="Which exports to run in this process: OpenVINO runs both."),
     ] = "openvino"
     default_model: Annotated[
         str | None, Field(description="Model of a request that names none; if unset, the first by name.")
@@ -68,7 +135,18 @@ class Settings(BaseSettings):
     )
     max_files: Annotated[int, Field(ge=1, le=1000, description="Most files in one form.")] = 16
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0
+    timeout_s: Annotated[
+        float, Field(gt=0, le=600, description="Seconds for an answer, unless a request has a timeout_ms.")
+    ] = 10.0
     shutdown_timeout_s: Annotated[
         int, Field(ge=1, description="Seconds for requests in flight to finish after SIGTERM.")
     ] = 30
-    openvino: Annotated[OpenVinoSettings, Field(description="See below.")] = OpenVinoSettings()
+    openvino: OpenVinoSettings = OpenVinoSettings()
+    triton: TritonSettings = TritonSettings()
+    breaker: BreakerSettings = BreakerSettings()
+
+    @model_validator(mode="after")
+    def _each_backend_once(self) -> Self:
+        if len(set(self.backends)) != len(self.backends):
+            raise ValueError("backends: one is named twice")
+        return self

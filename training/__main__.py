@@ -8,12 +8,14 @@ from pathlib import Path
 from training import commands, tables
 from training.config import DataConfig, FolderConfig, absolute
 from training.errors import TrainingError
-from training.export.bundle import TARGETS
+from training.export.bundle import DEFAULT_TARGETS, TARGETS
+from training.export.triton_config import TritonOptions, write_all_configs
 from training.models.variants import VARIANTS
 from training.recipes.recipes import RECIPES
 from training.trainer.checkpoint import MODEL_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+BACKENDS = ("auto", "openvino", "triton")
 STOPPED = 130  # what a shell reports after Ctrl-C
 
 EXAMPLES = """
@@ -26,6 +28,8 @@ examples:
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
+  python -m training triton-config --name cells --instances 4
+      write Triton's files for artefacts that are in the repository, with other settings
 """
 
 
@@ -55,6 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
     _add_export(subparsers.add_parser("export", help="write artefacts into the model repository"))
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
+    _add_triton_config(
+        subparsers.add_parser(
+            "triton-config", help="write Triton's files for the artefacts in the repository"
+        )
+    )
     variants = subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs")
     variants.set_defaults(run_command=lambda args: _print(tables.variants_table()))
     depthwise = subparsers.add_parser(
@@ -107,6 +116,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="model.safetensors; leave out with --url")
     parser.add_argument("--url", help="measure a running service instead, for example http://127.0.0.1:8000")
     parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
+    )
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
     parser.add_argument("--split", default="val", help="default: %(default)s")
     parser.add_argument("--top-k", type=_positive, help="experts per image and layer; default: as trained")
@@ -127,7 +139,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
-    parser.add_argument("--target", choices=TARGETS, action="append", help="default: all; may be repeated")
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        action="append",
+        help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
+    )
     parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
     parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
 
@@ -138,6 +155,46 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     _add_run_options(parser)
     _add_export_options(parser)
     parser.set_defaults(run_command=_train_export)
+
+
+def _add_triton_config(parser: argparse.ArgumentParser) -> None:
+    usual = TritonOptions()
+    parser.description = (
+        "Write config.pbtxt, -nms and -detect of every model in the repository, from its manifests. "
+        "What is not given here gets its default, whatever was written before; an export does the same. "
+        "A running Triton takes it up when the model is loaded again."
+    )
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
+    parser.add_argument("--name", help="only this model, all its targets; default: every model")
+    parser.add_argument(
+        "--instances", type=_positive, default=usual.instances, help="run at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-queue", type=_positive, default=usual.max_queue, help="may wait (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--queue-timeout", type=float, default=usual.queue_timeout_s, help="seconds (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=_positive, help="of an instance on the CPU; default: the engine's")
+    parser.add_argument(
+        "--device",
+        choices=("CPU", "NPU"),
+        default=usual.device,
+        help="runs target onnx (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-batch",
+        type=_positive,
+        default=usual.max_batch,
+        help="of target tensorrt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-delay",
+        type=float,
+        default=usual.batch_delay_s,
+        help="target tensorrt: seconds to wait for a fuller batch (default: %(default)s)",
+    )
+    parser.set_defaults(run_command=_triton_config)
 
 
 def _say(message: str) -> None:
@@ -182,7 +239,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         print("training: evaluate takes either a checkpoint or --url", file=sys.stderr)
         return 2
     if args.url:
-        mean_ap, images = commands.evaluate_service(args.url, data, model=args.model, quiet=args.quiet)
+        mean_ap, images = commands.evaluate_service(
+            args.url, data, model=args.model, backend=args.backend, quiet=args.quiet
+        )
         evaluation = None
     else:
         evaluation = commands.evaluate_checkpoint(args.checkpoint, data, top_k=args.top_k, quiet=args.quiet)
@@ -194,6 +253,21 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     data = None if args.data is None else _data(args.data, args.split)
     _write_artefacts(args, args.checkpoint, data)
+    return 0
+
+
+def _triton_config(args: argparse.Namespace) -> int:
+    options = TritonOptions(
+        instances=args.instances,
+        max_queue=args.max_queue,
+        queue_timeout_s=args.queue_timeout,
+        max_batch=args.max_batch,
+        batch_delay_s=args.batch_delay,
+        threads=args.threads,
+        device=args.device,
+    )
+    for folder in write_all_configs(args.repository, options, name=args.name):
+        _say(f"wrote {folder}, {folder.name}-nms and {folder.name}-detect")
     return 0
 
 
@@ -211,19 +285,17 @@ def _train_export(args: argparse.Namespace) -> int:
 
 
 def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
-    exported = commands.export(
+    commands.export(
         checkpoint,
         args.repository,
         args.name,
         data=data,
-        targets=args.target or TARGETS,
+        targets=args.target or DEFAULT_TARGETS,
         attribution=args.attribution,
         metric_prefix=args.metric_prefix,
         quiet=args.quiet,
         say=_say,
     )
-    for artefact in exported:
-        _say(f"released {artefact.path}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.export.bundle import TARGETS, Exported, Pictures, export_model
+from training.export.bundle import DEFAULT_TARGETS, Exported, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
+from training.export.plan import how_to_build_the_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.recipes.recipes import Request, build_config
@@ -131,11 +132,16 @@ def evaluate_checkpoint(
 
 
 def evaluate_service(
-    url: str, data: DataConfig, *, model: str | None = None, quiet: bool = False
+    url: str,
+    data: DataConfig,
+    *,
+    model: str | None = None,
+    backend: str | None = None,
+    quiet: bool = False,
 ) -> tuple[MeanAp, int]:
     """mAP of what a running service answers for the pictures of a data set."""
     dataset = open_dataset(data)
-    with RemoteDetector(url, dataset.class_names, DetectConfig(), model) as remote:
+    with RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend) as remote:
         return evaluate_with(remote.detect, dataset, quiet=quiet)
 
 
@@ -145,7 +151,7 @@ def export(
     name: str,
     *,
     data: DataConfig | None,
-    targets: Sequence[Target] = TARGETS,
+    targets: Sequence[Target] = DEFAULT_TARGETS,
     attribution: str = "",
     metric_prefix: str = "val",
     quiet: bool = False,
@@ -166,7 +172,7 @@ def export(
             f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
         }
         parity = _some_pictures(dataset) + golden
-    return export_model(
+    exported = export_model(
         model,
         repository,
         name,
@@ -176,6 +182,11 @@ def export(
         provenance=Provenance(sha256_of(checkpoint), provenance.get("data", ""), metrics, attribution),
         say=say,
     )
+    for artefact in exported:
+        say(f"released {artefact.path}")
+        if artefact.path.parent.name.endswith("-tensorrt"):
+            say(how_to_build_the_plan(artefact.path))
+    return exported
 
 
 def scene_pictures() -> list[NDArray[np.uint8]]:

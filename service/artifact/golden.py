@@ -1,7 +1,8 @@
 """The golden sample: one picture and its answers, replayed before a model may serve."""
 
+import asyncio
 import zipfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ def load_golden(artifact: Artifact) -> Golden:
         raise ArtifactBroken(f"{path} has no array {error.args[0]!r}") from error
 
 
-def verify_golden(artifact: Artifact, replay: Callable[[NDArray[np.uint8]], Replay]) -> None:
+async def verify_golden(artifact: Artifact, replay: Callable[[NDArray[np.uint8]], Awaitable[Replay]]) -> None:
     """Check that this process reproduces what the exporter recorded.
 
     Args:
@@ -61,8 +62,9 @@ def verify_golden(artifact: Artifact, replay: Callable[[NDArray[np.uint8]], Repl
         ArtifactBroken: the sample cannot be read.
         ArtifactMismatch: names the first tensor that differs, and by how much.
     """
-    golden = load_golden(artifact)
-    got, want, tolerance = replay(golden.image), golden.expected, artifact.manifest.golden.tolerance
+    golden = await asyncio.to_thread(load_golden, artifact)
+    got, want = await replay(golden.image), golden.expected
+    tolerance = artifact.manifest.golden.tolerance
     _compare("input", got.input, want.input, float(tolerance.input_levels))
     for name in _ROUTING if artifact.manifest.mixture else ():
         _compare(name, got.outputs[name], want.outputs[name], tolerance.gates)

@@ -144,7 +144,7 @@ class Manifest(Part):
 
     schema_version: Annotated[int, Field(ge=1, le=1)]  # not Literal: that would take true for 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-    target: Literal["openvino", "onnx"]
+    target: Literal["openvino", "onnx", "tensorrt"]
     version: Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
     variant: str
     task: Literal["detect"]

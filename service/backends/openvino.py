@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
+from service.backends.protocol import Call
+from service.backends.threads import Threads
 from service.errors import ArtifactBroken, BackendFailed
 from service.settings import OpenVinoSettings
 
@@ -41,18 +44,32 @@ class OpenVinoBackend:
         except RuntimeError as error:
             raise ArtifactBroken(f"OpenVINO cannot load {artifact.graph}: {_first_line(error)}") from error
         _check_ports(artifact, self._compiled)
+        self._threads = Threads(workers, "openvino")
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(self._compiled.create_infer_request())
 
-    def infer(
-        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None
+    async def infer(
+        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None, call: Call
     ) -> Mapping[str, NDArray[Any]]:
-        """Run (B, H, W, 3) RGB; return copies of the manifest's outputs by name.
+        """Run (B, H, W, 3) RGB in a thread; return copies of the manifest's outputs by name.
 
         Raises:
+            DeadlineExceeded: there was no answer in time.
             BackendFailed: the batch is not one the graph was made for, or OpenVINO refused the input.
         """
+        return await self._threads.run(call, partial(self._run, images, top_k, weight_threshold))
+
+    async def close(self) -> None:
+        """Drop the requests; OpenVINO frees the graph with the last of them."""
+        self._threads.close()
+        while not self._idle.empty():
+            self._idle.get_nowait()
+        del self._compiled
+
+    def _run(
+        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None
+    ) -> Mapping[str, NDArray[Any]]:
         batch = images.shape[0]
         if batch not in self._manifest.input.batch:
             allowed = ", ".join(map(str, self._manifest.input.batch))
@@ -71,12 +88,6 @@ class OpenVinoBackend:
             raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
         finally:
             self._idle.put(request)
-
-    def close(self) -> None:
-        """Drop the requests; OpenVINO frees the graph with the last of them."""
-        while not self._idle.empty():
-            self._idle.get_nowait()
-        del self._compiled
 
 
 def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int) -> dict[str, Any]:

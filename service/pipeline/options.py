@@ -14,7 +14,6 @@ class Wishes:
     iou: float | None = None
     max_det: int | None = None
     classes: str | None = None  # names or ids, separated by commas
-    backend: str = "auto"
     top_k: int | None = None
     weight_threshold: float | None = None
 

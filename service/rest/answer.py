@@ -1,11 +1,13 @@
 """From what the pipeline found to what is sent."""
 
-from service.artifact.manifest import TopKSpec
-from service.artifact.repository import Artifact
-from service.pipeline.models import Model, Models
-from service.pipeline.options import Options
+from collections.abc import Collection, Mapping
+
+from service.artifact.manifest import Manifest, TopKSpec
+from service.errors import NotReady
+from service.pipeline.models import Models
 from service.pipeline.run import Detected
 from service.rest import wire
+from service.traffic.lanes import Lane
 from service.types import Detections, ExpertActivation, Timings
 
 STATIC_ROUTING = (
@@ -13,19 +15,19 @@ STATIC_ROUTING = (
 )
 
 
-def to_answer(
-    request_id: str, artifact: Artifact, backend: str, options: Options, found: Detected, *, moe: str
-) -> wire.Answer:
+def to_answer(request_id: str, found: Detected, *, moe: str) -> wire.Answer:
     """Build the answer for one image; `moe` is summary, full or off."""
-    manifest = artifact.manifest
+    offer = found.choice.offer
+    manifest = offer.manifest
     height, width = found.image_hw
     answer = wire.Answer(
         id=request_id,
         model=wire.ModelRef(
             name=manifest.name,
             version=manifest.version,
-            sha256=artifact.sha256,
-            backend=backend,
+            sha256=offer.sha256,
+            backend=offer.backend_name,
+            backend_reason=found.choice.reason,
             precision=manifest.precision,
         ),
         image=wire.ImageSize(width=width, height=height),
@@ -36,7 +38,7 @@ def to_answer(
     if moe != "off":
         answer.moe = wire.Moe(
             layers=[_layer(layer, full=moe == "full") for layer in found.experts],
-            top_k=options.top_k,
+            top_k=found.options.top_k,
             gflops=wire.GflopsUse(
                 used=round(found.compute.used_gflops, 6), dense=round(found.compute.dense_gflops, 6)
             ),
@@ -47,10 +49,15 @@ def to_answer(
 
 
 def to_model_list(models: Models) -> wire.ModelList:
-    """Describe every served model."""
-    return wire.ModelList(
-        default=models.default, models=[_model_info(model) for model in models.by_name.values()]
-    )
+    """Describe every model of which some backend has a version.
+
+    Raises:
+        NotReady: there is none yet.
+    """
+    described = [info for name in models.names if (info := _model_info(models.lanes(name))) is not None]
+    if models.default is None or not described:
+        raise NotReady(models.why_not_ready() or "there is no model yet")
+    return wire.ModelList(default=models.default, models=described)
 
 
 def _predictions(detections: Detections, class_names: tuple[str, ...]) -> list[wire.Prediction]:
@@ -101,19 +108,23 @@ def _timing_ms(timings: Timings) -> wire.TimingMs:
     )
 
 
-def _model_info(model: Model) -> wire.ModelInfo:
-    manifest = model.artifact.manifest
+def _model_info(lanes: Mapping[str, Lane]) -> wire.ModelInfo | None:
+    described = _described(lanes.values())
+    if described is None:
+        return None
+    manifest, sha256 = described
     top_k, threshold = manifest.controls.top_k, manifest.controls.weight_threshold
     return wire.ModelInfo(
         name=manifest.name,
         version=manifest.version,
         variant=manifest.variant,
         target=manifest.target,
-        sha256=model.artifact.sha256,
+        sha256=sha256,
         precision=manifest.precision,
         execution=manifest.execution,
         routing=manifest.routing,
-        backends=list(model.backends),
+        backends=[name for name, lane in lanes.items() if lane.current is not None],
+        offers=_offers(lanes),
         input=wire.InputSize(width=manifest.input.width, height=manifest.input.height),
         classes=list(manifest.class_names),
         defaults=wire.DefaultValues(
@@ -139,6 +150,32 @@ def _model_info(model: Model) -> wire.ModelInfo:
         data=manifest.provenance.data,
         attribution=manifest.provenance.attribution,
     )
+
+
+def _described(lanes: Collection[Lane]) -> tuple[Manifest, str] | None:
+    """Choose which version describes a model: the one that `auto` gets now, or else any that is known."""
+    in_force = [(lane.breaker.state, lane.current) for lane in lanes if lane.current is not None]
+    if in_force:
+        _, offer = min(in_force, key=lambda pair: pair[0])  # the first of those that are closed
+        return offer.manifest, offer.sha256
+    listings = [listing for lane in lanes for listing in lane.listings]
+    return (listings[-1].manifest, listings[-1].sha256) if listings else None
+
+
+def _offers(lanes: Mapping[str, Lane]) -> list[wire.Offer]:
+    return [
+        wire.Offer(
+            backend=name,
+            version=listing.manifest.version,
+            target=listing.manifest.target,
+            precision=listing.manifest.precision,
+            sha256=listing.sha256,
+            state=listing.state,
+            why=listing.why,
+        )
+        for name, lane in lanes.items()
+        for listing in lane.listings
+    ]
 
 
 def _top_k_choice(spec: TopKSpec) -> wire.TopKChoice:

@@ -1,10 +1,10 @@
 """What the routes of one process share."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from service.backends.threads import Threads
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.pipeline.models import Models
@@ -19,24 +19,37 @@ class Gateway:
     settings: Settings
     metrics: Metrics
     admission: Admission = field(init=False)
-    pool: ThreadPoolExecutor = field(init=False)
-    models: Models | None = None
-    why_not_ready: str = "the models are being loaded"
+    threads: Threads = field(init=False)
+    models: Models = field(init=False)
+    loading: str = "the models are being loaded"  # why there are no models yet; empty once there are
     stopping: bool = False
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.settings.max_inflight)
-        self.pool = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="detect")
+        self.threads = Threads(self.settings.workers, "detect")
+        self.models = Models(self.settings, self.metrics)
 
     def ready_models(self) -> Models:
-        """Return the models.
+        """Return the models. Some backend knew the default one at least once; it may be unwell by now.
 
         Raises:
             NotReady: they are not loaded yet, or could not be.
         """
-        if self.models is None:
-            raise NotReady(self.why_not_ready)
+        if self.loading:
+            raise NotReady(self.loading)
         return self.models
+
+    def check_ready(self) -> None:
+        """Do nothing if requests are welcome.
+
+        Raises:
+            NotReady: no backend can serve the default model, or the service is stopping.
+        """
+        why = self.ready_models().why_not_ready()
+        if why is not None:
+            raise NotReady(why)
+        if self.stopping:
+            raise NotReady("it is stopping")
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

@@ -1,7 +1,6 @@
 """Errors to RFC 9457 problems: the one place that knows which failure has which status."""
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import errors
+from service.errors import slug_of
 from service.rest.gateway import gateway_of
 from service.rest.wire import DetectQuery, ParameterFault, Problem
 
@@ -22,6 +22,7 @@ _CLIENT_CLOSED_REQUEST = 499  # nobody reads the answer; the number is for the m
 STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.MalformedForm: HTTPStatus.BAD_REQUEST,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -31,14 +32,20 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.InvalidParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BackendNotOffered: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.BackendBusy: HTTPStatus.TOO_MANY_REQUESTS,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
-
-def slug_of(error: type[errors.ServiceError]) -> str:
-    """Return the last part of a problem's type: ImageTooLarge is image-too-large."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__).lower()
+BACKEND_ERRORS = (
+    errors.BackendBusy,
+    errors.BackendFailed,
+    errors.BackendUnavailable,
+    errors.DeadlineExceeded,
+)
+"""What is counted by backend as well, in sparsight_backend_errors_total."""
 
 
 def to_problem(error: errors.ServiceError, request_id: str) -> Problem:

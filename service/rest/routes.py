@@ -1,26 +1,26 @@
 """The routes for machines: detect, models, health, readiness, metrics."""
 
 import asyncio
+import re
 from collections import Counter
-from dataclasses import dataclass
-from functools import partial
-from time import perf_counter
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.errors import InvalidParameter, NotReady, ServiceError
-from service.pipeline.models import Model
-from service.pipeline.options import Options, Wishes, resolve
-from service.pipeline.run import detect
+from service.backends.protocol import Call
+from service.errors import InvalidParameter, ServiceError, slug_of
+from service.pipeline.options import Wishes, resolve
+from service.pipeline.run import Task, detect
 from service.rest.answer import to_answer, to_model_list
 from service.rest.body import read_upload
+from service.rest.disconnect import unless_caller_leaves
 from service.rest.gateway import Gateway, gateway_of
 from service.rest.ids import new_id
-from service.rest.problems import MEDIA_TYPE, slug_of, to_problem
-from service.rest.wire import Answer, DetectQuery, Health, ModelList, Problem, Results
-from service.traffic.select import select_backend
+from service.rest.problems import MEDIA_TYPE, to_problem
+from service.rest.wire import Answer, DetectQuery, Health, ModelList, Problem, Readiness, Results
+from service.traffic.select import Wanted, choose
 
 router = APIRouter()
 
@@ -44,8 +44,12 @@ _PROBLEM: dict[str, Any] = {
     "description": "A problem, and what to do about it.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-_PROBLEM_CODES: tuple[int | str, ...] = (400, 404, 408, 413, 415, 422, 429, 500, 503)
+_PROBLEM_CODES: tuple[int | str, ...] = (400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 _PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys(_PROBLEM_CODES, _PROBLEM)
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_IMAGES_AT_ONCE = 4  # of one request: enough to fill a server's batch, not enough to starve other callers
 
 
 @dataclass(frozen=True)
@@ -53,28 +57,37 @@ class _Job:
     """What is the same for every image of a request."""
 
     gateway: Gateway
-    model: Model
-    backend: str
-    options: Options
+    task: Task
     moe: str
+    call: Call
 
     async def answer(self, image: bytes, request_id: str) -> Answer:
-        """Work on one image in a thread, count it, and describe it."""
-        artifact, metrics = self.model.artifact, self.gateway.metrics
-        work = partial(
-            detect,
-            image,
-            artifact.manifest,
-            self.model.backends[self.backend],
-            self.options,
-            max_pixels=self.gateway.settings.max_pixels,
-            queued_at=perf_counter(),
+        """Work on one image, count it, and describe it."""
+        metrics = self.gateway.metrics
+        found = await detect(image, self.task, replace(self.call, request_id=request_id))
+        manifest = found.choice.offer.manifest
+        metrics.record_stages(found.choice.offer.backend_name, found.timings)
+        metrics.record_image(
+            manifest.name, manifest.version, len(found.detections), found.experts, found.compute
         )
-        found = await asyncio.get_running_loop().run_in_executor(self.gateway.pool, work)
-        name, version = artifact.manifest.name, artifact.manifest.version
-        metrics.record_stages(self.backend, found.timings)
-        metrics.record_image(name, version, len(found.detections), found.experts, found.compute)
-        return to_answer(request_id, artifact, self.backend, self.options, found, moe=self.moe)
+        return to_answer(request_id, found, moe=self.moe)
+
+    async def answer_all(self, images: tuple[bytes, ...]) -> Results:
+        """Work on several images, a few at once; answer in their order, each with an answer or a problem."""
+        room = asyncio.Semaphore(_IMAGES_AT_ONCE)
+
+        async def one(image: bytes) -> Answer | Problem:
+            request_id = new_id()
+            async with room:
+                try:
+                    return await self.answer(image, request_id)
+                except ServiceError as error:
+                    self.gateway.metrics.rejected(slug_of(type(error)))
+                    return to_problem(error, request_id)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(image)) for image in images]
+        return Results(results=[task.result() for task in tasks])
 
 
 @router.post(
@@ -90,23 +103,24 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
     gateway = gateway_of(request)
     _refuse_repeated(request)
     with gateway.admission.enter():
-        model = gateway.ready_models().get(query.model)
-        wishes = Wishes(**query.model_dump(exclude={"model", "moe"}))
-        options = resolve(wishes, model.artifact.manifest)
-        backend_name, _ = select_backend(query.backend, model.backends)
-        job = _Job(gateway, model, backend_name, options, query.moe)
+        lanes = gateway.ready_models().lanes(query.model)
+        wanted = Wanted(query.backend, query.version)
+        wishes = Wishes(**query.model_dump(include=set(Wishes.__dataclass_fields__)))
+        resolve(wishes, choose(lanes, wanted, {}).offer.manifest)  # refuses before the body is read
+        task = Task(
+            lanes=lanes,
+            wanted=wanted,
+            wishes=wishes,
+            threads=gateway.threads,
+            max_pixels=gateway.settings.max_pixels,
+            metrics=gateway.metrics,
+        )
         upload = await read_upload(request, gateway.settings)
-        if not upload.several:
-            return _json(await job.answer(upload.images[0], request.state.request_id))
-        results: list[Answer | Problem] = []
-        for image in upload.images:
-            image_id = new_id()
-            try:
-                results.append(await job.answer(image, image_id))
-            except ServiceError as error:
-                gateway.metrics.rejected(slug_of(type(error)))
-                results.append(to_problem(error, image_id))
-        return _json(Results(results=results))
+        job = _Job(gateway, task, query.moe, _call(request, query, gateway.settings.timeout_s))
+        if upload.several:
+            return _json(await unless_caller_leaves(request, job.answer_all(upload.images)))
+        answer = job.answer(upload.images[0], request.state.request_id)
+        return _json(await unless_caller_leaves(request, answer))
 
 
 @router.get("/models")
@@ -121,20 +135,30 @@ async def health_route() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", responses={503: _PROBLEM})
-async def ready_route(request: Request) -> Health:
-    """Tell that every model is loaded and has reproduced its golden sample."""
+@router.get("/readyz", responses={503: _PROBLEM}, response_model_exclude_defaults=True)
+async def ready_route(request: Request) -> Readiness:
+    """Tell that some backend has proved the default model, and is well."""
     gateway = gateway_of(request)
-    gateway.ready_models()
-    if gateway.stopping:
-        raise NotReady("it is stopping")
-    return Health(status="ready")
+    gateway.check_ready()
+    return Readiness(status="ready", notes=[note for note in gateway.models.notes.values() if note])
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics_route(request: Request) -> Response:
     """Give every series in Prometheus' text format."""
     return Response(generate_latest(gateway_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _call(request: Request, query: DetectQuery, timeout_s: float) -> Call:
+    """Begin the time that a request has: its body has just arrived."""
+    allowed_s = timeout_s if query.timeout_ms is None else query.timeout_ms / 1000
+    trace = request.headers.get("traceparent", "")
+    return Call.within(
+        allowed_s,
+        request.state.request_id,
+        own_limit=allowed_s >= timeout_s,
+        traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+    )
 
 
 def _refuse_repeated(request: Request) -> None:

@@ -30,6 +30,18 @@ class DetectQuery(BaseModel):
         Literal["auto", "openvino", "onnx", "triton"],
         Field(description="What runs the model: one of auto, openvino, onnx, triton."),
     ] = "auto"
+    version: Annotated[
+        str | None,
+        Field(max_length=20, description="Version that GET /models lists as ready; if unset, the highest."),
+    ] = None
+    timeout_ms: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=600_000,
+            description="Time from the last byte sent to the answer: a whole number from 1 to 600000.",
+        ),
+    ] = None
     top_k: Annotated[
         int | None,
         Field(ge=0, description="Experts per image and layer: a whole number that GET /models allows."),
@@ -51,6 +63,10 @@ class ModelRef(BaseModel):
     version: str
     sha256: Annotated[str, Field(description="Of the model's manifest, which holds that of every file.")]
     backend: str
+    backend_reason: Annotated[
+        str,
+        Field(description="preferred, requested, or the sentence that says why a better one did not answer."),
+    ]
     precision: str
 
 
@@ -186,8 +202,23 @@ class DefaultValues(BaseModel):
     weight_threshold: float | None
 
 
+class Offer(BaseModel):
+    """One version of a model on one backend."""
+
+    backend: str
+    version: str
+    target: str
+    precision: str
+    sha256: str
+    state: Annotated[
+        Literal["ready", "refused", "unavailable"],
+        Field(description="refused: it did not prove itself. unavailable: the backend has not loaded it."),
+    ]
+    why: Annotated[str, Field(description="It is not ready; empty if it is.")] = ""
+
+
 class ModelInfo(BaseModel):
-    """One served model."""
+    """One served model, as the backend that answers now has it."""
 
     name: str
     version: str
@@ -197,7 +228,8 @@ class ModelInfo(BaseModel):
     precision: str
     execution: Literal["sparse", "dense"]
     routing: Literal["normal", "static"]
-    backends: list[str]
+    backends: Annotated[list[str], Field(description="That serve a version of it, preferred first.")]
+    offers: Annotated[list[Offer], Field(description="Every version that a backend has.")]
     input: InputSize
     classes: list[str]
     defaults: DefaultValues
@@ -217,6 +249,13 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the process, or the service, is well."""
+    """Whether the process is well."""
 
     status: str
+
+
+class Readiness(BaseModel):
+    """Whether requests are welcome."""
+
+    status: str
+    notes: Annotated[list[str], Field(description="What an operator should know although it serves.")] = []

@@ -1,16 +1,22 @@
-"""Letterbox, selection and suppression exist in training and in the service: one table holds them equal."""
+"""Letterbox, selection and suppression exist in training, service and Triton: one table holds them equal."""
+
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from service.pipeline.letterbox import Letterbox as ServiceLetterbox
+from service.pipeline.nms import suppress
 from service.pipeline.postprocess import detections_in_source, select_candidates
 from service.types import Candidates
 from training.config import PAD_VALUE
 from training.data.letterbox import Letterbox, letterbox_image
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.ops import nms
+
+SUPPRESSION = Path(__file__).parents[2] / "training" / "export" / "triton_nms" / "suppression.py"
 
 SIZES = [
     pytest.param((480, 640), (384, 512), id="shrinks exactly"),
@@ -41,6 +47,15 @@ def test_a_whole_picture_maps_onto_itself():
     assert placed.to_source(corners).tolist() == [[0, 0, 640, 480]]
 
 
+@pytest.fixture(scope="module")
+def triton():
+    """What runs inside Triton, where nothing of this project can be imported."""
+    spec = importlib.util.spec_from_file_location("suppression", SUPPRESSION)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def crowded(seed: int, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Boxes that overlap a lot, (1, A, 4), and their scores for every class, (1, A, C)."""
     rng = np.random.default_rng(seed)
@@ -61,7 +76,7 @@ class GraphSelects:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("anchors", "classes"), [(300, 3), (20, 2), (1, 1)])
-def test_both_keep_the_same_detections_whoever_selects(seed, anchors, classes):
+def test_all_keep_the_same_detections_whoever_selects(triton, seed, anchors, classes):
     boxes, class_scores = crowded(seed, anchors, classes)
     picked = nms.select_candidates(torch.from_numpy(boxes), torch.from_numpy(class_scores), 100)
     config = DetectConfig(conf=0.2, iou=0.5, max_det=30, candidates=100)
@@ -85,3 +100,63 @@ def test_both_keep_the_same_detections_whoever_selects(seed, anchors, classes):
         assert np.array_equal(ours.scores, theirs.scores)
         assert np.array_equal(ours.class_ids, theirs.class_ids)
         assert np.allclose(ours.boxes_xyxy, theirs.boxes_xyxy, atol=1e-4)
+
+    canvas = select_candidates(raw, ServiceSelects)
+    kept = suppress(canvas, config.conf, config.iou, config.max_det)
+    picked_by_triton = triton.select_candidates(boxes[0], class_scores[0], 100)
+    kept_by_triton = triton.suppress(*picked_by_triton, config.conf, config.iou, config.max_det)
+    for ours_on_canvas, in_triton in zip(
+        (canvas.boxes_xyxy, canvas.scores, canvas.class_ids), picked_by_triton, strict=True
+    ):
+        assert np.array_equal(ours_on_canvas, in_triton)
+    assert np.array_equal(kept, kept_by_triton)
+
+
+# Boxes on a canvas with scores and classes, and what stays at conf 0.5, iou 0.5, at most 3.
+BORDERS = [
+    pytest.param([], [], [], [], id="nothing found"),
+    pytest.param([(0, 0, 2, 2)], [0.5], [0], [0], id="a score of conf counts"),
+    pytest.param([(0, 0, 2, 2)], [0.49], [0], [], id="one below does not"),
+    pytest.param([(0, 0, 2, 2), (0, 0, 4, 2)], [0.9, 0.8], [0, 0], [0, 1], id="overlap of iou stays"),
+    pytest.param([(0, 0, 3, 2), (0, 0, 4, 2)], [0.9, 0.8], [0, 0], [0], id="more than iou goes"),
+    pytest.param([(0, 0, 3, 2), (0, 0, 4, 2)], [0.9, 0.8], [0, 1], [0, 1], id="another class stays"),
+    pytest.param([(0, 0, 2, 2), (0, 0, 2, 2)], [0.7, 0.7], [0, 0], [0], id="ties: the first stays"),
+    pytest.param([(1, 1, 1, 1), (1, 1, 1, 1)], [0.9, 0.8], [0, 0], [0, 1], id="no area overlaps nothing"),
+    pytest.param(
+        [(9 * i, 0, 9 * i + 8, 8) for i in range(5)],
+        [0.5, 0.9, 0.6, 0.8, 0.7],
+        [0] * 5,
+        [1, 3, 4],
+        id="the best three, best first",
+    ),
+]
+
+
+@pytest.mark.parametrize(("boxes", "scores", "class_ids", "expected"), BORDERS)
+def test_all_agree_on_borders(triton, boxes, scores, class_ids, expected):
+    found = (
+        np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        np.array(scores, dtype=np.float32),
+        np.array(class_ids, dtype=np.int64),
+    )
+    assert suppress(Candidates(*found), 0.5, 0.5, 3).tolist() == expected
+    assert triton.suppress(*found, 0.5, 0.5, 3).tolist() == expected
+    likely = found[1] >= 0.5
+    torch_found = [torch.from_numpy(values[likely]) for values in found]
+    rows = np.flatnonzero(likely)[nms.class_aware_nms(*torch_found, 0.5, 3).numpy()]
+    assert rows.tolist() == expected
+
+
+def test_a_cut_through_equal_scores_keeps_the_lowest_pairs(triton):
+    boxes = np.zeros((1, 6, 4), dtype=np.float32)
+    class_scores = np.full((1, 6, 2), 0.25, dtype=np.float32)
+    class_scores[0, 4, 1] = 0.75
+
+    class ThreeCandidates:
+        selection = "service"
+        candidates = 3
+
+    canvas = select_candidates({"boxes": boxes, "class_scores": class_scores}, ThreeCandidates)
+    _, scores, class_ids = triton.select_candidates(boxes[0], class_scores[0], 3)
+    assert scores.tolist() == canvas.scores.tolist() == [0.75, 0.25, 0.25]
+    assert class_ids.tolist() == canvas.class_ids.tolist() == [1, 0, 1]

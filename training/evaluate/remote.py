@@ -18,8 +18,14 @@ class RemoteDetector:
     """Sends pictures to `POST /detect` of one service."""
 
     def __init__(
-        self, url: str, class_names: tuple[str, ...], config: DetectConfig, model: str | None
+        self,
+        url: str,
+        class_names: tuple[str, ...],
+        config: DetectConfig,
+        model: str | None,
+        backend: str | None = None,
     ) -> None:
+        """Args: model and backend to ask for; None leaves them to the service."""
         self._class_ids = {name: index for index, name in enumerate(class_names)}
         self._query: dict[str, str | float] = {
             "conf": config.conf,
@@ -29,6 +35,8 @@ class RemoteDetector:
         }
         if model:
             self._query["model"] = model
+        if backend:
+            self._query["backend"] = backend
         try:
             self._client = httpx.Client(base_url=url, timeout=60)
         except httpx.InvalidURL as error:

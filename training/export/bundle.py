@@ -1,10 +1,7 @@
 """Exports that are whole or not there: written beside, proved, then renamed into the repository."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import onnx
 from numpy.typing import NDArray
 
 from training.data.letterbox import letterbox_image
-from training.errors import ExportError
 from training.evaluate.expert_use import LayerUse
 from training.export.engine import Engine, save_openvino
 from training.export.golden import make_golden
@@ -27,11 +23,16 @@ from training.export.manifest import (
 )
 from training.export.onnx_file import to_onnx
 from training.export.parity import Parity, measure_parity
+from training.export.release import release, staging_room
+from training.export.stored_manifest import StoredManifest, read_manifests
+from training.export.triton_config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector
 
-TARGETS: tuple[Target, ...] = ("openvino", "onnx")
-STAGING_PREFIX = ".staging-"
+TARGETS: tuple[Target, ...] = ("openvino", "onnx", "tensorrt")
+# Without tensorrt: on a machine without an NVIDIA GPU it would be a model that Triton cannot load.
+DEFAULT_TARGETS: tuple[Target, ...] = ("openvino", "onnx")
+MAX_BATCH = 8  # of target tensorrt
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,17 @@ class Pictures:
 
 
 def graph_spec(target: Target, has_mixture: bool) -> GraphSpec:
-    """What each target can do: the CPU skips experts; a static graph computes all and selects nothing."""
+    """What each target can do.
+
+    The CPU skips experts; a static graph computes all and selects nothing; a batch on a GPU computes all.
+    """
     match target:
         case "openvino":
             return GraphSpec("sparse" if has_mixture else "dense", "graph")
         case "onnx":
             return GraphSpec("dense", "service")
+        case "tensorrt":
+            return GraphSpec("dense", "graph", max_batch=MAX_BATCH)
 
 
 def export_model(
@@ -65,7 +71,7 @@ def export_model(
     name: str,
     pictures: Pictures,
     *,
-    targets: Sequence[Target] = TARGETS,
+    targets: Sequence[Target] = DEFAULT_TARGETS,
     uses: Sequence[LayerUse] = (),
     provenance: Provenance,
     say: Callable[[str], None] = lambda _: None,
@@ -80,22 +86,24 @@ def export_model(
     Raises:
         ExportError: a graph does not reproduce the checkpoint, or finds nothing in the pictures.
     """
-    repository.mkdir(parents=True, exist_ok=True)
-    remove_stale_staging(repository)
     version = next_version(repository, name)
+    older = {target: read_manifests(repository / f"{name}-{target}") for target in targets}
     cost = measure_cost(model)
-    with ExitStack() as cleanup:
-        staged = []
-        for target in targets:
-            staging = repository / f"{STAGING_PREFIX}{name}-{target}-{os.getpid()}"
-            cleanup.callback(shutil.rmtree, staging, ignore_errors=True)
-            staging.mkdir()
+    exported = []
+    with staging_room(repository, name) as room:
+        for target, manifests in older.items():
+            folder = f"{name}-{target}"
+            staging = room / folder / str(version)
+            staging.mkdir(parents=True)
             identity = Identity(name, target, str(version))
             say(f"{target}: tracing and converting")
             parity = _write_artefact(staging, identity, model, pictures, (cost, uses), provenance)
             say(f"{target}: equal on {parity.images} pictures, boxes within {parity.boxes_px:.1g} px")
-            staged.append((staging, repository / f"{name}-{target}" / str(version), parity))
-        return _release(staged)
+            manifest = StoredManifest(version, (staging / "manifest.json").read_bytes())
+            stage_triton_models(room, [*manifests, manifest], TritonOptions())
+            exported.append(Exported(repository / folder / str(version), parity))
+        release(room, repository)
+    return exported
 
 
 def next_version(repository: Path, name: str) -> int:
@@ -107,14 +115,6 @@ def next_version(repository: Path, name: str) -> int:
         if folder.name.isdigit()
     ]
     return max(versions, default=0) + 1
-
-
-def remove_stale_staging(repository: Path) -> None:
-    """Delete what exports killed half-way left behind; those of living processes stay."""
-    for folder in repository.glob(f"{STAGING_PREFIX}*"):
-        owner = folder.name.rpartition("-")[2]
-        if owner.isdigit() and int(owner) != os.getpid() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_artefact(
@@ -145,22 +145,4 @@ def _write_artefact(
     files = sorted(path for path in staging.iterdir())
     manifest = build_manifest(identity, model, spec, (golden, parity, cost, uses), provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    for path in staging.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
     return parity
-
-
-def _release(staged: Sequence[tuple[Path, Path, Parity]]) -> list[Exported]:
-    """Rename every staged folder into place; if one fails, take back those before it."""
-    released: list[Exported] = []
-    try:
-        for staging, final, parity in staged:
-            final.parent.mkdir(exist_ok=True)
-            staging.rename(final)
-            released.append(Exported(final, parity))
-    except OSError as error:
-        for exported in released:
-            shutil.rmtree(exported.path, ignore_errors=True)
-        raise ExportError(f"could not release {final}: {error}; nothing was released") from error
-    return released

@@ -1,6 +1,6 @@
 """The exported file, run as the service will run it: to prove it before it is released."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ def save_openvino(onnx_path: Path, xml_path: Path) -> None:
 
 
 class Engine:
-    """OpenVINO on the CPU with precision pinned to float32, one image at a time."""
+    """OpenVINO on the CPU with precision pinned to float32."""
 
     def __init__(self, graph_path: Path) -> None:
         core = ov.Core()
@@ -30,10 +30,16 @@ class Engine:
 
     def run(self, canvas: NDArray[np.uint8], controls: RoutingControls) -> Mapping[str, NDArray[Any]]:
         """Outputs by name for one letterboxed image (H, W, 3)."""
+        return self.run_batch([canvas], [controls])
+
+    def run_batch(
+        self, canvases: Sequence[NDArray[np.uint8]], controls: Sequence[RoutingControls]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Outputs by name for letterboxed images (H, W, 3) with controls for each."""
         values = {
-            "images": canvas[None],
-            "top_k": np.array([[controls.top_k]], dtype=np.int64),
-            "weight_threshold": np.array([[controls.weight_threshold]], dtype=np.float32),
+            "images": np.stack(canvases),
+            "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
+            "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
         }
         self._request.infer({name: values[name] for name in self.input_names})
         return {name: self._request.get_tensor(name).data.copy() for name in self._outputs}

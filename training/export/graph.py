@@ -16,7 +16,7 @@ from training.ops.nms import select_candidates
 
 # B batch · A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
 
-Target = Literal["openvino", "onnx"]
+Target = Literal["openvino", "onnx", "tensorrt"]
 Execution = Literal["sparse", "dense"]
 Selection = Literal["graph", "service"]
 
@@ -28,6 +28,7 @@ class GraphSpec:
     execution: Execution  # sparse: experts that are not chosen are not computed
     selection: Selection  # service: every anchor is returned, for targets that cannot gather by data
     candidates: int = 1000
+    max_batch: int = 1  # more than 1: any number of images up to this, each with its own top_k
 
     def output_names(self, has_mixture: bool) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""

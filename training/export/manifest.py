@@ -1,25 +1,21 @@
 """manifest.json: everything a server must know, checked against the committed schema."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from training.config import PAD_VALUE, MixtureConfig
-from training.errors import ExportError
 from training.evaluate.expert_use import LayerUse, is_static
 from training.export.golden import Golden
 from training.export.graph import GraphSpec, Target
 from training.export.parity import TOLERANCE, Parity
+from training.export.stored_manifest import check_manifest
 from training.models.cost import Cost
 from training.models.detector import Detector
 
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "model_repository" / "manifest.schema.json"
 DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.7, 300
 
 
@@ -78,7 +74,7 @@ def build_manifest(
             "name": "images",
             "height": height,
             "width": width,
-            "batch": [1],
+            "batch": list(range(1, spec.max_batch + 1)),
             "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
         },
         "controls": _controls(mixture),
@@ -97,11 +93,7 @@ def build_manifest(
         "parity": {name: value for name, value in asdict(parity).items() if name != "boxes_excess_px"},
         "provenance": asdict(provenance),
     }
-    try:
-        jsonschema.validate(manifest, json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
-    except jsonschema.ValidationError as error:
-        where = "/".join(str(part) for part in error.absolute_path)
-        raise ExportError(f"manifest entry {where!r}: {error.message}") from error
+    check_manifest(manifest, f"{identity.name}-{identity.target}")
     return manifest
 
 

@@ -23,24 +23,32 @@ STATIC_OPERATORS = frozenset(
     "Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where".split()
 )
 
+# For TensorRT it may also select candidates and take sizes from the batch.
+TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
+
 
 def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
-    """Trace at batch 1 with batch norm folded, and check that the result is what was asked for.
+    """Trace with batch norm folded, and check that the result is what was asked for.
 
     Raises:
-        ExportError: experts are missing from the graph, or a static graph holds what its targets lack.
+        ExportError: experts are missing from the graph, or it holds what its targets lack.
     """
     height, width = model.config.input_hw
+    any_batch = spec.max_batch > 1
+    batch = 2 if any_batch else 1  # traced at 1, the batch would be taken for a constant
     example = (
-        torch.zeros(1, height, width, 3, dtype=torch.uint8),
-        torch.tensor([[model.default_controls().top_k]]),
-        torch.zeros(1, 1),
+        torch.zeros(batch, height, width, 3, dtype=torch.uint8),
+        torch.full((batch, 1), int(model.default_controls().top_k)),
+        torch.zeros(batch, 1),
     )
+    open_sizes = tuple({0: torch.export.Dim("batch", max=spec.max_batch)} for _ in example)
     has_mixture = bool(model.mixture_layers())
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
         # Captured by running it; left to itself the exporter compiles first, which takes far longer.
-        captured = torch.export.export(graph, example, strict=False)
+        captured = torch.export.export(
+            graph, example, strict=False, dynamic_shapes=open_sizes if any_batch else None
+        )
         program = torch.onnx.export(
             captured,
             dynamo=True,
@@ -52,10 +60,15 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     assert program is not None
     proto = program.model_proto
     _forget_origin(proto.graph)
+    if not has_mixture:
+        del proto.graph.input[1:]  # nobody reads the controls, and a server would have to send them
     if spec.execution == "sparse":
         _check_census(model, proto)
+    elif any_batch:
+        _name_batch(proto)
+        _check_operators(proto, TENSORRT_OPERATORS)
     else:
-        _check_static(proto)
+        _check_operators(proto, STATIC_OPERATORS)
     return proto
 
 
@@ -89,10 +102,19 @@ def _check_census(model: Detector, proto: onnx.ModelProto) -> None:
         raise ExportError(f"the model has {expected} experts, the exported graph can skip {found} of them")
 
 
-def _check_static(proto: onnx.ModelProto) -> None:
-    foreign = Counter(n.op_type for n in proto.graph.node if n.op_type not in STATIC_OPERATORS)
+def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
+    foreign = Counter(n.op_type for n in proto.graph.node if n.op_type not in allowed)
     if foreign:
-        raise ExportError(f"the static graph holds operators its targets may lack: {dict(foreign)}")
+        raise ExportError(f"the graph holds operators its targets may lack: {dict(foreign)}")
+
+
+def _name_batch(proto: onnx.ModelProto) -> None:
+    """Call the open size `batch`, and check that it is the only one and every input and output has it."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        if not first.dim_param or any(size.dim_value < 1 for size in others):
+            raise ExportError(f"{value.name} of the exported graph is not open in its batch, and only there")
+        first.dim_param = "batch"
 
 
 @contextlib.contextmanager

@@ -80,18 +80,32 @@ def measure_parity(
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
 ) -> Parity:
-    """Compare on every image at every top_k, so that every expert is both run and skipped."""
+    """Compare on every image at every top_k, so that every expert is both run and skipped.
+
+    A graph that takes batches is compared on one as well, of different images with different top_k: each row
+    must be what its image gives alone.
+    """
     errors = {"boxes_px": 0.0, "boxes_excess_px": 0.0, "scores": 0.0, "gates": 0.0}
     sets: set[bytes] = set()
+
+    def compare(
+        canvas: NDArray[np.uint8], controls: RoutingControls, got: Mapping[str, NDArray[Any]]
+    ) -> None:
+        found = _differences(reference_outputs(model, spec, canvas, controls), got)
+        errors.update({name: max_or_nan(errors[name], found[name]) for name in errors})
+        if "gates" in got:
+            sets.add((got["gates"] > 0).tobytes())
+
     for canvas in canvases:
         for top_k in top_ks:
             controls = RoutingControls(top_k, 0.0)
-            want = reference_outputs(model, spec, canvas, controls)
-            got = engine.run(canvas, controls)
-            found = _differences(want, got)
-            errors = {name: max_or_nan(errors[name], found[name]) for name in errors}
-            if "gates" in got:
-                sets.add((got["gates"] > 0).tobytes())
+            compare(canvas, controls, engine.run(canvas, controls))
+    if spec.max_batch > 1:
+        together = canvases[: spec.max_batch]
+        chosen = [RoutingControls(top_ks[row % len(top_ks)], 0.0) for row in range(len(together))]
+        outputs = engine.run_batch(together, chosen)
+        for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
+            compare(canvas, controls, {name: values[row : row + 1] for name, values in outputs.items()})
     return Parity(len(canvases), len(sets), **errors)
 
 

@@ -46,7 +46,7 @@ class Detector(nn.Module):
         dispatch: Dispatch = "dense",
     ) -> Predictions:
         """Args: images (B, H, W, 3) uint8 RGB, H and W as configured; controls None: the configured top_k."""
-        x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W) 0..1
+        x = images.float().permute(0, 3, 1, 2) / 255  # (B, 3, H, W) 0..1; TensorRT can only cast uint8
         controls = controls or self.default_controls()
         maps, backbone_routings = self.backbone(x, controls, dispatch)
         maps, neck_routings = self.neck(maps, controls, dispatch)

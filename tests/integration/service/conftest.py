@@ -49,10 +49,11 @@ def serve(**settings):
 
 
 def wait_until_ready(served):
-    """Ask until the answer is no longer that models are being loaded."""
+    """Ask until the service is ready, or says that it never will be."""
     for _ in range(400):
         answer = served.client.get("/readyz")
-        if answer.status_code == 200 or "being loaded" not in answer.text:
+        waiting = "being loaded" in answer.text or "there is no model" in answer.text
+        if answer.status_code == 200 or not waiting:
             return answer
         time.sleep(0.02)
     raise TimeoutError(answer.text)

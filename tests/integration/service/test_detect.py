@@ -20,6 +20,7 @@ def test_an_answer_holds_everything_a_caller_needs(served):
     answer = served.detect(RED).json()
     assert set(answer) == {"id", "model", "image", "predictions", "moe", "timing_ms", "warnings"}
     assert answer["model"].items() >= {"name": "tiny", "version": "1", "backend": "openvino"}.items()
+    assert answer["model"]["backend_reason"] == "preferred"
     assert answer["image"] == {"width": 64, "height": 64}
     (found,) = answer["predictions"]
     assert found.pop("confidence") == pytest.approx(0.751626, abs=1e-4)

@@ -1,5 +1,6 @@
 """Models, health, readiness, metrics: what an operator asks for."""
 
+import asyncio
 import hashlib
 import json
 
@@ -10,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from service.__main__ import OPENAPI_FILE
 from service.errors import ArtifactMismatch
 from service.metrics import Metrics
-from service.pipeline.models import open_models
+from service.pipeline.models import Models
+from service.pipeline.open import open_models
 from service.settings import Settings
 from tests.builders import build_artifact, golden_image, image_bytes, write_manifest
 
@@ -25,6 +27,16 @@ def test_models_are_described(served):
     assert model["top_k"] == {"allowed": [1, 2, 3, 4], "default": 2}
     assert [layer["num_experts"] for layer in model["mixture"]] == [4, 3]
     assert model["sha256"] == served.detect(RED).json()["model"]["sha256"]
+    (offer,) = model["offers"]
+    assert offer == {
+        "backend": "openvino",
+        "version": "1",
+        "target": "openvino",
+        "precision": "f32",
+        "sha256": model["sha256"],
+        "state": "ready",
+        "why": "",
+    }
 
 
 def test_the_service_is_alive_and_ready(served):
@@ -45,6 +57,12 @@ def test_an_expert_that_was_never_chosen_is_shown_at_zero(start, repository):
     assert fresh['sparsight_backend_up{backend="openvino"}'] == 1
     assert [name for name in fresh if name.startswith("sparsight_model_info")]
     assert fresh['sparsight_requests_rejected_total{reason="overloaded"}'] == 0
+    assert fresh['sparsight_breaker_state{backend="openvino",model="tiny"}'] == 0
+    assert fresh['sparsight_queue_depth{backend="openvino"}'] == 0
+    assert fresh['sparsight_queue_wait_seconds_count{backend="openvino"}'] == 0
+    assert fresh['sparsight_failovers_total{backend="openvino"}'] == 0
+    for reason in ("backend-busy", "backend-failed", "backend-unavailable", "deadline-exceeded"):
+        assert fresh[f'sparsight_backend_errors_total{{backend="openvino",reason="{reason}"}}'] == 0
 
 
 def test_the_number_of_series_is_bounded(served):
@@ -89,10 +107,13 @@ def test_a_model_that_does_not_reproduce_its_golden_sample_never_becomes_ready(s
 
 def test_what_failed_is_named(tmp_path):
     break_golden(build_artifact(tmp_path))
-    with (
-        pytest.raises(ArtifactMismatch) as caught,
-        open_models(Settings(repository=tmp_path), Metrics(CollectorRegistry())),
-    ):
-        pass
+    settings = Settings(repository=tmp_path)
+
+    async def load():
+        async with open_models(settings, Models(settings, Metrics(CollectorRegistry()))):
+            pass
+
+    with pytest.raises(ArtifactMismatch) as caught:
+        asyncio.run(load())
     assert (caught.value.name, caught.value.limit) == ("gates", 1e-4)
     assert caught.value.error > 0.6

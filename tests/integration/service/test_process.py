@@ -54,6 +54,20 @@ def test_it_says_when_it_is_ready_and_ends_well_when_told_to(repository):
         assert process.wait(timeout=30) == 0
 
 
+def test_without_triton_it_stays_says_why_and_ends_well_when_told_to():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        url = f"127.0.0.1:{taken.getsockname()[1]}"
+        with subprocess.Popen(
+            **command(SPARSIGHT_BACKENDS="triton", SPARSIGHT_TRITON__URL=url, PORT=0)
+        ) as process:
+            assert f"asking triton at {url}" in process.stderr.readline()
+            assert "triton is not answering" in process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+            assert process.wait(timeout=30) == 0
+
+
 def test_a_repository_that_is_not_there_is_one_sentence(tmp_path):
     fails(
         1,
@@ -77,12 +91,21 @@ def test_a_port_in_use_is_one_sentence(repository):
         fails(1, f"cannot listen on 127.0.0.1:{port}", SPARSIGHT_REPOSITORY=repository, PORT=port)
 
 
+def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
+    missing = {"SPARSIGHT_TRITON__TLS": "true", "SPARSIGHT_TRITON__TLS_CA": tmp_path / "ca.pem"}
+    fails(2, "ca.pem cannot be read: No such file", SPARSIGHT_BACKENDS="triton", PORT=0, **missing)
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
         ({"PORT": "eighty"}, "PORT='eighty' cannot be used"),
         ({"SPARSIGHT_WORKERS": "0"}, "SPARSIGHT_WORKERS='0' cannot be used"),
         ({"SPARSIGHT_REPOSITROY": "x"}, "did you mean SPARSIGHT_REPOSITORY?"),
+        ({"SPARSIGHT_BACKENDS": "triton,cuda"}, "SPARSIGHT_BACKENDS='cuda' cannot be used"),
+        ({"SPARSIGHT_TRITON__URL": "http://t:1"}, "SPARSIGHT_TRITON__URL='http://t:1' cannot be used"),
+        ({"SPARSIGHT_TRITON__TLS_KEY": "k"}, "tls_cert and tls_key belong together"),
+        ({"SPARSIGHT_BACKENDS": "triton,triton"}, "one is named twice"),
         ({"SPARSIGHT_OPENVINO__THREADS": "-1"}, "SPARSIGHT_OPENVINO__THREADS='-1' cannot be used"),
     ],
 )
@@ -93,5 +116,14 @@ def test_a_bad_setting_is_one_sentence(environment, words):
 def test_help_lists_the_settings():
     arguments = command() | {"args": [sys.executable, "-m", "service", "--help"]}
     told = subprocess.run(**arguments, stdout=subprocess.PIPE, check=True).stdout
-    for name in ("SPARSIGHT_REPOSITORY", "SPARSIGHT_MAX_PIXELS", "SPARSIGHT_OPENVINO__CACHE_DIR", "PORT"):
+    names = [
+        "REPOSITORY",
+        "MAX_PIXELS",
+        "OPENVINO__CACHE_DIR",
+        "BACKENDS",
+        "TRITON__URL",
+        "BREAKER__FAILURES",
+    ]
+    for name in (*(f"SPARSIGHT_{name}" for name in names), "PORT"):
         assert name in told
+    assert "SPARSIGHT_BACKENDS  (default: openvino)" in told

@@ -39,6 +39,9 @@ def refused(answer, status, slug):
         ({"classes": "cat"}, "there is no class 'cat'; there is red, green, blue"),
         ({"moe": "some"}, "one of summary, full, off"),
         ({"backend": "cuda"}, "one of auto, openvino, onnx, triton"),
+        ({"timeout_ms": 0}, "a whole number from 1 to 600000"),
+        ({"timeout_ms": 600_001}, "a whole number from 1 to 600000"),
+        ({"version": "1" * 21}, "Version that GET /models lists as ready"),
         ({"conf": [0.1, 0.2]}, "conf is given 2 times"),
     ],
 )
@@ -61,6 +64,21 @@ def test_a_backend_this_build_lacks_is_refused(served):
 def test_an_unknown_model_is_refused_with_the_known_ones(served):
     words = refused(served.detect(RED, model="huge"), 404, "unknown-model")
     assert words == "there is no model 'huge'; there is tiny"
+
+
+def test_an_unknown_version_is_refused_with_the_known_ones(served):
+    words = refused(served.detect(RED, version="2"), 404, "unknown-version")
+    assert words == "there is no version '2' of model 'tiny'; there is 1"
+    assert served.detect(RED, version="1").status_code == 200
+
+
+def test_the_callers_deadline_ends_the_waiting(start, repository, monkeypatch):
+    running = start(repository=repository, workers=1)
+    monkeypatch.setattr("service.pipeline.run.decode", lambda *_: time.sleep(0.3))
+    started = time.monotonic()
+    words = refused(running.detect(RED, timeout_ms=50), 504, "deadline-exceeded")
+    assert time.monotonic() - started < 0.25
+    assert words.startswith("there was no answer within 0.05 s")
 
 
 def test_an_empty_body_is_refused(served):

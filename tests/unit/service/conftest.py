@@ -1,5 +1,7 @@
 """One tiny artefact for all unit tests of the service; tests that change it build their own."""
 
+import asyncio
+
 import pytest
 
 from service.artifact.repository import read_artifact
@@ -22,4 +24,4 @@ def artifact(tiny):
 def backend(artifact):
     backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=2)
     yield backend
-    backend.close()
+    asyncio.run(backend.close())

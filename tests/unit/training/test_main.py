@@ -4,7 +4,7 @@ import pytest
 
 from training.__main__ import build_parser, main
 
-COMMANDS = ("train", "evaluate", "export", "train-export", "variants", "time-depthwise")
+COMMANDS = ("train", "evaluate", "export", "train-export", "triton-config", "variants", "time-depthwise")
 
 
 def usage_error(capsys, *argv):
@@ -38,6 +38,9 @@ def test_every_command_has_help(capsys, argv):
         pytest.param(["train", "--run", "r", "--batch", "0"], "'0' is not a whole", id="below the limit"),
         pytest.param(["evaluate", "m", "--top-k", "0"], "'0' is not a whole", id="no expert at all"),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
+        pytest.param(["evaluate", "--backend", "gpu"], "invalid choice: 'gpu'", id="unknown backend"),
+        pytest.param(["triton-config", "--instances", "0"], "'0' is not a whole", id="no instance"),
+        pytest.param(["triton-config", "--device", "TPU"], "invalid choice: 'TPU'", id="unknown device"),
         pytest.param(
             ["export", "m", "--name", "n", "--target", "pt"], "invalid choice: 'pt'", id="unknown target"
         ),

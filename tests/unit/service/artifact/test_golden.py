@@ -1,5 +1,6 @@
 """A model that does not reproduce its golden sample is refused, with what differs and by how much."""
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from functools import partial
@@ -10,12 +11,17 @@ import pytest
 from service.artifact.golden import compare_detections, load_golden, verify_golden
 from service.artifact.manifest import Tolerance
 from service.artifact.repository import read_artifact
+from service.backends.protocol import Call
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.pipeline.run import replay_golden
 from service.types import Detections
 from tests.builders import build_artifact, write_manifest
 
 TOLERANCE = Tolerance(input_levels=1, boxes_px=1e-3, boxes_relative=1e-5, scores=1e-4, gates=1e-4)
+
+
+def verify(artifact, replay):
+    asyncio.run(verify_golden(artifact, replay))
 
 
 def detections(*rows):
@@ -25,7 +31,8 @@ def detections(*rows):
 
 
 def test_the_service_reproduces_the_sample(artifact, backend):
-    verify_golden(artifact, partial(replay_golden, manifest=artifact.manifest, backend=backend))
+    replay = partial(replay_golden, manifest=artifact.manifest, backend=backend, call=Call.within(20))
+    verify(artifact, replay)
 
 
 def test_what_must_be_found_is_found_by_hand(artifact):
@@ -35,7 +42,7 @@ def test_what_must_be_found_is_found_by_hand(artifact):
 
 
 def replay_with(artifact, **changes):
-    def replay(image):
+    async def replay(image):
         return replace(load_golden(artifact).expected, **changes)
 
     return replay
@@ -43,9 +50,9 @@ def replay_with(artifact, **changes):
 
 def test_the_input_may_differ_by_one_level_and_not_by_two(artifact):
     image = load_golden(artifact).expected.input
-    verify_golden(artifact, replay_with(artifact, input=image + np.uint8(1)))
+    verify(artifact, replay_with(artifact, input=image + np.uint8(1)))
     with pytest.raises(ArtifactMismatch, match="input differs by 2; the limit is 1"):
-        verify_golden(artifact, replay_with(artifact, input=image + np.uint8(2)))
+        verify(artifact, replay_with(artifact, input=image + np.uint8(2)))
 
 
 @pytest.mark.parametrize("name", ["gates", "router_probs"])
@@ -54,12 +61,12 @@ def test_a_routing_output_that_differs_is_named(artifact, name, wrong):
     outputs = dict(load_golden(artifact).expected.outputs)
     outputs[name] = outputs[name] + np.float32(wrong)
     with pytest.raises(ArtifactMismatch, match=f"{name} differs by"):
-        verify_golden(artifact, replay_with(artifact, outputs=outputs))
+        verify(artifact, replay_with(artifact, outputs=outputs))
 
 
 def test_a_shape_that_differs_is_named(artifact):
     with pytest.raises(ArtifactMismatch, match=r"input \(shape"):
-        verify_golden(artifact, replay_with(artifact, input=np.zeros((1, 32, 32, 3), np.uint8)))
+        verify(artifact, replay_with(artifact, input=np.zeros((1, 32, 32, 3), np.uint8)))
 
 
 def test_detections_may_swap_places():

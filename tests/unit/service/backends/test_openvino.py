@@ -1,6 +1,8 @@
 """OpenVINO runs the graph as the manifest says, from many threads at once."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import threading
+from time import perf_counter
 
 import numpy as np
 import openvino as ov
@@ -9,9 +11,14 @@ import pytest
 
 from service.artifact.repository import Artifact
 from service.backends.openvino import OpenVinoBackend
-from service.errors import ArtifactBroken, BackendFailed
+from service.backends.protocol import Call
+from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
 from service.settings import OpenVinoSettings
 from tests.builders import golden_image, run_graph
+
+
+def infer(backend, images, top_k, weight_threshold):
+    return asyncio.run(backend.infer(images, top_k, weight_threshold, Call.within(20)))
 
 
 def colour(level):
@@ -19,7 +26,7 @@ def colour(level):
 
 
 def test_outputs_are_those_of_the_graph(artifact, backend):
-    got = backend.infer(golden_image()[None], 2, 0.0)
+    got = infer(backend, golden_image()[None], 2, 0.0)
     want = run_graph(artifact.graph, golden_image()[None], top_k=2)
     assert set(got) == set(want)
     for name, value in want.items():
@@ -28,44 +35,48 @@ def test_outputs_are_those_of_the_graph(artifact, backend):
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])
 def test_as_many_experts_run_as_asked_for_and_their_weights_sum_to_one(backend, top_k):
-    gates = backend.infer(golden_image()[None], top_k, 0.0)["gates"]
+    gates = infer(backend, golden_image()[None], top_k, 0.0)["gates"]
     assert (gates[0] > 0).sum(axis=1).tolist() == [top_k, min(top_k, 3)]
     np.testing.assert_allclose(gates.sum(axis=2), 1, atol=1e-6)
 
 
 def test_a_threshold_leaves_the_best_expert(backend):
-    gates = backend.infer(golden_image()[None], 4, 1.0)["gates"]
+    gates = infer(backend, golden_image()[None], 4, 1.0)["gates"]
     assert (gates[0] > 0).sum(axis=1).tolist() == [1, 1]
 
 
 def test_an_answer_is_not_overwritten_by_the_next(backend):
-    first = backend.infer(colour(255), 2, 0.0)
+    first = infer(backend, colour(255), 2, 0.0)
     before = {name: value.copy() for name, value in first.items()}
     for _ in range(4):
-        backend.infer(colour(0), 1, 0.0)
+        infer(backend, colour(0), 1, 0.0)
     for name, value in before.items():
         np.testing.assert_array_equal(first[name], value)
 
 
 def test_threads_do_not_mix_their_answers(backend):
     levels = [0, 60, 128, 200, 255] * 20
-    alone = {level: backend.infer(colour(level), 2, 0.0)["gates"] for level in set(levels)}
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda level: backend.infer(colour(level), 2, 0.0)["gates"], levels))
-    for level, gates in zip(levels, answers, strict=True):
-        np.testing.assert_array_equal(gates, alone[level])
+    alone = {level: infer(backend, colour(level), 2, 0.0)["gates"] for level in set(levels)}
+
+    async def together():
+        return await asyncio.gather(
+            *(backend.infer(colour(level), 2, 0.0, Call.within(20)) for level in levels)
+        )
+
+    for level, answer in zip(levels, asyncio.run(together()), strict=True):
+        np.testing.assert_array_equal(answer["gates"], alone[level])
 
 
 def test_a_batch_the_graph_was_not_made_for_is_refused(backend):
     with pytest.raises(BackendFailed, match="takes batches of 1, not 2"):
-        backend.infer(np.zeros((2, 64, 64, 3), np.uint8), 2, 0.0)
+        infer(backend, np.zeros((2, 64, 64, 3), np.uint8), 2, 0.0)
 
 
 def test_a_canvas_of_another_size_is_refused_and_the_next_request_served(backend):
     for _ in range(4):
         with pytest.raises(BackendFailed, match="OpenVINO refused"):
-            backend.infer(np.zeros((1, 32, 32, 3), np.uint8), 2, 0.0)
-    backend.infer(colour(1), 2, 0.0)
+            infer(backend, np.zeros((1, 32, 32, 3), np.uint8), 2, 0.0)
+    infer(backend, colour(1), 2, 0.0)
 
 
 def test_a_file_that_is_no_graph_is_refused(artifact, tmp_path):
@@ -86,5 +97,57 @@ def test_a_graph_without_the_promised_outputs_is_refused(artifact, tmp_path):
 def test_threads_streams_and_cache_can_be_chosen(artifact, tmp_path):
     settings = OpenVinoSettings(performance="latency", threads=1, streams=1, cache_dir=tmp_path / "cache")
     backend = OpenVinoBackend(artifact, settings, workers=1)
-    assert backend.infer(colour(9), 2, 0.0)["gates"].shape == (1, 2, 4)
-    backend.close()
+    assert infer(backend, colour(9), 2, 0.0)["gates"].shape == (1, 2, 4)
+    asyncio.run(backend.close())
+
+
+class Held:
+    """Stands for the engine's requests: the first image stays in it until it is let go."""
+
+    def __init__(self):
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.runs = 0
+
+    def __call__(self, *_):
+        self.runs += 1
+        self.begun.set()
+        self.go_on.wait(10)
+        return {}
+
+
+@pytest.fixture
+def held(artifact, monkeypatch):
+    backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=1)
+    work = Held()
+    monkeypatch.setattr(backend, "_run", work)
+    yield backend, work
+    work.go_on.set()
+    asyncio.run(backend.close())
+
+
+def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
+    backend, work = held
+
+    async def two_and_one_leaves():
+        first = asyncio.ensure_future(backend.infer(colour(0), 2, 0.0, Call.within(20)))
+        await asyncio.to_thread(work.begun.wait)
+        second = asyncio.ensure_future(backend.infer(colour(1), 2, 0.0, Call.within(20)))
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        work.go_on.set()
+        await first
+
+    asyncio.run(two_and_one_leaves())
+    assert work.runs == 1
+
+
+def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):
+    backend, work = held
+    with pytest.raises(DeadlineExceeded, match=r"within 0.05 s"):
+        asyncio.run(backend.infer(colour(0), 2, 0.0, Call.within(0.05)))
+    late = Call(request_id="", allowed_s=1, deadline=perf_counter() - 1)
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(backend.infer(colour(0), 2, 0.0, late))
+    assert work.runs == 1

@@ -45,9 +45,9 @@ def service(monkeypatch):
     server.server_close()
 
 
-def detect(service, model=None):
+def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
-    with RemoteDetector(service.url, ("disc", "ring"), config, model) as remote:
+    with RemoteDetector(service.url, ("disc", "ring"), config, model, backend) as remote:
         return remote.detect(b"picture")
 
 
@@ -73,6 +73,13 @@ def test_the_picture_is_sent_as_it_is_with_the_thresholds_of_the_evaluation(serv
 def test_a_model_is_asked_for_by_name(service):
     detect(service, model="cells")
     assert service.request.query["model"] == ["cells"]
+
+
+def test_a_backend_is_asked_for_by_name_and_otherwise_left_to_the_service(service):
+    detect(service, backend="triton")
+    assert service.request.query["backend"] == ["triton"]
+    detect(service)
+    assert "backend" not in service.request.query
 
 
 def test_a_problem_is_told_in_the_words_of_the_service(service):

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,10 +18,11 @@ from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
 from training.errors import ExportError
 from training.export import bundle
-from training.export.bundle import Pictures, export_model, graph_spec, next_version, remove_stale_staging
+from training.export.bundle import Pictures, export_model, graph_spec, next_version
 from training.export.engine import Engine
 from training.export.manifest import Provenance
-from training.export.parity import TOLERANCE, measure_parity, reference_outputs
+from training.export.parity import TOLERANCE, Parity, measure_parity, reference_outputs
+from training.export.release import remove_stale_staging
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 
@@ -44,14 +44,17 @@ def model():
 
 @pytest.fixture(scope="module")
 def released(model, tmp_path_factory):
-    """One export of both targets, shared by the tests that only read it."""
+    """One export of every target, shared by the tests that only read it."""
     repository = tmp_path_factory.mktemp("repository")
     images = pictures()
-    return export_model(model, repository, "tiny", Pictures(images, images), provenance=PROVENANCE)
+    targets = ["openvino", "onnx", "tensorrt"]
+    return export_model(
+        model, repository, "tiny", Pictures(images, images), targets=targets, provenance=PROVENANCE
+    )
 
 
 @pytest.mark.heavy
-def test_both_targets_equal_the_checkpoint_on_inputs_that_route_differently(released):
+def test_every_target_equals_the_checkpoint_on_inputs_that_route_differently(released):
     for exported in released:
         assert exported.parity.boxes_excess_px <= TOLERANCE.boxes_px
         assert exported.parity.scores <= TOLERANCE.scores
@@ -102,9 +105,13 @@ def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
 
 @pytest.mark.heavy
 def test_the_manifest_records_what_was_measured(released):
-    openvino, onnx = (json.loads((e.path / "manifest.json").read_text()) for e in released)
-    assert (openvino["execution"], onnx["execution"]) == ("sparse", "dense")
-    assert (openvino["outputs"]["selection"], onnx["outputs"]["selection"]) == ("graph", "service")
+    openvino, onnx, tensorrt = manifests = [
+        json.loads((e.path / "manifest.json").read_text()) for e in released
+    ]
+    assert [m["execution"] for m in manifests] == ["sparse", "dense", "dense"]
+    assert [m["outputs"]["selection"] for m in manifests] == ["graph", "service", "graph"]
+    assert [m["input"]["batch"] for m in manifests] == [[1], [1], [1, 2, 3, 4, 5, 6, 7, 8]]
+    assert set(onnx["files"]) == set(tensorrt["files"]) == {"model.onnx", "golden.npz"}
     assert openvino["controls"]["top_k"] == {"allowed": [1, 2], "default": 1}
     assert [row["layer"] for row in openvino["mixture"]] == [f"backbone.p{i}" for i in (2, 3, 4, 5)]
     assert openvino["golden"]["router_margin"] > 1e-3, "a golden sample near a tie proves nothing elsewhere"
@@ -130,7 +137,7 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("moment", ["", "/model.onnx", "/golden.npz"])
+@pytest.mark.parametrize("moment", ["", "/*/1/model.onnx", "/*/1/golden.npz"])
 def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(model, tmp_path, moment):
     checkpoint, repository = tmp_path / "model.safetensors", tmp_path / "repository"
     save_model(checkpoint, model, {})
@@ -144,10 +151,10 @@ def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(mod
     process.send_signal(signal.SIGKILL)
     process.wait()
     # Killed late it may have released its artefact, but then a whole one.
-    released = [read_artifact(folder) for folder in repository.glob("tiny-onnx/*")]
-    staged = list(repository.glob(".staging-*"))
-    assert len(released) + len(staged) == 1
-    assert moment == "/golden.npz" or not released
+    released = [read_artifact(folder) for folder in repository.glob("tiny-onnx/[1-9]*")]
+    assert moment.endswith("golden.npz") or not released
+    assert all((repository / "tiny-onnx" / "config.pbtxt").exists() for _ in released)
+    assert list(repository.glob(".staging-*"))
     remove_stale_staging(repository)
     assert not list(repository.glob(".staging-*"))
 
@@ -161,27 +168,40 @@ def test_versions_count_up_over_all_targets(tmp_path):
     assert next_version(tmp_path, "other") == 1
 
 
-def test_staging_of_a_living_process_is_left_alone(tmp_path):
-    mine = tmp_path / f".staging-tiny-onnx-{os.getpid()}"
-    parent = tmp_path / f".staging-tiny-onnx-{os.getppid()}"
-    for folder in (mine, parent):
-        folder.mkdir()
-    remove_stale_staging(tmp_path)
-    assert mine.exists()
-    assert parent.exists()
+@pytest.mark.heavy
+def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(model, tmp_path):
+    """Parity must see a row that takes another row's experts, which single runs never show."""
+
+    class Mixed(Engine):
+        def run_batch(self, canvases, controls):
+            outputs = super().run_batch(canvases, controls)
+            return {name: values[::-1] for name, values in outputs.items()}
+
+    spec = graph_spec("tensorrt", has_mixture=True)
+    path = tmp_path / "model.onnx"
+    bundle.onnx.save(bundle.to_onnx(model, spec), path)
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    measure_parity(model, spec, Engine(path), canvases, [1, 2]).check()
+    with pytest.raises(ExportError, match="gates of the exported graph differ"):
+        measure_parity(model, spec, Mixed(path), canvases, [1, 2]).check()
 
 
-def test_when_the_second_target_cannot_be_released_the_first_is_taken_back(tmp_path):
-    staged = []
-    for target in ("openvino", "onnx"):
-        staging = tmp_path / f".staging-{target}"
-        staging.mkdir()
-        (staging / "manifest.json").write_text("{}")
-        staged.append((staging, tmp_path / f"tiny-{target}" / "1", None))
-    blocker = tmp_path / "tiny-onnx" / "1"
-    blocker.mkdir(parents=True)
-    (blocker / "manifest.json").write_text("another version came first")
-    with pytest.raises(ExportError, match="nothing was released"):
-        bundle._release(staged)
-    assert not (tmp_path / "tiny-openvino" / "1").exists()
-    assert (blocker / "manifest.json").read_text() == "another version came first"
+def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_path, monkeypatch):
+    starter = json.loads((ROOT / "model_repository" / "starter-onnx" / "1" / "manifest.json").read_text())
+
+    def write(staging, identity, *_):
+        manifest = {**starter, "name": identity.name, "version": identity.version}
+        (staging / "manifest.json").write_text(json.dumps(manifest))
+        return Parity(1, 1, 0.0, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(bundle, "_write_artefact", write)
+    for version in ("1", "2"):
+        (exported,) = export_model(
+            model, tmp_path, "tiny", Pictures([], []), targets=["onnx"], provenance=PROVENANCE
+        )
+        assert exported.path == tmp_path / "tiny-onnx" / version
+    assert sorted(path.name for path in (tmp_path / "tiny-onnx").iterdir()) == ["1", "2", "config.pbtxt"]
+    for name in ("tiny-onnx", "tiny-onnx-nms", "tiny-onnx-detect"):
+        config = (tmp_path / name / "config.pbtxt").read_text()
+        assert 'key: "manifest.1"' in config
+        assert 'key: "manifest.2"' in config

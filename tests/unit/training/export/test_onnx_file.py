@@ -8,7 +8,15 @@ import pytest
 from tests.training_builders import tiny_model
 from training.errors import ExportError
 from training.export.graph import GraphSpec
-from training.export.onnx_file import STATIC_OPERATORS, _check_census, conditional_experts, to_onnx
+from training.export.onnx_file import (
+    STATIC_OPERATORS,
+    TENSORRT_OPERATORS,
+    _check_census,
+    conditional_experts,
+    to_onnx,
+)
+from training.models.detector import Detector
+from training.models.variants import model_config
 
 pytestmark = pytest.mark.heavy
 
@@ -51,3 +59,22 @@ def test_the_static_graph_has_fixed_shapes_and_no_control_flow(model):
     for value in (*proto.graph.input, *proto.graph.output):
         assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
     assert {value.name for value in proto.graph.input} == {"images", "top_k", "weight_threshold"}
+
+
+def test_the_graph_for_tensorrt_is_open_in_its_batch_alone_and_casts_before_it_does_anything(model):
+    proto = to_onnx(model, GraphSpec("dense", "graph", candidates=50, max_batch=8))
+    assert {node.op_type for node in proto.graph.node} <= TENSORRT_OPERATORS
+    for value in (*proto.graph.input, *proto.graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == "batch", value.name
+        assert all(size.dim_value > 0 for size in others), value.name
+    readers = [node.op_type for node in proto.graph.node if "images" in node.input]
+    assert readers == ["Cast"], "TensorRT knows no other operation on uint8"
+
+
+def test_a_model_without_a_mixture_takes_images_alone():
+    config = model_config("yolov12-n", ("disc", "ring"), (64, 64))
+    proto = to_onnx(Detector(config).eval(), GraphSpec("dense", "service"))
+    assert [value.name for value in proto.graph.input] == ["images"]
+    assert [value.name for value in proto.graph.output] == ["boxes", "class_scores"]
+    onnx.checker.check_model(proto)

@@ -1,0 +1,55 @@
+"""What a caller gives as a picture, to RGB pixels."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.errors import BadImage
+
+_RGB = 3
+
+
+def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
+    """Decode a picture upright, or check pixels that are decoded already.
+
+    Args:
+        image: an image file's bytes (any format that OpenCV reads: JPEG, PNG, WebP, BMP, TIFF, GIF; the EXIF
+            orientation is applied, alpha is dropped, of an animation the first frame is read), or pixels,
+            (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H, W, 3) RGB.
+
+    Raises:
+        BadImage: truncated, damaged, empty, or of another shape or type.
+    """
+    if isinstance(image, np.ndarray):
+        return _checked(image)
+    if not isinstance(image, bytes | bytearray | memoryview):
+        raise BadImage(
+            f"a {type(image).__name__} is not a picture; give a file's bytes or an array of pixels"
+        )
+    data = np.frombuffer(image, dtype=np.uint8)
+    if not data.size:
+        raise BadImage("there are no image bytes; give the whole file")
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise BadImage("the image is damaged and cannot be decoded") from error
+    if pixels is None:
+        raise BadImage(
+            "these bytes cannot be decoded: not an image, truncated, or damaged;"
+            " give the bytes of a JPEG or PNG file"
+        )
+    return _checked(pixels)
+
+
+def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != _RGB or not pixels.size:
+        raise BadImage(
+            f"pixels of shape {pixels.shape} and type {pixels.dtype} are not a picture;"
+            " give (height, width, 3) uint8 in RGB order"
+        )
+    return np.ascontiguousarray(pixels, dtype=np.uint8)  # a flipped view cannot be resized as it is

@@ -1,0 +1,52 @@
+"""Fits a picture into the model's canvas, and boxes back into the picture.
+
+The geometry is that of training and of the service; one table of cases holds all three equal.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a source image sits on the model's canvas: x_canvas = x_source * scale + left."""
+
+    scale: float
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
+        """Scale to fit and centre; an odd pixel of padding goes to the right and to the bottom."""
+        (height, width), (canvas_h, canvas_w) = source_hw, input_hw
+        scale = min(canvas_h / height, canvas_w / width)
+        resized_h, resized_w = _resized_hw(source_hw, scale)
+        return cls(scale=scale, left=(canvas_w - resized_w) // 2, top=(canvas_h - resized_h) // 2)
+
+    def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int], pad_value: int) -> NDArray[np.uint8]:
+        """Resize (H, W, 3) and pad it; return the (1, canvas_h, canvas_w, 3) canvas."""
+        height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
+        canvas = np.full((1, *input_hw, 3), pad_value, dtype=np.uint8)
+        inside = canvas[0, self.top : self.top + height, self.left : self.left + width]
+        if image.shape[:2] == (height, width):
+            inside[:] = image
+        else:
+            inside[:] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return canvas
+
+    def to_source(self, boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """Map (N, 4) canvas pixels back to source pixels, and clip them to the image."""
+        offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
+        height, width = source_hw
+        limits = np.array([width, height, width, height], dtype=np.float32)
+        boxes: NDArray[np.float32] = np.clip((boxes_xyxy - offset) / np.float32(self.scale), 0, limits)
+        return boxes
+
+
+def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
+    # A line of one pixel must not vanish: no side is ever rounded to 0.
+    return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))

@@ -1,0 +1,118 @@
+"""Triton over gRPC, with NVIDIA's client library."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from clients.errors import DetectorError
+from clients.transport import DATATYPES, Deadline, Tls, refusal
+
+_CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # By default a channel that was refused waits up to two minutes before it looks again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),  # a server is addressed directly, whatever the environment says
+    ("grpc.use_local_subchannel_pool", 1),  # no detector inherits another's broken connection
+]
+
+
+class GrpcTransport:
+    """One gRPC channel. Threads share it; calls run side by side."""
+
+    def __init__(self, url: str, tls: Tls | None) -> None:
+        self._url = url
+        self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL, **_tls_arguments(tls))
+
+    def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
+        """Return the parameters of a model's configuration."""
+        try:
+            answer = self._client.get_model_config(model, client_timeout=deadline.left_s())
+        except InferenceServerException as error:
+            raise _refusal(error, self._url, model, deadline) from error
+        return _parameters(answer)
+
+    def infer(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run a model; return those of the wanted outputs that it has."""
+        try:
+            answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
+        except InferenceServerException as error:
+            raise _refusal(error, self._url, model, deadline) from error
+        return _outputs(answer, outputs)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+
+class AsyncGrpcTransport:
+    """One gRPC channel of one event loop."""
+
+    def __init__(self, url: str, tls: Tls | None) -> None:
+        self._url = url
+        self._client = triton_aio.InferenceServerClient(url, channel_args=_CHANNEL, **_tls_arguments(tls))
+
+    async def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
+        """Return the parameters of a model's configuration."""
+        try:
+            answer = await self._client.get_model_config(model, client_timeout=deadline.left_s())
+        except InferenceServerException as error:
+            raise _refusal(error, self._url, model, deadline) from error
+        return _parameters(answer)
+
+    async def infer(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run a model; return those of the wanted outputs that it has."""
+        try:
+            answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
+        except InferenceServerException as error:
+            raise _refusal(error, self._url, model, deadline) from error
+        return _outputs(answer, outputs)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._client.close()
+
+
+def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "ssl": True,
+        "root_certificates": tls.ca_file,
+        "private_key": tls.key_file,
+        "certificate_chain": tls.cert_file,
+    }
+
+
+def _infer_arguments(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[str, Any]:
+    tensors = []
+    for name, value in inputs.items():
+        tensor = triton.InferInput(name, list(value.shape), DATATYPES[str(value.dtype)])
+        tensor.set_data_from_numpy(value)
+        tensors.append(tensor)
+    # The second one tells the server, which then does not start what nobody waits for.
+    return {"inputs": tensors, "client_timeout": timeout_s, "timeout": max(1, int(timeout_s * 1e6))}
+
+
+def _parameters(answer: Any) -> dict[str, str]:
+    return {name: value.string_value for name, value in answer.config.parameters.items()}
+
+
+def _outputs(answer: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    found = {name: answer.as_numpy(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _refusal(error: InferenceServerException, url: str, model: str, deadline: Deadline) -> DetectorError:
+    status = str(error.status()).removeprefix("StatusCode.")
+    return refusal(status, str(error.message()), url=url, model=model, deadline=deadline)

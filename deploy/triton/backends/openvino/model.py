@@ -1,0 +1,62 @@
+"""Triton's `openvino` backend, written with OpenVINO's Python API so that precision can be pinned.
+
+Triton's own OpenVINO backend cannot ask for float32, and on CPUs with bf16 OpenVINO chooses bf16 by
+itself, which moves experts. This one runs the precision that the artefact's manifest names. Copied to
+<backends>/openvino/, it serves every `backend: "openvino"` of a model repository.
+"""
+
+import json
+from pathlib import Path
+
+import openvino as ov
+import triton_python_backend_utils as pb_utils
+
+# int8 lives in the graph's own quantisation nodes; what is left in float stays float32.
+PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
+
+
+class TritonPythonModel:
+    """One instance: a compiled graph, and one request at a time."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        graph = folder / (config.get("default_model_filename") or "model.xml")
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        device = parameters.get("TARGET_DEVICE", "CPU")
+        compiled = ov.Core().compile_model(graph, device, engine_config(folder, parameters, device))
+        self._request = compiled.create_infer_request()
+        self._inputs = [port.get_any_name() for port in compiled.inputs]
+        self._outputs = [output["name"] for output in config["output"]]
+
+    def execute(self, requests):
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        if request.is_cancelled():
+            return failure("the caller has left", pb_utils.TritonError.CANCELLED)
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+        try:
+            self._request.infer(tensors, share_inputs=True)
+        except RuntimeError as error:
+            return failure(f"OpenVINO refused the input: {error}", pb_utils.TritonError.INVALID_ARG)
+        # Copied: the next request overwrites the engine's memory.
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, self._request.get_tensor(name).data.copy()) for name in self._outputs]
+        )
+
+
+def engine_config(folder, parameters, device):
+    """OpenVINO's settings from the model's parameters, named as Triton's own backend names them."""
+    config = {}
+    if device == "CPU":
+        precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
+        config["INFERENCE_PRECISION_HINT"] = PRECISION[precision]
+    for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT"):
+        if name in parameters:
+            config[name] = parameters[name]
+    return config
+
+
+def failure(sentence, code):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(sentence, code))

@@ -1,0 +1,67 @@
+"""Candidates of one image to its detections, on the canvas. NumPy alone: it runs in Triton's own Python."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.integer[Any]]
+
+# A anchors · C classes · N candidates
+
+
+def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> tuple[Floats, Floats, Ints]:
+    """The best (anchor, class) pairs, best first, equal scores by lowest pair.
+
+    Args:
+        boxes_xyxy: (A, 4).
+        class_scores: (A, C).
+        limit: N, at most this many.
+
+    Returns:
+        boxes (N, 4), scores (N,), class ids (N,).
+    """
+    flat = class_scores.reshape(-1)
+    if len(flat) > limit:  # everything at or above the N-th score, so that ties stay in order
+        worst = np.partition(flat, -limit)[-limit]
+        pairs = np.flatnonzero(flat >= worst)
+    else:
+        pairs = np.arange(len(flat))
+    pairs = pairs[np.argsort(-flat[pairs], kind="stable")][:limit]
+    anchors, class_ids = np.divmod(pairs, class_scores.shape[1])
+    return boxes_xyxy[anchors], flat[pairs], class_ids
+
+
+def suppress(
+    boxes_xyxy: Floats, scores: Floats, class_ids: Ints, conf: float, iou: float, max_det: int
+) -> NDArray[np.int64]:
+    """Rows to keep, highest score first, equal scores by lowest row.
+
+    Args:
+        boxes_xyxy: (N, 4) canvas pixels.
+        scores: (N,).
+        class_ids: (N,).
+        conf: lowest score that counts, itself included.
+        iou: a box overlapping a better one of its class by more than this is dropped.
+        max_det: most rows to return.
+    """
+    order = np.flatnonzero(scores >= np.float32(conf))
+    order = order[np.argsort(-scores[order], kind="stable")]
+    boxes, classes = boxes_xyxy[order], class_ids[order]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    alive = np.ones(len(order), dtype=bool)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == max_det:
+            break
+        top_left = np.maximum(boxes[i, :2], boxes[i + 1 :, :2])
+        bottom_right = np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
+        overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
+        union = areas[i] + areas[i + 1 :] - overlap
+        # Multiplied out, so that boxes without an area need no special case.
+        alive[i + 1 :] &= (classes[i + 1 :] != classes[i]) | ~(overlap > np.float32(iou) * union)
+    return order[kept].astype(np.int64)

@@ -1,0 +1,178 @@
+"""One backend's versions of one model, whether it is well, and the calls that are under way there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.manifest import Manifest
+from service.backends.protocol import Backend, Call
+from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, UnknownVersion
+from service.traffic.breaker import Breaker, State
+from service.traffic.turns import Turns
+from service.types import RawOutputs
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One version of one model that has proved itself on one backend."""
+
+    backend_name: str
+    manifest: Manifest
+    sha256: str  # of manifest.json, which holds the sha256 of every other file
+    backend: Backend
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One version of a model that a backend has, whether or not it can be asked for."""
+
+    manifest: Manifest
+    sha256: str
+    state: Literal["ready", "refused", "unavailable"]
+    why: str = ""  # it is not ready
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a graph is given for one image."""
+
+    images: NDArray[np.uint8]  # (1, H, W, 3)
+    top_k: int | None
+    weight_threshold: float | None
+
+
+async def _nothing_new() -> None:
+    pass
+
+
+class Lane:
+    """One way to have a model run. Used from the event loop only.
+
+    `offers` and `listings` are replaced as a whole, never changed, so that a request which began with one
+    version ends with it.
+    """
+
+    def __init__(
+        self,
+        backend_name: str,
+        model: str,
+        breaker: Breaker,
+        turns: Turns,
+        on_error: Callable[[ServiceError], None] = lambda error: None,
+    ) -> None:
+        """Begin without any version.
+
+        Args:
+            backend_name: what a caller names it by.
+            model: name of the model.
+            breaker: of this backend and model.
+            turns: of this backend, shared by its models.
+            on_error: told every call that was not answered.
+        """
+        self.backend_name = backend_name
+        self.model = model
+        self.breaker = breaker
+        self.turns = turns
+        self._on_error = on_error
+        self.renew: Callable[[], Awaitable[None]] = _nothing_new  # looks again at which versions there are
+        self.offers: Mapping[str, Offer] = {}  # by version, highest first
+        self.listings: tuple[Listing, ...] = ()
+        self.why_empty = f"{backend_name} has not said yet whether it serves {model!r}"
+        self._movable: set[asyncio.Future[Any]] = set()
+
+    @property
+    def current(self) -> Offer | None:
+        """The version in force: the highest."""
+        return next(iter(self.offers.values()), None)
+
+    def set_offers(self, offers: Mapping[str, Offer]) -> None:
+        """Put other versions in force, by version."""
+        self.offers = dict(sorted(offers.items(), key=lambda item: int(item[0]), reverse=True))
+
+    def get(self, version: str | None) -> Offer:
+        """Return a version, or the one in force.
+
+        Raises:
+            UnknownVersion: this one is not served here.
+            BackendUnavailable: none is.
+        """
+        if self.current is None:
+            raise BackendUnavailable(self.why_empty)
+        if version is None:
+            return self.current
+        if version not in self.offers:
+            raise UnknownVersion(self.model, version, tuple(self.offers))
+        return self.offers[version]
+
+    def check_open(self) -> None:
+        """Do nothing if requests may go here.
+
+        Raises:
+            BackendUnavailable: the breaker keeps them away.
+        """
+        if self.breaker.state is not State.CLOSED:
+            raise BackendUnavailable(self.breaker.why)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether requests may go here, and there is a version to answer them."""
+        return self.current is not None and self.breaker.state is State.CLOSED
+
+    async def infer(
+        self, offer: Offer, inputs: Inputs, call: Call, *, movable: bool
+    ) -> tuple[RawOutputs, float]:
+        """Run a graph when it is its turn; tell the breaker how that went. Return the wait in seconds too.
+
+        Args:
+            offer: which version.
+            inputs: for the graph.
+            call: for whom, and until when.
+            movable: another backend could do it: do not wait for this one to the end if its breaker opens.
+        """
+        try:
+            return await self._infer(offer, inputs, call, movable=movable)
+        except ServiceError as error:
+            self._on_error(error)
+            raise
+
+    async def _infer(
+        self, offer: Offer, inputs: Inputs, call: Call, *, movable: bool
+    ) -> tuple[RawOutputs, float]:
+        began = self.breaker.begin()
+        work = asyncio.ensure_future(self._in_turn(offer, inputs, call))
+        if movable:
+            self._movable.add(work)
+        try:
+            answer = await work
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if work.cancelled() and task is not None and not task.cancelling():
+                why = self.breaker.why or f"{self.backend_name} was silent for too long"
+                raise BackendUnavailable(why) from None  # abandoned, see below
+            raise
+        except BackendUnavailable as error:
+            if not error.not_run:
+                self.breaker.failed(began, str(error), at_once=error.lost)
+            raise
+        except DeadlineExceeded as error:
+            if error.silent:
+                self.breaker.failed(began, f"{self.backend_name} did not answer within {error.allowed_s:g} s")
+            raise
+        finally:
+            self._movable.discard(work)
+        self.breaker.succeeded(began)
+        return answer
+
+    def abandon(self) -> None:
+        """End the calls that another backend could take over."""
+        for work in self._movable:
+            work.cancel()
+
+    async def _in_turn(self, offer: Offer, inputs: Inputs, call: Call) -> tuple[RawOutputs, float]:
+        async with self.turns.take(call) as wait_s:
+            outputs = await offer.backend.infer(inputs.images, inputs.top_k, inputs.weight_threshold, call)
+        return outputs, wait_s

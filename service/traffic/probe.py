@@ -1,0 +1,95 @@
+"""Looks at one lane again and again: a dead backend is left in seconds, and used again when it is well."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.manifest import Manifest
+from service.backends.protocol import Backend, Call
+from service.errors import BackendBusy, BackendUnavailable, DeadlineExceeded, ServiceError
+from service.settings import BreakerSettings
+from service.traffic.breaker import State
+from service.traffic.lanes import Lane, Offer
+
+log = logging.getLogger(__name__)
+
+PROBE_ID = "sparsight-probe"
+
+
+async def infer_blank(backend: Backend, manifest: Manifest, timeout_s: float) -> Mapping[str, NDArray[Any]]:
+    """Run a graph on an empty canvas: the smallest proof that a model is really there."""
+    size = (1, manifest.input.height, manifest.input.width, 3)
+    canvas = np.full(size, manifest.input.resize.pad_value, dtype=np.uint8)
+    top_k, threshold = manifest.controls.top_k, manifest.controls.weight_threshold
+    return await backend.infer(
+        canvas,
+        None if top_k is None else top_k.default,
+        None if threshold is None else threshold.default,
+        Call.within(timeout_s, PROBE_ID),
+    )
+
+
+class Prober:
+    """Moves the breaker of one lane by proofs.
+
+    While it is closed the server is asked whether it lives, and if no answer has come since the last look the
+    model runs once on a blank canvas: a server says that a model is ready when the process that runs it has
+    died. While it is open the model must run before anything else is sent.
+    """
+
+    def __init__(
+        self, lane: Lane, settings: BreakerSettings, check: Callable[[Offer, float], Awaitable[None]]
+    ) -> None:
+        """Watch a lane.
+
+        Args:
+            lane: whose breaker is moved.
+            settings: how often, and how long a proof may take.
+            check: asks, within some seconds, whether the server has the version; raises if not.
+        """
+        self._lane = lane
+        self._interval_s = settings.probe_interval_s
+        self._timeout_s = settings.probe_timeout_s
+        self._idle_s = 0.9 * settings.probe_interval_s  # less than one interval: timers are not exact
+        self._check = check
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            offer = self._lane.current
+            if offer is None:
+                continue
+            try:
+                await self.look(offer)
+            except Exception:
+                log.exception("probe failed by a defect", extra={"backend": self._lane.backend_name})
+
+    async def look(self, offer: Offer) -> None:
+        """Look once."""
+        breaker = self._lane.breaker
+        began = breaker.begin()
+        try:
+            if breaker.state is State.CLOSED:
+                await self._check(offer, self._timeout_s)
+                if breaker.idle_s() < self._idle_s:
+                    return
+            breaker.probe_started()
+            await infer_blank(offer.backend, offer.manifest, self._timeout_s)
+        except BackendBusy:  # well, and full
+            pass
+        except DeadlineExceeded:
+            sentence = f"{self._lane.backend_name} did not run the model within {self._timeout_s:g} s"
+            breaker.probe_failed(began, sentence)
+            return
+        except ServiceError as error:
+            if isinstance(error, BackendUnavailable) and error.not_run:
+                await self._lane.renew()  # unloaded, not unwell: what is in force is the repository's to say
+            else:
+                breaker.probe_failed(began, str(error))
+            return
+        breaker.probe_succeeded()

@@ -1,0 +1,237 @@
+"""What Triton and its clients read in config.pbtxt, with their own parser, is what the exporter meant."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from service.artifact.manifest import parse_manifest
+from training.export.stored_manifest import StoredManifest
+from training.export.triton_config import TritonOptions, write_all_configs
+from training.export.triton_text import detect_config, model_config, nms_config, quoted
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+STARTER = {
+    target: json.loads((REPOSITORY / f"starter-{target}" / "1" / "manifest.json").read_bytes())
+    for target in ("openvino", "onnx")
+}
+ODD_NAMES = ['"quoted"', "back\\slash", "line\nbreak", "tab\there", "naïve", "细胞", "🩸", "\\303", "'", "?"]
+
+
+def manifest(target="openvino", version=1, **changes):
+    """A starter manifest with changes; for tensorrt, the openvino one with batches and no branches."""
+    content = copy.deepcopy(STARTER["onnx" if target == "onnx" else "openvino"])
+    content |= {"target": target, "version": str(version)}
+    if target == "tensorrt":
+        content["input"]["batch"] = list(range(1, 9))
+        content["execution"] = "dense"
+        content["files"] = STARTER["onnx"]["files"]
+    content |= changes
+    return StoredManifest(version, json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+
+def parsed(text):
+    """Read as Triton does; the file must be plain ASCII, whatever is in the manifest."""
+    assert text.isascii()
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def tensors(config_tensors):
+    return {
+        tensor.name: (model_config_pb2.DataType.Name(tensor.data_type), list(tensor.dims))
+        for tensor in config_tensors
+    }
+
+
+CONTROLS = {"top_k": ("TYPE_INT64", [1, 1]), "weight_threshold": ("TYPE_FP32", [1, 1])}
+ROUTING = {"gates": ("TYPE_FP32", [1, 4, 4]), "router_probs": ("TYPE_FP32", [1, 4, 4])}
+THRESHOLDS = {"conf": ("TYPE_FP32", [1]), "iou": ("TYPE_FP32", [1]), "max_det": ("TYPE_INT32", [1])}
+DETECTIONS = {
+    "boxes": ("TYPE_FP32", [-1, 4]),
+    "scores": ("TYPE_FP32", [-1]),
+    "class_ids": ("TYPE_INT32", [-1]),
+}
+
+
+def test_openvino_takes_one_image_of_exact_size_on_the_cpu():
+    config = parsed(model_config([manifest()], TritonOptions()))
+    assert (config.name, config.backend, config.max_batch_size) == ("starter-openvino", "openvino", 0)
+    assert config.default_model_filename == "model.xml"
+    assert tensors(config.input) == {"images": ("TYPE_UINT8", [1, 384, 512, 3]), **CONTROLS}
+    assert tensors(config.output) == {
+        "boxes": ("TYPE_FP32", [1, 1000, 4]),
+        "scores": ("TYPE_FP32", [1, 1000]),
+        "class_ids": ("TYPE_INT32", [1, 1000]),
+        **ROUTING,
+    }
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (2, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    assert config.parameters["PERFORMANCE_HINT"].string_value == "LATENCY"
+    assert config.parameters["NUM_STREAMS"].string_value == "1"
+    assert "INFERENCE_NUM_THREADS" not in config.parameters
+    assert config.version_policy.latest.num_versions == 2
+
+
+def test_fewer_pairs_than_candidates_are_all_there_is():
+    """At 64 × 64 there are 64 + 16 + 4 anchors, with three classes 252 pairs."""
+    small = {**STARTER["openvino"]["input"], "height": 64, "width": 64}
+    config = parsed(model_config([manifest(input=small)], TritonOptions()))
+    assert tensors(config.output)["scores"] == ("TYPE_FP32", [1, 252])
+
+
+def test_onnx_returns_every_anchor_and_runs_in_onnxruntime_or_on_an_npu_by_openvino():
+    config = parsed(model_config([manifest("onnx")], TritonOptions(threads=3)))
+    assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
+    assert tensors(config.output) == {
+        "boxes": ("TYPE_FP32", [1, 4032, 4]),
+        "class_scores": ("TYPE_FP32", [1, 4032, 3]),
+        **ROUTING,
+    }
+    assert config.parameters["intra_op_thread_count"].string_value == "3"
+    npu = parsed(model_config([manifest("onnx")], TritonOptions(device="NPU")))
+    assert (npu.backend, npu.default_model_filename) == ("openvino", "model.onnx")
+    assert npu.parameters["TARGET_DEVICE"].string_value == "NPU"
+    sparse = parsed(model_config([manifest()], TritonOptions(device="NPU", threads=3)))
+    assert "TARGET_DEVICE" not in sparse.parameters, "a graph with branches stays on the CPU"
+    assert sparse.parameters["INFERENCE_NUM_THREADS"].string_value == "3"
+
+
+def test_tensorrt_gathers_batches_and_is_warmed_up_at_both_ends():
+    config = parsed(model_config([manifest("tensorrt")], TritonOptions(instances=1, batch_delay_s=0.0005)))
+    assert (config.backend, config.max_batch_size) == ("tensorrt", 8)
+    assert config.default_model_filename == "model.plan"
+    without_batch = {"top_k": ("TYPE_INT64", [1]), "weight_threshold": ("TYPE_FP32", [1])}
+    assert tensors(config.input) == {"images": ("TYPE_UINT8", [384, 512, 3]), **without_batch}
+    assert tensors(config.output)["boxes"] == ("TYPE_FP32", [1000, 4])
+    assert tensors(config.output)["gates"] == ("TYPE_FP32", [4, 4])
+    batching = config.dynamic_batching
+    assert list(batching.preferred_batch_size) == [4, 8]
+    assert batching.max_queue_delay_microseconds == 500
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (1, model_config_pb2.ModelInstanceGroup.KIND_AUTO)
+    warmup = {each.batch_size: each.inputs for each in config.model_warmup}
+    assert set(warmup) == {1, 8}
+    for inputs in warmup.values():
+        assert {name: list(value.dims) for name, value in inputs.items()} == {
+            "images": [384, 512, 3],
+            "top_k": [1],
+            "weight_threshold": [1],
+        }
+        assert all(value.zero_data for value in inputs.values())
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+def test_the_queue_is_bounded_in_length_and_time_for_every_target(target):
+    options = TritonOptions(max_queue=5, queue_timeout_s=0.25)
+    for text in (model_config([manifest(target)], options), nms_config([manifest(target)], options)):
+        policy = parsed(text).dynamic_batching.default_queue_policy
+        assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+        assert policy.default_timeout_microseconds == 250_000
+        assert policy.allow_timeout_override
+        assert policy.max_queue_size == 5
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
+    config = parsed(detect_config([manifest(target)]))
+    name = f"starter-{target}"
+    assert (config.name, config.platform, config.max_batch_size) == (f"{name}-detect", "ensemble", 0)
+    assert tensors(config.input) == {"images": ("TYPE_UINT8", [1, 384, 512, 3]), **CONTROLS, **THRESHOLDS}
+    assert tensors(config.output) == {**DETECTIONS, **ROUTING}
+    graph, nms = config.ensemble_scheduling.step
+    assert (graph.model_name, graph.model_version) == (name, -1)
+    assert (nms.model_name, nms.model_version) == (f"{name}-nms", -1)
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+def test_every_step_is_given_what_its_model_asks_for(target):
+    """Each input of a step comes from the ensemble's inputs or from a step before, and has its name there."""
+    options = TritonOptions()
+    models = {
+        config.name: config
+        for config in (
+            parsed(model_config([manifest(target)], options)),
+            parsed(nms_config([manifest(target)], options)),
+        )
+    }
+    ensemble = parsed(detect_config([manifest(target)]))
+    known = {tensor.name for tensor in ensemble.input}
+    for step in ensemble.ensemble_scheduling.step:
+        model = models[step.model_name]
+        assert set(step.input_map) == {tensor.name for tensor in model.input}
+        assert set(step.output_map) == {tensor.name for tensor in model.output}
+        assert set(step.input_map.values()) <= known
+        known |= set(step.output_map.values())
+    assert {tensor.name for tensor in ensemble.output} <= known
+
+
+def test_a_model_without_a_mixture_has_neither_controls_nor_gates():
+    plain = manifest(mixture=[], controls={"top_k": None, "weight_threshold": None})
+    config = parsed(model_config([plain], TritonOptions()))
+    assert [tensor.name for tensor in config.input] == ["images"]
+    assert [tensor.name for tensor in config.output] == ["boxes", "scores", "class_ids"]
+    ensemble = parsed(detect_config([plain]))
+    assert tensors(ensemble.input) == {"images": ("TYPE_UINT8", [1, 384, 512, 3]), **THRESHOLDS}
+    assert tensors(ensemble.output) == DETECTIONS
+
+
+def test_manifests_arrive_byte_for_byte_with_their_sha256_and_the_service_can_read_them():
+    """Class names are the one free text in a manifest."""
+    stored = [manifest(version=3, class_names=ODD_NAMES), manifest(version=12, class_names=ODD_NAMES)]
+    for text in (
+        model_config(stored, TritonOptions()),
+        nms_config(stored, TritonOptions()),
+        detect_config(stored),
+    ):
+        parameters = parsed(text).parameters
+        for each in stored:
+            arrived = parameters[f"manifest.{each.version}"].string_value.encode()
+            assert arrived == each.text
+            assert parameters[f"sha256.{each.version}"].string_value == hashlib.sha256(arrived).hexdigest()
+            assert list(parse_manifest(arrived, "manifest").class_names) == ODD_NAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "no end of line",
+        "a\r\nb\rc\n",
+        '"\\"\\\\n',
+        "\x00\x01\x7f7",
+        "é7\u2028",
+        "".join(map(chr, range(512))),
+    ],
+)
+def test_any_text_survives_quoting(text):
+    stored = f"parameters {{ key: 'x' value {{ string_value:\n{quoted(text.encode())}\n}} }}"
+    assert parsed(stored).parameters["x"].string_value == text
+
+
+def test_with_other_tensors_only_the_new_version_is_served_since_a_config_describes_one_shape():
+    other_classes = manifest(
+        version=2, class_names=["a", "b"], outputs={"selection": "service", "candidates": 9}
+    )
+    config = parsed(model_config([manifest(), other_classes], TritonOptions()))
+    assert config.version_policy.latest.num_versions == 1
+    third = manifest(version=3, class_names=["a", "b"], outputs={"selection": "service", "candidates": 9})
+    config = parsed(model_config([manifest(), other_classes, third], TritonOptions()))
+    assert config.version_policy.latest.num_versions == 2, "the first version is out of reach anyway"
+    assert "manifest.1" in config.parameters
+
+
+def test_the_committed_files_are_what_the_command_writes(tmp_path):
+    for folder in ("starter-openvino", "starter-onnx"):
+        version = tmp_path / folder / "1"
+        version.mkdir(parents=True)
+        (version / "manifest.json").write_bytes((REPOSITORY / folder / "1" / "manifest.json").read_bytes())
+    write_all_configs(tmp_path, TritonOptions())
+    written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 14
+    for path in written:
+        assert (REPOSITORY / path).read_bytes() == (tmp_path / path).read_bytes(), path

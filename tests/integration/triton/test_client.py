@@ -1,0 +1,206 @@
+"""A direct client on the real server gives the gateway's answers, and tells every failure apart."""
+
+import asyncio
+import contextlib
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from clients.__main__ import main
+from clients.errors import (
+    BadImage,
+    BadParameter,
+    DeadlineExceeded,
+    DetectorError,
+    NotServed,
+    Unreachable,
+)
+from clients.triton import AsyncTritonDetector, TritonDetector
+from tests.integration.service.conftest import serve, wait_until_ready
+from tests.triton_server import ROOT
+
+pytestmark = pytest.mark.xdist_group("triton")
+
+PROTOCOLS = ("grpc", "http")
+
+
+@pytest.fixture(scope="module")
+def gateway(project_repository):
+    with serve(repository=project_repository) as running:
+        assert wait_until_ready(running).status_code == 200
+        yield running
+
+
+@pytest.fixture(params=PROTOCOLS)
+def detector(request, triton):
+    with open_detector(triton, request.param) as client:
+        yield client
+
+
+def open_detector(server, protocol, **settings):
+    url = server.grpc_url if protocol == "grpc" else server.http_url
+    return TritonDetector(url, protocol=protocol, **settings)
+
+
+def assert_same(found, answer):
+    """Compare with an answer of POST /detect: 0.5 px, 1e-3 of score and weight, the same experts."""
+    ours, theirs = found.to_dict(), answer.json()
+    assert answer.status_code == 200, theirs
+    assert ours["image"] == theirs["image"]
+    for name in ("name", "version", "sha256", "precision"):
+        assert ours["model"][name] == theirs["model"][name]
+    names = ("x", "y", "width", "height", "confidence")
+    rows, wanted = (
+        np.array([[one[name] for name in names] for one in each["predictions"]]).reshape(-1, 5)
+        for each in (ours, theirs)
+    )
+    assert rows.shape == wanted.shape
+    assert [one["class"] for one in ours["predictions"]] == [one["class"] for one in theirs["predictions"]]
+    # Two builds of one engine compute these, so the last digits may differ.
+    for sign in (-1, 1):
+        corners, want = (each[:, :2] + sign * each[:, 2:4] / 2 for each in (rows, wanted))
+        assert corners == pytest.approx(want, abs=0.5)
+    assert rows[:, 4] == pytest.approx(wanted[:, 4], abs=1e-3)
+    layers, expected = ours["moe"]["layers"], theirs["moe"]["layers"]
+    assert [layer["layer"] for layer in layers] == [layer["layer"] for layer in expected]
+    assert [layer["active"] for layer in layers] == [layer["active"] for layer in expected]
+    for layer, want in zip(layers, expected, strict=True):
+        assert layer["weights"] == pytest.approx(want["weights"], abs=1e-3)
+        assert layer["probabilities"] == pytest.approx(want["probabilities"], abs=1e-3)
+        assert layer["entropy_bits"] == pytest.approx(want["entropy_bits"], abs=1e-2)
+
+
+# ---- the gateway's answers ------------------------------------------------------------------
+
+
+def test_real_photographs_get_the_gateways_answers(detector, gateway, real_images):
+    found = [detector.detect(image) for image in real_images]
+    assert sum(map(len, found)) > 50  # so this compared something
+    for one, image in zip(found, real_images, strict=True):
+        assert_same(one, gateway.detect(image, moe="full"))
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"top_k": 1},
+        {"top_k": 4, "weight_threshold": 0.2},
+        {"conf": 0.05, "iou": 0.3, "max_det": 5},
+        {"conf": 0.05, "classes": "Platelets,2", "max_det": 2},
+        {"conf": 1.0},
+    ],
+    ids=str,
+)
+def test_options_mean_what_they_mean_to_the_gateway(detector, gateway, real_images, wishes):
+    classes = wishes["classes"].split(",") if "classes" in wishes else None
+    found = detector.detect(real_images[0], **(wishes | {"classes": classes}))
+    assert_same(found, gateway.detect(real_images[0], moe="full", **wishes))
+
+
+def test_the_dense_twin_finds_the_same(triton, gateway, real_images):
+    with open_detector(triton, "grpc", target="onnx") as client:
+        found = client.detect(real_images[0]).to_dict()
+    wanted = gateway.detect(real_images[0], moe="full").json()
+    assert [one["class"] for one in found["predictions"]] == [one["class"] for one in wanted["predictions"]]
+    assert [one["active"] for one in found["moe"]["layers"]] == [
+        one["active"] for one in wanted["moe"]["layers"]
+    ]
+
+
+def test_threads_share_a_detector(detector, real_images):
+    alone = [detector.detect(image).to_dict() for image in real_images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: detector.detect(image).to_dict(), real_images * 2))
+    assert [len(each["predictions"]) for each in together] == [len(each["predictions"]) for each in alone * 2]
+    for each, want in zip(together, alone * 2, strict=True):
+        assert [layer["active"] for layer in each["moe"]["layers"]] == [
+            layer["active"] for layer in want["moe"]["layers"]
+        ]
+
+
+def test_asyncio_asks_for_many_at_once(triton, gateway, real_images):
+    async def ask():
+        async with AsyncTritonDetector(triton.grpc_url) as client:
+            return await asyncio.gather(*(client.detect(image) for image in real_images))
+
+    for found, image in zip(asyncio.run(ask()), real_images, strict=True):
+        assert_same(found, gateway.detect(image, moe="full"))
+
+
+def test_a_cancelled_call_leaves_the_detector_usable(triton, real_images):
+    async def ask():
+        async with AsyncTritonDetector(triton.grpc_url) as client:
+            await client.detect(real_images[0])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.detect(real_images[0]), 0.02)
+            return await client.detect(real_images[0])
+
+    assert len(asyncio.run(ask()))
+
+
+def test_the_readmes_example_runs(triton, real_images, tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "photo.jpg").write_bytes(real_images[0])
+    monkeypatch.chdir(tmp_path)
+    assert "127.0.0.1:8001" in block
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(compile(block.replace("127.0.0.1:8001", triton.grpc_url), "README.md", "exec"), {})
+    assert re.search(r"^RBC 0\.\d\d at \d+, \d+ – \d+, \d+$", told.getvalue(), re.MULTILINE)
+    assert "backbone.p5: experts (" in told.getvalue()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_command_prints_a_table(triton, real_images, tmp_path, capsys, protocol):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(real_images[0])
+    url = triton.grpc_url if protocol == "grpc" else triton.http_url
+    assert main(["triton", str(photo), "--url", url, "--protocol", protocol]) == 0
+    told = capsys.readouterr().out
+    assert "starter version 1" in told
+    assert "RBC" in told
+    assert "backbone.p5" in told
+
+
+# ---- failures -------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_not_served(triton, real_images):
+    for protocol in PROTOCOLS:
+        client = open_detector(triton, protocol, model="nothing")
+        with client, pytest.raises(NotServed, match="nothing-openvino-detect"):
+            client.detect(real_images[0])
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(triton, real_images):
+    for protocol in PROTOCOLS:
+        client = open_detector(triton, protocol, timeout_s=0.02)
+        with client, pytest.raises(DeadlineExceeded, match=r"within 0\.02 s"):
+            client.detect(real_images[0])
+
+
+def test_a_bad_image_and_bad_parameters_are_told_before_anything_is_sent(detector, real_images):
+    with pytest.raises(BadImage):
+        detector.detect(real_images[0][:5000])
+    with pytest.raises(BadParameter, match="use one of: 1, 2, 3, 4"):
+        detector.detect(real_images[0], top_k=5)
+    with pytest.raises(BadParameter, match="there is Platelets, RBC, WBC"):
+        detector.detect(real_images[0], classes=["cat"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nobody_listening_is_unreachable(protocol):
+    client = TritonDetector("127.0.0.1:1", protocol=protocol)
+    with client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+        client.detect(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_port_of_the_other_protocol_is_told_from_a_working_one(triton, protocol):
+    url = triton.http_url if protocol == "grpc" else triton.grpc_url
+    client = TritonDetector(url, protocol=protocol, timeout_s=5)
+    with client, pytest.raises(DetectorError, match="port of the protocol"):
+        client.detect(np.zeros((8, 8, 3), np.uint8))

@@ -1,0 +1,36 @@
+"""The `openvino` backend of the deployment, made slow or made to fail by a file.
+
+`behaviour.json`, beside the model's configuration, is read at every request: {"sleep_s": 0.5} waits before
+answering, {"fail": "why"} answers an error.
+"""
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        source = Path(__file__).parents[1] / "openvino" / "model.py"
+        spec = importlib.util.spec_from_file_location("openvino_backend", source)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._model = module.TritonPythonModel()
+        self._model.initialize(args)
+        self._behaviour = Path(args["model_repository"]) / "behaviour.json"
+
+    def execute(self, requests):
+        behaviour = json.loads(self._behaviour.read_text()) if self._behaviour.exists() else {}
+        end = time.monotonic() + behaviour.get("sleep_s", 0.0)
+        while time.monotonic() < end:
+            if all(request.is_cancelled() for request in requests):
+                (self._behaviour.parent / "cancelled").touch()  # for the test that looks
+                break
+            time.sleep(0.01)
+        if sentence := behaviour.get("fail"):
+            error = pb_utils.TritonError(sentence)
+            return [pb_utils.InferenceResponse(error=error) for _ in requests]
+        return self._model.execute(requests)

@@ -1,0 +1,139 @@
+"""`python -m clients` parses, asks and reports: 0, 1 for what went wrong, 2 for wrong usage."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from clients import triton
+from clients.__main__ import main
+from clients.errors import Busy
+from tests.builders import image_bytes, manifest_for
+from tests.unit.clients.conftest import FakeTransport, answer_of
+
+
+@pytest.fixture
+def transport(monkeypatch):
+    fake = FakeTransport()
+    fake.opened = []
+    monkeypatch.setattr(triton, "_open", lambda *arguments: fake.opened.append(arguments) or fake)
+    return fake
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(image_bytes(np.zeros((128, 64, 3), np.uint8)))
+    return path
+
+
+def test_a_table_shows_what_was_found_and_which_experts_ran(transport, photo, capsys):
+    assert main(["triton", str(photo), "--model", "tiny"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{photo}: 64 x 128 pixels, tiny version 1, 1 found",
+        "",
+        "  class   score      left       top     right    bottom",
+        "  red     0.900       0.0       0.0      32.0      64.0",
+        "",
+        "  layer        experts that ran  of  router's entropy, bits",
+        "  backbone.p4  1 (75%), 2 (25%)   4  2.00 of 2.00",
+        "  backbone.p5  1 (75%), 2 (25%)   3  1.50 of 1.58",
+        "",
+    ]
+
+
+def test_nothing_found_and_static_routing_are_said(transport, photo, capsys):
+    transport.documents = [manifest_for("tiny", "1", "graph") | {"routing": "static"}]
+    transport.changes = answer_of(0)
+    assert main(["triton", str(photo), "--model", "tiny"]) == 0
+    told = capsys.readouterr().out
+    assert "0 found" in told
+    assert "class" not in told
+    assert "same experts" in told
+
+
+def test_json_is_one_line_a_picture(transport, photo, capsys):
+    assert main(["triton", str(photo), str(photo), "--model", "tiny", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == [str(photo)] * 2
+    assert lines[0]["predictions"][0]["class"] == "red"
+
+
+def test_options_reach_the_server(transport, photo):
+    options = ["--conf=.5", "--iou=.25", "--max-det=7", "--top-k=1", "--weight-threshold=.125"]
+    assert main(["triton", str(photo), "--model", "tiny", "--classes=red,2", *options]) == 0
+    values = {name: value.item() for name, value in transport.sent[0].items() if name != "images"}
+    # with classes, all that there can be are fetched, and cut afterwards
+    assert values == {"conf": 0.5, "iou": 0.25, "max_det": 4, "top_k": 1, "weight_threshold": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "protocol"),
+    [
+        ([], "127.0.0.1:8001", "grpc"),
+        (["--protocol", "http"], "127.0.0.1:8000", "http"),
+        (["--url", "gpu:9"], "gpu:9", "grpc"),
+    ],
+)
+def test_a_protocol_has_its_usual_port(transport, photo, options, url, protocol):
+    assert main(["triton", str(photo), "--model", "tiny", *options]) == 0
+    assert transport.opened == [(url, protocol, None)]
+
+
+def test_tls_is_a_switch_or_a_file(transport, photo, tmp_path):
+    (tmp_path / "ca.pem").touch()
+    main(["triton", str(photo), "--model", "tiny", "--tls"])
+    main(["triton", str(photo), "--model", "tiny", "--ca", str(tmp_path / "ca.pem")])
+    assert [tls.ca_file for _, _, tls in transport.opened] == [None, tmp_path / "ca.pem"]
+
+
+def test_a_refusal_is_one_line_on_stderr(transport, photo, capsys):
+    transport.refusals = [Busy("Exceeds maximum queue size")]
+    assert main(["triton", str(photo), "--model", "tiny"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("sparsight: Triton has more work than it can queue")
+
+
+def test_a_bad_picture_is_named_and_the_one_before_it_is_reported(transport, photo, tmp_path, capfd):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:-30])
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # as when Python starts
+    assert main(["triton", str(photo), str(broken), "--model", "tiny"]) == 1
+    told = capfd.readouterr()
+    assert "1 found" in told.out
+    assert told.err.startswith(f"sparsight: {broken}: these bytes cannot be decoded")
+    assert len(told.err.splitlines()) == 1  # OpenCV adds none
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.jpg"], "missing.jpg"),
+        (["photo.png", "--top-k", "9"], "use one of: 1, 2, 3, 4"),
+        (["photo.png", "--classes", "rad"], "there is red, green, blue"),
+        (["photo.png", "--timeout", "0"], "timeout_s=0.0"),
+        (["photo.png", "--url", "http://x"], "write host:port"),
+    ],
+)
+def test_what_cannot_be_done_is_said(transport, photo, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(photo.parent)
+    assert main(["triton", *arguments, "--model", "tiny"]) == 1
+    assert words in capsys.readouterr().err
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["triton"], ["triton", "x", "--conf", "high"], ["nothing"]])
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["triton", "--help"]])
+def test_help_teaches(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert "triton" in capsys.readouterr().out

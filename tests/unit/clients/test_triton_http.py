@@ -1,0 +1,187 @@
+"""Triton's HTTP protocol, byte for byte, and everything that is not it."""
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, ServerFailed, Unreachable
+from clients.transport import Deadline
+from clients.triton_http import HttpTransport
+
+LENGTH = "Inference-Header-Content-Length"
+BOXES = np.array([[1, 2, 3, 4]], np.float32)
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """Say nothing when a caller has left."""
+
+
+@contextmanager
+def answering(status=200, body=b"", headers=(), delay_s=0.0):
+    """Answer every request the same; yield a transport and the requests."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            seen.append(
+                (self.path, self.headers, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            )
+            time.sleep(delay_s)
+            if status is None:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    transport = HttpTransport(f"127.0.0.1:{server.server_port}/base/", None)
+    try:
+        yield transport, seen
+    finally:
+        transport.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def answer(*outputs, raw=b""):
+    """Frame outputs as Triton does."""
+    header = json.dumps({"outputs": list(outputs)}).encode()
+    return {"body": header + raw, "headers": {LENGTH: str(len(header))}}
+
+
+def output(name, value, **changes):
+    return {
+        "name": name,
+        "datatype": "FP32",
+        "shape": list(value.shape),
+        "parameters": {"binary_data_size": value.nbytes},
+        **changes,
+    }
+
+
+def infer(transport, timeout_s=5.0):
+    inputs = {"images": np.arange(6, dtype=np.uint8).reshape(1, 2, 3), "conf": np.array([0.5], np.float32)}
+    return transport.infer("m-detect", inputs, ("boxes", "scores"), Deadline(timeout_s))
+
+
+def test_a_request_is_a_json_header_and_the_raw_tensors():
+    with answering(**answer()) as (transport, seen):
+        infer(transport)
+    ((path, headers, body),) = seen
+    split = int(headers[LENGTH])
+    told = json.loads(body[:split])
+    assert path == "/base/v2/models/m-detect/infer"
+    assert told["inputs"] == [
+        {"name": "images", "shape": [1, 2, 3], "datatype": "UINT8", "parameters": {"binary_data_size": 6}},
+        {"name": "conf", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}},
+    ]
+    assert body[split:] == bytes(range(6)) + np.float32(0.5).tobytes()
+    assert told["parameters"]["binary_data_output"] is True
+    assert 4_000_000 < told["parameters"]["timeout"] <= 5_000_000  # microseconds
+
+
+def test_tensors_are_read_in_the_order_sent_and_only_those_wanted_are_kept():
+    empty = np.zeros(0, np.float32)
+    framed = answer(output("other", BOXES), output("scores", empty), output("boxes", BOXES * 2), raw=b"")
+    framed["body"] += BOXES.tobytes() + (BOXES * 2).tobytes()
+    with answering(**framed) as (transport, _):
+        found = infer(transport)
+    assert set(found) == {"boxes", "scores"}
+    assert found["boxes"].tolist() == [[2, 4, 6, 8]]
+    assert found["scores"].shape == (0,)
+
+
+def test_parameters_are_those_of_the_configuration():
+    body = json.dumps({"name": "m", "parameters": {"a": {"string_value": "x"}}}).encode()
+    with answering(body=body) as (transport, seen):
+        assert transport.parameters("m-detect", Deadline(5)) == {"a": "x"}
+    assert seen[0][0] == "/base/v2/models/m-detect/config"
+
+
+def test_a_configuration_without_parameters_has_none():
+    with answering(body=b"{}") as (transport, _):
+        assert transport.parameters("m", Deadline(5)) == {}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"parameters": 1}', b'{"parameters": {"a": 1}}', b"\xff"]
+)
+def test_a_configuration_that_cannot_be_read_is_no_tritons(body):
+    with answering(body=body) as (transport, _), pytest.raises(ManifestMismatch):
+        transport.parameters("m", Deadline(5))
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        {"body": b"{}"},
+        {"body": b"{}", "headers": {LENGTH: "-1"}},
+        {"body": b"nonsense", "headers": {LENGTH: "8"}},
+        {"body": b"{}", "headers": {LENGTH: "2"}},
+        {"body": b'{"outputs": [1]}', "headers": {LENGTH: "16"}},
+        answer(output("boxes", BOXES)),
+        answer(output("boxes", BOXES, shape=[2, 4]), raw=BOXES.tobytes()),
+        answer(output("boxes", BOXES, datatype="BYTES"), raw=BOXES.tobytes()),
+        answer(output("boxes", BOXES, parameters={}), raw=BOXES.tobytes()),
+    ],
+    ids=["no length", "bad length", "no json", "no outputs", "odd", "no data", "shape", "type", "no size"],
+)
+def test_an_answer_that_cannot_be_read_is_refused(framed):
+    with answering(**framed) as (transport, _), pytest.raises(ManifestMismatch):
+        infer(transport)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (503, b'{"error":"in ensemble \'m\', Exceeds maximum queue size"}', Busy),
+        (503, b"<html>no upstream</html>", Unreachable),
+        (404, b'{"error":"Request for unknown model"}', NotServed),
+        (500, b'{"error":"Stub process is not healthy."}', ServerFailed),
+        (500, b"", ServerFailed),
+        (302, b"", ServerFailed),
+        (200, b"<html>hello</html>", ManifestMismatch),
+    ],
+)
+def test_a_status_becomes_the_error_that_fits_and_nothing_is_sent_twice(status, body, kind):
+    with answering(status, body, {"Location": "/elsewhere"}) as (transport, seen):
+        with pytest.raises(kind):
+            infer(transport)
+        assert len(seen) == 1
+
+
+def test_a_server_that_hangs_up_is_unreachable_and_is_not_asked_again():
+    with answering(None) as (transport, seen):
+        with pytest.raises(Unreachable, match="the connection broke"):
+            infer(transport)
+        with pytest.raises(Unreachable, match="the connection broke"):
+            transport.parameters("m", Deadline(5))
+        assert len(seen) == 2
+
+
+def test_a_server_that_is_too_slow_is_left():
+    with answering(body=b"{}", delay_s=0.5) as (transport, _):
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+            infer(transport, timeout_s=0.05)
+        assert time.monotonic() - started < 0.4

@@ -1,0 +1,82 @@
+"""A prober leaves a lane by a proof, and lets requests back by one."""
+
+import asyncio
+
+import pytest
+
+from service.errors import BackendBusy, BackendUnavailable, DeadlineExceeded
+from service.settings import BreakerSettings
+from service.traffic.breaker import State
+from service.traffic.probe import Prober
+from tests.unit.service.traffic.lane_builders import FakeClock, ScriptedBackend, make_lane
+
+SETTINGS = BreakerSettings(probe_interval_s=0.5, probe_timeout_s=1)
+DEAD = BackendUnavailable("INTERNAL: stub process is not healthy")
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+def look(lane, clock, *, after_s, check=None):
+    async def well(offer, timeout_s):
+        pass
+
+    clock.now += after_s
+    asyncio.run(Prober(lane, SETTINGS, check or well).look(lane.current))
+    return lane.breaker.state
+
+
+def test_while_answers_come_the_model_is_not_bothered(artifact, clock):
+    backend = ScriptedBackend()
+    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
+    assert look(lane, clock, after_s=0.4) is State.CLOSED
+    assert backend.calls == 0
+
+
+def test_a_model_that_answered_nobody_since_the_last_look_must_prove_itself(artifact, clock):
+    backend = ScriptedBackend({}, DEAD)
+    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
+    assert look(lane, clock, after_s=0.5) is State.CLOSED
+    assert lane.breaker.idle_s() == 0
+    assert look(lane, clock, after_s=0.5) is State.OPEN
+    assert "not healthy" in lane.breaker.why
+
+
+def test_a_server_that_does_not_live_is_left_without_asking_the_model(artifact, clock):
+    async def silent(offer, timeout_s):
+        raise BackendUnavailable("triton did not answer within 1 s")
+
+    backend = ScriptedBackend()
+    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
+    assert look(lane, clock, after_s=0.5, check=silent) is State.OPEN
+    assert backend.calls == 0
+
+
+@pytest.mark.parametrize(("answer", "state"), [({}, State.CLOSED), (DEAD, State.OPEN)])
+def test_an_open_breaker_closes_by_a_real_inference_only(artifact, clock, answer, state):
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(answer), clock=clock)
+    lane.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(lane, clock, after_s=0.5) is state
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"), [(BackendBusy("full"), State.CLOSED), (DeadlineExceeded(1, silent=True), State.OPEN)]
+)
+def test_a_full_queue_is_life_and_silence_is_not(artifact, clock, answer, state):
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(answer), clock=clock)
+    assert look(lane, clock, after_s=2) is state
+
+
+def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clock):
+    renewed = []
+
+    async def renew():
+        renewed.append(True)
+
+    gone = BackendUnavailable("not at ready state", not_run=True)
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
+    lane.renew = renew
+    assert look(lane, clock, after_s=2) is State.CLOSED
+    assert renewed == [True]

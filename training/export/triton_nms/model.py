@@ -1,0 +1,176 @@
+"""Triton model `<name>-<target>-nms`: a graph's raw outputs to detections, and the count of what was served.
+
+It reads the newest manifest from its own configuration. One image a request. Boxes stay on the canvas: only
+the caller knows where its picture lies on it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import suppression
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+# L mixture layers · E experts of the widest layer · M detections
+
+NO_DETECTIONS = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+
+METRICS = {
+    "sparsight_triton_images_total": "Images answered by Triton.",
+    "sparsight_triton_detections_total": "Detections that Triton answered with.",
+    "sparsight_triton_expert_activations_total": "Images for which an expert was chosen.",
+    "sparsight_triton_expert_gate_weight_total": "Sum of an expert's gates over images.",
+}
+
+
+class BadRequest(Exception):
+    """What a caller got wrong; the message says what is allowed."""
+
+
+class TritonPythonModel:
+    """One instance of the model."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Read the newest manifest and declare the metrics."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.manifest = newest_manifest(parameters)
+        self.counts = Counts(self.manifest)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer every request by itself: one that is wrong spoils no other."""
+        responses = []
+        for request in requests:
+            try:
+                detections, gates = detect(request, self.manifest)
+            except BadRequest as error:
+                refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+                responses.append(pb_utils.InferenceResponse(error=refusal))
+                continue
+            self.counts.add(len(detections[0]), gates)
+            tensors = [
+                pb_utils.Tensor(name, values)
+                for name, values in zip(("boxes", "scores", "class_ids"), detections, strict=True)
+            ]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+
+    def finalize(self) -> None:
+        """Let go of the metrics while the server listens: left to the end, they crash this process."""
+        self.counts.close()
+
+
+def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The manifest of the highest version among the model's parameters."""
+    versions = [int(key.partition(".")[2]) for key in parameters if key.startswith("manifest.")]
+    return dict(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
+
+
+def detect(
+    request: Any, manifest: Mapping[str, Any]
+) -> tuple[tuple[NDArray[Any], ...], NDArray[np.float32] | None]:
+    """Boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
+
+    Raises:
+        BadRequest: a parameter is out of its limits, or the request holds more than one image.
+    """
+    conf, iou, max_det = check_parameters(request, manifest)
+    boxes = one_image("boxes", tensor(request, "boxes"))
+    if manifest["outputs"]["selection"] == "graph":
+        scores = one_image("scores", tensor(request, "scores"))
+        class_ids = one_image("class_ids", tensor(request, "class_ids"))
+    else:
+        class_scores = one_image("class_scores", tensor(request, "class_scores"))
+        limit = manifest["outputs"]["candidates"]
+        boxes, scores, class_ids = suppression.select_candidates(boxes, class_scores, limit)
+    gates = one_image("gates", tensor(request, "gates")) if manifest["mixture"] else None
+    kept = suppression.suppress(boxes, scores, class_ids, conf, iou, max_det)
+    if not len(kept):
+        return NO_DETECTIONS, gates
+    found = (boxes[kept], scores[kept], class_ids[kept].astype(np.int32))
+    return tuple(np.ascontiguousarray(values) for values in found), gates
+
+
+def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:
+    """conf, iou and max_det; the graph has already used the others, which are checked for the caller's sake.
+
+    Raises:
+        BadRequest: one is out of its limits. Comparisons are written so that NaN is, too.
+    """
+    conf, iou = number(request, "conf"), number(request, "iou")
+    for name, share in (("conf", conf), ("iou", iou)):
+        if not 0 <= share <= 1:
+            raise BadRequest(f"{name} is {share:g}; it must be between 0 and 1")
+    max_det = number(request, "max_det")
+    if not max_det >= 1:
+        raise BadRequest(f"max_det is {max_det}; it must be at least 1")
+    controls = manifest["controls"]
+    if controls["top_k"] is not None:
+        top_k, allowed = number(request, "top_k"), controls["top_k"]["allowed"]
+        if top_k not in allowed:
+            raise BadRequest(f"top_k is {top_k}; it must be one of {allowed}")
+    if controls["weight_threshold"] is not None:
+        threshold = number(request, "weight_threshold")
+        if not 0 <= threshold <= 1:
+            raise BadRequest(f"weight_threshold is {threshold:g}; it must be between 0 and 1")
+    return conf, iou, int(max_det)
+
+
+def tensor(request: Any, name: str) -> NDArray[Any]:
+    """An input as an array."""
+    return np.asarray(pb_utils.get_input_tensor_by_name(request, name).as_numpy())
+
+
+def number(request: Any, name: str) -> float:
+    """An input that holds one number."""
+    values = tensor(request, name)
+    if values.size != 1:
+        raise BadRequest(f"{name} holds {values.size} numbers; send one, for one image")
+    return values.item()
+
+
+def one_image(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """The only row of a batch of one."""
+    if len(values) != 1:
+        raise BadRequest(f"{name} holds {len(values)} images; send one a request")
+    return np.asarray(values[0])
+
+
+class Counts:
+    """What this model has served. Instances count together: Triton adds up what carries the same labels."""
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.families = {name: counter(name, description) for name, description in METRICS.items()}
+        images, detections, activations, weights = self.families.values()
+        labels = {"model": manifest["name"], "version": manifest["version"]}
+        self.images, self.detections = images.Metric(labels), detections.Metric(labels)
+        self.experts: dict[tuple[int, int], tuple[Any, Any]] = {}  # (row, expert): its two counters
+        for layer in manifest["mixture"]:
+            for expert in range(layer["num_experts"]):
+                which = {**labels, "layer": layer["layer"], "expert": str(expert)}
+                self.experts[layer["row"], expert] = (activations.Metric(which), weights.Metric(which))
+
+    def add(self, detections: int, gates: NDArray[np.float32] | None) -> None:
+        """Count one image."""
+        self.images.increment(1)
+        self.detections.increment(detections)
+        if gates is None:
+            return
+        for (row, expert), (activations, weights) in self.experts.items():
+            gate = float(gates[row, expert])
+            if gate > 0:
+                activations.increment(1)
+                weights.increment(gate)
+
+    def close(self) -> None:
+        """End every counter, and after them their families, as Triton asks."""
+        del self.images, self.detections
+        self.experts.clear()
+        self.families.clear()
+
+
+def counter(name: str, description: str) -> Any:
+    """A family of counters, the same for all instances and models; its counters end with this object."""
+    return pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
