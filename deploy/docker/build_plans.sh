@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Builds model.plan beside every <name>-tensorrt/<version>/model.onnx that has none which fits this machine.
+#
+#   build_plans.sh MODEL_REPOSITORY
+#
+# A plan fits if model.plan.json beside it names this GPU, this TensorRT, this model.onnx, these arguments and the
+# plan's own sha256. A plan is written under another name and renamed, its description last: whatever is interrupted
+# is built again. Ends with 1 if any plan could not be built; the others are built all the same.
+set -euo pipefail
+PATH="$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin"
+
+repository="${1:?usage: build_plans.sh MODEL_REPOSITORY}"
+
+say() { echo "build_plans: $*"; }
+
+sha256_of() { sha256sum "$1" | cut -d' ' -f1; }
+
+# The arguments of trtexec that follow from a manifest, one a line: shapes and precision.
+arguments_for() {
+  python3 - "$1" <<'PYTHON'
+import json
+import pathlib
+import sys
+
+manifest = json.loads(pathlib.Path(sys.argv[1]).read_text())
+image = manifest["input"]
+smallest, largest = min(image["batch"]), max(image["batch"])
+controls = [name for name in ("top_k", "weight_threshold") if manifest["controls"].get(name) is not None]
+for option, batch in (("minShapes", smallest), ("optShapes", largest), ("maxShapes", largest)):
+    shapes = [f"images:{batch}x{image['height']}x{image['width']}x3", *(f"{name}:{batch}x1" for name in controls)]
+    print(f"--{option}={','.join(shapes)}")
+print("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx
+if manifest["precision"] == "f32":
+    print("--noTF32")  # 10 bits of mantissa would move boxes and experts beyond the golden sample's tolerance
+PYTHON
+}
+
+# What model.plan.json must say: ONNX_SHA256 PLAN_SHA256 ARGUMENT….
+fingerprint() {
+  GPU="$gpu" TENSORRT="$tensorrt" python3 - "$@" <<'PYTHON'
+import json
+import os
+import sys
+
+facts = {"gpu": os.environ["GPU"], "tensorrt": os.environ["TENSORRT"]}
+facts |= {"onnx_sha256": sys.argv[1], "plan_sha256": sys.argv[2], "arguments": sys.argv[3:]}
+print(json.dumps(facts, indent=1))
+PYTHON
+}
+
+# Build one plan: FOLDER ONNX_SHA256 ARGUMENT…. Chained by hand: bash ignores `set -e` in what stands before `||`.
+build() {
+  local folder="$1" onnx_sha256="$2" plan="$1/model.plan"
+  shift 2
+  say "building $plan for $gpu, TensorRT $tensorrt: this takes minutes"
+  rm -f "$plan.partial" "$plan.json.partial"
+  trtexec --onnx="$folder/model.onnx" --saveEngine="$plan.partial" --skipInference "$@" \
+    && [ -s "$plan.partial" ] \
+    && fingerprint "$onnx_sha256" "$(sha256_of "$plan.partial")" "$@" >"$plan.json.partial" \
+    && chmod 0644 "$plan.partial" "$plan.json.partial" \
+    && chown --reference="$folder/model.onnx" "$plan.partial" "$plan.json.partial" \
+    && mv "$plan.partial" "$plan" \
+    && mv "$plan.json.partial" "$plan.json" \
+    && return 0
+  rm -f "$plan.partial" "$plan.json.partial"
+  say "could not build $plan; the output above says why" >&2
+  return 1
+}
+
+# Whether FOLDER has a plan, and its description is the one that it would get today: FOLDER ONNX_SHA256 ARGUMENT….
+fits() {
+  local folder="$1" onnx_sha256="$2"
+  shift 2
+  [ -s "$folder/model.plan" ] && [ -s "$folder/model.plan.json" ] \
+    && fingerprint "$onnx_sha256" "$(sha256_of "$folder/model.plan")" "$@" | cmp -s - "$folder/model.plan.json"
+}
+
+# Several GPUs of one kind share a plan; kinds are joined so that a change in either is seen.
+gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader | sort -u | paste -sd+ -)" || gpu=""
+tensorrt="$(trtexec --help 2>&1 | sed -nE 's/.*\[TensorRT v([0-9]+)\].*/\1/p' | head -n1)" || tensorrt=""
+[ -n "$gpu" ] || { say "nvidia-smi names no GPU" >&2; exit 1; }
+[ -n "$tensorrt" ] || { say "trtexec does not say which TensorRT it is" >&2; exit 1; }
+
+failed=0 found=0
+for onnx in "$repository"/*-tensorrt/*/model.onnx; do # a glob passes by .staging-…
+  [ -e "$onnx" ] || continue
+  found=$((found + 1))
+  folder="$(dirname "$onnx")"
+  onnx_sha256="$(sha256_of "$onnx")"
+  listed="$(arguments_for "$folder/manifest.json")" || { failed=1; continue; }
+  mapfile -t arguments <<<"$listed"
+  if fits "$folder" "$onnx_sha256" "${arguments[@]}"; then
+    say "$folder/model.plan fits"
+  else
+    build "$folder" "$onnx_sha256" "${arguments[@]}" || failed=1
+  fi
+done
+[ "$found" -gt 0 ] || say "there is no model for TensorRT in $repository"
+exit "$failed"

@@ -1,0 +1,236 @@
+"""Dashboards and alerts read the series that exist, and say what they show."""
+
+import json
+import re
+import shutil
+import subprocess
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from service.metrics import Metrics
+from tests.dashboards import (
+    DASHBOARDS,
+    PROMETHEUS_FOLDER,
+    alert_rules,
+    dashboard_queries,
+    filled_in,
+    panels,
+    series_in,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMETHEUS_OWN = {"up", "ALERTS"}
+TRITON_CUSTOM = {
+    "sparsight_triton_images_total",
+    "sparsight_triton_detections_total",
+    "sparsight_triton_expert_activations_total",
+    "sparsight_triton_expert_gate_weight_total",
+}
+# From the server's documentation; tests/integration/monitoring holds the CPU ones against a real server.
+TRITON_OWN = {
+    "nv_inference_request_success", "nv_inference_request_failure", "nv_inference_count",
+    "nv_inference_exec_count", "nv_inference_request_duration_us", "nv_inference_queue_duration_us",
+    "nv_inference_compute_input_duration_us", "nv_inference_compute_infer_duration_us",
+    "nv_inference_compute_output_duration_us", "nv_inference_pending_request_count", "nv_cpu_utilization",
+    "nv_cpu_memory_used_bytes", "nv_cpu_memory_total_bytes", "nv_gpu_utilization",
+    "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes", "nv_gpu_power_usage",
+    "nv_pinned_memory_pool_used_bytes", "nv_pinned_memory_pool_total_bytes",
+}  # fmt: skip
+PANEL_TYPES = {"row", "timeseries", "stat", "barchart", "status-history", "state-timeline"}
+UNITS = {"none", "s", "µs", "bytes", "percentunit", "reqps", "ops"}
+QUERIES = [pytest.param(query, id=query.place) for path in DASHBOARDS for query in dashboard_queries(path)]
+RULES = [pytest.param(rule, id=rule["alert"]) for rule in alert_rules()]
+
+
+def series_of_the_service():
+    registry = CollectorRegistry()
+    Metrics(registry)
+    for family in registry.collect():
+        match family.type:
+            case "counter":
+                yield f"{family.name}_total"
+            case "histogram":
+                yield from (f"{family.name}_{part}" for part in ("bucket", "sum", "count"))
+            case _:
+                yield family.name
+
+
+KNOWN = {*series_of_the_service(), *TRITON_CUSTOM, *TRITON_OWN, *PROMETHEUS_OWN}
+
+
+@pytest.fixture
+def promtool():
+    path = shutil.which("promtool")
+    if path is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    return path
+
+
+def board(path):
+    return json.loads(path.read_text())
+
+
+# ---- names -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("up", {"up"}),
+        ('sum by (code) (rate(a_total{route=~".*b_total.*"}[5m])) > 0 or vector(0)', {"a_total"}),
+        ('x_sum / on (job, y) group_left (z) (x_count{a="}"} offset 1m) > 1e6', {"x_sum", "x_count"}),
+        ("a_total / on (job) group_left sum by (job) (b_total)", {"a_total", "b_total"}),
+        ('histogram_quantile(0.5, sum by (le) (rate(h_bucket[$__range]))) unless up', {"h_bucket", "up"}),
+    ],
+)  # fmt: skip
+def test_the_names_in_a_query_are_found(expression, names):
+    assert series_in(expression) == names
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_dashboards_read_series_that_exist(query):
+    names = series_in(query.expression)
+    assert names
+    assert names <= KNOWN
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_alerts_read_series_that_exist(rule):
+    names = series_in(rule["expr"])
+    assert names
+    assert names <= KNOWN
+
+
+def test_every_series_of_the_service_is_on_a_dashboard_or_has_an_alert():
+    read = {
+        name
+        for path in DASHBOARDS
+        for query in dashboard_queries(path)
+        for name in series_in(query.expression)
+    }
+    read |= {name for rule in alert_rules() for name in series_in(rule["expr"])}
+    families = {re.sub("_(bucket|sum|count)$", "", name) for name in series_of_the_service()}
+    assert families <= {re.sub("_(bucket|sum|count)$", "", name) for name in read}
+
+
+def test_the_counters_of_triton_are_those_that_the_exported_models_count():
+    exported = (ROOT / "model_repository").glob("*-nms/1/model.py")
+    counted = {name for path in exported for name in re.findall(r"sparsight_triton_\w+", path.read_text())}
+    assert counted == TRITON_CUSTOM
+
+
+# ---- alerts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_alert_says_how_bad_it_is_and_what_to_do(rule):
+    assert rule["for"]
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    for annotation in ("summary", "runbook"):
+        assert rule["annotations"][annotation].endswith((".", "}}"))
+
+
+def test_every_alert_is_tested():
+    tests = yaml.safe_load((PROMETHEUS_FOLDER / "alerts_test.yml").read_text())["tests"]
+    fired = {
+        case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]
+    }  # fmt: skip
+    assert fired == {rule["alert"] for rule in alert_rules()}
+
+
+def test_every_file_that_an_alert_sends_you_to_exists():
+    for rule in alert_rules():
+        for path in re.findall(r"[\w/]+\.md", rule["annotations"]["runbook"]):
+            assert (ROOT / path).is_file(), rule["alert"]
+
+
+def test_alerts_fire_when_they_should(promtool):
+    done = subprocess.run(
+        [promtool, "test", "rules", "alerts_test.yml"],
+        cwd=PROMETHEUS_FOLDER, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_configuration_of_prometheus_is_valid(promtool):
+    done = subprocess.run(
+        [promtool, "check", "config", "prometheus.yml"],
+        cwd=PROMETHEUS_FOLDER, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_query_of_a_dashboard_parses(promtool, tmp_path):
+    rules = [
+        {"record": f"query:{number}", "expr": filled_in(query.expression)}
+        for number, query in enumerate(query for path in DASHBOARDS for query in dashboard_queries(path))
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ---- the dashboards' form: Grafana itself is not here to read them -----------------------------------
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_is_addressed_by_its_file_name_and_cannot_be_edited(path):
+    assert board(path)["uid"] == path.stem
+    assert board(path)["id"] is None  # given by the Grafana that reads it
+    assert board(path)["editable"] is False
+    assert {variable["name"] for variable in board(path)["templating"]["list"]} >= {
+        "datasource",
+        "model",
+        "layer",
+    }
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_panels_explain_themselves(path):
+    for panel in panels(board(path)):
+        assert panel["type"] in PANEL_TYPES
+        if panel["type"] == "row":
+            continue
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert panel["targets"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs)
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_panels_have_their_own_place(path):
+    shown = panels(board(path))
+    assert len({panel["id"] for panel in shown}) == len(shown)
+    places = [(panel["title"], panel["gridPos"]) for panel in shown]
+    for title, place in places:
+        assert place["x"] + place["w"] <= 24, title
+    for (one, a), (other, b) in combinations(places, 2):
+        apart = (
+            a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+            or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+        )  # fmt: skip
+        assert apart, f"{one} lies on {other}"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_variable_in_a_query_is_one_of_the_dashboard(path):
+    variables = {variable["name"] for variable in board(path)["templating"]["list"]}
+    for query in dashboard_queries(path):
+        assert set(re.findall(r"\$(\w+)", query.expression)) <= variables | {"__rate_interval", "__range"}
+
+
+def test_grafana_asks_the_prometheus_of_the_stack_as_often_as_it_scrapes():
+    folder = ROOT / "deploy" / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
+    scrape = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())["global"]
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == scrape["scrape_interval"]

@@ -1,0 +1,103 @@
+"""A real Prometheus on a free loopback port, with the project's own configuration and alerts."""
+
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.dashboards import PROMETHEUS_FOLDER
+
+SCRAPE_S = 0.5
+
+
+def why_no_prometheus() -> str | None:
+    """Say why none can be started, or None if one can."""
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        return None
+    return "prometheus is not installed (Debian: apt-get install --no-install-recommends prometheus)"
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running server."""
+
+    client: httpx.Client
+
+    def ask(self, path: str, **parameters: object) -> dict:
+        answer = self.client.get(f"/api/v1/{path}", params=parameters).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def query(self, expression: str) -> list[dict]:
+        """Return the series that an expression has now."""
+        return self.ask("query", query=expression)["result"]
+
+    def query_range(self, expression: str, seconds: float = 10) -> list[dict]:
+        """Return the series that an expression had in the last seconds."""
+        now = time.time()
+        return self.ask("query_range", query=expression, start=now - seconds, end=now, step=1)["result"]
+
+    def wait_for(self, expression: str, within_s: float = 20) -> None:
+        """Return when an expression has a value."""
+        end = time.monotonic() + within_s
+        while not self.query(expression):
+            assert time.monotonic() < end, f"no value within {within_s} s: {expression}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def start_prometheus(folder: Path, **targets: str):
+    """Run Prometheus with deploy/prometheus, scraping other addresses, and more often.
+
+    Args:
+        folder: where to keep everything.
+        targets: host:port by job; a job that is not named keeps the address it has in production.
+    """
+    port = _free_port()
+    config = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())
+    config["global"] = dict.fromkeys(config["global"], f"{int(SCRAPE_S * 1000)}ms")
+    for job in config["scrape_configs"]:
+        if address := {**targets, "prometheus": f"127.0.0.1:{port}"}.get(job["job_name"]):
+            job["static_configs"] = [{"targets": [address]}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(PROMETHEUS_FOLDER / "alerts.yml", folder)
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--storage.tsdb.path={folder / 'data'}"], stdout=log, stderr=log
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+            _wait_until_ready(client, process, folder / "log")
+            yield Prometheus(client)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(400):
+        assert process.poll() is None, log.read_text()
+        try:
+            if client.get("/-/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError(log.read_text())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

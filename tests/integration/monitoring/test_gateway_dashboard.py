@@ -1,0 +1,77 @@
+"""A real Prometheus scrapes the real gateway under traffic, and is asked everything the dashboards ask."""
+
+import time
+
+import pytest
+
+from tests.builders import build_artifact, golden_image, image_bytes
+from tests.dashboards import DASHBOARDS, alert_rules, dashboard_queries, filled_in, series_in
+from tests.integration.monitoring.conftest import start_prometheus, why_no_prometheus
+from tests.integration.service.conftest import serve, wait_until_ready
+
+pytestmark = [
+    pytest.mark.skipif(why_no_prometheus() is not None, reason=str(why_no_prometheus())),
+    pytest.mark.heavy,
+]
+
+INTERVAL = "5s"
+# These have no samples before a backend fails for the first time.
+ONLY_AFTER_A_FAILURE = {"sparsight_backend_errors_total", "sparsight_failovers_total"}
+NOTHING_FIRES = {"ALERTS"}
+QUERIES = [pytest.param(query, id=query.place) for path in DASHBOARDS for query in dashboard_queries(path)]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory):
+    """Give a Prometheus that has seen the gateway answer, and refuse, for a few seconds."""
+    repository = build_artifact(tmp_path_factory.mktemp("served")).repository
+    picture = image_bytes(golden_image())
+    with serve(repository=repository) as gateway:
+        assert wait_until_ready(gateway).status_code == 200
+        address = gateway.url.removeprefix("http://")
+        with start_prometheus(tmp_path_factory.mktemp("prometheus"), gateway=address) as running:
+            running.wait_for('up{job="gateway"} == 1')
+            refusing = f"rate(sparsight_requests_total{{code='422'}}[{INTERVAL}]) > 0"
+            end = time.monotonic() + 30
+            while not running.query(
+                refusing
+            ):  # until two scrapes have seen the counters at different heights
+                assert time.monotonic() < end, "no rate within 30 s"
+                assert gateway.detect(picture).status_code == 200
+                assert gateway.detect(picture[:100]).status_code == 422
+                time.sleep(0.1)
+            yield running
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_prometheus_answers_every_query_of_the_dashboard(prometheus, query):
+    expression = filled_in(query.expression, interval=INTERVAL)
+    found = prometheus.query(expression) if query.instant else prometheus.query_range(expression)
+    names = series_in(query.expression)
+    of_the_gateway = all(name.startswith("sparsight_") and "_triton_" not in name for name in names)
+    quiet = names & (ONLY_AFTER_A_FAILURE | NOTHING_FIRES) or "unless" in expression
+    if of_the_gateway and not quiet:
+        assert found, expression
+
+
+def test_the_dashboard_shows_what_the_gateway_answered(prometheus):
+    # The golden picture is red: layer p4 chooses expert 0 for it; the share is of images, so it is 1.
+    share = next(query.values[0] for query in QUERIES if "Who chose whom" in query.values[0].place)
+    shares = {
+        series["metric"]["expert"]: float(series["value"][1])
+        for series in prometheus.query(
+            filled_in(share.expression, interval="1m").replace(".+", "backbone.p4")
+        )
+    }
+    assert shares["0"] == pytest.approx(1.0)
+    assert sum(shares.values()) == pytest.approx(2.0)  # top_k
+    assert set(shares) == {"0", "1", "2", "3"}  # those never chosen are shown, at 0
+
+
+def test_every_alert_is_loaded_and_healthy_and_only_triton_is_missed(prometheus):
+    prometheus.wait_for("ALERTS")
+    groups = prometheus.ask("rules")["groups"]
+    rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert set(rules) == {rule["alert"] for rule in alert_rules()}
+    assert {rule["health"] for rule in rules.values()} == {"ok"}
+    assert {name for name, rule in rules.items() if rule["state"] != "inactive"} == {"TritonDown"}

@@ -1,0 +1,176 @@
+"""How much of Triton's throughput arrives at the callers of the gateway.
+
+    .venv/bin/python -m tests.load.gateway_throughput PHOTO.jpg
+
+Runs the real server with the starter, then, in turns, NVIDIA's perf_analyzer against it (gRPC, the canvas
+that the photo becomes) and the same number of callers who POST the photo to the gateway, which is a process
+of its own. Prints both medians, their spread over the rounds, and the ratio. The goal is 0.85.
+"""
+
+import argparse
+import base64
+import csv
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.artifact.repository import read_artifact
+from service.pipeline.decode import decode
+from service.pipeline.letterbox import Letterbox
+from tests.load.machine import describe_machine
+from tests.triton_server import ENVIRONMENT, ROOT, TritonServer, start_triton, why_no_triton
+
+MODEL = "starter-openvino"
+GOAL = 0.85
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photo", type=Path, help="a photograph; every request sends it")
+    parser.add_argument(
+        "--callers", type=int, default=4, help="requests at the same time (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of each, in turns (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each round (default: %(default)s)")
+    parser.add_argument(
+        "--shared-memory", action="store_true", help="the gateway sends images by shared memory"
+    )
+    args = parser.parse_args()
+    if reason := why_no_triton():
+        parser.error(reason)
+    photo = args.photo.read_bytes()
+    direct: list[float] = []
+    through: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        start_triton(ROOT / "model_repository", load=[MODEL]) as server,
+        gateway(server, shared_memory=args.shared_memory) as port,
+    ):
+        tensors = Path(scratch) / "tensors.json"
+        tensors.write_text(json.dumps(tensors_of(photo)))
+        gateway_rate(port, photo, args.callers, 2.0)  # warm
+        for number in range(args.rounds):
+            direct.append(perf_analyzer_rate(server, tensors, args.callers, args.seconds))
+            through.append(gateway_rate(port, photo, args.callers, args.seconds))
+            print(f"round {number + 1}: {direct[-1]:.1f} | {through[-1]:.1f} images/s", file=sys.stderr)
+    ratios = [a / b for a, b in zip(through, direct, strict=True)]
+    print(describe_machine())
+    print(f"{MODEL}, {args.callers} callers, {args.rounds} rounds of {args.seconds:g} s, in turns")
+    for name, values, unit in (
+        ("perf_analyzer, gRPC", direct, " images/s"),
+        ("POST /detect, backend=triton", through, " images/s"),
+        (f"ratio (goal {GOAL})", ratios, ""),
+    ):
+        print(f"{name:32} {statistics.median(values):6.2f}{unit}  ({min(values):.2f} to {max(values):.2f})")
+    return 0 if statistics.median(ratios) >= GOAL else 1
+
+
+def tensors_of(photo: bytes) -> dict[str, object]:
+    """The request that the gateway makes of a photo, as perf_analyzer reads it."""
+    manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
+    image = decode(photo, 40_000_000)
+    input_hw = (manifest.input.height, manifest.input.width)
+    canvas = Letterbox.fit(image.shape[:2], input_hw).apply(image, input_hw, manifest.input.resize.pad_value)
+    assert manifest.controls.top_k is not None
+    inputs = {
+        "images": {
+            "content": {"b64": base64.b64encode(canvas.tobytes()).decode()},
+            "shape": [1, *input_hw, 3],
+        },
+        "top_k": {"content": [manifest.controls.top_k.default], "shape": [1, 1]},
+        "weight_threshold": {"content": [0.0], "shape": [1, 1]},
+    }
+    return {"data": [inputs]}
+
+
+@contextmanager
+def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
+    """Run `python -m service` in front of the server; yields its port."""
+    settings = {
+        "PORT": "0",
+        "SPARSIGHT_BACKENDS": "triton",
+        "SPARSIGHT_TRITON__URL": server.grpc_url,
+        "SPARSIGHT_TRITON__SHARED_MEMORY": str(shared_memory).lower(),
+        "SPARSIGHT_REPOSITORY": str(ROOT / "model_repository"),
+    }
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if "ready: open http://" in line:
+                    yield int(line.rstrip().rstrip("/").rpartition(":")[2])
+                    return
+            raise RuntimeError("the gateway did not become ready")
+        finally:
+            process.terminate()
+
+
+def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float:
+    """Images a second that callers get answered, each asking again as soon as it has its answer."""
+    end = time.perf_counter() + seconds
+
+    def call(_: int) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        count = 0
+        while time.perf_counter() < end:
+            connection.request("POST", "/detect", photo, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{answer.status}: {body[:300]!r}")
+            count += 1
+        connection.close()
+        return count
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(callers) as pool:
+        answered = sum(pool.map(call, range(callers)))
+    return answered / (time.perf_counter() - started)
+
+
+def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, seconds: float) -> float:
+    """Images a second that perf_analyzer measures on the same server."""
+    report = tensors.with_name("report.csv")
+    command = [
+        str(ENVIRONMENT / "bin" / "perf_analyzer"),
+        *("-m", MODEL, "-u", server.grpc_url, "-i", "grpc", "--input-data", str(tensors)),
+        *("--concurrency-range", str(callers), "--measurement-interval", str(int(seconds * 1000))),
+        *("--max-trials", "1", "--stability-percentage", "999", "-f", str(report)),
+    ]
+    environment = os.environ | {"LD_LIBRARY_PATH": str(_plain_names(tensors.parent))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if not report.exists():
+        raise RuntimeError(f"perf_analyzer failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    with report.open() as file:
+        return float(next(csv.DictReader(file))["Inferences/Second"])
+
+
+def _plain_names(scratch: Path) -> Path:
+    """perf_analyzer looks for two libraries that the server's wheel carries under other names."""
+    folder = scratch / "libraries"
+    folder.mkdir(exist_ok=True)
+    carried = next(ENVIRONMENT.glob("lib/python*/site-packages")) / "nvidia_pytriton.libs"
+    for plain, pattern in (("libb64.so.0d", "libb64-*"), ("libcudart.so.12", "libcudart-*")):
+        link = folder / plain
+        if not link.exists():
+            link.symlink_to(next(carried.glob(pattern)))
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
