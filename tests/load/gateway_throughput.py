@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 from service.artifact.repository import read_artifact
 from service.pipeline.decode import decode
@@ -111,11 +112,12 @@ def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
     ) as process:
         assert process.stderr is not None
         try:
-            for line in process.stderr:
-                if "ready: open http://" in line:
-                    yield int(line.rstrip().rstrip("/").rpartition(":")[2])
-                    return
-            raise RuntimeError("the gateway did not become ready")
+            ready = next((line for line in process.stderr if "ready: open http://" in line), None)
+            if ready is None:
+                raise RuntimeError("the gateway did not become ready")
+            # Read on, or its log fills the pipe and it waits for a reader for ever.
+            Thread(target=process.stderr.read, daemon=True).start()
+            yield int(ready.rstrip().rstrip("/").rpartition(":")[2])
         finally:
             process.terminate()
 
@@ -149,8 +151,9 @@ def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, second
     command = [
         str(ENVIRONMENT / "bin" / "perf_analyzer"),
         *("-m", MODEL, "-u", server.grpc_url, "-i", "grpc", "--input-data", str(tensors)),
-        *("--concurrency-range", str(callers), "--measurement-interval", str(int(seconds * 1000))),
-        *("--max-trials", "1", "--stability-percentage", "999", "-f", str(report)),
+        # It reports the mean of three windows; the rounds say how steady that is.
+        *("--concurrency-range", str(callers), "--measurement-interval", str(int(seconds * 1000 / 3))),
+        *("--max-trials", "3", "--stability-percentage", "999", "-f", str(report)),
     ]
     environment = os.environ | {"LD_LIBRARY_PATH": str(_plain_names(tensors.parent))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
