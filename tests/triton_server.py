@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".triton"
 BACKENDS = (ROOT / "deploy" / "triton" / "backends", ROOT / "tests" / "triton" / "backends")
 _START_S = 60.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
 
 
 def why_unsupported() -> str | None:
@@ -99,7 +100,7 @@ class TritonServer:
     def live(self) -> bool:
         """Tell whether it answers; its services are opened after the models are loaded."""
         try:
-            with urllib.request.urlopen(f"http://{self.http_url}/v2/health/live", timeout=1) as answer:
+            with _DIRECT.open(f"http://{self.http_url}/v2/health/live", timeout=1) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -130,7 +131,8 @@ class TritonServer:
     def kill(self) -> None:
         """Kill the server and its models' processes without warning."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -156,7 +158,7 @@ class TritonServer:
 
     def _control(self, model: str, action: str) -> None:
         url = f"http://{self.http_url}/v2/repository/models/{model}/{action}"
-        with urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST"), timeout=60):
+        with _DIRECT.open(urllib.request.Request(url, b"{}", method="POST"), timeout=60):
             pass
 
     def _stubs(self) -> list[tuple[int, str]]:
@@ -190,7 +192,9 @@ def start_triton(
     scratch = Path(os.environ.get("TMPDIR", "/tmp")) / prefix
     scratch.mkdir()
     ports = dict(zip(("http", "grpc", "metrics"), _free_ports(3), strict=True))
+    setpriv = shutil.which("setpriv")  # so that the server dies with tests that are killed
     command = [
+        *([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []),
         str(_wheel() / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={_backend_folder(scratch)}",

@@ -1,10 +1,14 @@
 """From a staging room into the model repository: everything or nothing.
 
 A room is a folder `.staging-<what>-<process id>` in the repository, which servers ignore; it holds folders as
-they shall be in the repository. A model that is new appears by one rename. Of one that is there, files are
-replaced first and versions renamed in after them. A process killed in between has at worst left a
-configuration that names a version which is not there. Triton then goes on with the versions that are, unless
-the new one has tensors of other sizes; the next export of the model, or `triton-config`, writes it anew.
+they shall be in the repository. First the files of all models that are there are replaced, then new versions
+and new models appear, by one rename each. So -nms and -detect always know every version that the graph has.
+
+A process killed in between has left configurations that name a version which is not there. Whatever a server
+has loaded goes on. One that loads them serves the versions that are, but -nms and -detect take the missing
+one for the newest: its version and class names are what direct clients then show. If it has other tensors,
+the graph's older versions do not fit the configuration and do not load, and neither does -detect. The next
+export of this model and target, or `triton-config`, writes the configurations anew and mends both.
 """
 
 import os
@@ -47,28 +51,31 @@ def release(room: Path, repository: Path) -> None:
         ExportError: names the file or folder that could not be put in place.
     """
     _flush(room)
-    # By length: a model before its -nms and its -detect, which are of no use without it.
+    # By length: a model before its -nms and its -detect. Where these are new they come complete after the
+    # version that they name; where they are there, the first pass has named it to them.
     staged = sorted(room.iterdir(), key=lambda folder: (len(folder.name), folder.name))
     with ExitStack() as undo:
         try:
-            for folder in staged:
-                _place(folder, repository / folder.name, undo)
+            moves = [move for folder in staged for move in _moves(folder, repository / folder.name)]
+            for source, final in sorted(moves, key=lambda move: move[0].is_dir()):  # files, then folders
+                if source.is_dir():
+                    source.rename(final)
+                    undo.callback(shutil.rmtree, final, ignore_errors=True)
+                else:
+                    _replace_file(source, final, undo)
         except OSError as error:
             raise ExportError(f"could not release {room}: {error}; nothing was released") from error
         undo.pop_all()
 
 
-def _place(staged: Path, final: Path, undo: ExitStack) -> None:
+def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
+    """Every file to replace, and every folder to rename in whole, with the place where it shall be."""
     # An artefact's version is never merged into another: renaming onto a folder that holds anything fails.
-    if not final.exists() or (staged / "manifest.json").exists():
-        staged.rename(final)
-        undo.callback(shutil.rmtree, final, ignore_errors=True)
+    if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
+        yield staged, final
         return
     for entry in sorted(staged.iterdir(), key=lambda path: (path.is_dir(), path.name)):
-        if entry.is_dir():
-            _place(entry, final / entry.name, undo)
-        else:
-            _replace_file(entry, final / entry.name, undo)
+        yield from _moves(entry, final / entry.name)
 
 
 def _replace_file(staged: Path, final: Path, undo: ExitStack) -> None:
