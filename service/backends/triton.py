@@ -79,7 +79,9 @@ class TritonBackend:
             try:
                 return await self._run([shared, *controls], batch, call)
             except RegionForgotten:
-                await memory.register(region)
+                usable = await memory.register(region)
+            if not usable:
+                return await self._run([_input("images", "UINT8", images), *controls], batch, call)
             try:
                 return await self._run([shared, *controls], batch, call)
             except RegionForgotten as error:

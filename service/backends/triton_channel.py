@@ -59,6 +59,8 @@ class TritonChannel:
                     ("grpc.min_reconnect_backoff_ms", 1000),  # this long for one attempt to connect
                     ("grpc.max_reconnect_backoff_ms", 500),
                     ("grpc.use_local_subchannel_pool", 1),
+                    # gRPC would obey http_proxy, which a host sets for the way out; Triton stands beside us.
+                    ("grpc.enable_http_proxy", 0),
                 ],
             )
         except OSError as error:
@@ -119,13 +121,19 @@ class TritonChannel:
             ) from error
 
     async def register_memory(self, name: str, key: str, total_bytes: int, timeout_s: float) -> None:
-        """Tell the server of a region in shared memory; one that it knows already is left as it is."""
+        """Tell the server of a region in shared memory; one that it knows already is left as it is.
+
+        Raises:
+            DeadlineExceeded: it did not answer, so nobody knows whether it can use the region.
+            ServiceError: it cannot.
+        """
         client, limit = self._client, timeout_s
         try:
             await client.register_system_shared_memory(name, key, total_bytes, client_timeout=limit)
         except InferenceServerException as error:
-            if error.status() != "StatusCode.ALREADY_EXISTS":
-                raise self._to_error(error, timeout_s) from error
+            status, message = error.status() or "", error.message() or ""
+            if status != "StatusCode.ALREADY_EXISTS":
+                raise to_error(status, message, allowed_s=limit, own_limit=True, late=False) from error
 
     async def unregister_memory(self, name: str, timeout_s: float) -> None:
         """Make the server forget a region."""

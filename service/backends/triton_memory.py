@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backends.triton_channel import TritonChannel
-from service.errors import BackendUnavailable, ServiceError
+from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +102,24 @@ class SharedImages:
                 self._give_up(f"{_FOLDER}: {error.strerror}")
         return self._regions.get(image_bytes) if self._works else None
 
-    async def register(self, region: ImageSlots) -> None:
-        """Tell the server of a region. It is told at the first use, and again after it has restarted."""
+    async def register(self, region: ImageSlots) -> bool:
+        """Tell the server of a region; False if it cannot use it, so that images travel in the message.
+
+        It is told at the first use, and again after it has restarted.
+
+        Raises:
+            BackendUnavailable: it is not answering, which says nothing about the memory.
+        """
         try:
             await self._channel.register_memory(region.name, region.key, region.total_bytes, _REGISTER_S)
+        except DeadlineExceeded as error:
+            why = f"triton did not register the shared memory within {_REGISTER_S:g} s"
+            raise BackendUnavailable(why) from error
         except ServiceError as error:
             if isinstance(error, BackendUnavailable) and error.lost:
                 raise
             self._give_up(str(error))
+        return self._works
 
     async def close(self) -> None:
         """Make the server forget the regions, and give the memory back."""

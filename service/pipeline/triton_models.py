@@ -14,7 +14,14 @@ from service.backends.triton import TritonBackend
 from service.backends.triton_catalog import Entry, read_entries, read_manifest
 from service.backends.triton_channel import TritonChannel
 from service.backends.triton_memory import SharedImages
-from service.errors import ArtifactConflict, ArtifactError, BackendFailed, BackendUnavailable, ServiceError
+from service.errors import (
+    ArtifactConflict,
+    ArtifactError,
+    BackendFailed,
+    BackendUnavailable,
+    DeadlineExceeded,
+    ServiceError,
+)
 from service.pipeline.models import Models
 from service.pipeline.proof import prove_by_blank, prove_by_golden
 from service.settings import Settings
@@ -26,6 +33,7 @@ log = logging.getLogger(__name__)
 BACKEND = "triton"
 _REFUSED_S = 30.0
 _PROOF_S = 30.0  # the first inference after a model is loaded can be slow
+_PATIENCE_S = 0.8  # a look waits this long for a proof; a slower one puts its version in force by itself
 
 
 @asynccontextmanager
@@ -39,7 +47,7 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
         yield
     finally:
         task.cancel()
-        await asyncio.gather(task, *follower.stop_probers(), return_exceptions=True)
+        await asyncio.gather(task, *follower.stop(), return_exceptions=True)
         if memory is not None:
             await memory.close()
         await channel.close()
@@ -50,7 +58,7 @@ class _Known:
     """What has been found out about one version, and for which manifest that holds."""
 
     listing: Listing
-    offer: Offer | None  # None: refused, or not loaded
+    offer: Offer | None  # None: refused, not proved in time, or not loaded
     found_at: float  # by time.monotonic
 
     def holds(self, sha256: str) -> bool:
@@ -58,6 +66,18 @@ class _Known:
         if self.listing.sha256 != sha256 or self.listing.state == "unavailable":
             return False
         return self.offer is not None or monotonic() - self.found_at < _REFUSED_S
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """A proof that is under way."""
+
+    task: asyncio.Task[None]
+    began_at: float  # by time.monotonic
+
+    def patience_s(self) -> float:
+        """Return how much longer a look waits for it; nothing more for one that is known to be slow."""
+        return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 
 class TritonFollower:
@@ -78,10 +98,13 @@ class TritonFollower:
         self._memory = memory
         self._settings = settings
         self._models = models
-        self._known: dict[tuple[str, str], _Known] = {}  # by <name>-<target> and version
+        self._seen: dict[tuple[str, str], Entry] = {}  # by <name>-<target> and version, as all of these are
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._unproved: dict[tuple[str, str], str] = {}  # why neither proved nor refused
+        self._proofs: dict[tuple[str, str, str], _Proof] = {}  # by the manifest's sha256 as well
         self._probers: dict[str, asyncio.Task[None]] = {}  # by name of the model
-        self._turn = asyncio.Lock()
-        self._looked_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0  # when the last look that was finished began
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
@@ -95,74 +118,95 @@ class TritonFollower:
     async def look(self) -> None:
         """Bring the lanes in step now; return when a look that began after this call is done."""
         asked_at = monotonic()
-        async with self._turn:
-            if self._looked_at > asked_at:  # somebody who waited as well has done it
-                return
-            self._looked_at = monotonic()
-            try:
-                entries = await read_entries(self._channel, self._settings.triton.target)
-            except ServiceError as error:
-                # What is in force stays: whether the server is well is for the breakers to say.
-                self._note(str(error), explains_absence=True)
-                return
-            await self._follow(entries)
+        while self._looked_at < asked_at:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look())
+            await asyncio.shield(self._looking)  # a caller who leaves must not end it for the others
 
-    def stop_probers(self) -> Iterable[asyncio.Task[None]]:
-        """Cancel the probers; return them to be waited for."""
-        for task in self._probers.values():
+    def stop(self) -> Iterable[asyncio.Task[None]]:
+        """Cancel everything that was started; return it to be waited for."""
+        looking = () if self._looking is None else (self._looking,)
+        tasks = (*looking, *(proof.task for proof in self._proofs.values()), *self._probers.values())
+        for task in tasks:
             task.cancel()
-        return self._probers.values()
+        return tasks
+
+    async def _look(self) -> None:
+        began = monotonic()
+        try:
+            entries = await read_entries(self._channel, self._settings.triton.target)
+        except ServiceError as error:
+            # What is in force stays: whether the server is well is for the breakers to say.
+            self._note(str(error), explains_absence=True)
+        else:
+            await self._follow(entries)
+        self._looked_at = began
 
     async def _follow(self, entries: Iterable[Entry]) -> None:
-        seen = {(entry.model, entry.version): entry for entry in entries}
-        notes = []
-        for key, entry in seen.items():
-            try:
-                await self._find_out(entry)
-            except ArtifactError as error:
-                notes.append(str(error))
-                self._known.pop(key, None)
-            except ServiceError as error:
-                notes.append(str(error))  # not proved, and not refused either: the next look tries again
-        for model in {model for model, _ in (*seen, *self._known)}:
-            self._put(model, seen)
-        self._models.settle_default()
-        refused = [
-            f"triton: {model} version {version} is refused: {known.listing.why}"
-            for (model, version), known in self._known.items()
-            if known.listing.state == "refused"
-        ]
-        nothing = f"triton at {self._channel.url} has no model for target {self._settings.triton.target}"
-        self._note("; ".join((*refused, *notes)) or ("" if self._known else nothing))
+        self._seen = {(entry.model, entry.version): entry for entry in entries}
+        found = await asyncio.gather(*map(self._find_out, self._seen.values()))
+        news = {(*key, one[1]): one[0] for key, one in zip(self._seen, found, strict=True) if one is not None}
+        for outdated in self._proofs.keys() - news.keys():
+            self._proofs.pop(outdated).task.cancel()
+        models = {model for model, _ in (*self._seen, *self._known)}
+        for model in models - {model for model, _, _ in news}:
+            self._put(model)
+        for key in news.keys() - self._proofs.keys():
+            self._proofs[key] = _Proof(asyncio.create_task(self._prove(key, news[key])), monotonic())
+        if young := {one.task: one.patience_s() for one in self._proofs.values() if one.patience_s() > 0}:
+            await asyncio.wait(young, timeout=max(young.values()))
+        for model in models:
+            self._put(model)
+        self._settle_default()
+        self._report()
 
-    async def _find_out(self, entry: Entry) -> None:
-        """Prove a version that is new, or has another manifest than before."""
+    async def _find_out(self, entry: Entry) -> tuple[Manifest, str] | None:
+        """Return the manifest and sha256 of a version that must be proved; None if it need not, or cannot."""
         key = (entry.model, entry.version)
+        self._unproved.pop(key, None)
         known = self._known.get(key)
         if not entry.ready:
             if known is not None:
                 listing = replace(known.listing, state="unavailable", why=entry.why)
                 self._known[key] = _Known(listing, None, monotonic())
-            return
-        found = await read_manifest(self._channel, entry)
-        if found is None:
-            return
-        manifest, sha256 = found
-        if known is not None and known.holds(sha256):
-            return
-        backend = TritonBackend(self._channel, self._memory, manifest)
-        facts = {"model": entry.model, "version": entry.version}
+            return None
         try:
-            proof = await self._prove(manifest, sha256, backend)
-        except (ArtifactError, BackendFailed) as error:
-            self._known[key] = _Known(Listing(manifest, sha256, "refused", str(error)), None, monotonic())
-            log.error("version of triton refused", extra={**facts, "why": str(error)})
-            return
-        offer = Offer(BACKEND, manifest, sha256, backend)
-        self._known[key] = _Known(Listing(manifest, sha256, "ready"), offer, monotonic())
-        log.info("version of triton proved", extra={**facts, "proof": proof})
+            found = await read_manifest(self._channel, entry)
+        except ServiceError as error:
+            self._unproved[key] = str(error)  # the next look tries again
+            if isinstance(error, ArtifactError):
+                self._known.pop(key, None)
+            return None
+        return None if found is None or (known is not None and known.holds(found[1])) else found
 
-    async def _prove(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> str:
+    async def _prove(self, key: tuple[str, str, str], manifest: Manifest) -> None:
+        model, version, sha256 = key
+        try:
+            self._known[(model, version)] = await self._judge(manifest, sha256)
+        except ServiceError as error:
+            self._unproved[(model, version)] = str(error)  # not refused either: the next look tries again
+        finally:
+            self._proofs.pop(key, None)
+        # All versions of a model at once: a lower one must not be in force for a moment.
+        if model not in {other for other, _, _ in self._proofs}:
+            self._put(model)
+            self._settle_default()
+
+    async def _judge(self, manifest: Manifest, sha256: str) -> _Known:
+        backend = TritonBackend(self._channel, self._memory, manifest)
+        facts = {"model": f"{manifest.name}-{manifest.target}", "version": manifest.version}
+        try:
+            proof = await self._replay(manifest, sha256, backend)
+        except (ArtifactError, BackendFailed, DeadlineExceeded) as error:
+            late = f"it did not run within {_PROOF_S:g} s"
+            why = late if isinstance(error, DeadlineExceeded) else str(error)
+            log.error("version of triton refused", extra={**facts, "why": why})
+            return _Known(Listing(manifest, sha256, "refused", why), None, monotonic())
+        log.info("version of triton proved", extra={**facts, "proof": proof})
+        offer = Offer(BACKEND, manifest, sha256, backend)
+        return _Known(Listing(manifest, sha256, "ready"), offer, monotonic())
+
+    async def _replay(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> str:
         artifact = await asyncio.to_thread(_local_twin, self._settings.repository, manifest, sha256)
         if artifact is None:
             await prove_by_blank(manifest, backend, _PROOF_S)
@@ -170,28 +214,46 @@ class TritonFollower:
         await prove_by_golden(artifact, backend, _PROOF_S)
         return "golden sample"
 
-    def _put(self, model: str, seen: dict[tuple[str, str], Entry]) -> None:
+    def _put(self, model: str) -> None:
         name = model.removesuffix(f"-{self._settings.triton.target}")
         known = {version: one for (owner, version), one in self._known.items() if owner == model}
-        for version in known.keys() - {version for owner, version in seen if owner == model}:
+        for version in known.keys() - {version for owner, version in self._seen if owner == model}:
             del self._known[(model, version)], known[version]  # deleted from the repository
         if not known and name not in self._models.names:
             return  # a model of somebody else, or not loaded yet
         lane = self._models.add(name)[BACKEND]
         lane.renew = self.look
-        lane.why_empty = _why_empty(model, [entry for (owner, _), entry in seen.items() if owner == model])
+        lane.why_empty = _why_empty(model, [entry for entry in self._seen.values() if entry.model == model])
         offers = {version: one.offer for version, one in known.items() if one.offer is not None}
         self._models.put(BACKEND, name, offers, [one.listing for one in known.values()])
         if name not in self._probers:
             prober = Prober(lane, self._settings.breaker, self._check)
             self._probers[name] = asyncio.create_task(prober.run())
 
+    def _settle_default(self) -> None:
+        # The first by name, not the first to be proved.
+        if self._models.default is not None or not self._proofs:
+            self._models.settle_default()
+
     async def _check(self, offer: Offer, timeout_s: float) -> None:
         if not await self._channel.is_live(timeout_s):
             raise BackendUnavailable(f"triton at {self._channel.url} is not live")
-        model = f"{offer.manifest.name}-{offer.manifest.target}"
-        if not await self._channel.is_ready(model, offer.manifest.version, timeout_s):
-            await self.look()
+        model, version = f"{offer.manifest.name}-{offer.manifest.target}", offer.manifest.version
+        if not await self._channel.is_ready(model, version, timeout_s):
+            raise BackendUnavailable(f"triton has unloaded {model} version {version}", not_run=True)
+
+    def _report(self) -> None:
+        sentences = [
+            f"triton: {model} version {version} is refused: {known.listing.why}"
+            for (model, version), known in self._known.items()
+            if known.listing.state == "refused"
+        ]
+        sentences += [why for key, why in self._unproved.items() if key in self._seen]
+        sentences += [
+            f"triton: {model} version {version} is being proved" for model, version, _ in self._proofs
+        ]
+        nothing = f"triton at {self._channel.url} has no model for target {self._settings.triton.target}"
+        self._note("; ".join(sentences) or ("" if self._known else nothing))
 
     def _note(self, sentence: str, *, explains_absence: bool = False) -> None:
         if sentence != self._models.notes.get(BACKEND, ""):

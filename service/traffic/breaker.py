@@ -75,6 +75,11 @@ class Breaker:
         if self.state is not State.CLOSED:
             self._change(State.CLOSED, "")
 
+    def probe_undecided(self) -> None:
+        """Leave everything as it was: the probe did not run, so it proves nothing."""
+        if self.state is State.HALF_OPEN:
+            self._change(State.OPEN, self.why)
+
     def probe_failed(self, began: float, why: str) -> None:
         """Stop requests: a probe is a proof, it needs no second one, unless answers came meanwhile."""
         if self.state is State.CLOSED and self.last_success > began:

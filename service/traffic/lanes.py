@@ -15,6 +15,8 @@ from service.traffic.breaker import Breaker, State
 from service.traffic.turns import Turns
 from service.types import RawOutputs
 
+_FAIR_SHARE = 0.5  # a call that reached its backend with less of its time left says nothing about silence
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -122,6 +124,15 @@ class Lane:
         """Whether requests may go here, and there is a version to answer them."""
         return self.current is not None and self.breaker.state is State.CLOSED
 
+    async def renew_within(self, limit_s: float) -> bool:
+        """Look again at which versions there are; False if that takes longer than somebody can wait."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.renew()
+        except TimeoutError:
+            return False
+        return True
+
     async def infer(
         self, offer: Offer, inputs: Inputs, call: Call, *, movable: bool
     ) -> tuple[RawOutputs, float]:
@@ -159,7 +170,8 @@ class Lane:
                 self.breaker.failed(began, str(error), at_once=error.lost)
             raise
         except DeadlineExceeded as error:
-            if error.silent:
+            # A backend that answered others meanwhile is slow or full, and not silent.
+            if error.silent and self.breaker.last_success <= began:
                 self.breaker.failed(began, f"{self.backend_name} did not answer within {error.allowed_s:g} s")
             raise
         finally:
@@ -174,5 +186,13 @@ class Lane:
 
     async def _in_turn(self, offer: Offer, inputs: Inputs, call: Call) -> tuple[RawOutputs, float]:
         async with self.turns.take(call) as wait_s:
-            outputs = await offer.backend.infer(inputs.images, inputs.top_k, inputs.weight_threshold, call)
+            given_s = call.left_s()
+            try:
+                outputs = await offer.backend.infer(
+                    inputs.images, inputs.top_k, inputs.weight_threshold, call
+                )
+            except DeadlineExceeded as error:
+                if given_s >= _FAIR_SHARE * call.allowed_s:
+                    raise
+                raise DeadlineExceeded(error.allowed_s) from error  # the time went by in our own queue
         return outputs, wait_s

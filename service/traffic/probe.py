@@ -49,7 +49,7 @@ class Prober:
         Args:
             lane: whose breaker is moved.
             settings: how often, and how long a proof may take.
-            check: asks, within some seconds, whether the server has the version; raises if not.
+            check: asks, within some seconds, whether the server lives and has the version; raises if not.
         """
         self._lane = lane
         self._interval_s = settings.probe_interval_s
@@ -80,15 +80,17 @@ class Prober:
                     return
             breaker.probe_started()
             await infer_blank(offer.backend, offer.manifest, self._timeout_s)
-        except BackendBusy:  # well, and full
-            pass
+        except BackendBusy:  # the queue is full, and what is behind it may be dead
+            breaker.probe_undecided()
+            return
         except DeadlineExceeded:
             sentence = f"{self._lane.backend_name} did not run the model within {self._timeout_s:g} s"
             breaker.probe_failed(began, sentence)
             return
         except ServiceError as error:
             if isinstance(error, BackendUnavailable) and error.not_run:
-                await self._lane.renew()  # unloaded, not unwell: what is in force is the repository's to say
+                breaker.probe_undecided()  # unloaded, not unwell: the repository says what is in force
+                await self._lane.renew_within(self._timeout_s)
             else:
                 breaker.probe_failed(began, str(error))
             return

@@ -10,6 +10,8 @@ from service.traffic.lanes import Lane, Offer
 
 T = TypeVar("T")
 
+_RENEW_S = 1.0  # a request waits this long for the versions of a backend to be read again
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -49,9 +51,9 @@ def choose(lanes: Mapping[str, Lane], wanted: Wanted, failed: Mapping[str, Backe
     strange: list[UnknownVersion] = []
     for i, lane in enumerate(candidates):
         try:
+            offer = lane.get(wanted.version)  # first: what it served when it failed may be gone for good
             if lane.backend_name in failed:
                 raise failed[lane.backend_name]
-            offer = lane.get(wanted.version)
             lane.check_open()
         except UnknownVersion as error:
             strange.append(error)
@@ -94,7 +96,7 @@ async def answer_by_first(
             failed[choice.lane.backend_name] = error
             try:
                 following = choose(lanes, wanted, failed)
-            except (BackendUnavailable, UnknownVersion):
+            except BackendUnavailable:
                 raise error from None
             on_failover(choice.lane.backend_name)
             choice = following
@@ -107,11 +109,13 @@ async def _attempt(
     try:
         return await attempt(choice)
     except BackendUnavailable as error:
-        if not error.not_run:
+        if not error.not_run or not await choice.lane.renew_within(min(_RENEW_S, call.left_s())):
             raise
-    async with call.in_time():
-        await choice.lane.renew()
-    return await attempt(replace(choice, offer=choice.lane.get(wanted.version)))
+        try:
+            offer = choice.lane.get(wanted.version)
+        except UnknownVersion:
+            raise error from None  # no longer here; another backend may serve it
+    return await attempt(replace(choice, offer=offer))
 
 
 def _serves(lane: Lane, wanted: Wanted) -> bool:

@@ -215,7 +215,7 @@ def test_a_version_that_is_not_there_is_not_found(gateway):
 
 
 def test_a_full_queue_is_told_and_never_retried(repository):
-    configure(repository, instances=1, max_queue=2)
+    configure(repository, instances=1, max_queue=2, queue_timeout_s=30.0)
     with (
         start_triton(repository, load=[MODEL]) as server,
         gateway_to(server, repository=repository, breaker={"probe_timeout_s": 20}) as gateway,

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from service.backends.protocol import Call
-from service.errors import BackendUnavailable
-from tests.unit.service.traffic.lane_builders import BLANK, ScriptedBackend, make_lane
+from service.errors import BackendUnavailable, DeadlineExceeded
+from tests.unit.service.traffic.lane_builders import BLANK, FakeClock, ScriptedBackend, make_lane
 
 
 def start(lane, *, movable):
@@ -62,3 +62,49 @@ def test_a_caller_who_leaves_cancels_the_call_and_is_no_failure(artifact):
 
     asyncio.run(leave())
     assert (backend.cancelled, lane.healthy) == (1, True)
+
+
+class LateBackend(ScriptedBackend):
+    """Says nothing until the deadline; somebody else may have been answered meanwhile."""
+
+    def __init__(self, meanwhile):
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    async def infer(self, images, top_k, weight_threshold, call):
+        self.meanwhile()
+        raise DeadlineExceeded(call.allowed_s, silent=True)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_backend_that_answers_others_meanwhile_is_slow_and_not_silent(artifact, answers):
+    clock = FakeClock()
+
+    def meanwhile():
+        clock.now += 5
+        if answers:
+            lane.breaker.succeeded(clock.now - 1)
+        clock.now += 5
+
+    lane = make_lane(artifact.manifest, backend=LateBackend(meanwhile), failures=1, clock=clock)
+
+    async def ask():
+        with pytest.raises(DeadlineExceeded):
+            await start(lane, movable=False)
+
+    asyncio.run(ask())
+    assert lane.healthy is answers
+
+
+@pytest.mark.parametrize(("waited_s", "healthy"), [(0.0, False), (0.3, True)])
+def test_time_spent_waiting_for_a_turn_is_not_the_backends_silence(artifact, waited_s, healthy):
+    lane = make_lane(artifact.manifest, backend=LateBackend(lambda: None), failures=1)
+
+    async def ask():
+        call = Call.within(0.5)
+        await asyncio.sleep(waited_s)
+        with pytest.raises(DeadlineExceeded):
+            await lane.infer(lane.current, BLANK, call, movable=False)
+
+    asyncio.run(ask())
+    assert lane.healthy is healthy

@@ -69,6 +69,21 @@ def test_a_full_queue_is_life_and_silence_is_not(artifact, clock, answer, state)
     assert look(lane, clock, after_s=2) is state
 
 
+def test_a_probe_that_met_a_full_queue_proves_nothing(artifact, clock):
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
+    lane.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(lane, clock, after_s=2) is State.OPEN
+    assert (lane.breaker.why, lane.breaker.idle_s()) == ("dead", 2)
+
+
+def test_a_full_queue_does_not_make_failures_forgotten(artifact, clock):
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), failures=2, clock=clock)
+    lane.breaker.failed(clock.now, "silent")
+    look(lane, clock, after_s=2)
+    lane.breaker.failed(clock.now, "silent")
+    assert lane.breaker.state is State.OPEN
+
+
 def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clock):
     renewed = []
 
@@ -80,3 +95,17 @@ def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clo
     lane.renew = renew
     assert look(lane, clock, after_s=2) is State.CLOSED
     assert renewed == [True]
+
+
+def test_a_look_at_the_repository_that_does_not_end_does_not_end_the_probing(artifact, clock):
+    async def never():
+        await asyncio.Event().wait()
+
+    gone = BackendUnavailable("not at ready state", not_run=True)
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
+    lane.renew = never
+    prober = Prober(
+        lane, BreakerSettings(probe_interval_s=0.1, probe_timeout_s=0.1), lambda *_: asyncio.sleep(0)
+    )
+    clock.now += 2
+    asyncio.run(asyncio.wait_for(prober.look(lane.current), 2))

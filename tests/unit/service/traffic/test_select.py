@@ -163,3 +163,39 @@ def test_if_no_version_is_left_the_next_backend_answers(lanes_of):
 
     lanes["triton"].renew = renew
     assert ask(lanes).offer.backend_name == "openvino"
+
+
+def test_a_version_that_is_gone_here_and_served_elsewhere_is_answered_there(lanes_of, artifact):
+    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
+    other = make_offer(artifact.manifest, "triton", "2", ScriptedBackend())
+
+    async def renew():
+        lanes["triton"].set_offers({"2": other})
+
+    lanes["triton"].renew = renew
+    failovers = []
+    choice = ask(lanes, Wanted(version="1"), failovers)
+    assert (choice.offer.backend_name, choice.offer.manifest.version) == ("openvino", "1")
+    assert failovers == ["triton"]
+
+
+def test_a_version_that_is_gone_and_served_nowhere_is_unknown(lanes_of, artifact):
+    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
+
+    async def renew():
+        lanes["triton"].set_offers({"2": make_offer(artifact.manifest, "triton", "2", ScriptedBackend())})
+
+    lanes["triton"].renew = renew
+    with pytest.raises(UnknownVersion, match=r"no version '1'.*there is 2"):
+        ask(lanes, Wanted("triton", "1"))
+
+
+def test_a_repository_that_is_not_read_in_a_second_is_not_waited_for(lanes_of):
+    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
+
+    async def never():
+        await asyncio.Event().wait()
+
+    lanes["triton"].renew = never
+    choice = ask(lanes)
+    assert (choice.offer.backend_name, choice.reason) == ("openvino", "gone")
