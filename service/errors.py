@@ -130,7 +130,7 @@ class BackendNotOffered(ServiceError):
 
     def __init__(self, name: str, offered: tuple[str, ...]) -> None:
         choices = ", ".join(("auto", *offered))
-        super().__init__(f"backend {name!r} is not available in this build; use one of: {choices}")
+        super().__init__(f"backend {name!r} is not among SPARSIGHT_BACKENDS here; use one of: {choices}")
 
 
 # ---- serving --------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Prober:
             return
         except DeadlineExceeded:
             sentence = f"{self._lane.backend_name} did not run the model within {self._timeout_s:g} s"
-            breaker.probe_failed(began, sentence)
+            await self._slow_or_dead(offer, began, sentence)
             return
         except ServiceError as error:
             if isinstance(error, BackendUnavailable) and error.not_run:
@@ -95,3 +95,16 @@ class Prober:
                 breaker.probe_failed(began, str(error))
             return
         breaker.probe_succeeded()
+
+    async def _slow_or_dead(self, offer: Offer, began: float, sentence: str) -> None:
+        """Judge a silent model: under a live server it may be slow, so that counts as one failure."""
+        breaker = self._lane.breaker
+        try:
+            if breaker.state is State.CLOSED:
+                await self._check(offer, self._timeout_s / 2)
+                if breaker.last_success <= began:
+                    breaker.failed(began, sentence)
+                return
+        except ServiceError:
+            pass  # silent all over: dead
+        breaker.probe_failed(began, sentence)

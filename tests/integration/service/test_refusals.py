@@ -58,7 +58,7 @@ def test_the_ends_of_a_range_are_allowed(served, query):
 
 def test_a_backend_this_build_lacks_is_refused(served):
     words = refused(served.detect(RED, backend="triton"), 422, "backend-not-offered")
-    assert words == "backend 'triton' is not available in this build; use one of: auto, openvino"
+    assert words == "backend 'triton' is not among SPARSIGHT_BACKENDS here; use one of: auto, openvino"
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(served):

@@ -61,12 +61,38 @@ def test_an_open_breaker_closes_by_a_real_inference_only(artifact, clock, answer
     assert look(lane, clock, after_s=0.5) is state
 
 
-@pytest.mark.parametrize(
-    ("answer", "state"), [(BackendBusy("full"), State.CLOSED), (DeadlineExceeded(1, silent=True), State.OPEN)]
-)
-def test_a_full_queue_is_life_and_silence_is_not(artifact, clock, answer, state):
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(answer), clock=clock)
-    assert look(lane, clock, after_s=2) is state
+def test_a_full_queue_is_life(artifact, clock):
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
+    assert look(lane, clock, after_s=2) is State.CLOSED
+
+
+def test_a_model_that_is_silent_under_a_live_server_is_slow_three_times_before_it_is_dead(artifact, clock):
+    silences = [DeadlineExceeded(1, silent=True)] * 3
+    lane = make_lane(artifact.manifest, backend=ScriptedBackend(*silences), clock=clock)
+    states = [look(lane, clock, after_s=2) for _ in silences]
+    assert states == [State.CLOSED, State.CLOSED, State.OPEN]
+    assert "did not run the model within 1 s" in lane.breaker.why
+
+
+def test_a_model_that_is_silent_under_a_silent_server_is_dead(artifact, clock):
+    checks = []
+
+    async def lives_once(offer, timeout_s):
+        checks.append(timeout_s)
+        if len(checks) > 1:
+            raise BackendUnavailable("triton did not answer within 0.5 s")
+
+    backend = ScriptedBackend(DeadlineExceeded(1, silent=True))
+    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
+    assert look(lane, clock, after_s=2, check=lives_once) is State.OPEN
+    assert checks == [1, 0.5]
+
+
+def test_a_half_open_breaker_opens_again_at_the_first_silence(artifact, clock):
+    backend = ScriptedBackend(DeadlineExceeded(1, silent=True))
+    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
+    lane.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(lane, clock, after_s=0.5) is State.OPEN
 
 
 def test_a_probe_that_met_a_full_queue_proves_nothing(artifact, clock):

@@ -59,7 +59,7 @@ def test_the_preferred_or_the_requested_backend_answers(lanes_of, requested, ans
 
 
 def test_a_backend_that_is_not_configured_is_refused_with_what_there_is(lanes_of):
-    with pytest.raises(BackendNotOffered, match=r"'onnx' is not available.*: auto, triton, openvino"):
+    with pytest.raises(BackendNotOffered, match=r"'onnx' is not among.*: auto, triton, openvino"):
         choose(lanes_of(), Wanted("onnx"), {})
 
 
