@@ -1,16 +1,17 @@
 """Small real detectors for tests of training and export."""
 
-from dataclasses import replace
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.models.detector import Detector
+from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
-from training.models.variants import model_config
+from training.models.mixture.router import PooledRouter, SpatialRouter
+from training.models.variants import MixtureChoice, model_config
 
 # Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
 LOGIT_SPREAD = 0.5
+MOMENTUM = 0.33
 
 
 def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2) -> Detector:
@@ -20,39 +21,63 @@ def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2
     are spread, so that a comparison of two runs compares something.
     """
     torch.manual_seed(0)
-    config = model_config(variant, ("disc", "ring"), (64, 64))
-    if config.mixture:
-        kernels = config.mixture.kernel_sizes[:num_experts]
-        mixture = replace(config.mixture, num_experts=num_experts, kernel_sizes=kernels, top_k=top_k)
-        config = replace(config, mixture=mixture)
-    model = Detector(config).train()
+    choice = MixtureChoice(num_experts=num_experts, top_k=top_k) if variant == "esmoe-n" else None
+    model = Detector(model_config(variant, ("disc", "ring"), (64, 64), choice)).train()
     with torch.no_grad():
-        for _ in range(20):
-            model(diverse_images(4))
+        _take_statistics(model)
         model.eval()
         for layer in model.mixture_layers().values():
             _spread_router(model, layer)
-        for branch in (*model.head.class_branches, *model.head.box_branches):
-            branch[-1].weight.mul_(20)
-            branch[-1].bias.zero_()
+        _spread_predictions(model)
     return model
 
 
 def diverse_images(count: int) -> Tensor:
-    """Noise of every brightness and tint, (count, 64, 64, 3) uint8."""
-    noise = torch.randint(0, 256, (count, 64, 64, 3), dtype=torch.uint8)
-    return (noise * torch.rand(count, 1, 1, 3)).to(torch.uint8)
+    """Noise of every grain, brightness and tint, (count, 64, 64, 3) uint8."""
+    images = []
+    for index in range(count):
+        grain = 2 ** (index % 6)  # 1 to 32 pixels
+        cells = torch.rand(64 // grain, 64 // grain, 3)
+        noise = cells.repeat_interleave(grain, dim=0).repeat_interleave(grain, dim=1)
+        images.append((255 * noise * torch.rand(3)).to(torch.uint8))
+    return torch.stack(images)
+
+
+def _take_statistics(model: Detector) -> None:
+    """Most of the way from fresh to true statistics: with true ones an untrained network is chaotic."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = MOMENTUM
+    for _ in range(9):
+        model(diverse_images(6))
+    for norm in norms:
+        norm.momentum = BN_MOMENTUM
+
+
+def _spread_predictions(model: Detector) -> None:
+    """Scale what ends the head's branches so that box and class logits have mean 0 and deviation 1."""
+    last = [
+        module for module in model.head.modules() if isinstance(module, nn.Conv2d) and module.bias is not None
+    ]
+    for module in last:
+        module.bias.zero_()
+    predictions = model(diverse_images(6))
+    for module in last:
+        is_box = module.out_channels == 4 * model.config.reg_max
+        module.weight.div_((predictions.box_logits if is_box else predictions.class_logits).std())
 
 
 def _spread_router(model: Detector, layer: MixtureLayer) -> None:
     """Shift and scale a router so that its scores over diverse images have mean 0 and a wide spread."""
-    score = layer.router.score
-    score.weight.sub_(score.weight.mean(dim=0))  # what all scores share, the softmax does not see
+    router = layer.router
+    if isinstance(router, PooledRouter):  # what all scores share, the softmax does not see
+        router.score.weight.sub_(router.score.weight.mean(dim=0))
+    last = router.norm if isinstance(router, SpatialRouter) else router.score
     seen: list[Tensor] = []
-    hook = layer.router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
+    hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(diverse_images(16))
     hook.remove()
     mean, spread = seen[0].mean(dim=0), seen[0].std(dim=0)
     scale = LOGIT_SPREAD / spread
-    score.weight.mul_(scale[:, None])
-    score.bias.sub_(mean).mul_(scale)
+    last.weight.mul_(scale.reshape(-1, *[1] * (last.weight.ndim - 1)))
+    last.bias.sub_(mean).mul_(scale)

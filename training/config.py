@@ -3,11 +3,10 @@
 A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from training.errors import ConfigError
 
@@ -20,37 +19,90 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    _require(value in known, f"{name} {value!r} is none of {', '.join(known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterConfig:
+    """What scores the experts of a mixture layer."""
+
+    kind: Literal["pooled", "spatial", "adaptive", "ultra"] = "pooled"
+    reduction: int = 8  # hidden width = channels / this, at least min_hidden
+    min_hidden: int = 8
+    pool: int = 4  # spatial and ultra: side of the square of cells that is averaged before routing
+    init_std: float | None = None  # of the last weights; None: the library's default
+    noise: float = 0.0  # deviation of the normal noise on the logits, in training only
+    dropout: float = 0.0  # pooled only, in training only
+    temperature: float = 1.0  # logits are divided by this
+    learn_temperature: bool = False
+
+    def __post_init__(self) -> None:
+        _require_one_of("router", self.kind, ("pooled", "spatial", "adaptive", "ultra"))
+        for name in ("reduction", "min_hidden", "pool"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
+        _require(self.init_std is None or self.init_std > 0, f"init_std={self.init_std} must be positive")
+        _require(self.noise >= 0, f"noise={self.noise} is negative")
+        _require(0 <= self.dropout < 1, f"dropout={self.dropout} must be in 0..1, 1 excluded")
+        _require(self.temperature > 0, f"temperature={self.temperature} must be positive")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
-    """One mixture layer, the same at every place it stands."""
+    """One mixture layer. Defaults: ES-MoE, arXiv:2512.23273."""
 
     num_experts: int = 4
     top_k: int = 2  # trained with 1 the gate is always 1, so that its router gets no gradient: learn with 2
-    kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)
-    placement: Literal["backbone", "neck", "both"] = "backbone"
-    router_reduction: int = 8  # hidden width = channels / this, at least router_min_hidden
-    router_min_hidden: int = 8
+    weight_threshold: float = 0.0  # an expert beyond the best runs only if its probability reaches this
+    router: RouterConfig = field(default_factory=RouterConfig)
+    expert: Literal["depthwise", "simple", "ghost", "inverted"] = "depthwise"
+    kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
+    expert_ratio: float = 2.0  # hidden width / channels, of simple and inverted experts
+    norm: Literal["batch", "group"] = "batch"  # of experts and the shared expert
+    shared_kernel: int | None = None  # of an expert that always runs; None: there is none
+    residual: bool = False  # add the layer's input to its output
+    activate: bool = True  # batch norm and SiLU on the weighted sum
     train_dispatch: Literal["dense", "grouped"] = "dense"  # what batch norm inside experts sees
 
     def __post_init__(self) -> None:
         _require(self.num_experts >= 1, f"num_experts={self.num_experts} must be at least 1")
         _require(
-            1 <= self.top_k <= self.num_experts,
-            f"top_k={self.top_k} is outside 1..num_experts={self.num_experts}",
+            self.min_top_k <= self.top_k <= self.num_experts,
+            f"top_k={self.top_k} is outside {self.min_top_k}..num_experts={self.num_experts}",
         )
+        _require(
+            0 <= self.weight_threshold <= 1,
+            f"weight_threshold={self.weight_threshold} is not a probability",
+        )
+        _require_one_of("expert", self.expert, ("depthwise", "simple", "ghost", "inverted"))
+        _require_one_of("norm", self.norm, ("batch", "group"))
+        _require_one_of("train_dispatch", self.train_dispatch, ("dense", "grouped"))
         _require(
             len(self.kernel_sizes) == self.num_experts,
             f"kernel_sizes={self.kernel_sizes} must name one kernel for each of {self.num_experts} experts",
         )
         _require(
-            all(k >= 1 and k % 2 == 1 for k in self.kernel_sizes),
-            f"kernel_sizes={self.kernel_sizes} must be odd, so that maps keep their size",
+            all(k >= 1 and k % 2 == 1 for k in (*self.kernel_sizes, self.shared_kernel or 1)),
+            f"kernel_sizes={self.kernel_sizes} and shared_kernel={self.shared_kernel} must be odd, "
+            "so that maps keep their size",
         )
+        _require(self.expert_ratio > 0, f"expert_ratio={self.expert_ratio} must be positive")
+
+    @property
+    def min_top_k(self) -> int:
+        """0 where a shared expert can answer alone."""
+        return 1 if self.shared_kernel is None else 0
+
+
+STAGES = ("p2", "p3", "p4", "p5")  # of the backbone, by stride: 4, 8, 16, 32
+LEVELS = ("p3", "p4", "p5")  # of neck and head
+MIXTURE_PLACES = (*(f"backbone.{stage}" for stage in STAGES), *(f"neck.{level}" for level in LEVELS))
+HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A detector: backbone, neck and head widths, and the mixture if there is one."""
+    """A detector: backbone, neck and head widths, and the mixtures if there are any."""
 
     variant: str = "yolov12-n"
     class_names: tuple[str, ...] = ()
@@ -60,7 +112,11 @@ class ModelConfig:
     max_channels: int = 1024  # before the width factor
     reg_max: int = 16  # bins of each box side's distribution
     neck: Literal["area", "c3k"] = "area"
-    mixture: MixtureConfig | None = None
+    deep_stages: bool = False  # the backbone's split stages chain cross stages instead of bottlenecks
+    scaled_residual: bool = False  # attention stages add their input, beside a learned scale
+    mlp_ratio: float = 2.0  # hidden width / channels of the perceptrons beside attention
+    plain_stages: tuple[str, ...] = ()  # backbone stages with no block of their own: a mixture does the work
+    mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
 
     def __post_init__(self) -> None:
         _require(len(self.class_names) > 0, "class_names is empty: a detector needs at least one class")
@@ -73,7 +129,42 @@ class ModelConfig:
         )
         # Multiples of 32 also let area attention cut the stride-16 map into 4 runs of equal length.
         _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
-        _require(self.neck in ("area", "c3k"), f"neck={self.neck!r} is neither 'area' nor 'c3k'")
+        _require_one_of("neck", self.neck, ("area", "c3k"))
+        _require(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio} must be positive")
+        for stage in self.plain_stages:
+            _require_one_of("plain stage", stage, ("p4", "p5"))  # p2 and p3 widen the map
+        self._check_mixtures()
+
+    def _check_mixtures(self) -> None:
+        for place in self.mixtures:
+            _require_one_of("mixture place", place, (*MIXTURE_PLACES, *HEAD_PLACES))
+        in_head = set(HEAD_PLACES) & set(self.mixtures)
+        _require(len(in_head) in (0, 3), f"a mixture head needs all of {HEAD_PLACES}, not {sorted(in_head)}")
+        for place in sorted(in_head):
+            mixture = self.mixtures[place]
+            bare = mixture.shared_kernel is None and not mixture.residual and not mixture.activate
+            _require(bare, f"{place}: experts of a head answer alone, without shared expert or activation")
+        for name in ("top_k", "weight_threshold"):
+            values = {getattr(mixture, name) for mixture in self.mixtures.values()}
+            _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
+
+    @property
+    def top_k(self) -> int:
+        """Experts per image and layer unless asked otherwise; 1 without mixtures."""
+        return next((mixture.top_k for mixture in self.mixtures.values()), 1)
+
+    @property
+    def weight_threshold(self) -> float:
+        """The threshold unless asked otherwise."""
+        return next((mixture.weight_threshold for mixture in self.mixtures.values()), 0.0)
+
+    @property
+    def allowed_top_k(self) -> range:
+        """From what every layer can do without up to all experts of the layer that has most."""
+        if not self.mixtures:
+            return range(1, 2)
+        lowest = max(mixture.min_top_k for mixture in self.mixtures.values())
+        return range(lowest, max(mixture.num_experts for mixture in self.mixtures.values()) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +246,8 @@ class OptimizerConfig:
     ema_tau_steps: float = 2000.0  # the decay grows as 1 - exp(-step / tau)
 
     def __post_init__(self) -> None:
-        _require(self.name in ("sgd", "adamw"), f"optimizer {self.name!r} is neither 'sgd' nor 'adamw'")
-        _require(
-            self.schedule in ("cosine", "linear"),
-            f"schedule {self.schedule!r} is neither 'cosine' nor 'linear'",
-        )
+        _require_one_of("optimizer", self.name, ("sgd", "adamw"))
+        _require_one_of("schedule", self.schedule, ("cosine", "linear"))
         _require(self.lr > 0, f"lr={self.lr} must be positive")
         _require(self.warmup_epochs >= 0, f"warmup_epochs={self.warmup_epochs} is negative")
         _require(self.clip_norm > 0, f"clip_norm={self.clip_norm} must be positive")
@@ -194,78 +282,7 @@ class TrainConfig:
             self.evaluate_every_epochs >= 1,
             f"evaluate_every_epochs={self.evaluate_every_epochs} must be at least 1",
         )
-        _require(
-            self.precision in ("auto", "f32", "bf16", "f16"),
-            f"precision {self.precision!r} is none of auto, f32, bf16, f16",
-        )
-
-
-def to_json(config: TrainConfig | ModelConfig) -> str:
-    """One line of JSON that model_from_json and train_from_json read back to an equal configuration."""
-    return json.dumps(_tagged(config), sort_keys=True)
-
-
-def _tagged(config: Any) -> dict[str, Any]:
-    values = asdict(config)
-    if isinstance(config, TrainConfig):
-        for name in ("train_data", "val_data"):
-            data = getattr(config, name)
-            if data is not None:
-                values[name]["kind"] = "scenes" if isinstance(data, ScenesConfig) else "folder"
-    return values
-
-
-def model_from_json(text: str) -> ModelConfig:
-    """Read what to_json wrote. Raises ConfigError for anything else."""
-    return _model(_parse(text))
-
-
-def train_from_json(text: str) -> TrainConfig:
-    """Read what to_json wrote. Raises ConfigError for anything else."""
-    values = _parse(text)
-    try:
-        return TrainConfig(
-            **{
-                **values,
-                "model": _model(values["model"]),
-                "train_data": _data(values["train_data"]),
-                "val_data": _data(values["val_data"]) if values["val_data"] else None,
-                "augment": AugmentConfig(**values["augment"]),
-                "loss": LossConfig(**values["loss"]),
-                "optimizer": OptimizerConfig(**values["optimizer"]),
-            }
-        )
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"not a training configuration of this version: {error}") from error
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"configuration is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError("configuration is not a JSON object")
-    return values
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _model(values: Mapping[str, Any]) -> ModelConfig:
-    try:
-        mixture = values["mixture"]
-        fields = {**_tuples(values), "mixture": MixtureConfig(**_tuples(mixture)) if mixture else None}
-        return ModelConfig(**fields)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"not a model configuration of this version: {error}") from error
-
-
-def _data(values: Mapping[str, Any]) -> DataConfig:
-    fields = _tuples(values)
-    kind = fields.pop("kind")
-    return ScenesConfig(**fields) if kind == "scenes" else FolderConfig(**fields)
+        _require_one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
 
 
 def absolute(config: FolderConfig) -> FolderConfig:

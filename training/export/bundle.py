@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from training.config import ModelConfig
 from training.data.letterbox import letterbox_image
 from training.evaluate.expert_use import LayerUse
 from training.export.engine import Engine, save_openvino
@@ -106,6 +107,16 @@ def export_model(
     return exported
 
 
+def compared_top_ks(config: ModelConfig) -> list[int]:
+    """The fewest and the most experts, those between at which a layer runs out of them, and the default.
+
+    At the fewest nearly every expert is skipped, at the most every one runs.
+    """
+    every = config.allowed_top_k
+    turns = {1, 2, config.top_k, *(mixture.num_experts for mixture in config.mixtures.values())}
+    return sorted({every[0], every[-1], *(top_k for top_k in turns if top_k in every)})
+
+
 def next_version(repository: Path, name: str) -> int:
     """One more than the highest version of any target of this model."""
     versions = [
@@ -135,9 +146,7 @@ def _write_artefact(
         onnx_path.unlink()
     engine = Engine(graph_path)
     canvases = [letterbox_image(picture, model.config.input_hw)[0] for picture in pictures.parity]
-    mixture = model.config.mixture
-    top_ks = range(1, mixture.num_experts + 1) if mixture else [1]
-    parity = measure_parity(model, spec, engine, canvases, list(top_ks))
+    parity = measure_parity(model, spec, engine, canvases, compared_top_ks(model.config))
     parity.check()
     golden = make_golden(model, engine, spec, pictures.golden, (DEFAULT_IOU, DEFAULT_MAX_DET))
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one

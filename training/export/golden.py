@@ -14,7 +14,6 @@ from training.evaluate.detections import DetectConfig, keep_detections
 from training.export.engine import Engine
 from training.export.graph import GraphSpec
 from training.models.detector import Detector
-from training.models.mixture.routing import RoutingControls
 from training.ops.nms import select_candidates
 
 CONF_FLOOR = 0.02
@@ -41,7 +40,7 @@ def make_golden(
     Raises:
         ExportError: the model finds nothing in any of them, so that a replay would prove nothing.
     """
-    controls = RoutingControls(model.default_controls().top_k, 0.0)
+    controls = model.default_controls()
     best: Golden | None = None
     for picture in pictures:
         canvas, placed = letterbox_image(picture, model.config.input_hw)

@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.models.detector import Detector
 from training.models.layers import ConvBlock
 from training.models.mixture.experts import DepthwiseSeparableExpert
+from training.models.mixture.router import SpatialRouter
 from training.models.mixture.routing import Routing, RoutingControls
 from training.ops.nms import select_candidates
 
@@ -39,13 +40,17 @@ class GraphSpec:
 def fold_batch_norm(model: Detector) -> Detector:
     """A copy in which every batch norm that follows a convolution is part of that convolution.
 
-    The norm after the weighted sum stays: experts end in an activation, which it cannot pass.
+    The norm after the weighted sum stays: experts end in an activation, which it cannot pass. So does group
+    norm, whose statistics are those of the image.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
-        if isinstance(module, ConvBlock | DepthwiseSeparableExpert):
+        if isinstance(module, ConvBlock | DepthwiseSeparableExpert) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()  # type: ignore[assignment]  # gone on purpose
+            module.bn = nn.Identity()
+        if isinstance(module, SpatialRouter):
+            module.score = fuse_conv_bn_eval(module.score, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]  # gone on purpose
     return folded
 
 

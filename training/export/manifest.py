@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.config import PAD_VALUE, MixtureConfig
+from training.config import PAD_VALUE, ModelConfig
 from training.evaluate.expert_use import LayerUse, is_static
 from training.export.golden import Golden
 from training.export.graph import GraphSpec, Target
@@ -59,7 +59,8 @@ def build_manifest(
     """
     golden, parity, cost, uses = evidence
     height, width = model.config.input_hw
-    mixture = model.config.mixture
+    config = model.config
+    has_mixture = bool(config.mixtures)
     manifest = {
         "schema_version": 1,
         **asdict(identity),
@@ -77,15 +78,15 @@ def build_manifest(
             "batch": list(range(1, spec.max_batch + 1)),
             "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
         },
-        "controls": _controls(mixture),
+        "controls": _controls(config),
         "outputs": {"selection": spec.selection, "candidates": spec.candidates},
         "class_names": list(model.config.class_names),
         "defaults": {"conf": DEFAULT_CONF, "iou": DEFAULT_IOU, "max_det": DEFAULT_MAX_DET},
         "mixture": _mixture_rows(cost, uses),
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
-            "top_k": mixture.top_k if mixture else None,
-            "weight_threshold": 0.0 if mixture else None,
+            "top_k": config.top_k if has_mixture else None,
+            "weight_threshold": config.weight_threshold if has_mixture else None,
             "conf": golden.conf,
             "router_margin": golden.router_margin,
             "tolerance": asdict(TOLERANCE),
@@ -97,13 +98,12 @@ def build_manifest(
     return manifest
 
 
-def _controls(mixture: MixtureConfig | None) -> dict[str, Any]:
-    if mixture is None:
+def _controls(config: ModelConfig) -> dict[str, Any]:
+    if not config.mixtures:
         return {"top_k": None, "weight_threshold": None}
-    allowed = list(range(1, mixture.num_experts + 1))
     return {
-        "top_k": {"allowed": allowed, "default": mixture.top_k},
-        "weight_threshold": {"default": 0.0},
+        "top_k": {"allowed": list(config.allowed_top_k), "default": config.top_k},
+        "weight_threshold": {"default": config.weight_threshold},
     }
 
 

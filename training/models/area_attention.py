@@ -12,6 +12,7 @@ from training.models.layers import ConvBlock, CrossStage
 
 HEAD_CHANNELS = 32
 PERCEIVER_KERNEL = 7
+SCALE_START = 0.01  # of a residual stage, without which the largest sizes do not converge
 
 
 class AreaAttention(nn.Module):
@@ -66,23 +67,36 @@ class AggregationStage(nn.Module):
 
     Args:
         areas: strips of attention; None chains convolutional blocks instead.
+        mlp_ratio: hidden width of the perceptrons beside attention, as a fraction of theirs.
+        scaled_residual: add the input to a learned fraction of the output; c_in must be c_out.
     """
 
-    def __init__(self, c_in: int, c_out: int, repeats: int, *, areas: int | None) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        repeats: int,
+        *,
+        areas: int | None,
+        mlp_ratio: float = 2.0,
+        scaled_residual: bool = False,
+    ) -> None:
         super().__init__()
         hidden = c_out // 2
         self.enter = ConvBlock(c_in, hidden)
         self.blocks = nn.ModuleList(
             CrossStage(hidden)
             if areas is None
-            else nn.Sequential(AttentionBlock(hidden, areas), AttentionBlock(hidden, areas))
+            else nn.Sequential(*(AttentionBlock(hidden, areas, mlp_ratio) for _ in range(2)))
             for _ in range(repeats)
         )
         self.merge = ConvBlock((1 + repeats) * hidden, c_out)
+        self.scale = nn.Parameter(torch.full((c_out,), SCALE_START)) if scaled_residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) to (B, c_out, H, W)."""
         steps = [self.enter(x)]
         for block in self.blocks:
             steps.append(block(steps[-1]))
-        return self.merge(torch.cat(steps, dim=1))
+        merged = self.merge(torch.cat(steps, dim=1))
+        return merged if self.scale is None else x + self.scale[:, None, None] * merged

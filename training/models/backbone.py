@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from training.config import ModelConfig
+from training.config import STAGES, ModelConfig
 from training.models.area_attention import AggregationStage
 from training.models.layers import ConvBlock, SplitStage
 from training.models.mixture.layer import Dispatch, MixtureLayer
@@ -10,7 +10,6 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 AREAS_P4 = 4
 AREAS_P5 = 1
-MIXTURE_STAGES = ("p2", "p3", "p4", "p5")
 
 
 def scaled_channels(config: ModelConfig, channels: int) -> int:
@@ -31,34 +30,41 @@ class Backbone(nn.Module):
         super().__init__()
         c64, c128, c256, c512, c1024 = (scaled_channels(config, c) for c in (64, 128, 256, 512, 1024))
         shallow, deep = scaled_repeats(config, 2), scaled_repeats(config, 4)
+
+        def split(c_in: int, c_out: int) -> nn.Module:
+            return SplitStage(c_in, c_out, shallow, hidden_ratio=0.25, deep=config.deep_stages)
+
+        def attend(name: str, channels: int, areas: int) -> nn.Module:
+            if name in config.plain_stages:
+                return nn.Identity()
+            return AggregationStage(
+                channels,
+                channels,
+                deep,
+                areas=areas,
+                mlp_ratio=config.mlp_ratio,
+                scaled_residual=config.scaled_residual,
+            )
+
         self.stem = ConvBlock(3, c64, 3, 2)  # (B, c64, H/2, W/2)
-        self.p2 = nn.Sequential(
-            ConvBlock(c64, c128, 3, 2), SplitStage(c128, c256, shallow, hidden_ratio=0.25)
-        )
-        self.p3 = nn.Sequential(
-            ConvBlock(c256, c256, 3, 2), SplitStage(c256, c512, shallow, hidden_ratio=0.25)
-        )
-        self.p4 = nn.Sequential(
-            ConvBlock(c512, c512, 3, 2), AggregationStage(c512, c512, deep, areas=AREAS_P4)
-        )
-        self.p5 = nn.Sequential(
-            ConvBlock(c512, c1024, 3, 2), AggregationStage(c1024, c1024, deep, areas=AREAS_P5)
-        )
+        self.p2 = nn.Sequential(ConvBlock(c64, c128, 3, 2), split(c128, c256))
+        self.p3 = nn.Sequential(ConvBlock(c256, c256, 3, 2), split(c256, c512))
+        self.p4 = nn.Sequential(ConvBlock(c512, c512, 3, 2), attend("p4", c512, AREAS_P4))
+        self.p5 = nn.Sequential(ConvBlock(c512, c1024, 3, 2), attend("p5", c1024, AREAS_P5))
         self.mixtures = nn.ModuleDict()
-        if config.mixture and config.mixture.placement in ("backbone", "both"):
-            widths = dict(zip(MIXTURE_STAGES, (c256, c512, c512, c1024), strict=True))
-            for stage, channels in widths.items():
-                self.mixtures[stage] = MixtureLayer(channels, config.mixture)
+        for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
+            if f"backbone.{stage}" in config.mixtures:
+                self.mixtures[stage] = MixtureLayer(channels, config.mixtures[f"backbone.{stage}"])
         self.channels = (c512, c512, c1024)  # of the maps that forward returns
 
     def forward(
-        self, x: Tensor, controls: RoutingControls, dispatch: Dispatch
+        self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Routing]]:
         """(B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)
-        for stage in MIXTURE_STAGES:
+        for stage in STAGES:
             x = getattr(self, stage)(x)
             if stage in self.mixtures:
                 x, routings[f"backbone.{stage}"] = self.mixtures[stage](x, controls, dispatch)

@@ -1,12 +1,12 @@
 """What a model costs per image, counted from the shapes it really runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.models.detector import Detector, Predictions
+from training.models.detector import Detector
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Cost:
 
     def at_top_k(self, top_k: int) -> float:
         """The dearest top_k experts of each layer and the fixed part."""
-        return self.fixed + sum(sum(sorted(costs)[-top_k:]) for costs in self.experts.values())
+        return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 
 _COUNTED = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
 
-def _gflops(module: nn.Module, x: torch.Tensor) -> tuple[float, object]:
+def _gflops(run: Callable[[torch.Tensor], object], x: torch.Tensor) -> float:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        result = module(x)
+        run(x)
     by_operator = counter.get_flop_counts()["Global"]
-    return sum(by_operator.get(operator, 0) for operator in _COUNTED) / 1e9, result
+    return sum(by_operator.get(operator, 0) for operator in _COUNTED) / 1e9
 
 
 def measure_cost(model: Detector) -> Cost:
@@ -46,13 +46,12 @@ def measure_cost(model: Detector) -> Cost:
     model.eval()
     height, width = model.config.input_hw
     device = model.points.device
-    dense, predictions = _gflops(model, torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device))
-    assert isinstance(predictions, Predictions)
+    images = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
+    dense = _gflops(lambda x: model(x, dispatch="dense"), images)
     experts = {}
     for name, layer in model.mixture_layers().items():
         stride = 2 ** int(name[-1])  # backbone.p4 runs at stride 16
-        channels = layer.bn.num_features
-        x = torch.zeros(1, channels, height // stride, width // stride, device=device)
-        experts[name] = tuple(_gflops(expert, x)[0] for expert in layer.experts)
+        x = torch.zeros(1, layer.channels, height // stride, width // stride, device=device)
+        experts[name] = tuple(_gflops(expert, x) for expert in layer.experts)
     model.train(was_training)
     return Cost(dense, experts)

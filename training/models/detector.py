@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from training.config import STRIDES, ModelConfig
+from training.config import HEAD_PLACES, STRIDES, ModelConfig
 from training.models.backbone import Backbone
 from training.models.heads.detect import DetectHead
+from training.models.heads.mixture import MixtureDetectHead
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.neck import Neck
@@ -34,7 +35,8 @@ class Detector(nn.Module):
         self.config = config
         self.backbone = Backbone(config)
         self.neck = Neck(config, self.backbone.channels)
-        self.head = DetectHead(config, self.neck.channels)
+        head = MixtureDetectHead if HEAD_PLACES[0] in config.mixtures else DetectHead
+        self.head = head(config, self.neck.channels)
         points, strides = anchor_points(config.input_hw, STRIDES)
         self.register_buffer("points", points, persistent=False)  # (A, 2)
         self.register_buffer("strides", strides, persistent=False)  # (A, 1)
@@ -43,15 +45,22 @@ class Detector(nn.Module):
         self,
         images: Tensor,
         controls: RoutingControls | None = None,
-        dispatch: Dispatch = "dense",
+        dispatch: Dispatch | None = None,
     ) -> Predictions:
-        """Args: images (B, H, W, 3) uint8 RGB, H and W as configured; controls None: the configured top_k."""
+        """Predict and decode nothing.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB, H and W as configured.
+            controls: None: the configured top_k and threshold.
+            dispatch: how experts are run; None: as each layer is configured to train.
+        """
         x = images.float().permute(0, 3, 1, 2) / 255  # (B, 3, H, W) 0..1; TensorRT can only cast uint8
         controls = controls or self.default_controls()
         maps, backbone_routings = self.backbone(x, controls, dispatch)
         maps, neck_routings = self.neck(maps, controls, dispatch)
-        box_logits, class_logits = self.head(maps)
-        return Predictions(box_logits, class_logits, {**backbone_routings, **neck_routings})
+        found = self.head(maps, controls, dispatch)
+        routings = {**backbone_routings, **neck_routings, **found.routings}
+        return Predictions(found.box_logits, found.class_logits, routings)
 
     def decode(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32."""
@@ -59,14 +68,17 @@ class Detector(nn.Module):
         return boxes, predictions.class_logits.float().sigmoid()
 
     def default_controls(self) -> RoutingControls:
-        """The configured top_k and no threshold."""
-        return RoutingControls(top_k=self.config.mixture.top_k if self.config.mixture else 1)
+        """The configured top_k and threshold."""
+        return RoutingControls(self.config.top_k, self.config.weight_threshold)
 
     def mixture_layers(self) -> dict[str, MixtureLayer]:
         """Every mixture layer by name, in the order they run."""
-        rooms = (("backbone", self.backbone.mixtures), ("neck", self.neck.mixtures))
-        named = {f"{room}.{name}": layer for room, layers in rooms for name, layer in layers.items()}
-        return {name: layer for name, layer in named.items() if isinstance(layer, MixtureLayer)}
+        layers = {}
+        for room in ("backbone", "neck", "head"):
+            for name, layer in getattr(self.get_submodule(room), "mixtures", nn.ModuleDict()).items():
+                assert isinstance(layer, MixtureLayer)
+                layers[f"{room}.{name}"] = layer
+        return layers
 
 
 def count_parameters(model: nn.Module) -> int:

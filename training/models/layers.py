@@ -1,5 +1,8 @@
 """Convolution blocks that every stage is made of."""
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -11,13 +14,28 @@ BN_EPS = 1e-3  # both values as published YOLO checkpoints have them
 BN_MOMENTUM = 0.03
 
 
+NORM_GROUPS = 8
+
+Norm = Literal["batch", "group"]
+
+
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     """Batch norm with the constants of the whole network."""
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Norm of each image by itself, over 8 groups of channels, or as many as divide them evenly."""
+    return nn.GroupNorm(math.gcd(channels, NORM_GROUPS), channels)
+
+
+def norm_layer(channels: int, norm: Norm) -> nn.Module:
+    """The norm that follows a convolution."""
+    return batch_norm(channels) if norm == "batch" else group_norm(channels)
+
+
 class ConvBlock(nn.Module):
-    """Convolution without bias, batch norm, activation; keeps H and W at stride 1."""
+    """Convolution without bias, norm, activation; keeps H and W at stride 1."""
 
     def __init__(
         self,
@@ -28,13 +46,14 @@ class ConvBlock(nn.Module):
         *,
         depthwise: bool = False,
         act: bool = True,
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         if depthwise:
             self.conv: nn.Conv2d = DepthwiseConv2d(c_in, kernel, stride)
         else:
             self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-        self.bn = batch_norm(c_out)
+        self.bn = norm_layer(c_out, norm)
         self.act = nn.SiLU(inplace=True) if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.config import ModelConfig
+from training.config import LEVELS, ModelConfig
 from training.models.area_attention import AggregationStage
 from training.models.backbone import scaled_channels, scaled_repeats
 from training.models.layers import ConvBlock, SplitStage
@@ -41,12 +41,12 @@ class Neck(nn.Module):
         self.bottom_up_p5 = SplitStage(c512 + c5, wide, repeats, deep=True)
         self.channels = (c256, c512, wide)
         self.mixtures = nn.ModuleDict()
-        if config.mixture and config.mixture.placement in ("neck", "both"):
-            for level, width in zip(("p3", "p4", "p5"), self.channels, strict=True):
-                self.mixtures[level] = MixtureLayer(width, config.mixture)
+        for level, width in zip(LEVELS, self.channels, strict=True):
+            if f"neck.{level}" in config.mixtures:
+                self.mixtures[level] = MixtureLayer(width, config.mixtures[f"neck.{level}"])
 
     def forward(
-        self, maps: Maps, controls: RoutingControls, dispatch: Dispatch
+        self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
         """Maps at strides 8, 16, 32 to maps at the same strides, and each mixture's routing."""
         p3, p4, p5 = maps

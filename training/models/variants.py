@@ -1,24 +1,166 @@
-"""The models one can ask for by name: each is a configuration, none is a class."""
+"""The models one can ask for by name: each is a configuration, none is a class.
 
-from dataclasses import replace
+Sources: YOLOv12, arXiv:2502.12524; ES-MoE, arXiv:2512.23273; the notes on YOLO-Master's later mixtures
+(modular, optimized, ultra) and on a mixture detection head (moehead). sparsight is ours.
+"""
 
-from training.config import MixtureConfig, ModelConfig
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from training.config import HEAD_PLACES, MIXTURE_PLACES, MixtureConfig, ModelConfig, RouterConfig
 from training.errors import ConfigError
 
-VARIANTS = ("yolov12-n", "esmoe-n")
+VARIANTS = (
+    *(f"yolov12-{size}" for size in "nsmlx"),
+    *(f"esmoe-{size}" for size in "nsmlx"),
+    *(f"modular-{size}" for size in "nsml"),
+    "optimized-n",
+    "ultra-n",
+    "moehead-n",
+    *(f"sparsight-{size}" for size in "ns"),
+)
+Placement = Literal["backbone", "neck", "both"]
+PLACEMENTS: tuple[Placement, ...] = ("backbone", "neck", "both")
+
+_DEEP_PLACES = ("backbone.p3", "backbone.p4", "backbone.p5")
 
 
-def model_config(variant: str, class_names: tuple[str, ...], input_hw: tuple[int, int]) -> ModelConfig:
+@dataclass(frozen=True, kw_only=True)
+class MixtureChoice:
+    """What may be changed of a variant's mixtures; None leaves it as the variant has it."""
+
+    placement: Placement | None = None
+    num_experts: int | None = None
+    top_k: int | None = None
+
+
+def model_config(
+    variant: str,
+    class_names: tuple[str, ...],
+    input_hw: tuple[int, int],
+    choice: MixtureChoice | None = None,
+) -> ModelConfig:
     """The configuration of a named variant.
 
     Raises:
-        ConfigError: no such variant; names those there are.
+        ConfigError: no such variant (names those there are), or a choice that it does not leave.
     """
-    nano = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw)
-    match variant:
-        case "yolov12-n":
-            return nano
-        case "esmoe-n":
-            return replace(nano, neck="c3k", mixture=MixtureConfig())
-        case _:
-            raise ConfigError(f"no variant {variant!r}; there are: {', '.join(VARIANTS)}")
+    if variant not in VARIANTS:
+        raise ConfigError(f"no variant {variant!r}; there are: {', '.join(VARIANTS)}")
+    family, size = variant.split("-")
+    config = _sized(ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw), size)
+    match family:
+        case "esmoe":
+            config = replace(config, neck="c3k", mixtures=_es_moe("backbone"))
+        case "modular":
+            config = replace(config, neck="c3k", mixtures=_modular())
+        case "optimized":
+            shared = replace(_pointwise(4), router=RouterConfig(kind="spatial"))
+            config = replace(config, neck="c3k", mixtures=dict.fromkeys(_DEEP_PLACES, shared))
+        case "ultra":
+            config = replace(config, neck="c3k", mixtures=dict.fromkeys(_DEEP_PLACES, _ultra()))
+        case "moehead":
+            config = replace(config, mixtures=dict.fromkeys(HEAD_PLACES, _head()))
+        case "sparsight":
+            config = replace(config, plain_stages=("p4", "p5"), mixtures=_sparsight())
+    return config if choice is None else _chosen(config, family, choice)
+
+
+def _sized(config: ModelConfig, size: str) -> ModelConfig:
+    match size:
+        case "n":
+            return config
+        case "s":
+            return replace(config, width=0.5)
+        case "m":
+            return replace(config, width=1.0, max_channels=512, deep_stages=True)
+    large = replace(
+        config, depth=1.0, max_channels=512, deep_stages=True, scaled_residual=True, mlp_ratio=1.2
+    )
+    return replace(large, width=1.0 if size == "l" else 1.5)
+
+
+def growing_kernels(num_experts: int) -> tuple[int, ...]:
+    """3, 5, 7, …: one receptive field for each expert of ES-MoE."""
+    return tuple(3 + 2 * index for index in range(num_experts))
+
+
+def _es_moe(placement: Placement) -> Mapping[str, MixtureConfig]:
+    places = [place for place in MIXTURE_PLACES if placement in ("both", place.split(".")[0])]
+    return dict.fromkeys(places, MixtureConfig())
+
+
+def _pointwise(num_experts: int) -> MixtureConfig:
+    """Equal experts of two 1×1 convolutions beside a shared one."""
+    return MixtureConfig(
+        num_experts=num_experts,
+        expert="simple",
+        kernel_sizes=(1,) * num_experts,
+        shared_kernel=1,
+        activate=False,
+    )
+
+
+def _modular() -> Mapping[str, MixtureConfig]:
+    router = RouterConfig(kind="spatial", init_std=0.01, noise=1.0)
+    counts = zip(_DEEP_PLACES, (4, 8, 16), strict=True)
+    return {place: replace(_pointwise(experts), router=router) for place, experts in counts}
+
+
+def _ultra() -> MixtureConfig:
+    router = RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0)
+    # Without batch norm an expert may see only the images that chose it, in training as well.
+    return replace(
+        _pointwise(4), router=router, norm="group", weight_threshold=0.01, train_dispatch="grouped"
+    )
+
+
+def _head() -> MixtureConfig:
+    return MixtureConfig(
+        num_experts=4,
+        top_k=4,
+        kernel_sizes=(3,) * 4,
+        activate=False,
+        router=RouterConfig(min_hidden=256, dropout=0.1, learn_temperature=True),
+    )
+
+
+def _sparsight() -> Mapping[str, MixtureConfig]:
+    """A first draft: the mixtures do the work of the deep stages, with full convolutions.
+
+    Chosen so that at least 55 % of the operations are routed when all experts run. A map at stride 8 has four
+    times the cells of one at stride 16, so experts there are narrower.
+    """
+    layer = MixtureConfig(
+        expert="simple",
+        kernel_sizes=(3,) * 4,
+        shared_kernel=1,
+        residual=True,
+        activate=False,
+        router=RouterConfig(kind="pooled"),
+    )
+    ratios = zip(_DEEP_PLACES, (0.25, 0.5, 0.5), strict=True)
+    return {place: replace(layer, expert_ratio=ratio) for place, ratio in ratios}
+
+
+def _chosen(config: ModelConfig, family: str, choice: MixtureChoice) -> ModelConfig:
+    if choice == MixtureChoice():
+        return config
+    if not config.mixtures:
+        raise ConfigError(f"{config.variant} has no mixture whose experts could be chosen; take an esmoe one")
+    if choice.placement is not None:
+        if family != "esmoe":
+            raise ConfigError(f"mixtures of {config.variant} stand where they stand; esmoe's can be placed")
+        config = replace(config, mixtures=_es_moe(choice.placement))
+    return replace(config, mixtures={p: _chosen_layer(m, choice) for p, m in config.mixtures.items()})
+
+
+def _chosen_layer(mixture: MixtureConfig, choice: MixtureChoice) -> MixtureConfig:
+    count = choice.num_experts or mixture.num_experts
+    kernels = mixture.kernel_sizes
+    if count != mixture.num_experts:
+        growing = mixture.expert == "depthwise"
+        kernels = growing_kernels(count) if growing else kernels[:1] * count
+    top_k = min(mixture.top_k, count) if choice.top_k is None else choice.top_k
+    return replace(mixture, num_experts=count, kernel_sizes=kernels, top_k=top_k)

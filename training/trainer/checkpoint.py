@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.config import TrainConfig, model_from_json, to_json, train_from_json
+from training.config import TrainConfig
+from training.config_json import model_from_json, to_json, train_from_json
 from training.errors import CheckpointError, ConfigError
 from training.models.detector import Detector
 

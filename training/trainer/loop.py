@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from training.config import TrainConfig, to_json
+from training.config import TrainConfig
+from training.config_json import to_json
 from training.data.loader import Batch, TrainingLoader
 from training.data.sample import Dataset
 from training.errors import CheckpointError, TrainingError
@@ -164,10 +165,9 @@ class Trainer:
 
     def _step(self, batch: Batch) -> LossTerms:
         batch = batch.to(self.device, non_blocking=True)
-        mixture = self.config.model.mixture
         self.model.train()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            predictions = self.model(batch.images, dispatch=mixture.train_dispatch if mixture else "dense")
+            predictions = self.model(batch.images)
         truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
         terms = detection_loss(self.model, predictions, truth, self.config.loss)
         self.optimizer.zero_grad(set_to_none=True)

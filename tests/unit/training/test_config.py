@@ -12,13 +12,12 @@ from training.config import (
     MixtureConfig,
     ModelConfig,
     OptimizerConfig,
+    RouterConfig,
     ScenesConfig,
     TrainConfig,
     absolute,
-    model_from_json,
-    to_json,
-    train_from_json,
 )
+from training.config_json import model_from_json, to_json, train_from_json
 from training.errors import ConfigError
 
 MODEL = ModelConfig(class_names=("a", "b"))
@@ -42,6 +41,45 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
             "one kernel for each of 4 experts",
         ),
         (lambda v: MixtureConfig(kernel_sizes=v), [], [(3, 5, 7, 8), (3, 5, 7, -1)], "must be odd"),
+        (lambda v: MixtureConfig(shared_kernel=v), [1, 3], [2], "shared_kernel=2 must be odd"),
+        (lambda v: MixtureConfig(shared_kernel=1, top_k=v), [0, 4], [-1, 5], "outside 0..num_experts=4"),
+        (lambda v: MixtureConfig(weight_threshold=v), [0.0, 1.0], [-0.1, 1.1], "is not a probability"),
+        (lambda v: MixtureConfig(expert_ratio=v), [0.1], [0.0], "expert_ratio=0.0 must be positive"),
+        (lambda v: MixtureConfig(expert=v), ["ghost"], ["spirit"], "expert 'spirit' is none of depthwise"),
+        (lambda v: MixtureConfig(norm=v), ["group"], ["layer"], "norm 'layer' is none of batch, group"),
+        (lambda v: RouterConfig(kind=v), ["ultra"], ["local"], "router 'local' is none of pooled, spatial"),
+        (lambda v: RouterConfig(temperature=v), [0.1], [0.0], "temperature=0.0 must be positive"),
+        (lambda v: RouterConfig(dropout=v), [0.0, 0.99], [-0.1, 1.0], "dropout=.* must be in 0..1"),
+        (lambda v: RouterConfig(noise=v), [0.0], [-0.1], "noise=-0.1 is negative"),
+        (lambda v: RouterConfig(pool=v), [1], [0], "pool=0 must be at least 1"),
+        (lambda v: RouterConfig(init_std=v), [None, 0.01], [0.0], "init_std=0.0 must be positive"),
+        (
+            lambda v: replace(MODEL, mixtures={v: MixtureConfig()}),
+            ["backbone.p2", "neck.p3"],
+            ["backbone.p6", "neck.p2", "p4"],
+            "mixture place .* is none of backbone.p2",
+        ),
+        (
+            lambda v: replace(MODEL, mixtures=dict.fromkeys(v, MixtureConfig(activate=False))),
+            [("head.p3", "head.p4", "head.p5"), ()],
+            [("head.p3",), ("head.p4", "head.p5")],
+            "a mixture head needs all of",
+        ),
+        (
+            lambda v: replace(MODEL, mixtures=dict.fromkeys(("head.p3", "head.p4", "head.p5"), v)),
+            [MixtureConfig(activate=False)],
+            [MixtureConfig(), MixtureConfig(activate=False, shared_kernel=1)],
+            "head.p3: experts of a head answer alone",
+        ),
+        (
+            lambda v: replace(
+                MODEL, mixtures={"neck.p3": MixtureConfig(), "neck.p4": MixtureConfig(top_k=v)}
+            ),
+            [2],
+            [1],
+            "mixtures disagree on top_k: .1, 2.",
+        ),
+        (lambda v: replace(MODEL, plain_stages=(v,)), ["p4", "p5"], ["p3"], "plain stage 'p3' is none of"),
         (lambda v: ModelConfig(class_names=v), [("a",)], [()], "at least one class"),
         (lambda v: ModelConfig(class_names=v), [("a", "b")], [("a", "b", "a")], "class_names repeat"),
         (
@@ -79,10 +117,20 @@ def test_the_last_value_that_works_is_taken_and_the_next_refused(make, allowed, 
     "config",
     [
         pytest.param(MODEL, id="no mixture"),
-        pytest.param(replace(MODEL, input_hw=(384, 512), mixture=MixtureConfig()), id="mixture"),
         pytest.param(
-            replace(MODEL, mixture=MixtureConfig(num_experts=2, top_k=1, kernel_sizes=(3, 7))),
-            id="other mixture",
+            replace(MODEL, input_hw=(384, 512), mixtures={"backbone.p4": MixtureConfig()}), id="mixture"
+        ),
+        pytest.param(
+            replace(
+                MODEL,
+                mixtures={
+                    "backbone.p3": MixtureConfig(num_experts=2, top_k=1, kernel_sizes=(3, 7)),
+                    "neck.p5": MixtureConfig(
+                        top_k=1, shared_kernel=3, router=RouterConfig(kind="ultra", init_std=0.01)
+                    ),
+                },
+            ),
+            id="other mixtures",
         ),
         pytest.param(
             replace(MODEL, class_names=("größe", 'a "quote"', "a, b")), id="class names of any text"
@@ -108,7 +156,7 @@ def test_a_model_configuration_survives_json(config):
         ),
         pytest.param(
             TrainConfig(
-                model=replace(MODEL, mixture=MixtureConfig(placement="both", train_dispatch="grouped")),
+                model=replace(MODEL, mixtures={"neck.p3": MixtureConfig(train_dispatch="grouped")}),
                 train_data=ScenesConfig(images=3),
                 augment=AugmentConfig(mosaic=0.25, degrees=10.0),
                 loss=LossConfig(balance=0.0, assign_top_k=13),
@@ -140,10 +188,20 @@ def test_what_is_not_a_configuration_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "part", [(), ("model",), ("train_data",), ("augment",), ("loss",), ("optimizer",), ("model", "mixture")]
+    "part",
+    [
+        (),
+        ("model",),
+        ("train_data",),
+        ("augment",),
+        ("loss",),
+        ("optimizer",),
+        ("model", "mixtures", "neck.p3"),
+        ("model", "mixtures", "neck.p3", "router"),
+    ],
 )
 def test_an_unknown_key_is_refused_wherever_it_stands(part):
-    config = replace(TRAIN, model=replace(MODEL, mixture=MixtureConfig()))
+    config = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()}))
     values = json.loads(to_json(config))
     inner = values
     for name in part:
@@ -171,3 +229,33 @@ def test_a_folder_is_named_so_that_it_is_found_from_elsewhere(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     named = absolute(FolderConfig(root="cells", split="test", class_names=("a",)))
     assert named == FolderConfig(root=str(tmp_path.resolve() / "cells"), split="test", class_names=("a",))
+
+
+@pytest.mark.parametrize(
+    ("placement", "places"),
+    [
+        ("backbone", ["backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5"]),
+        ("neck", ["neck.p3", "neck.p4", "neck.p5"]),
+    ],
+)
+def test_a_model_configuration_of_version_0_1_is_still_read(placement, places):
+    """It named one mixture and where it stood."""
+    values = json.loads(to_json(MODEL))
+    for new in ("mixtures", "deep_stages", "scaled_residual", "mlp_ratio", "plain_stages"):
+        del values[new]
+    mixture = {
+        "num_experts": 2,
+        "top_k": 1,
+        "kernel_sizes": [3, 5],
+        "placement": placement,
+        "router_reduction": 4,
+        "router_min_hidden": 16,
+        "train_dispatch": "dense",
+    }
+    config = model_from_json(json.dumps({**values, "mixture": mixture}))
+    assert list(config.mixtures) == places
+    wanted = MixtureConfig(
+        num_experts=2, top_k=1, kernel_sizes=(3, 5), router=RouterConfig(reduction=4, min_hidden=16)
+    )
+    assert set(config.mixtures.values()) == {wanted}
+    assert model_from_json(json.dumps({**values, "mixture": None})).mixtures == {}

@@ -1,17 +1,26 @@
 """The detection head: for every cell of every level, side distances and class scores."""
 
-import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from training.config import STRIDES, ModelConfig
-from training.models.layers import ConvBlock
+from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
+from training.models.mixture.layer import Dispatch
+from training.models.mixture.routing import Routing, RoutingControls
 
 # B batch · A anchors of all levels · C classes · R bins of a side's distribution
 
-EXPECTED_OBJECTS = 5.0  # an image starts out expected to hold this many, spread over all classes and cells
-PRIOR_CANVAS = 640
+Maps = tuple[Tensor, Tensor, Tensor]
+
+
+class HeadOutput(NamedTuple):
+    """Raw predictions, finest level first."""
+
+    box_logits: Tensor  # (B, A, 4, R)
+    class_logits: Tensor  # (B, A, C)
+    routings: dict[str, Routing]  # empty where the head is no mixture
 
 
 class DetectHead(nn.Module):
@@ -19,51 +28,23 @@ class DetectHead(nn.Module):
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
-        self.num_classes = len(config.class_names)
         self.reg_max = config.reg_max
-        box_width = max(16, channels[0] // 4, 4 * config.reg_max)
-        class_width = max(channels[0], min(self.num_classes, 100))
-        self.box_branches = nn.ModuleList(
-            nn.Sequential(
-                ConvBlock(c, box_width, 3),
-                ConvBlock(box_width, box_width, 3),
-                nn.Conv2d(box_width, 4 * config.reg_max, 1),
-            )
-            for c in channels
-        )
-        self.class_branches = nn.ModuleList(
-            nn.Sequential(
-                ConvBlock(c, c, 3, depthwise=True),
-                ConvBlock(c, class_width),
-                ConvBlock(class_width, class_width, 3, depthwise=True),
-                ConvBlock(class_width, class_width),
-                nn.Conv2d(class_width, self.num_classes, 1),
-            )
-            for c in channels
-        )
-        self._init_biases()
-
-    def _init_biases(self) -> None:
-        """Start from rare objects, so that the first steps are not spent on unlearning them."""
+        num_classes = len(config.class_names)
+        box_width, class_width = branch_widths(config, channels[0])
+        self.box_branches = nn.ModuleList(box_branch(c, box_width, config.reg_max) for c in channels)
+        self.class_branches = nn.ModuleList(class_branch(c, class_width, num_classes) for c in channels)
         for stride, boxes, classes in zip(STRIDES, self.box_branches, self.class_branches, strict=True):
-            cells = (PRIOR_CANVAS / stride) ** 2
-            nn.init.constant_(_last_bias(boxes), 1.0)
-            nn.init.constant_(_last_bias(classes), math.log(EXPECTED_OBJECTS / self.num_classes / cells))
+            start_biases(boxes, classes, stride)
 
-    def forward(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps, finest first, to box logits (B, A, 4, R) and class logits (B, A, C)."""
-        box_levels, class_levels = [], []
-        for x, boxes, classes in zip(maps, self.box_branches, self.class_branches, strict=True):
-            box_levels.append(boxes(x).flatten(2))  # (B, 4R, cells)
-            class_levels.append(classes(x).flatten(2))  # (B, C, cells)
-        box_logits = torch.cat(box_levels, dim=2).transpose(1, 2)  # (B, A, 4R)
-        class_logits = torch.cat(class_levels, dim=2).transpose(1, 2)  # (B, A, C)
-        return box_logits.unflatten(2, (4, self.reg_max)), class_logits
+    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> HeadOutput:
+        """Maps, finest first, to predictions; nothing here is routed."""
+        levels = zip(maps, self.box_branches, self.class_branches, strict=True)
+        per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
+        return HeadOutput(*join_levels(per_level, self.reg_max), {})
 
 
-def _last_bias(branch: nn.Module) -> Tensor:
-    assert isinstance(branch, nn.Sequential)
-    last = branch[-1]
-    assert isinstance(last, nn.Conv2d)
-    assert last.bias is not None
-    return last.bias
+def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
+    """Maps (B, 4R, H, W), (B, C, H, W) of each level to box logits (B, A, 4, R), class logits (B, A, C)."""
+    box_logits = torch.cat([boxes.flatten(2) for boxes, _ in per_level], dim=2).transpose(1, 2)
+    class_logits = torch.cat([classes.flatten(2) for _, classes in per_level], dim=2).transpose(1, 2)
+    return box_logits.unflatten(2, (4, reg_max)), class_logits

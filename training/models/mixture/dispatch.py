@@ -20,19 +20,19 @@ from torch import Tensor, nn
 # B batch · E experts · C channels · H, W feature-map size
 
 
-def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
-    """Weighted sum over all experts; x (B, C, H, W), gate (B, E), result like x."""
+def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
+    """Weighted sum over all experts; x (B, C, H, W), gate (B, E), result (B, c_out, H, W)."""
     weights = gate.to(x.dtype)[:, :, None, None, None]  # (B, E, 1, 1, 1)
-    total = torch.zeros_like(x)
+    total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
         total = total + weights[:, index] * expert(x)
     return total
 
 
-def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
-    """Weighted sum; each expert sees only the images whose gate for it is above zero."""
+def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
+    """Weighted sum; each expert sees only the images whose gate for it is above zero, all in one go."""
     weights = gate.to(x.dtype)
-    total = torch.zeros_like(x)
+    total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
         image_ids = (gate[:, index] > 0).nonzero().flatten()
         if len(image_ids):
@@ -41,7 +41,7 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor
     return total
 
 
-def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
+def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
     """Weighted sum for one image; becomes one `If` per expert in an exported graph.
 
     Maps cross the branch as (B, H, W, C): CPU engines convolve channels-last but copy branch ports in plain
@@ -53,7 +53,7 @@ def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Te
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")
     channels_last = x.permute(0, 2, 3, 1)  # (1, H, W, C)
-    total = torch.zeros_like(channels_last)
+    total = channels_last.new_zeros(*channels_last.shape[:3], c_out)
     for index, expert in enumerate(experts):
         weight = gate.index_select(1, torch.tensor([index], device=gate.device)).reshape(1, 1, 1, 1)
 
@@ -62,7 +62,7 @@ def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Te
             return (answer * weight).contiguous()
 
         def skip(maps: Tensor, weight: Tensor) -> Tensor:
-            return torch.zeros_like(maps)
+            return maps.new_zeros(*maps.shape[:3], c_out)
 
         runs = weight.reshape(()) > 0
         if torch.compiler.is_exporting():

@@ -1,45 +1,79 @@
 """The mixture layer: a router, its experts, and their weighted sum."""
 
+import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from training.config import MixtureConfig
-from training.models.layers import batch_norm
+from training.models.layers import ConvBlock, batch_norm
 from training.models.mixture.dispatch import run_conditional, run_dense, run_grouped
-from training.models.mixture.experts import DepthwiseSeparableExpert
-from training.models.mixture.router import PooledRouter
+from training.models.mixture.experts import build_experts
+from training.models.mixture.router import build_router
 from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
 Dispatch = Literal["dense", "grouped", "conditional"]
 
 
 class MixtureLayer(nn.Module):
-    """Experts chosen for each image, summed by weight, then normalised.
+    """Experts chosen for each image, summed by weight; beside them, if configured, one that always runs.
+
+    Args:
+        experts: to be chosen from; None builds those of the configuration, which keep the shape of the map.
+        c_out: channels that the experts answer with; None: as many as they are given.
 
     Source: ES-MoE, arXiv:2512.23273, section 3.
     """
 
-    def __init__(self, channels: int, config: MixtureConfig) -> None:
+    def __init__(
+        self,
+        channels: int,
+        config: MixtureConfig,
+        *,
+        experts: nn.ModuleList | None = None,
+        c_out: int | None = None,
+    ) -> None:
         super().__init__()
-        self.router = PooledRouter(
-            channels,
-            config.num_experts,
-            reduction=config.router_reduction,
-            min_hidden=config.router_min_hidden,
-        )
-        self.experts = nn.ModuleList(DepthwiseSeparableExpert(channels, k) for k in config.kernel_sizes)
-        self.bn = batch_norm(channels)
-        self.act = nn.SiLU(inplace=True)
+        self.config = config
+        self.channels = channels
+        self.c_out = c_out or channels
+        self.router = build_router(channels, config.num_experts, config.router)
+        # Its logarithm is learned, so that no step can turn the order of the experts round.
+        log_temperature = torch.tensor(math.log(config.router.temperature))
+        self.log_temperature = nn.Parameter(log_temperature) if config.router.learn_temperature else None
+        self.experts = experts or build_experts(channels, config)
+        self.shared = None
+        if config.shared_kernel is not None:
+            self.shared = ConvBlock(channels, channels, config.shared_kernel, norm=config.norm)
+        self.bn = batch_norm(self.c_out) if config.activate else nn.Identity()
+        self.act = nn.SiLU(inplace=True) if config.activate else nn.Identity()
 
-    def forward(self, x: Tensor, controls: RoutingControls, dispatch: Dispatch) -> tuple[Tensor, Routing]:
-        """(B, C, H, W) to a map of the same shape, and the routing that made it."""
-        routing = choose_experts(self.router(x), controls)
-        match dispatch:
+    def forward(
+        self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
+    ) -> tuple[Tensor, Routing]:
+        """(B, C, H, W) to (B, c_out, H, W), and the routing that made it. dispatch None: as it trains."""
+        routing = choose_experts(self.score(x), controls)
+        match dispatch or self.config.train_dispatch:
             case "dense":
-                total = run_dense(self.experts, x, routing.gate)
+                total = run_dense(self.experts, x, routing.gate, self.c_out)
             case "grouped":
-                total = run_grouped(self.experts, x, routing.gate)
+                total = run_grouped(self.experts, x, routing.gate, self.c_out)
             case "conditional":
-                total = run_conditional(self.experts, x, routing.gate)
-        return self.act(self.bn(total)), routing
+                total = run_conditional(self.experts, x, routing.gate, self.c_out)
+        total = self.act(self.bn(total))
+        if self.shared is not None:
+            total = total + self.shared(x)
+        return (total + x if self.config.residual else total), routing
+
+    def score(self, x: Tensor) -> Tensor:
+        """Logits (B, E), float32, over the temperature; with noise in training if so configured."""
+        settings = self.config.router
+        device = "cpu" if x.is_meta else x.device.type  # shapes alone have no precision to switch
+        with torch.autocast(device, enabled=False):
+            logits = self.router(x.float())
+            if self.training and settings.noise:
+                logits = logits + settings.noise * torch.randn_like(logits)
+            if self.log_temperature is not None:
+                return logits / self.log_temperature.exp()
+            return logits if settings.temperature == 1 else logits / settings.temperature

@@ -1,20 +1,116 @@
-"""Routers: a feature map in, a score for each expert out, one image at a time."""
+"""Routers: a feature map in, a score for each expert out, one image at a time.
 
-import torch
+In evaluation no score depends on the other images of a batch. All compute in float32, whatever the
+precision around them: half precision here would move experts.
+"""
+
 from torch import Tensor, nn
+from torch.nn import functional
+
+from training.config import RouterConfig
+from training.models.layers import ConvBlock, batch_norm, group_norm
+
+# B batch · C channels · E experts · H, W feature-map size
 
 
 class PooledRouter(nn.Module):
     """Scores experts from the average of the map. Source: arXiv:2512.23273, section 3.3."""
 
-    def __init__(self, channels: int, num_experts: int, *, reduction: int, min_hidden: int) -> None:
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
-        hidden = max(channels // reduction, min_hidden)
-        self.hidden = nn.Linear(channels, hidden)
-        self.score = nn.Linear(hidden, num_experts)
+        self.hidden = nn.Linear(channels, hidden_width(channels, config))
+        self.dropout = config.dropout
+        self.score = nn.Linear(self.hidden.out_features, num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E), in float32: half precision here would move experts."""
-        with torch.autocast(x.device.type, enabled=False):
-            pooled = x.float().mean(dim=(2, 3))
-            return self.score(nn.functional.silu(self.hidden(pooled)))
+        """(B, C, H, W) to logits (B, E)."""
+        hidden = functional.silu(self.hidden(x.mean(dim=(2, 3))))
+        return self.score(functional.dropout(hidden, self.dropout, self.training))
+
+
+class SpatialRouter(nn.Module):
+    """Looks at a shrunken map with a 3×3 filter, scores every cell, and averages the scores.
+
+    With a larger `pool` this is the papers' efficient spatial router, with a smaller one their local router,
+    which keeps more texture for small objects.
+    """
+
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
+        super().__init__()
+        hidden = hidden_width(channels, config)
+        self.pool = config.pool
+        self.hidden = ConvBlock(channels, hidden, 3)
+        self.score = nn.Conv2d(hidden, num_experts, 1, bias=False)
+        self.norm = batch_norm(num_experts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, E)."""
+        return self.norm(self.score(self.hidden(shrink(x, self.pool)))).mean(dim=(2, 3))
+
+
+class AdaptiveRouter(nn.Module):
+    """Scores experts from the channels alone: average, 1×1, norm, 1×1.
+
+    Its norm is over groups of channels: batch norm over a single cell would need more than one image.
+    """
+
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
+        super().__init__()
+        hidden = hidden_width(channels, config)
+        self.hidden = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.norm = group_norm(hidden)
+        self.score = nn.Conv2d(hidden, num_experts, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, E)."""
+        hidden = functional.silu(self.norm(self.hidden(x.mean(dim=(2, 3), keepdim=True))))
+        return self.score(hidden).flatten(1)
+
+
+class UltraEfficientRouter(nn.Module):
+    """Shrinks the map first, then a depthwise 3×3 and a narrow 1×1: next to no work even on large maps."""
+
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
+        super().__init__()
+        hidden = hidden_width(channels, config)
+        self.pool = config.pool
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.depthwise_norm = group_norm(channels)
+        self.hidden = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.norm = group_norm(hidden)
+        self.score = nn.Conv2d(hidden, num_experts, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, E)."""
+        x = functional.silu(self.depthwise_norm(self.depthwise(shrink(x, self.pool))))
+        x = functional.silu(self.norm(self.hidden(x)))
+        return self.score(x).mean(dim=(2, 3))
+
+
+def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Module:
+    """The router of a configuration, its last weights drawn anew if the configuration says how."""
+    match config.kind:
+        case "pooled":
+            router: nn.Module = PooledRouter(channels, num_experts, config)
+        case "spatial":
+            router = SpatialRouter(channels, num_experts, config)
+        case "adaptive":
+            router = AdaptiveRouter(channels, num_experts, config)
+        case "ultra":
+            router = UltraEfficientRouter(channels, num_experts, config)
+    if config.init_std is not None:
+        assert isinstance(router.score, nn.Linear | nn.Conv2d)
+        nn.init.normal_(router.score.weight, std=config.init_std)
+    return router
+
+
+def hidden_width(channels: int, config: RouterConfig) -> int:
+    """Width between a router's two layers."""
+    return max(channels // config.reduction, config.min_hidden)
+
+
+def shrink(x: Tensor, pool: int) -> Tensor:
+    """Average squares of `pool` × `pool` cells; a map that is no larger than one square stays as it is."""
+    if x.shape[2] <= pool or x.shape[3] <= pool:
+        return x
+    return functional.avg_pool2d(x, pool)

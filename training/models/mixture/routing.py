@@ -11,8 +11,9 @@ from torch import Tensor
 class Routing(NamedTuple):
     """What one mixture layer decided for one batch."""
 
-    gate: Tensor  # (B, E)  weight of each expert; zero if not chosen; rows sum to 1
+    gate: Tensor  # (B, E)  weight of each expert; zero if not chosen; rows sum to 1, or to 0 at top_k 0
     probs: Tensor  # (B, E)  softmax of the router over all experts
+    logits: Tensor  # (B, E)  what the softmax was taken of
 
 
 class RoutingControls(NamedTuple):
@@ -25,16 +26,17 @@ class RoutingControls(NamedTuple):
 def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
     """Softmax over all, keep the best top_k, renormalise over those that run.
 
-    The best expert always runs; the others only if their probability reaches the threshold. Ties go to
-    the lowest index. Ranks come from comparisons, not from a sort, so the exported graph needs no TopK and
-    top_k stays a run-time input.
+    From top_k 1 on the best expert always runs; the others only if their probability reaches the threshold.
+    At 0 none runs: for layers with a shared expert. Ties go to the lowest index. Ranks come from
+    comparisons, not from a sort, so the exported graph needs no TopK and top_k stays a run-time input.
 
     Args:
         logits: (B, E) router scores; taken in float32 whatever the precision around them.
 
     Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
     """
-    probs = logits.float().softmax(dim=-1)  # (B, E)
+    logits = logits.float()
+    probs = logits.softmax(dim=-1)  # (B, E)
     mine, other = probs[:, :, None], probs[:, None, :]  # (B, E, 1), (B, 1, E)
     index = torch.arange(probs.shape[-1], device=probs.device)
     other_is_first = index[None, :] < index[:, None]  # (E, E)
@@ -42,4 +44,6 @@ def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
     rank = better.sum(dim=-1)  # (B, E) 0 is best
     chosen = (rank < controls.top_k) & ((rank == 0) | (probs >= controls.weight_threshold))
     kept = probs * chosen
-    return Routing(gate=kept / kept.sum(dim=-1, keepdim=True), probs=probs)
+    # The best of E has at least 1 / E: the floor is met only where none was chosen.
+    total = kept.sum(dim=-1, keepdim=True).clamp(min=0.5 / probs.shape[-1])
+    return Routing(gate=kept / total, probs=probs, logits=logits)

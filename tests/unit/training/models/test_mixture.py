@@ -83,7 +83,7 @@ def test_conditional_dispatch_agrees_image_by_image(top_k):
 def test_conditional_dispatch_refuses_a_batch():
     layer = diverse_layer()
     with pytest.raises(ValueError, match="take one image, got 2"):
-        run_conditional(layer.experts, diverse_maps(2), torch.full((2, 4), 0.25))
+        run_conditional(layer.experts, diverse_maps(2), torch.full((2, 4), 0.25), CHANNELS)
 
 
 @pytest.mark.parametrize("dispatch", ["dense", "grouped"])

@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from training.config import ScenesConfig, TrainConfig, to_json
+from training.config import ScenesConfig, TrainConfig
+from training.config_json import to_json
 from training.errors import CheckpointError
 from training.models.detector import Detector
 from training.models.variants import model_config

@@ -148,7 +148,7 @@ TRAIN_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-from training.config import train_from_json
+from training.config_json import train_from_json
 from training.data.open import open_dataset
 from training.trainer.loop import Trainer
 

@@ -1,0 +1,60 @@
+"""The mixture detection head: at every level a router and light heads, whose predictions are averaged."""
+
+from itertools import cycle
+
+import torch
+from torch import Tensor, nn
+
+from training.config import LEVELS, STRIDES, ModelConfig
+from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
+from training.models.heads.detect import HeadOutput, Maps, join_levels
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.routing import Routing, RoutingControls
+
+# B batch · C classes · R bins of a side's distribution
+
+# Where the experts start, so that they are not copies of one another: small objects, medium, large, crowds.
+BOX_STARTS = (0.5, 1.0, 1.5, 1.0)
+PRIOR_FACTORS = (1.0, 1.0, 0.8, 1.2)
+LIGHT = 2  # their branches are narrower than those of a whole head by this factor
+
+
+class HeadExpert(nn.Module):
+    """A light head for one level; its boxes and classes leave as one map, so that they can be weighted."""
+
+    def __init__(self, channels: int, widths: tuple[int, int], reg_max: int, num_classes: int) -> None:
+        super().__init__()
+        self.boxes = box_branch(channels, widths[0] // LIGHT, reg_max)
+        self.classes = class_branch(channels, widths[1] // LIGHT, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to (B, 4R + C, H, W)."""
+        return torch.cat([self.boxes(x), self.classes(x)], dim=1)
+
+
+class MixtureDetectHead(nn.Module):
+    """A mixture layer a level. All experts run unless fewer are asked for."""
+
+    def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.reg_max = config.reg_max
+        num_classes = len(config.class_names)
+        widths = branch_widths(config, channels[0])
+        self.mixtures = nn.ModuleDict()
+        for level, stride, c_in in zip(LEVELS, STRIDES, channels, strict=True):
+            mixture = config.mixtures[f"head.{level}"]
+            experts = [
+                HeadExpert(c_in, widths, config.reg_max, num_classes) for _ in range(mixture.num_experts)
+            ]
+            for expert, box, prior in zip(experts, cycle(BOX_STARTS), cycle(PRIOR_FACTORS), strict=False):
+                start_biases(expert.boxes, expert.classes, stride, box=box, prior=prior)
+            c_out = 4 * config.reg_max + num_classes
+            self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
+
+    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> HeadOutput:
+        """Maps, finest first, to the weighted mean of the experts' logits, and each level's routing."""
+        per_level, routings = [], dict[str, Routing]()
+        for x, level in zip(maps, LEVELS, strict=True):
+            total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)
+            per_level.append((total[:, : 4 * self.reg_max], total[:, 4 * self.reg_max :]))
+        return HeadOutput(*join_levels(per_level, self.reg_max), routings)
