@@ -51,14 +51,14 @@ class SpatialRouter(nn.Module):
 class AdaptiveRouter(nn.Module):
     """Scores experts from the channels alone: average, 1×1, norm, 1×1.
 
-    Its norm is over groups of channels: batch norm over a single cell would need more than one image.
+    Its norm is over all channels: batch norm of a single cell would need more than one image to train on.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
         hidden = hidden_width(channels, config)
         self.hidden = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.norm = group_norm(hidden)
+        self.norm = nn.GroupNorm(1, hidden)
         self.score = nn.Conv2d(hidden, num_experts, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +68,10 @@ class AdaptiveRouter(nn.Module):
 
 
 class UltraEfficientRouter(nn.Module):
-    """Shrinks the map first, then a depthwise 3×3 and a narrow 1×1: next to no work even on large maps."""
+    """Shrinks the map first, then a depthwise 3×3 and a narrow 1×1: next to no work even on large maps.
+
+    The narrow map is normed as one group: norms of single channels would remove what tells images apart.
+    """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ class UltraEfficientRouter(nn.Module):
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.depthwise_norm = group_norm(channels)
         self.hidden = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.norm = group_norm(hidden)
+        self.norm = nn.GroupNorm(1, hidden)
         self.score = nn.Conv2d(hidden, num_experts, 1)
 
     def forward(self, x: Tensor) -> Tensor:
