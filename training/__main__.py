@@ -5,13 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import commands, tables
+from training import commands
 from training.config import DataConfig, FolderConfig, absolute
 from training.errors import TrainingError
 from training.export.bundle import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions, write_all_configs
-from training.models.variants import VARIANTS
+from training.models.variants import PLACEMENTS, VARIANTS, MixtureChoice
 from training.recipes.recipes import RECIPES
+from training.tables.depthwise import depthwise_table
+from training.tables.evaluation import evaluation_json, evaluation_report
+from training.tables.models import variants_json, variants_table
 from training.trainer.checkpoint import MODEL_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
@@ -30,6 +33,22 @@ examples:
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
   python -m training triton-config --name cells --instances 4
       write Triton's files for artefacts that are in the repository, with other settings
+"""
+
+TRAIN_EXAMPLES = """
+variants by family, the size after the dash; what each holds and computes: python -m training variants
+  yolov12-{n,s,m,l,x}  no experts: what the others are measured against
+  esmoe-{n,s,m,l,x}    after each stage of the backbone 4 experts of growing kernels, 2 for each picture
+  modular-{n,s,m,l}    4, 8 and 16 equal experts, 2 for each picture, beside one that always runs
+  optimized-n          the same with 4 everywhere, the step before it
+  ultra-n              the step after it: a cheaper router, group norm, experts of little weight left out
+  moehead-n            4 light detection heads a level, all of them run, weighed for each picture
+  sparsight-{n,s}      ours: experts do the work of the deep stages; runs with any number of them, 0 included
+
+an ablation: where experts stand, how many there are, how many run
+  python -m training train --run runs/neck --variant esmoe-n --placement neck
+  python -m training train --run runs/eight --variant esmoe-n --experts 8 --top-k 2
+  python -m training evaluate runs/eight/model.safetensors --top-k 1
 """
 
 
@@ -55,7 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    _add_train(subparsers.add_parser("train", help="train a detector, or go on with a stopped run"))
+    _add_train(
+        subparsers.add_parser(
+            "train",
+            help="train a detector, or go on with a stopped run",
+            epilog=TRAIN_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
     _add_export(subparsers.add_parser("export", help="write artefacts into the model repository"))
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
@@ -64,12 +90,13 @@ def build_parser() -> argparse.ArgumentParser:
             "triton-config", help="write Triton's files for the artefacts in the repository"
         )
     )
-    variants = subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs")
-    variants.set_defaults(run_command=lambda args: _print(tables.variants_table()))
+    _add_variants(
+        subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs, published figures")
+    )
     depthwise = subparsers.add_parser(
         "time-depthwise", help="time wide depthwise kernels, backward, on this CPU"
     )
-    depthwise.set_defaults(run_command=lambda args: _print(tables.depthwise_table()))
+    depthwise.set_defaults(run_command=lambda args: _print(depthwise_table()))
     return parser
 
 
@@ -90,9 +117,30 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _from_zero(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
-    parser.add_argument("--variant", choices=VARIANTS, default="esmoe-n", help="default: %(default)s")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        default="esmoe-n",
+        metavar="NAME",
+        help="default: %(default)s; train --help and variants say which there are",
+    )
+    parser.add_argument(
+        "--experts", type=_positive, metavar="N", help="in each mixture layer; default: the variant's"
+    )
+    parser.add_argument(
+        "--top-k", type=_from_zero, metavar="K", help="experts that run for a picture; default: the variant's"
+    )
+    parser.add_argument(
+        "--placement", choices=PLACEMENTS, help="esmoe: where experts stand; default: backbone"
+    )
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
     parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
@@ -121,7 +169,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
     parser.add_argument("--split", default="val", help="default: %(default)s")
-    parser.add_argument("--top-k", type=_positive, help="experts per image and layer; default: as trained")
+    parser.add_argument(
+        "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run_command=_evaluate)
@@ -155,6 +205,14 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     _add_run_options(parser)
     _add_export_options(parser)
     parser.set_defaults(run_command=_train_export)
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Count every model from its shapes, beside what papers and releases say. Takes a moment."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run_command=lambda args: _print(variants_json() if args.json else variants_table()))
 
 
 def _add_triton_config(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +275,7 @@ def _train(args: argparse.Namespace) -> int:
         run_dir=args.run,
         recipe=args.recipe,
         variant=args.variant,
+        mixture=MixtureChoice(placement=args.placement, num_experts=args.experts, top_k=args.top_k),
         data=args.data,
         split=args.split,
         val_split=args.val_split or None,
@@ -238,6 +297,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     if (args.checkpoint is None) == (args.url is None):
         print("training: evaluate takes either a checkpoint or --url", file=sys.stderr)
         return 2
+    if args.url and args.top_k is not None:
+        print("training: --top-k is for a checkpoint; a service runs what it is set to", file=sys.stderr)
+        return 2
     if args.url:
         mean_ap, images = commands.evaluate_service(
             args.url, data, model=args.model, backend=args.backend, quiet=args.quiet
@@ -246,7 +308,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     else:
         evaluation = commands.evaluate_checkpoint(args.checkpoint, data, top_k=args.top_k, quiet=args.quiet)
         mean_ap, images = evaluation.mean_ap, evaluation.images
-    write = tables.evaluation_json if args.json else tables.evaluation_report
+    write = evaluation_json if args.json else evaluation_report
     return _print(write(mean_ap, images, evaluation))
 
 

@@ -1,7 +1,7 @@
 """What each command does, callable from Python as from the command line."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
+from training.errors import ConfigError
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
@@ -21,8 +22,9 @@ from training.export.manifest import Provenance, sha256_of
 from training.export.plan import how_to_build_the_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.variants import MixtureChoice
 from training.recipes.recipes import Request, build_config
-from training.tables import evaluation_report
+from training.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.loop import Outcome, Trainer, compute_device
 
@@ -40,6 +42,7 @@ class TrainOptions:
     run_dir: Path
     recipe: str = "quick"
     variant: str = "esmoe-n"
+    mixture: MixtureChoice = field(default_factory=MixtureChoice)
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
@@ -75,6 +78,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
             train_data=train_data,
             val_data=val_data,
             variant=options.variant,
+            mixture=options.mixture,
             input_hw=options.input_hw,
             epochs=options.epochs,
             batch_size=options.batch_size,
@@ -124,11 +128,24 @@ def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
 def evaluate_checkpoint(
     checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
 ) -> Evaluation:
-    """mAP and expert use of a checkpoint on a data set, in float32."""
+    """mAP and expert use of a checkpoint on a data set, in float32.
+
+    Raises:
+        ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
+    """
     model, _ = load_model(checkpoint)
-    controls = RoutingControls(top_k) if top_k else None
+    controls = None if top_k is None else _controls(model, top_k)
     dataset = open_dataset(_with_classes(data, model.config.class_names))
     return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def _controls(model: Detector, top_k: int) -> RoutingControls:
+    """The threshold that it was configured with, and this many experts."""
+    config = model.config
+    if top_k not in config.allowed_top_k:
+        allowed = ", ".join(str(each) for each in config.allowed_top_k)
+        raise ConfigError(f"top_k={top_k} is none that {config.variant} can run with: {allowed}")
+    return RoutingControls(top_k, config.weight_threshold)
 
 
 def evaluate_service(

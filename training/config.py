@@ -214,18 +214,25 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the terms of the loss. Zero turns a term off."""
+    """Weights of the terms of the loss. Zero turns a term off.
+
+    The sum is multiplied by the batch size, and by nothing else: a weight that a source states inside a sum
+    with a gain of its own has to be given here times that gain.
+    """
 
     box: float = 7.5
     classes: float = 0.5
     dfl: float = 1.5
     balance: float = 1.5  # arXiv:2512.23273, table 8
+    load: float = 0.0  # this and the next two: what recipes choose for the families whose sources have them
+    z: float = 0.0
+    diversity: float = 0.0
     assign_top_k: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
 
     def __post_init__(self) -> None:
-        for name in ("box", "classes", "dfl", "balance"):
+        for name in ("box", "classes", "dfl", "balance", "load", "z", "diversity"):
             _require(getattr(self, name) >= 0, f"loss weight {name}={getattr(self, name)} is negative")
         _require(self.assign_top_k >= 1, f"assign_top_k={self.assign_top_k} must be at least 1")
 

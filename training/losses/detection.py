@@ -8,19 +8,19 @@ from torch.nn import functional
 from training.config import LossConfig
 from training.losses.assigner import assign
 from training.losses.box import distribution_focal_loss, side_distances
-from training.losses.routing import total_balance_loss
+from training.losses.routing import routing_loss
 from training.models.detector import Detector, Predictions
 from training.ops.boxes import complete_iou
 
 
 class LossTerms(NamedTuple):
-    """The terms before their weights, and their weighted sum times the batch size."""
+    """What is minimised, and of what it is made."""
 
-    total: Tensor  # what is minimised
-    box: Tensor
+    total: Tensor  # the weighted sum times the batch size
+    box: Tensor  # before their weights
     classes: Tensor
     dfl: Tensor
-    balance: Tensor
+    routing: Tensor  # what the routers are asked for; a sum of terms, each by its weight already
 
 
 def detection_loss(
@@ -29,7 +29,7 @@ def detection_loss(
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
 ) -> LossTerms:
-    """CIoU + BCE + DFL over task-aligned anchors, and the balance of the experts.
+    """CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
 
     The sum is multiplied by the batch size, which the published learning rates presume.
 
@@ -59,6 +59,6 @@ def detection_loss(
             loss = distribution_focal_loss(predictions.box_logits[image_ids, anchor_ids], distances)
             dfl = (loss * weight).sum() / weight_sum
 
-    balance = total_balance_loss(predictions.routings, classes)
-    weighted = config.box * box + config.classes * classes + config.dfl * dfl + config.balance * balance
-    return LossTerms(weighted * len(boxes), *(term.detach() for term in (box, classes, dfl, balance)))
+    routing = routing_loss(predictions.routings, config, classes)
+    weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
+    return LossTerms(weighted * len(boxes), *(term.detach() for term in (box, classes, dfl, routing)))

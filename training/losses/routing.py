@@ -1,15 +1,21 @@
-"""What the routers are asked for."""
+"""What the routers are asked for: each term sees one layer's routing of one batch, and nothing else."""
+
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from training.config import LossConfig
 from training.models.mixture.routing import Routing
+
+# B batch · E experts · K experts chosen per image; every term is a unitless scalar
 
 
 def balance_loss(routing: Routing) -> Tensor:
     """Squared distance of each expert's mean weight from an equal share, averaged over experts.
 
-    Unitless: 0 when the batch shares its weight equally; (1 / E) (1 - 1 / E) when one expert takes all.
+    Zero when the batch shares its weight equally; (1 / E) (1 - 1 / E) when one expert takes all.
     It acts on weights after top-K, so an expert that no image chose gets no gradient from it.
 
     Source: arXiv:2512.23273, eq. 12 and 13.
@@ -18,7 +24,56 @@ def balance_loss(routing: Routing) -> Tensor:
     return (mean_weight - 1 / mean_weight.shape[0]).square().mean()
 
 
-def total_balance_loss(routings: dict[str, Routing], like: Tensor) -> Tensor:
-    """Sum over layers; zero, on the device of `like`, where there is no mixture."""
-    losses = [balance_loss(routing) for routing in routings.values()]
+def load_loss(routing: Routing) -> Tensor:
+    """E times the sum over experts of mean probability × share of the batch's choices.
+
+    1 when experts share probabilities or choices equally; E / K when every image gives the same K experts all
+    of its probability; 0 where no expert was chosen at all. Shares are counts and carry no gradient; the
+    probabilities are those before top-K, so an expert that is never chosen is still pulled up.
+
+    Source: Fedus et al. 2021, arXiv:2101.03961, eq. 4 to 6, with shares of B·K choices instead of B.
+    """
+    chosen = (routing.gate > 0).float().sum(dim=0)  # (E,)
+    share = chosen / chosen.sum().clamp(min=1)
+    return len(share) * (share * routing.probs.mean(dim=0)).sum()
+
+
+def z_loss(routing: Routing) -> Tensor:
+    """Squared logarithm of the softmax's denominator, averaged over the batch: keeps scores small.
+
+    Zero where the exponentials add up to 1; (ln E)² for scores of 0; grows as the square of large scores.
+
+    Source: Zoph et al. 2022, arXiv:2202.08906, eq. 5.
+    """
+    return routing.logits.logsumexp(dim=-1).square().mean()
+
+
+def diversity_loss(routing: Routing) -> Tensor:
+    """What an image's entropy lacks of ln E, plus the variation of experts' mean probabilities.
+
+    The first, in nats, asks each image to use several experts; the second, deviation over mean, asks the
+    batch to use all alike. Zero when every image uses all equally; ln E + √(E - 1) when one expert takes all.
+
+    Source: the notes on the mixture detection head, which name both parts and give no formula for either.
+    """
+    experts = routing.probs.shape[-1]
+    log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)
+    entropy = -(log_probs.exp() * log_probs).sum(dim=-1).mean()
+    # A norm, since a square root has no gradient where all are equal.
+    distance = torch.linalg.vector_norm(routing.probs.mean(dim=0) - 1 / experts)
+    return (math.log(experts) - entropy) + math.sqrt(experts) * distance
+
+
+def routing_loss(routings: Mapping[str, Routing], config: LossConfig, like: Tensor) -> Tensor:
+    """The terms by their weights: of diversity the mean over layers, of the others the sum.
+
+    Zero, on the device of `like`, where there is no mixture.
+    """
+    terms = (
+        (config.balance, balance_loss),
+        (config.load, load_loss),
+        (config.z, z_loss),
+        (config.diversity / max(len(routings), 1), diversity_loss),
+    )
+    losses = [weight * term(routing) for weight, term in terms if weight for routing in routings.values()]
     return torch.stack(losses).sum() if losses else like.new_zeros(())

@@ -1,18 +1,22 @@
 """The recipes one can ask for by name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from training.config import (
     AugmentConfig,
     DataConfig,
     LossConfig,
+    ModelConfig,
     OptimizerConfig,
     TrainConfig,
 )
 from training.errors import ConfigError
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 
 RECIPES = ("quick", "small-data", "paper")
+
+# YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
+V01_GAIN = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,7 @@ class Request:
     train_data: DataConfig
     val_data: DataConfig | None = None
     variant: str = "esmoe-n"
+    mixture: MixtureChoice = field(default_factory=MixtureChoice)
     input_hw: tuple[int, int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -51,16 +56,40 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
     return config
 
 
+def family_loss(variant: str) -> LossConfig:
+    """The weights of a variant's losses: those of boxes and classes are the same for all.
+
+    Raises:
+        ConfigError: no family of variants is called that.
+    """
+    match variant.partition("-")[0]:
+        case "modular" | "ultra":
+            return LossConfig(balance=0.0, load=0.01 * V01_GAIN, z=0.001 * V01_GAIN)
+        case "optimized":  # before v0.1 had its z-loss
+            return LossConfig(balance=0.0, load=0.01 * V01_GAIN)
+        case "moehead":  # the notes add it to the loss with this weight and no gain
+            return LossConfig(balance=0.0, diversity=0.01)
+        case "esmoe" | "sparsight" | "yolov12":  # sparsight has none of its own yet, yolov12 no routers
+            return LossConfig()
+        case family:
+            raise ConfigError(f"family {family!r} has no losses")
+
+
+def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
+    return model_config(request.variant, request.class_names, request.input_hw or default_hw, request.mixture)
+
+
 def small_data(request: Request) -> TrainConfig:
     """A few hundred pictures, from scratch: AdamW, small batches for many steps, flips both ways.
 
     100 epochs. Both flips suit pictures without an up, such as those from a microscope.
     """
     return TrainConfig(
-        model=model_config(request.variant, request.class_names, request.input_hw or (640, 640)),
+        model=_model(request, (640, 640)),
         train_data=request.train_data,
         val_data=request.val_data,
         augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
+        loss=family_loss(request.variant),
         optimizer=OptimizerConfig(
             name="adamw",
             lr=1.4e-3,
@@ -92,11 +121,11 @@ def quick(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """YOLOv12's training table (arXiv:2502.12524, table 7, size n): 600 epochs of SGD, for large data."""
     return TrainConfig(
-        model=model_config(request.variant, request.class_names, request.input_hw or (640, 640)),
+        model=_model(request, (640, 640)),
         train_data=request.train_data,
         val_data=request.val_data,
         augment=AugmentConfig(),
-        loss=LossConfig(),
+        loss=family_loss(request.variant),
         optimizer=OptimizerConfig(),
         epochs=600,
         batch_size=32,

@@ -143,7 +143,7 @@ class Trainer:
             self.position = Position(epoch, done, self.position.step + 1)
             self.average.update(self.model, self.position.step)
             speed = (done - first) * self.config.batch_size / (time.monotonic() - started)
-            shown = dict(zip(("box", "cls", "dfl", "bal"), terms[1:], strict=True))
+            shown = dict(zip(("box", "cls", "dfl", "route"), terms[1:], strict=True))
             report.step(epoch, self.config.epochs, {**shown, "img/s": speed})
             if stop.requested and done < batches:
                 return

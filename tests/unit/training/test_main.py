@@ -1,8 +1,16 @@
 """The command line: parses, calls, reports."""
 
+import json
+
 import pytest
 
+from training import commands
 from training.__main__ import build_parser, main
+from training.config import ScenesConfig
+from training.data.scenes import CLASS_NAMES
+from training.models.detector import Detector
+from training.models.variants import VARIANTS, MixtureChoice, model_config
+from training.trainer.checkpoint import save_model
 
 COMMANDS = ("train", "evaluate", "export", "train-export", "triton-config", "variants", "time-depthwise")
 
@@ -36,7 +44,12 @@ def test_every_command_has_help(capsys, argv):
         pytest.param(["train", "--run", "r", "--variant", "x"], "invalid choice: 'x'", id="unknown variant"),
         pytest.param(["train", "--run", "r", "--epochs", "many"], "'many' is not a whole", id="not a number"),
         pytest.param(["train", "--run", "r", "--batch", "0"], "'0' is not a whole", id="below the limit"),
-        pytest.param(["evaluate", "m", "--top-k", "0"], "'0' is not a whole", id="no expert at all"),
+        pytest.param(["evaluate", "m", "--top-k", "-1"], "'-1' is not a whole", id="fewer than no expert"),
+        pytest.param(["train", "--run", "r", "--top-k", "1.5"], "'1.5' is not a whole", id="half an expert"),
+        pytest.param(["train", "--run", "r", "--experts", "0"], "'0' is not a whole", id="no experts at all"),
+        pytest.param(
+            ["train", "--run", "r", "--placement", "head"], "invalid choice: 'head'", id="unknown place"
+        ),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
         pytest.param(["evaluate", "--backend", "gpu"], "invalid choice: 'gpu'", id="unknown backend"),
         pytest.param(["triton-config", "--instances", "0"], "'0' is not a whole", id="no instance"),
@@ -111,3 +124,84 @@ def test_a_service_that_is_not_there_is_one_line_and_1(capsys, monkeypatch):
 def test_evaluate_takes_a_checkpoint_or_a_service_and_not_both(capsys, sources):
     assert main(["evaluate", *sources]) == 2
     assert capsys.readouterr().err == "training: evaluate takes either a checkpoint or --url\n"
+
+
+def test_a_service_is_not_told_how_many_experts_to_run(capsys):
+    assert main(["evaluate", "--url", "http://127.0.0.1:1", "--top-k", "0"]) == 2
+    assert "--top-k is for a checkpoint" in capsys.readouterr().err
+
+
+def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    taught = set()
+    for line in text.splitlines():
+        family, dash, sizes = line.strip().partition(" ")[0].partition("-")
+        if dash:
+            taught |= {f"{family}-{size}" for size in sizes.strip("{}").split(",")}
+    assert set(VARIANTS) <= taught
+    assert "--placement neck" in text
+    assert "--experts 8 --top-k 2" in text
+
+
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def train(options, **_):
+        asked.append(options.mixture)
+        raise Stop
+
+    monkeypatch.setattr(commands, "train", train)
+    for argv in ([], ["--placement", "both", "--experts", "3", "--top-k", "0"]):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    assert asked == [MixtureChoice(), MixtureChoice(placement="both", num_experts=3, top_k=0)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--variant", "yolov12-n", "--experts", "2"], "yolov12-n has no mixture"),
+        (["--variant", "modular-n", "--placement", "neck"], "mixtures of modular-n stand where they stand"),
+        (["--experts", "2", "--top-k", "3"], "top_k=3 is outside 1..num_experts=2"),
+        (["--top-k", "0"], "top_k=0 is outside 1..num_experts=4"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
+    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+def checkpoint_of(variant, folder):
+    """An untrained detector of the generated scenes' classes."""
+    path = folder / "model.safetensors"
+    save_model(path, Detector(model_config(variant, CLASS_NAMES, (64, 64))), {})
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("variant", "top_k", "allowed"),
+    [("esmoe-n", "0", "1, 2, 3, 4"), ("ultra-n", "5", "0, 1, 2, 3, 4"), ("yolov12-n", "2", "1")],
+)
+def test_a_top_k_that_the_model_cannot_run_with_is_refused_with_those_it_can(
+    capsys, tmp_path, variant, top_k, allowed
+):
+    error = failure(capsys, "evaluate", checkpoint_of(variant, tmp_path), "--top-k", top_k)
+    assert error == f"training: top_k={top_k} is none that {variant} can run with: {allowed}\n"
+
+
+@pytest.mark.parametrize("top_k", [0, 1, None])
+def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_path, top_k):
+    monkeypatch.setattr(commands, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
+    choice = [] if top_k is None else ["--top-k", str(top_k)]
+    assert main(["evaluate", checkpoint_of("ultra-n", tmp_path), "--json", "--quiet", *choice]) == 0
+    layers = json.loads(capsys.readouterr().out)["experts"]
+    assert len(layers) == 3
+    for layer in layers:
+        ran = sum(layer["expert_share"])
+        assert ran == pytest.approx(2 if top_k is None else top_k), "experts run for each picture"

@@ -56,7 +56,7 @@ class MixtureLayer(nn.Module):
         routing = choose_experts(self.score(x), controls)
         match dispatch or self.config.train_dispatch:
             case "dense":
-                total = run_dense(self.experts, x, routing.gate, self.c_out)
+                total = run_dense(self.experts, x, routing.gate)
             case "grouped":
                 total = run_grouped(self.experts, x, routing.gate, self.c_out)
             case "conditional":

@@ -74,7 +74,7 @@ def test_the_loss_falls_as_predictions_approach_the_truth(model):
 def test_total_is_the_weighted_sum_times_the_batch_size(model):
     config = LossConfig(box=2.0, classes=3.0, dfl=5.0, balance=7.0)
     terms = detection_loss(model, predictions_of(*leaves(3)), object_in_each(3), config)
-    expected = 3 * (2 * terms.box + 3 * terms.classes + 5 * terms.dfl + 7 * terms.balance)
+    expected = 3 * (2 * terms.box + 3 * terms.classes + 5 * terms.dfl + terms.routing)
     assert terms.total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert all(term.item() > 0 for term in terms)
 
@@ -111,7 +111,7 @@ def test_an_image_without_objects_beside_one_with_an_object_is_background(model)
     assert (logits[1].grad[1] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["box", "classes", "dfl", "balance"])
+@pytest.mark.parametrize("name", ["box", "classes", "dfl"])
 def test_a_weight_of_zero_turns_its_term_off(model, name):
     config = LossConfig()
     whole = detection_loss(model, predictions_of(*leaves(2)), object_in_each(2), config)
@@ -122,6 +122,18 @@ def test_a_weight_of_zero_turns_its_term_off(model, name):
     assert (whole.total - without.total).item() == pytest.approx(difference.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["balance", "load", "z", "diversity"])
+def test_a_term_of_the_router_is_part_of_the_total_and_off_at_zero(model, name):
+    off = LossConfig(balance=0.0)
+    whole = detection_loss(
+        model, predictions_of(*leaves(2)), object_in_each(2), replace(off, **{name: 100.0})
+    )
+    without = detection_loss(model, predictions_of(*leaves(2)), object_in_each(2), off)
+    assert without.routing.item() == 0
+    assert whole.routing.item() > 1
+    assert (whole.total - without.total).item() == pytest.approx(2 * whole.routing.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("weights", "moved"),
     [
@@ -129,6 +141,9 @@ def test_a_weight_of_zero_turns_its_term_off(model, name):
         pytest.param({"dfl": 1.0}, [True, False, False], id="dfl pulls boxes"),
         pytest.param({"classes": 1.0}, [False, True, False], id="classes pull scores"),
         pytest.param({"balance": 1.0}, [False, False, True], id="balance pulls the router"),
+        pytest.param({"load": 1.0}, [False, False, True], id="load pulls the router"),
+        pytest.param({"z": 1.0}, [False, False, True], id="z pulls the router"),
+        pytest.param({"diversity": 1.0}, [False, False, True], id="diversity pulls the router"),
     ],
 )
 def test_each_term_pulls_at_its_own_predictions(model, weights, moved):
@@ -136,13 +151,14 @@ def test_each_term_pulls_at_its_own_predictions(model, weights, moved):
     logits = leaves(2)
     config = LossConfig(**{**off, **weights})
     detection_loss(model, predictions_of(*logits), object_in_each(2), config).total.backward()
-    assert [bool((leaf.grad.abs() > 1e-6).any()) for leaf in logits] == moved
+    pulled = [leaf.grad is not None and bool((leaf.grad.abs() > 1e-6).any()) for leaf in logits]
+    assert pulled == moved
 
 
-def test_without_a_mixture_there_is_nothing_to_balance(model):
+def test_without_a_mixture_nothing_is_asked_of_routers(model):
     box_logits, class_logits, _ = leaves(1)
     terms = detection_loss(model, Predictions(box_logits, class_logits, {}), object_in_each(1), LossConfig())
-    assert terms.balance.item() == 0
+    assert terms.routing.item() == 0
 
 
 def test_five_steps_on_one_picture_lower_its_loss_and_reach_every_router():

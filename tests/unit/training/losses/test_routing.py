@@ -1,9 +1,12 @@
-"""The penalty for uneven use of experts."""
+"""What routers are asked for: each term by hand, at its extremes, and where it pulls."""
+
+from math import log, sqrt
 
 import pytest
 import torch
 
-from training.losses.routing import balance_loss, total_balance_loss
+from training.config import LossConfig
+from training.losses.routing import balance_loss, diversity_loss, load_loss, routing_loss, z_loss
 from training.models.mixture.routing import RoutingControls, choose_experts
 
 
@@ -24,28 +27,94 @@ def routing_of(rows, top_k):
         pytest.param([[0.75, 0.25]], 2, 1 / 16, id="uneven weights count, not only the choice"),
     ],
 )
-def test_value(rows, top_k, expected):
+def test_balance(rows, top_k, expected):
     assert balance_loss(routing_of(rows, top_k)).item() == pytest.approx(expected, abs=1e-7)
 
 
-def test_moving_the_router_moves_the_loss():
+@pytest.mark.parametrize(
+    ("rows", "top_k", "expected"),
+    [
+        pytest.param([[1.0, 0, 0, 0]] * 3, 1, 4.0, id="one expert takes all: E / K"),
+        pytest.param([[0.5, 0.5, 0, 0]] * 3, 2, 2.0, id="the same pair takes all: E / K"),
+        pytest.param(torch.eye(4).tolist(), 1, 1.0, id="each image another expert"),
+        pytest.param([[0.25] * 4] * 2, 4, 1.0, id="all experts alike"),
+        pytest.param([[0.7, 0.1, 0.1, 0.1]] * 2, 4, 1.0, id="all chosen: the choice is even"),
+        # Choices 2, 1, 1 of 4 times mean probabilities 0.5, 0.25, 0.25, times 3.
+        pytest.param([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4]], 2, 3 * (0.25 + 0.0625 + 0.0625), id="uneven"),
+        pytest.param([[0.7, 0.1, 0.1, 0.1]], 0, 0.0, id="no expert runs"),
+    ],
+)
+def test_load(rows, top_k, expected):
+    assert load_loss(routing_of(rows, top_k)).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        pytest.param([[0.0] * 4] * 2, log(4) ** 2, id="scores of 0: (ln E)²"),
+        pytest.param([[log(0.5), log(0.3), log(0.2)]], 0.0, id="exponentials add up to 1: none"),
+        pytest.param([[0.0, 0.0], [log(3), 0.0]], (log(2) ** 2 + log(4) ** 2) / 2, id="mean of the images"),
+        pytest.param([[100.0, 0.0]], 1e4, id="large scores: their square"),
+    ],
+)
+def test_z(logits, expected):
+    routing = choose_experts(torch.tensor(logits), RoutingControls(1))
+    assert z_loss(routing).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param([[0.25] * 4] * 2, 0.0, id="every image uses all equally"),
+        pytest.param([[1.0, 0, 0, 0]] * 2, log(4) + sqrt(3), id="one expert takes all"),
+        pytest.param(torch.eye(4).tolist(), log(4), id="decided, but each image another expert"),
+        # Entropy of a fair coin lacks ln 2 of ln 4; means 1/2, 1/2, 0, 0 deviate by 1/4 from 1/4.
+        pytest.param([[0.5, 0.5, 0, 0]], log(2) + 1, id="half of the experts"),
+        pytest.param([[1.0]], 0.0, id="one expert"),
+    ],
+)
+def test_diversity(rows, expected):
+    rows = torch.tensor(rows).clamp(min=1e-12).tolist()  # a score of -inf is no score of a network
+    assert diversity_loss(routing_of(rows, 1)).item() == pytest.approx(expected, abs=1e-6)
+
+
+TERMS = [balance_loss, load_loss, z_loss, diversity_loss]
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_step_of_the_router_against_the_gradient_lowers_every_term(term):
     logits = torch.tensor([[1.0, 0.5, 0.0, -0.5], [0.9, 0.4, 0.1, -0.5]], requires_grad=True)
-    loss = balance_loss(choose_experts(logits, RoutingControls(2)))
+    loss = term(choose_experts(logits, RoutingControls(2)))
     loss.backward()
     assert (logits.grad[:, :2].abs() > 1e-3).all()
     with torch.no_grad():
-        stepped = balance_loss(choose_experts(logits - 0.1 * logits.grad, RoutingControls(2)))
+        stepped = term(choose_experts(logits - 0.1 * logits.grad, RoutingControls(2)))
     assert stepped < loss
 
 
-def test_experts_that_were_not_chosen_get_no_gradient():
+@pytest.mark.parametrize("term", TERMS)
+def test_every_term_has_a_finite_gradient_where_experts_are_alike(term):
+    logits = torch.zeros(3, 4, requires_grad=True)
+    term(choose_experts(logits, RoutingControls(4))).backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("term", [load_loss, diversity_loss])
+def test_an_expert_that_nobody_chose_is_pulled_up_by_what_sees_all_probabilities(term):
+    logits = torch.tensor([[1.0, 0.9, 0.0, -0.5], [0.9, 1.0, 0.1, -0.5]], requires_grad=True)
+    term(choose_experts(logits, RoutingControls(2))).backward()
+    assert (logits.grad[:, 2:] < -1e-3).all()  # a step goes against the gradient
+    assert (logits.grad[:, :2].sum() > 0).all()
+
+
+def test_balance_gives_experts_that_were_not_chosen_no_gradient():
     logits = torch.tensor([[1.0, 0.5, 0.0, -0.5]], requires_grad=True)
     balance_loss(choose_experts(logits, RoutingControls(2))).backward()
     assert logits.grad[0, 2:].abs().max().item() < 1e-7
     assert logits.grad[0, :2].abs().min().item() > 1e-3
 
 
-def test_with_one_expert_an_image_its_weight_is_always_one_and_the_router_gets_no_gradient():
+def test_balance_with_one_expert_an_image_its_weight_is_always_one_and_the_router_gets_no_gradient():
     logits = torch.tensor([[1.0, 0.5, 0.0]], requires_grad=True)
     balance_loss(choose_experts(logits, RoutingControls(1))).backward()
     assert logits.grad.abs().max().item() < 1e-7
@@ -54,6 +123,26 @@ def test_with_one_expert_an_image_its_weight_is_always_one_and_the_router_gets_n
 def test_layers_are_added_up_and_no_layer_costs_nothing():
     like = torch.zeros((), dtype=torch.float32)
     one = routing_of([[1.0, 0, 0, 0]], 1)
-    assert total_balance_loss({}, like).item() == 0
-    assert total_balance_loss({"a": one}, like).item() == pytest.approx(3 / 16)
-    assert total_balance_loss({"a": one, "b": one}, like).item() == pytest.approx(6 / 16)
+    config = LossConfig(balance=2.0)
+    assert routing_loss({}, config, like).item() == 0
+    assert routing_loss({"a": one}, config, like).item() == pytest.approx(2 * 3 / 16)
+    assert routing_loss({"a": one, "b": one}, config, like).item() == pytest.approx(2 * 6 / 16)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        pytest.param({}, 0.0, id="all off"),
+        pytest.param({"balance": 2.0}, 2 * (1 / 16 + 0), id="balance: sum of the layers"),
+        pytest.param({"load": 3.0}, 3 * (2 + 1), id="load: sum of the layers"),
+        pytest.param({"z": 5.0}, 5 * (0 + log(2) ** 2), id="z: sum of the layers"),
+        pytest.param({"diversity": 7.0}, 7 * (log(2) + 1 + 0) / 2, id="diversity: mean of the layers"),
+        pytest.param({"load": 3.0, "z": 5.0}, 9 + 5 * log(2) ** 2, id="terms are added up"),
+    ],
+)
+def test_each_weight_is_that_of_its_own_term(weights, expected):
+    pair = routing_of([[0.5 - 1e-9, 0.5 - 1e-9, 1e-9, 1e-9]], 2)  # mean weights 1/2, 1/2, 0, 0
+    even = choose_experts(torch.zeros(1, 2), RoutingControls(2))
+    config = LossConfig(**{"balance": 0.0, **weights})
+    total = routing_loss({"a": pair, "b": even}, config, torch.zeros(()))
+    assert total.item() == pytest.approx(expected, abs=1e-5)

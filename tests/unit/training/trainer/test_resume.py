@@ -12,14 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.config import (
-    AugmentConfig,
-    OptimizerConfig,
-    ScenesConfig,
-    TrainConfig,
-    to_json,
-    train_from_json,
-)
+from training.config import AugmentConfig, OptimizerConfig, ScenesConfig, TrainConfig
+from training.config_json import to_json, train_from_json
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.models.variants import model_config

@@ -16,7 +16,7 @@ from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.errors import CheckpointError, TrainingError
 from training.losses.detection import LossTerms
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config
 from training.trainer.loop import Trainer
 
@@ -48,6 +48,23 @@ def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
     other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
     with pytest.raises(CheckpointError, match="holds a run with other settings"):
         other.resume()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [MixtureChoice(placement="neck"), MixtureChoice(num_experts=3), MixtureChoice(top_k=1)],
+    ids=["placement", "experts", "top-k"],
+)
+def test_a_run_is_not_taken_up_with_other_mixtures(tmp_path, choice):
+    usual, other = (
+        replace(CONFIG, epochs=1, model=model_config("esmoe-n", CLASS_NAMES, (64, 64), each))
+        for each in (None, choice)
+    )
+    stopped = trainer_in(tmp_path, usual)
+    stopped._save()
+    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+        trainer_in(tmp_path, other).resume()
+    trainer_in(tmp_path, usual).resume()
 
 
 def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):

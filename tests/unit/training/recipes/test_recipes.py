@@ -1,0 +1,77 @@
+"""Recipes: what they take from a request, and which losses a family gets."""
+
+from dataclasses import replace
+
+import pytest
+
+from training.config import LossConfig, ScenesConfig
+from training.errors import ConfigError
+from training.models.variants import VARIANTS, MixtureChoice
+from training.recipes.recipes import RECIPES, Request, build_config, family_loss
+
+REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
+ROUTING_TERMS = ("balance", "load", "z", "diversity")
+
+
+def routing_weights(variant):
+    loss = family_loss(variant)
+    return {name: getattr(loss, name) for name in ROUTING_TERMS if getattr(loss, name)}
+
+
+@pytest.mark.parametrize(
+    ("family", "weights"),
+    [
+        # YOLO-Master v0.1 states 0.01 and 0.001, inside a sum that it multiplies by 0.15.
+        pytest.param("modular", {"load": 0.0015, "z": 0.00015}, id="modular"),
+        pytest.param("ultra", {"load": 0.0015, "z": 0.00015}, id="ultra"),
+        pytest.param("optimized", {"load": 0.0015}, id="optimized"),
+        pytest.param("moehead", {"diversity": 0.01}, id="moehead"),
+        pytest.param("esmoe", {"balance": 1.5}, id="esmoe"),
+        pytest.param("sparsight", {"balance": 1.5}, id="sparsight"),
+    ],
+)
+def test_a_family_gets_the_losses_of_its_source_for_its_routers(family, weights):
+    variants = [variant for variant in VARIANTS if variant.startswith(family)]
+    assert variants
+    for variant in variants:
+        assert routing_weights(variant) == pytest.approx(weights)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_has_losses_and_those_of_boxes_and_classes_are_the_same(variant):
+    assert replace(family_loss(variant), **dict.fromkeys(ROUTING_TERMS, 0.0)) == replace(
+        LossConfig(), balance=0.0
+    )
+
+
+def test_a_family_without_losses_is_refused():
+    with pytest.raises(ConfigError, match="family 'swin' has no losses"):
+        family_loss("swin-n")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_takes_what_is_asked_of_the_model(recipe):
+    choice = MixtureChoice(placement="neck", num_experts=3, top_k=1)
+    config = build_config(recipe, replace(REQUEST, mixture=choice, input_hw=(64, 96)))
+    assert list(config.model.mixtures) == ["neck.p3", "neck.p4", "neck.p5"]
+    assert {mixture.num_experts for mixture in config.model.mixtures.values()} == {3}
+    assert (config.model.top_k, config.model.input_hw) == (1, (64, 96))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("variant", ["modular-n", "moehead-n", "yolov12-n"])
+def test_every_recipe_takes_the_losses_of_the_family(recipe, variant):
+    assert build_config(recipe, replace(REQUEST, variant=variant)).loss == family_loss(variant)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_epochs_and_batch_are_the_request_s_if_it_says_so(recipe):
+    usual = build_config(recipe, REQUEST)
+    asked = build_config(recipe, replace(REQUEST, epochs=3, batch_size=5))
+    assert (asked.epochs, asked.batch_size) == (3, 5)
+    assert replace(asked, epochs=usual.epochs, batch_size=usual.batch_size) == usual
+
+
+def test_an_unknown_recipe_names_those_there_are():
+    with pytest.raises(ConfigError, match="no recipe 'best'; there are: quick, small-data, paper"):
+        build_config("best", REQUEST)

@@ -1,0 +1,44 @@
+"""A few steps of training of every family that has experts, by its own recipe and losses."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from training.config import AugmentConfig, ScenesConfig
+from training.data.open import open_dataset
+from training.data.scenes import CLASS_NAMES
+from training.recipes.recipes import Request, build_config
+from training.trainer.loop import Trainer
+from training.trainer.report import METRICS_FILE
+
+FAMILIES = ("esmoe-n", "modular-n", "optimized-n", "ultra-n", "moehead-n", "sparsight-n")
+STEPS = 24
+SCENES = ScenesConfig(images=4, image_hw=(64, 64))
+STILL = AugmentConfig(
+    mosaic=0, hsv_hue=0, hsv_saturation=0, hsv_value=0, translate=0, scale=0, flip_horizontal=0
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_every_family_learns_four_pictures(variant, tmp_path):
+    request = Request(
+        class_names=CLASS_NAMES,
+        train_data=SCENES,
+        variant=variant,
+        input_hw=(64, 64),
+        epochs=STEPS,  # of one step each, so that each has a line in the metrics
+        batch_size=4,
+    )
+    config = replace(build_config("quick", request), augment=STILL, loader_workers=0, precision="f32")
+    assert Trainer(config, open_dataset(SCENES), tmp_path).run(quiet=True).finished
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+    totals = [line["total"] for line in lines]
+    assert len(totals) == STEPS
+    # Boxes that overlap nothing yet weigh little, so the very first loss says nothing.
+    assert sum(totals[-6:]) < 0.9 * sum(totals[:6])
+    assert all(line["routing"] > 0 for line in lines), "the routers are asked for something"
+    first = lines[0]
+    one = 7.5 * first["box"] + 0.5 * first["classes"] + 1.5 * first["dfl"] + first["routing"]
+    assert first["total"] == pytest.approx(SCENES.images * one, rel=1e-5)

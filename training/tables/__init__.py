@@ -1,0 +1,1 @@
+"""What the commands print: results and tables, for people and for machines."""

@@ -1,0 +1,31 @@
+"""The result of an evaluation, for people and for machines."""
+
+import json
+
+from training.evaluate.evaluator import Evaluation
+from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
+
+
+def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
+    """The result for people."""
+    lines = [
+        f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
+        f"   mAP75 {mean_ap.map75:.4f}",
+        f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
+    ]
+    width = max(len(name) for name in mean_ap.map50_by_class)
+    for name, value in mean_ap.map50_by_class.items():
+        lines.append(f"  {name:<{width}}  mAP50 {value:.4f}   mAP50-95 {mean_ap.map50_95_by_class[name]:.4f}")
+    for use in evaluation.experts if evaluation else []:
+        shares = "  ".join(f"{share:4.0%}" for share in use.expert_share)
+        lines.append(
+            f"  {use.layer}: {use.information_bits:.3f} bit, {use.distinct_sets} sets of experts, "
+            f"chosen {shares}"
+        )
+    return "\n".join(lines)
+
+
+def evaluation_json(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:
+    """The result for machines."""
+    experts = [vars(use) for use in evaluation.experts] if evaluation else None
+    return json.dumps({"images": images, **mean_ap._asdict(), "experts": experts})
