@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training import commands
 from training.config import DataConfig, FolderConfig, absolute
+from training.convert.command import convert
 from training.errors import TrainingError
 from training.export.bundle import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions, write_all_configs
@@ -31,6 +32,8 @@ examples:
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
+  python -m training convert yolo12n.pt
+      bring in a YOLO12 or YOLO-Master detection checkpoint; nothing in the file is run
   python -m training triton-config --name cells --instances 4
       write Triton's files for artefacts that are in the repository, with other settings
 """
@@ -85,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
     _add_export(subparsers.add_parser("export", help="write artefacts into the model repository"))
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
+    _add_convert(subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint"))
     _add_triton_config(
         subparsers.add_parser(
             "triton-config", help="write Triton's files for the artefacts in the repository"
@@ -215,6 +219,26 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=lambda args: _print(variants_json() if args.json else variants_table()))
 
 
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Turn a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) into one that trains, exports "
+        "and serves here. The file is read as data: nothing in it is run. What does not fit is refused."
+    )
+    parser.add_argument("file", type=Path, help="the .pt that its training wrote")
+    parser.add_argument("--output", type=Path, help="default: beside the file; replaces nothing")
+    parser.add_argument(
+        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: as the file was trained"
+    )
+    parser.add_argument(
+        "--expect",
+        type=Path,
+        metavar="NPZ",
+        help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
+        "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
+    )
+    parser.set_defaults(run_command=_convert)
+
+
 def _add_triton_config(parser: argparse.ArgumentParser) -> None:
     usual = TritonOptions()
     parser.description = (
@@ -315,6 +339,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     data = None if args.data is None else _data(args.data, args.split)
     _write_artefacts(args, args.checkpoint, data)
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    convert(args.file, args.output, input_hw=args.input, expect=args.expect, say=_say)
     return 0
 
 

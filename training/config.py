@@ -54,6 +54,7 @@ class MixtureConfig:
     num_experts: int = 4
     top_k: int = 2  # trained with 1 the gate is always 1, so that its router gets no gradient: learn with 2
     weight_threshold: float = 0.0  # an expert beyond the best runs only if its probability reaches this
+    gate_epsilon: float = 0.0  # beside the sum that weights are divided by; YOLO-Master v0.1 has 1e-6
     router: RouterConfig = field(default_factory=RouterConfig)
     expert: Literal["depthwise", "simple", "ghost", "inverted"] = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
@@ -74,6 +75,7 @@ class MixtureConfig:
             0 <= self.weight_threshold <= 1,
             f"weight_threshold={self.weight_threshold} is not a probability",
         )
+        _require(self.gate_epsilon >= 0, f"gate_epsilon={self.gate_epsilon} is negative")
         _require_one_of("expert", self.expert, ("depthwise", "simple", "ghost", "inverted"))
         _require_one_of("norm", self.norm, ("batch", "group"))
         _require_one_of("train_dispatch", self.train_dispatch, ("dense", "grouped"))

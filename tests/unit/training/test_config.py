@@ -44,6 +44,7 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
         (lambda v: MixtureConfig(shared_kernel=v), [1, 3], [2], "shared_kernel=2 must be odd"),
         (lambda v: MixtureConfig(shared_kernel=1, top_k=v), [0, 4], [-1, 5], "outside 0..num_experts=4"),
         (lambda v: MixtureConfig(weight_threshold=v), [0.0, 1.0], [-0.1, 1.1], "is not a probability"),
+        (lambda v: MixtureConfig(gate_epsilon=v), [0.0, 1e-6], [-1e-6], "gate_epsilon=-1e-06 is negative"),
         (lambda v: MixtureConfig(expert_ratio=v), [0.1], [0.0], "expert_ratio=0.0 must be positive"),
         (lambda v: MixtureConfig(expert=v), ["ghost"], ["spirit"], "expert 'spirit' is none of depthwise"),
         (lambda v: MixtureConfig(norm=v), ["group"], ["layer"], "norm 'layer' is none of batch, group"),

@@ -53,7 +53,7 @@ class MixtureLayer(nn.Module):
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
         """(B, C, H, W) to (B, c_out, H, W), and the routing that made it. dispatch None: as it trains."""
-        routing = choose_experts(self.score(x), controls)
+        routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
             case "dense":
                 total = run_dense(self.experts, x, routing.gate)

@@ -23,7 +23,7 @@ class RoutingControls(NamedTuple):
     weight_threshold: float | Tensor = 0.0
 
 
-def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
+def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
     """Softmax over all, keep the best top_k, renormalise over those that run.
 
     From top_k 1 on the best expert always runs; the others only if their probability reaches the threshold.
@@ -32,6 +32,7 @@ def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
 
     Args:
         logits: (B, E) router scores; taken in float32 whatever the precision around them.
+        epsilon: beside the sum that weights are divided by, for models that were trained with it.
 
     Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
     """
@@ -46,4 +47,4 @@ def choose_experts(logits: Tensor, controls: RoutingControls) -> Routing:
     kept = probs * chosen
     # The best of E has at least 1 / E: the floor is met only where none was chosen.
     total = kept.sum(dim=-1, keepdim=True).clamp(min=0.5 / probs.shape[-1])
-    return Routing(gate=kept / total, probs=probs, logits=logits)
+    return Routing(gate=kept / (total + epsilon if epsilon else total), probs=probs, logits=logits)

@@ -33,6 +33,13 @@ def test_gate(probabilities, top_k, threshold, gate):
     assert routing.gate[0].tolist() == pytest.approx(gate, abs=1e-6)
 
 
+def test_an_epsilon_beside_the_sum_takes_a_little_from_every_weight():
+    logits = logits_for(0.4, 0.3, 0.2, 0.1)
+    assert choose_experts(logits, RoutingControls(2)).gate.sum().item() == pytest.approx(1, abs=1e-7)
+    gate = choose_experts(logits, RoutingControls(2), epsilon=0.1).gate[0].tolist()
+    assert gate == pytest.approx((0.5, 0.375, 0, 0))
+
+
 def test_each_image_may_have_its_own_controls():
     logits = logits_for(0.4, 0.3, 0.2, 0.1).repeat(2, 1)
     controls = RoutingControls(torch.tensor([[1], [3]]), torch.tensor([[0.0], [0.25]]))

@@ -1,0 +1,145 @@
+"""The convert command: what it says and writes, and when it writes nothing."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.training.convert.foreign_models import TOP_TWO, foreign_classes, foreign_model, save
+from training.convert.command import convert
+from training.convert.convert import read_foreign
+from training.convert.expect import Differences, as_table
+from training.errors import CheckpointError
+from training.trainer.checkpoint import load_model
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> Path:
+    """A YOLO-Master checkpoint of three classes for 64 × 64 pictures."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("foreign") / "Best.pt"
+    with foreign_classes() as make:
+        return save(path, foreign_model(make, mixture=TOP_TWO))
+
+
+@pytest.fixture(scope="module")
+def answers(foreign) -> dict[str, np.ndarray]:
+    """Two pictures and what the converted detector answers to them."""
+    model = read_foreign(foreign).model
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        boxes, scores = model.decode(model(images))
+    return {"images": images.numpy(), "boxes": boxes.numpy(), "scores": scores.numpy()}
+
+
+def test_a_converted_file_is_loaded_by_name_and_tells_where_it_comes_from(foreign, tmp_path):
+    said: list[str] = []
+    output = convert(foreign, tmp_path / "mine.safetensors", say=said.append)
+    model, provenance = load_model(output)
+    assert (model.config.variant, model.config.class_names) == ("esmoe-n", ("class 0", "class 1", "class 2"))
+    assert not model.training
+    assert provenance == {
+        "data": "",
+        "source": "Best.pt",
+        "source sha256": hashlib.sha256(foreign.read_bytes()).hexdigest(),
+        "source kind": "YOLO-Master EsMoE",
+        "source version": "8.3.240",
+        "source date": "2026-01-02T03:04:05",
+        "note": provenance["note"],
+    }
+    text = "\n".join(said)
+    for part in (
+        "YOLO-Master EsMoE, here esmoe-n",
+        "3: class 0, class 1, class 2",
+        "64x64",
+        "4 experts, 2 run",
+    ):
+        assert part in text
+    assert f"python -m training export {output} --name mine" in text
+    assert "eager mode" in text
+    assert "eager mode" in provenance["note"]
+
+
+def test_the_output_lies_beside_the_input_and_replaces_nothing(foreign, tmp_path):
+    copy = tmp_path / "model.pt"
+    copy.write_bytes(foreign.read_bytes())
+    assert convert(copy, say=lambda _: None) == tmp_path / "model.safetensors"
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is there already; .*--output"):
+        convert(copy, say=lambda _: None)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    with pytest.raises(CheckpointError, match="no folder"):
+        convert(copy, tmp_path / "none" / "model.safetensors", say=lambda _: None)
+
+
+def test_the_same_answers_are_accepted_and_shown(foreign, answers, tmp_path):
+    np.savez(tmp_path / "answers.npz", **answers)
+    said: list[str] = []
+    output = convert(foreign, tmp_path / "mine.safetensors", expect=tmp_path / "answers.npz", say=said.append)
+    assert output.exists()
+    assert "largest difference" in said[1]
+    assert "too far" not in said[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("scores", 2e-4, id="score"),
+        pytest.param("boxes", 0.1, id="box"),
+        pytest.param("scores", np.nan, id="NaN score"),
+        pytest.param("boxes", np.nan, id="NaN box"),
+    ],
+)
+def test_one_different_answer_writes_nothing(name, value, foreign, answers, tmp_path):
+    changed = {key: array.copy() for key, array in answers.items()}
+    changed[name][1, 5, 2] += value
+    np.savez(tmp_path / "answers.npz", **changed)
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match="answers differently after conversion; nothing was written"):
+        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz", say=said.append)
+    assert said[1].splitlines()[-1].endswith("too far")
+    assert not said[1].splitlines()[-2].endswith("too far")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"scores": None}, "needs arrays images, boxes, scores", id="an array is missing"),
+        pytest.param({"scores": np.zeros((2, 84, 3))}, "scores is float64", id="other type"),
+        pytest.param(
+            {"boxes": np.zeros((2, 84), "f4")}, r"boxes is float32 \[2, 84\]", id="other dimensions"
+        ),
+        pytest.param({"scores": np.zeros((2, 84, 9), "f4")}, r"\(84, 9\).*ours", id="other classes"),
+        pytest.param(
+            {"scores": np.zeros((1, 84, 3), "f4")}, "2 images, but answers to 1", id="fewer answers"
+        ),
+        pytest.param(
+            {"images": np.zeros((2, 96, 64, 3), "u1")}, "are 96x64, the model takes 64x64", id="size"
+        ),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(change, said, foreign, answers, tmp_path):
+    arrays = {key: array for key, array in {**answers, **change}.items() if array is not None}
+    np.savez(tmp_path / "answers.npz", **arrays)
+    with pytest.raises(CheckpointError, match=said):
+        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz", say=lambda _: None)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_file_of_answers_that_is_none_is_refused(foreign, tmp_path):
+    for data in (b"", b"hello", b"PK\x03\x04"):
+        (tmp_path / "answers.npz").write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"answers\.npz needs arrays"):
+            convert(foreign, tmp_path / "o.safetensors", expect=tmp_path / "answers.npz", say=lambda _: None)
+
+
+def test_limits_are_met_at_their_value_and_nan_never_is():
+    assert Differences(1e-4, 5.0, 1e-3).within
+    assert not Differences(1.1e-4, 0.0, 0.0).within
+    assert not Differences(0.0, 5.0, 1.1e-3).within
+    assert not Differences(float("nan"), 0.0, 0.0).within
+    assert not Differences(0.0, 0.0, float("nan")).within
+    assert "nan" in as_table([Differences(float("nan"), 0.0, 0.0)])

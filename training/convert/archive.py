@@ -1,0 +1,108 @@
+"""The zip that torch.save writes: one pickle, and one uncompressed entry for each storage."""
+
+import sys
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from training.convert.pickle_reader import read_pickle
+from training.convert.records import StoredTensor
+from training.errors import CheckpointError
+
+PICKLE = "data.pkl"
+DATA = "data/"  # storages, each in its own entry
+PICKLE_LIMIT = 16 << 20  # bytes; the largest known checkpoint, optimizer and all, has under two million
+ENTRIES_LIMIT = 100_000
+BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError)
+
+
+class Archive:
+    """An open checkpoint. Nothing is read before the sizes that the zip declares are checked.
+
+    Raises:
+        CheckpointError: opening or reading: missing, cut short, no torch zip; names the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise CheckpointError(f"no file at {path}")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except BROKEN as error:
+            raise CheckpointError(
+                f"{path} is no zip that torch.save (1.6 or newer) writes, or is cut short: {error}"
+            ) from error
+        try:
+            self._root = self._check_entries()
+        except CheckpointError:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def contents(self) -> Any:
+        """What was saved, as plain values and records."""
+        data = self._read(PICKLE)
+        folder = self._root + DATA
+        entries = [entry for entry in self._zip.infolist() if entry.filename.startswith(folder)]
+        try:
+            return read_pickle(data, {e.filename.removeprefix(folder): e.file_size for e in entries})
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {PICKLE}, {error}") from error
+
+    def tensor(self, stored: StoredTensor) -> Tensor:
+        """The numbers of a tensor, in their own type and memory."""
+        storage = stored.storage
+        if stored.numel == 0:
+            return torch.empty(stored.shape, dtype=storage.dtype)
+        flat = torch.frombuffer(bytearray(self._read(DATA + storage.key)), dtype=storage.dtype)
+        return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
+
+    def _check_entries(self) -> str:
+        entries = self._zip.infolist()
+        if len(entries) > ENTRIES_LIMIT:
+            raise CheckpointError(f"{self.path} has {len(entries)} entries; {ENTRIES_LIMIT} is the limit")
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise CheckpointError(
+                    f"{self.path}: {entry.filename} is compressed; torch.save compresses none"
+                )
+        declared = sum(entry.file_size for entry in entries)
+        if declared > self.path.stat().st_size:
+            raise CheckpointError(f"{self.path} declares {declared} bytes of entries, more than it has")
+        roots = [e.filename.removesuffix(PICKLE) for e in entries if e.filename.endswith(f"/{PICKLE}")]
+        if len(roots) != 1:
+            raise CheckpointError(
+                f"{self.path} has {len(roots)} entries named {PICKLE}; a checkpoint has one"
+            )
+        if self._zip.getinfo(roots[0] + PICKLE).file_size > PICKLE_LIMIT:
+            raise CheckpointError(f"{self.path}: {PICKLE} has more than {PICKLE_LIMIT} bytes")
+        self._root = roots[0]
+        if self._root + "byteorder" in self._zip.namelist():
+            order = self._read("byteorder").decode("ascii", "replace")
+            if order != sys.byteorder:
+                raise CheckpointError(
+                    f"{self.path} has {order}-endian numbers; this machine cannot read them"
+                )
+        return self._root
+
+    def _read(self, name: str) -> bytes:
+        try:
+            entry = self._zip.getinfo(self._root + name)
+            data = self._zip.read(entry)  # checks the CRC
+        except BROKEN as error:
+            raise CheckpointError(f"{self.path}: entry {name} is damaged: {error}") from error
+        if len(data) != entry.file_size:
+            raise CheckpointError(f"{self.path}: entry {name} has {len(data)} bytes, not {entry.file_size}")
+        return data

@@ -1,0 +1,81 @@
+"""What `python -m training convert` does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from training.convert.convert import Conversion, read_foreign
+from training.convert.expect import as_table, compare, read_expected
+from training.convert.provenance import provenance_of
+from training.errors import CheckpointError
+from training.models.detector import count_parameters
+from training.trainer.checkpoint import save_model
+
+SUFFIX = ".safetensors"
+
+Say = Callable[[str], None]
+
+
+def convert(
+    path: Path,
+    output: Path | None = None,
+    *,
+    input_hw: tuple[int, int] | None = None,
+    expect: Path | None = None,
+    say: Say,
+) -> Path:
+    """Convert a foreign checkpoint; returns where it was written.
+
+    Args:
+        path: a .pt file that YOLO12 or YOLO-Master training wrote.
+        output: None: beside it, with another suffix. What is there already is never replaced.
+        input_hw: None: as the file was trained.
+        expect: an .npz with images and the original's answers, which the result must give too.
+
+    Raises:
+        CheckpointError: it cannot be converted exactly, or answers differently; nothing was written.
+    """
+    output = output or path.with_suffix(SUFFIX)
+    if output.exists():
+        raise CheckpointError(f"{output} is there already; remove it, or say another --output")
+    if not output.parent.is_dir():
+        raise CheckpointError(f"no folder {output.parent} to write into")
+    answers = None if expect is None else read_expected(expect)
+    conversion = read_foreign(path, input_hw)
+    say(report(conversion))
+    if answers is not None:
+        differences = compare(conversion.model, answers)
+        say(as_table(differences))
+        if not all(one.within for one in differences):
+            raise CheckpointError(f"{path} answers differently after conversion; nothing was written")
+    save_model(output, conversion.model, provenance_of(path, conversion))
+    say(f"wrote {output}\n{next_steps(output)}")
+    return output
+
+
+def report(conversion: Conversion) -> str:
+    """What was recognised, one fact a line."""
+    config = conversion.model.config
+    height, width = config.input_hw
+    lines = [
+        f"{conversion.recognised.family}, here {config.variant}",
+        f"  classes     {len(config.class_names)}: {_shortened(config.class_names)}",
+        f"  input       {height}x{width}",
+        f"  parameters  {count_parameters(conversion.model):,}, and {config.reg_max} fixed ones in the file",
+        f"  tensors     {conversion.tensors:,}, {'averaged' if conversion.found.averaged else 'as saved'}",
+    ]
+    for place, mixture in config.mixtures.items():
+        lines.append(f"  {place:<11} {mixture.num_experts} experts, {mixture.top_k} run for each image")
+    return "\n".join([*lines, *(f"  note: {note}" for note in conversion.recognised.notes)])
+
+
+def next_steps(output: Path) -> str:
+    """The commands that make use of it."""
+    name = output.stem.lower()
+    return (
+        f"measure it:  python -m training evaluate {output} --data FOLDER\n"
+        f"export it:   python -m training export {output} --name {name}"
+    )
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

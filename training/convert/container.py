@@ -1,0 +1,146 @@
+"""The detector in a checkpoint: its layers, classes, input size, and what the file says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.convert.archive import Archive
+from training.convert.records import Record, shown
+from training.errors import CheckpointError
+
+STRIDE = 32  # inputs are whole multiples of it
+SMALLEST_INPUT = 64
+DEFAULT_INPUT = 640
+OTHER_TASKS = (
+    "Segment",
+    "Pose",
+    "OBB",
+    "Classify",
+    "WorldDetect",
+    "YOLOEDetect",
+    "RTDETRDecoder",
+    "v10Detect",
+)
+TOLD = ("version", "date", "license")  # kept for the provenance of the converted file
+TOLD_LIMIT = 200  # characters of each
+
+
+@dataclass(frozen=True)
+class ForeignDetector:
+    """A detector as its file describes it. The layers are still records."""
+
+    layers: tuple[Record, ...]  # by index; the last is the head
+    class_names: tuple[str, ...]
+    input_hw: tuple[int, int]
+    averaged: bool  # from the average of the run, not from its last step
+    told: Mapping[str, str]
+
+
+def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignDetector:
+    """Find the module tree and what surrounds it. input_hw: None takes what the file was trained at.
+
+    Raises:
+        CheckpointError: the file holds no detector that was saved whole; says what it holds instead.
+    """
+    saved = archive.contents()
+    try:
+        averaged, model = _module(saved)
+        layers = _layers(model)
+        head = layers[-1]
+        if head.kind in OTHER_TASKS:
+            raise CheckpointError(f"layer {len(layers) - 1} is {head.kind}: detection only so far")
+        return ForeignDetector(
+            layers=layers,
+            class_names=_class_names(model.get("names"), head.get("nc")),
+            input_hw=input_hw or _input_hw(saved, model),
+            averaged=averaged,
+            told={name: saved[name][:TOLD_LIMIT] for name in TOLD if isinstance(saved.get(name), str)},
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{archive.path}: {error}") from error
+
+
+def child(module: Record, name: str) -> Any:
+    """A module, parameter or buffer by its name in the module, or None."""
+    for part in ("_modules", "_parameters", "_buffers"):
+        held = module.get(part)
+        if isinstance(held, dict) and held.get(name) is not None:
+            return held[name]
+    return None
+
+
+def submodules(module: Record) -> dict[str, Record]:
+    """The modules directly inside a module."""
+    held = module.get("_modules")
+    held = held if isinstance(held, dict) else {}
+    return {str(name): value for name, value in held.items() if isinstance(value, Record)}
+
+
+def _module(saved: Any) -> tuple[bool, Record]:
+    if not isinstance(saved, dict):
+        raise CheckpointError(
+            f"holds {_described(saved)}, not a dict with a model: save the checkpoint whole"
+        )
+    for name in ("ema", "model"):
+        if isinstance(saved.get(name), Record):
+            return name == "ema", saved[name]
+    raise CheckpointError(
+        "holds weights without the model they belong to: needed is the .pt that training wrote, whose "
+        f"'model' or 'ema' is a whole module; found {shown(list(saved))}"
+    )
+
+
+def _layers(model: Record) -> tuple[Record, ...]:
+    sequence = child(model, "model")
+    if not isinstance(sequence, Record) or not submodules(sequence):
+        raise CheckpointError(f"{model.kind} has no list of layers named 'model'")
+    layers = submodules(sequence)
+    if list(layers) != [str(index) for index in range(len(layers))]:
+        raise CheckpointError(f"layers of {model.kind} are not numbered in turn: {shown(list(layers))}")
+    return tuple(layers.values())
+
+
+def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
+    if isinstance(names, (list, tuple)):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise CheckpointError("has no class names: the model's 'names' is missing or empty")
+    if not all(type(index) is int for index in names) or sorted(names) != list(range(len(names))):
+        raise CheckpointError(f"class names are not numbered 0..{len(names) - 1}: {shown(list(names))}")
+    ordered = tuple(names[index] for index in range(len(names)))
+    first_index: dict[str, int] = {}
+    for index, name in enumerate(ordered):
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise CheckpointError(f"class {index} has no name that can be shown: {shown(name)}")
+        if name in first_index:
+            raise CheckpointError(
+                f"classes {first_index[name]} and {index} are both named {shown(name)}: names must differ"
+            )
+        first_index[name] = index
+    if declared is not None and declared != len(ordered):
+        raise CheckpointError(f"names {len(ordered)} classes, but its head was made for {shown(declared)}")
+    return ordered
+
+
+def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
+    """The size it was trained at, rounded up to whole strides as its own trainer rounds."""
+    size = (
+        _argument(saved.get("train_args"), "imgsz") or _argument(model.get("args"), "imgsz") or DEFAULT_INPUT
+    )
+    sides = size if isinstance(size, (list, tuple)) else (size,)
+    if len(sides) not in (1, 2) or not all(type(side) is int and 0 < side <= 8192 for side in sides):
+        raise CheckpointError(
+            f"was trained at the size {shown(size)}, which makes no sense; say one with --input"
+        )
+    rounded = [max(-(-side // STRIDE) * STRIDE, SMALLEST_INPUT) for side in sides]
+    return rounded[0], rounded[-1]
+
+
+def _argument(arguments: Any, name: str) -> Any:
+    if isinstance(arguments, Record):
+        return arguments.get(name)
+    return arguments.get(name) if isinstance(arguments, dict) else None
+
+
+def _described(value: Any) -> str:
+    return f"a {value.kind}" if isinstance(value, Record) else f"a {type(value).__name__}"

@@ -1,0 +1,118 @@
+"""Turns a foreign checkpoint into one of ours: every tensor used, every tensor filled, or an error."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.config import STRIDES
+from training.convert.archive import Archive
+from training.convert.container import ForeignDetector, child, find_detector
+from training.convert.keys import FIXED_BINS, Found, all_tensors, match_tensors
+from training.convert.layouts import Recognised, recognise
+from training.convert.records import Record, StoredTensor, shown
+from training.errors import CheckpointError
+from training.models.detector import Detector
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A detector of ours with the weights of a foreign one, and where they come from."""
+
+    model: Detector
+    recognised: Recognised
+    found: ForeignDetector
+    tensors: int  # read from the file
+
+
+def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Conversion:
+    """Read a YOLO12 or YOLO-Master detection checkpoint. Nothing in it is run.
+
+    Args:
+        path: the .pt file.
+        input_hw: the size our detector takes; None: what the file was trained at.
+
+    Raises:
+        CheckpointError: damaged, hostile or not exactly a known model; names what and where.
+    """
+    with Archive(path) as archive:
+        found = find_detector(archive, input_hw)
+        try:
+            recognised = recognise(found)
+            _check_outside_weights(archive, recognised, found)
+            model = Detector(recognised.config).eval()
+            tensors = _match(model, recognised, found)
+            _check_complete(model, tensors, found)
+            weights = {name: _read(archive, *tensor) for name, tensor in tensors.items()}
+        except CheckpointError as error:
+            raise CheckpointError(_naming(path, error)) from error
+    own = model.state_dict()
+    model.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in weights.items()})
+    return Conversion(model, recognised, found, len(weights) + 1)  # with the fixed bins
+
+
+def _match(model: Detector, recognised: Recognised, found: ForeignDetector) -> Found:
+    tensors: Found = {}
+    for index, (layer, record) in enumerate(zip(recognised.layers, found.layers, strict=True)):
+        if layer.place:
+            ours = model.get_submodule(layer.place)
+            tensors |= match_tensors(record, f"model.{index}", ours, layer.place)
+    return tensors
+
+
+def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> None:
+    for name in model.state_dict():
+        if name not in tensors:
+            raise CheckpointError(f"nothing in the file fills {name} of {model.config.variant}")
+    used = {path for path, _ in tensors.values()}
+    for index, layer in enumerate(found.layers):
+        fixed = f"model.{index}.{FIXED_BINS}" if layer is found.layers[-1] else ""
+        for path, kind in all_tensors(layer, f"model.{index}").items():
+            if path not in used and path != fixed:
+                raise CheckpointError(
+                    f"{path} ({kind}) is one too many: {model.config.variant} has none there"
+                )
+
+
+def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
+    """What the layers compute beside their weights: strides, bins, how maps are enlarged and joined."""
+    for index, (layer, record) in enumerate(zip(recognised.layers, found.layers, strict=True)):
+        expected: dict[str, object] = {}
+        if layer.kinds == ("Upsample",):
+            expected = {"mode": "nearest", "scale_factor": 2, "size": None}
+        elif layer.kinds == ("Concat",):
+            expected = {"d": 1}
+        for name, value in expected.items():
+            if record.get(name) != value:
+                raise CheckpointError(
+                    f"layer {index} ({record.kind}) has {name}={shown(record.get(name))}; expected {value!r}"
+                )
+    head, path = found.layers[-1], f"model.{len(found.layers) - 1}"
+    _check_numbers(archive, head.get("stride"), f"{path}.stride", STRIDES)
+    bins: object = head
+    for name in FIXED_BINS.split("."):
+        bins = child(bins, name) if isinstance(bins, Record) else None
+    _check_numbers(archive, bins, f"{path}.{FIXED_BINS}", range(recognised.config.reg_max))
+
+
+def _check_numbers(archive: Archive, stored: object, path: str, expected: tuple[int, ...] | range) -> None:
+    if not isinstance(stored, StoredTensor):
+        raise CheckpointError(f"{path} is missing")
+    fits = stored.numel == len(expected)
+    if not fits or archive.tensor(stored).flatten().tolist() != list(expected):
+        raise CheckpointError(f"{path} is not {list(expected)}")
+
+
+def _read(archive: Archive, path: str, stored: StoredTensor) -> Tensor:
+    tensor = archive.tensor(stored)
+    if not tensor.is_floating_point():
+        return tensor
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"{path} holds NaN or infinite numbers: the training that wrote it had failed")
+    return tensor.float()
+
+
+def _naming(path: Path, error: CheckpointError) -> str:
+    message = str(error)
+    return message if message.startswith(str(path)) else f"{path}: {message}"

@@ -1,0 +1,116 @@
+"""Holds a converted detector against what the original answered."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.errors import CheckpointError
+from training.models.detector import Detector
+
+SCORE_LIMIT = 1e-4
+BOX_LIMIT_PX = 1e-3
+BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the picture
+ARRAYS = {"images": 4, "boxes": 3, "scores": 3}  # and their dimensions
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the original answered in float32."""
+
+    images: NDArray[np.uint8]  # (B, H, W, 3) RGB
+    boxes: NDArray[np.float32]  # (B, A, 4) xyxy pixels
+    scores: NDArray[np.float32]  # (B, A, C)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The largest over all anchors of an image. NaN where an answer has one."""
+
+    scores: float
+    boxes_px: float
+    boxes_excess_px: float  # beyond the relative allowance
+
+    @property
+    def within(self) -> bool:
+        """Written so that NaN fails."""
+        return self.scores <= SCORE_LIMIT and self.boxes_excess_px <= BOX_LIMIT_PX
+
+
+def read_expected(path: Path) -> Expected:
+    """Read images and the original's answers from an .npz.
+
+    Raises:
+        CheckpointError: not such a file; says which array is wrong.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} needs arrays {', '.join(ARRAYS)}: {error}") from error
+    for name, dimensions in ARRAYS.items():
+        kind = np.uint8 if name == "images" else np.float32
+        if arrays[name].ndim != dimensions or arrays[name].dtype != kind or not len(arrays[name]):
+            found = f"{arrays[name].dtype} {list(arrays[name].shape)}"
+            raise CheckpointError(
+                f"{path}: {name} is {found}; expected {np.dtype(kind)} of {dimensions} dimensions"
+            )
+    for name in ("boxes", "scores"):
+        if len(arrays[name]) != len(arrays["images"]):
+            counts = f"{len(arrays['images'])} images, but answers to {len(arrays[name])}"
+            raise CheckpointError(f"{path} has {counts} ({name})")
+    return Expected(**arrays)
+
+
+def compare(model: Detector, expected: Expected) -> list[Differences]:
+    """Differences of each image.
+
+    Raises:
+        CheckpointError: images of another size, or answers of another shape.
+    """
+    size = (*model.config.input_hw, 3)
+    if expected.images.shape[1:] != size:
+        found = "x".join(map(str, expected.images.shape[1:3]))
+        own = "x".join(map(str, size[:2]))
+        raise CheckpointError(f"the expected images are {found}, the model takes {own}: say --input {found}")
+    # In one batch, as the original ran them: the order of sums, and with it the last digit, depends on it.
+    with torch.no_grad():
+        found_boxes, found_scores = model.decode(model(torch.from_numpy(expected.images), dispatch="dense"))
+    answers = zip(found_boxes.numpy(), found_scores.numpy(), expected.boxes, expected.scores, strict=True)
+    return [_differences(*answer) for answer in answers]
+
+
+def _differences(
+    found_boxes: NDArray[np.float32],
+    found_scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> Differences:
+    if found_boxes.shape != boxes.shape or found_scores.shape != scores.shape:
+        found, wanted = (found_boxes.shape, found_scores.shape), (boxes.shape, scores.shape)
+        raise CheckpointError(f"boxes and scores of the original are {wanted}, ours {found}")
+    off = np.abs(found_boxes - boxes)
+    excess = off - BOX_LIMIT_RELATIVE * np.abs(boxes)
+    return Differences(
+        scores=float(np.abs(found_scores - scores).max()),
+        boxes_px=float(off.max()),
+        boxes_excess_px=max(float(excess.max()), 0.0) if not np.isnan(excess).any() else float("nan"),
+    )
+
+
+def as_table(differences: list[Differences]) -> str:
+    """One line an image, with the limits in the heading."""
+    lines = [
+        "largest difference from the original",
+        f"(limits: scores {SCORE_LIMIT:g}, boxes {BOX_LIMIT_PX:g} px beyond {BOX_LIMIT_RELATIVE:g} × value)",
+        f"{'image':>6} {'scores':>10} {'boxes px':>10} {'beyond':>10}",
+    ]
+    for index, one in enumerate(differences):
+        verdict = "" if one.within else "  too far"
+        lines.append(
+            f"{index:>6} {one.scores:>10.2e} {one.boxes_px:>10.2e} {one.boxes_excess_px:>10.2e}{verdict}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,260 @@
+"""Foreign names of modules and tensors, and ours. The only place that knows both.
+
+Foreign modules and ours are walked side by side: a part without a counterpart, on either side, is an error,
+and so is a counterpart that computes something else.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from training.convert.container import child, submodules
+from training.convert.records import Record, StoredTensor, shown
+from training.errors import CheckpointError
+from training.models.area_attention import (
+    HEAD_CHANNELS,
+    AggregationStage,
+    AreaAttention,
+    AttentionBlock,
+)
+from training.models.heads.detect import DetectHead
+from training.models.layers import Bottleneck, ConvBlock, CrossStage, SplitStage
+from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
+from training.models.mixture.layer import MixtureLayer
+from training.models.mixture.router import PooledRouter, SpatialRouter
+
+_BOX_BRANCHES = {f"cv2.{level}": f"box_branches.{level}" for level in range(3)}
+_CLASS_BRANCHES = {
+    f"cv3.{level}.{theirs}": f"class_branches.{level}.{ours}"
+    for level in range(3)
+    for ours, theirs in enumerate(("0.0", "0.1", "1.0", "1.1", "2"))
+}
+
+
+class Counterpart(NamedTuple):
+    """What a module of ours is called elsewhere."""
+
+    kinds: tuple[str, ...]  # names of the class, the usual one first; none: it has had several
+    parts: Mapping[str, str]  # what holds weights, foreign name to ours, both inside the module
+
+
+COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
+    ConvBlock: Counterpart(("Conv", "DWConv"), {"conv": "conv", "bn": "bn"}),
+    Bottleneck: Counterpart(("Bottleneck",), {"cv1": "reduce", "cv2": "expand"}),
+    CrossStage: Counterpart(("C3k",), {"cv1": "enter", "cv2": "bypass", "cv3": "merge", "m": "blocks"}),
+    SplitStage: Counterpart(("C3k2",), {"cv1": "split", "cv2": "merge", "m": "blocks"}),
+    AggregationStage: Counterpart(
+        ("A2C2f",), {"cv1": "enter", "cv2": "merge", "m": "blocks", "gamma": "scale"}
+    ),
+    AttentionBlock: Counterpart(("ABlock",), {"attn": "attention", "mlp": "mlp"}),
+    AreaAttention: Counterpart(("AAttn",), {"qkv": "qkv", "pe": "perceiver", "proj": "project"}),
+    MixtureLayer: Counterpart(
+        ("ES_MOE", "OptimizedMOEImproved", "ModularRouterExpertMoE"),
+        {
+            "routing": "router",
+            "experts": "experts",
+            "norm.0": "bn",
+            "shared_expert.0": "shared.conv",
+            "shared_expert.1": "shared.bn",
+        },
+    ),
+    PooledRouter: Counterpart((), {"routing_network.0": "hidden", "routing_network.2": "score"}),
+    SpatialRouter: Counterpart(
+        (),
+        {"router.0": "hidden.conv", "router.1": "hidden.bn", "router.3": "score", "router.4": "norm"},
+    ),
+    DepthwiseSeparableExpert: Counterpart(
+        (), {"conv.depthwise": "depthwise", "conv.pointwise": "conv", "conv.bn": "bn"}
+    ),
+    SimpleExpert: Counterpart(
+        (),
+        {
+            "conv.0": "expand.conv",
+            "conv.1": "expand.bn",
+            "conv.3": "project.conv",
+            "conv.4": "project.bn",
+        },
+    ),
+    DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
+}
+CONTAINERS = ("Sequential", "ModuleList")
+SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # of convolutions
+FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …: a formula here, no weight
+MODULES_LIMIT = 20_000  # the largest known model has under 3,000
+PATH_LIMIT = 200  # characters of a name
+
+Found = dict[str, tuple[str, StoredTensor]]  # our tensor name to foreign name and tensor
+
+
+def all_tensors(record: Record, path: str) -> dict[str, str]:
+    """Every tensor of a module and those inside it: its name, and the class it lies in.
+
+    Raises:
+        CheckpointError: an activation that ours has not, or modules without end.
+    """
+    found: dict[str, str] = {}
+    waiting, seen = [(record, path)], 0
+    while waiting:
+        module, name = waiting.pop()
+        seen += 1
+        if seen > MODULES_LIMIT or len(name) > PATH_LIMIT:
+            raise CheckpointError(f"{name[:PATH_LIMIT]}: modules within modules without end")
+        if module.type.module == "torch.nn.modules.activation" and module.kind not in ("SiLU", "Softmax"):
+            raise CheckpointError(f"{name} is {module.kind}; only SiLU can be converted")
+        found |= {f"{name}.{tensor}": module.kind for tensor in _tensors(module)}
+        waiting.extend((part, f"{name}.{key}") for key, part in submodules(module).items())
+    return found
+
+
+def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
+    """Every tensor of one foreign module, by the name that it has in ours.
+
+    Args:
+        record: the foreign module, at `path` in its model.
+        module: its counterpart, called `name` in our detector.
+
+    Raises:
+        CheckpointError: a part or tensor is missing, or left over, or misshapen, or computes something else;
+            names it and its place in the foreign model.
+    """
+    found: Found = {}
+    for part, theirs, ours, our_name in _pairs(record, path, module, name):
+        found |= _leaf_tensors(part, theirs, ours, our_name)
+    return found
+
+
+def _pairs(record: Record, path: str, module: nn.Module, name: str) -> Iterator[tuple[Any, str, Any, str]]:
+    """The modules and bare parameters that hold tensors, foreign beside ours."""
+    if isinstance(module, nn.Sequential | nn.ModuleList):
+        names = {*submodules(record), *dict(module.named_children())}
+        counterpart = Counterpart(CONTAINERS, {part: part for part in sorted(names)})
+    elif type(module) in COUNTERPARTS:
+        counterpart = COUNTERPARTS[type(module)]
+    else:
+        yield record, path, module, name
+        return
+    if counterpart.kinds and record.kind not in counterpart.kinds:
+        raise CheckpointError(f"{path} is {record.kind}; expected {counterpart.kinds[0]}")
+    _check_settings(record, path, module)
+    for their_name, our_name in counterpart.parts.items():
+        theirs, ours = _descend(record, their_name), _attribute(module, our_name)
+        if not _both(theirs, ours, f"{path}.{their_name}", record.kind):
+            continue
+        if isinstance(theirs, Record) and isinstance(ours, nn.Module):
+            yield from _pairs(theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}")
+        else:
+            yield theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}"
+
+
+def _both(theirs: Any, ours: Any, path: str, kind: str) -> bool:
+    """Whether there is something to convert; a part that only one side has is an error."""
+    if ours is None and theirs is not None:
+        raise CheckpointError(f"{path} ({_kind(theirs)}) is one too many in {kind}")
+    if ours is not None and theirs is None:
+        raise CheckpointError(f"{path} is missing in {kind}")
+    return ours is not None
+
+
+def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
+    if isinstance(ours, Tensor):
+        if not isinstance(part, StoredTensor):
+            raise CheckpointError(f"{path} is {_kind(part)}, not a tensor")
+        return {name: (path, _shaped(part, path, ours))}
+    _check_function(part, path, ours)
+    own = ours.state_dict()
+    theirs = _tensors(part)
+    for tensor in (*own, *theirs):
+        if tensor not in theirs:
+            raise CheckpointError(
+                f"{path}.{tensor} is missing in {part.kind}; expected {_shape(own[tensor])}"
+            )
+        if tensor not in own:
+            raise CheckpointError(
+                f"{path}.{tensor} of {_shape(theirs[tensor])} is one too many in {part.kind}: was the file "
+                "saved with its batch norms fused into the convolutions?"
+            )
+    return {
+        f"{name}.{tensor}": (f"{path}.{tensor}", _shaped(stored, f"{path}.{tensor}", own[tensor], part.kind))
+        for tensor, stored in theirs.items()
+    }
+
+
+def _shaped(stored: StoredTensor, path: str, own: Tensor, kind: str = "parameter") -> StoredTensor:
+    found = stored.shape
+    if len(own.shape) == 2 and found[2:] == (1, 1):  # a 1×1 convolution over one cell is our linear layer
+        found = found[:2]
+    if found != tuple(own.shape):
+        raise CheckpointError(f"{path} ({kind}) is {_shape(stored)}; expected {list(own.shape)}")
+    if stored.storage.dtype.is_floating_point != own.is_floating_point():
+        raise CheckpointError(f"{path} ({kind}) is of {stored.storage.dtype}; expected {own.dtype}")
+    return stored
+
+
+def _tensors(part: Record) -> dict[str, StoredTensor]:
+    tensors = {}
+    for group in ("_parameters", "_buffers"):
+        held = part.get(group)
+        for name, value in held.items() if isinstance(held, dict) else ():
+            if isinstance(value, StoredTensor):
+                tensors[str(name)] = value
+    return tensors
+
+
+def _check_function(part: Any, path: str, ours: Any) -> None:
+    """Weights of equal shape are not enough: stride, padding, groups and eps change what they compute."""
+    kind = "Conv2d" if isinstance(ours, nn.Linear | nn.Conv2d) else type(ours).__name__
+    if not isinstance(part, Record) or part.kind != kind:
+        raise CheckpointError(f"{path} is {_kind(part)}; expected {kind}")
+    expected: dict[str, Any] = {}
+    if isinstance(ours, nn.Conv2d):
+        expected = {name: getattr(ours, name) for name in SAME_FUNCTION}
+    elif isinstance(ours, nn.BatchNorm2d):
+        expected = {"eps": ours.eps}
+    for name, value in expected.items():
+        if part.get(name) != value:
+            raise CheckpointError(f"{path} ({kind}) has {name}={shown(part.get(name))}; expected {value!r}")
+
+
+def _check_settings(record: Record, path: str, module: nn.Module) -> None:
+    expected: dict[str, Any] = {}
+    match module:
+        case Bottleneck():
+            expected = {"add": True}
+        case AreaAttention(areas=areas, heads=heads):
+            expected = {"area": areas, "num_heads": heads, "head_dim": HEAD_CHANNELS}
+        case DetectHead(reg_max=reg_max):
+            expected = {"reg_max": reg_max}
+        case ConvBlock(act=act):
+            activation = child(record, "act")
+            if isinstance(activation, Record) and activation.kind != type(act).__name__:
+                raise CheckpointError(f"{path}.act is {activation.kind}; expected {type(act).__name__}")
+    for name, value in expected.items():
+        if record.get(name) != value:
+            raise CheckpointError(
+                f"{path} ({record.kind}) has {name}={shown(record.get(name))}; only {value!r} is converted"
+            )
+
+
+def _descend(record: Record, path: str) -> Any:
+    part: Any = record
+    for name in path.split("."):
+        part = child(part, name) if isinstance(part, Record) else None
+    return part if isinstance(part, Record | StoredTensor) else None
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    """A module or parameter of ours; None where this configuration has none."""
+    value: Any = module
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return None if isinstance(value, nn.Identity) else value
+
+
+def _shape(tensor: StoredTensor | torch.Tensor) -> str:
+    return str(list(tensor.shape))
+
+
+def _kind(part: Any) -> str:
+    return part.kind if isinstance(part, Record) else "a bare tensor"

@@ -1,0 +1,230 @@
+"""Recognises which detector a foreign model is, from its layers alone, and says it as our configuration."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from training.config import MixtureConfig, ModelConfig
+from training.convert.container import ForeignDetector, child, submodules
+from training.convert.records import Record, StoredTensor, shown
+from training.errors import CheckpointError, ConfigError
+from training.models.variants import model_config
+
+# By the width of the first layer and the attention blocks at stride 16: two of the sizes share a width.
+SIZES = {(16, 2): "n", (32, 2): "s", (64, 2): "m", (64, 4): "l", (96, 4): "x"}
+SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # one class under two names
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as a known model has it."""
+
+    kinds: tuple[str, ...]  # names of the class; the first is the usual one
+    place: str  # in our detector; empty where there is nothing to convert
+    sources: tuple[int, ...]  # which layers it reads
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a foreign detector turned out to be."""
+
+    config: ModelConfig
+    family: str  # as people call it
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]  # what a reader must know about this conversion
+
+
+GATE_EPSILON = 1e-6  # what YOLO-Master v0.1 adds to the sum of the chosen weights
+FAMILIES = {"yolov12": "YOLO12", "esmoe": "YOLO-Master EsMoE", "modular": "YOLO-Master v0.1"}
+
+
+def recognise(found: ForeignDetector) -> Recognised:
+    """Match a model to the layouts we know.
+
+    Raises:
+        CheckpointError: none fits; names the first layer that differs and what was expected there.
+    """
+    family = _family(found.layers)
+    layers = known_layers(family)
+    by_place = {layer.place: record for layer, record in zip(layers, found.layers, strict=True)}
+    size = _size(by_place)
+    try:
+        config = model_config(f"{family}-{size}", found.class_names, found.input_hw)
+        mixtures, notes = _mixtures(config, by_place)
+        config = replace(config, mixtures=mixtures)
+    except ConfigError as error:
+        raise CheckpointError(f"a {FAMILIES[family]} of size {size}, but {error}") from error
+    return Recognised(config, FAMILIES[family], layers, tuple(notes))
+
+
+def known_layers(family: str) -> tuple[Layer, ...]:
+    """The layers of a family in their order; all sizes have the same."""
+    mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
+    mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
+    neck_kind = "A2C2f" if family == "yolov12" else "C3k2"
+    layers: list[Layer] = []
+
+    def add(kind: str | tuple[str, ...], place: str = "", *others: int) -> int:
+        """Append a layer that reads the one before it and others; returns its index."""
+        kinds = (kind,) if isinstance(kind, str) else kind
+        layers.append(Layer(kinds, place, (len(layers) - 1, *others)))
+        return len(layers) - 1
+
+    add("Conv", "backbone.stem")
+    taps = {}
+    for stage in ("p2", "p3", "p4", "p5"):
+        add("Conv", f"backbone.{stage}.0")
+        taps[stage] = add("C3k2" if stage in ("p2", "p3") else "A2C2f", f"backbone.{stage}.1")
+        if stage in mixed:
+            taps[stage] = add(mixture_kinds, f"backbone.mixtures.{stage}")
+    add("Upsample")
+    add("Concat", "", taps["p4"])
+    mid = add(neck_kind, "neck.top_down_p4")
+    add("Upsample")
+    add("Concat", "", taps["p3"])
+    fine = add(neck_kind, "neck.top_down_p3")
+    add("Conv", "neck.downsample_p3")
+    add("Concat", "", mid)
+    mid = add(neck_kind, "neck.bottom_up_p4")
+    add("Conv", "neck.downsample_p4")
+    add("Concat", "", taps["p5"])
+    coarse = add("C3k2", "neck.bottom_up_p5")
+    layers.append(Layer(("Detect",), "head", (fine, mid, coarse)))
+    return tuple(layers)
+
+
+def _family(records: tuple[Record, ...]) -> str:
+    matched = {family: _first_difference(known_layers(family), records) for family in FAMILIES}
+    for family, difference in matched.items():
+        if difference is None:
+            return family
+    furthest = max(index for index, _ in filter(None, matched.values()))
+    found = f"layer {furthest} is {_shown(records, furthest)}"
+    expected = [
+        f"a {FAMILIES[family]} model has {difference[1]} there"
+        for family, difference in matched.items()
+        if difference is not None and difference[0] == furthest
+    ]
+    raise CheckpointError(f"no model that can be converted: {found}; {', '.join(expected)}")
+
+
+def _first_difference(layers: tuple[Layer, ...], records: tuple[Record, ...]) -> tuple[int, str] | None:
+    for index, (layer, record) in enumerate(zip(layers, records, strict=False)):
+        if record.kind not in layer.kinds or _sources(index, record.get("f")) != layer.sources:
+            reads = f" of {_listed(layer.sources)}" if record.kind in layer.kinds else ""
+            return index, layer.kinds[0] + reads
+    if len(layers) == len(records):
+        return None
+    index = min(len(layers), len(records))
+    return index, layers[index].kinds[0] if index < len(layers) else "no further layer"
+
+
+def _shown(records: tuple[Record, ...], index: int) -> str:
+    if index >= len(records):
+        return "missing"
+    sources = _sources(index, records[index].get("f"))
+    usual = sources == (index - 1,)
+    return records[index].kind + ("" if usual else f" of {_listed(sources)}")
+
+
+def _listed(sources: tuple[int, ...]) -> str:
+    return "layer " + " and ".join(map(str, sources)) if sources else "no known layer"
+
+
+def _sources(index: int, written: Any) -> tuple[int, ...]:
+    """Indices of what a layer reads; in the file a negative one counts back from the layer."""
+    sources = written if isinstance(written, (list, tuple)) else (written,)
+    if not all(type(source) is int for source in sources):
+        return ()
+    return tuple(index + source if source < 0 else source for source in sources)
+
+
+def _size(by_place: dict[str, Record]) -> str:
+    convolution = child(by_place["backbone.stem"], "conv")
+    weight = child(convolution, "weight") if isinstance(convolution, Record) else None
+    blocks = child(by_place["backbone.p4.1"], "m")
+    if not isinstance(weight, StoredTensor) or not weight.shape or not isinstance(blocks, Record):
+        raise CheckpointError("the first layer has no convolution, or layer backbone.p4 no blocks")
+    width, depth = weight.shape[0], len(submodules(blocks))
+    if (width, depth) not in SIZES:
+        raise CheckpointError(
+            f"no size we know: its first layer has {width} channels, its stage at stride 16 {depth} blocks; "
+            f"known are {', '.join(f'{size} ({w}, {d})' for (w, d), size in SIZES.items())}"
+        )
+    return SIZES[width, depth]
+
+
+def _mixtures(config: ModelConfig, by_place: dict[str, Record]) -> tuple[dict[str, MixtureConfig], list[str]]:
+    mixtures, notes = {}, []
+    for place, usual in config.mixtures.items():
+        record = by_place[place.replace(".", ".mixtures.")]
+        if usual.expert == "depthwise":
+            mixtures[place], note = _es_moe(usual, record)
+        else:
+            mixtures[place], note = _spatial(usual, record), ""
+        if note and note not in notes:
+            notes.append(note)
+    return mixtures, notes
+
+
+def _es_moe(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
+    experts = _experts(record)
+    kernels = []
+    for index, expert in enumerate(experts):
+        weight: Any = expert
+        for name in ("conv", "depthwise", "weight"):
+            weight = child(weight, name) if isinstance(weight, Record) else None
+        if not isinstance(weight, StoredTensor) or len(weight.shape) != 4:
+            raise CheckpointError(f"expert {index} of an ES_MOE layer has no depthwise convolution")
+        kernels.append(weight.shape[-1])
+    top_k, note = len(experts), ""
+    if record.get("use_top_k", False):
+        top_k = _whole(record, "top_k", len(experts))
+        note = (
+            f"of {len(experts)} experts the best {top_k} run; below its dynamic_threshold the original drops "
+            "more in eager mode, which is not done here"
+        )
+    return replace(usual, num_experts=len(experts), top_k=top_k, kernel_sizes=tuple(kernels)), note
+
+
+def _spatial(usual: MixtureConfig, record: Record) -> MixtureConfig:
+    expectations = {"router_type": "efficient", "expert_type": "simple", "add_residual": False}
+    for name, expected in expectations.items():
+        found = record.get(name, expected)
+        if found != expected:
+            raise CheckpointError(
+                f"{record.kind} with {name}={shown(found)} computes something else; only {expected!r} fits"
+            )
+    router = child(record, "routing")
+    pool = router.get("pool_scale", usual.router.pool) if isinstance(router, Record) else None
+    if type(pool) is not int or not 1 <= pool <= 64:
+        raise CheckpointError(f"{record.kind} has no router that averages squares of cells")
+    count = len(_experts(record))
+    top_k = _whole(record, "top_k", count)
+    if router.get("top_k", top_k) != top_k:
+        raise CheckpointError(f"{record.kind} has top_k={top_k}, its router {shown(router.get('top_k'))}")
+    return replace(
+        usual,
+        num_experts=count,
+        top_k=top_k,
+        gate_epsilon=GATE_EPSILON,
+        kernel_sizes=(1,) * count,
+        router=replace(usual.router, pool=pool),
+    )
+
+
+def _experts(record: Record) -> list[Record]:
+    held = child(record, "experts")
+    experts = list(submodules(held).values()) if isinstance(held, Record) else []
+    declared = record.get("num_experts", len(experts))
+    if not experts or declared != len(experts):
+        raise CheckpointError(f"{record.kind} declares {shown(declared)} experts and has {len(experts)}")
+    return experts
+
+
+def _whole(record: Record, name: str, highest: int) -> int:
+    value = record.get(name)
+    if type(value) is not int or not 1 <= value <= highest:
+        raise CheckpointError(
+            f"{record.kind} has {name}={shown(value)}; with {highest} experts it must be 1..{highest}"
+        )
+    return value

@@ -1,0 +1,325 @@
+"""Reads a pickle as data: no class is looked up, no function is called, whatever the file asks for.
+
+Why no library does this. torch.load(weights_only=True) calls what it trusts with any arguments: a few bytes
+make a tensor of gigabytes; and it reads protocol 2 alone. A subclass of pickle.Unpickler hands the file
+real objects to call and to change, and a deeply nested tuple as a key overflows the interpreter's own stack.
+Here pickletools decodes the instructions, and each acts on plain values and records alone; values are shared,
+never copied, so a small file stays small in memory; every refusal can say at which byte.
+"""
+
+import pickletools
+import sys
+import warnings
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # protocol 2 has the names of Python 2
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from training.convert.records import Global, Record, Storage, StoredTensor, shown
+from training.errors import CheckpointError
+
+STORAGE_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+# Of the standard library and torch only these may be asked for, and layers; each becomes a record.
+HARMLESS = {
+    *("_codecs.encode", "argparse.Namespace", "types.SimpleNamespace", "uuid.UUID"),
+    *("builtins.bytearray", "builtins.complex", "builtins.object", "builtins.range", "builtins.slice"),
+    *("collections.deque", "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone"),
+    *("pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath"),
+    *("pathlib.PureWindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
+    *("torch.device", "torch.Size", "torch.torch_version.TorchVersion"),
+}
+HARMLESS_PACKAGES = ("torch.nn.modules.", "torch.optim.")
+DICTS = {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
+SETS = {"builtins.set", "builtins.frozenset"}
+RECONSTRUCTORS = {"copyreg._reconstructor", "copyreg.__newobj__"}
+LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+}
+CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": list,  # a set is read as a list: hashing what a stranger wrote is not needed
+}
+TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+MARK = object()
+
+
+def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
+    """What the pickle holds: plain values, lists, dicts, tuples, Global, Record and StoredTensor.
+
+    Args:
+        data: the pickle.
+        storage_bytes: the size of every storage that lies beside it, by key.
+
+    Raises:
+        CheckpointError: it is damaged, or asks for more than data; says at which byte.
+    """
+    machine = _Machine(storage_bytes)
+    position = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # of text with escapes that mean nothing
+            for opcode, argument, offset in pickletools.genops(data):
+                position = offset or 0
+                if opcode.name == "STOP":
+                    return machine.pop()
+                machine.step(opcode.name, argument)
+    except CheckpointError as error:
+        raise CheckpointError(f"byte {position}: {error}") from error
+    except (ValueError, DeprecationWarning) as error:  # an instruction that is unknown or cut short
+        raise CheckpointError(f"after byte {position}: no pickle: {str(error)[:100]}") from error
+    raise CheckpointError(f"byte {position}: the pickle has no end")
+
+
+class _Machine:
+    """The stack and the memo of one pickle."""
+
+    def __init__(self, storage_bytes: Mapping[str, int]) -> None:
+        self.storage_bytes = storage_bytes
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """One instruction, by its name in pickletools."""
+        if name in LITERALS:
+            self.stack.append(argument)
+        elif name in CONSTANTS:
+            self.stack.append(CONSTANTS[name]())
+        elif name in TUPLE_LENGTHS:
+            items = [self.pop() for _ in range(TUPLE_LENGTHS[name])]
+            self.stack.append(tuple(items[::-1]))
+        elif name not in ("PROTO", "FRAME"):
+            handler = _HANDLERS.get(name)
+            if handler is None:
+                raise CheckpointError(f"instruction {name} has no place in a checkpoint")
+            handler(self, argument)
+
+    def top(self) -> Any:
+        """The value on top, left there. A mark is none."""
+        if not self.stack or self.stack[-1] is MARK:
+            raise CheckpointError("needs a value where there is none")
+        return self.stack[-1]
+
+    def pop(self) -> Any:
+        """The value on top, taken away."""
+        self.top()
+        return self.stack.pop()
+
+    def pop_mark(self) -> list[Any]:
+        """The values above the last mark, taken away with it."""
+        items: list[Any] = []
+        while self.stack:
+            value = self.stack.pop()
+            if value is MARK:
+                return items[::-1]
+            items.append(value)
+        raise CheckpointError("needs a mark where there is none")
+
+    def drop(self) -> None:
+        """Take away a value or a mark."""
+        if not self.stack:
+            raise CheckpointError("needs a value where there is none")
+        self.stack.pop()
+
+    def keep(self, place: int) -> None:
+        """Remember the value on top."""
+        self.memo[place] = self.top()
+
+    def recall(self, place: int) -> None:
+        """Push what was remembered."""
+        if place not in self.memo:
+            raise CheckpointError(f"recalls value {place}, which was never kept")
+        self.stack.append(self.memo[place])
+
+    def extend(self, items: list[Any]) -> None:
+        """Append to the list on top, or to what a record of a list holds."""
+        target = self.top()
+        if isinstance(target, Record):
+            target.items = target.items or []
+            target = target.items
+        if not isinstance(target, list):
+            raise CheckpointError(f"appends to {_describe(target)}")
+        target.extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        """Set keys and values, in turns, in the dict on top."""
+        target = self.top()
+        if isinstance(target, Record):
+            target.entries = target.entries or {}
+            target = target.entries
+        if not isinstance(target, dict):
+            raise CheckpointError(f"sets items of {_describe(target)}")
+        target.update(_pairs(items))
+
+    def push_name(self, module: Any, name: Any) -> None:
+        """The name of a class or function."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise CheckpointError("a class whose name is not text")
+        if not f"{module}{name}".isprintable():
+            raise CheckpointError("a class whose name cannot be shown")
+        if (module, name) in NAME_MAPPING:
+            module, name = NAME_MAPPING[module, name]
+        self.stack.append(Global(IMPORT_MAPPING.get(module, module), name))
+
+    def call(self) -> None:
+        """What calling a name with arguments stands for."""
+        args, callee = self.pop(), self.pop()
+        if not isinstance(args, tuple):
+            raise CheckpointError(f"calls {_describe(callee)} with {_describe(args)}")
+        self.stack.append(_make(callee, args))
+
+    def call_with_keywords(self) -> None:
+        """As call; a record needs no keywords."""
+        self.pop()
+        self.call()
+
+    def call_marked(self) -> None:
+        """As call; the name and its arguments lie above the mark."""
+        items = self.pop_mark()
+        self.stack.append(_make(items[0] if items else None, tuple(items[1:])))
+
+    def call_named(self, argument: str) -> None:
+        """As call; the name stands in the instruction, its arguments above the mark."""
+        items = self.pop_mark()
+        self.push_name(*argument.split(" ", 1))
+        self.stack.append(_make(self.pop(), tuple(items)))
+
+    def build(self) -> None:
+        """Give the record on top its attributes."""
+        state, target = self.pop(), self.top()
+        if isinstance(target, dict):
+            return  # attributes beside the items, such as the metadata of a dict of weights
+        if not isinstance(target, Record):
+            raise CheckpointError(f"sets attributes of {_describe(target)}")
+        parts = state if isinstance(state, tuple) else (state,)
+        target.states += tuple(part for part in parts if isinstance(part, dict))
+
+    def push_storage(self) -> None:
+        """The numbers of a tensor, which lie outside the pickle."""
+        match self.pop():
+            case ("storage", Global("torch", kind), str(key), _, int(numel)) if kind in STORAGE_DTYPES:
+                storage = Storage(key, STORAGE_DTYPES[kind], numel)
+                self._check_storage(storage)
+                self.stack.append(storage)
+            case ("storage", Global() as other, *_):
+                raise CheckpointError(f"a storage of type {other}, which is none; nothing was run")
+            case other:
+                raise CheckpointError(f"refers to something outside that is no storage: {_describe(other)}")
+
+    def _check_storage(self, storage: Storage) -> None:
+        needed = storage.numel * storage.dtype.itemsize
+        found = self.storage_bytes.get(storage.key)
+        if found is None:
+            raise CheckpointError(f"storage {shown(storage.key)} is missing")
+        if found != needed:
+            raise CheckpointError(
+                f"storage {shown(storage.key)} has {found} bytes, not the {needed} of its tensors"
+            )
+
+
+_HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
+    "MARK": lambda machine, _: machine.stack.append(MARK),
+    "POP": lambda machine, _: machine.drop(),
+    "POP_MARK": lambda machine, _: machine.pop_mark().clear(),
+    "DUP": lambda machine, _: machine.stack.append(machine.top()),
+    "PUT": _Machine.keep,
+    "BINPUT": _Machine.keep,
+    "LONG_BINPUT": _Machine.keep,
+    "MEMOIZE": lambda machine, _: machine.keep(len(machine.memo)),
+    "GET": _Machine.recall,
+    "BINGET": _Machine.recall,
+    "LONG_BINGET": _Machine.recall,
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_mark())),
+    "LIST": lambda machine, _: machine.stack.append(machine.pop_mark()),
+    "FROZENSET": lambda machine, _: machine.stack.append(machine.pop_mark()),
+    "DICT": lambda machine, _: machine.stack.append(dict(_pairs(machine.pop_mark()))),
+    "APPEND": lambda machine, _: machine.extend([machine.pop()]),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_mark()),
+    "ADDITEMS": lambda machine, _: machine.extend(machine.pop_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
+    "GLOBAL": lambda machine, argument: machine.push_name(*argument.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine.push_name(*[machine.pop(), machine.pop()][::-1]),
+    "INST": _Machine.call_named,
+    "OBJ": lambda machine, _: machine.call_marked(),
+    "NEWOBJ": lambda machine, _: machine.call(),
+    "NEWOBJ_EX": lambda machine, _: machine.call_with_keywords(),
+    "REDUCE": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.push_storage(),
+}
+
+
+def _make(callee: Any, args: tuple[Any, ...]) -> Any:
+    if not isinstance(callee, Global):
+        raise CheckpointError(f"calls {_describe(callee)}, which is no name")
+    made: Any
+    match callee, args:
+        case _, () | (Global() | None,) if str(callee) in DICTS:  # a name: the factory of a defaultdict
+            made = {}
+        case _, (dict() as made,) if str(callee) in DICTS:
+            pass
+        case _, () if str(callee) in SETS:
+            made = []
+        case _, (list() as made,) if str(callee) in SETS:
+            pass
+        case _, (Global() as other, *_) if str(callee) in RECONSTRUCTORS:
+            made = _record(other, ())
+        case Global("torch._utils", name), _:
+            made = _tensor(name, args)
+        case _:
+            made = _record(callee, args)
+    return made
+
+
+def _record(callee: Global, args: tuple[Any, ...]) -> Record:
+    """Any third party's name is as inert as its record; what can act on this machine is refused by name."""
+    root = callee.module.partition(".")[0]
+    can_act = root in sys.stdlib_module_names or root == "torch"
+    if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
+        raise CheckpointError(f"asks to call {callee}, which no checkpoint needs; nothing was run")
+    return Record(callee, args)
+
+
+def _tensor(name: str, args: tuple[Any, ...]) -> StoredTensor:
+    match name, args:
+        case "_rebuild_tensor" | "_rebuild_tensor_v2", (Storage() as storage, offset, tuple(), tuple(), *_):
+            return StoredTensor(storage, offset, args[2], args[3])
+        case "_rebuild_parameter" | "_rebuild_parameter_with_state", (StoredTensor() as tensor, *_):
+            return tensor
+    raise CheckpointError(f"torch._utils.{name} with arguments that make no plain tensor; nothing was run")
+
+
+def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
+    if len(items) % 2:
+        raise CheckpointError("a key without a value")
+    return [(_key(key), value) for key, value in zip(items[::2], items[1::2], strict=True)]
+
+
+def _key(value: Any) -> Any:
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, (tuple, list, dict, bytearray)):  # nested or unhashable
+            raise CheckpointError(f"a key that is {_describe(value)}")
+    return value
+
+
+def _describe(value: Any) -> str:
+    return str(value) if isinstance(value, Global) else f"a value of type {type(value).__name__}"

@@ -1,0 +1,92 @@
+"""What a foreign pickle becomes when it is read: names, inert records, and tensors not yet loaded."""
+
+import math
+import reprlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from training.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """The name of a class or function. Never imported, never called."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False, slots=True)
+class Record:
+    """What is left of an object: the name of its class and what it held."""
+
+    type: Global
+    args: tuple[Any, ...] = ()  # what it was to be made from
+    states: tuple[dict[Any, Any], ...] = ()  # its attributes, as the file has them
+    items: list[Any] | None = None  # of a subclass of list or set
+    entries: dict[Any, Any] | None = None  # of a subclass of dict
+
+    @property
+    def kind(self) -> str:
+        """The class's own name, without its module: modules move between releases."""
+        return self.type.name
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute."""
+        for state in self.states:
+            if name in state:
+                return state[name]
+        return default
+
+    def __repr__(self) -> str:
+        return f"<{self.type}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of numbers in the archive."""
+
+    key: str  # its entry is data/<key>
+    dtype: torch.dtype
+    numel: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A view of a storage, not yet read.
+
+    Raises:
+        CheckpointError: when made, if it would reach outside its storage.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        whole = all(type(n) is int and n >= 0 for n in (self.offset, *self.shape, *self.stride))
+        if not whole or len(self.shape) != len(self.stride) or len(self.shape) > 8:
+            raise CheckpointError(f"offset, shape and stride that fit no tensor: {shown(self.shape)}")
+        last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
+        # A stride of 0 would make much out of little: the count is checked as well as the last place.
+        if self.numel and max(self.offset + last + 1, self.numel) > self.storage.numel:
+            raise CheckpointError(f"{self} does not lie in its storage of {self.storage.numel} numbers")
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"tensor of shape {list(self.shape)}, stride {list(self.stride)} at {self.offset}"
+
+
+def shown(value: Any) -> str:
+    """A foreign value in a message: short, and however deep it is."""
+    return reprlib.repr(value)
