@@ -46,7 +46,7 @@ class ExpertActivation:
     layer: str
     num_experts: int
     active: tuple[int, ...]  # ids of the chosen experts, ascending
-    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1
+    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1 if there is one
     probabilities: tuple[float, ...]  # of all experts, as the router saw them; sum to 1
     entropy_bits: float  # of the probabilities: 0 = certain, log2(num_experts) = no idea
 

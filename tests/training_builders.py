@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from training.config import ModelConfig
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
@@ -11,18 +12,24 @@ from training.models.variants import MixtureChoice, model_config
 
 # Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
 LOGIT_SPREAD = 0.5
-MOMENTUM = 0.33
+BOX_SPREAD = 0.5  # at stride 32 a box logit that is off by 1e-5 may move a side by a thousandth of a pixel
+MOMENTUM = 0.32
 
 
 def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2) -> Detector:
-    """A nano detector of two classes at 64 × 64 in evaluation mode, whose routers tell images apart.
+    """A nano detector of two classes at 64 × 64 in evaluation mode, whose routers tell images apart."""
+    choice = MixtureChoice(num_experts=num_experts, top_k=top_k) if variant == "esmoe-n" else None
+    return conditioned(model_config(variant, ("disc", "ring"), (64, 64), choice))
+
+
+def conditioned(config: ModelConfig) -> Detector:
+    """An untrained detector for 64 × 64, in evaluation mode, whose answers are worth comparing.
 
     Fresh batch norms pass their input on, so statistics are first taken from noise; scores and box logits
     are spread, so that a comparison of two runs compares something.
     """
     torch.manual_seed(0)
-    choice = MixtureChoice(num_experts=num_experts, top_k=top_k) if variant == "esmoe-n" else None
-    model = Detector(model_config(variant, ("disc", "ring"), (64, 64), choice)).train()
+    model = Detector(config).train()
     with torch.no_grad():
         _take_statistics(model)
         model.eval()
@@ -55,16 +62,22 @@ def _take_statistics(model: Detector) -> None:
 
 
 def _spread_predictions(model: Detector) -> None:
-    """Scale what ends the head's branches so that box and class logits have mean 0 and deviation 1."""
+    """Scale what ends the head's branches: class logits get deviation 1, box logits BOX_SPREAD.
+
+    Over bright images too, which untrained networks answer more wildly.
+    """
     last = [
         module for module in model.head.modules() if isinstance(module, nn.Conv2d) and module.bias is not None
     ]
     for module in last:
         module.bias.zero_()
-    predictions = model(diverse_images(6))
+    images = diverse_images(6)
+    bright = images + (255 - images.amax(dim=(1, 2, 3), keepdim=True))
+    predictions = model(torch.cat([images, bright]))
     for module in last:
         is_box = module.out_channels == 4 * model.config.reg_max
-        module.weight.div_((predictions.box_logits if is_box else predictions.class_logits).std())
+        scale = BOX_SPREAD / predictions.box_logits.std() if is_box else 1 / predictions.class_logits.std()
+        module.weight.mul_(scale)
 
 
 def _spread_router(model: Detector, layer: MixtureLayer) -> None:

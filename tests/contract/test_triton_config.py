@@ -179,6 +179,22 @@ def test_a_model_without_a_mixture_has_neither_controls_nor_gates():
     assert tensors(ensemble.output) == DETECTIONS
 
 
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_layers_of_unequal_width_are_padded_to_the_widest_and_the_head_has_layers_too(target):
+    row = STARTER[target]["mixture"][0] | {"information_bits": None, "expert_share": None}
+    mixture = [
+        row | {"layer": layer, "row": index, "num_experts": experts, "expert_gflops": [0.1] * experts}
+        for index, (layer, experts) in enumerate({"backbone.p3": 4, "backbone.p5": 16, "head.p3": 8}.items())
+    ]
+    controls = STARTER[target]["controls"] | {"top_k": {"allowed": list(range(17)), "default": 0}}
+    golden = STARTER[target]["golden"] | {"top_k": 0}
+    unequal = manifest(target, mixture=mixture, controls=controls, golden=golden)
+    parse_manifest(unequal.text, "manifest")
+    padded = {"gates": ("TYPE_FP32", [1, 3, 16]), "router_probs": ("TYPE_FP32", [1, 3, 16])}
+    for config in (model_config([unequal], TritonOptions()), detect_config([unequal])):
+        assert padded.items() <= tensors(parsed(config).output).items()
+
+
 def test_manifests_arrive_byte_for_byte_with_their_sha256_and_the_service_can_read_them():
     """Class names are the one free text in a manifest."""
     stored = [manifest(version=3, class_names=ODD_NAMES), manifest(version=12, class_names=ODD_NAMES)]

@@ -13,6 +13,7 @@ from training.errors import ExportError
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.export.engine import Engine
 from training.export.graph import GraphSpec
+from training.export.margin import router_margin
 from training.models.detector import Detector
 from training.ops.nms import select_candidates
 
@@ -41,6 +42,7 @@ def make_golden(
         ExportError: the model finds nothing in any of them, so that a replay would prove nothing.
     """
     controls = model.default_controls()
+    experts = [len(layer.experts) for layer in model.mixture_layers().values()]
     best: Golden | None = None
     for picture in pictures:
         canvas, placed = letterbox_image(picture, model.config.input_hw)
@@ -48,7 +50,7 @@ def make_golden(
         conf = _threshold_in_a_gap(_all_scores(outputs))
         if conf is None:
             continue
-        margin = router_margin(outputs, int(controls.top_k)) if "gates" in outputs else None
+        margin = router_margin(outputs, experts, controls) if experts else None
         if best is None or (margin or 0) > (best.router_margin or 0):
             found = keep_detections(
                 _candidates(outputs, spec),
@@ -73,14 +75,6 @@ def make_golden(
             "so a server could not prove that it reproduces it; train it longer"
         )
     return best
-
-
-def router_margin(outputs: Mapping[str, NDArray[Any]], top_k: int) -> float | None:
-    """Smallest gap in probability between the last chosen and the first refused expert; None: all run."""
-    ordered = -np.sort(-outputs["router_probs"][0], axis=-1)  # (L, E)
-    if top_k >= ordered.shape[-1]:
-        return None
-    return float((ordered[:, top_k - 1] - ordered[:, top_k]).min())
 
 
 def _all_scores(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

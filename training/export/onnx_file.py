@@ -17,10 +17,12 @@ OPSET = 18
 INPUT_NAMES = ("images", "top_k", "weight_threshold")
 
 # What a static graph for NPUs may hold: no control flow, no sorting, no lookup or shape that depends on data.
+# AveragePool is how some routers shrink a map. InstanceNormalization is what group norm becomes, over a map
+# reshaped to its groups: sums over one image, of fixed size.
 STATIC_OPERATORS = frozenset(
-    "Add And BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather Gemm Greater "  # noqa: SIM905
-    "GreaterOrEqual Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMean ReduceSum Reshape Resize Sigmoid "
-    "Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where".split()
+    "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather "  # noqa: SIM905
+    "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMean "
+    "ReduceSum Reshape Resize Sigmoid Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where".split()
 )
 
 # For TensorRT it may also select candidates and take sizes from the batch.
@@ -67,7 +69,7 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     elif any_batch:
         _name_batch(proto)
         _check_operators(proto, TENSORRT_OPERATORS)
-    else:
+    elif spec.selection == "service":
         _check_operators(proto, STATIC_OPERATORS)
     return proto
 

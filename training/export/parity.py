@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from training.errors import ExportError
 from training.export.engine import Engine
 from training.export.graph import ExportGraph, GraphSpec
+from training.export.margin import router_margin
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 
 MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
 UNMATCHED = float("inf")
+
+# Tried in turn, for one that parts the experts of an image and is near none of their probabilities.
+PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
+CLEAR_MARGIN = 1e-3  # rounding moves a probability by a hundredth of it
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,10 @@ TOLERANCE = Tolerance()  # of float32; the manifest carries it to the service
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest differences over all images and every top_k."""
+    """Largest differences over all images, every top_k and some thresholds."""
 
     images: int
-    distinct_expert_sets: int  # sets of (layer, experts) seen: 1 per top_k if routing is static
+    distinct_expert_sets: int  # of (layer, experts), without a threshold: 1 per top_k if routing is static
     boxes_px: float
     boxes_excess_px: float  # after the relative allowance
     scores: float
@@ -80,10 +85,10 @@ def measure_parity(
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
 ) -> Parity:
-    """Compare on every image at every top_k, so that every expert is both run and skipped.
+    """Compare on every image at every top_k and some thresholds: every expert is both run and skipped.
 
-    A graph that takes batches is compared on one as well, of different images with different top_k: each row
-    must be what its image gives alone.
+    A graph that takes batches is compared on one as well, of different images with different controls: each
+    row must be what its image gives alone.
     """
     errors = {"boxes_px": 0.0, "boxes_excess_px": 0.0, "scores": 0.0, "gates": 0.0}
     sets: set[bytes] = set()
@@ -93,20 +98,41 @@ def measure_parity(
     ) -> None:
         found = _differences(reference_outputs(model, spec, canvas, controls), got)
         errors.update({name: max_or_nan(errors[name], found[name]) for name in errors})
-        if "gates" in got:
+        if "gates" in got and controls.weight_threshold == 0:
             sets.add((got["gates"] > 0).tobytes())
 
-    for canvas in canvases:
-        for top_k in top_ks:
-            controls = RoutingControls(top_k, 0.0)
+    compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
+    for canvas, each in zip(canvases, compared, strict=True):
+        for controls in each:
             compare(canvas, controls, engine.run(canvas, controls))
     if spec.max_batch > 1:
         together = canvases[: spec.max_batch]
-        chosen = [RoutingControls(top_ks[row % len(top_ks)], 0.0) for row in range(len(together))]
+        # From the last on, so that thresholds are among them whatever the number of images.
+        chosen = [compared[row][-1 - row % len(compared[row])] for row in range(len(together))]
         outputs = engine.run_batch(together, chosen)
         for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
             compare(canvas, controls, {name: values[row : row + 1] for name, values in outputs.items()})
     return Parity(len(canvases), len(sets), **errors)
+
+
+def compared_controls(
+    model: Detector, canvas: NDArray[np.uint8], top_ks: Sequence[int]
+) -> list[RoutingControls]:
+    """Every top_k without a threshold; at the highest also the model's own, if it has one, and another."""
+    found = [RoutingControls(top_k) for top_k in top_ks]
+    layers = model.mixture_layers()
+    if not layers:
+        return found
+    if model.config.weight_threshold > 0:
+        found.append(RoutingControls(top_ks[-1], model.config.weight_threshold))
+    experts = [len(layer.experts) for layer in layers.values()]
+    spec = GraphSpec("dense", "service")
+    for threshold in PARTING_THRESHOLDS:
+        parting = RoutingControls(top_ks[-1], threshold)
+        margin = router_margin(reference_outputs(model, spec, canvas, parting), experts, parting)
+        if margin is None or margin >= CLEAR_MARGIN:
+            break
+    return [*found, parting]
 
 
 def max_or_nan(a: float, b: float) -> float:
@@ -150,8 +176,10 @@ def _match_candidates(
         return (wanted["boxes"], wanted["boxes"]), float("nan")
     worst, pairs = 0.0, []
     for mine, other in ((wanted, found), (found, wanted)):
-        # One that is likely here must be there, even if there it falls a little below the threshold.
-        for index in np.flatnonzero(mine["scores"] >= MIN_SCORE):
+        # One that is likely here must be there, even if there it falls a little below the threshold, unless
+        # it is so near the last of a full list that rounding may have put another in its place.
+        last = float(other["scores"].min(initial=1.0)) + TOLERANCE.scores
+        for index in np.flatnonzero((mine["scores"] >= MIN_SCORE) & (mine["scores"] > last)):
             same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])
             if not len(same):
                 return (wanted["boxes"], wanted["boxes"]), UNMATCHED

@@ -51,6 +51,12 @@ def test_another_top_k_is_refused(manifest, value):
         resolve(Wishes(top_k=value), manifest)
 
 
+def test_a_top_k_of_none_at_all_is_taken_at_its_word_where_it_is_allowed(manifest):
+    sharing = replace(manifest, allowed_top_k=(0, 1, 2))
+    assert resolve(Wishes(top_k=0), sharing).top_k == 0
+    assert resolve(Wishes(), sharing).top_k == 2
+
+
 def test_a_model_without_experts_has_no_controls(manifest):
     plain = replace(manifest, top_k=None, allowed_top_k=(), weight_threshold=None)
     options = resolve(Wishes(), plain)

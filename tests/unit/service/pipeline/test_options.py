@@ -46,6 +46,14 @@ def test_beyond_the_ends_top_k_is_refused(artifact, top_k):
         resolve(Wishes(top_k=top_k), artifact.manifest)
 
 
+def test_a_top_k_of_none_at_all_is_taken_at_its_word_where_it_is_allowed(artifact):
+    spec = artifact.manifest.controls.top_k.model_copy(update={"allowed": (0, 1, 2)})
+    controls = artifact.manifest.controls.model_copy(update={"top_k": spec})
+    manifest = artifact.manifest.model_copy(update={"controls": controls})
+    assert resolve(Wishes(top_k=0), manifest).top_k == 0
+    assert resolve(Wishes(), manifest).top_k == 2
+
+
 @pytest.mark.parametrize("wish", [{"top_k": 1}, {"weight_threshold": 0.5}])
 def test_a_control_the_graph_lacks_is_refused(artifact, wish):
     controls = artifact.manifest.controls.model_copy(update={"top_k": None, "weight_threshold": None})

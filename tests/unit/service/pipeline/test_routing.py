@@ -36,6 +36,15 @@ def test_sparse_execution_pays_for_what_ran(artifact):
     assert cost.dense_gflops == 6.6
 
 
+def test_where_no_expert_was_chosen_none_is_active_and_only_the_fixed_part_is_paid(artifact):
+    """At top_k 0, which models with shared experts allow."""
+    none = outputs() | {"gates": np.zeros((1, 2, 4), np.float32)}
+    experts = read_experts(none, artifact.manifest)
+    assert [(layer.active, layer.weights) for layer in experts] == [((), ()), ((), ())]
+    assert experts[0].entropy_bits == pytest.approx(1.75), "the router has an opinion all the same"
+    assert compute_cost(experts, artifact.manifest).used_gflops == 4.0
+
+
 def test_dense_execution_pays_for_everything(artifact):
     dense = artifact.manifest.model_copy(update={"execution": "dense"})
     assert compute_cost(read_experts(outputs(), dense), dense).used_gflops == 6.6

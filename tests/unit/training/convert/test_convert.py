@@ -46,6 +46,8 @@ def test_every_tensor_of_the_published_models_is_used(mixture, variant, tensors,
     conversion = read_foreign(tmp_path / "foreign.pt")
     assert (conversion.model.config.variant, conversion.tensors) == (variant, tensors)
     assert count_parameters(conversion.model) + FIXED_BINS == parameters
+    layers = conversion.model.config.mixtures.values()
+    assert {layer.gate_epsilon for layer in layers} == {SPATIAL: {1e-6}, None: set()}.get(mixture, {0.0})
     assert sum_of(conversion.model.state_dict()) == pytest.approx(
         sum_of(foreign) - sum(range(FIXED_BINS)), rel=1e-6
     )

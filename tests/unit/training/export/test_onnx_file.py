@@ -7,6 +7,7 @@ import pytest
 
 from tests.training_builders import tiny_model
 from training.errors import ExportError
+from training.export.bundle import graph_spec
 from training.export.graph import GraphSpec
 from training.export.onnx_file import (
     STATIC_OPERATORS,
@@ -72,9 +73,13 @@ def test_the_graph_for_tensorrt_is_open_in_its_batch_alone_and_casts_before_it_d
     assert readers == ["Cast"], "TensorRT knows no other operation on uint8"
 
 
-def test_a_model_without_a_mixture_takes_images_alone():
+@pytest.mark.parametrize(
+    ("target", "outputs"),
+    [("onnx", ["boxes", "class_scores"]), ("openvino", ["boxes", "scores", "class_ids"])],
+)
+def test_a_model_without_a_mixture_takes_images_alone(target, outputs):
     config = model_config("yolov12-n", ("disc", "ring"), (64, 64))
-    proto = to_onnx(Detector(config).eval(), GraphSpec("dense", "service"))
+    proto = to_onnx(Detector(config).eval(), graph_spec(target, has_mixture=False))
     assert [value.name for value in proto.graph.input] == ["images"]
-    assert [value.name for value in proto.graph.output] == ["boxes", "class_scores"]
+    assert [value.name for value in proto.graph.output] == outputs
     onnx.checker.check_model(proto)

@@ -1,0 +1,246 @@
+"""Every family of mixtures survives its export: no expert lost, none run in vain, equal to the checkpoint."""
+
+import asyncio
+import functools
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from service.artifact.repository import read_artifact
+from service.backends.openvino import OpenVinoBackend
+from service.pipeline.proof import prove_by_golden
+from service.settings import OpenVinoSettings
+from tests.training_builders import conditioned, diverse_images
+from tests.unit.training.export.test_bundle import PROVENANCE, pictures
+from training.config import MixtureConfig, RouterConfig
+from training.data.letterbox import letterbox_image
+from training.errors import ExportError
+from training.export import bundle
+from training.export.bundle import Pictures, compared_top_ks, export_model, graph_spec
+from training.export.engine import Engine
+from training.export.graph import fold_batch_norm
+from training.export.onnx_file import conditional_experts, to_onnx
+from training.export.parity import measure_parity, reference_outputs
+from training.models.mixture.routing import RoutingControls
+from training.models.variants import model_config
+
+EXPERTS = {"modular-n": (2, 3, 4)}  # as few as tell the layers apart
+FAMILIES = ("modular-n", "optimized-n", "ultra-n", "moehead-n", "sparsight-n")
+
+
+@functools.cache
+def built(name):
+    """A conditioned model of a variant, or `odd`: in backbone and neck what no named variant has.
+
+    With the fewest blocks, and few experts: every operator takes its time to trace.
+    """
+    config = model_config("esmoe-n" if name == "odd" else name, ("disc", "ring"), (64, 64))
+    config = replace(config, depth=0.25)
+    if name == "odd":
+        plain = MixtureConfig(num_experts=2, kernel_sizes=(3, 5))
+        ghost = replace(plain, expert="ghost", router=RouterConfig(kind="adaptive"))
+        inverted = replace(plain, expert="inverted", norm="group", router=RouterConfig(temperature=2.0))
+        mixtures = {"backbone.p2": ghost, "backbone.p4": inverted, "neck.p5": plain}
+        return conditioned(replace(config, mixtures=mixtures))
+    counts = zip(config.mixtures.items(), EXPERTS.get(name, (2, 2, 2)), strict=False)
+    return conditioned(replace(config, mixtures={place: fewer(layer, n) for (place, layer), n in counts}))
+
+
+def fewer(mixture, num_experts):
+    return replace(mixture, num_experts=num_experts, top_k=2, kernel_sizes=mixture.kernel_sizes[:num_experts])
+
+
+def canvases():
+    return [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+
+
+def engine_of(proto, folder):
+    onnx.save(proto, folder / "model.onnx")
+    return Engine(folder / "model.onnx")
+
+
+def contested(model):
+    """A layer's row, its name, and one of its experts that the best choice falls on for some images only."""
+    spec = graph_spec("onnx", has_mixture=True)
+    gates = np.stack(
+        [reference_outputs(model, spec, canvas, RoutingControls(1))["gates"][0] for canvas in canvases()]
+    )
+    share = (gates > 0).mean(axis=0)  # (L, E)
+    row, expert = np.argwhere((share > 0) & (share < 1))[0]
+    return int(row), list(model.mixture_layers())[row], int(expert)
+
+
+def poisoned(proto, place, expert):
+    """The same graph with not one weight of an expert left."""
+    room, level = place.split(".")
+    prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
+    spoilt = onnx.ModelProto()
+    spoilt.CopyFrom(proto)
+    weights = [weight for weight in spoilt.graph.initializer if weight.name.startswith(prefix)]
+    assert weights, f"the graph has no weight called {prefix}…"
+    for weight in weights:
+        values = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    return spoilt
+
+
+def equal_to(model, spec, engine, canvas, top_k=1):
+    try:
+        measure_parity(model, spec, engine, [canvas], [top_k]).check()
+    except ExportError:
+        return False
+    return True
+
+
+async def replay(artifact):
+    """What the service does with an artefact before it serves it."""
+    backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=1)
+    try:
+        await prove_by_golden(artifact, backend, allowed_s=60)
+    finally:
+        await backend.close()
+
+
+@functools.cache
+def traced(name):
+    """The graph that skips; one trace for all of its tests."""
+    return to_onnx(built(name), graph_spec("openvino", has_mixture=True))
+
+
+@pytest.fixture(params=[*FAMILIES, "odd"])
+def sparse(request):
+    return built(request.param), traced(request.param)
+
+
+@pytest.mark.heavy
+def test_the_sparse_graph_can_skip_every_expert_and_never_a_shared_one(sparse):
+    model, proto = sparse
+    experts = sum(len(layer.experts) for layer in model.mixture_layers().values())
+    assert conditional_experts(proto) == experts
+    assert sum(node.op_type == "If" for node in proto.graph.node) == experts
+
+
+@pytest.mark.heavy
+def test_the_sparse_graph_equals_the_checkpoint_at_every_top_k_and_with_thresholds(sparse, tmp_path):
+    model, proto = sparse
+    spec = graph_spec("openvino", has_mixture=True)
+    top_ks = compared_top_ks(model.config)
+    parity = measure_parity(model, spec, engine_of(proto, tmp_path), canvases(), top_ks)
+    parity.check()
+    assert parity.distinct_expert_sets > len(top_ks), "the images must route differently"
+
+
+@pytest.mark.heavy
+def test_a_poisoned_expert_of_the_sparse_graph_spoils_only_the_images_that_choose_it(sparse, tmp_path):
+    model, proto = sparse
+    spec = graph_spec("openvino", has_mixture=True)
+    row, place, expert = contested(model)
+    engine = engine_of(poisoned(proto, place, expert), tmp_path)
+    for canvas in canvases():
+        gates = reference_outputs(model, spec, canvas, RoutingControls(1))["gates"]
+        assert equal_to(model, spec, engine, canvas) == (gates[0, row, expert] == 0)
+
+
+@pytest.mark.heavy
+def test_another_engine_skips_and_answers_alike(sparse, tmp_path):
+    """ONNX Runtime runs the branches by other code; NaN in the expert that is skipped shows that it is."""
+    model, proto = sparse
+    spec = graph_spec("openvino", has_mixture=True)
+    row, place, expert = contested(model)
+    onnx.save(poisoned(proto, place, expert), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+
+    class Other:
+        def run(self, canvas, controls):
+            values = (
+                canvas[None],
+                np.array([[controls.top_k]], dtype=np.int64),
+                np.array([[controls.weight_threshold]], dtype=np.float32),
+            )
+            names = [each.name for each in session.get_inputs()]
+            found = session.run(None, dict(zip(names, values, strict=True)))
+            return dict(zip(spec.output_names(has_mixture=True), found, strict=True))
+
+    for canvas in canvases():
+        gates = reference_outputs(model, spec, canvas, RoutingControls(1))["gates"]
+        assert equal_to(model, spec, Other(), canvas) == (gates[0, row, expert] == 0)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("name", "layers", "widths", "lowest"),
+    [
+        ("modular-n", ["backbone.p3", "backbone.p4", "backbone.p5"], [2, 3, 4], 0),
+        ("moehead-n", ["head.p3", "head.p4", "head.p5"], [2, 2, 2], 1),
+    ],
+)
+def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the_service(
+    name, layers, widths, lowest, tmp_path, monkeypatch
+):
+    model = built(name)
+    monkeypatch.setattr(bundle, "to_onnx", lambda model, spec: traced(name))
+    images = pictures()[:2]
+    (exported,) = export_model(
+        model, tmp_path, "tiny", Pictures(images, images), targets=["openvino"], provenance=PROVENANCE
+    )
+    artifact = read_artifact(exported.path)
+    manifest = artifact.manifest
+    assert [row.layer for row in manifest.mixture] == layers
+    assert [row.num_experts for row in manifest.mixture] == widths
+    assert manifest.controls.top_k is not None
+    assert manifest.controls.top_k.allowed == tuple(range(lowest, max(widths) + 1))
+    asyncio.run(replay(artifact))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("modular-n", "onnx"), ("moehead-n", "onnx"), ("odd", "onnx"), ("ultra-n", "tensorrt")],
+)
+def test_a_graph_that_computes_every_expert_equals_the_checkpoint_and_cannot_hide_poison(
+    name, target, tmp_path
+):
+    model, spec = built(name), graph_spec(target, has_mixture=True)
+    proto = to_onnx(model, spec)  # checks its operators
+    measure_parity(model, spec, engine_of(proto, tmp_path), canvases(), compared_top_ks(model.config)).check()
+    _, place, expert = contested(model)
+    spoilt = engine_of(poisoned(proto, place, expert), tmp_path)
+    single = replace(spec, max_batch=1)
+    assert not any(equal_to(model, single, spoilt, canvas) for canvas in canvases()[:3])
+
+
+@pytest.mark.parametrize("name", ["yolov12-n", *FAMILIES, "odd"])
+def test_folding_leaves_no_batch_norm_behind_a_convolution_and_every_group_norm_and_the_same_answers(name):
+    model = built(name)
+    folded = fold_batch_norm(model)
+    after_sums = sum(isinstance(layer.bn, nn.BatchNorm2d) for layer in model.mixture_layers().values())
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == after_sums
+    groups = [sum(isinstance(m, nn.GroupNorm) for m in each.modules()) for each in (model, folded)]
+    assert groups[0] == groups[1]
+    images = diverse_images(2)
+    with torch.inference_mode():
+        before, after = (each(images, dispatch="dense") for each in (model, folded))
+    assert (before.class_logits - after.class_logits).abs().max() < 1e-3
+    for layer, routing in before.routings.items():
+        assert (routing.probs - after.routings[layer].probs).abs().max() < 1e-4
+
+
+def test_every_place_where_layers_run_out_of_experts_is_compared():
+    names = ("disc", "ring")
+    compared = {
+        name: compared_top_ks(model_config(name, names, (64, 64)))
+        for name in ("yolov12-n", "esmoe-n", "moehead-n", "sparsight-n", "modular-n")
+    }
+    assert compared == {
+        "yolov12-n": [1],
+        "esmoe-n": [1, 2, 4],
+        "moehead-n": [1, 2, 4],
+        "sparsight-n": [0, 1, 2, 4],
+        "modular-n": [0, 1, 2, 4, 8, 16],
+    }

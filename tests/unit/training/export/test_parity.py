@@ -1,0 +1,83 @@
+"""What counts as the same answer, when a graph returns the best candidates in no fixed order."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training_builders import diverse_images, tiny_model
+from training.errors import ExportError
+from training.export.graph import GraphSpec
+from training.export.parity import measure_parity, reference_outputs
+from training.models.mixture.routing import RoutingControls
+
+SPEC = GraphSpec("sparse", "graph", candidates=20)
+
+
+class Replay:
+    """Stands in for an engine: the checkpoint's own answer, changed by a test."""
+
+    def __init__(self, model, change):
+        self.model = model
+        self.change = change
+
+    def run(self, canvas, controls):
+        outputs = {
+            name: value.copy()
+            for name, value in reference_outputs(self.model, SPEC, canvas, controls).items()
+        }
+        self.change(outputs)
+        return outputs
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model("yolov12-n")
+
+
+@pytest.fixture(scope="module")
+def canvas():
+    torch.manual_seed(5)
+    return diverse_images(1)[0].numpy()
+
+
+def replace(outputs, row, score_change):
+    """Put another candidate in a row, elsewhere in the picture."""
+    outputs["boxes"][0, row] += 7
+    outputs["scores"][0, row] += score_change
+
+
+def swap(outputs):
+    for values in outputs.values():
+        values[:, [0, 1]] = values[:, [1, 0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda outputs: None, id="the same"),
+        pytest.param(swap, id="another order"),
+        pytest.param(lambda outputs: replace(outputs, -1, 0), id="another last one with its score"),
+        pytest.param(lambda outputs: replace(outputs, -1, 5e-5), id="another last one, within rounding"),
+    ],
+)
+def test_rounding_may_change_the_order_and_who_is_last(model, canvas, change):
+    scores = reference_outputs(model, SPEC, canvas, RoutingControls(1))["scores"][0]
+    assert scores[-1] > 0.01, "the list must be full of likely ones for this to prove anything"
+    assert scores[-2] - scores[-1] > 2e-4
+    measure_parity(model, SPEC, Replay(model, change), [canvas], [1]).check()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda outputs: replace(outputs, 0, 0), id="another first one"),
+        pytest.param(lambda outputs: replace(outputs, -1, 2e-4), id="another last one that is likelier"),
+        pytest.param(lambda outputs: outputs["scores"].__imul__(1.01), id="all likelier"),
+        pytest.param(lambda outputs: outputs["scores"].__imul__(0.99), id="all less likely"),
+        pytest.param(lambda outputs: outputs["class_ids"].__iadd__(2), id="other classes"),
+        pytest.param(lambda outputs: outputs["scores"].fill(np.nan), id="no numbers"),
+    ],
+)
+def test_anything_else_is_refused(model, canvas, change):
+    with pytest.raises(ExportError, match="differ from the checkpoint"):
+        measure_parity(model, SPEC, Replay(model, change), [canvas], [1]).check()

@@ -1,0 +1,42 @@
+"""How far the routing of an image is from being another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.models.mixture.routing import RoutingControls
+
+# L mixture layers · E experts of the widest layer
+
+
+def router_margin(
+    outputs: Mapping[str, NDArray[Any]], experts: Sequence[int], controls: RoutingControls
+) -> float | None:
+    """Smallest difference in probability by which some layer would choose other experts.
+
+    That is the gap between the last chosen and the first refused expert, or what parts one of the two from
+    the threshold.
+
+    Args:
+        outputs: gates and router_probs (1, L, E) of one image under these controls.
+        experts: how many each layer has; what is behind them in a row is padding.
+        controls: plain numbers.
+
+    Returns:
+        None if nothing could change: every layer runs all of its experts, or none.
+    """
+    margins: list[float] = []
+    for gate, probs, count in zip(outputs["gates"][0], outputs["router_probs"][0], experts, strict=True):
+        falling = -np.sort(-probs[:count])
+        chosen, allowed = int((gate > 0).sum()), min(int(controls.top_k), count)
+        if not chosen:
+            continue
+        if chosen < count:
+            margins.append(float(falling[chosen - 1] - falling[chosen]))
+        if controls.weight_threshold > 0 and chosen < allowed:
+            margins.append(float(controls.weight_threshold - falling[chosen]))
+        if controls.weight_threshold > 0 and chosen > 1:
+            margins.append(float(falling[chosen - 1] - controls.weight_threshold))
+    return min(margins, default=None)
