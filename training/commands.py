@@ -113,6 +113,8 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
 
 def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
     config = trainer.config
+    if config.model.mixtures and config.model.top_k == 1:
+        say("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
     height, width = config.model.input_hw
     precision = str(trainer.dtype or "f32").removeprefix("torch.")
     say(

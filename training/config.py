@@ -286,6 +286,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+        spatial = any(mixture.router.kind == "spatial" for mixture in self.model.mixtures.values())
+        _require(
+            not spatial or self.batch_size >= 2,
+            f"batch_size=1: {self.model.variant} has batch norm in its routers: they need two images",
+        )
+        _require(
+            self.model.top_k >= 1,
+            "top_k=0 would train no expert: train with 2, and ask for 0 when the model runs",
+        )
         _require(self.loader_workers >= 0, f"loader_workers={self.loader_workers} is negative")
         _require(
             self.evaluate_every_epochs >= 1,

@@ -16,6 +16,7 @@ class LayerUse:
     layer: str
     information_bits: float  # H(mean p) - mean H(p): 0 static, log2 E decided and balanced
     expert_share: tuple[float, ...]  # share of images that chose each expert
+    mean_weight: tuple[float, ...]  # of each expert; tells them apart where all run, as in a mixture head
     distinct_sets: int  # different sets of experts that ran
     commonest_set_share: float
 
@@ -35,6 +36,7 @@ def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]
         layer=layer,
         information_bits=max(0.0, float(entropy_bits(probs.mean(axis=0)) - entropy_bits(probs).mean())),
         expert_share=tuple(float(share) for share in chosen.mean(axis=0)),
+        mean_weight=tuple(float(weight) for weight in gates.mean(axis=0)),
         distinct_sets=len(sets),
         commonest_set_share=sets.most_common(1)[0][1] / len(chosen),
     )

@@ -12,8 +12,6 @@ from training.models.depthwise import DepthwiseConv2d
 
 BN_EPS = 1e-3  # both values as published YOLO checkpoints have them
 BN_MOMENTUM = 0.03
-
-
 NORM_GROUPS = 8
 
 Norm = Literal["batch", "group"]

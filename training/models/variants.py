@@ -109,7 +109,7 @@ def _modular() -> Mapping[str, MixtureConfig]:
 
 
 def _ultra() -> MixtureConfig:
-    router = RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0)
+    router = RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0, learn_temperature=True)
     # Without batch norm an expert may see only the images that chose it, in training as well.
     return replace(
         _pointwise(4), router=router, norm="group", weight_threshold=0.01, train_dispatch="grouped"

@@ -17,10 +17,12 @@ def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | Non
     for name, value in mean_ap.map50_by_class.items():
         lines.append(f"  {name:<{width}}  mAP50 {value:.4f}   mAP50-95 {mean_ap.map50_95_by_class[name]:.4f}")
     for use in evaluation.experts if evaluation else []:
-        shares = "  ".join(f"{share:4.0%}" for share in use.expert_share)
+        all_run = min(use.expert_share) == 1  # then it is their weights that tell experts apart
+        shown = use.mean_weight if all_run else use.expert_share
+        shares = "  ".join(f"{share:4.0%}" for share in shown)
         lines.append(
             f"  {use.layer}: {use.information_bits:.3f} bit, {use.distinct_sets} sets of experts, "
-            f"chosen {shares}"
+            f"{'all run, weighing' if all_run else 'chosen'} {shares}"
         )
     return "\n".join(lines)
 

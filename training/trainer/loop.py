@@ -30,6 +30,8 @@ from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
 from training.trainer.report import Report
 
+STEPS_APART = 10**9  # of two seeds: more steps than any run has
+
 Evaluate = Callable[[Detector], Mapping[str, float]]
 
 
@@ -164,6 +166,8 @@ class Trainer:
         return lr
 
     def _step(self, batch: Batch) -> LossTerms:
+        # Noise and dropout of routers belong to the step: a resumed run draws what one that ran through drew.
+        torch.manual_seed(STEPS_APART * self.config.seed + self.position.step)
         batch = batch.to(self.device, non_blocking=True)
         self.model.train()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):

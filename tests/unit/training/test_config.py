@@ -106,6 +106,27 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
         (lambda v: OptimizerConfig(ema_decay=v), [0.0, 0.9999], [-0.1, 1.0], "ema_decay=.* must be in 0..1"),
         (lambda v: replace(TRAIN, epochs=v), [1], [0], "epochs=0 must be at least 1"),
         (lambda v: replace(TRAIN, batch_size=v), [1], [0], "batch_size=0 must be at least 1"),
+        (
+            lambda v: replace(
+                TRAIN,
+                batch_size=v,
+                model=replace(
+                    MODEL, mixtures={"neck.p5": MixtureConfig(router=RouterConfig(kind="spatial"))}
+                ),
+            ),
+            [2],
+            [1],
+            "has batch norm in its routers: they need two images",
+        ),
+        (
+            lambda v: replace(
+                TRAIN,
+                model=replace(MODEL, mixtures={"neck.p5": MixtureConfig(top_k=v, shared_kernel=1)}),
+            ),
+            [1],
+            [0],
+            "top_k=0 would train no expert",
+        ),
         (lambda v: replace(TRAIN, loader_workers=v), [0], [-1], "loader_workers=-1 is negative"),
     ],
 )

@@ -71,6 +71,7 @@ class UltraEfficientRouter(nn.Module):
     """Shrinks the map first, then a depthwise 3×3 and a narrow 1×1: next to no work even on large maps.
 
     The narrow map is normed as one group: norms of single channels would remove what tells images apart.
+    Scores of cells are averaged before the softmax, so that one temperature acts on the image's scores.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -85,7 +86,8 @@ class UltraEfficientRouter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, E)."""
-        x = functional.silu(self.depthwise_norm(self.depthwise(shrink(x, self.pool))))
+        pool = whole_pool(x.shape[2], x.shape[3], self.pool)
+        x = functional.silu(self.depthwise_norm(self.depthwise(shrink(x, pool))))
         x = functional.silu(self.norm(self.hidden(x)))
         return self.score(x).mean(dim=(2, 3))
 
@@ -113,7 +115,15 @@ def hidden_width(channels: int, config: RouterConfig) -> int:
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
-    """Average squares of `pool` × `pool` cells; a map that is no larger than one square stays as it is."""
+    """Average squares of `pool` × `pool` cells; a map that is no larger than one square stays as it is.
+
+    What is left over at the right and the bottom is not seen, as in the models whose weights come along.
+    """
     if x.shape[2] <= pool or x.shape[3] <= pool:
         return x
     return functional.avg_pool2d(x, pool)
+
+
+def whole_pool(height: int, width: int, most: int) -> int:
+    """The largest square up to `most` that leaves no cell over, so that a router sees the whole map."""
+    return max(side for side in range(1, most + 1) if height % side == 0 and width % side == 0)

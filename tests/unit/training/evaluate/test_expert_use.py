@@ -44,12 +44,13 @@ def test_shares_and_sets_count_experts_above_zero():
     gates = [[0.6, 0.4, 0, 0], [0.5, 0.5, 0, 0], [0.9, 0, 0.1, 0], [1.0, 0, 0, 0]]
     use = use_of([[0.25] * 4] * 4, gates)
     assert use.expert_share == (1.0, 0.5, 0.25, 0.0)
+    assert use.mean_weight == pytest.approx((0.75, 0.225, 0.025, 0.0))
     assert use.distinct_sets == 3
     assert use.commonest_set_share == 0.5
 
 
 def layer_with(bits):
-    return LayerUse("p4", bits, (1.0,), 1, 1.0)
+    return LayerUse("p4", bits, (1.0,), (1.0,), 1, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,22 @@ def test_rounding_may_change_the_order_and_who_is_last(model, canvas, change):
 def test_anything_else_is_refused(model, canvas, change):
     with pytest.raises(ExportError, match="differ from the checkpoint"):
         measure_parity(model, SPEC, Replay(model, change), [canvas], [1]).check()
+
+
+def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_are_refused(canvas):
+    model = tiny_model(num_experts=2, top_k=1)
+    spec = GraphSpec("dense", "service")
+
+    class Eager:
+        def run(self, canvas, controls):
+            return reference_outputs(model, spec, canvas, controls)
+
+    measure_parity(model, spec, Eager(), [canvas], [1, 2]).check()
+    with torch.no_grad():
+        for layer in model.mixture_layers().values():
+            layer.router.score.weight.zero_()
+            layer.router.score.bias.zero_()
+    with pytest.raises(
+        ExportError, match="at top_k=1 the routers are within 1e-05 of a tie on every picture"
+    ):
+        measure_parity(model, spec, Eager(), [canvas], [1, 2])

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from training.config import MixtureConfig, RouterConfig
 from training.models.mixture.layer import MixtureLayer
-from training.models.mixture.router import build_router, shrink
+from training.models.mixture.router import build_router, shrink, whole_pool
 from training.models.mixture.routing import RoutingControls
 
 CHANNELS = 16
@@ -63,6 +63,20 @@ def test_spatial_router_scores_squares_of_cells_and_averages_the_scores():
 def test_a_map_no_larger_than_one_square_is_not_shrunk(side, pool, shrunk):
     assert shrink(torch.zeros(1, 1, side, side), pool).shape[-1] == shrunk
     assert shrink(torch.zeros(1, 1, side, 64), pool).shape[-2] == shrunk
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "square"), [(80, 80, 8), (20, 20, 5), (12, 16, 4), (13, 13, 1), (2, 2, 2), (8, 24, 8)]
+)
+def test_ultra_router_shrinks_by_what_leaves_no_cell_over(height, width, square):
+    assert whole_pool(height, width, 8) == square
+
+
+def test_ultra_router_sees_the_last_cell_of_a_map_that_its_pool_does_not_divide():
+    router, x = router_of("ultra", pool=8), torch.randn(1, CHANNELS, 20, 20)
+    changed = x.clone()
+    changed[..., -1, -1] += 5
+    assert (router(x) - router(changed)).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -117,6 +117,22 @@ def test_stopped_by_ctrl_c_and_resumed_it_ends_the_same(uninterrupted, tmp_path,
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.parametrize(
+    "variant", [pytest.param("modular-n", id="noise"), pytest.param("moehead-n", id="dropout")]
+)
+def test_what_routers_draw_in_training_is_drawn_again_after_a_stop(tmp_path, variant):
+    config = replace(CONFIG, model=model_config(variant, CLASS_NAMES, (64, 64)), epochs=1)
+    trainer_in(tmp_path / "whole", config).run(quiet=True)
+    stopped = trainer_in(tmp_path / "stopped", config)
+    interrupt_at(stopped, 2)
+    assert not stopped.run(quiet=True).finished
+    resumed = trainer_in(tmp_path / "stopped", config)
+    resumed.resume()
+    assert resumed.run(quiet=True).finished
+    got, want = (load_file(tmp_path / run / STATE_FILE) for run in ("stopped", "whole"))
+    assert [name for name, tensor in want.items() if not torch.equal(got[name], tensor)] == []
+
+
 def test_a_finished_run_that_is_taken_up_again_changes_nothing(uninterrupted, tmp_path):
     for name in (MODEL_FILE, STATE_FILE, METRICS_FILE):
         (tmp_path / name).write_bytes((uninterrupted / name).read_bytes())
