@@ -1,5 +1,7 @@
 """The zip that torch.save writes: one pickle, and one uncompressed entry for each storage."""
 
+import hashlib
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.convert.pickle_reader import read_pickle
-from training.convert.records import StoredTensor
+from training.convert.records import StoredTensor, plain_name, shown
 from training.errors import CheckpointError
 
 PICKLE = "data.pkl"
@@ -32,15 +34,14 @@ class Archive:
         if not path.is_file():
             raise CheckpointError(f"no file at {path}")
         try:
-            self._zip = zipfile.ZipFile(path)
-        except BROKEN as error:
-            raise CheckpointError(
-                f"{path} is no zip that torch.save (1.6 or newer) writes, or is cut short: {error}"
-            ) from error
+            self._file = path.open("rb")
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
         try:
+            self._zip = self._open()
             self._root = self._check_entries()
         except CheckpointError:
-            self._zip.close()
+            self._file.close()
             raise
 
     def __enter__(self) -> Self:
@@ -50,6 +51,12 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._zip.close()
+        self._file.close()
+
+    def sha256(self) -> str:
+        """Of the very file that is read, whatever the path may name by now."""
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
 
     def contents(self) -> Any:
         """What was saved, as plain values and records."""
@@ -69,17 +76,29 @@ class Archive:
         flat = torch.frombuffer(bytearray(self._read(DATA + storage.key)), dtype=storage.dtype)
         return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
 
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self._file)
+        except BROKEN as error:
+            raise CheckpointError(
+                f"{self.path} is no zip that torch.save (1.6 or newer) writes, or is cut short: {error}"
+            ) from error
+
     def _check_entries(self) -> str:
         entries = self._zip.infolist()
         if len(entries) > ENTRIES_LIMIT:
             raise CheckpointError(f"{self.path} has {len(entries)} entries; {ENTRIES_LIMIT} is the limit")
         for entry in entries:
+            try:
+                plain_name(entry.filename)
+            except CheckpointError as error:
+                raise CheckpointError(f"{self.path} has {error}") from error
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise CheckpointError(
                     f"{self.path}: {entry.filename} is compressed; torch.save compresses none"
                 )
         declared = sum(entry.file_size for entry in entries)
-        if declared > self.path.stat().st_size:
+        if declared > os.fstat(self._file.fileno()).st_size:
             raise CheckpointError(f"{self.path} declares {declared} bytes of entries, more than it has")
         roots = [e.filename.removesuffix(PICKLE) for e in entries if e.filename.endswith(f"/{PICKLE}")]
         if len(roots) != 1:
@@ -93,7 +112,7 @@ class Archive:
             order = self._read("byteorder").decode("ascii", "replace")
             if order != sys.byteorder:
                 raise CheckpointError(
-                    f"{self.path} has {order}-endian numbers; this machine cannot read them"
+                    f"{self.path} has {shown(order)} as its byte order; this machine cannot read them"
                 )
         return self._root
 

@@ -1,5 +1,7 @@
 """What `python -m training convert` does."""
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from training.models.detector import count_parameters
 from training.trainer.checkpoint import save_model
 
 SUFFIX = ".safetensors"
+NAME_LENGTH = 64  # of a served model
 
 Say = Callable[[str], None]
 
@@ -34,7 +37,13 @@ def convert(
     Raises:
         CheckpointError: it cannot be converted exactly, or answers differently; nothing was written.
     """
+    if not path.is_file():
+        raise CheckpointError(f"no file at {path}")
+    if path.suffix.lower() == SUFFIX:
+        raise CheckpointError(f"{path} is no .pt: a {SUFFIX} file is what convert writes")
     output = output or path.with_suffix(SUFFIX)
+    if output.exists() and output.samefile(path):
+        raise CheckpointError(f"--output is {path} itself, which is to be read; say another")
     if output.exists():
         raise CheckpointError(f"{output} is there already; remove it, or say another --output")
     if not output.parent.is_dir():
@@ -70,10 +79,11 @@ def report(conversion: Conversion) -> str:
 
 def next_steps(output: Path) -> str:
     """The commands that make use of it."""
-    name = output.stem.lower()
+    name = re.sub(r"[^a-z0-9_.-]+", "-", output.stem.lower()).lstrip("_.-")[:NAME_LENGTH] or "model"
+    file = shlex.quote(str(output))
     return (
-        f"measure it:  python -m training evaluate {output} --data FOLDER\n"
-        f"export it:   python -m training export {output} --name {name}"
+        f"measure it:  python -m training evaluate {file} --data FOLDER\n"
+        f"export it:   python -m training export {file} --name {name}"
     )
 
 

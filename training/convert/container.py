@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.convert.archive import Archive
-from training.convert.records import Record, shown
+from training.convert.records import NAME_LIMIT, Record, plain_name, shown
 from training.errors import CheckpointError
 
 STRIDE = 32  # inputs are whole multiples of it
@@ -22,7 +22,8 @@ OTHER_TASKS = (
     "v10Detect",
 )
 TOLD = ("version", "date", "license")  # kept for the provenance of the converted file
-TOLD_LIMIT = 200  # characters of each
+CLASSES_LIMIT = 10_000
+PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> Foreign
             class_names=_class_names(model.get("names"), head.get("nc")),
             input_hw=input_hw or _input_hw(saved, model),
             averaged=averaged,
-            told={name: saved[name][:TOLD_LIMIT] for name in TOLD if isinstance(saved.get(name), str)},
+            told={name: saved[name] for name in TOLD if _can_be_told(saved.get(name))},
         )
     except CheckpointError as error:
         raise CheckpointError(f"{archive.path}: {error}") from error
@@ -71,9 +72,23 @@ def child(module: Record, name: str) -> Any:
 
 def submodules(module: Record) -> dict[str, Record]:
     """The modules directly inside a module."""
-    held = module.get("_modules")
+    return {name: value for name, value in parts(module, "_modules") if isinstance(value, Record)}
+
+
+def parts(module: Record, group: str) -> list[tuple[str, Any]]:
+    """The entries of `_modules`, `_parameters` or `_buffers`.
+
+    Raises:
+        CheckpointError: too many, or a name that torch itself would refuse or no message can show.
+    """
+    held = module.get(group)
     held = held if isinstance(held, dict) else {}
-    return {str(name): value for name, value in held.items() if isinstance(value, Record)}
+    if len(held) > PARTS_LIMIT:
+        raise CheckpointError(f"{module.kind} has {len(held)} {group}; {PARTS_LIMIT} is the limit")
+    for name in held:
+        if "." in plain_name(name):
+            raise CheckpointError(f"{module.kind} has a part named {shown(name)}: no dots in names of parts")
+    return list(held.items())
 
 
 def _module(saved: Any) -> tuple[bool, Record]:
@@ -105,12 +120,14 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise CheckpointError("has no class names: the model's 'names' is missing or empty")
+    if len(names) > CLASSES_LIMIT:
+        raise CheckpointError(f"has {len(names)} classes; {CLASSES_LIMIT} is the limit")
     if not all(type(index) is int for index in names) or sorted(names) != list(range(len(names))):
         raise CheckpointError(f"class names are not numbered 0..{len(names) - 1}: {shown(list(names))}")
     ordered = tuple(names[index] for index in range(len(names)))
     first_index: dict[str, int] = {}
     for index, name in enumerate(ordered):
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        if not _can_be_told(name) or not name.strip():
             raise CheckpointError(f"class {index} has no name that can be shown: {shown(name)}")
         if name in first_index:
             raise CheckpointError(
@@ -140,6 +157,10 @@ def _argument(arguments: Any, name: str) -> Any:
     if isinstance(arguments, Record):
         return arguments.get(name)
     return arguments.get(name) if isinstance(arguments, dict) else None
+
+
+def _can_be_told(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= NAME_LIMIT
 
 
 def _described(value: Any) -> str:

@@ -24,6 +24,7 @@ class Conversion:
     recognised: Recognised
     found: ForeignDetector
     tensors: int  # read from the file
+    sha256: str  # of the file
 
 
 def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Conversion:
@@ -41,15 +42,18 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
         try:
             recognised = recognise(found)
             _check_outside_weights(archive, recognised, found)
-            model = Detector(recognised.config).eval()
-            tensors = _match(model, recognised, found)
-            _check_complete(model, tensors, found)
+            with torch.device("meta"):  # the sizes are the file's word: no memory before its tensors fit
+                shapes = Detector(recognised.config)
+            tensors = _match(shapes, recognised, found)
+            _check_complete(shapes, tensors, found)
             weights = {name: _read(archive, *tensor) for name, tensor in tensors.items()}
+            sha256 = archive.sha256()
         except CheckpointError as error:
             raise CheckpointError(_naming(path, error)) from error
+    model = Detector(recognised.config).eval()
     own = model.state_dict()
     model.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in weights.items()})
-    return Conversion(model, recognised, found, len(weights) + 1)  # with the fixed bins
+    return Conversion(model, recognised, found, len(weights) + 1, sha256)  # with the fixed bins
 
 
 def _match(model: Detector, recognised: Recognised, found: ForeignDetector) -> Found:
@@ -68,11 +72,17 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
     used = {path for path, _ in tensors.values()}
     for index, layer in enumerate(found.layers):
         fixed = f"model.{index}.{FIXED_BINS}" if layer is found.layers[-1] else ""
-        for path, kind in all_tensors(layer, f"model.{index}").items():
+        for path, kind in all_tensors(layer, f"model.{index}"):
             if path not in used and path != fixed:
                 raise CheckpointError(
                     f"{path} ({kind}) is one too many: {model.config.variant} has none there"
                 )
+    # Many tensors may share few numbers: what is made of a file is no larger than the file.
+    needed = sum(stored.numel * stored.storage.dtype.itemsize for _, stored in tensors.values())
+    storages = {stored.storage.key: stored.storage for _, stored in tensors.values()}
+    held = sum(storage.numel * storage.dtype.itemsize for storage in storages.values())
+    if needed > held:
+        raise CheckpointError(f"its tensors have {needed} bytes, but share {held} bytes of the file")
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
@@ -108,9 +118,12 @@ def _read(archive: Archive, path: str, stored: StoredTensor) -> Tensor:
     tensor = archive.tensor(stored)
     if not tensor.is_floating_point():
         return tensor
+    tensor = tensor.float()  # first: what is finite in float64 may not be here
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"{path} holds NaN or infinite numbers: the training that wrote it had failed")
-    return tensor.float()
+    if path.endswith(".running_var") and bool((tensor < 0).any()):
+        raise CheckpointError(f"{path} holds a negative variance")
+    return tensor
 
 
 def _naming(path: Path, error: CheckpointError) -> str:

@@ -1,4 +1,4 @@
-"""Foreign names of modules and tensors, and ours. The only place that knows both.
+"""Foreign names of modules and tensors inside one layer, beside ours; whole layers are in layouts.
 
 Foreign modules and ours are walked side by side: a part without a counterpart, on either side, is an error,
 and so is a counterpart that computes something else.
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.convert.container import child, submodules
+from training.convert.container import child, parts, submodules
 from training.convert.records import Record, StoredTensor, shown
 from training.errors import CheckpointError
 from training.models.area_attention import (
@@ -88,24 +88,22 @@ PATH_LIMIT = 200  # characters of a name
 Found = dict[str, tuple[str, StoredTensor]]  # our tensor name to foreign name and tensor
 
 
-def all_tensors(record: Record, path: str) -> dict[str, str]:
-    """Every tensor of a module and those inside it: its name, and the class it lies in.
+def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
+    """Every tensor of a module and those inside it, one at a time: its name, and the class it lies in.
 
     Raises:
         CheckpointError: an activation that ours has not, or modules without end.
     """
-    found: dict[str, str] = {}
     waiting, seen = [(record, path)], 0
     while waiting:
         module, name = waiting.pop()
         seen += 1
-        if seen > MODULES_LIMIT or len(name) > PATH_LIMIT:
+        if seen + len(waiting) > MODULES_LIMIT or len(name) > PATH_LIMIT:
             raise CheckpointError(f"{name[:PATH_LIMIT]}: modules within modules without end")
         if module.type.module == "torch.nn.modules.activation" and module.kind not in ("SiLU", "Softmax"):
             raise CheckpointError(f"{name} is {module.kind}; only SiLU can be converted")
-        found |= {f"{name}.{tensor}": module.kind for tensor in _tensors(module)}
+        yield from ((f"{name}.{tensor}", module.kind) for tensor in _tensors(module))
         waiting.extend((part, f"{name}.{key}") for key, part in submodules(module).items())
-    return found
 
 
 def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
@@ -193,13 +191,8 @@ def _shaped(stored: StoredTensor, path: str, own: Tensor, kind: str = "parameter
 
 
 def _tensors(part: Record) -> dict[str, StoredTensor]:
-    tensors = {}
-    for group in ("_parameters", "_buffers"):
-        held = part.get(group)
-        for name, value in held.items() if isinstance(held, dict) else ():
-            if isinstance(value, StoredTensor):
-                tensors[str(name)] = value
-    return tensors
+    held = (*parts(part, "_parameters"), *parts(part, "_buffers"))
+    return {name: value for name, value in held if isinstance(value, StoredTensor)}
 
 
 def _check_function(part: Any, path: str, ours: Any) -> None:
@@ -228,8 +221,9 @@ def _check_settings(record: Record, path: str, module: nn.Module) -> None:
             expected = {"reg_max": reg_max}
         case ConvBlock(act=act):
             activation = child(record, "act")
-            if isinstance(activation, Record) and activation.kind != type(act).__name__:
-                raise CheckpointError(f"{path}.act is {activation.kind}; expected {type(act).__name__}")
+            found = activation.kind if isinstance(activation, Record) else "missing"
+            if found != type(act).__name__:
+                raise CheckpointError(f"{path}.act is {found}; expected {type(act).__name__}")
     for name, value in expected.items():
         if record.get(name) != value:
             raise CheckpointError(

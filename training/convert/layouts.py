@@ -11,6 +11,10 @@ from training.models.variants import model_config
 
 # By the width of the first layer and the attention blocks at stride 16: two of the sizes share a width.
 SIZES = {(16, 2): "n", (32, 2): "s", (64, 2): "m", (64, 4): "l", (96, 4): "x"}
+FAMILIES = {"yolov12": "YOLO12", "esmoe": "YOLO-Master EsMoE", "modular": "YOLO-Master v0.1"}
+GATE_EPSILON = 1e-6  # what YOLO-Master v0.1 adds to the sum of the chosen weights
+EXPERTS_LIMIT = 64
+KERNEL_LIMIT = 31
 SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # one class under two names
 
 
@@ -31,10 +35,6 @@ class Recognised:
     family: str  # as people call it
     layers: tuple[Layer, ...]
     notes: tuple[str, ...]  # what a reader must know about this conversion
-
-
-GATE_EPSILON = 1e-6  # what YOLO-Master v0.1 adds to the sum of the chosen weights
-FAMILIES = {"yolov12": "YOLO12", "esmoe": "YOLO-Master EsMoE", "modular": "YOLO-Master v0.1"}
 
 
 def recognise(found: ForeignDetector) -> Recognised:
@@ -157,13 +157,22 @@ def _mixtures(config: ModelConfig, by_place: dict[str, Record]) -> tuple[dict[st
     mixtures, notes = {}, []
     for place, usual in config.mixtures.items():
         record = by_place[place.replace(".", ".mixtures.")]
-        if usual.expert == "depthwise":
-            mixtures[place], note = _es_moe(usual, record)
-        else:
-            mixtures[place], note = _spatial(usual, record), ""
+        mixtures[place], note = mixture_config(usual, record)
         if note and note not in notes:
             notes.append(note)
+    if len({mixture.top_k for mixture in mixtures.values()}) > 1:
+        counts = (f"{place} {one.top_k} of {one.num_experts}" for place, one in mixtures.items())
+        raise CheckpointError(f"its layers run {', '.join(counts)} experts; here one K must fit all layers")
     return mixtures, notes
+
+
+def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
+    """One mixture layer as the file has it, and a note on it or nothing. usual: as its family is published.
+
+    Raises:
+        CheckpointError: it computes something that ours does not.
+    """
+    return _es_moe(usual, record) if usual.expert == "depthwise" else (_spatial(usual, record), "")
 
 
 def _es_moe(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
@@ -173,10 +182,22 @@ def _es_moe(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
         weight: Any = expert
         for name in ("conv", "depthwise", "weight"):
             weight = child(weight, name) if isinstance(weight, Record) else None
-        if not isinstance(weight, StoredTensor) or len(weight.shape) != 4:
-            raise CheckpointError(f"expert {index} of an ES_MOE layer has no depthwise convolution")
-        kernels.append(weight.shape[-1])
+        shape = weight.shape if isinstance(weight, StoredTensor) else ()
+        kernel = shape[-1] if shape else 0
+        if shape[1:] != (1, kernel, kernel) or kernel % 2 == 0 or kernel > KERNEL_LIMIT:
+            raise CheckpointError(
+                f"expert {index} of an ES_MOE layer has a depthwise convolution of {list(shape)}; "
+                f"expected [channels, 1, k, k] with an odd k up to {KERNEL_LIMIT}"
+            )
+        kernels.append(kernel)
     top_k, note = len(experts), ""
+    given = record.get("top_k")
+    fewer = given is not None and not (type(given) is int and given >= len(experts))
+    if fewer and record.get("use_top_k") is None:
+        raise CheckpointError(
+            f"an ES_MOE layer has top_k={shown(given)} for {len(experts)} experts, but no use_top_k that "
+            "says whether it counts: with all experts or only the best, these are different models"
+        )
     if record.get("use_top_k", False):
         top_k = _whole(record, "top_k", len(experts))
         note = (
@@ -216,6 +237,8 @@ def _experts(record: Record) -> list[Record]:
     held = child(record, "experts")
     experts = list(submodules(held).values()) if isinstance(held, Record) else []
     declared = record.get("num_experts", len(experts))
+    if len(experts) > EXPERTS_LIMIT:
+        raise CheckpointError(f"{record.kind} has {len(experts)} experts; {EXPERTS_LIMIT} is the limit")
     if not experts or declared != len(experts):
         raise CheckpointError(f"{record.kind} declares {shown(declared)} experts and has {len(experts)}")
     return experts

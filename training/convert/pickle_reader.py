@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from training.convert.records import Global, Record, Storage, StoredTensor, shown
+from training.convert.records import Global, Record, Storage, StoredTensor, plain_name, shown
 from training.errors import CheckpointError
 
 STORAGE_DTYPES = {
@@ -60,6 +60,11 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
+STEPS_LIMIT = 2_000_000  # each makes one object at most; the largest known checkpoint has fewer bytes
+INT_LIMIT = 1 << 64  # no checkpoint counts further, and very large ones cannot be shown
+KEY_INT_LIMIT = 1 << 31  # wider ones can be chosen to have all the same hash
+KEY_PARTS = 16
+STATE_PARTS = 16  # of a state that is kept by position, as numpy's types have: nothing here reads it
 
 
 def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
@@ -77,15 +82,17 @@ def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # of text with escapes that mean nothing
-            for opcode, argument, offset in pickletools.genops(data):
+            for count, (opcode, argument, offset) in enumerate(pickletools.genops(data)):
                 position = offset or 0
+                if count >= STEPS_LIMIT:
+                    raise CheckpointError(f"more than {STEPS_LIMIT} instructions")
                 if opcode.name == "STOP":
                     return machine.pop()
                 machine.step(opcode.name, argument)
     except CheckpointError as error:
         raise CheckpointError(f"byte {position}: {error}") from error
     except (ValueError, DeprecationWarning) as error:  # an instruction that is unknown or cut short
-        raise CheckpointError(f"after byte {position}: no pickle: {str(error)[:100]}") from error
+        raise CheckpointError(f"after byte {position}: no pickle: {str(error)[:100]!r}") from error
     raise CheckpointError(f"byte {position}: the pickle has no end")
 
 
@@ -100,6 +107,8 @@ class _Machine:
     def step(self, name: str, argument: Any) -> None:
         """One instruction, by its name in pickletools."""
         if name in LITERALS:
+            if isinstance(argument, int) and not -INT_LIMIT // 2 <= argument < INT_LIMIT:
+                raise CheckpointError("a whole number of more than 64 bits")
             self.stack.append(argument)
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name]())
@@ -173,8 +182,7 @@ class _Machine:
         """The name of a class or function."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise CheckpointError("a class whose name is not text")
-        if not f"{module}{name}".isprintable():
-            raise CheckpointError("a class whose name cannot be shown")
+        plain_name(f"{module}.{name}")
         if (module, name) in NAME_MAPPING:
             module, name = NAME_MAPPING[module, name]
         self.stack.append(Global(IMPORT_MAPPING.get(module, module), name))
@@ -209,8 +217,9 @@ class _Machine:
             return  # attributes beside the items, such as the metadata of a dict of weights
         if not isinstance(target, Record):
             raise CheckpointError(f"sets attributes of {_describe(target)}")
-        parts = state if isinstance(state, tuple) else (state,)
-        target.states += tuple(part for part in parts if isinstance(part, dict))
+        if target.states:
+            raise CheckpointError(f"sets the attributes of one {target.kind} twice")
+        target.states = _states(state)
 
     def push_storage(self) -> None:
         """The numbers of a tensor, which lie outside the pickle."""
@@ -315,10 +324,29 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(value: Any) -> Any:
-    for part in value if isinstance(value, tuple) else (value,):
-        if isinstance(part, (tuple, list, dict, bytearray)):  # nested or unhashable
-            raise CheckpointError(f"a key that is {_describe(value)}")
+    """A key that hashes at once and cannot be chosen to collide: thousands of those would take hours."""
+    parts = value if isinstance(value, tuple) else (value,)
+    if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
+        raise CheckpointError(f"a key that is {_describe(value)}")
     return value
+
+
+def _hashes_well(value: Any) -> bool:
+    if isinstance(value, int):
+        return abs(value) <= KEY_INT_LIMIT
+    return value is None or isinstance(value, (str, bytes, Global, Record, Storage))
+
+
+def _states(state: Any) -> tuple[dict[Any, Any], ...]:
+    """The attributes in what BUILD is given: a dict, or a pair with those of the class's own slots."""
+    if isinstance(state, dict):
+        return (state,)
+    if isinstance(state, tuple) and len(state) <= STATE_PARTS:
+        given = tuple(part for part in state if isinstance(part, dict))
+        pair = len(state) == 2 and all(part is None or isinstance(part, dict) for part in state)
+        if pair or not given:
+            return given
+    raise CheckpointError(f"attributes that are {_describe(state)}, neither a dict nor a pair of them")
 
 
 def _describe(value: Any) -> str:

@@ -1,11 +1,8 @@
 """What a converted checkpoint says of where it comes from."""
 
-import hashlib
 from pathlib import Path
 
 from training.convert.convert import Conversion
-
-CHUNK = 1 << 20
 
 
 def provenance_of(path: Path, conversion: Conversion) -> dict[str, str]:
@@ -15,13 +12,8 @@ def provenance_of(path: Path, conversion: Conversion) -> dict[str, str]:
     return {
         "data": "",
         "source": path.name,
-        "source sha256": _sha256(path),
+        "source sha256": conversion.sha256,
         "source kind": conversion.recognised.family,
         **told,
         **notes,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

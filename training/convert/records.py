@@ -9,6 +9,8 @@ import torch
 
 from training.errors import CheckpointError
 
+NAME_LIMIT = 200  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Global:
@@ -85,6 +87,17 @@ class StoredTensor:
 
     def __str__(self) -> str:
         return f"tensor of shape {list(self.shape)}, stride {list(self.stride)} at {self.offset}"
+
+
+def plain_name(name: Any) -> str:
+    """A name that a message may show as it is.
+
+    Raises:
+        CheckpointError: it is no text, has characters that a terminal would act on, or is too long.
+    """
+    if not isinstance(name, str) or not name.isprintable() or len(name) > NAME_LIMIT:
+        raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
+    return name
 
 
 def shown(value: Any) -> str:

@@ -12,7 +12,16 @@ from training.models.detector import Detector
 from training.models.variants import VARIANTS, MixtureChoice, model_config
 from training.trainer.checkpoint import save_model
 
-COMMANDS = ("train", "evaluate", "export", "train-export", "triton-config", "variants", "time-depthwise")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "export",
+    "train-export",
+    "convert",
+    "triton-config",
+    "variants",
+    "time-depthwise",
+)
 
 
 def usage_error(capsys, *argv):
@@ -51,6 +60,8 @@ def test_every_command_has_help(capsys, argv):
             ["train", "--run", "r", "--placement", "head"], "invalid choice: 'head'", id="unknown place"
         ),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
+        pytest.param(["convert"], "required: file", id="nothing to convert"),
+        pytest.param(["convert", "m.pt", "--input", "x"], "'x' is not a size", id="no size to convert to"),
         pytest.param(["evaluate", "--backend", "gpu"], "invalid choice: 'gpu'", id="unknown backend"),
         pytest.param(["triton-config", "--instances", "0"], "'0' is not a whole", id="no instance"),
         pytest.param(["triton-config", "--device", "TPU"], "invalid choice: 'TPU'", id="unknown device"),

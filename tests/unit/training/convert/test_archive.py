@@ -58,7 +58,10 @@ def test_tensors_come_back_with_their_values_and_types(saved):
         pytest.param({"more/data.pkl": b""}, "2 entries named data.pkl", id="two pickles"),
         pytest.param({"data.pkl": bytes(PICKLE_LIMIT + 1)}, "more than", id="pickle too large"),
         pytest.param({"data.pkl": b""}, "no pickle", id="empty pickle"),
-        pytest.param({"byteorder": b"big"}, "big-endian", id="other byte order"),
+        pytest.param({"byteorder": b"big"}, "'big' as its byte order", id="other byte order"),
+        pytest.param({"byteorder": b"\x1b[2J"}, r"'\\x1b\[2J' as its", id="byte order for a terminal"),
+        pytest.param({"data/\x1b[2J": b""}, "a name that cannot be shown", id="entry for a terminal"),
+        pytest.param({"data/" + "9" * 200: b""}, "a name that cannot be shown", id="long entry"),
     ],
 )
 def test_an_archive_that_contradicts_itself_is_refused(saved, change, said):

@@ -1,6 +1,7 @@
 """The convert command: what it says and writes, and when it writes nothing."""
 
 import hashlib
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from tests.unit.training.convert.foreign_models import TOP_TWO, foreign_classes, foreign_model, save
-from training.convert.command import convert
+from training.__main__ import main
+from training.convert.command import convert, next_steps
 from training.convert.convert import read_foreign
 from training.convert.expect import Differences, as_table
 from training.errors import CheckpointError
@@ -72,6 +74,74 @@ def test_the_output_lies_beside_the_input_and_replaces_nothing(foreign, tmp_path
     assert (tmp_path / "model.safetensors").read_bytes() == before
     with pytest.raises(CheckpointError, match="no folder"):
         convert(copy, tmp_path / "none" / "model.safetensors", say=lambda _: None)
+
+
+def test_what_is_no_foreign_file_is_said_to_be_none(foreign, tmp_path):
+    own = convert(foreign, tmp_path / "mine.safetensors", say=lambda _: None)
+    for path, said in (
+        (Path(), r"no file at \."),
+        (Path("/"), "no file at /"),
+        (tmp_path / "gone.pt", r"no file at .*gone\.pt"),
+        (own, r"mine\.safetensors is no \.pt"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            convert(path, say=lambda _: None)
+    with pytest.raises(CheckpointError, match=r"--output is .*Best\.pt itself") as caught:
+        convert(foreign, foreign, say=lambda _: None)
+    assert "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("Best", "best"),
+        ("my model; rm -r x", "my-model-rm--r-x"),
+        ("_größe.v1", "gr-e.v1"),
+        ("模型", "model"),
+        ("x" * 80, "x" * 64),
+    ],
+)
+def test_the_next_steps_can_be_typed_as_they_are(stem, name):
+    output = Path("some folder") / f"{stem}.safetensors"
+    measure, export = (shlex.split(line.split(":", 1)[1]) for line in next_steps(output).splitlines())
+    assert measure[3:5] == ["evaluate", str(output)]
+    assert export[3:] == ["export", str(output), "--name", name]
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    """Exit code, output and errors of the command line."""
+    code = main(["convert", *map(str, argv)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_command_line_converts_and_holds_it_against_answers(foreign, answers, tmp_path, capsys):
+    np.savez(tmp_path / "answers.npz", **answers)
+    output = tmp_path / "mine.safetensors"
+    code, out, err = run(capsys, foreign, "--output", output, "--expect", tmp_path / "answers.npz")
+    assert code == 0
+    for part in ("here esmoe-n", "input       64x64", "largest difference", f"wrote {output}"):
+        assert part in out + err
+    assert load_model(output)[0].config.input_hw == (64, 64)
+    code, out, err = run(capsys, foreign, "--output", tmp_path / "wide.safetensors", "--input", "64x96")
+    assert code == 0
+    assert load_model(tmp_path / "wide.safetensors")[0].config.input_hw == (64, 96)
+
+
+def test_the_command_line_exits_with_1_and_one_line_when_nothing_was_written(
+    foreign, answers, tmp_path, capsys
+):
+    answers["scores"][0, 0, 0] += 0.5
+    np.savez(tmp_path / "answers.npz", **answers)
+    answers["scores"][0, 0, 0] -= 0.5
+    output = tmp_path / "mine.safetensors"
+    code, _, err = run(capsys, foreign, "--output", output, "--expect", tmp_path / "answers.npz")
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"training: {foreign} answers differently after conversion; nothing was written"
+    )
+    assert run(capsys, ".", "--output", output) == (1, "", "training: no file at .\n")
+    assert not output.exists()
 
 
 def test_the_same_answers_are_accepted_and_shown(foreign, answers, tmp_path):

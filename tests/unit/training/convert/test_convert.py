@@ -84,10 +84,33 @@ def test_experts_and_how_many_run_are_read_from_the_file(tmp_path):
         assert any("eager mode" in note for note in conversion.recognised.notes) == (mixture is TOP_TWO)
 
 
-def test_top_k_that_was_not_in_use_is_not_used(tmp_path):
-    unused = Mixture(experts=(4,) * 4, settings=(("top_k", 2),))
-    write(tmp_path / "foreign.pt", unused)
+@pytest.mark.parametrize(
+    "settings", [(("top_k", 2), ("use_top_k", False)), (("top_k", 4),)], ids=["switched off", "all four"]
+)
+def test_top_k_that_was_not_in_use_is_not_used(settings, tmp_path):
+    write(tmp_path / "foreign.pt", Mixture(experts=(4,) * 4, settings=settings))
     assert read_foreign(tmp_path / "foreign.pt").model.config.top_k == 4
+
+
+@pytest.mark.parametrize(
+    ("mixture", "said"),
+    [
+        pytest.param(
+            Mixture(experts=(4,) * 4, settings=(("top_k", 2),)),
+            "top_k=2 for 4 experts, but no use_top_k",
+            id="not said whether the best or all",
+        ),
+        pytest.param(
+            Mixture(experts=(3, 4, 3, 3)),
+            r"layers run backbone\.p2 3 of 3, backbone\.p3 4 of 4, .* experts; here one K must fit all",
+            id="another K in each layer",
+        ),
+    ],
+)
+def test_mixtures_that_need_more_than_one_model_are_refused(mixture, said, tmp_path):
+    write(tmp_path / "foreign.pt", mixture)
+    with pytest.raises(CheckpointError, match=rf"foreign\.pt: .*{said}"):
+        read_foreign(tmp_path / "foreign.pt")
 
 
 def test_the_average_comes_first_and_the_input_is_what_it_was_trained_at(tmp_path):
@@ -138,6 +161,39 @@ REFUSED_YOLO12 = {
     "activation": (
         lambda model, make: replace(model, "model.0.act", nn.ReLU()),
         r"model\.0\.act is ReLU; expected SiLU",
+    ),
+    "no activation": (
+        lambda model, make: forget(model.model[0], "act"),
+        r"model\.0\.act is missing; expected SiLU",
+    ),
+    "weights that share their numbers": (
+        lambda model, make: replace(model, "model.6.m.0.1", model.model[6].m[0][0]),
+        r"its tensors have \d+ bytes, but share \d+ bytes of the file",
+    ),
+    "a negative variance": (
+        lambda model, make: model.model[1].bn.running_var[0].fill_(-0.5),
+        r"model\.1\.bn\.running_var holds a negative variance",
+    ),
+    "a module for the terminal": (
+        lambda model, make: model.model[21]._modules.update({"a\x1b[2J": nn.Conv2d(1, 1, 1)}),
+        r"a name that cannot be shown: 'a\\x1b\[2J'",
+    ),
+    "a tensor for the terminal": (
+        lambda model, make: model.model[21]._buffers.update({"a\x1b[2J": torch.zeros(1)}),
+        r"a name that cannot be shown: 'a\\x1b\[2J'",
+    ),
+    "a name that is a path": (
+        lambda model, make: model.model[21]._modules.update({"cv2.0": nn.Conv2d(1, 1, 1)}),
+        r"Detect has a part named 'cv2\.0'",
+    ),
+    "parts without end": (
+        lambda model, make: model.model[21]._buffers.update({f"b{index}": None for index in range(1001)}),
+        "Detect has 1001 _buffers; 1000 is the limit",
+    ),
+    "a class name too long": (lambda model, make: model.names.update({1: "x" * 201}), "class 1 has no name"),
+    "classes without end": (
+        lambda model, make: model.names.update({index: f"class {index}" for index in range(10_001)}),
+        "has 10001 classes; 10000 is the limit",
     ),
     "activation where none is": (
         lambda model, make: replace(model, "model.6.m.0.0.attn.qkv.act", nn.SiLU()),
@@ -282,13 +338,12 @@ def test_a_mixture_that_works_otherwise_is_refused(settings, said, tmp_path):
     check_mixture_refused(tmp_path, alter, said)
 
 
-def test_modules_in_a_ring_are_refused(tmp_path):
-    with foreign_classes() as make:
-        model = foreign_model(make).half()
-        model.model[21].dfl.again = model.model[21]
-        torch.save({"model": model}, tmp_path / "foreign.pt")
-    with pytest.raises(CheckpointError, match="modules within modules without end"):
-        read_foreign(tmp_path / "foreign.pt")
+def test_more_experts_than_any_model_has_are_refused(tmp_path):
+    check_mixture_refused(
+        tmp_path,
+        lambda layer, make: layer.experts.extend(nn.Identity() for _ in range(61)),
+        "OptimizedMOEImproved has 65 experts; 64 is the limit",
+    )
 
 
 def test_an_unknown_mixture_is_named_with_what_was_expected(tmp_path):

@@ -22,22 +22,24 @@ from training.config import MixtureConfig
 from training.convert.archive import Archive
 from training.convert.container import child
 from training.convert.keys import match_tensors
+from training.convert.layouts import mixture_config
 from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
 
 CHANNELS = 16
+V01_EPSILON = 1e-6  # beside the sum of the chosen weights; EsMoE in evaluation has none
 
 State = dict[str, Tensor]
 
 
-def converted(path: Path, module: Any, config: MixtureConfig) -> tuple[MixtureLayer, State]:
-    """Our layer with the weights of a foreign one, and those weights by their foreign names."""
+def converted(path: Path, module: Any, usual: MixtureConfig) -> tuple[MixtureLayer, State]:
+    """Our layer, configured as the file says and with its weights, and those by their foreign names."""
     save(path, module)
-    layer = MixtureLayer(CHANNELS, config).eval()
     with Archive(path) as archive:
         record = archive.contents()["model"]
         assert child(record, "experts") is not None
+        layer = MixtureLayer(CHANNELS, mixture_config(usual, record)[0]).eval()
         found = match_tensors(record, "model.5", layer, "layer")
         weights = {name.removeprefix("layer."): archive.tensor(tensor[1]) for name, tensor in found.items()}
     shapes = layer.state_dict()
@@ -86,7 +88,7 @@ def spatial_moe(x: Tensor, state: State, experts: int, top_k: int) -> Tensor:
         name = f"experts.{index}.conv"
         wide = functional.silu(norm(functional.conv2d(x, state[f"{name}.0.weight"]), state, f"{name}.1"))
         answer = norm(functional.conv2d(wide, state[f"{name}.3.weight"]), state, f"{name}.4")
-        total = total + probs[index] / probs[chosen].sum() * answer
+        total = total + probs[index] / (probs[chosen].sum() + V01_EPSILON) * answer
     return total
 
 
@@ -103,17 +105,16 @@ def test_a_converted_mixture_computes_the_published_formula(
 ) -> None:
     torch.manual_seed(3)
     config = model_config(variant, ("a",), (64, 64)).mixtures["backbone.p3"]
-    kernels = tuple(3 + 2 * index for index in range(experts)) if reference is es_moe else (1,) * experts
     with foreign_classes() as make:
         build = Shells(make).es_moe if reference is es_moe else Shells(make).spatial_moe
         module = build(CHANNELS, experts, how)
         layer, state = converted(
             tmp_path / "layer.pt",
             module,
-            MixtureConfig(
-                **{**vars(config), "num_experts": experts, "top_k": top_k, "kernel_sizes": kernels}
-            ),
+            config,
         )
+    assert (layer.config.num_experts, layer.config.top_k) == (experts, top_k)
+    epsilon = V01_EPSILON if reference is spatial_moe else 0.0
     # Noise around a level of each channel that differs from image to image: they go to different experts.
     images = torch.randn(8, CHANNELS, 9, 12) + 3 * torch.randn(8, CHANNELS, 1, 1)
     with torch.no_grad():
@@ -122,5 +123,9 @@ def test_a_converted_mixture_computes_the_published_formula(
             for image, answer in zip(images, answers, strict=True):
                 wanted = reference(image[None], state, experts, top_k)[0]
                 assert (answer - wanted).abs().max() <= 1e-5
+            # Too small to be seen in the answers, but the weights miss it in their sum: S / (S + epsilon).
+            kept = (routing.probs * (routing.gate > 0)).double().sum(1)
+            missing = 1 - routing.gate.double().sum(1)
+            assert (missing - epsilon / (kept + epsilon)).abs().max() <= 2e-7
     if top_k < experts:
         assert len({tuple(gate.nonzero().flatten().tolist()) for gate in routing.gate}) > 1

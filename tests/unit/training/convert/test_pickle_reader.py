@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from training.convert import pickle_reader
 from training.convert.pickle_reader import read_pickle
 from training.convert.records import Record
 from training.errors import CheckpointError
@@ -55,7 +56,7 @@ def read(data: bytes, **storages: int) -> Any:
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_come_back_as_they_were(protocol):
     values = {
-        "numbers": [0, -1, 255, 65536, 2**40, -(2**70), 0.5, True, False, None],
+        "numbers": [0, -1, 255, 65536, 2**40, -(2**63), 2**64 - 1, 0.5, True, False, None],
         "text": ("", "kernel", "größe", "x" * 300),
         ("a", 1): {"deep": [{"er": ()}]},
         "many": list(range(1500)),
@@ -167,6 +168,91 @@ def test_a_small_file_makes_no_large_object():
     assert found.args == (2**30,)  # the number, not a gigabyte
     with pytest.raises(CheckpointError, match=r"asks to call torch\.Tensor"):
         read(b"\x80\x02ctorch\nTensor\nM\xe8\x03M\xe8\x03M\xe8\x03\x87R.")
+
+
+THING = b"cparty\nThing\n)\x81"
+TOO_WIDE = r"byte \d+: a whole number of more than 64 bits"
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_a_number_of_more_than_64_bits_is_refused(number, protocol):
+    with pytest.raises(CheckpointError, match=TOO_WIDE):
+        read(pickle.dumps({"imgsz": number}, protocol))
+
+
+def test_a_number_that_is_too_long_to_be_shown_is_refused():
+    with pytest.raises(CheckpointError, match=TOO_WIDE):
+        read(pickle.dumps({"imgsz": 1 << 50_000}, 2))
+    with pytest.raises(CheckpointError, match="no pickle"):
+        read(b"L1" + b"0" * 5000 + b"L\n.")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(2**61 - 1, id="whole numbers that hash alike"),
+        pytest.param(0.5, id="fraction"),
+        pytest.param((1, 2**61 - 1), id="inside a tuple"),
+        pytest.param(tuple(range(17)), id="long tuple"),
+    ],
+)
+def test_keys_that_can_be_chosen_to_collide_are_refused(key):
+    with pytest.raises(CheckpointError, match="a key that is a value of type"):
+        read(pickle.dumps({key: 1}, 2))
+
+
+def test_keys_of_every_common_kind_are_read():
+    values = {"a": 1, b"b": 2, True: 3, None: 4, -(2**31): 5, 2**31: 6, ("c", 7, None): 7}
+    assert read(pickle.dumps(values, 4)) == values
+
+
+@pytest.mark.parametrize(
+    ("state", "attributes"),
+    [
+        pytest.param(b"}U\x01aK\x01s", {"a": 1}, id="dict"),
+        pytest.param(b"}U\x01aK\x01sN\x86", {"a": 1}, id="dict and no slots"),
+        pytest.param(b"N}U\x01aK\x01s\x86", {"a": 1}, id="slots alone"),
+        pytest.param(b"(K\x03U\x01<NNNt", {}, id="by position, as types of numpy"),
+    ],
+)
+def test_a_state_is_read_in_each_form_that_pickle_writes(state, attributes):
+    found = read(b"\x80\x02" + THING + state + b"b.")
+    assert {name: value for held in found.states for name, value in held.items()} == attributes
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param(THING + b"}b" + b"}b", "the attributes of one Thing twice", id="twice"),
+        pytest.param(THING + b"(" + b"}" * 9 + b"tb", "attributes that", id="many dicts"),
+        pytest.param(THING + b"}K\x01\x86b", "neither a dict nor a pair", id="a dict and a number"),
+        pytest.param(THING + b"(" + b"N" * 17 + b"tb", "neither a dict nor a pair", id="long"),
+        pytest.param(THING + b"K\x01b", "neither a dict nor a pair", id="a number"),
+    ],
+)
+def test_attributes_are_given_once_and_as_a_dict_or_two(body, said):
+    with pytest.raises(CheckpointError, match=rf"byte \d+: .*{said}"):
+        read(b"\x80\x02" + body + b".")
+
+
+def test_there_is_an_end_to_what_a_small_file_can_make(monkeypatch):
+    monkeypatch.setattr(pickle_reader, "STEPS_LIMIT", 1000)
+    assert read(b"\x80\x02" + b"}" * 998 + b".") == {}
+    with pytest.raises(CheckpointError, match="byte 1001: more than 1000 instructions"):
+        read(b"\x80\x02" + b"}" * 999 + b".")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a" * 200])
+def test_a_class_that_no_message_can_show_is_refused(name):
+    with pytest.raises(CheckpointError, match="a name that cannot be shown"):
+        read(b"\x80\x02cparty\n" + name.encode() + b"\n.")
+
+
+def test_an_error_of_the_decoder_is_shown_without_control_characters():
+    with pytest.raises(CheckpointError, match="no pickle") as caught:
+        read(b"S'\\\x1b'\n.")
+    assert str(caught.value).isprintable()
 
 
 TENSOR = (
