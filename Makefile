@@ -23,13 +23,14 @@ help: ## show this list
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
 	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$(MODEL) $(RUN) -m service
 
+# A file's tests stay together, in their order: some follow a server from version to version.
 test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores
 	@echo "== running the tests"
-	@$(RUN) -m pytest -n auto --dist loadgroup -m "not heavy" $(ARGS)
+	@$(RUN) -m pytest -n auto --dist loadfile -m "not heavy" $(ARGS)
 
 test-all: $(VENV)/.dev $(TRITON)/.ready ## run every test, the heavy ones too
 	@echo "== running all tests"
-	@$(RUN) -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .

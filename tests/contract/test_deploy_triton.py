@@ -11,7 +11,6 @@ from tests.contract.test_deploy import compose
 from tests.triton_server import start_triton, why_no_triton
 
 pytestmark = [
-    pytest.mark.xdist_group("triton"),
     pytest.mark.skipif(why_no_triton() is not None, reason=str(why_no_triton())),
     pytest.mark.heavy,
 ]

@@ -14,7 +14,6 @@ from tests.triton_server import start_triton, why_no_triton
 
 WHY_NOT = why_no_prometheus() or why_no_triton()
 pytestmark = [
-    pytest.mark.xdist_group("triton"),
     pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)),
     pytest.mark.heavy,
 ]

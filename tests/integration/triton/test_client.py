@@ -22,8 +22,6 @@ from clients.triton import AsyncTritonDetector, TritonDetector
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 PROTOCOLS = ("grpc", "http")
 
 

@@ -13,8 +13,6 @@ from tests.builders import build_artifact, golden_image, manifest_for
 from tests.triton_server import start_triton
 from training.export.triton_config import TritonOptions, write_configs
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 PROTOCOLS = ("grpc", "http")
 MODELS = ("tiny-openvino", "tiny-openvino-nms", "tiny-openvino-detect")  # the ensemble after its parts
 IMAGE = golden_image()

@@ -21,8 +21,6 @@ from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
 from training.export.triton_config import TritonOptions, write_configs
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 MODEL = "tiny-openvino"
 BREAKER = {"failures": 3, "probe_interval_s": 0.2, "probe_timeout_s": 0.5}
 LEAVE_S = 2.0  # a dead backend must be left within this

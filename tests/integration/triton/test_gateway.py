@@ -16,8 +16,6 @@ from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT, start_triton
 from training.export.triton_config import TritonOptions, write_configs
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 MODEL = "tiny-openvino"
 RED = image_bytes(golden_image())
 GREEN = image_bytes(np.full((64, 64, 3), (30, 200, 30), np.uint8))

@@ -7,8 +7,6 @@ from tests.integration.triton.test_gateway import MODEL, gateway_to, wait_for
 from tests.triton_server import start_triton
 from training.export.triton_config import TritonOptions, write_configs
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 RED = image_bytes(golden_image())
 ANSWERER = '''
 import json

@@ -5,14 +5,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import pytest
 
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
 from training.export.triton_config import TritonOptions, write_configs
-
-pytestmark = pytest.mark.xdist_group("triton")
 
 MODEL = "tiny-openvino"
 IMAGE = image_bytes(golden_image())

@@ -113,12 +113,7 @@ def traced(name):
     return to_onnx(built(name), graph_spec("openvino", has_mixture=True))
 
 
-def together(name, *others):
-    """Tests of one model, run by one worker, so that its graph is traced once."""
-    return pytest.param(name, *others, marks=pytest.mark.xdist_group(f"trace-{name}"))
-
-
-@pytest.fixture(params=[together(name) for name in (*FAMILIES, "odd")])
+@pytest.fixture(params=[*FAMILIES, "odd"])
 def sparse(request):
     return built(request.param), traced(request.param)
 
@@ -181,8 +176,8 @@ def test_another_engine_skips_and_answers_alike(sparse, tmp_path):
 @pytest.mark.parametrize(
     ("name", "layers", "widths", "lowest"),
     [
-        together("modular-n", ["backbone.p3", "backbone.p4", "backbone.p5"], [2, 3, 4], 0),
-        together("moehead-n", ["head.p3", "head.p4", "head.p5"], [2, 2, 2], 1),
+        ("modular-n", ["backbone.p3", "backbone.p4", "backbone.p5"], [2, 3, 4], 0),
+        ("moehead-n", ["head.p3", "head.p4", "head.p5"], [2, 2, 2], 1),
     ],
 )
 def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the_service(
