@@ -138,7 +138,6 @@ def _sparsight() -> Mapping[str, MixtureConfig]:
         shared_kernel=1,
         residual=True,
         activate=False,
-        router=RouterConfig(kind="pooled"),
     )
     ratios = zip(_DEEP_PLACES, (0.25, 0.5, 0.5), strict=True)
     return {place: replace(layer, expert_ratio=ratio) for place, ratio in ratios}

@@ -9,10 +9,9 @@ from training.config import STRIDES, ModelConfig
 from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
+from training.models.neck import Maps
 
 # B batch · A anchors of all levels · C classes · R bins of a side's distribution
-
-Maps = tuple[Tensor, Tensor, Tensor]
 
 
 class HeadOutput(NamedTuple):

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from training.config import LEVELS, STRIDES, ModelConfig
 from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
-from training.models.heads.detect import HeadOutput, Maps, join_levels
+from training.models.heads.detect import HeadOutput, join_levels
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
+from training.models.neck import Maps
 
 # B batch · C classes · R bins of a side's distribution
 
