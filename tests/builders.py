@@ -189,7 +189,17 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
         ],
         "gflops": {"fixed": 4.0, "dense": 6.6},
         "golden": copy.deepcopy(_GOLDEN),
-        "parity": {"images": 8, "distinct_expert_sets": 4, "boxes_px": 0.0, "scores": 0.0, "gates": 0.0},
+        "parity": {
+            "images": 8,
+            "distinct_expert_sets": 4,
+            "boxes_px": 0.0,
+            "scores": 0.0,
+            "gates": 0.0,
+            "skippable_experts": 0,
+            "expert_sets": 1.0,
+            "map50_95": {"checkpoint": 0.5, "graph": 0.5},
+        },
+        "speed": {"sparse_to_dense": 0.9, "sparse_ms": 9.0, "dense_ms": 10.0, "machine": "a small one"},
         "provenance": {
             "checkpoint_sha256": "0" * 64,
             "data": "arithmetic",

@@ -16,10 +16,18 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.export.bundle import DEFAULT_TARGETS, Exported, Pictures, export_model
+from training.export.bundle import (
+    DEFAULT_TARGETS,
+    Exported,
+    Measured,
+    Pictures,
+    check_options,
+    export_model,
+)
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
-from training.export.plan import how_to_build_the_plan
+from training.export.options import ExportOptions
+from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice
@@ -31,6 +39,8 @@ from training.trainer.loop import Outcome, Trainer, compute_device
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
 PARITY_PICTURES = 6  # from the data, beside as many generated scenes
+MORE_PARITY_PICTURES = 24
+USUAL_OPTIONS = ExportOptions()
 
 Say = Callable[[str], None]
 
@@ -171,40 +181,51 @@ def export(
     *,
     data: DataConfig | None,
     targets: Sequence[Target] = DEFAULT_TARGETS,
+    options: ExportOptions = USUAL_OPTIONS,
     attribution: str = "",
     metric_prefix: str = "val",
     quiet: bool = False,
     say: Say,
 ) -> list[Exported]:
-    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing."""
+    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing.
+
+    Raises:
+        ConfigError: a target or the model cannot do what the options ask for.
+        ExportError: a graph does not reproduce the checkpoint; nothing was written.
+    """
     model, provenance = load_model(checkpoint)
-    golden = parity = scene_pictures()
-    uses, metrics = [], {}
+    check_options(targets, options, model.config)
+    if options.precision == "int8" and data is None:
+        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+    golden = scene_pictures()
+    pictures, measured, metrics = Pictures(golden, golden), None, {}
     if data is not None:
         dataset = open_dataset(_with_classes(data, model.config.class_names))
         result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
         say(f"measured on {_described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
         model.cpu()
-        uses = result.experts
+        measured = Measured(dataset, result.mean_ap.map50_95, result.experts)
         metrics = {
             f"{metric_prefix}_map50": round(result.mean_ap.map50, 4),
             f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
         }
-        parity = _some_pictures(dataset) + golden
+        pictures = _pictures(dataset, golden, options)
     exported = export_model(
         model,
         repository,
         name,
-        Pictures(parity, golden),
+        pictures,
         targets=targets,
-        uses=uses,
+        options=options,
+        measured=measured,
         provenance=Provenance(sha256_of(checkpoint), provenance.get("data", ""), metrics, attribution),
+        quiet=quiet,
         say=say,
     )
     for artefact in exported:
         say(f"released {artefact.path}")
         if artefact.path.parent.name.endswith("-tensorrt"):
-            say(how_to_build_the_plan(artefact.path))
+            offer_plan(artefact.path, say=say)
     return exported
 
 
@@ -222,8 +243,15 @@ def _described(data: DataConfig) -> str:
             return f"split {data.split} of {data.root}"
 
 
-def _some_pictures(dataset: Dataset) -> list[NDArray[np.uint8]]:
-    indices = np.linspace(0, len(dataset) - 1, min(PARITY_PICTURES, len(dataset))).round().astype(int)
+def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:
+    """Pictures of the data beside generated ones; more where experts may move: a share needs many."""
+    count = PARITY_PICTURES if options.precision == "f32" else MORE_PARITY_PICTURES
+    calibration = _some(dataset, options.calibration_images) if options.precision == "int8" else []
+    return Pictures(_some(dataset, count) + golden, golden, calibration)
+
+
+def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     return [dataset.load(int(index)).image for index in indices]
 
 

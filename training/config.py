@@ -6,11 +6,13 @@ A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
+ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
+EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
 PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
 
 
@@ -56,7 +58,7 @@ class MixtureConfig:
     weight_threshold: float = 0.0  # an expert beyond the best runs only if its probability reaches this
     gate_epsilon: float = 0.0  # beside the sum that weights are divided by; YOLO-Master v0.1 has 1e-6
     router: RouterConfig = field(default_factory=RouterConfig)
-    expert: Literal["depthwise", "simple", "ghost", "inverted"] = "depthwise"
+    expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
     expert_ratio: float = 2.0  # hidden width / channels, of simple and inverted experts
     norm: Literal["batch", "group"] = "batch"  # of experts and the shared expert
@@ -76,7 +78,7 @@ class MixtureConfig:
             f"weight_threshold={self.weight_threshold} is not a probability",
         )
         _require(self.gate_epsilon >= 0, f"gate_epsilon={self.gate_epsilon} is negative")
-        _require_one_of("expert", self.expert, ("depthwise", "simple", "ghost", "inverted"))
+        _require_one_of("expert", self.expert, EXPERT_KINDS)
         _require_one_of("norm", self.norm, ("batch", "group"))
         _require_one_of("train_dispatch", self.train_dispatch, ("dense", "grouped"))
         _require(
@@ -99,6 +101,9 @@ class MixtureConfig:
 STAGES = ("p2", "p3", "p4", "p5")  # of the backbone, by stride: 4, 8, 16, 32
 LEVELS = ("p3", "p4", "p5")  # of neck and head
 MIXTURE_PLACES = (*(f"backbone.{stage}" for stage in STAGES), *(f"neck.{level}" for level in LEVELS))
+PLAIN_PLACES = tuple(
+    place for place in MIXTURE_PLACES if place not in ("backbone.p2", "backbone.p3")
+)  # widen
 HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 
@@ -117,7 +122,8 @@ class ModelConfig:
     deep_stages: bool = False  # the backbone's split stages chain cross stages instead of bottlenecks
     scaled_residual: bool = False  # attention stages add their input, beside a learned scale
     mlp_ratio: float = 2.0  # hidden width / channels of the perceptrons beside attention
-    plain_stages: tuple[str, ...] = ()  # backbone stages with no block of their own: a mixture does the work
+    light_boxes: bool = False  # the box branch is as light as the class branch: depthwise-separable
+    plain_stages: tuple[str, ...] = ()  # places with no block of their own: the mixture there does the work
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
 
     def __post_init__(self) -> None:
@@ -134,7 +140,7 @@ class ModelConfig:
         _require_one_of("neck", self.neck, ("area", "c3k"))
         _require(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio} must be positive")
         for stage in self.plain_stages:
-            _require_one_of("plain stage", stage, ("p4", "p5"))  # p2 and p3 widen the map
+            _require_one_of("plain stage", stage, PLAIN_PLACES)
         self._check_mixtures()
 
     def _check_mixtures(self) -> None:

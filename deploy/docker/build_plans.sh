@@ -6,6 +6,7 @@
 # A plan fits if model.plan.json beside it names this GPU, this TensorRT, this model.onnx, these arguments and the
 # plan's own sha256. A plan is written under another name and renamed, its description last: whatever is interrupted
 # is built again. Ends with 1 if any plan could not be built; the others are built all the same.
+# training/export/tensorrt_plan.py builds and describes plans likewise where training runs beside the GPU.
 set -euo pipefail
 PATH="$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin"
 
@@ -26,7 +27,8 @@ manifest = json.loads(pathlib.Path(sys.argv[1]).read_text())
 image = manifest["input"]
 smallest, largest = min(image["batch"]), max(image["batch"])
 controls = [name for name in ("top_k", "weight_threshold") if manifest["controls"].get(name) is not None]
-for option, batch in (("minShapes", smallest), ("optShapes", largest), ("maxShapes", largest)):
+sizes = [("minShapes", smallest), ("optShapes", largest), ("maxShapes", largest)]
+for option, batch in sizes if smallest < largest else ():  # trtexec takes none for a graph of one fixed size
     shapes = [f"images:{batch}x{image['height']}x{image['width']}x3", *(f"{name}:{batch}x1" for name in controls)]
     print(f"--{option}={','.join(shapes)}")
 print("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx

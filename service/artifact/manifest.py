@@ -120,14 +120,33 @@ class GoldenSpec(Part):
     tolerance: Tolerance
 
 
+class MapPair(Part):
+    """mAP@[.5:.95] on the data that was given to the export."""
+
+    checkpoint: Share
+    graph: Share
+
+
 class Parity(Part):
-    """Largest difference to the checkpoint, as measured before release."""
+    """Largest difference to the checkpoint, as measured before release; older exporters measured less."""
 
     images: Positive
     distinct_expert_sets: Annotated[int, Field(ge=0)]
     boxes_px: NotNegative
     scores: NotNegative
     gates: NotNegative
+    skippable_experts: Annotated[int, Field(ge=0)] | None = None
+    expert_sets: Share | None = None
+    map50_95: MapPair | None = None
+
+
+class Speed(Part):
+    """What made the exporter choose between sparse and dense execution."""
+
+    sparse_to_dense: Annotated[float, Field(gt=0)]
+    sparse_ms: NotNegative
+    dense_ms: NotNegative
+    machine: str
 
 
 class Provenance(Part):
@@ -162,6 +181,7 @@ class Manifest(Part):
     gflops: Gflops
     golden: GoldenSpec
     parity: Parity
+    speed: Speed | None = None
     provenance: Provenance
 
     @property

@@ -1,7 +1,7 @@
 """OpenVINO inside this process: the default way to run a graph."""
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,11 +32,13 @@ class OpenVinoBackend:
             workers: how many images may be inferred at the same time.
 
         Raises:
-            ArtifactBroken: OpenVINO cannot read the graph, or it lacks an input or output of the manifest.
+            ArtifactBroken: OpenVINO cannot read the graph, it lacks an input or output of the manifest, or
+                this CPU cannot compute in its precision.
         """
         self._manifest = artifact.manifest
         try:
             core = ov.Core()
+            check_capabilities(artifact, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
             model = core.read_model(artifact.graph)
             self._compiled = core.compile_model(
                 model, "CPU", _engine_config(artifact.manifest, settings, workers)
@@ -88,6 +90,19 @@ class OpenVinoBackend:
             raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
         finally:
             self._idle.put(request)
+
+
+def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> None:
+    """Refuse what this CPU would silently compute in another precision than was proved.
+
+    Raises:
+        ArtifactBroken: says what to do.
+    """
+    if artifact.manifest.precision == "bf16" and "BF16" not in capabilities:
+        raise ArtifactBroken(
+            f"{artifact.graph} was proved in bf16, and this CPU does not compute in it: "
+            "serve an export in f32 or int8 here"
+        )
 
 
 def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int) -> dict[str, Any]:

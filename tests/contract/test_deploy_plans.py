@@ -1,4 +1,7 @@
-"""build_plans.sh decides rightly what to build; trtexec and nvidia-smi are stand-ins: no GPU is here."""
+"""build_plans.sh decides rightly what to build, and as the exporter does.
+
+trtexec and nvidia-smi are stand-ins: no GPU is here.
+"""
 
 import hashlib
 import json
@@ -6,8 +9,11 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from training.export.tensorrt_plan import build_plan, gpu_names
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "docker" / "build_plans.sh"
 TRTEXEC = """#!/usr/bin/env bash
@@ -49,7 +55,12 @@ class Machine:
         (version / "model.onnx").write_text(onnx)
         manifest = {
             "precision": precision,
-            "input": {"height": 384, "width": 512, "batch": list(range(batch[0], batch[1] + 1))},
+            "input": {
+                "name": "images",
+                "height": 384,
+                "width": 512,
+                "batch": list(range(batch[0], batch[1] + 1)),
+            },
             "controls": {
                 "top_k": {"allowed": [1, 2], "default": 2} if "top_k" in controls else None,
                 "weight_threshold": {"default": 0.0} if "weight_threshold" in controls else None,
@@ -115,6 +126,26 @@ def test_a_model_without_run_time_controls_and_in_half_precision(machine):
     assert "--minShapes=images:1x384x512x3" in arguments
     assert "--maxShapes=images:4x384x512x3" in arguments
     assert arguments[-1] == "--stronglyTyped"
+
+
+def test_a_graph_of_one_fixed_size_is_given_no_shapes(machine):
+    machine.add("fixed-tensorrt", precision="f16", batch=(4, 4))
+    _, (arguments,) = machine.build()
+    assert arguments[3:] == ["--stronglyTyped"]
+
+
+@pytest.mark.parametrize("gpus", ["NVIDIA L4\\n", "NVIDIA L4\\nNVIDIA A100\\nNVIDIA L4\\n"])
+@pytest.mark.parametrize(
+    "about", [{}, {"precision": "f16", "batch": (4, 4)}, {"controls": (), "precision": "f16"}]
+)
+def test_the_exporter_takes_a_plan_of_the_script_for_its_own(machine, monkeypatch, gpus, about):
+    version = machine.add("starter-tensorrt", **about)
+    assert machine.build(gpus=gpus)[0].returncode == 0
+    monkeypatch.setenv("PATH", f"{machine.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_GPUS", gpus)
+    said = []
+    build_plan(version, SimpleNamespace(__version__="10.13.3.9"), gpu_names(), say=said.append)
+    assert said == [f"{version}/model.plan fits"], "else it would have built it anew"
 
 
 def test_a_plan_that_fits_is_left_alone(machine):

@@ -124,6 +124,34 @@ def test_tensorrt_gathers_batches_and_is_warmed_up_at_both_ends():
         assert all(value.zero_data for value in inputs.values())
 
 
+def test_a_fixed_batch_comes_with_each_request_and_is_warmed_up_as_it_is():
+    fixed = manifest("tensorrt", input={**STARTER["openvino"]["input"], "batch": [4]}, precision="f16")
+    config = parsed(model_config([fixed], TritonOptions(max_batch=8)))
+    assert (config.backend, config.max_batch_size) == ("tensorrt", 0)
+    assert tensors(config.input) == {
+        "images": ("TYPE_UINT8", [4, 384, 512, 3]),
+        "top_k": ("TYPE_INT64", [4, 1]),
+        "weight_threshold": ("TYPE_FP32", [4, 1]),
+    }
+    assert tensors(config.output) == {
+        "boxes": ("TYPE_FP32", [4, 1000, 4]),
+        "scores": ("TYPE_FP32", [4, 1000]),
+        "class_ids": ("TYPE_INT32", [4, 1000]),
+        "gates": ("TYPE_FP32", [4, 4, 4]),
+        "router_probs": ("TYPE_FP32", [4, 4, 4]),
+    }
+    assert not config.dynamic_batching.preferred_batch_size
+    (warmup,) = config.model_warmup
+    assert (warmup.batch_size, list(warmup.inputs["images"].dims)) == (1, [4, 384, 512, 3])
+
+
+def test_half_precision_changes_nothing_of_what_goes_in_and_comes_out():
+    full, half = (model_config([manifest("tensorrt", precision=p)], TritonOptions()) for p in ("f32", "f16"))
+    assert [line for line in full.splitlines() if line.startswith(("input", "output"))] == [
+        line for line in half.splitlines() if line.startswith(("input", "output"))
+    ]
+
+
 @pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
 def test_the_queue_is_bounded_in_length_and_time_for_every_target(target):
     options = TritonOptions(max_queue=5, queue_timeout_s=0.25)

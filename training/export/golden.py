@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
 from training.evaluate.detections import DetectConfig, keep_detections
+from training.export.accuracy import candidates
 from training.export.engine import Engine
 from training.export.graph import GraphSpec
 from training.export.margin import router_margin
 from training.models.detector import Detector
-from training.ops.nms import select_candidates
 
 CONF_FLOOR = 0.02
 
@@ -53,7 +52,7 @@ def make_golden(
         margin = router_margin(outputs, experts, controls) if experts else None
         if best is None or (margin or 0) > (best.router_margin or 0):
             found = keep_detections(
-                _candidates(outputs, spec),
+                candidates(outputs, spec),
                 placed,
                 picture.shape[:2],
                 DetectConfig(
@@ -93,14 +92,3 @@ def _threshold_in_a_gap(falling: NDArray[np.float32]) -> float | None:
     gaps = near[:-1] - near[1:]
     widest = int(gaps.argmax())
     return float((near[widest] + near[widest + 1]) / 2)
-
-
-def _candidates(
-    outputs: Mapping[str, NDArray[Any]], spec: GraphSpec
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    if spec.selection == "graph":
-        boxes, scores, ids = (torch.from_numpy(outputs[name]) for name in ("boxes", "scores", "class_ids"))
-    else:
-        boxes, class_scores = (torch.from_numpy(outputs[name]) for name in ("boxes", "class_scores"))
-        boxes, scores, ids = select_candidates(boxes, class_scores, spec.candidates)
-    return boxes[0], scores[0], ids[0].long()

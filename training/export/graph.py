@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from training.config import ModelConfig
 from training.models.detector import Detector
 from training.models.layers import ConvBlock
+from training.models.mixture.dispatch import Conditional, Gathered
 from training.models.mixture.experts import DepthwiseSeparableExpert
+from training.models.mixture.layer import Dispatch
 from training.models.mixture.router import SpatialRouter
 from training.models.mixture.routing import Routing, RoutingControls
 from training.ops.nms import select_candidates
@@ -20,6 +23,8 @@ from training.ops.nms import select_candidates
 Target = Literal["openvino", "onnx", "tensorrt"]
 Execution = Literal["sparse", "dense"]
 Selection = Literal["graph", "service"]
+Branches = Literal["best", "per_expert"]
+Ports = Literal["f32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,29 @@ class GraphSpec:
     selection: Selection  # service: every anchor is returned, for targets that cannot gather by data
     candidates: int = 1000
     max_batch: int = 1  # more than 1: any number of images up to this, each with its own top_k
+    fixed_batch: int | None = None  # sparse without branches: so many images, at most the default top_k
+    branches: Branches = "best"  # of a sparse graph; per_expert: for tools that cannot follow nested ones
+    exactly: int | None = None  # sparse: the only top_k, without a threshold, that this graph is right for
+    ports: Ports = "f32"  # of maps that cross a branch; bf16 where the engine computes in it
+
+    def __post_init__(self) -> None:
+        if self.fixed_batch is not None and (self.execution == "dense" or self.max_batch > 1):
+            raise ValueError("a fixed batch is for sparse execution, and no other batch stands beside it")
+
+    @property
+    def batches(self) -> range:
+        """Numbers of images that one run may take."""
+        if self.fixed_batch is not None:
+            return range(self.fixed_batch, self.fixed_batch + 1)
+        return range(1, self.max_batch + 1)
+
+    def dispatch(self, config: ModelConfig) -> Dispatch:
+        """How the traced network runs its experts."""
+        if self.execution == "dense":
+            return "dense"
+        if self.fixed_batch is not None:
+            return Gathered(config.top_k)
+        return Conditional(self.exactly, torch.bfloat16 if self.ports == "bf16" else torch.float32)
 
     def output_names(self, has_mixture: bool) -> tuple[str, ...]:
         """Names of the graph's outputs, in order."""
@@ -75,8 +103,7 @@ class ExportGraph(nn.Module):
     def forward(self, images: Tensor, top_k: Tensor, weight_threshold: Tensor) -> tuple[Tensor, ...]:
         """The outputs that GraphSpec.output_names names."""
         controls = RoutingControls(top_k, weight_threshold)
-        dispatch = "conditional" if self.spec.execution == "sparse" else "dense"
-        predictions = self.model(images, controls, dispatch=dispatch)
+        predictions = self.model(images, controls, dispatch=self.spec.dispatch(self.model.config))
         boxes, class_scores = self.model.decode(predictions)
         if self.spec.selection == "graph":
             boxes, scores, class_ids = select_candidates(boxes, class_scores, self.spec.candidates)

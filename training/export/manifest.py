@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from training.config import PAD_VALUE, ModelConfig
 from training.evaluate.expert_use import LayerUse, is_static
+from training.export.choose import Speed
 from training.export.golden import Golden
 from training.export.graph import GraphSpec, Target
-from training.export.parity import TOLERANCE, Parity
+from training.export.parity import Parity
+from training.export.precision import Precision, Tolerance
 from training.export.stored_manifest import check_manifest
 from training.models.cost import Cost
 from training.models.detector import Detector
@@ -38,6 +40,22 @@ class Identity:
     version: str
 
 
+class Evidence(NamedTuple):
+    """What was measured of an artefact."""
+
+    golden: Golden
+    parity: Parity
+    cost: Cost
+    uses: Sequence[LayerUse]
+    speed: Speed | None  # None: sparse and dense were not timed
+
+
+def allowed_top_ks(config: ModelConfig, spec: GraphSpec) -> range:
+    """What callers may ask for; gathered weights have room for no more than the default."""
+    every = config.allowed_top_k
+    return every if spec.fixed_batch is None else range(every[0], config.top_k + 1)
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
@@ -47,8 +65,8 @@ def sha256_of(path: Path) -> str:
 def build_manifest(
     identity: Identity,
     model: Detector,
-    spec: GraphSpec,
-    evidence: tuple[Golden, Parity, Cost, Sequence[LayerUse]],
+    form: tuple[GraphSpec, Precision],
+    evidence: Evidence,
     provenance: Provenance,
     files: Sequence[Path],
 ) -> dict[str, Any]:
@@ -57,7 +75,7 @@ def build_manifest(
     Raises:
         ExportError: it does not satisfy the schema, which is a defect of the exporter or a bad model name.
     """
-    golden, parity, cost, uses = evidence
+    (spec, precision), (golden, parity, cost, uses, speed) = form, evidence
     height, width = model.config.input_hw
     config = model.config
     has_mixture = bool(config.mixtures)
@@ -68,17 +86,17 @@ def build_manifest(
         "task": "detect",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {path.name: sha256_of(path) for path in files},
-        "precision": "f32",
+        "precision": precision,
         "execution": spec.execution,
         "routing": "static" if is_static(list(uses)) else "normal",
         "input": {
             "name": "images",
             "height": height,
             "width": width,
-            "batch": list(range(1, spec.max_batch + 1)),
+            "batch": list(spec.batches),
             "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
         },
-        "controls": _controls(config),
+        "controls": _controls(config, spec),
         "outputs": {"selection": spec.selection, "candidates": spec.candidates},
         "class_names": list(model.config.class_names),
         "defaults": {"conf": DEFAULT_CONF, "iou": DEFAULT_IOU, "max_det": DEFAULT_MAX_DET},
@@ -89,20 +107,32 @@ def build_manifest(
             "weight_threshold": config.weight_threshold if has_mixture else None,
             "conf": golden.conf,
             "router_margin": golden.router_margin,
-            "tolerance": asdict(TOLERANCE),
+            "tolerance": _replay_tolerance(parity.tolerance),
         },
-        "parity": {name: value for name, value in asdict(parity).items() if name != "boxes_excess_px"},
+        "parity": _parity(parity),
+        "speed": asdict(speed) if speed else None,
         "provenance": asdict(provenance),
     }
     check_manifest(manifest, f"{identity.name}-{identity.target}")
     return manifest
 
 
-def _controls(config: ModelConfig) -> dict[str, Any]:
+def _replay_tolerance(tolerance: Tolerance) -> dict[str, float]:
+    """What holds for one picture, without what holds for many."""
+    names = ("boxes_px", "boxes_relative", "scores", "gates", "input_levels")
+    return {name: getattr(tolerance, name) for name in names}
+
+
+def _parity(parity: Parity) -> dict[str, Any]:
+    every = asdict(parity)
+    return {name: value for name, value in every.items() if name not in ("boxes_excess_px", "tolerance")}
+
+
+def _controls(config: ModelConfig, spec: GraphSpec) -> dict[str, Any]:
     if not config.mixtures:
         return {"top_k": None, "weight_threshold": None}
     return {
-        "top_k": {"allowed": list(config.allowed_top_k), "default": config.top_k},
+        "top_k": {"allowed": list(allowed_top_ks(config, spec)), "default": config.top_k},
         "weight_threshold": {"default": config.weight_threshold},
     }
 

@@ -5,13 +5,16 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import onnx
 import torch
 
 from training.errors import ExportError
 from training.export.graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.switch import general_body, switch_by_top_k
 from training.models.detector import Detector
+from training.models.mixture.experts import SimpleExpert
 
 OPSET = 18
 INPUT_NAMES = ("images", "top_k", "weight_threshold")
@@ -35,12 +38,34 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     Raises:
         ExportError: experts are missing from the graph, or it holds what its targets lack.
     """
+    proto = _trace(model, spec)
+    if spec.fixed_batch is not None or spec.max_batch > 1:
+        _check_operators(proto, TENSORRT_OPERATORS)
+    elif spec.execution == "sparse":
+        _check_census(model, proto)
+        if spec.branches == "best":
+            bodies = {top_k: _trace(model, replace(spec, exactly=top_k)) for top_k in quick_top_ks(model)}
+            return switch_by_top_k(proto, bodies)
+    elif spec.selection == "service":
+        _check_operators(proto, STATIC_OPERATORS)
+    return proto
+
+
+def quick_top_ks(model: Detector) -> tuple[int, ...]:
+    """What a sparse graph has bodies for beside the general one, what is asked for most first."""
+    most = model.config.allowed_top_k[-1]
+    if any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
+        return tuple(dict.fromkeys((model.config.top_k, 1, most)))
+    return (most,)  # with nothing to gather, a body is only better where it has no branches
+
+
+def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     height, width = model.config.input_hw
     any_batch = spec.max_batch > 1
-    batch = 2 if any_batch else 1  # traced at 1, the batch would be taken for a constant
+    batch = 2 if any_batch else spec.batches[0]  # traced at 1, an open batch would be taken for a constant
     example = (
         torch.zeros(batch, height, width, 3, dtype=torch.uint8),
-        torch.full((batch, 1), int(model.default_controls().top_k)),
+        torch.full((batch, 1), spec.exactly or int(model.default_controls().top_k)),
         torch.zeros(batch, 1),
     )
     open_sizes = tuple({0: torch.export.Dim("batch", max=spec.max_batch)} for _ in example)
@@ -64,20 +89,18 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     _forget_origin(proto.graph)
     if not has_mixture:
         del proto.graph.input[1:]  # nobody reads the controls, and a server would have to send them
-    if spec.execution == "sparse":
-        _check_census(model, proto)
-    elif any_batch:
+    if any_batch:
         _name_batch(proto)
-        _check_operators(proto, TENSORRT_OPERATORS)
-    elif spec.selection == "service":
-        _check_operators(proto, STATIC_OPERATORS)
     return proto
 
 
 def conditional_experts(proto: onnx.ModelProto) -> int:
-    """Number of `If`s with a convolution in one branch: the experts that can be skipped."""
+    """Number of `If`s with a convolution in one branch: the experts that can be skipped.
+
+    Of a switched graph, those of the body that is right for every top_k and threshold.
+    """
     count = 0
-    for node in proto.graph.node:
+    for node in general_body(proto.graph).node:
         if node.op_type == "If":
             branches = [{inner.op_type for inner in a.g.node} for a in node.attribute if a.HasField("g")]
             count += int(sum("Conv" in operators for operators in branches) == 1)

@@ -1,22 +1,23 @@
 """How far an exported graph is from its checkpoint, and whether that is near enough."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from training.errors import ExportError
+from training.export.differences import Outputs, differences, max_or_nan
 from training.export.engine import Engine
 from training.export.graph import ExportGraph, GraphSpec
 from training.export.margin import router_margin
+from training.export.precision import TOLERANCES, Tolerance
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
-
-MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
-UNMATCHED = float("inf")
 
 # Tried in turn, for one that parts the experts of an image and is near none of their probabilities.
 PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
@@ -25,22 +26,20 @@ TIE = 1e-5  # as far as rounding moves a probability
 
 
 @dataclass(frozen=True)
-class Tolerance:
-    """Largest allowed differences; boxes may differ by boxes_px + boxes_relative × |coordinate|."""
+class MapPair:
+    """mAP@[.5:.95] on one data set, 0..1."""
 
-    boxes_px: float = 1e-3
-    boxes_relative: float = 1e-5
-    scores: float = 1e-4
-    gates: float = 1e-4
-    input_levels: int = 1
-
-
-TOLERANCE = Tolerance()  # of float32; the manifest carries it to the service
+    checkpoint: float
+    graph: float
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest differences over all images, every top_k and some thresholds."""
+    """Largest differences over all images, every top_k and some thresholds.
+
+    The outputs of an image count where every layer chose the checkpoint's experts: elsewhere it is another
+    sum. How often that is so is `expert_sets`.
+    """
 
     images: int
     distinct_expert_sets: int  # of (layer, experts), without a threshold: 1 per top_k if routing is static
@@ -48,18 +47,45 @@ class Parity:
     boxes_excess_px: float  # after the relative allowance
     scores: float
     gates: float
+    expert_sets: float | None = None  # share of (image, layer, top_k); None: nothing is chosen
+    map50_95: MapPair | None = None  # None: there was no data to measure it on
+    skippable_experts: int = 0  # in a branch of the graph that may not run
+    tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
+
+    def __str__(self) -> str:
+        parts = [f"boxes within {self.boxes_px:.1g} px and scores within {self.scores:.1g}"]
+        if self.expert_sets is not None and self.expert_sets < 1:
+            parts.insert(0, f"the same experts in {self.expert_sets:.1%} of cases")
+        if self.map50_95 is not None:
+            parts.append(f"mAP@[.5:.95] {self.map50_95.checkpoint:.4f} → {self.map50_95.graph:.4f}")
+        return f"equal on {self.images} pictures, " + ", ".join(parts)
 
     def check(self) -> None:
-        """Raises ExportError naming the first output that is too far from the checkpoint."""
+        """Raises ExportError naming the first thing that is too far from the checkpoint."""
+        limits = self.tolerance
+        if self.expert_sets is not None and not self.expert_sets >= limits.expert_sets:
+            raise ExportError(
+                f"the exported graph chooses the checkpoint's experts in {self.expert_sets:.1%} of cases, "
+                f"each one layer on one picture; at least {limits.expert_sets:.1%} are needed. "
+                "Nothing was written."
+            )
         for name, error, limit in (
-            ("gates", self.gates, TOLERANCE.gates),
-            ("scores", self.scores, TOLERANCE.scores),
-            ("boxes", self.boxes_excess_px, TOLERANCE.boxes_px),
+            ("gates", self.gates, limits.gates),
+            ("scores", self.scores, limits.scores),
+            ("boxes", self.boxes_excess_px, limits.boxes_px),
         ):
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(
                     f"{name} of the exported graph differ from the checkpoint by {error:g}; "
                     f"the limit is {limit:g}. Nothing was written."
+                )
+        if self.map50_95 is not None:
+            fall = self.map50_95.checkpoint - self.map50_95.graph
+            if not fall <= limits.map50_95:
+                raise ExportError(
+                    f"mAP@[.5:.95] falls from {self.map50_95.checkpoint:.4f} of the checkpoint to "
+                    f"{self.map50_95.graph:.4f} of the exported graph; it may fall by {limits.map50_95:g}. "
+                    "Nothing was written."
                 )
 
 
@@ -85,49 +111,43 @@ def measure_parity(
     engine: Engine,
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
+    *,
+    tolerance: Tolerance = TOLERANCES["f32"],
+    quiet: bool = True,
 ) -> Parity:
     """Compare on every image at every top_k and some thresholds: every expert is both run and skipped.
 
     A graph that takes batches is compared on one as well, of different images with different controls: each
     row must be what its image gives alone.
+
+    Raises:
+        ExportError: the checkpoint's own routers are undecided on every picture.
     """
-    errors = {"boxes_px": 0.0, "boxes_excess_px": 0.0, "scores": 0.0, "gates": 0.0}
-    sets: set[bytes] = set()
-
-    experts = [len(layer.experts) for layer in model.mixture_layers().values()]
-    decided: set[int] = set()  # every top_k at which some picture is not left to rounding
-
-    def compare(
-        canvas: NDArray[np.uint8], controls: RoutingControls, got: Mapping[str, NDArray[Any]]
-    ) -> None:
-        wanted = reference_outputs(model, spec, canvas, controls)
-        margin = router_margin(wanted, experts, controls) if experts else None
-        if margin is not None and margin < TIE:
-            return
-        decided.add(int(controls.top_k))
-        found = _differences(wanted, got)
-        errors.update({name: max_or_nan(errors[name], found[name]) for name in errors})
-        if "gates" in got and controls.weight_threshold == 0:
-            sets.add((got["gates"] > 0).tobytes())
-
+    seen = _Comparison(model, tolerance)
     compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
-    for canvas, each in zip(canvases, compared, strict=True):
-        for controls in each:
-            compare(canvas, controls, engine.run(canvas, controls))
-    if spec.max_batch > 1:
-        together = canvases[: spec.max_batch]
+    with tqdm(total=sum(map(len, compared)), unit="run", desc="compare", disable=quiet, leave=False) as bar:
+        for canvas, each in zip(canvases, compared, strict=True):
+            for controls in each:
+                wanted = reference_outputs(model, spec, canvas, controls)
+                seen.add(wanted, engine.run(canvas, controls), controls)
+                bar.update()
+    largest = spec.batches[-1]
+    if largest > 1:
+        together = list(islice(cycle(canvases), max(spec.batches[0], min(largest, len(canvases)))))
         # From the last on, so that thresholds are among them whatever the number of images.
-        chosen = [compared[row][-1 - row % len(compared[row])] for row in range(len(together))]
+        each_row = islice(cycle(compared), len(together))
+        chosen = [of_image[-1 - row % len(of_image)] for row, of_image in enumerate(each_row)]
         outputs = engine.run_batch(together, chosen)
         for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
-            compare(canvas, controls, {name: values[row : row + 1] for name, values in outputs.items()})
-    undecided = sorted(set(top_ks) - decided)
+            wanted = reference_outputs(model, spec, canvas, controls)
+            seen.add(wanted, {name: values[row : row + 1] for name, values in outputs.items()}, controls)
+    undecided = sorted(set(top_ks) - seen.decided)
     if undecided:
         raise ExportError(
             f"at top_k={undecided[0]} the routers are within {TIE:g} of a tie on every picture, so that "
             "rounding would choose the experts; train it longer. Nothing was written."
         )
-    return Parity(len(canvases), len(sets), **errors)
+    return seen.parity(len(canvases))
 
 
 def compared_controls(
@@ -150,59 +170,53 @@ def compared_controls(
     return [*found, parting]
 
 
-def max_or_nan(a: float, b: float) -> float:
-    """The larger, or NaN if either is: Python's max would lose it."""
-    return float(np.maximum(a, b))
+class _Comparison:
+    """What has been seen of a graph so far."""
 
+    def __init__(self, model: Detector, tolerance: Tolerance) -> None:
+        self.experts = [len(layer.experts) for layer in model.mixture_layers().values()]
+        self.own_threshold = model.config.weight_threshold
+        self.tolerance = tolerance
+        self.decided: set[int] = set()  # every top_k at which some picture is not left to rounding
+        self._errors = dict.fromkeys(("boxes_px", "boxes_excess_px", "scores", "gates"), 0.0)
+        self._sets: set[bytes] = set()
+        self._cases, self._equal_cases = 0, 0
 
-def _differences(want: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    gates = 0.0
-    if "gates" in want:
-        gates = max_or_nan(
-            _largest(want["gates"], got["gates"]), _largest(want["router_probs"], got["router_probs"])
+    def add(self, wanted: Outputs, got: Outputs, controls: RoutingControls) -> None:
+        """Compare the outputs of one image, unless rounding may choose its experts."""
+        margin = router_margin(wanted, self.experts, controls) if self.experts else None
+        if margin is not None and margin < TIE:
+            return
+        self.decided.add(int(controls.top_k))
+        found = differences(wanted, got, self.tolerance)
+        # A threshold of ours cuts through probabilities wherever they lie: only exact graphs must follow it.
+        counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
+        if self._same_sets(wanted, got, counts=counts) or np.isnan(found["scores"]):
+            self._errors = {name: max_or_nan(error, found[name]) for name, error in self._errors.items()}
+        if "gates" in got and controls.weight_threshold == 0:
+            self._sets.add((got["gates"] > 0).tobytes())
+
+    def parity(self, images: int) -> Parity:
+        """The whole of it."""
+        return Parity(
+            images=images,
+            distinct_expert_sets=len(self._sets),
+            boxes_px=self._errors["boxes_px"],
+            boxes_excess_px=self._errors["boxes_excess_px"],
+            scores=self._errors["scores"],
+            gates=self._errors["gates"],
+            expert_sets=self._equal_cases / self._cases if self._cases else None,
+            tolerance=self.tolerance,
         )
-    if "class_scores" in want:
-        pairs = (want["boxes"], got["boxes"])
-        scores = _largest(want["class_scores"], got["class_scores"])
-    else:
-        pairs, scores = _match_candidates(want, got)
-    boxes = np.abs(pairs[0] - pairs[1])
-    excess = boxes - TOLERANCE.boxes_relative * np.abs(pairs[0])
-    return {
-        "boxes_px": float(boxes.max(initial=0.0)),
-        "boxes_excess_px": float(excess.max(initial=0.0)) if scores != UNMATCHED else UNMATCHED,
-        "scores": scores,
-        "gates": gates,
-    }
 
-
-def _largest(want: NDArray[Any], got: NDArray[Any]) -> float:
-    if want.shape != got.shape:
-        return UNMATCHED
-    return float(np.abs(want.astype(np.float64) - got).max(initial=0.0))
-
-
-def _match_candidates(
-    want: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]
-) -> tuple[tuple[NDArray[Any], NDArray[Any]], float]:
-    """Pair candidates by class and place: equal scores may come in another order."""
-    wanted, found = ({name: out[name][0] for name in ("boxes", "scores", "class_ids")} for out in (want, got))
-    if not np.isfinite(found["scores"]).all() or not np.isfinite(found["boxes"]).all():
-        return (wanted["boxes"], wanted["boxes"]), float("nan")
-    worst, pairs = 0.0, []
-    for mine, other in ((wanted, found), (found, wanted)):
-        # One that is likely here must be there, even if there it falls a little below the threshold, unless
-        # it is so near the last of a full list that rounding may have put another in its place.
-        last = float(other["scores"].min(initial=1.0)) + TOLERANCE.scores
-        for index in np.flatnonzero((mine["scores"] >= MIN_SCORE) & (mine["scores"] > last)):
-            same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])
-            if not len(same):
-                return (wanted["boxes"], wanted["boxes"]), UNMATCHED
-            distance = np.abs(other["boxes"][same] - mine["boxes"][index]).max(axis=1)
-            nearest = same[distance.argmin()]
-            worst = max(worst, float(abs(other["scores"][nearest] - mine["scores"][index])))
-            pairs.append((mine["boxes"][index], other["boxes"][nearest]))
-    if not pairs:
-        return (wanted["boxes"][:0], wanted["boxes"][:0]), worst
-    left, right = zip(*pairs, strict=True)
-    return (np.stack(left), np.stack(right)), worst
+    def _same_sets(self, wanted: Outputs, got: Outputs, *, counts: bool) -> bool:
+        """Whether every layer chose alike; layers that could not choose otherwise are not counted."""
+        every = True
+        for row, count in enumerate(self.experts):
+            want, have = (outputs["gates"][0, row, :count] > 0 for outputs in (wanted, got))
+            same = bool((want == have).all())
+            every &= same
+            if counts and (not same or 0 < want.sum() < count):
+                self._cases += 1
+                self._equal_cases += same
+        return every

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.errors import ExportError
+from training.errors import ConfigError, ExportError
 from training.export.release import release, staging_room
 from training.export.stored_manifest import StoredManifest, read_manifests
 from training.export.triton_text import (
@@ -11,6 +11,7 @@ from training.export.triton_text import (
     NMS_SUFFIX,
     TritonOptions,
     detect_config,
+    fixed_batch,
     model_config,
     nms_config,
 )
@@ -23,13 +24,26 @@ ONLY_VERSION = "1"  # of -nms and -detect: what they do comes with the manifest
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write into a staging room what Triton needs for one `<name>-<target>`.
 
+    A graph that takes several images at once, and no fewer, stands alone: -nms and -detect take one.
+
     Args:
         room: gets the folders `<name>-<target>`, where the graph's versions may already be, -nms and -detect.
         manifests: of every version that will be in the repository.
+
+    Raises:
+        ConfigError: the options ask for what the model cannot do, or -detect would be left behind.
     """
     name = manifests[0].model_name
+    several = [(fixed_batch(stored) or 1) > 1 for stored in manifests]
+    if any(several) and not all(several):
+        raise ConfigError(
+            f"{name} has versions for single images and versions for several at once, which -nms and -detect "
+            "cannot serve alike; export a fixed batch under another --name"
+        )
     (room / name).mkdir(exist_ok=True)
     (room / name / CONFIG_FILE).write_text(model_config(manifests, options), encoding="ascii")
+    if any(several):
+        return
     nms, detect = room / f"{name}{NMS_SUFFIX}", room / f"{name}{DETECT_SUFFIX}"
     (nms / ONLY_VERSION).mkdir(parents=True)
     for source in NMS_SOURCES.glob("*.py"):

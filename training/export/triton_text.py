@@ -34,7 +34,9 @@ class TritonOptions:
     instances: int = 2
     max_queue: int = 64  # requests that may wait; one more is refused at once
     queue_timeout_s: float = 2.0  # longest wait in the queue, unless a request brings its own
-    max_batch: int = 8  # only of target tensorrt: the others take one image at a time
+    max_batch: int = (
+        8  # only of target tensorrt with any batch: the others take as many as they are built for
+    )
     batch_delay_s: float = 0.002  # how long a request may wait for others to share its batch
     threads: int | None = None  # of each instance on the CPU; None: the engine decides
     device: Device = "CPU"  # what runs target onnx
@@ -63,15 +65,19 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
         ConfigError: max_batch is more than the artefact can do.
     """
     newest = _newest(manifests)
-    batches = newest.content["target"] == "tensorrt"
+    fixed, on_gpu = fixed_batch(newest), newest.content["target"] == "tensorrt"
+    batches = fixed is None
     if batches and options.max_batch > max(newest.content["input"]["batch"]):
         raise ConfigError(
             f"max_batch={options.max_batch}: {newest.model_name} takes at most "
             f"{max(newest.content['input']['batch'])} images at once"
         )
     inputs, outputs = model_inputs(newest), model_outputs(newest)
-    if batches:  # Triton adds the batch itself
-        inputs, outputs = (tuple(t._replace(dims=t.dims[1:]) for t in ts) for ts in (inputs, outputs))
+    # An open batch Triton adds itself; one that a plan fixes has to come with each request.
+    sizes = () if fixed is None else (fixed,)
+    inputs, outputs = (
+        tuple(t._replace(dims=(*sizes, *t.dims[1:])) for t in tensors) for tensors in (inputs, outputs)
+    )
     lines = [
         *_heading(newest.model_name, options.max_batch if batches else 0),
         *_engine(newest.content["target"], options),
@@ -79,10 +85,16 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
         *_tensors("output", outputs),
         f"version_policy {{ latest {{ num_versions: {_versions_served(manifests)} }} }}",
         *_queue(options, options.max_batch if batches else None),
-        *(_warmup(inputs, options.max_batch) if batches else ()),
+        *(_warmup(inputs, options.max_batch if batches else 1) if on_gpu else ()),
         *_manifest_parameters(manifests),
     ]
     return "\n".join(lines) + "\n"
+
+
+def fixed_batch(stored: StoredManifest) -> int | None:
+    """How many images a request has to bring; None: Triton makes batches of requests with one."""
+    batches = stored.content["input"]["batch"]
+    return int(batches[0]) if len(batches) == 1 else None
 
 
 def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
@@ -153,7 +165,7 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
     """One where the newest has other tensors than the one before: a config can describe only one of them."""
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
-    shapes = {(model_inputs(stored), model_outputs(stored)) for stored in latest}
+    shapes = {(fixed_batch(stored), model_inputs(stored), model_outputs(stored)) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
 
 

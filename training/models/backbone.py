@@ -35,7 +35,7 @@ class Backbone(nn.Module):
             return SplitStage(c_in, c_out, shallow, hidden_ratio=0.25, deep=config.deep_stages)
 
         def attend(name: str, channels: int, areas: int) -> nn.Module:
-            if name in config.plain_stages:
+            if f"backbone.{name}" in config.plain_stages:
                 return nn.Identity()
             return AggregationStage(
                 channels,

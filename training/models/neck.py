@@ -27,18 +27,20 @@ class Neck(nn.Module):
         repeats = scaled_repeats(config, 2)
         wide = c1024 if config.neck == "area" else c512
 
-        def stage(c_in: int, c_out: int) -> nn.Module:
-            if config.neck == "area":
+        def stage(c_in: int, c_out: int, name: str = "") -> nn.Module:
+            if name in config.plain_stages:
+                return ConvBlock(c_in, c_out)
+            if config.neck == "area" and name != "neck.p5":
                 return AggregationStage(c_in, c_out, repeats, areas=None)
             return SplitStage(c_in, c_out, repeats, deep=True)
 
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.top_down_p4 = stage(c5 + c4, c512)
-        self.top_down_p3 = stage(c512 + c3, c256)
+        self.top_down_p3 = stage(c512 + c3, c256, "neck.p3")
         self.downsample_p3 = ConvBlock(c256, c256, 3, 2)
-        self.bottom_up_p4 = stage(c256 + c512, c512)
+        self.bottom_up_p4 = stage(c256 + c512, c512, "neck.p4")
         self.downsample_p4 = ConvBlock(c512, c512, 3, 2)
-        self.bottom_up_p5 = SplitStage(c512 + c5, wide, repeats, deep=True)
+        self.bottom_up_p5 = stage(c512 + c5, wide, "neck.p5")
         self.channels = (c256, c512, wide)
         self.mixtures = nn.ModuleDict()
         for level, width in zip(LEVELS, self.channels, strict=True):

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from training.config import HEAD_PLACES, MIXTURE_PLACES, MixtureConfig, ModelConfig, RouterConfig
+from training.config import (
+    HEAD_PLACES,
+    MIXTURE_PLACES,
+    PLAIN_PLACES,
+    ExpertKind,
+    MixtureConfig,
+    ModelConfig,
+    RouterConfig,
+)
 from training.errors import ConfigError
 
 VARIANTS = (
@@ -33,6 +41,7 @@ class MixtureChoice:
     placement: Placement | None = None
     num_experts: int | None = None
     top_k: int | None = None
+    expert: ExpertKind | None = None
 
 
 def model_config(
@@ -63,7 +72,7 @@ def model_config(
         case "moehead":
             config = replace(config, mixtures=dict.fromkeys(HEAD_PLACES, _head()))
         case "sparsight":
-            config = replace(config, plain_stages=("p4", "p5"), mixtures=_sparsight())
+            config = replace(config, plain_stages=PLAIN_PLACES, light_boxes=True, mixtures=_sparsight())
     return config if choice is None else _chosen(config, family, choice)
 
 
@@ -127,20 +136,21 @@ def _head() -> MixtureConfig:
 
 
 def _sparsight() -> Mapping[str, MixtureConfig]:
-    """A first draft: the mixtures do the work of the deep stages, with full convolutions.
+    """The mixtures do the work of the deep stages and of the neck, with full convolutions.
 
-    Chosen so that at least 55 % of the operations are routed when all experts run. A map at stride 8 has four
-    times the cells of one at stride 16, so experts there are narrower.
+    71 % of the operations are routed when all experts run: what is fixed is the stem, the shallow stages, one
+    stage of the neck and a light head. An expert is two 3×3 convolutions of the same shape as its peers', so
+    that the chosen ones can run as one wide expert.
     """
     layer = MixtureConfig(
         expert="simple",
         kernel_sizes=(3,) * 4,
+        expert_ratio=0.5,
         shared_kernel=1,
         residual=True,
         activate=False,
     )
-    ratios = zip(_DEEP_PLACES, (0.25, 0.5, 0.5), strict=True)
-    return {place: replace(layer, expert_ratio=ratio) for place, ratio in ratios}
+    return dict.fromkeys(PLAIN_PLACES, layer)
 
 
 def _chosen(config: ModelConfig, family: str, choice: MixtureChoice) -> ModelConfig:
@@ -152,14 +162,19 @@ def _chosen(config: ModelConfig, family: str, choice: MixtureChoice) -> ModelCon
         if family != "esmoe":
             raise ConfigError(f"mixtures of {config.variant} stand where they stand; esmoe's can be placed")
         config = replace(config, mixtures=_es_moe(choice.placement))
+    if choice.expert is not None and HEAD_PLACES[0] in config.mixtures:
+        raise ConfigError(
+            f"experts of {config.variant} are whole heads; it takes no expert={choice.expert!r}"
+        )
     return replace(config, mixtures={p: _chosen_layer(m, choice) for p, m in config.mixtures.items()})
 
 
 def _chosen_layer(mixture: MixtureConfig, choice: MixtureChoice) -> MixtureConfig:
     count = choice.num_experts or mixture.num_experts
+    expert = choice.expert or mixture.expert
     kernels = mixture.kernel_sizes
-    if count != mixture.num_experts:
-        growing = mixture.expert == "depthwise"
-        kernels = growing_kernels(count) if growing else kernels[:1] * count
+    if count != mixture.num_experts or expert != mixture.expert:
+        common = kernels[0] if len(set(kernels)) == 1 else 3
+        kernels = growing_kernels(count) if expert == "depthwise" else (common,) * count
     top_k = min(mixture.top_k, count) if choice.top_k is None else choice.top_k
-    return replace(mixture, num_experts=count, kernel_sizes=kernels, top_k=top_k)
+    return replace(mixture, num_experts=count, expert=expert, kernel_sizes=kernels, top_k=top_k)

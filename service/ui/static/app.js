@@ -119,7 +119,8 @@ function showAnswer(answer) {
   byId("experts-card").hidden = moe.layers.length === 0;
   byId("static").hidden = moe.routing !== "static";
   byId("static").textContent = answer.warnings.join(" ");
-  byId("layers").replaceChildren(...moe.layers.map(layerRow));
+  const idle = moe.gflops.used < moe.gflops.dense ? "skipped" : "not chosen";
+  byId("layers").replaceChildren(...moe.layers.map((layer) => layerRow(layer, idle)));
   byId("compute").replaceChildren(...computeRows(moe.gflops));
   byId("timing-card").hidden = false;
   byId("timing-bar").replaceChildren(timingBar(answer.timing_ms));

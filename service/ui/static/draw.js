@@ -52,13 +52,14 @@ function drawPrediction(context, prediction, scale, unit) {
   context.fillText(text, tagLeft + 6 * unit, tagTop + tagHeight / 2);
 }
 
-export function layerRow(layer) {
+// idle: what became of experts that were not chosen: a sparse graph skips them, a dense one computes them too.
+export function layerRow(layer, idle) {
   const items = [];
   for (let expert = 0; expert < layer.experts; expert += 1) {
     const place = layer.active.indexOf(expert);
     const weight = place < 0 ? 0 : layer.weights[place];
     const percent = `${Math.round(weight * 100)}%`;
-    const said = place < 0 ? `expert ${expert} skipped` : `expert ${expert} ran with weight ${percent}`;
+    const said = place < 0 ? `expert ${expert} ${idle}` : `expert ${expert} ran with weight ${percent}`;
     const item = element("li", { class: place < 0 ? "expert" : "expert active", title: said, "aria-label": said });
     if (place >= 0) item.append(fill(weight), element("b", {}, `${expert}`), element("i", {}, percent));
     else item.append(element("b", {}, `${expert}`));

@@ -80,7 +80,12 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
             [1],
             "mixtures disagree on top_k: .1, 2.",
         ),
-        (lambda v: replace(MODEL, plain_stages=(v,)), ["p4", "p5"], ["p3"], "plain stage 'p3' is none of"),
+        (
+            lambda v: replace(MODEL, plain_stages=(v,)),
+            ["backbone.p4", "neck.p3"],
+            ["backbone.p3", "p4"],
+            "is none of backbone.p4",
+        ),
         (lambda v: ModelConfig(class_names=v), [("a",)], [()], "at least one class"),
         (lambda v: ModelConfig(class_names=v), [("a", "b")], [("a", "b", "a")], "class_names repeat"),
         (

@@ -8,14 +8,17 @@ from training import commands
 from training.__main__ import build_parser, main
 from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES
+from training.export.options import ExportOptions
 from training.models.detector import Detector
 from training.models.variants import VARIANTS, MixtureChoice, model_config
-from training.trainer.checkpoint import save_model
+from training.trainer.checkpoint import Position, save_model
+from training.trainer.loop import Outcome
 
 COMMANDS = (
     "train",
     "evaluate",
     "export",
+    "benchmark",
     "train-export",
     "convert",
     "triton-config",
@@ -60,6 +63,11 @@ def test_every_command_has_help(capsys, argv):
             ["train", "--run", "r", "--placement", "head"], "invalid choice: 'head'", id="unknown place"
         ),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
+        pytest.param(["benchmark", "--variant", "x"], "invalid choice: 'x'", id="nothing to time"),
+        pytest.param(["benchmark", "--engine", "abacus"], "invalid choice: 'abacus'", id="unknown engine"),
+        pytest.param(["benchmark", "--precision", "f16"], "invalid choice: 'f16'", id="not timed in it"),
+        pytest.param(["benchmark", "--threads", "0"], "'0' is not a whole", id="no thread"),
+        pytest.param(["benchmark", "--rounds", "0"], "'0' is not a whole", id="no round"),
         pytest.param(["convert"], "required: file", id="nothing to convert"),
         pytest.param(["convert", "m.pt", "--input", "x"], "'x' is not a size", id="no size to convert to"),
         pytest.param(["evaluate", "--backend", "gpu"], "invalid choice: 'gpu'", id="unknown backend"),
@@ -67,6 +75,24 @@ def test_every_command_has_help(capsys, argv):
         pytest.param(["triton-config", "--device", "TPU"], "invalid choice: 'TPU'", id="unknown device"),
         pytest.param(
             ["export", "m", "--name", "n", "--target", "pt"], "invalid choice: 'pt'", id="unknown target"
+        ),
+        pytest.param(
+            ["export", "m", "--name", "n", "--precision", "f8"],
+            "invalid choice: 'f8'",
+            id="unknown precision",
+        ),
+        pytest.param(
+            ["export", "m", "--name", "n", "--execution", "lazy"], "invalid choice: 'lazy'", id="unknown way"
+        ),
+        pytest.param(
+            ["export", "m", "--name", "n", "--calibration", "0"], "'0' is not a whole", id="no pictures"
+        ),
+        pytest.param(["export", "m", "--name", "n", "--batch", "0"], "'0' is not a whole", id="no images"),
+        pytest.param(
+            ["export", "m", "--name", "n", "--experts", "2"], "invalid choice: '2'", id="not how many experts"
+        ),
+        pytest.param(
+            ["train", "--run", "r", "--expert", "linear"], "invalid choice: 'linear'", id="unknown expert"
         ),
     ],
 )
@@ -168,10 +194,53 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
         raise Stop
 
     monkeypatch.setattr(commands, "train", train)
-    for argv in ([], ["--placement", "both", "--experts", "3", "--top-k", "0"]):
+    chosen = ["--placement", "both", "--experts", "3", "--top-k", "0", "--expert", "ghost"]
+    for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
-    assert asked == [MixtureChoice(), MixtureChoice(placement="both", num_experts=3, top_k=0)]
+    assert asked == [
+        MixtureChoice(),
+        MixtureChoice(placement="both", num_experts=3, top_k=0, expert="ghost"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        pytest.param([], ExportOptions(), id="nothing chosen"),
+        pytest.param(
+            ["--precision", "int8", "--calibration", "128", "--execution", "sparse"],
+            ExportOptions(precision="int8", calibration_images=128, execution="sparse"),
+            id="for a CPU",
+        ),
+        pytest.param(
+            ["--precision", "f16", "--batch", "8"],
+            ExportOptions(precision="f16", fixed_batch=8),
+            id="for a GPU",
+        ),
+        pytest.param(["--experts", "shared"], ExportOptions(experts="shared"), id="for an NPU"),
+    ],
+)
+def test_what_is_chosen_of_an_export_reaches_it(monkeypatch, argv, options):
+    asked = []
+    monkeypatch.setattr(commands, "export", lambda *_, **given: asked.append(given["options"]))
+    assert main(["export", "model.safetensors", "--name", "n", *argv]) == 0
+    assert asked == [options]
+
+
+def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tmp_path):
+    trained, exported = [], []
+
+    def train(options, **_):
+        trained.append((options.batch_size, options.mixture.num_experts))
+        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(commands, "train", train)
+    monkeypatch.setattr(commands, "export", lambda *_, **given: exported.append(given["options"]))
+    argv = ["--run", str(tmp_path), "--batch", "4", "--experts", "3", "--precision", "bf16"]
+    assert main(["train-export", *argv]) == 0
+    assert trained == [(4, 3)]
+    assert exported == [ExportOptions(precision="bf16")]
 
 
 @pytest.mark.parametrize(

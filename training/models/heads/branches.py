@@ -18,14 +18,14 @@ def box_branch(channels: int, width: int, reg_max: int) -> nn.Sequential:
     )
 
 
-def class_branch(channels: int, width: int, num_classes: int) -> nn.Sequential:
-    """(B, C, H, W) to (B, classes, H, W): two depthwise-separable convolutions, then a linear one."""
+def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
+    """(B, C, H, W) to (B, c_out, H, W): two depthwise-separable convolutions, then a linear one."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
         ConvBlock(width, width, 3, depthwise=True),
         ConvBlock(width, width),
-        nn.Conv2d(width, num_classes, 1),
+        nn.Conv2d(width, c_out, 1),
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import STRIDES, ModelConfig
-from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
+from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.neck import Maps
@@ -30,8 +30,14 @@ class DetectHead(nn.Module):
         self.reg_max = config.reg_max
         num_classes = len(config.class_names)
         box_width, class_width = branch_widths(config, channels[0])
-        self.box_branches = nn.ModuleList(box_branch(c, box_width, config.reg_max) for c in channels)
-        self.class_branches = nn.ModuleList(class_branch(c, class_width, num_classes) for c in channels)
+
+        def boxes_of(c_in: int) -> nn.Sequential:
+            if config.light_boxes:
+                return light_branch(c_in, box_width, 4 * config.reg_max)
+            return box_branch(c_in, box_width, config.reg_max)
+
+        self.box_branches = nn.ModuleList(boxes_of(c) for c in channels)
+        self.class_branches = nn.ModuleList(light_branch(c, class_width, num_classes) for c in channels)
         for stride, boxes, classes in zip(STRIDES, self.box_branches, self.class_branches, strict=True):
             start_biases(boxes, classes, stride)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import LEVELS, STRIDES, ModelConfig
-from training.models.heads.branches import box_branch, branch_widths, class_branch, start_biases
+from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
 from training.models.heads.detect import HeadOutput, join_levels
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
@@ -26,7 +26,7 @@ class HeadExpert(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, int], reg_max: int, num_classes: int) -> None:
         super().__init__()
         self.boxes = box_branch(channels, widths[0] // LIGHT, reg_max)
-        self.classes = class_branch(channels, widths[1] // LIGHT, num_classes)
+        self.classes = light_branch(channels, widths[1] // LIGHT, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, 4R + C, H, W)."""

@@ -1,10 +1,11 @@
-"""Three ways to add up the chosen experts. All give the same sum; they differ in what they compute.
+"""Ways to add up the chosen experts. All give the same sum; they differ in what they compute.
 
 dense        every expert on every image, weighted; an expert that was not chosen weighs zero
 grouped      each expert on the images that chose it
-conditional  one image; each expert in a branch of the graph that runs or not: what is exported
+Conditional  one image; experts in branches of the graph that run or not: what is exported for CPUs
+Gathered     a fixed batch; the weights of each image's experts, picked at run time: for GPUs (gathered.py)
 
-In evaluation the three agree to rounding. In training they do not, because of batch norm inside experts:
+In evaluation they all agree to rounding. In training they do not, because of batch norm inside experts:
 under dense it sees the whole batch, under grouped only the images that chose the expert. Training runs
 dense: at the batch sizes of detectors (8 to 16 images, half of them chosen) a group is too small for
 statistics, an expert nobody chose would keep the statistics it was born with, and one chosen by a single
@@ -13,10 +14,19 @@ esmoe-n, two of four in each layer, at least 1.2 of 9.5 GFLOPs.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
+
+from training.models.mixture.experts import SimpleExpert
+from training.models.mixture.gathered import (
+    can_gather,
+    run_all_as_one,
+    run_gathered,
+    weights_are_small,
+)
 
 # B batch · E experts · C channels · H, W feature-map size
 
@@ -40,10 +50,29 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: in
     return total
 
 
-def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Weighted sum for one image; becomes one `If` per expert in an exported graph.
+@dataclass(frozen=True)
+class Conditional:
+    """How an exported graph for one image skips experts: by a branch for each.
 
-    Maps cross the branch as (B, H, W, C): CPU engines convolve channels-last but copy branch ports in plain
+    A branch that is taken copies the map in and out. In a graph for one top_k there is no need: where the map
+    is large beside the weights, those of the chosen experts are copied instead (gathered.py).
+    """
+
+    exactly: int | None = None  # the only top_k, without a threshold, that the graph shall be right for
+    ports: torch.dtype = torch.float32  # of maps that cross a branch; bfloat16 where engines compute in it
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """How an exported graph for a fixed batch computes no more than this many experts for each image."""
+
+    slots: int
+
+
+def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
+    """Weighted sum for one image; becomes `If`s in an exported graph.
+
+    Maps cross a branch as (B, H, W, C): CPU engines convolve channels-last but copy branch ports in plain
     order, and a reordering at each port costs what the skipping gains.
 
     Raises:
@@ -51,21 +80,32 @@ def run_conditional(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out
     """
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")
-    channels_last = x.permute(0, 2, 3, 1)  # (1, H, W, C)
-    total = channels_last.new_zeros(*channels_last.shape[:3], c_out)
+    wide = can_gather(experts) and isinstance(experts[0], SimpleExpert)
+    if how.exactly is not None and how.exactly >= len(experts):
+        return run_all_as_one(experts, x, gate) if wide else run_dense(experts, x, gate)
+    # Not light experts: their kernels differ, and each would be computed as the widest.
+    if how.exactly and wide and weights_are_small(experts, x):
+        return run_gathered(experts, x, gate, how.exactly)
+    channels_last = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
+    total = _by_expert(experts, channels_last, gate, c_out)
+    return total.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def _by_expert(experts: nn.ModuleList, maps: Tensor, gate: Tensor, c_out: int) -> Tensor:
+    total = maps.new_zeros(*maps.shape[:3], c_out)
     for index, expert in enumerate(experts):
-        weight = gate.index_select(1, torch.tensor([index], device=gate.device)).reshape(1, 1, 1, 1)
+        weight = gate.narrow(1, index, 1).reshape(1, 1, 1, 1)
 
         def run(maps: Tensor, weight: Tensor, expert: nn.Module = expert) -> Tensor:
-            answer = expert(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            return (answer * weight).contiguous()
+            answer = expert(maps.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
+            return (answer * weight).to(maps.dtype).contiguous()
 
         def skip(maps: Tensor, weight: Tensor) -> Tensor:
             return maps.new_zeros(*maps.shape[:3], c_out)
 
         runs = weight.reshape(()) > 0
         if torch.compiler.is_exporting():
-            total = total + torch.cond(runs, run, skip, (channels_last, weight))
+            total = total + torch.cond(runs, run, skip, (maps, weight))
         else:  # the same branches; outside an export, torch.cond would compile them first
-            total = total + (run if runs else skip)(channels_last, weight)
-    return total.permute(0, 3, 1, 2)
+            total = total + (run if runs else skip)(maps, weight)
+    return total

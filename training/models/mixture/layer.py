@@ -1,6 +1,7 @@
 """The mixture layer: a router, its experts, and their weighted sum."""
 
 import math
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -8,12 +9,19 @@ from torch import Tensor, nn
 
 from training.config import MixtureConfig
 from training.models.layers import ConvBlock, batch_norm
-from training.models.mixture.dispatch import run_conditional, run_dense, run_grouped
+from training.models.mixture.dispatch import (
+    Conditional,
+    Gathered,
+    run_conditional,
+    run_dense,
+    run_grouped,
+)
 from training.models.mixture.experts import build_experts
+from training.models.mixture.gathered import run_gathered
 from training.models.mixture.router import build_router
 from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
-Dispatch = Literal["dense", "grouped", "conditional"]
+Dispatch = Literal["dense", "grouped"] | Conditional | Gathered
 
 
 class MixtureLayer(nn.Module):
@@ -59,8 +67,10 @@ class MixtureLayer(nn.Module):
                 total = run_dense(self.experts, x, routing.gate)
             case "grouped":
                 total = run_grouped(self.experts, x, routing.gate, self.c_out)
-            case "conditional":
-                total = run_conditional(self.experts, x, routing.gate, self.c_out)
+            case Conditional() as how:
+                total = run_conditional(self.experts, x, routing.gate, self.c_out, how)
+            case Gathered(slots):
+                total = run_gathered(self.experts, x, routing.gate, min(slots, len(self.experts)))
         total = self.act(self.bn(total))
         if self.shared is not None:
             total = total + self.shared(x)
@@ -70,7 +80,9 @@ class MixtureLayer(nn.Module):
         """Logits (B, E), float32, over the temperature; with noise in training if so configured."""
         settings = self.config.router
         device = "cpu" if x.is_meta else x.device.type  # shapes alone have no precision to switch
-        with torch.autocast(device, enabled=False):
+        # Only where there is one to switch off: a tracer would cut the graph at it.
+        full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with full:
             logits = self.router(x.float())
             if self.training and settings.noise:
                 logits = logits + settings.noise * torch.randn_like(logits)

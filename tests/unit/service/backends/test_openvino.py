@@ -1,6 +1,7 @@
 """OpenVINO runs the graph as the manifest says, from many threads at once."""
 
 import asyncio
+import json
 import threading
 from time import perf_counter
 
@@ -9,8 +10,9 @@ import openvino as ov
 import openvino.opset15 as ops
 import pytest
 
+from service.artifact.manifest import parse_manifest
 from service.artifact.repository import Artifact
-from service.backends.openvino import OpenVinoBackend
+from service.backends.openvino import OpenVinoBackend, check_capabilities
 from service.backends.protocol import Call
 from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
 from service.settings import OpenVinoSettings
@@ -151,3 +153,14 @@ def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):
     with pytest.raises(DeadlineExceeded):
         asyncio.run(backend.infer(colour(0), 2, 0.0, late))
     assert work.runs == 1
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_a_graph_proved_in_bf16_is_not_served_by_a_cpu_that_would_compute_in_another(tiny, capable):
+    manifest = parse_manifest(json.dumps(tiny.manifest | {"precision": "bf16"}).encode(), "manifest.json")
+    artifact = Artifact(tiny.folder, manifest, "0" * 64)
+    if capable:
+        check_capabilities(artifact, ["FP32", "BF16"])
+    else:
+        with pytest.raises(ArtifactBroken, match="proved in bf16, and this CPU does not compute in it"):
+            check_capabilities(artifact, ["FP32", "INT8"])

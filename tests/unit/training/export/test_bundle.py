@@ -21,13 +21,17 @@ from training.export import bundle
 from training.export.bundle import Pictures, export_model, graph_spec, next_version
 from training.export.engine import Engine
 from training.export.manifest import Provenance
-from training.export.parity import TOLERANCE, Parity, measure_parity, reference_outputs
+from training.export.options import ExportOptions
+from training.export.parity import Parity, measure_parity, reference_outputs
+from training.export.precision import TOLERANCES
 from training.export.release import remove_stale_staging
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[4]
 PROVENANCE = Provenance(checkpoint_sha256="0" * 64)
+TOLERANCE = TOLERANCES["f32"]
+SPARSE = ExportOptions(execution="sparse")  # whatever is quicker on this machine
 
 
 def pictures() -> list[np.ndarray]:
@@ -49,7 +53,13 @@ def released(model, tmp_path_factory):
     images = pictures()
     targets = ["openvino", "onnx", "tensorrt"]
     return export_model(
-        model, repository, "tiny", Pictures(images, images), targets=targets, provenance=PROVENANCE
+        model,
+        repository,
+        "tiny",
+        Pictures(images, images),
+        targets=targets,
+        options=SPARSE,
+        provenance=PROVENANCE,
     )
 
 
@@ -59,6 +69,7 @@ def test_every_target_equals_the_checkpoint_on_inputs_that_route_differently(rel
         assert exported.parity.boxes_excess_px <= TOLERANCE.boxes_px
         assert exported.parity.scores <= TOLERANCE.scores
         assert exported.parity.gates <= TOLERANCE.gates
+        assert exported.parity.expert_sets == 1
         assert exported.parity.distinct_expert_sets > 2, "top_k = 1 must see several sets"
 
 
@@ -99,7 +110,7 @@ def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
     bundle.onnx.save(bundle.to_onnx(other, spec), path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
     parity = measure_parity(model, spec, Engine(path), canvases, [1, 2])
-    with pytest.raises(ExportError, match="of the exported graph differ from the checkpoint"):
+    with pytest.raises(ExportError, match=r"exported graph (differ from|chooses) the checkpoint"):
         parity.check()
 
 
@@ -114,6 +125,10 @@ def test_the_manifest_records_what_was_measured(released):
     assert set(onnx["files"]) == set(tensorrt["files"]) == {"model.onnx", "golden.npz"}
     assert openvino["controls"]["top_k"] == {"allowed": [1, 2], "default": 1}
     assert [row["layer"] for row in openvino["mixture"]] == [f"backbone.p{i}" for i in (2, 3, 4, 5)]
+    assert [m["parity"]["skippable_experts"] for m in manifests] == [8, 0, 0]
+    assert [(m["parity"]["expert_sets"], m["parity"]["map50_95"], m["speed"]) for m in manifests] == [
+        (1, None, None)
+    ] * 3
     assert openvino["golden"]["router_margin"] > 1e-3, "a golden sample near a tie proves nothing elsewhere"
     assert set(openvino["files"]) == {"model.xml", "model.bin", "golden.npz"}
 
@@ -182,7 +197,7 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
     bundle.onnx.save(bundle.to_onnx(model, spec), path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
     measure_parity(model, spec, Engine(path), canvases, [1, 2]).check()
-    with pytest.raises(ExportError, match="gates of the exported graph differ"):
+    with pytest.raises(ExportError, match="the exported graph chooses the checkpoint's experts in"):
         measure_parity(model, spec, Mixed(path), canvases, [1, 2]).check()
 
 

@@ -29,7 +29,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def sparse(model):
-    return to_onnx(model, GraphSpec("sparse", "graph", candidates=50))
+    return to_onnx(model, GraphSpec("sparse", "graph", candidates=50, branches="per_expert"))
 
 
 def test_every_expert_of_the_checkpoint_can_be_skipped_in_the_sparse_graph(model, sparse):

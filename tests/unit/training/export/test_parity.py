@@ -6,8 +6,10 @@ import torch
 
 from tests.training_builders import diverse_images, tiny_model
 from training.errors import ExportError
+from training.export import parity
 from training.export.graph import GraphSpec
 from training.export.parity import measure_parity, reference_outputs
+from training.export.precision import TOLERANCES
 from training.models.mixture.routing import RoutingControls
 
 SPEC = GraphSpec("sparse", "graph", candidates=20)
@@ -100,3 +102,56 @@ def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_
         ExportError, match="at top_k=1 the routers are within 1e-05 of a tie on every picture"
     ):
         measure_parity(model, spec, Eager(), [canvas], [1, 2])
+
+
+class Forgetful:
+    """An engine that for some pictures chooses other experts, and answers whatever with those."""
+
+    def __init__(self, model, spec, wrong):
+        self.model, self.spec, self.wrong, self.calls = model, spec, wrong, 0
+
+    def run(self, canvas, controls):
+        outputs = reference_outputs(self.model, self.spec, canvas, controls)
+        self.calls += 1
+        if self.calls in self.wrong:
+            outputs["gates"] = outputs["gates"][:, :, ::-1].copy()  # of two experts, the other
+            outputs["boxes"] = outputs["boxes"] + 100
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("wrong", "share"),
+    [
+        pytest.param((), 1.0, id="none"),
+        pytest.param((2,), 0.75, id="all four layers on the second of four pictures"),
+        pytest.param((1, 2, 3, 4), 0.0, id="all: nothing is left to compare"),
+    ],
+)
+def test_outputs_count_where_every_layer_chose_alike_and_how_often_that_is_decides_by_itself(wrong, share):
+    model, spec = tiny_model(num_experts=2, top_k=1), GraphSpec("dense", "service")
+    canvases = [image.numpy() for image in diverse_images(4)]
+    one_top_k = [RoutingControls(1)]
+    engine = Forgetful(model, spec, wrong)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "compared_controls", lambda *_: one_top_k)
+        found = measure_parity(model, spec, engine, canvases, [1], tolerance=TOLERANCES["bf16"])
+    assert found.expert_sets == share
+    assert found.boxes_px == 0
+    if share == 1:
+        found.check()
+    else:
+        with pytest.raises(ExportError, match=rf"experts in {share:.1%} of cases"):
+            found.check()
+
+
+def test_an_output_that_is_no_number_counts_whoever_was_chosen():
+    model, spec = tiny_model(num_experts=2, top_k=1), GraphSpec("dense", "service")
+
+    class Broken(Forgetful):
+        def run(self, canvas, controls):
+            outputs = super().run(canvas, controls)
+            return outputs | {"class_scores": outputs["class_scores"] * np.float32(np.nan)}
+
+    canvases = [image.numpy() for image in diverse_images(1)]
+    found = measure_parity(model, spec, Broken(model, spec, (1,)), canvases, [1])
+    assert np.isnan([found.boxes_px, found.scores, found.gates]).all()

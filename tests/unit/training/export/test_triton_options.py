@@ -66,6 +66,23 @@ def test_a_batch_larger_than_the_artefact_can_do_is_refused_and_nothing_is_writt
     assert len(list(tmp_path.rglob("config.pbtxt"))) == 6
 
 
+def test_a_graph_for_several_images_at_once_stands_without_the_steps_that_take_one(tmp_path):
+    batches = {**json.loads(STARTER.read_text())["input"], "batch": [4]}
+    folder = store(tmp_path, "tensorrt", input=batches).parent
+    write_all_configs(tmp_path, TritonOptions())
+    assert [path.parent for path in tmp_path.rglob("config.pbtxt")] == [folder]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["starter-tensorrt"]
+
+
+def test_versions_for_one_image_and_for_several_do_not_mix(tmp_path):
+    batches = json.loads(STARTER.read_text())["input"]
+    store(tmp_path, "tensorrt", input={**batches, "batch": [1, 2]})
+    store(tmp_path, "tensorrt", "2", input={**batches, "batch": [4]})
+    with pytest.raises(ConfigError, match="export a fixed batch under another --name"):
+        write_all_configs(tmp_path, TritonOptions(max_batch=2))
+    assert not list(tmp_path.rglob("config.pbtxt"))
+
+
 def test_what_was_written_before_gives_way_to_what_is_asked_for_now(tmp_path):
     folder = store(tmp_path).parent
     write_configs(tmp_path, "starter", "openvino", TritonOptions(instances=7))

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from training.config import MixtureConfig, RouterConfig
+from training.models.mixture.dispatch import Conditional
 from training.models.mixture.experts import (
     DepthwiseSeparableExpert,
     GhostExpert,
@@ -39,7 +40,7 @@ def test_three_ways_to_run_experts_of_any_kind_agree(expert, norm):
         with torch.no_grad():
             dense, routing = layer(x, controls, "dense")
             grouped, _ = layer(x, controls, "grouped")
-            ones = [layer(x[i : i + 1], controls, "conditional")[0] for i in range(5)]
+            ones = [layer(x[i : i + 1], controls, Conditional())[0] for i in range(5)]
         assert (dense - grouped).abs().max() < 1e-5
         assert (dense - torch.cat(ones)).abs().max() < 1e-5
         if 0 < top_k < 4:

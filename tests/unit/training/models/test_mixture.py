@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from training.config import MixtureConfig
-from training.models.mixture.dispatch import run_conditional
+from training.models.mixture.dispatch import Conditional, run_conditional
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import RoutingControls, choose_experts
 
@@ -83,14 +83,14 @@ def test_conditional_dispatch_agrees_image_by_image(top_k):
     with torch.no_grad():
         dense, _ = layer(x, RoutingControls(top_k), "dense")
         for index in range(3):
-            one, _ = layer(x[index : index + 1], RoutingControls(top_k), "conditional")
+            one, _ = layer(x[index : index + 1], RoutingControls(top_k), Conditional())
             assert (one[0] - dense[index]).abs().max() < 1e-5
 
 
 def test_conditional_dispatch_refuses_a_batch():
     layer = diverse_layer()
     with pytest.raises(ValueError, match="take one image, got 2"):
-        run_conditional(layer.experts, diverse_maps(2), torch.full((2, 4), 0.25), CHANNELS)
+        run_conditional(layer.experts, diverse_maps(2), torch.full((2, 4), 0.25), CHANNELS, Conditional())
 
 
 @pytest.mark.parametrize("dispatch", ["dense", "grouped"])

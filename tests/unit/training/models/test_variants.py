@@ -139,9 +139,36 @@ def test_number_of_experts_and_top_k_may_be_chosen():
 
 
 @pytest.mark.parametrize(
+    ("variant", "choice", "kernels"),
+    [
+        pytest.param("esmoe-n", {"expert": "ghost"}, {(3, 3, 3, 3)}, id="different kernels give way to 3"),
+        pytest.param(
+            "modular-n", {"expert": "ghost"}, {(1,) * n for n in (4, 8, 16)}, id="a common one stays"
+        ),
+        pytest.param(
+            "sparsight-n", {"expert": "inverted", "num_experts": 2}, {(3, 3)}, id="fewer of another"
+        ),
+        pytest.param(
+            "modular-n", {"expert": "depthwise", "num_experts": 2}, {(3, 5)}, id="depthwise ones grow"
+        ),
+        pytest.param("esmoe-n", {"expert": "depthwise"}, {(3, 5, 7, 9)}, id="what there is already"),
+    ],
+)
+def test_the_kind_of_expert_may_be_chosen(variant, choice, kernels):
+    config = model_config(variant, ("a",), (64, 64), MixtureChoice(**choice))
+    assert {mixture.expert for mixture in config.mixtures.values()} == {choice["expert"]}
+    assert {mixture.kernel_sizes for mixture in config.mixtures.values()} == kernels
+    predictions = Detector(config).eval()(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert predictions.class_logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
     ("variant", "choice", "message"),
     [
         ("yolov12-n", MixtureChoice(num_experts=2), "yolov12-n has no mixture"),
+        ("yolov12-n", MixtureChoice(expert="ghost"), "yolov12-n has no mixture"),
+        ("moehead-n", MixtureChoice(expert="ghost"), "experts of moehead-n are whole heads"),
+        ("esmoe-n", MixtureChoice(expert="other"), "expert 'other' is none of depthwise, simple, ghost"),
         ("modular-n", MixtureChoice(placement="neck"), "mixtures of modular-n stand where they stand"),
         ("esmoe-n", MixtureChoice(num_experts=2, top_k=3), "top_k=3 is outside 1..num_experts=2"),
         ("esmoe-n", MixtureChoice(top_k=0), "top_k=0 is outside 1..num_experts=4"),

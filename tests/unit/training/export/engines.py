@@ -1,0 +1,50 @@
+"""Engines for tests of exported graphs, and letterboxed images that route differently."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from tests.training_builders import diverse_images
+from training.export.engine import Engine
+
+
+def canvases(count=6):
+    """(64, 64, 3) uint8 each, always the same."""
+    torch.manual_seed(5)
+    return list(diverse_images(count).numpy())
+
+
+def openvino(proto, folder):
+    """The engine that exports are proved in."""
+    onnx.save(proto, folder / "model.onnx")
+    return Engine(folder / "model.onnx")
+
+
+class OnnxRuntime:
+    """The same graph in another engine, on the CPU."""
+
+    def __init__(self, proto):
+        self.session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, canvas, controls):
+        return self.run_batch([canvas], [controls])
+
+    def run_batch(self, images, controls):
+        values = {
+            "images": np.stack(images),
+            "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
+            "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
+        }
+        found = self.session.run(None, {each.name: values[each.name] for each in self.session.get_inputs()})
+        return dict(zip([each.name for each in self.session.get_outputs()], found, strict=True))
+
+
+def run_in(name, proto, folder):
+    """An engine by its name."""
+    return openvino(proto, folder) if name == "OpenVINO" else OnnxRuntime(proto)
+
+
+ENGINES = ("OpenVINO", "ONNX Runtime")

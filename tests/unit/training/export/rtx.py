@@ -1,0 +1,31 @@
+"""TensorRT-RTX: the parser and builder of TensorRT in a package that needs no GPU to build."""
+
+import hashlib
+import json
+
+import onnx
+import pytest
+
+from tests.unit.training.export.test_triton_options import STARTER, store
+from training.export.tensorrt_plan import build_plan
+
+
+def builds_a_plan(proto, folder, *, batch, precision):
+    """Build as the exporter does, and find the plan described beside it and taken for one that fits."""
+    tensorrt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    image = {**json.loads(STARTER.read_text())["input"], "height": 64, "width": 64, "batch": list(batch)}
+    version = store(folder, "tensorrt", input=image, precision=precision)
+    onnx.save(proto, version / "model.onnx")
+    said = []
+    for _ in range(2):
+        build_plan(version, tensorrt, "some GPU", timings=folder / "timings", say=said.append)
+    assert said[1:] == [f"built {version}/model.plan", f"{version}/model.plan fits"]
+    plan = (version / "model.plan").read_bytes()
+    facts = json.loads((version / "model.plan.json").read_text())
+    assert facts["plan_sha256"] == hashlib.sha256(plan).hexdigest()
+    assert ("--noTF32" in facts["arguments"]) == (precision == "f32")
+    assert not list(version.glob("*.partial"))
+    weights = sum(weight.ByteSize() for weight in proto.graph.initializer)
+    assert len(plan) > weights / 2, "a plan without its weights is none"
+    (timings,) = (folder / "timings").iterdir()
+    assert timings.name.startswith("some-GPU-1")

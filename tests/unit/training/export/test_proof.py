@@ -1,0 +1,249 @@
+"""What an export proves before it is released: faults are refused, and each precision is what it says."""
+
+import functools
+import json
+import re
+
+import numpy as np
+import onnx
+import openvino as ov
+import openvino.opset15 as opset
+import pytest
+from onnx import numpy_helper
+
+from tests.training_builders import tiny_model
+from tests.unit.training.export.test_bundle import PROVENANCE, SPARSE, pictures
+from training.data.letterbox import letterbox_image
+from training.errors import ExportError
+from training.export import bundle
+from training.export.bundle import Pictures, export_model
+from training.export.census import branches
+from training.export.engine import Engine, cpu_capabilities
+from training.export.graph import GraphSpec
+from training.export.int8 import FLOAT_PARTS, quantize_dense, quantize_like, save_over
+from training.export.onnx_file import to_onnx
+from training.export.options import ExportOptions
+from training.export.parity import reference_outputs
+from training.export.precision import Tolerance
+from training.models.mixture.routing import RoutingControls
+
+PLACE, EXPERT = "p3", 0
+EXPERTS = 8  # of four layers
+
+
+@functools.cache
+def model():
+    return tiny_model(num_experts=2, top_k=1)
+
+
+@functools.cache
+def traced(execution):
+    """One trace for all tests; skipping expert by expert, which every precision can follow."""
+    return to_onnx(model(), GraphSpec(execution, "graph", branches="per_expert"))
+
+
+def canvases():
+    return [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+
+
+def weight(proto, name):
+    (found,) = (each for each in proto.graph.initializer if each.name == name)
+    return found
+
+
+def put(tensor, values):
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+
+
+def permute_an_expert(proto):
+    tensor = weight(proto, f"model.backbone.mixtures.{PLACE}.experts.{EXPERT}.conv.weight")
+    put(tensor, numpy_helper.to_array(tensor)[::-1])
+
+
+def never_run_an_expert(proto):
+    freeze_a_branch(proto, False)
+
+
+def always_run_an_expert(proto):
+    freeze_a_branch(proto, True)
+
+
+def freeze_a_branch(proto, runs):
+    """As tracing does with a condition that it takes for a number."""
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(runs), "frozen"))
+    next(node for node in proto.graph.node if node.op_type == "If").input[0] = "frozen"
+
+
+def route_as_the_first_picture(proto):
+    """As tracing does with a gate that it takes for a number."""
+    prefix = f"model.backbone.mixtures.{PLACE}.router.score"
+    seen = reference_outputs(model(), GraphSpec("dense", "graph"), canvases()[0], RoutingControls(1))
+    row = list(model().mixture_layers()).index(f"backbone.{PLACE}")
+    scores = weight(proto, f"{prefix}.weight")
+    put(scores, np.zeros_like(numpy_helper.to_array(scores)))
+    bias = weight(proto, f"{prefix}.bias")
+    put(bias, np.log(seen["router_probs"][0, row]).reshape(numpy_helper.to_array(bias).shape))
+
+
+def export(monkeypatch, repository, options, change=lambda proto: None, **more):
+    def changed(_, spec):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(traced(spec.execution))
+        change(proto)
+        return proto
+
+    monkeypatch.setattr(bundle, "to_onnx", changed)
+    (exported,) = export_model(
+        model(),
+        repository,
+        "tiny",
+        Pictures(pictures(), pictures()),
+        targets=["openvino"],
+        options=options,
+        provenance=PROVENANCE,
+        **more,
+    )
+    return exported, json.loads((exported.path / "manifest.json").read_text())
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (permute_an_expert, r"exported graph (chooses|differ from) the checkpoint"),
+        (route_as_the_first_picture, r"exported graph chooses the checkpoint's experts in"),
+        (never_run_an_expert, "does not depend on the picture"),
+        (always_run_an_expert, "does not depend on the picture"),
+    ],
+)
+def test_a_planted_fault_is_refused_and_the_repository_stays_as_it_was(
+    fault, sentence, tmp_path, monkeypatch
+):
+    (tmp_path / "tiny-openvino" / "1").mkdir(parents=True)
+    (tmp_path / "tiny-openvino" / "config.pbtxt").write_text("as it was")
+    with pytest.raises(ExportError, match=sentence):
+        export(monkeypatch, tmp_path, SPARSE, fault)
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "tiny-openvino",
+        "tiny-openvino/1",
+        "tiny-openvino/config.pbtxt",
+    ]
+
+
+@pytest.mark.heavy
+def test_left_to_itself_the_export_times_both_executions_and_ships_the_one_it_names(tmp_path, monkeypatch):
+    said = []
+    exported, manifest = export(monkeypatch, tmp_path, ExportOptions(), say=said.append)
+    speed = manifest["speed"]
+    execution = "sparse" if speed["sparse_to_dense"] <= 0.97 else "dense"
+    assert manifest["execution"] == execution
+    assert manifest["parity"]["skippable_experts"] == (EXPERTS if execution == "sparse" else 0)
+    assert sorted(path.name for path in exported.path.iterdir()) == [
+        "golden.npz",
+        "manifest.json",
+        "model.bin",
+        "model.xml",
+    ]
+    (line,) = (line for line in said if f"{execution} it is" in line)
+    for number in (speed["sparse_ms"], speed["dense_ms"]):
+        assert f"{number:.3g} ms" in line
+    graph = ov.Core().read_model(exported.path / "model.xml")
+    assert len(list(branches(graph))) == (EXPERTS if execution == "sparse" else 0)
+
+
+@pytest.mark.heavy
+def test_bf16_is_proved_in_bf16_or_refused_where_the_processor_lacks_it(tmp_path, monkeypatch):
+    # Rounding moves an untrained model far more than a trained one.
+    monkeypatch.setattr(bundle, "TOLERANCES", {"bf16": Tolerance(64, 0, 1, 1, expert_sets=0)})
+    options = ExportOptions(precision="bf16", execution="sparse")
+    if "BF16" not in cpu_capabilities():
+        with pytest.raises(ExportError, match="this CPU does not compute in bf16"):
+            export(monkeypatch, tmp_path, options)
+        return
+    exported, manifest = export(monkeypatch, tmp_path, options)
+    assert (manifest["precision"], manifest["execution"]) == ("bf16", "sparse")
+    assert exported.parity.gates > 1e-4, "bf16 this near to float32 was computed in float32"
+
+
+@pytest.fixture(scope="module")
+def in_8_bit(tmp_path_factory):
+    """The sparse graph in 8 bit."""
+    folder = tmp_path_factory.mktemp("int8")
+    sparse, dense = folder / "sparse.xml", folder / "dense.xml"
+    for path in (sparse, dense):
+        onnx.save(traced(path.stem), path.with_suffix(".onnx"))
+        bundle.save_openvino(path.with_suffix(".onnx"), path)
+    quantized = quantize_dense(dense, canvases(), RoutingControls(1))
+    save_over(quantize_like(quantized, dense, sparse), sparse)
+    return sparse
+
+
+def weight_names(node):
+    """The constants that something is computed of, and of nothing else."""
+    found, todo = set(), [node]
+    while todo:
+        each = todo.pop()
+        if each.get_type_name() == "Constant":
+            found.add(each.get_friendly_name())
+        elif each.get_type_name() in ("Convert", "FakeQuantize", "Multiply", "Reshape", "Subtract"):
+            todo += [value.get_node() for value in each.input_values()]
+    return found
+
+
+@pytest.mark.heavy
+def test_in_8_bit_every_expert_can_still_be_skipped_and_is_quantised_and_what_decides_is_float(in_8_bit):
+    graph = ov.Core().read_model(in_8_bit)
+    found = list(branches(graph))
+    assert len(found) == EXPERTS
+    for branch in found:
+        computing, idle = (
+            {node.get_type_name() for node in branch.get_function(body).get_ops()} for body in range(2)
+        )
+        assert {"Convolution", "FakeQuantize"} <= computing
+        assert "Convolution" not in idle
+    counted = {True: 0, False: 0}
+    for node in graph.get_ops():
+        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
+            names = weight_names(node.input_value(1).get_node())
+            kinds = {value.get_node().get_type_name() for value in node.input_values()}
+            decides = any(part in name for name in names for part in FLOAT_PARTS)
+            assert not (decides and "FakeQuantize" in kinds), names
+            counted["FakeQuantize" in kinds] += 1
+    assert min(counted.values()) > 20
+
+
+def whose(branch):
+    """The row of a branch's layer, and its expert, by the names of its weights."""
+    names = (node.get_friendly_name() for node in branch.get_function(0).get_ops())
+    found = re.search(r"mixtures\.(p\d)\.experts\.(\d+)\.", " ".join(names))
+    assert found
+    place, expert = found.groups()
+    return list(model().mixture_layers()).index(f"backbone.{place}"), int(expert)
+
+
+@pytest.mark.heavy
+def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8_bit, tmp_path):
+    graph = ov.Core().read_model(in_8_bit)
+    clean, chosen = Engine(in_8_bit), None
+    gates = [clean.run(canvas, RoutingControls(1))["gates"][0] for canvas in canvases()]
+    for branch in branches(graph):
+        row, expert = whose(branch)
+        runs = [gate[row, expert] > 0 for gate in gates]
+        if 0 < sum(runs) < len(runs):
+            chosen = runs
+            (result,) = branch.get_function(0).get_results()
+            # Not by NaN: 8 bit have none.
+            spoilt = opset.multiply(result.input_value(0), np.float32(-1000))
+            result.input(0).replace_source_output(spoilt.output(0))
+            break
+    assert chosen is not None
+    ov.save_model(graph, tmp_path / "model.xml", compress_to_fp16=False)
+    poisoned = Engine(tmp_path / "model.xml")
+    for canvas, runs in zip(canvases(), chosen, strict=True):
+        want, got = (engine.run(canvas, RoutingControls(1))["scores"] for engine in (clean, poisoned))
+        assert np.array_equal(want, got) != runs
+
+
+def test_8_bit_without_enough_pictures_is_refused_in_words(tmp_path):
+    with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give yours with --data"):
+        quantize_dense(tmp_path / "model.xml", canvases()[:1], RoutingControls(1))

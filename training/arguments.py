@@ -1,0 +1,346 @@
+"""What can be written after `python -m training`: commands, flags and what they teach."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from training.benchmark.command import BenchmarkOptions
+from training.benchmark.engines import BenchmarkPrecision, EngineName
+from training.config import EXPERT_KINDS
+from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
+from training.export.bundle import DEFAULT_TARGETS, TARGETS
+from training.export.options import ExecutionChoice, Experts, ExportOptions
+from training.export.precision import Precision
+from training.export.triton_config import TritonOptions
+from training.models.variants import PLACEMENTS, VARIANTS
+from training.recipes.recipes import RECIPES
+
+REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+BACKENDS = ("auto", "openvino", "triton")
+USUAL = ExportOptions()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train mixture-of-experts detectors, measure them, export them for serving.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(required=True, dest="command", metavar="command")
+    _add_train(
+        subparsers.add_parser(
+            "train",
+            help="train a detector, or go on with a stopped run",
+            epilog=TRAIN_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
+    _add_export(
+        subparsers.add_parser(
+            "export",
+            help="write artefacts into the model repository",
+            epilog=EXPORT_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
+    _add_convert(subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint"))
+    _add_triton_config(
+        subparsers.add_parser(
+            "triton-config", help="write Triton's files for the artefacts in the repository"
+        )
+    )
+    _add_benchmark(
+        subparsers.add_parser(
+            "benchmark",
+            help="how fast models run here, and what skipping experts gains",
+            epilog=BENCHMARK_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _add_variants(
+        subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs, published figures")
+    )
+    subparsers.add_parser("time-depthwise", help="time wide depthwise kernels, backward, on this CPU")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    """640 or 384x512, as (height, width)."""
+    try:
+        parts = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        parts = []
+    if len(parts) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 640 or HEIGHTxWIDTH")
+    return parts[0], parts[-1]
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _from_zero(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        default="esmoe-n",
+        metavar="NAME",
+        help="default: %(default)s; train --help and variants say which there are",
+    )
+    parser.add_argument(
+        "--experts", type=_positive, metavar="N", help="in each mixture layer; default: the variant's"
+    )
+    parser.add_argument(
+        "--top-k", type=_from_zero, metavar="K", help="experts that run for a picture; default: the variant's"
+    )
+    parser.add_argument(
+        "--placement", choices=PLACEMENTS, help="esmoe: where experts stand; default: backbone"
+    )
+    parser.add_argument(
+        "--expert", choices=EXPERT_KINDS, help="what each expert is made of; default: the variant's"
+    )
+    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
+    parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
+    parser.add_argument(
+        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
+    )
+    parser.add_argument("--epochs", type=_positive, help="default: the recipe's")
+    parser.add_argument("--batch", type=_positive, help="images a step; default: the recipe's")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and metrics")
+    _add_run_options(parser)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="model.safetensors; leave out with --url")
+    parser.add_argument("--url", help="measure a running service instead, for example http://127.0.0.1:8000")
+    parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
+    )
+    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--split", default="val", help="default: %(default)s")
+    parser.add_argument(
+        "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="model.safetensors")
+    parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
+    _add_export_options(parser)
+    parser.add_argument("--data", type=Path, help="measure mAP and routing on this folder, for the manifest")
+    parser.add_argument("--split", default="val", help="default: %(default)s")
+    # Not of train-export, where these two names mean how a model is trained.
+    parser.add_argument(
+        "--batch",
+        type=_positive,
+        dest="fixed_batch",
+        metavar="N",
+        help="target tensorrt: always exactly N images, of which each computes only its own experts; "
+        "default: 1 to 8 images, every expert computed",
+    )
+    parser.add_argument(
+        "--experts",
+        choices=get_args(Experts),
+        dest="exported_experts",
+        default=USUAL.experts,
+        help="target onnx: shared leaves out the experts that are chosen from (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        action="append",
+        help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default=USUAL.precision,
+        help="what the graph computes in; openvino: f32, bf16, int8; onnx: f32; tensorrt: f32, f16 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--execution",
+        choices=get_args(ExecutionChoice),
+        default=USUAL.execution,
+        help="target openvino: sparse skips experts that are not chosen, dense computes all; auto times both "
+        "on this machine and ships dense where sparse gains less than 3 %% (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=_positive,
+        metavar="N",
+        default=USUAL.calibration_images,
+        help="precision int8: take the ranges of values from N pictures of --data (default: %(default)s)",
+    )
+    parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
+    parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
+
+
+def _add_train_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
+    parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
+    _add_run_options(parser)
+    _add_export_options(parser)
+    parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts)
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Count every model from its shapes, beside what papers and releases say. Takes a moment."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    _add_benchmark_subjects(parser)
+    parser.add_argument(
+        "--engine", choices=get_args(EngineName), action="append", help="may be repeated; default: openvino"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(BenchmarkPrecision),
+        action="append",
+        help="bf16 for openvino; may be repeated; default: f32",
+    )
+    parser.add_argument("--threads", type=_positive, action="append", help="may be repeated; default: 1")
+    parser.add_argument(
+        "--batch",
+        type=_positive,
+        action="append",
+        help="images a run, dense; may be repeated; default: 1, which is always there",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        default=BenchmarkOptions().rounds,
+        help="quiet ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="openvino: also which layers take the time of a sparse run"
+    )
+    parser.add_argument(
+        "--throughput", action="store_true", help="openvino: also images a second with all cores busy"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_benchmark_subjects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, nargs="*", help="model.safetensors; any number")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with random weights and 80 classes; may be repeated; all are compared with the first model "
+        "without experts",
+    )
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="ONNX",
+        help="any other detector beside ours, in the same rounds; may be repeated",
+    )
+    parser.add_argument(
+        "--input",
+        type=_size,
+        metavar="SIZE",
+        help="640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=_from_zero,
+        action="append",
+        metavar="K",
+        help="experts that run; may be repeated; default: 1, the variant's, and all",
+    )
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Turn a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) into one that trains, exports "
+        "and serves here. The file is read as data: nothing in it is run. What does not fit is refused."
+    )
+    parser.add_argument("file", type=Path, help="the .pt that its training wrote")
+    parser.add_argument("--output", type=Path, help="default: beside the file; replaces nothing")
+    parser.add_argument(
+        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: as the file was trained"
+    )
+    parser.add_argument(
+        "--expect",
+        type=Path,
+        metavar="NPZ",
+        help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
+        "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
+    )
+
+
+def _add_triton_config(parser: argparse.ArgumentParser) -> None:
+    usual = TritonOptions()
+    parser.description = (
+        "Write config.pbtxt, -nms and -detect of every model in the repository, from its manifests. "
+        "What is not given here gets its default, whatever was written before; an export does the same. "
+        "A running Triton takes it up when the model is loaded again."
+    )
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
+    parser.add_argument("--name", help="only this model, all its targets; default: every model")
+    parser.add_argument(
+        "--instances", type=_positive, default=usual.instances, help="run at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-queue", type=_positive, default=usual.max_queue, help="may wait (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--queue-timeout", type=float, default=usual.queue_timeout_s, help="seconds (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=_positive, help="of an instance on the CPU; default: the engine's")
+    parser.add_argument(
+        "--device",
+        choices=("CPU", "NPU"),
+        default=usual.device,
+        help="runs target onnx (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-batch",
+        type=_positive,
+        default=usual.max_batch,
+        help="of target tensorrt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-delay",
+        type=float,
+        default=usual.batch_delay_s,
+        help="target tensorrt: seconds to wait for a fuller batch (default: %(default)s)",
+    )

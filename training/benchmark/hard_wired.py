@@ -1,0 +1,98 @@
+"""The bound that skipping experts is held against: a model that has only the experts one picture chose.
+
+Nothing is chosen in it at run time and nothing is skipped, so it costs what the chosen experts cost and no
+more. For that picture it answers as the whole model does; for others it need not.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.models.detector import Detector
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.router import AdaptiveRouter, PooledRouter, SpatialRouter, UltraEfficientRouter
+from training.models.mixture.routing import Routing, RoutingControls
+
+
+def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
+    """Experts by layer that run for a picture (H, W, 3), without a threshold, in ascending order."""
+    with torch.inference_mode():
+        predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
+    return {
+        name: tuple(int(expert) for expert in (routing.gate[0] > 0).nonzero().flatten())
+        for name, routing in predictions.routings.items()
+    }
+
+
+def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
+    """A copy whose mixture layers hold only these experts, by layer name; run it with as many as it holds.
+
+    Softmax over those that are kept is what remains of softmax over all after renormalising, so routers lose
+    the rows of the others. A layer that keeps none is its shared expert alone.
+
+    Raises:
+        KeyError: a mixture layer of the model is not in kept.
+        ValueError: nothing is kept of a layer that has no shared expert.
+    """
+    wired = copy.deepcopy(model).eval()
+    for name, layer in wired.mixture_layers().items():
+        rows = list(kept[name])
+        if rows:
+            layer.experts = nn.ModuleList(layer.experts[row] for row in rows)
+            _cut_router(layer.router, rows)
+        else:
+            room, place = name.split(".")
+            mixtures = wired.get_submodule(room).mixtures
+            assert isinstance(mixtures, nn.ModuleDict)
+            mixtures[place] = SharedAlone(layer)
+    return wired
+
+
+class SharedAlone(MixtureLayer):
+    """A mixture layer without experts to choose from; its routing is one expert that never runs."""
+
+    def __init__(self, layer: MixtureLayer) -> None:
+        if layer.shared is None:
+            raise ValueError("a layer without a shared expert has to keep one of its experts")
+        nn.Module.__init__(self)
+        self.config = layer.config
+        self.channels = layer.channels
+        self.c_out = layer.c_out
+        self.experts = nn.ModuleList()
+        self.shared = layer.shared
+        self.bn, self.act = layer.bn, layer.act
+
+    def forward(
+        self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
+    ) -> tuple[Tensor, Routing]:
+        """(B, C, H, W) to the same shape, and a routing of zeros."""
+        assert self.shared is not None
+        total = self.shared(x)
+        if self.config.activate:
+            total = total + self.act(self.bn(x.new_zeros(1, self.c_out, 1, 1)))
+        none = x.new_zeros(len(x), 1)
+        return (total + x if self.config.residual else total), Routing(none, none, none)
+
+
+def _cut_router(router: nn.Module, rows: list[int]) -> None:
+    """Leave only the scores of these experts."""
+    assert isinstance(router, PooledRouter | SpatialRouter | AdaptiveRouter | UltraEfficientRouter)
+    score = router.score
+    score.weight = nn.Parameter(score.weight[rows].detach())
+    if score.bias is not None:
+        score.bias = nn.Parameter(score.bias[rows].detach())
+    if isinstance(score, nn.Conv2d):
+        score.out_channels = len(rows)
+    else:
+        score.out_features = len(rows)
+    if isinstance(router, SpatialRouter):
+        norm = router.norm
+        norm.num_features = len(rows)
+        for name in ("weight", "bias"):
+            setattr(norm, name, nn.Parameter(getattr(norm, name)[rows].detach()))
+        for name in ("running_mean", "running_var"):
+            setattr(norm, name, getattr(norm, name)[rows].clone())

@@ -1,0 +1,40 @@
+"""On what a measurement was taken."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "torch")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def describe_machine() -> str:
+    """One line: processor, cores that this process may use, and the versions that matter."""
+    cores = usable_cores()
+    return ", ".join([_processor(), f"{cores} core{'s' if cores > 1 else ''}", *_versions()])
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    if CPUINFO.is_file():
+        for line in CPUINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,60 @@
+"""What of an OpenVINO graph can be skipped, seen in the graph itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openvino as ov
+
+from training.errors import ExportError
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+
+def skippable_experts(xml_path: Path) -> int:
+    """Number of innermost branches that convolve on one side only: the experts that can be skipped singly."""
+    innermost = (
+        _holds(branch, *CONVOLUTIONS)
+        for branch in branches(ov.Core().read_model(xml_path))
+        if not any(_holds(branch, "If"))
+    )
+    return sum(sides.count(True) == 1 for sides in innermost)
+
+
+def check_branches(xml_path: Path) -> None:
+    """Raises ExportError for a branch on a constant: tracing has frozen what one picture chose."""
+    for branch in branches(ov.Core().read_model(xml_path)):
+        if not _depends_on_input(branch.input_value(0).get_node()):
+            raise ExportError(
+                f"branch {branch.get_friendly_name()!r} of the graph does not depend on the picture: "
+                "tracing has frozen an expert. Nothing was written."
+            )
+
+
+def branches(model: ov.Model) -> Iterator[ov.Node]:
+    """Every `If`, those inside others included."""
+    for node in model.get_ops():
+        if node.get_type_name() == "If":
+            yield node
+            for body in range(2):
+                yield from branches(node.get_function(body))
+
+
+def _holds(branch: ov.Node, *kinds: str) -> list[bool]:
+    """Of both sides: whether they have a node of these kinds."""
+    return [
+        any(node.get_type_name() in kinds for node in branch.get_function(side).get_ops())
+        for side in range(2)
+    ]
+
+
+def _depends_on_input(node: ov.Node) -> bool:
+    seen: set[str] = set()
+    todo = [node]
+    while todo:
+        each = todo.pop()
+        if each.get_type_name() == "Parameter":
+            return True
+        if each.get_friendly_name() not in seen:  # unique in its graph
+            seen.add(each.get_friendly_name())
+            todo += [value.get_node() for value in each.input_values()]
+    return False

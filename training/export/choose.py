@@ -1,0 +1,59 @@
+"""Whether skipping experts pays on this machine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.export.engine import Engine
+from training.export.graph import Execution
+from training.export.timing import interleaved_seconds, median_ratio
+from training.models.mixture.routing import RoutingControls
+
+LEAST_GAIN = 0.03  # less is within what machines differ by, and a dense graph is the simpler one
+ROUNDS = 60
+LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one image took, one at a time, at the default top_k."""
+
+    sparse_to_dense: float  # median over rounds
+    sparse_ms: float
+    dense_ms: float
+    machine: str
+
+    @property
+    def faster(self) -> Execution:
+        """What to ship."""
+        return "sparse" if self.sparse_to_dense <= 1 - LEAST_GAIN else "dense"
+
+    def __str__(self) -> str:
+        found = (
+            f"sparse {self.sparse_ms:.3g} ms, dense {self.dense_ms:.3g} ms, ratio {self.sparse_to_dense:.3f}"
+        )
+        if self.faster == "sparse":
+            return f"{found}; sparse it is"
+        return f"{found}, a gain of less than {LEAST_GAIN:.0%}; dense it is"
+
+
+def measure_speed(
+    engines: Mapping[Execution, Engine], canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls
+) -> Speed:
+    """Time both forms in turn on the same pictures: which experts run decides what is skipped."""
+    order: tuple[Execution, Execution] = ("sparse", "dense")
+    runs = [_runner(engines[execution], canvases, controls) for execution in order]
+    seconds = interleaved_seconds(runs, ROUNDS, warmup=3, limit_s=LIMIT_S)
+    sparse_ms, dense_ms = (float(value) * 1000 for value in np.median(seconds, axis=0))
+    ratio = round(median_ratio(seconds, 0, 1), 4)
+    return Speed(ratio, round(sparse_ms, 3), round(dense_ms, 3), engines["dense"].machine)
+
+
+def _runner(
+    engine: Engine, canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls
+) -> Callable[[], object]:
+    pictures = cycle(canvases)
+    return lambda: engine.run(next(pictures), controls)

@@ -1,0 +1,180 @@
+"""OpenVINO graphs in 8 bit: convolutions only, and only where that moves neither experts nor boxes.
+
+NNCF quantises the dense graph, in which every picture shows it the range of every expert. A sparse graph
+takes over what was found, convolution by convolution: both compute the same. Left to quantise branches by
+itself, NNCF runs the whole graph on every picture once for each expert, and sees only pictures that chose it.
+"""
+
+import contextlib
+import importlib.util
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as operators
+
+from training.errors import ExportError
+from training.models.mixture.routing import RoutingControls
+
+# Parts of the names that weights keep through the conversion. The stem sees raw pixels; routers and attention
+# decide by small differences; the head's last convolutions hold a side of a box in a few bits.
+FLOAT_PARTS = (".stem.", ".router.", ".attention.", "model.head.")
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+# They pass quantised values on; nothing of them is computed. What is neither here nor a convolution is float.
+PASSING = ("Concat", "Interpolate", "Pad", "Reshape", "Split", "Transpose", "VariadicSplit")
+SUBSTANCELESS = ("Constant", "If", "Parameter", "Result")
+MIN_PICTURES = 2
+
+
+def check_nncf() -> None:
+    """Raises ExportError where what quantises is not installed."""
+    if importlib.util.find_spec("nncf") is None:
+        raise ExportError(
+            "precision int8 needs NNCF, which is not installed: in a checkout "
+            "`pip install --constraint constraints.txt '.[int8]'`"
+        )
+
+
+def quantize_dense(
+    xml_path: Path, canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls, *, quiet: bool = True
+) -> ov.Model:
+    """The 8-bit form of a graph without branches, calibrated on letterboxed pictures (H, W, 3).
+
+    Raises:
+        ExportError: there are not enough pictures.
+    """
+    import nncf
+
+    if len(canvases) < MIN_PICTURES:
+        raise ExportError(
+            f"precision int8 is calibrated on pictures: {MIN_PICTURES} are needed at least, there are "
+            f"{len(canvases)}. Give yours with --data. Nothing was written."
+        )
+    nncf.set_log_level(40)  # errors
+    model = ov.Core().read_model(xml_path)
+    names = {port.get_any_name() for port in model.inputs}
+    samples = [
+        {name: value for name, value in _inputs(canvas, controls) if name in names} for canvas in canvases
+    ]
+    with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):  # its progress bar
+        quantized: ov.Model = nncf.quantize(
+            model,
+            nncf.Dataset(samples),
+            preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
+            subset_size=len(samples),
+            ignored_scope=nncf.IgnoredScope(names=sorted(set(_float_nodes(model))), validate=False),
+        )
+    return quantized
+
+
+def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> ov.Model:
+    """The 8-bit form of a sparse graph, with each convolution's weights and ranges from the dense one.
+
+    Args:
+        quantized: what quantize_dense made of the graph at dense_path.
+        sparse_path: a graph of the same model, whose branches hold experts one by one.
+
+    Raises:
+        ExportError: a convolution that was quantised has no partner.
+    """
+    model = ov.Core().read_model(sparse_path)
+    nodes = {node.get_friendly_name(): node for node in quantized.get_ops()}
+    # Quantised weights are new constants; what they are the weights of, the graph from before says.
+    examples = {
+        name: nodes[node.get_friendly_name()]
+        for node in ov.Core().read_model(dense_path).get_ops()
+        if (name := _weight_name(node)) and not _has_float_weights(nodes[node.get_friendly_name()])
+    }
+    for name in _take_over(model, examples):
+        examples.pop(name, None)
+    if examples:
+        raise ExportError(
+            f"{len(examples)} convolutions of the dense graph are not in the sparse one, the first is "
+            f"{min(examples)}. Nothing was written."
+        )
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def save_over(model: ov.Model, xml_path: Path) -> None:
+    """Write a graph into the file that its weights may still be read from."""
+    partial = xml_path.with_name("partial.xml")
+    ov.save_model(model, partial, compress_to_fp16=False)
+    for suffix in (".xml", ".bin"):
+        partial.with_suffix(suffix).replace(xml_path.with_suffix(suffix))
+
+
+def _take_over(model: ov.Model, examples: dict[str, ov.Node]) -> Iterator[str]:
+    """Quantise the convolutions of a graph and its branches as in the examples; yields what it has done."""
+    placed: dict[tuple[str, int, str], ov.Node] = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "If":
+            for number in range(2):
+                body = node.get_function(number)
+                yield from list(_take_over(body, examples))
+                node.set_function(number, body)
+        elif (name := _weight_name(node)) in examples:
+            assert name is not None
+            example = examples[name]
+            _follow(example.input_value(0).get_node(), node.input(0), placed)
+            node.input(1).replace_source_output(example.input_value(1))  # made of constants alone
+            yield name
+
+
+def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
+    """Put the quantisers above an example's input above this one: there, or behind what only passes on."""
+    source = port.get_source_output()
+    if example.get_type_name() == "FakeQuantize":
+        key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())
+        if source.get_node() not in placed.values():
+            if key not in placed:
+                placed[key] = _copy(example, source)
+            port.replace_source_output(placed[key].output(0))
+        return
+    below = source.get_node()
+    if example.get_type_name() in PASSING and below.get_type_name() == example.get_type_name():
+        count = example.get_input_size() if example.get_type_name() == "Concat" else 1
+        for index in range(count):
+            _follow(example.input_value(index).get_node(), below.input(index), placed)
+
+
+def _copy(example: ov.Node, source: ov.Output) -> ov.Node:
+    ranges = [np.array(example.input_value(index).get_node().data) for index in range(1, 5)]
+    return operators.fake_quantize(source, *ranges, levels=example.get_attributes()["levels"])
+
+
+def _inputs(canvas: NDArray[np.uint8], controls: RoutingControls) -> Iterator[tuple[str, NDArray[Any]]]:
+    yield "images", canvas[None]
+    yield "top_k", np.array([[controls.top_k]], dtype=np.int64)
+    yield "weight_threshold", np.array([[controls.weight_threshold]], dtype=np.float32)
+
+
+def _float_nodes(model: ov.Model) -> Iterator[str]:
+    """Names of the nodes that shall not be quantised."""
+    for node in model.get_ops():
+        kind = node.get_type_name()
+        if kind in CONVOLUTIONS:
+            weight = _weight_name(node)
+            if weight is None or any(part in weight for part in FLOAT_PARTS):
+                yield node.get_friendly_name()
+        elif kind not in (*PASSING, *SUBSTANCELESS):
+            yield node.get_friendly_name()
+
+
+def _has_float_weights(convolution: ov.Node) -> bool:
+    return convolution.input_value(1).get_node().get_type_name() in ("Constant", "Reshape")
+
+
+def _weight_name(node: ov.Node) -> str | None:
+    """What the checkpoint calls the weights of a convolution; None if it is none, or they are computed."""
+    if node.get_type_name() not in CONVOLUTIONS:
+        return None
+    weight = node.input_value(1).get_node()
+    while weight.get_type_name() in ("Convert", "Reshape"):
+        weight = weight.input_value(0).get_node()
+    return str(weight.get_friendly_name()) if weight.get_type_name() == "Constant" else None

@@ -1,0 +1,72 @@
+"""A model without its routed experts: of every mixture its shared expert is left, which always runs."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import ExportError
+from training.models.detector import Detector
+from training.models.mixture.layer import MixtureLayer
+
+# B batch · C channels · H, W feature-map size
+
+# Whose answer the mixture of each place is given.
+STAGE_BEFORE = {
+    **{f"backbone.{stage}": f"backbone.{stage}" for stage in ("p2", "p3", "p4", "p5")},
+    "neck.p3": "neck.top_down_p3",
+    "neck.p4": "neck.bottom_up_p4",
+    "neck.p5": "neck.bottom_up_p5",
+}
+
+
+class AlwaysRunning(nn.Module):
+    """What a mixture layer computes when it runs none of its experts."""
+
+    idle: Tensor | None
+
+    def __init__(self, layer: MixtureLayer) -> None:
+        super().__init__()
+        self.shared = layer.shared
+        self.residual = layer.config.residual
+        idle = None
+        if layer.config.activate:  # batch norm does not leave a sum of nothing at zero
+            with torch.no_grad():
+                idle = layer.act(layer.bn(torch.zeros(1, layer.c_out, 1, 1)))
+        self.register_buffer("idle", idle)  # (1, C, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        assert self.shared is not None
+        total = self.shared(x)
+        if self.idle is not None:
+            total = total + self.idle
+        return total + x if self.residual else total
+
+
+def without_routed_experts(model: Detector) -> Detector:
+    """A copy that answers as the model does at top_k = 0, and holds neither routers nor routed experts.
+
+    To everything that asks it is a model without mixtures: it has no run-time controls and no gates.
+
+    Raises:
+        ExportError: there is no mixture, or one that cannot answer without routed experts.
+    """
+    layers = model.mixture_layers()
+    bare = [place for place, layer in layers.items() if layer.shared is None]
+    if bare or not layers:
+        missing = f"{', '.join(bare)} of {model.config.variant}" if bare else model.config.variant
+        raise ExportError(
+            f"{missing}: there is no shared expert that could answer alone. Export with all experts, or "
+            "train a variant with shared ones (modular, optimized, ultra or sparsight). Nothing was written."
+        )
+    bereft = copy.deepcopy(model).eval()
+    for place, layer in bereft.mixture_layers().items():
+        room, name = STAGE_BEFORE[place].split(".")
+        parent = bereft.get_submodule(room)
+        setattr(parent, name, nn.Sequential(getattr(parent, name), AlwaysRunning(layer)))
+    for room in {place.split(".")[0] for place in layers}:
+        bereft.get_submodule(room).mixtures = nn.ModuleDict()
+    bereft.config = replace(model.config, mixtures={})
+    return bereft

@@ -1,0 +1,148 @@
+"""Chosen experts as one wide expert: their weights are picked at run time, and the map stays where it is.
+
+Two convolutions of the same shape in each of n experts, weighted and summed, are one of n times the width
+and one back: the second adds up the experts as it adds up channels. So nothing is copied but weights, and on
+a map that is large beside them it costs what the chosen experts cost. For graphs: batch norm must be folded.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
+
+# A kernel that is scaled at run time is laid out anew for the engine: so many numbers of a map cost as much.
+SCALED_WEIGHTS = 4
+
+# B batch · E experts · n slots · C channels · D hidden channels · k kernel · H, W feature-map size
+
+
+def can_gather(experts: nn.ModuleList) -> bool:
+    """Whether all are of one kind that can be gathered, of one shape, with norms folded away."""
+    kinds = {type(expert) for expert in experts}
+    norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
+    shapes = {expert.expand.conv.weight.shape for expert in experts if isinstance(expert, SimpleExpert)}
+    of_a_kind = kinds == {DepthwiseSeparableExpert} or (kinds == {SimpleExpert} and len(shapes) == 1)
+    return of_a_kind and norms == {nn.Identity}
+
+
+def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) -> Tensor:
+    """Weighted sum over the `slots` heaviest experts of each image; the others are not computed.
+
+    The batch is folded into the channels, a group each, so that every image has its own weights.
+
+    Args:
+        x: (B, C, H, W).
+        gate: (B, E); an image may have fewer than `slots` above zero.
+        slots: at least as many as any image has above zero, or experts are left out.
+
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        ValueError: the experts are of a kind that cannot be gathered, or of different shapes.
+    """
+    if not can_gather(experts):
+        raise ValueError("only depthwise and simple experts with batch norm folded can be gathered")
+    weight, index = gate.topk(slots, dim=1)  # (B, n)
+    # An empty slot takes the image's best expert, weighted with zero: none that was not chosen is touched.
+    index = torch.where(weight > 0, index, index[:, :1])
+    if isinstance(experts[0], SimpleExpert):
+        return _wide_expert(experts, x, weight.to(x.dtype), index)
+    weighted = (
+        weight[:, slot, None, None, None].to(x.dtype) * _light_expert(experts, x, index[:, slot])
+        for slot in range(slots)
+    )
+    return reduce(torch.add, weighted)
+
+
+def run_all_as_one(experts: nn.ModuleList, x: Tensor, gate: Tensor) -> Tensor:
+    """Weighted sum over all simple experts of one image: one wide expert of constant weights.
+
+    x (1, C, H, W), gate (1, E), result (1, C, H, W).
+    """
+    first, second = _convolutions(experts)
+    hidden = first[0].out_channels
+    expand, expand_bias = torch.cat([conv.weight for conv in first]), torch.cat([*map(_bias, first)])
+    maps = functional.silu(_convolve(x, expand, expand_bias))  # (1, E·D, H, W)
+    project = torch.cat([conv.weight for conv in second], dim=1)  # (C, E·D, k, k)
+    scale = gate.to(x.dtype).repeat_interleave(hidden, dim=1)[0]  # (E·D)
+    if sum(conv.weight.numel() for conv in second) * SCALED_WEIGHTS <= x.numel():
+        project = project * scale[:, None, None]
+    else:
+        maps = maps * scale[:, None, None]
+    bias = (gate.to(x.dtype)[0, :, None] * torch.stack([*map(_bias, second)])).sum(dim=0)  # (C)
+    return _convolve(maps, project) + bias[:, None, None]
+
+
+def weights_are_small(experts: nn.ModuleList, x: Tensor) -> bool:
+    """Whether an expert's weights are fewer than the numbers of its map: then to touch them costs less."""
+    return sum(parameter.numel() for parameter in experts[0].parameters()) <= x[0].numel()
+
+
+def _wide_expert(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+    first, second = _convolutions(experts)
+    batch, channels, height, width = x.shape
+    slots, (hidden, _, kernel, _) = index.shape[1], first[0].weight.shape
+    flat = index.reshape(-1)  # (B·n)
+    expand = torch.stack([conv.weight for conv in first]).index_select(0, flat)  # (B·n, D, C, k, k)
+    expand_bias = torch.stack([*map(_bias, first)]).index_select(0, flat).reshape(-1)
+    folded = x.reshape(1, batch * channels, height, width)
+    expand = expand.reshape(-1, channels, kernel, kernel)
+    maps = functional.silu(_convolve(folded, expand, expand_bias, groups=batch))  # (1, B·n·D, H, W)
+
+    # Stacked behind the output channel, where the wide kernel has its inputs: (C, E, D, k, k).
+    project = torch.stack([conv.weight for conv in second], dim=1).index_select(1, flat)
+    project = project * weight.reshape(-1, 1, 1, 1)
+    project = project.reshape(channels, batch, slots * hidden, kernel, kernel).transpose(0, 1)
+    project_bias = torch.stack([*map(_bias, second)]).index_select(0, flat).reshape(batch, slots, channels)
+    bias = (weight[:, :, None] * project_bias).sum(dim=1)  # (B, C)
+    project = project.reshape(batch * channels, slots * hidden, kernel, kernel)
+    total = _convolve(maps, project, groups=batch).reshape(batch, channels, height, width)
+    return total + bias[:, :, None, None]
+
+
+def _convolutions(experts: nn.ModuleList) -> tuple[list[nn.Conv2d], list[nn.Conv2d]]:
+    simple = [expert for expert in experts if isinstance(expert, SimpleExpert)]
+    return [expert.expand.conv for expert in simple], [expert.project.conv for expert in simple]
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
+    return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=groups)
+
+
+def _light_expert(experts: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
+    """One expert for each image; kernels are padded to the widest with zeros."""
+    batch, channels, height, width = x.shape
+    light = [expert for expert in experts if isinstance(expert, DepthwiseSeparableExpert)]
+    filters = torch.stack(_padded([expert.depthwise.weight for expert in light]))  # (E, C, 1, k, k)
+    mixes = torch.stack([expert.conv.weight for expert in light])  # (E, C, C, 1, 1)
+    biases = torch.stack([_bias(expert.conv) for expert in light])  # (E, C)
+    kernel = filters.shape[-1]
+    folded = functional.conv2d(
+        x.reshape(1, batch * channels, height, width),
+        filters.index_select(0, index).reshape(batch * channels, 1, kernel, kernel),
+        padding=kernel // 2,
+        groups=batch * channels,
+    )
+    mixed = functional.conv2d(
+        folded,
+        mixes.index_select(0, index).reshape(batch * channels, channels, 1, 1),
+        biases.index_select(0, index).reshape(-1),
+        groups=batch,
+    )
+    return functional.silu(mixed).reshape(batch, channels, height, width)
+
+
+def _padded(weights: Sequence[Tensor]) -> list[Tensor]:
+    widest = max(weight.shape[-1] for weight in weights)
+    margins = [(widest - weight.shape[-1]) // 2 for weight in weights]
+    return [functional.pad(w, (m, m, m, m)) for w, m in zip(weights, margins, strict=True)]
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None  # folding batch norm gave it one
+    return conv.bias
