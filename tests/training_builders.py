@@ -1,9 +1,11 @@
 """Small real detectors for tests of training and export."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from training.config import ModelConfig
+from training.config import PLAIN_PLACES, ModelConfig
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
@@ -20,6 +22,13 @@ def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2
     """A nano detector of two classes at 64 × 64 in evaluation mode, whose routers tell images apart."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k) if variant == "esmoe-n" else None
     return conditioned(model_config(variant, ("disc", "ring"), (64, 64), choice))
+
+
+def plain_model(*, num_experts: int = 2, top_k: int = 1) -> Detector:
+    """Of tiny_model, the mixtures and little else: every other operator takes its time to trace."""
+    choice = MixtureChoice(num_experts=num_experts, top_k=top_k)
+    config = model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)
+    return conditioned(replace(config, depth=0.25, plain_stages=PLAIN_PLACES))
 
 
 def conditioned(config: ModelConfig) -> Detector:

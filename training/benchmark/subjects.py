@@ -16,12 +16,14 @@ from training.data.scenes import ScenesDataset
 from training.errors import ConfigError
 from training.models.cost import measure_cost
 from training.models.detector import Detector
+from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.trainer.checkpoint import MODEL_FILE, load_model
 
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
 SEED = 0
+SETTLING_PICTURES = 6  # of every kind of generated scene one
 
 # dense: every expert computed. sparse: experts that are not chosen are skipped. bound: only the chosen ones
 # are there. twin: dense once more, so that it can be seen how far a thing differs from itself.
@@ -60,7 +62,7 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
     """
     torch.manual_seed(SEED)
     model = Detector(model_config(variant, CLASSES, input_hw))
-    settle_norms(model)
+    settle(model)
     return Subject(variant, model.eval(), _top_ks(model, top_ks, variant))
 
 
@@ -80,21 +82,42 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
     return Subject(label, model, _top_ks(model, top_ks, str(path)))
 
 
-def settle_norms(model: Detector) -> None:
-    """Give fresh batch norms the statistics of noise, through which values stay in range.
+def settle(model: Detector) -> None:
+    """Give fresh batch norms and routers the statistics of pictures, as training would.
 
-    They pass their input on otherwise, which shrinks from layer to layer until numbers are too small to be
-    computed at full speed.
+    Fresh norms pass their input on, and it shrinks or grows from layer to layer; routers after them give
+    experts probabilities like 1e-40. Numbers so small are computed many times slower than others.
     """
+    scenes = ScenesDataset(SETTLING_PICTURES, seed=SEED, image_hw=(384, 512))
+    canvases = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
+    pictures = torch.from_numpy(np.stack(canvases))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
-    model.train()
     with torch.no_grad():
-        model(torch.randint(0, 256, (2, *model.config.input_hw, 3), dtype=torch.uint8))
+        model.train()(pictures)
+        model.eval()
+        for layer in model.mixture_layers().values():  # in their order: each changes what the next one sees
+            _settle_router(model, layer.router, pictures)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _settle_router(model: Detector, router: nn.Module, pictures: torch.Tensor) -> None:
+    """Shift and scale its scores so that over the pictures each has mean 0, and all deviation 1."""
+    seen: list[torch.Tensor] = []
+    hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
+    model(pictures)
+    hook.remove()
+    last = router.norm if isinstance(router, SpatialRouter) else router.score
+    assert isinstance(last, nn.Linear | nn.Conv2d | nn.BatchNorm2d)
+    (logits,) = seen
+    scale = 1 / logits.std(dim=0).mean().clamp(min=1e-6)
+    last.weight.mul_(scale)
+    if last.bias is None:
+        return
+    last.bias.sub_(logits.mean(dim=0)).mul_(scale)
 
 
 def picture(input_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -11,13 +11,12 @@ CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 def skippable_experts(xml_path: Path) -> int:
-    """Number of innermost branches that convolve on one side only: the experts that can be skipped singly."""
-    innermost = (
-        _holds(branch, *CONVOLUTIONS)
-        for branch in branches(ov.Core().read_model(xml_path))
-        if not any(_holds(branch, "If"))
-    )
-    return sum(sides.count(True) == 1 for sides in innermost)
+    """Number of branches that convolve on one side only: the experts that can be skipped one by one.
+
+    Of a switched graph, those of the body that is right for every top_k and threshold.
+    """
+    body = _general_body(ov.Core().read_model(xml_path))
+    return sum(_convolves(branch).count(True) == 1 for branch in branches(body))
 
 
 def check_branches(xml_path: Path) -> None:
@@ -39,10 +38,18 @@ def branches(model: ov.Model) -> Iterator[ov.Node]:
                 yield from branches(node.get_function(body))
 
 
-def _holds(branch: ov.Node, *kinds: str) -> list[bool]:
-    """Of both sides: whether they have a node of these kinds."""
+def _general_body(model: ov.Model) -> ov.Model:
+    """What answers where no body for one top_k does. A switch gives back all outputs, an expert a map."""
+    for node in model.get_ops():
+        if node.get_type_name() == "If" and node.get_output_size() > 1:
+            return _general_body(node.get_function(1))
+    return model
+
+
+def _convolves(branch: ov.Node) -> list[bool]:
+    """Of both sides: whether they hold a convolution."""
     return [
-        any(node.get_type_name() in kinds for node in branch.get_function(side).get_ops())
+        any(node.get_type_name() in CONVOLUTIONS for node in branch.get_function(side).get_ops())
         for side in range(2)
     ]
 

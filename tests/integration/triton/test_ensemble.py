@@ -18,7 +18,7 @@ from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
 from service.pipeline.postprocess import select_candidates
 from tests.builders import build_artifact, golden_image
-from tests.training_builders import tiny_model
+from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton
 from training.data.scenes import ScenesDataset
 from training.export.bundle import Pictures, export_model
@@ -267,7 +267,7 @@ def tensorrt(tmp_path_factory):
     repository = tmp_path_factory.mktemp("tensorrt")
     scenes = [ScenesDataset(6, seed=3, image_hw=(48, 64)).load(index).image for index in range(6)]
     export_model(
-        tiny_model(num_experts=2, top_k=1),
+        plain_model(),
         repository,
         "tiny",
         Pictures(scenes, scenes),

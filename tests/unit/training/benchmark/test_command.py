@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from tests.training_builders import tiny_model
+from tests.training_builders import plain_model
 from training.__main__ import main
 from training.benchmark import engines, rounds
 from training.benchmark.graphs import Graphs, peer_inputs
@@ -93,7 +93,7 @@ def test_a_peer_that_takes_no_pictures_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def small():
     """A model with two experts a layer; tracing takes most of these tests' time."""
-    return tiny_model(num_experts=2, top_k=1)
+    return plain_model()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from tests.training_builders import diverse_images
 from training.benchmark.hard_wired import chosen_experts, hard_wire
-from training.benchmark.subjects import settle_norms
+from training.benchmark.subjects import settle
 from training.config import RouterConfig
 from training.models.cost import measure_cost
 from training.models.detector import Detector, count_parameters
@@ -29,7 +29,7 @@ def untrained(variant, router=None):
         mixtures = {p: replace(m, router=RouterConfig(kind=router)) for p, m in config.mixtures.items()}
         config = replace(config, mixtures=mixtures)
     model = Detector(config)
-    settle_norms(model)
+    settle(model)
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):  # most of the way: all of it would magnify rounding
             norm.running_var.mul_(0.95).add_(0.05)

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.training_builders import tiny_model
+from tests.training_builders import plain_model
 from training.errors import ExportError
 from training.export.bundle import graph_spec
 from training.export.graph import GraphSpec
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model(num_experts=2)
+    return plain_model(top_k=2)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training_builders import diverse_images, tiny_model
+from tests.training_builders import diverse_images, plain_model, tiny_model
 from training.errors import ExportError
 from training.export import parity
 from training.export.graph import GraphSpec
@@ -86,7 +86,7 @@ def test_anything_else_is_refused(model, canvas, change):
 
 
 def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_are_refused(canvas):
-    model = tiny_model(num_experts=2, top_k=1)
+    model = plain_model()
     spec = GraphSpec("dense", "service")
 
     class Eager:
@@ -128,7 +128,7 @@ class Forgetful:
     ],
 )
 def test_outputs_count_where_every_layer_chose_alike_and_how_often_that_is_decides_by_itself(wrong, share):
-    model, spec = tiny_model(num_experts=2, top_k=1), GraphSpec("dense", "service")
+    model, spec = plain_model(), GraphSpec("dense", "service")
     canvases = [image.numpy() for image in diverse_images(4)]
     one_top_k = [RoutingControls(1)]
     engine = Forgetful(model, spec, wrong)
@@ -145,7 +145,7 @@ def test_outputs_count_where_every_layer_chose_alike_and_how_often_that_is_decid
 
 
 def test_an_output_that_is_no_number_counts_whoever_was_chosen():
-    model, spec = tiny_model(num_experts=2, top_k=1), GraphSpec("dense", "service")
+    model, spec = plain_model(), GraphSpec("dense", "service")
 
     class Broken(Forgetful):
         def run(self, canvas, controls):

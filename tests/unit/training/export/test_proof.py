@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,8 +12,9 @@ import openvino.opset15 as opset
 import pytest
 from onnx import numpy_helper
 
-from tests.training_builders import tiny_model
+from tests.training_builders import conditioned, plain_model
 from tests.unit.training.export.test_bundle import PROVENANCE, SPARSE, pictures
+from training.config import PLAIN_PLACES
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
 from training.export import bundle
@@ -33,7 +35,8 @@ EXPERTS = 8  # of four layers
 
 @functools.cache
 def model():
-    return tiny_model(num_experts=2, top_k=1)
+    """With attention in one stage, which stays in float."""
+    return conditioned(replace(plain_model().config, plain_stages=PLAIN_PLACES[1:]))
 
 
 @functools.cache
@@ -209,7 +212,7 @@ def test_in_8_bit_every_expert_can_still_be_skipped_and_is_quantised_and_what_de
             decides = any(part in name for name in names for part in FLOAT_PARTS)
             assert not (decides and "FakeQuantize" in kinds), names
             counted["FakeQuantize" in kinds] += 1
-    assert min(counted.values()) > 20
+    assert min(counted.values()) > 10
 
 
 def whose(branch):
