@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.config import HEAD_PLACES, ModelConfig
 from training.data.letterbox import letterbox_image
 from training.data.sample import Dataset
-from training.errors import ConfigError, ExportError
+from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
 from training.export.accuracy import graph_map50_95
 from training.export.census import check_branches, skippable_experts
@@ -287,13 +287,7 @@ def _build(folder: Path, target: Target, spec: GraphSpec, job: _Job) -> _Built:
     """Write the graph in its precision."""
     path = folder / "model.onnx"
     traced = half_precision(job.model) if job.options.precision == "f16" else job.model
-    try:
-        proto = to_onnx(traced, spec)
-    except ValueError as error:
-        if spec.fixed_batch is None:
-            raise
-        raise ExportError(f"{error}: leave out --batch. Nothing was written.") from error
-    onnx.save(proto, path)
+    onnx.save(to_onnx(traced, spec), path)
     if target == "openvino":
         path = _convert(path)
     if job.options.precision == "int8":

@@ -155,3 +155,26 @@ def test_an_output_that_is_no_number_counts_whoever_was_chosen():
     canvases = [image.numpy() for image in diverse_images(1)]
     found = measure_parity(model, spec, Broken(model, spec, (1,)), canvases, [1])
     assert np.isnan([found.boxes_px, found.scores, found.gates]).all()
+
+
+@pytest.mark.parametrize(("weight", "same"), [(1e-40, True), (9e-6, True), (2e-5, False)])
+def test_an_expert_whose_weight_is_lost_in_rounding_makes_no_other_set(canvas, weight, same):
+    model, spec = plain_model(top_k=2), GraphSpec("dense", "service")
+    outputs = reference_outputs(model, spec, canvas, RoutingControls(2))
+
+    def with_weight(value):
+        gates = outputs["gates"].copy()
+        gates[0, 0] = (1, value)
+        return outputs | {"gates": gates}
+
+    class Underflow:
+        """One expert's probability vanishes in the engine."""
+
+        def run(self, canvas, controls):
+            return with_weight(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "reference_outputs", lambda *_: with_weight(weight))
+        patch.setattr(parity, "compared_controls", lambda *_: [RoutingControls(2)])
+        found = measure_parity(model, spec, Underflow(), [canvas], [2])
+    assert found.expert_sets == (None if same else 0)
