@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
 
@@ -48,3 +49,17 @@ def run_in(name, proto, folder):
 
 
 ENGINES = ("OpenVINO", "ONNX Runtime")
+
+
+def poisoned(proto, place, expert):
+    """The same graph with not one weight of an expert left."""
+    room, level = place.split(".")
+    prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
+    spoilt = onnx.ModelProto()
+    spoilt.CopyFrom(proto)
+    weights = [weight for weight in spoilt.graph.initializer if weight.name.startswith(prefix)]
+    assert weights, f"the graph has no weight called {prefix}…"
+    for weight in weights:
+        values = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    return spoilt

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnx.numpy_helper
 import onnxruntime
 import pytest
 import torch
@@ -17,6 +16,7 @@ from service.backends.openvino import OpenVinoBackend
 from service.pipeline.proof import prove_by_golden
 from service.settings import OpenVinoSettings
 from tests.training_builders import conditioned, diverse_images
+from tests.unit.training.export.engines import poisoned
 from tests.unit.training.export.test_bundle import PROVENANCE, pictures
 from training.config import PLAIN_PLACES, MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
@@ -88,20 +88,6 @@ def contested(model):
     share = (gates > 0).mean(axis=0)  # (L, E)
     row, expert = np.argwhere((share > 0) & (share < 1))[0]
     return int(row), list(model.mixture_layers())[row], int(expert)
-
-
-def poisoned(proto, place, expert):
-    """The same graph with not one weight of an expert left."""
-    room, level = place.split(".")
-    prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
-    spoilt = onnx.ModelProto()
-    spoilt.CopyFrom(proto)
-    weights = [weight for weight in spoilt.graph.initializer if weight.name.startswith(prefix)]
-    assert weights, f"the graph has no weight called {prefix}…"
-    for weight in weights:
-        values = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
-    return spoilt
 
 
 def equal_to(model, spec, engine, canvas, top_k=1):

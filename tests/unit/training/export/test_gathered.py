@@ -4,12 +4,10 @@ import functools
 from dataclasses import replace
 
 import numpy as np
-import onnx
-import onnx.numpy_helper
 import pytest
 
 from tests.training_builders import conditioned
-from tests.unit.training.export.engines import ENGINES, canvases, run_in
+from tests.unit.training.export.engines import ENGINES, canvases, poisoned, run_in
 from tests.unit.training.export.rtx import builds_a_plan
 from training.config import PLAIN_PLACES, MixtureConfig
 from training.export.differences import differences
@@ -69,20 +67,6 @@ def excess(canvas, each, outputs, row):
             found["gates"] / limits.gates,
         ]
     )
-
-
-def poisoned(proto, place, expert):
-    """The same graph, and not one mixing weight of an expert is left."""
-    room, level = place.split(".")
-    spoilt = onnx.ModelProto()
-    spoilt.CopyFrom(proto)
-    prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
-    weights = [weight for weight in spoilt.graph.initializer if weight.name.startswith(prefix)]
-    assert weights, f"the graph has no weight called {prefix}…"
-    for weight in weights:
-        values = np.full_like(onnx.numpy_helper.to_array(weight), np.nan)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
-    return spoilt
 
 
 @pytest.mark.heavy
