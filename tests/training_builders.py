@@ -14,7 +14,7 @@ from training.models.variants import MixtureChoice, model_config
 
 # Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
 LOGIT_SPREAD = 0.5
-BOX_SPREAD = 0.4  # at stride 32 a box logit that is off by 1e-5 may move a side by a thousandth of a pixel
+BOX_SPREAD = 0.5  # at stride 32 a box logit that is off by 1e-5 may move a side by a thousandth of a pixel
 MOMENTUM = 0.32
 
 

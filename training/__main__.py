@@ -12,8 +12,8 @@ from training.benchmark.plot import draw, require_drawable
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import convert
 from training.errors import TrainingError
-from training.export.bundle import DEFAULT_TARGETS
 from training.export.options import ExportOptions
+from training.export.targets import DEFAULT_TARGETS
 from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
 from training.models.variants import MixtureChoice

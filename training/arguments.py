@@ -8,9 +8,9 @@ from training.benchmark.command import BenchmarkOptions
 from training.benchmark.engines import BenchmarkPrecision, EngineName
 from training.config import EXPERT_KINDS
 from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
-from training.export.bundle import DEFAULT_TARGETS, TARGETS
 from training.export.options import ExecutionChoice, Experts, ExportOptions
 from training.export.precision import Precision
+from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.recipes.recipes import RECIPES

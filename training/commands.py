@@ -16,17 +16,11 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.export.bundle import (
-    DEFAULT_TARGETS,
-    Exported,
-    Measured,
-    Pictures,
-    check_options,
-    export_model,
-)
+from training.export.bundle import Exported, Measured, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
 from training.export.options import ExportOptions
+from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls

@@ -19,7 +19,6 @@ from training.benchmark.engines import (
 from training.benchmark.graphs import Graphs, peer_inputs
 from training.benchmark.machine import describe_machine
 from training.benchmark.profile import Profile, profile
-from training.benchmark.rounds import Timed, time_in_rounds
 from training.benchmark.rows import Group, build_rows
 from training.benchmark.subjects import (
     VARIANT_INPUT_HW,
@@ -32,6 +31,7 @@ from training.benchmark.subjects import (
 )
 from training.benchmark.throughput import Throughput, measure_throughput
 from training.errors import ConfigError
+from training.rounds import Timed, time_in_rounds
 
 DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
 

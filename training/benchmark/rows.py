@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from training.benchmark.engines import BenchmarkPrecision, EngineName
 from training.benchmark.goals import Goal, goals_for
-from training.benchmark.rounds import Timed
 from training.benchmark.subjects import Form, Subject
+from training.rounds import Timed
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from training.export.engine import Engine
 from training.export.graph import Execution
-from training.export.timing import interleaved_seconds, median_ratio
 from training.models.mixture.routing import RoutingControls
+from training.rounds import time_in_rounds
 
 LEAST_GAIN = 0.03  # less is within what machines differ by, and a dense graph is the simpler one
-ROUNDS = 60
-LIMIT_S = 10.0
+ROUNDS = 21
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ def measure_speed(
     engines: Mapping[Execution, Engine], canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls
 ) -> Speed:
     """Time both forms in turn on the same pictures: which experts run decides what is skipped."""
-    order: tuple[Execution, Execution] = ("sparse", "dense")
-    runs = [_runner(engines[execution], canvases, controls) for execution in order]
-    seconds = interleaved_seconds(runs, ROUNDS, warmup=3, limit_s=LIMIT_S)
-    sparse_ms, dense_ms = (float(value) * 1000 for value in np.median(seconds, axis=0))
-    ratio = round(median_ratio(seconds, 0, 1), 4)
-    return Speed(ratio, round(sparse_ms, 3), round(dense_ms, 3), engines["dense"].machine)
+    runs = {execution: _runner(engine, canvases, controls) for execution, engine in engines.items()}
+    seconds = time_in_rounds(runs, (), ROUNDS).seconds
+    sparse, dense = np.array(seconds["sparse"]), np.array(seconds["dense"])
+    sparse_ms, dense_ms = (round(float(np.median(each)) * 1000, 3) for each in (sparse, dense))
+    ratio = round(float(np.median(sparse / dense)), 4)
+    return Speed(ratio, sparse_ms, dense_ms, engines["dense"].machine)
 
 
 def _runner(

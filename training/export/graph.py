@@ -51,6 +51,11 @@ class GraphSpec:
             return range(self.fixed_batch, self.fixed_batch + 1)
         return range(1, self.max_batch + 1)
 
+    def top_ks(self, config: ModelConfig) -> range:
+        """What callers may ask for; gathered weights have room for no more than the default."""
+        every = config.allowed_top_k
+        return every if self.fixed_batch is None else range(every[0], config.top_k + 1)
+
     def dispatch(self, config: ModelConfig) -> Dispatch:
         """How the traced network runs its experts."""
         if self.execution == "dense":

@@ -50,12 +50,6 @@ class Evidence(NamedTuple):
     speed: Speed | None  # None: sparse and dense were not timed
 
 
-def allowed_top_ks(config: ModelConfig, spec: GraphSpec) -> range:
-    """What callers may ask for; gathered weights have room for no more than the default."""
-    every = config.allowed_top_k
-    return every if spec.fixed_batch is None else range(every[0], config.top_k + 1)
-
-
 def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
@@ -132,7 +126,7 @@ def _controls(config: ModelConfig, spec: GraphSpec) -> dict[str, Any]:
     if not config.mixtures:
         return {"top_k": None, "weight_threshold": None}
     return {
-        "top_k": {"allowed": list(allowed_top_ks(config, spec)), "default": config.top_k},
+        "top_k": {"allowed": list(spec.top_ks(config)), "default": config.top_k},
         "weight_threshold": {"default": config.weight_threshold},
     }
 

@@ -25,3 +25,6 @@ class ExportOptions:
             raise ConfigError(f"calibration_images={self.calibration_images} is not a whole number from 1")
         if self.fixed_batch is not None and self.fixed_batch < 1:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
+
+
+USUAL = ExportOptions()

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 from training.benchmark.command import Benchmark
 from training.benchmark.profile import Profile
-from training.benchmark.rounds import NOISE, PATIENCE
 from training.benchmark.rows import Group, Quartiles, Row, Verdict
 from training.benchmark.subjects import Form
+from training.rounds import NOISE, PATIENCE
 
 _COLUMNS = "{:<16}{:<13}{:>7}{:>7}{:>9}{:>7}{:>10}  {:<12}{:>11}{:>10}  {}".format
 

@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.training_builders import plain_model
+from training import rounds
 from training.__main__ import main
-from training.benchmark import engines, rounds
+from training.benchmark import engines
 from training.benchmark.graphs import Graphs, peer_inputs
 from training.benchmark.subjects import Form, Subject
 from training.errors import ConfigError

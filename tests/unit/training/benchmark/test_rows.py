@@ -3,11 +3,11 @@
 import pytest
 
 from training.benchmark.goals import Goal, goals_for
-from training.benchmark.rounds import Timed
 from training.benchmark.rows import Verdict, build_rows, realised_share
 from training.benchmark.subjects import CLASSES, Form, Subject
 from training.models.detector import Detector
 from training.models.variants import model_config
+from training.rounds import Timed
 
 
 @pytest.fixture(scope="module")

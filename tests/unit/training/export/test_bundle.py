@@ -18,13 +18,14 @@ from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
 from training.errors import ExportError
 from training.export import bundle
-from training.export.bundle import Pictures, export_model, graph_spec, next_version
+from training.export.bundle import Pictures, export_model, next_version
 from training.export.engine import Engine
 from training.export.manifest import Provenance
 from training.export.options import ExportOptions
 from training.export.parity import Parity, measure_parity, reference_outputs
 from training.export.precision import TOLERANCES
 from training.export.release import remove_stale_staging
+from training.export.targets import graph_spec
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 

@@ -21,13 +21,14 @@ from tests.unit.training.export.test_bundle import PROVENANCE, pictures
 from training.config import PLAIN_PLACES, MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export import bundle
-from training.export.bundle import Pictures, compared_top_ks, export_model, graph_spec
+from training.export import build
+from training.export.bundle import Pictures, export_model
 from training.export.engine import Engine
 from training.export.graph import fold_batch_norm
 from training.export.onnx_file import conditional_experts, to_onnx
 from training.export.parity import measure_parity, reference_outputs
 from training.export.switch import SWITCH, general_body
+from training.export.targets import compared_top_ks, graph_spec
 from training.models.mixture import dispatch
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
@@ -148,7 +149,7 @@ def bodies_of(graph):
 def test_the_sparse_graph_equals_the_checkpoint_at_every_top_k_and_with_thresholds(sparse, tmp_path):
     model, proto = sparse
     spec = graph_spec("openvino", has_mixture=True)
-    top_ks = compared_top_ks(model.config)
+    top_ks = compared_top_ks(model.config, spec)
     parity = measure_parity(model, spec, engine_of(proto, tmp_path), canvases(), top_ks)
     parity.check()
     assert parity.distinct_expert_sets > len(top_ks), "the images must route differently"
@@ -202,7 +203,7 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
     name, layers, widths, lowest, tmp_path, monkeypatch
 ):
     model = built(name)
-    monkeypatch.setattr(bundle, "to_onnx", lambda model, spec: traced(name))
+    monkeypatch.setattr(build, "to_onnx", lambda model, spec: traced(name))
     images = pictures()[:2]
     (exported,) = export_model(
         model, tmp_path, "tiny", Pictures(images, images), targets=["openvino"], provenance=PROVENANCE
@@ -226,7 +227,8 @@ def test_a_graph_that_computes_every_expert_equals_the_checkpoint_and_cannot_hid
 ):
     model, spec = built(name), graph_spec(target, has_mixture=True)
     proto = to_onnx(model, spec)  # checks its operators
-    measure_parity(model, spec, engine_of(proto, tmp_path), canvases(), compared_top_ks(model.config)).check()
+    top_ks = compared_top_ks(model.config, spec)
+    measure_parity(model, spec, engine_of(proto, tmp_path), canvases(), top_ks).check()
     _, place, expert = contested(model)
     spoilt = engine_of(poisoned(proto, place, expert), tmp_path)
     single = replace(spec, max_batch=1)
@@ -252,7 +254,7 @@ def test_folding_leaves_no_batch_norm_behind_a_convolution_and_every_group_norm_
 def test_every_place_where_layers_run_out_of_experts_is_compared():
     names = ("disc", "ring")
     compared = {
-        name: compared_top_ks(model_config(name, names, (64, 64)))
+        name: compared_top_ks(model_config(name, names, (64, 64)), graph_spec("openvino", True))
         for name in ("yolov12-n", "esmoe-n", "moehead-n", "sparsight-n", "modular-n")
     }
     assert compared == {

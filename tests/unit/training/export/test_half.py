@@ -12,12 +12,12 @@ from onnx import TensorProto, numpy_helper
 from tests.training_builders import conditioned, diverse_images
 from tests.unit.training.export.engines import ENGINES, canvases, run_in
 from tests.unit.training.export.rtx import builds_a_plan
-from training.export.bundle import graph_spec
 from training.export.graph import fold_batch_norm
 from training.export.half import InFloat32, half_precision
 from training.export.onnx_file import to_onnx
 from training.export.parity import measure_parity
 from training.export.precision import TOLERANCES
+from training.export.targets import graph_spec
 from training.models.variants import MixtureChoice, model_config
 
 NAMES = ("yolov12-n", "esmoe-n", "modular-n", "ultra-n", "moehead-n")

@@ -11,10 +11,10 @@ from tests.training_builders import conditioned, diverse_images
 from tests.unit.training.export.engines import ENGINES, canvases, run_in
 from training.config import PLAIN_PLACES, MixtureConfig
 from training.errors import ExportError
-from training.export.bundle import graph_spec
 from training.export.onnx_file import STATIC_OPERATORS, to_onnx
 from training.export.parity import measure_parity
 from training.export.shared_only import without_routed_experts
+from training.export.targets import graph_spec
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice, model_config
 

@@ -7,7 +7,6 @@ import pytest
 
 from tests.training_builders import plain_model
 from training.errors import ExportError
-from training.export.bundle import graph_spec
 from training.export.graph import GraphSpec
 from training.export.onnx_file import (
     STATIC_OPERATORS,
@@ -16,6 +15,7 @@ from training.export.onnx_file import (
     conditional_experts,
     to_onnx,
 )
+from training.export.targets import graph_spec
 from training.models.detector import Detector
 from training.models.variants import model_config
 

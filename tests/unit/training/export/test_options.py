@@ -3,11 +3,11 @@
 import pytest
 
 from training.errors import ConfigError, ExportError
-from training.export.bundle import check_options, graph_spec
 from training.export.engine import check_precision
 from training.export.graph import GraphSpec
 from training.export.options import ExportOptions
 from training.export.precision import PRECISIONS, TOLERANCES
+from training.export.targets import check_options, graph_spec
 from training.models.variants import model_config
 
 MIXED = model_config("esmoe-n", ("disc", "ring"), (64, 64))

@@ -17,7 +17,7 @@ from tests.unit.training.export.test_bundle import PROVENANCE, SPARSE, pictures
 from training.config import PLAIN_PLACES
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export import bundle
+from training.export import build, bundle
 from training.export.bundle import Pictures, export_model
 from training.export.census import branches
 from training.export.engine import Engine, cpu_capabilities
@@ -95,7 +95,7 @@ def export(monkeypatch, repository, options, change=lambda proto: None, **more):
         change(proto)
         return proto
 
-    monkeypatch.setattr(bundle, "to_onnx", changed)
+    monkeypatch.setattr(build, "to_onnx", changed)
     (exported,) = export_model(
         model(),
         repository,
@@ -175,7 +175,7 @@ def in_8_bit(tmp_path_factory):
     sparse, dense = folder / "sparse.xml", folder / "dense.xml"
     for path in (sparse, dense):
         onnx.save(traced(path.stem), path.with_suffix(".onnx"))
-        bundle.save_openvino(path.with_suffix(".onnx"), path)
+        build.save_openvino(path.with_suffix(".onnx"), path)
     quantized = quantize_dense(dense, canvases(), RoutingControls(1))
     save_over(quantize_like(quantized, dense, sparse), sparse)
     return sparse

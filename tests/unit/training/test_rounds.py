@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from training.benchmark.rounds import PATIENCE, WARM_UPS, order, time_in_rounds
+from training.rounds import PATIENCE, WARM_UPS, order, time_in_rounds
 
 
 class Machine:
