@@ -20,6 +20,7 @@ from training.models.variants import MixtureChoice
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
+from training.tables.exports import exports_json, exports_table
 from training.tables.models import variants_json, variants_table
 from training.trainer.checkpoint import MODEL_FILE
 
@@ -199,6 +200,7 @@ COMMANDS = {
     "benchmark": _benchmark,
     "convert": _convert,
     "triton-config": _triton_config,
+    "exports": lambda args: _print((exports_json if args.json else exports_table)(args.repository)),
     "variants": lambda args: _print(variants_json() if args.json else variants_table()),
     "time-depthwise": lambda args: _print(depthwise_table()),
 }

@@ -8,7 +8,7 @@ from training.benchmark.command import BenchmarkOptions
 from training.benchmark.engines import BenchmarkPrecision, EngineName
 from training.config import EXPERT_KINDS
 from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
-from training.export.options import ExecutionChoice, Experts, ExportOptions
+from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
 from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
@@ -17,7 +17,6 @@ from training.recipes.recipes import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")
-USUAL = ExportOptions()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
     _add_convert(subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint"))
+    _add_exports(
+        subparsers.add_parser("exports", help="what lies in the model repository, and what was proved of it")
+    )
     _add_triton_config(
         subparsers.add_parser(
             "triton-config", help="write Triton's files for the artefacts in the repository"
@@ -305,6 +307,12 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
         "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
     )
+
+
+def _add_exports(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Every exported model and how far it is from its checkpoint, from the manifests."
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_triton_config(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from training.evaluate.remote import RemoteDetector
 from training.export.bundle import Exported, Measured, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
-from training.export.options import ExportOptions
+from training.export.options import USUAL, ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
@@ -34,7 +34,6 @@ SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
 PARITY_PICTURES = 6  # from the data, beside as many generated scenes
 MORE_PARITY_PICTURES = 24
-USUAL_OPTIONS = ExportOptions()
 
 Say = Callable[[str], None]
 
@@ -175,7 +174,7 @@ def export(
     *,
     data: DataConfig | None,
     targets: Sequence[Target] = DEFAULT_TARGETS,
-    options: ExportOptions = USUAL_OPTIONS,
+    options: ExportOptions = USUAL,
     attribution: str = "",
     metric_prefix: str = "val",
     quiet: bool = False,

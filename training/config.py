@@ -122,7 +122,7 @@ class ModelConfig:
     deep_stages: bool = False  # the backbone's split stages chain cross stages instead of bottlenecks
     scaled_residual: bool = False  # attention stages add their input, beside a learned scale
     mlp_ratio: float = 2.0  # hidden width / channels of the perceptrons beside attention
-    light_boxes: bool = False  # the box branch is as light as the class branch: depthwise-separable
+    light: bool = False  # box branches and the steps down from p3 and p4 are depthwise-separable
     plain_stages: tuple[str, ...] = ()  # places with no block of their own: the mixture there does the work
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -118,7 +118,9 @@ def _look_closer(
             say(f"throughput, {precision}: {len(ours)} forms in turn")
             throughputs += measure_throughput(sources, precision)
         for form in [form for form in ours if form.kind == "sparse"] if options.profile else ():
-            profiles.append(profile(form.label, *sources[form], precision, options.threads[0]))
+            body = (graphs.body(form, precision), graphs.inputs(form))
+            bound = sources.get(replace(form, kind="bound"))
+            profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
     return tuple(profiles), tuple(throughputs)
 
 

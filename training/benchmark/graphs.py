@@ -1,6 +1,7 @@
 """The files that engines run: each traced once, in a folder that goes with the benchmark."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.benchmark.subjects import Form, Subject, bound_of, picture
 from training.errors import ConfigError
 from training.export.engine import save_openvino
 from training.export.graph import ExportGraph, GraphSpec, fold_batch_norm
-from training.export.onnx_file import to_onnx
+from training.export.onnx_file import quick_top_ks, to_onnx
 from training.models.detector import Detector
 
 Say = Callable[[str], None]
@@ -44,7 +45,16 @@ class Graphs:
         """What the engine shall run; traced the first time that anything asks for it."""
         if form.kind == "peer":
             return self._peers[form.label]
-        spec = self._spec(form, engine, precision)
+        return self._source(form, engine, self._spec(form, engine, precision))
+
+    def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
+        """What of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
+        spec = self._spec(form, "openvino", precision)
+        if form.top_k in quick_top_ks(self._model(form)):
+            spec = replace(spec, exactly=form.top_k)
+        return self._source(form, "openvino", spec)
+
+    def _source(self, form: Form, engine: EngineName, spec: GraphSpec) -> Source:
         eager = engine in ON_TORCH
         key = (form.label, form.top_k if form.kind == "bound" else None, spec, eager)
         if key not in self._sources:
@@ -80,6 +90,8 @@ class Graphs:
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
         if spec.branches == "per_expert":
             what += ", weights in the branches"
+        if spec.exactly is not None:
+            what += f" at K={spec.exactly}"
         self._say(f"{form.label}: tracing, {what}")
         path = self._room / f"{len(self._sources)}.onnx"
         proto = to_onnx(self._model(form), spec)

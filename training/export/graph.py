@@ -109,8 +109,9 @@ class ExportGraph(nn.Module):
         """The outputs that GraphSpec.output_names names."""
         controls = RoutingControls(top_k, weight_threshold)
         predictions = self.model(images, controls, dispatch=self.spec.dispatch(self.model.config))
-        boxes, class_scores = self.model.decode(predictions)
-        if self.spec.selection == "graph":
+        in_graph = self.spec.selection == "graph"
+        boxes, class_scores = self.model.decode(predictions, self.spec.candidates if in_graph else None)
+        if in_graph:
             boxes, scores, class_ids = select_candidates(boxes, class_scores, self.spec.candidates)
             outputs: tuple[Tensor, ...] = (boxes, scores, class_ids.to(torch.int32))
         else:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from training.config import STAGES, ModelConfig
 from training.models.area_attention import AggregationStage
-from training.models.layers import ConvBlock, SplitStage
+from training.models.layers import ConvBlock, SplitStage, halve
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
@@ -49,8 +49,8 @@ class Backbone(nn.Module):
         self.stem = ConvBlock(3, c64, 3, 2)  # (B, c64, H/2, W/2)
         self.p2 = nn.Sequential(ConvBlock(c64, c128, 3, 2), split(c128, c256))
         self.p3 = nn.Sequential(ConvBlock(c256, c256, 3, 2), split(c256, c512))
-        self.p4 = nn.Sequential(ConvBlock(c512, c512, 3, 2), attend("p4", c512, AREAS_P4))
-        self.p5 = nn.Sequential(ConvBlock(c512, c1024, 3, 2), attend("p5", c1024, AREAS_P5))
+        self.p4 = nn.Sequential(halve(c512, c512, light=config.light), attend("p4", c512, AREAS_P4))
+        self.p5 = nn.Sequential(halve(c512, c1024, light=config.light), attend("p5", c1024, AREAS_P5))
         self.mixtures = nn.ModuleDict()
         for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
             if f"backbone.{stage}" in config.mixtures:

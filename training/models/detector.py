@@ -54,7 +54,9 @@ class Detector(nn.Module):
             controls: None: the configured top_k and threshold.
             dispatch: how experts are run; None: as each layer is configured to train.
         """
-        x = images.float().permute(0, 3, 1, 2) / 255  # (B, 3, H, W) 0..1; TensorRT can only cast uint8
+        # (B, 3, H, W) 0..1. Cast first, as TensorRT can do nothing else to uint8; turned last, which engines
+        # whose convolutions read channels last then need not do.
+        x = (images.float() / 255).permute(0, 3, 1, 2)
         controls = controls or self.default_controls()
         maps, backbone_routings = self.backbone(x, controls, dispatch)
         maps, neck_routings = self.neck(maps, controls, dispatch)
@@ -62,10 +64,21 @@ class Detector(nn.Module):
         routings = {**backbone_routings, **neck_routings, **found.routings}
         return Predictions(found.box_logits, found.class_logits, routings)
 
-    def decode(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
-        """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32."""
-        boxes = decode_boxes(predictions.box_logits, self.points, self.strides)
-        return boxes, predictions.class_logits.float().sigmoid()
+    def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
+        """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32.
+
+        Args:
+            limit: only so many anchors of each image, in no order. None of the others has a part in the
+                `limit` best (anchor, class) pairs, so that these can be chosen from what is returned.
+        """
+        box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
+        points, strides = self.points, self.strides
+        if limit is not None and limit < len(points):
+            best = class_logits.amax(dim=-1).topk(limit, sorted=False).indices  # (B, limit)
+            box_logits = _rows(box_logits.flatten(2), best).unflatten(2, box_logits.shape[2:])
+            class_logits = _rows(class_logits, best)
+            points, strides = points[best], strides[best]
+        return decode_boxes(box_logits, points, strides), class_logits.sigmoid()
 
     def default_controls(self) -> RoutingControls:
         """The configured top_k and threshold."""
@@ -79,6 +92,11 @@ class Detector(nn.Module):
                 assert isinstance(layer, MixtureLayer)
                 layers[f"{room}.{name}"] = layer
         return layers
+
+
+def _rows(values: Tensor, ids: Tensor) -> Tensor:
+    """Of (B, A, F) the rows that ids (B, N) name: (B, N, F)."""
+    return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def count_parameters(model: nn.Module) -> int:

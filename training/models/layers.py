@@ -59,6 +59,16 @@ class ConvBlock(nn.Module):
         return self.act(self.bn(self.conv(x)))
 
 
+def halve(c_in: int, c_out: int, *, light: bool) -> nn.Module:
+    """(B, c_in, H, W) to (B, c_out, H / 2, W / 2). Light: a filter on each channel, then a mix of them."""
+    if not light:
+        return ConvBlock(c_in, c_out, 3, 2)
+    return nn.Sequential(
+        ConvBlock(c_in, c_in, 3, 2, depthwise=True, act=False),
+        ConvBlock(c_in, c_out),
+    )
+
+
 class Bottleneck(nn.Module):
     """Two 3×3 convolutions with a residual path."""
 

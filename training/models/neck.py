@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from training.config import LEVELS, ModelConfig
 from training.models.area_attention import AggregationStage
 from training.models.backbone import scaled_channels, scaled_repeats
-from training.models.layers import ConvBlock, SplitStage
+from training.models.layers import ConvBlock, SplitStage, halve
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
@@ -37,9 +37,9 @@ class Neck(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.top_down_p4 = stage(c5 + c4, c512)
         self.top_down_p3 = stage(c512 + c3, c256, "neck.p3")
-        self.downsample_p3 = ConvBlock(c256, c256, 3, 2)
+        self.downsample_p3 = halve(c256, c256, light=config.light)
         self.bottom_up_p4 = stage(c256 + c512, c512, "neck.p4")
-        self.downsample_p4 = ConvBlock(c512, c512, 3, 2)
+        self.downsample_p4 = halve(c512, c512, light=config.light)
         self.bottom_up_p5 = stage(c512 + c5, wide, "neck.p5")
         self.channels = (c256, c512, wide)
         self.mixtures = nn.ModuleDict()

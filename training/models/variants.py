@@ -72,7 +72,7 @@ def model_config(
         case "moehead":
             config = replace(config, mixtures=dict.fromkeys(HEAD_PLACES, _head()))
         case "sparsight":
-            config = replace(config, plain_stages=PLAIN_PLACES, light_boxes=True, mixtures=_sparsight())
+            config = replace(config, plain_stages=PLAIN_PLACES, light=True, mixtures=_sparsight(size))
     return config if choice is None else _chosen(config, family, choice)
 
 
@@ -135,17 +135,17 @@ def _head() -> MixtureConfig:
     )
 
 
-def _sparsight() -> Mapping[str, MixtureConfig]:
+def _sparsight(size: str) -> Mapping[str, MixtureConfig]:
     """The mixtures do the work of the deep stages and of the neck, with full convolutions.
 
-    71 % of the operations are routed when all experts run: what is fixed is the stem, the shallow stages, one
+    75 % of the operations are routed when all experts run: what is fixed is the stem, the shallow stages, one
     stage of the neck and a light head. An expert is two 3×3 convolutions of the same shape as its peers', so
     that the chosen ones can run as one wide expert.
     """
     layer = MixtureConfig(
         expert="simple",
         kernel_sizes=(3,) * 4,
-        expert_ratio=0.5,
+        expert_ratio=0.5 if size == "n" else 0.375,  # as many as leave K = 2 no slower than yolov12's
         shared_kernel=1,
         residual=True,
         activate=False,

@@ -31,8 +31,8 @@ def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 
     Args:
         box_logits: (B, A, 4, R), scores over 0..R-1 strides for left, top, right, bottom.
-        points: (A, 2) canvas pixels.
-        strides: (A, 1).
+        points: (A, 2) canvas pixels; or for each image its own, (B, A, 2).
+        strides: (A, 1), or (B, A, 1).
 
     Returns:
         (B, A, 4) xyxy canvas pixels.

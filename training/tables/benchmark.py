@@ -11,6 +11,8 @@ from training.rounds import NOISE, PATIENCE
 
 _COLUMNS = "{:<16}{:<13}{:>7}{:>7}{:>9}{:>7}{:>10}  {:<12}{:>11}{:>10}  {}".format
 
+LEAST_SHARE = 0.005  # of a run; less is not worth a line of its profile
+
 LEGEND = (
     "dense: every expert computed; sparse: those not chosen are skipped; bound: only the chosen are there",
     "GFLOPs, and of dense; ms, its median and half the width of the middle half of the rounds",
@@ -89,15 +91,24 @@ def _line(row: Row, before: str) -> str:
 
 
 def _profile(profile: Profile) -> list[str]:
+    columns = "  {:<20}{:>9}{:>8}{:>8}{:>12}{:>8}".format
+    whole, bound = profile.seconds, profile.bound_seconds
     lines = [
-        f"{profile.label} at K={profile.top_k}, {profile.precision}: where {profile.seconds * 1e3:.2f} ms go",
-        "  a branch (If) counts with all that ran in it",
+        f"{profile.label} at K={profile.top_k}, {profile.precision}: where {whole * 1e3:.2f} ms go",
+        "  a branch (If) counts with all that ran in it; beside it what the bound takes",
+        columns("", "ms", "share", "layers", "bound, ms", "layers").rstrip(),
     ]
-    for operator, (seconds, layers) in profile.by_operator.items():
-        share = seconds / profile.seconds
-        if share >= 0.005:
-            plural = "layer" if layers == 1 else "layers"
-            lines.append(f"  {operator:<24}{seconds * 1e3:8.2f} ms {share:6.1%}  {layers} {plural}")
+    nothing = (0.0, 0)
+    for operator in dict.fromkeys((*profile.by_operator, *profile.bound)):
+        (seconds, layers), (least, others) = (
+            each.get(operator, nothing) for each in (profile.by_operator, profile.bound)
+        )
+        if max(seconds, least) >= LEAST_SHARE * whole:
+            beside = (f"{least * 1e3:.2f}", others) if profile.bound else ("", "")
+            cells = (operator, f"{seconds * 1e3:.2f}", f"{seconds / whole:.1%}", layers, *beside)
+            lines.append(columns(*cells).rstrip())
+    if profile.bound:
+        lines.append(columns("all", f"{whole * 1e3:.2f}", "", "", f"{bound * 1e3:.2f}", "").rstrip())
     lines.append("  dearest layers")
     for name, operator, seconds in profile.by_layer:
         lines.append(f"    {seconds * 1e3:8.3f} ms  {operator:<16} {name}")

@@ -32,7 +32,7 @@ class DetectHead(nn.Module):
         box_width, class_width = branch_widths(config, channels[0])
 
         def boxes_of(c_in: int) -> nn.Sequential:
-            if config.light_boxes:
+            if config.light:
                 return light_branch(c_in, box_width, 4 * config.reg_max)
             return box_branch(c_in, box_width, config.reg_max)
 
@@ -50,6 +50,9 @@ class DetectHead(nn.Module):
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
     """Maps (B, 4R, H, W), (B, C, H, W) of each level to box logits (B, A, 4, R), class logits (B, A, C)."""
-    box_logits = torch.cat([boxes.flatten(2) for boxes, _ in per_level], dim=2).transpose(1, 2)
-    class_logits = torch.cat([classes.flatten(2) for _, classes in per_level], dim=2).transpose(1, 2)
-    return box_logits.unflatten(2, (4, reg_max)), class_logits
+    # Channels last first: engines whose convolutions leave them so have nothing to move.
+    boxes, classes = (
+        torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)
+        for branch in zip(*per_level, strict=True)
+    )
+    return boxes.unflatten(2, (4, reg_max)), classes

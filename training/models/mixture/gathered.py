@@ -93,10 +93,11 @@ def _wide_expert(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tenso
     folded = x.reshape(1, batch * channels, height, width)
     expand = expand.reshape(-1, channels, kernel, kernel)
     maps = functional.silu(_convolve(folded, expand, expand_bias, groups=batch))  # (1, B·n·D, H, W)
+    # In the same pass over the map as what is before it; to scale weights takes one of its own.
+    maps = maps * weight.repeat_interleave(hidden, dim=1).reshape(1, -1, 1, 1)
 
     # Stacked behind the output channel, where the wide kernel has its inputs: (C, E, D, k, k).
     project = torch.stack([conv.weight for conv in second], dim=1).index_select(1, flat)
-    project = project * weight.reshape(-1, 1, 1, 1)
     project = project.reshape(channels, batch, slots * hidden, kernel, kernel).transpose(0, 1)
     project_bias = torch.stack([*map(_bias, second)]).index_select(0, flat).reshape(batch, slots, channels)
     bias = (weight[:, :, None] * project_bias).sum(dim=1)  # (B, C)

@@ -147,7 +147,7 @@ def test_openvino_beside_a_peer_with_a_profile(capsys, monkeypatch, tmp_path, ch
     (goal,) = rows["mine", "sparse", 2, 1]["goals"]
     assert (goal["quantity"], goal["limit"]) == ("ratio", 1.03)
     (profile,) = result["profiles"]
-    assert "If" in profile["by_operator"]
+    assert "Convolution" in profile["by_operator"], "what runs inside the switch, not the switch"
 
 
 def test_a_noisy_machine_is_named_and_1(capsys, monkeypatch, tmp_path):

@@ -77,14 +77,21 @@ def test_a_noisy_group_is_marked_and_one_without_rounds_has_no_rows():
 
 def test_profiles_and_throughput_follow():
     profile = Profile(
-        "esmoe-n", "f32", 2, {"If": (0.003, 4), "Convolution": (0.009, 70)}, (("c", "If", 0.001),)
+        "esmoe-n",
+        "f32",
+        2,
+        {"If": (0.003, 4), "Convolution": (0.009, 70)},
+        {"Convolution": (0.0105, 78)},
+        (("c", "If", 0.001),),
     )
     rates = tuple(
         Throughput(Form("esmoe-n", kind), "f32", rate, 2) for kind, rate in (("dense", 40), ("bound", 50))
     )
     report = benchmark_report(replace(RESULT, profiles=(profile,), throughputs=rates))
     assert "where 12.00 ms go" in line_of(report, "esmoe-n at K=2")
-    assert "25.0%  4 layers" in line_of(report, "  If ", "layers")
+    assert line_of(report, "  If ", "25.0%").split() == ["If", "3.00", "25.0%", "4", "0.00", "0"]
+    assert line_of(report, "  Convolution ", "75.0%").split()[-2:] == ["10.50", "78"]
+    assert line_of(report, "  all ", "10.50").split() == ["all", "12.00", "10.50"]
     assert "1.250" in line_of(report, "bound", "50.0")
 
 

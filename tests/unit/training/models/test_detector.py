@@ -5,9 +5,11 @@ import torch
 
 from tests.training_builders import tiny_model
 from training.models.cost import measure_cost
-from training.models.detector import Detector
+from training.models.detector import Detector, Predictions, count_parameters
+from training.models.layers import halve
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice, model_config
+from training.ops.nms import select_candidates
 
 
 def test_cost_of_the_mixture_is_the_fixed_part_and_the_experts():
@@ -66,3 +68,24 @@ def test_whole_network_is_equal_under_dense_and_grouped_dispatch_on_inputs_that_
     assert (dense.class_logits - grouped.class_logits).abs().max() < 1e-5
     sets = {tuple(row) for routing in dense.routings.values() for row in (routing.gate > 0).tolist()}
     assert len(sets) > 1
+
+
+@pytest.mark.parametrize("limit", [1, 20, 83, 84, 1000])
+def test_the_best_pairs_are_the_same_where_only_anchors_that_matter_are_decoded(limit):
+    model = tiny_model("yolov12-n")
+    generator = torch.Generator().manual_seed(1)
+    boxes = 3 * torch.randn(2, 84, 4, 16, generator=generator)
+    classes = 3 * torch.randn(2, 84, len(model.config.class_names), generator=generator)
+    predictions = Predictions(boxes, classes, {})
+    few, whole = model.decode(predictions, limit), model.decode(predictions)
+    assert few[0].shape == (2, min(limit, 84), 4)
+    for got, want in zip(select_candidates(*few, limit), select_candidates(*whole, limit), strict=True):
+        assert torch.equal(got, want)
+
+
+def test_a_light_step_down_halves_the_map_for_a_fraction_of_the_weights():
+    full, light = halve(8, 16, light=False), halve(8, 16, light=True)
+    x = torch.rand(1, 8, 6, 4)
+    assert full(x).shape == light(x).shape == (1, 16, 3, 2)
+    assert count_parameters(full) == 8 * 16 * 9 + 2 * 16
+    assert count_parameters(light) == 8 * 9 + 2 * 8 + 8 * 16 + 2 * 16

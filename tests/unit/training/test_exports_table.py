@@ -1,0 +1,44 @@
+"""The table of what lies in a model repository, on the committed one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import main
+from training.tables.exports import COLUMNS, exports_json, exports_table
+
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
+
+
+def test_every_artefact_has_its_line_and_companions_without_a_manifest_have_none():
+    head, *lines = exports_table(REPOSITORY).partition("\n\n")[0].splitlines()
+    assert head.split() == " ".join(COLUMNS).split()
+    assert [line.split("/")[0] for line in lines] == ["starter-onnx", "starter-openvino"]
+
+
+def test_a_line_says_what_the_manifest_says(tmp_path):
+    shutil.copytree(REPOSITORY / "starter-onnx", tmp_path / "starter-onnx")
+    path = tmp_path / "starter-onnx" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["parity"] |= {"expert_sets": 0.987, "map50_95": {"checkpoint": 0.6119, "graph": 0.6124}}
+    manifest["speed"] = {"sparse_to_dense": 0.8, "sparse_ms": 8.0, "dense_ms": 10.0, "machine": "this"}
+    path.write_text(json.dumps(manifest))
+    line = exports_table(tmp_path).splitlines()[1]
+    assert "starter-onnx/1" in line
+    assert "f32 dense (0.80)" in line
+    assert f"98.7% of {manifest['parity']['distinct_expert_sets']}" in line
+    assert line.endswith("0.6119 0.6124")
+
+
+def test_machines_get_parity_whole():
+    first = json.loads(exports_json(REPOSITORY))[0]
+    stored = json.loads((REPOSITORY / "starter-onnx" / "1" / "manifest.json").read_text())
+    assert first["parity"] == stored["parity"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_an_empty_repository_is_said_with_what_fills_it(arguments, tmp_path, capsys):
+    assert main(["exports", "--repository", str(tmp_path), *arguments]) == 1
+    assert "python -m training export writes them" in capsys.readouterr().err
