@@ -29,7 +29,7 @@ STATIC_OPERATORS = frozenset(
 )
 
 # For TensorRT it may also select candidates and take sizes from the batch.
-TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
+TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "ReduceMax", "Shape", "TopK"}
 
 
 def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:

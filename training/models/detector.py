@@ -77,7 +77,10 @@ class Detector(nn.Module):
             best = class_logits.amax(dim=-1).topk(limit, sorted=False).indices  # (B, limit)
             box_logits = _rows(box_logits.flatten(2), best).unflatten(2, box_logits.shape[2:])
             class_logits = _rows(class_logits, best)
-            points, strides = points[best], strides[best]
+            points, strides = (
+                each.index_select(0, best.flatten()).reshape(-1, limit, each.shape[1])
+                for each in (points, strides)
+            )
         return decode_boxes(box_logits, points, strides), class_logits.sigmoid()
 
     def default_controls(self) -> RoutingControls:
@@ -96,6 +99,8 @@ class Detector(nn.Module):
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
     """Of (B, A, F) the rows that ids (B, N) name: (B, N, F)."""
+    if values.shape[0] == 1:  # for engines, far less work
+        return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))
 
 

@@ -86,26 +86,27 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
     # Not light experts: their kernels differ, and each would be computed as the widest.
     if how.exactly and wide and weights_are_small(experts, x):
         return run_gathered(experts, x, gate, how.exactly)
-    channels_last = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
-    total = _by_expert(experts, channels_last, gate, c_out)
-    return total.permute(0, 3, 1, 2).to(x.dtype)
+    maps = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
+    weights = gate[0].to(x.dtype)
+    # Weighted outside, where the sum passes over all of them anyway.
+    answers = (
+        weights[index] * _run_or_skip(expert, maps, weights[index] > 0, x.dtype, c_out)
+        for index, expert in enumerate(experts)
+    )
+    return reduce(torch.add, answers).permute(0, 3, 1, 2)
 
 
-def _by_expert(experts: nn.ModuleList, maps: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    total = maps.new_zeros(*maps.shape[:3], c_out)
-    for index, expert in enumerate(experts):
-        weight = gate.narrow(1, index, 1).reshape(1, 1, 1, 1)
+def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dtype, c_out: int) -> Tensor:
+    """The expert's answer (1, H, W, c_out), or zeros."""
 
-        def run(maps: Tensor, weight: Tensor, expert: nn.Module = expert) -> Tensor:
-            answer = expert(maps.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
-            return (answer * weight).to(maps.dtype).contiguous()
+    def run(maps: Tensor) -> Tensor:
+        answer = expert(maps.permute(0, 3, 1, 2).to(dtype)).permute(0, 2, 3, 1)
+        return answer.to(maps.dtype).contiguous()
 
-        def skip(maps: Tensor, weight: Tensor) -> Tensor:
-            return maps.new_zeros(*maps.shape[:3], c_out)
+    def skip(maps: Tensor) -> Tensor:
+        return maps.new_zeros(*maps.shape[:3], c_out)
 
-        runs = weight.reshape(()) > 0
-        if torch.compiler.is_exporting():
-            total = total + torch.cond(runs, run, skip, (maps, weight))
-        else:  # the same branches; outside an export, torch.cond would compile them first
-            total = total + (run if runs else skip)(maps, weight)
-    return total
+    if torch.compiler.is_exporting():
+        return torch.cond(runs, run, skip, (maps,)).to(dtype)
+    # The same branches; outside an export, torch.cond would compile them first.
+    return (run if runs else skip)(maps).to(dtype)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from training.export import bundle
 from training.export.bundle import Pictures, export_model, next_version
 from training.export.engine import Engine
 from training.export.manifest import Provenance
+from training.export.onnx_file import to_onnx
 from training.export.options import ExportOptions
 from training.export.parity import Parity, measure_parity, reference_outputs
 from training.export.precision import TOLERANCES
@@ -82,7 +84,7 @@ def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(mod
     layer.experts[0].conv.weight.data.fill_(float("nan"))
     spec = graph_spec("openvino", has_mixture=True)
     path = tmp_path / "poisoned.onnx"
-    bundle.onnx.save(bundle.to_onnx(poisoned, spec), path)
+    onnx.save(to_onnx(poisoned, spec), path)
     engine = Engine(path)
     chose, spared = 0, 0
     for canvas in canvases:
@@ -108,7 +110,7 @@ def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
     experts[0].conv.weight.data = experts[0].conv.weight.data.flip(0)
     spec = graph_spec("onnx", has_mixture=True)
     path = tmp_path / "other.onnx"
-    bundle.onnx.save(bundle.to_onnx(other, spec), path)
+    onnx.save(to_onnx(other, spec), path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
     parity = measure_parity(model, spec, Engine(path), canvases, [1, 2])
     with pytest.raises(ExportError, match=r"exported graph (differ from|chooses) the checkpoint"):
@@ -195,7 +197,7 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
 
     spec = graph_spec("tensorrt", has_mixture=True)
     path = tmp_path / "model.onnx"
-    bundle.onnx.save(bundle.to_onnx(model, spec), path)
+    onnx.save(to_onnx(model, spec), path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
     measure_parity(model, spec, Engine(path), canvases, [1, 2]).check()
     with pytest.raises(ExportError, match="the exported graph chooses the checkpoint's experts in"):
