@@ -152,7 +152,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="model.safetensors")
     parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
     _add_export_options(parser)
-    parser.add_argument("--data", type=Path, help="measure mAP and routing on this folder, for the manifest")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="measure mAP and routing on this folder, for the manifest; default: generated scenes, if it was "
+        "trained on such",
+    )
     parser.add_argument("--split", default="val", help="default: %(default)s")
     # Not of train-export, where these two names mean how a model is trained.
     parser.add_argument(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
 from training.data.open import open_dataset
 from training.data.sample import Dataset
+from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes import ScenesDataset
 from training.errors import ConfigError
 from training.evaluate.detections import DetectConfig
@@ -33,7 +34,7 @@ from training.trainer.loop import Outcome, Trainer, compute_device
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
 PARITY_PICTURES = 6  # from the data, beside as many generated scenes
-MORE_PARITY_PICTURES = 24
+MORE_PARITY_PICTURES = 48
 
 Say = Callable[[str], None]
 
@@ -182,12 +183,17 @@ def export(
 ) -> list[Exported]:
     """Measure a checkpoint on its data and say so, then export it for every target, or change nothing.
 
+    Args:
+        data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
+
     Raises:
         ConfigError: a target or the model cannot do what the options ask for.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
     model, provenance = load_model(checkpoint)
     check_options(targets, options, model.config)
+    if data is None and model.config.class_names == SCENE_CLASSES:
+        data = SCENES_UNSEEN
     if options.precision == "int8" and data is None:
         raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
     golden = scene_pictures()
@@ -237,10 +243,15 @@ def _described(data: DataConfig) -> str:
 
 
 def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:
-    """Pictures of the data beside generated ones; more where experts may move: a share needs many."""
-    count = PARITY_PICTURES if options.precision == "f32" else MORE_PARITY_PICTURES
+    """For f32 a few of the data and as many scenes, which route otherwise.
+
+    Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
+    router makes of pictures unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
+    """
+    if options.precision == "f32":
+        return Pictures(_some(dataset, PARITY_PICTURES) + golden, golden)
     calibration = _some(dataset, options.calibration_images) if options.precision == "int8" else []
-    return Pictures(_some(dataset, count) + golden, golden, calibration)
+    return Pictures(_some(dataset, MORE_PARITY_PICTURES), golden, calibration)
 
 
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
