@@ -13,10 +13,10 @@ from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import convert
 from training.errors import TrainingError
 from training.export.options import ExportOptions
-from training.export.targets import DEFAULT_TARGETS
+from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
-from training.models.variants import MixtureChoice
+from training.models.variants import MixtureChoice, model_config
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
@@ -65,9 +65,7 @@ def _train(args: argparse.Namespace) -> int:
         run_dir=args.run,
         recipe=args.recipe,
         variant=args.variant,
-        mixture=MixtureChoice(
-            placement=args.placement, expert=args.expert, num_experts=args.experts, top_k=args.top_k
-        ),
+        mixture=_mixture(args),
         data=args.data,
         split=args.split,
         val_split=args.val_split or None,
@@ -159,6 +157,9 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 def _train_export(args: argparse.Namespace) -> int:
     args.run = args.run or Path("runs") / args.name
+    # Before the training, not hours later.
+    model = model_config(args.variant, ("any",), (64, 64), _mixture(args))
+    check_options(args.target or DEFAULT_TARGETS, _export_options(args), model)
     code = _train(args)
     if code:
         return code
@@ -170,14 +171,24 @@ def _train_export(args: argparse.Namespace) -> int:
     )
 
 
-def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
-    options = ExportOptions(
+def _mixture(args: argparse.Namespace) -> MixtureChoice:
+    return MixtureChoice(
+        placement=args.placement, expert=args.expert, num_experts=args.experts, top_k=args.top_k
+    )
+
+
+def _export_options(args: argparse.Namespace) -> ExportOptions:
+    return ExportOptions(
         precision=args.precision,
         execution=args.execution,
         calibration_images=args.calibration,
         fixed_batch=args.fixed_batch,
         experts=args.exported_experts,
     )
+
+
+def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
+    options = _export_options(args)
     commands.export(
         checkpoint,
         args.repository,

@@ -21,6 +21,7 @@ from training.export.bundle import Exported, Measured, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
 from training.export.options import USUAL, ExportOptions
+from training.export.shared_only import without_routed_experts
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
@@ -192,6 +193,8 @@ def export(
     """
     model, provenance = load_model(checkpoint)
     check_options(targets, options, model.config)
+    if options.experts == "shared":  # another detector, with an mAP of its own
+        model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = SCENES_UNSEEN
     if options.precision == "int8" and data is None:
@@ -223,6 +226,7 @@ def export(
     )
     for artefact in exported:
         say(f"released {artefact.path}")
+    for artefact in exported:
         if artefact.path.parent.name.endswith("-tensorrt"):
             offer_plan(artefact.path, say=say)
     return exported

@@ -135,6 +135,7 @@ class Parity(Part):
     boxes_px: NotNegative
     scores: NotNegative
     gates: NotNegative
+    compared_boxes: Positive | None = None
     skippable_experts: Annotated[int, Field(ge=0)] | None = None
     expert_sets: Share | None = None
     map50_95: MapPair | None = None

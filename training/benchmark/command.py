@@ -84,10 +84,16 @@ def benchmark(options: BenchmarkOptions, *, quiet: bool, say: Say) -> Benchmark:
         require_engine(engine, precision)
     peers = _peers(options)
     subjects = _subjects(options, say)
+    both = sorted(set(peers) & set(subjects))
+    if both:
+        raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
     reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
     counted = {form: count for one in subjects.values() for form, count in gflops(one).items()}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as room:
         graphs = Graphs(Path(room), subjects, peers, say)
+        for engine, precision, threads in combinations:  # what cannot run is said before hours are spent
+            strangers = [Form(label, "peer") for label in peers if engine not in ON_TORCH]
+            _prepare(graphs, strangers, engine, precision, threads)
         groups = []
         for engine, precision, threads in combinations:
             wanted = [form for one in subjects.values() for form in forms(one, options.batches)]
@@ -128,9 +134,17 @@ def _prepare(
     graphs: Graphs, wanted: Sequence[Form], name: EngineName, precision: BenchmarkPrecision, threads: int
 ) -> dict[Form, Run]:
     engine = open_engine(name, precision, threads)
-    return {
-        form: engine.prepare(graphs.source(form, name, precision), graphs.inputs(form)) for form in wanted
-    }
+    runs: dict[Form, Run] = {}
+    for form in wanted:
+        source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
+        try:
+            runs[form] = engine.prepare(source, inputs)
+        except Exception as error:  # each engine has types of its own, and a peer is a stranger's
+            if form.kind != "peer":
+                raise
+            said = " ".join(str(error).split())
+            raise ConfigError(f"{name} cannot run the peer {form.label}: {said}") from error
+    return runs
 
 
 def _time(
@@ -158,6 +172,8 @@ def _subjects(options: BenchmarkOptions, say: Say) -> dict[str, Subject]:
             raise ConfigError(f"two checkpoints are called {one.label}; rename the folder of one")
         found[one.label] = one
     for variant in dict.fromkeys(variants):
+        if variant in found:
+            raise ConfigError(f"a checkpoint is called {variant}, as a variant is; rename its folder")
         say(f"{variant}: building, with random weights")
         found[variant] = named_variant(variant, options.input_hw or VARIANT_INPUT_HW, options.top_ks)
     return found

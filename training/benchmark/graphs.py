@@ -50,9 +50,9 @@ class Graphs:
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
         """What of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
         spec = self._spec(form, "openvino", precision)
-        if form.top_k in quick_top_ks(self._model(form)):
-            spec = replace(spec, exactly=form.top_k)
-        return self._source(form, "openvino", spec)
+        quick = form.top_k in quick_top_ks(self._model(form))
+        inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
+        return self._source(form, "openvino", inside)
 
     def _source(self, form: Form, engine: EngineName, spec: GraphSpec) -> Source:
         eager = engine in ON_TORCH
@@ -60,10 +60,9 @@ class Graphs:
         if key not in self._sources:
             self._sources[key] = self._eager(form, spec) if eager else self._traced(form, spec)
         source = self._sources[key]
-        if engine == "openvino":
-            assert isinstance(source, Path)
-            return _as_openvino(source)
-        return source
+        if not isinstance(source, Path):
+            return source
+        return _as_openvino(source) if engine == "openvino" else _for_onnxruntime(source)
 
     def inputs(self, form: Form) -> Inputs:
         """The benchmark's picture with controls; for a peer, random values in the shapes that it takes."""
@@ -89,15 +88,12 @@ class Graphs:
     def _traced(self, form: Form, spec: GraphSpec) -> Path:
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
         if spec.branches == "per_expert":
-            what += ", weights in the branches"
+            what += ", without a switch"
         if spec.exactly is not None:
             what += f" at K={spec.exactly}"
         self._say(f"{form.label}: tracing, {what}")
         path = self._room / f"{len(self._sources)}.onnx"
-        proto = to_onnx(self._model(form), spec)
-        if spec.branches == "per_expert":
-            move_weights_into_branches(proto)
-        onnx.save(proto, path)
+        onnx.save(to_onnx(self._model(form), spec), path)
         return path
 
     def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
@@ -117,6 +113,16 @@ def _as_openvino(path: Path) -> Path:
     if not converted.exists():
         save_openvino(path, converted)
     return converted
+
+
+def _for_onnxruntime(path: Path) -> Path:
+    """The same graph with weights where ONNX Runtime folds them."""
+    moved = path.with_name(f"{path.stem}-moved.onnx")
+    if not moved.exists():
+        proto = onnx.load(path)
+        move_weights_into_branches(proto)
+        onnx.save(proto, moved)
+    return moved
 
 
 class EagerModel(ExportGraph):

@@ -1,5 +1,6 @@
 """The table as a picture: each model's forms as fractions of itself dense."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -24,6 +25,8 @@ def require_drawable(path: Path) -> None:
         raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"no folder {path.parent} to draw into")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--plot needs matplotlib, which the extra [train] brings")
 
 
 def draw(result: Benchmark, path: Path) -> None:

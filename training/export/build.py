@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from training.data.letterbox import letterbox_image
+from training.errors import ExportError
 from training.export.census import check_branches, skippable_experts
 from training.export.choose import Speed, measure_speed
 from training.export.engine import Engine, save_openvino
@@ -86,7 +87,14 @@ def _build(folder: Path, target: Target, spec: GraphSpec, source: Source) -> Bui
         path = _convert(path)
     if source.options.precision == "int8":
         _quantize(path, spec, source)
-    return Built(path, spec, skippable_experts(path) if target == "openvino" else 0)
+    skippable = skippable_experts(path) if target == "openvino" else 0
+    expected = sum(len(layer.experts) for layer in source.model.mixture_layers().values())
+    if target == "openvino" and skippable != (expected if spec.execution == "sparse" else 0):
+        raise ExportError(
+            f"the model has {expected} experts, and the converted graph can skip {skippable} of them. "
+            "Nothing was written."
+        )
+    return Built(path, spec, skippable)
 
 
 def _convert(onnx_path: Path) -> Path:

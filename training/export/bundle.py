@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.sample import Dataset
+from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
 from training.export.accuracy import graph_map50_95
 from training.export.build import Source, build_graph
 from training.export.engine import Engine
 from training.export.golden import make_golden
-from training.export.graph import Target
+from training.export.graph import GraphSpec, Target
+from training.export.half import EagerHalf
 from training.export.manifest import (
     DEFAULT_IOU,
     DEFAULT_MAX_DET,
@@ -27,12 +29,13 @@ from training.export.options import USUAL, ExportOptions
 from training.export.parity import MapPair, Parity, measure_parity
 from training.export.precision import TOLERANCES
 from training.export.release import release, staging_room
-from training.export.shared_only import without_routed_experts
 from training.export.stored_manifest import StoredManifest, read_manifests
 from training.export.targets import DEFAULT_TARGETS, TARGETS, check_options, compared_top_ks, graph_spec
 from training.export.triton_config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector
+
+ROUNDED_PICTURES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,11 @@ def export_model(
         ExportError: a graph does not reproduce the checkpoint, or finds nothing in the pictures.
     """
     check_options(targets, options, model.config)
-    if options.experts == "shared":
-        model = without_routed_experts(model)
-        measured = None  # it is another detector, and not to be held against the whole one
     version = next_version(repository, name)
     older = {target: read_manifests(repository / f"{name}-{target}") for target in targets}
     source = Source(model, options, pictures.parity, pictures.calibration, quiet, say)
+    if options.fixed_batch is not None:
+        _check_batch(older["tensorrt"], options.fixed_batch)
     job = _Job(source, pictures, measured, provenance, measure_cost(model))
     exported = []
     with staging_room(repository, name) as room:
@@ -121,6 +123,16 @@ def next_version(repository: Path, name: str) -> int:
     return max(versions, default=0) + 1
 
 
+def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
+    """Raises ConfigError early where Triton could not serve the versions side by side."""
+    others = [stored for stored in older if stored.content["input"]["batch"] != [fixed]]
+    if others:
+        raise ConfigError(
+            f"{others[-1].model_name} version {others[-1].version} takes other batches than {fixed}, and "
+            "Triton serves all versions alike: export a fixed batch under another --name"
+        )
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the artefacts of one export share."""
@@ -146,6 +158,12 @@ def _write_artefact(staging: Path, identity: Identity, job: _Job) -> Parity:
         tolerance=TOLERANCES[precision],
         quiet=source.quiet,
     )
+    if precision == "f16":
+        alone = GraphSpec("dense", spec.selection, spec.candidates)
+        some, top_ks = source.canvases(source.pictures[:ROUNDED_PICTURES]), [model.config.top_k]
+        half = EagerHalf(model, alone)
+        rounded = measure_parity(model, alone, half, some, top_ks, tolerance=TOLERANCES[precision])
+        parity = parity.worse_of(rounded)
     parity = replace(parity, skippable_experts=built.skippable_experts)
     if job.measured is not None:
         got = graph_map50_95(engine, spec, model.config, job.measured.dataset, quiet=source.quiet)

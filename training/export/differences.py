@@ -15,12 +15,15 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 def differences(want: Outputs, got: Outputs, tolerance: Tolerance) -> dict[str, float]:
-    """Largest absolute differences: boxes_px, boxes_excess_px (beyond the relative allowance), scores, gates.
+    """Largest absolute differences: boxes_px, boxes_excess_px (beyond the relative allowance), scores, gates;
+    and of how many boxes.
 
     Infinite where something has no partner, NaN where an output is no number.
     """
     if not all(np.isfinite(values).all() for values in got.values()):
-        return dict.fromkeys(("boxes_px", "boxes_excess_px", "scores", "gates"), float("nan"))
+        return dict.fromkeys(("boxes_px", "boxes_excess_px", "scores", "gates"), float("nan")) | {
+            "compared_boxes": 0
+        }
     gates = 0.0
     if "gates" in want:
         gates = max(
@@ -38,6 +41,7 @@ def differences(want: Outputs, got: Outputs, tolerance: Tolerance) -> dict[str, 
         "boxes_excess_px": float(excess.max(initial=0.0)) if scores != UNMATCHED else UNMATCHED,
         "scores": scores,
         "gates": gates,
+        "compared_boxes": boxes.size // 4,
     }
 
 

@@ -81,7 +81,7 @@ def fold_batch_norm(model: Detector) -> Detector:
         if isinstance(module, ConvBlock | DepthwiseSeparableExpert) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
             module.bn = nn.Identity()
-        if isinstance(module, SpatialRouter):
+        if isinstance(module, SpatialRouter) and isinstance(module.norm, nn.BatchNorm2d):
             module.score = fuse_conv_bn_eval(module.score, module.norm)
             module.norm = nn.Identity()  # type: ignore[assignment]  # gone on purpose
     return folded

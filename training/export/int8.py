@@ -53,7 +53,7 @@ def quantize_dense(
     if len(canvases) < MIN_PICTURES:
         raise ExportError(
             f"precision int8 is calibrated on pictures: {MIN_PICTURES} are needed at least, there are "
-            f"{len(canvases)}. Give yours with --data. Nothing was written."
+            f"{len(canvases)}. Give more with --data. Nothing was written."
         )
     nncf.set_log_level(40)  # errors
     model = ov.Core().read_model(xml_path)

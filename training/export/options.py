@@ -21,8 +21,8 @@ class ExportOptions:
     experts: Experts = "all"  # of target onnx; shared: the graph without routed experts
 
     def __post_init__(self) -> None:
-        if self.calibration_images < 1:
-            raise ConfigError(f"calibration_images={self.calibration_images} is not a whole number from 1")
+        if self.calibration_images < 2:
+            raise ConfigError(f"calibration_images={self.calibration_images} is not a whole number from 2")
         if self.fixed_batch is not None and self.fixed_batch < 1:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 

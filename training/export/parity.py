@@ -1,7 +1,7 @@
 """How far an exported graph is from its checkpoint, and whether that is near enough."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -14,6 +14,7 @@ from training.errors import ExportError
 from training.export.differences import Outputs, differences, max_or_nan
 from training.export.engine import Engine
 from training.export.graph import ExportGraph, GraphSpec
+from training.export.half import EagerHalf
 from training.export.margin import router_margin
 from training.export.precision import TOLERANCES, Tolerance
 from training.models.detector import Detector
@@ -50,6 +51,7 @@ class Parity:
     expert_sets: float | None = None  # share of (image, layer, top_k); None: nothing is chosen
     map50_95: MapPair | None = None  # None: there was no data to measure it on
     skippable_experts: int = 0  # in a branch of the graph that may not run
+    compared_boxes: int | None = None  # None: not counted
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:
@@ -59,6 +61,19 @@ class Parity:
         if self.map50_95 is not None:
             parts.append(f"mAP@[.5:.95] {self.map50_95.checkpoint:.4f} → {self.map50_95.graph:.4f}")
         return f"equal on {self.images} pictures, " + ", ".join(parts)
+
+    def worse_of(self, other: "Parity") -> "Parity":
+        """This one with the larger of both differences, and the smaller share of equal sets."""
+        shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
+        return replace(
+            self,
+            boxes_px=max_or_nan(self.boxes_px, other.boxes_px),
+            boxes_excess_px=max_or_nan(self.boxes_excess_px, other.boxes_excess_px),
+            scores=max_or_nan(self.scores, other.scores),
+            gates=max_or_nan(self.gates, other.gates),
+            expert_sets=min(shares, default=None),
+            compared_boxes=min(self.compared_boxes or 0, other.compared_boxes or 0),
+        )
 
     def check(self) -> None:
         """Raises ExportError naming the first thing that is too far from the checkpoint."""
@@ -79,6 +94,11 @@ class Parity:
                     f"{name} of the exported graph differ from the checkpoint by {error:g}; "
                     f"the limit is {limit:g}. Nothing was written."
                 )
+        if self.compared_boxes == 0:
+            raise ExportError(
+                "nothing in the pictures scores enough for its box to be compared, so that nothing is proved "
+                "of the graph: give pictures of what the model knows with --data. Nothing was written."
+            )
         if self.map50_95 is not None:
             fall = self.map50_95.checkpoint - self.map50_95.graph
             if not fall <= limits.map50_95:
@@ -108,7 +128,7 @@ def reference_outputs(
 def measure_parity(
     model: Detector,
     spec: GraphSpec,
-    engine: Engine,
+    engine: Engine | EagerHalf,
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
     *,
@@ -180,6 +200,7 @@ class _Comparison:
         self.decided: set[int] = set()  # every top_k at which some picture is not left to rounding
         self._errors = dict.fromkeys(("boxes_px", "boxes_excess_px", "scores", "gates"), 0.0)
         self._sets: set[bytes] = set()
+        self._boxes = 0
         self._cases, self._equal_cases = 0, 0
 
     def add(self, wanted: Outputs, got: Outputs, controls: RoutingControls) -> None:
@@ -193,6 +214,7 @@ class _Comparison:
         counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
         if self._same_sets(wanted, got, counts=counts) or np.isnan(found["scores"]):
             self._errors = {name: max_or_nan(error, found[name]) for name, error in self._errors.items()}
+            self._boxes += int(found["compared_boxes"])
         if "gates" in got and controls.weight_threshold == 0:
             self._sets.add((got["gates"] > 0).tobytes())
 
@@ -205,6 +227,7 @@ class _Comparison:
             boxes_excess_px=self._errors["boxes_excess_px"],
             scores=self._errors["scores"],
             gates=self._errors["gates"],
+            compared_boxes=self._boxes,
             expert_sets=self._equal_cases / self._cases if self._cases else None,
             tolerance=self.tolerance,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from training.config import HEAD_PLACES, ModelConfig
+from training.config import HEAD_PLACES, MixtureConfig, ModelConfig
 from training.errors import ConfigError
 from training.export.engine import check_precision, cpu_capabilities
 from training.export.graph import GraphSpec, Target
@@ -63,8 +63,12 @@ def check_options(targets: Sequence[Target], options: ExportOptions, config: Mod
         )
     if options.fixed_batch is not None and not _gatherable(config):
         raise ConfigError(
-            "a fixed batch picks weights for each image, of depthwise or simple experts with batch norm; "
-            f"{config.variant} has others: leave out --batch"
+            "a fixed batch picks weights for each image, of depthwise experts or equal simple ones with "
+            f"batch norm; {config.variant} has others: leave out --batch"
+        )
+    if options.fixed_batch is not None and config.top_k == 0:
+        raise ConfigError(
+            "a fixed batch computes the default number of experts, which is 0 here: leave out --batch"
         )
     if options.experts == "shared" and set(targets) != {"onnx"}:
         raise ConfigError("a graph with shared experts only is for target onnx: add --target onnx")
@@ -76,8 +80,13 @@ def check_options(targets: Sequence[Target], options: ExportOptions, config: Mod
 def _gatherable(config: ModelConfig) -> bool:
     layers = {place: m for place, m in config.mixtures.items() if place not in HEAD_PLACES}
     return len(layers) == len(config.mixtures) and all(
-        mixture.expert in ("depthwise", "simple") and mixture.norm == "batch" for mixture in layers.values()
+        mixture.norm == "batch" and (mixture.expert == "depthwise" or _equal_and_simple(mixture))
+        for mixture in layers.values()
     )
+
+
+def _equal_and_simple(mixture: MixtureConfig) -> bool:
+    return mixture.expert == "simple" and len(set(mixture.kernel_sizes)) == 1
 
 
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:

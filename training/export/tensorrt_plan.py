@@ -2,6 +2,7 @@
 
 import importlib
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -66,10 +67,24 @@ def build_plan(
         say(f"{plan} fits")
         return
     say(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
-    cache = timings.expanduser() / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
-    _write(plan, _serialized(tensorrt, onnx, stored, cache))
+    cache = _home(timings) / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
+    serialized, learned = _serialized(tensorrt, onnx, stored, cache)
+    _write(plan, serialized)
     _write(described, description())  # last: a plan that it does not name is built again
     say(f"built {plan}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        _write(cache, learned)
+    except OSError as error:
+        say(f"the timings of its kernels were not kept, the next plan takes as long: {error}")
+
+
+def _home(timings: Path) -> Path:
+    """The folder, or where there is no home, one that lasts as long as the machine is up."""
+    try:
+        return timings.expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "sparsight"
 
 
 def gpu_names() -> str:
@@ -109,10 +124,13 @@ def _write(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache: Path) -> Any:
-    """The plan's bytes."""
+def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache: Path) -> tuple[Any, Any]:
+    """The bytes of the plan, and of the timing cache."""
     log = tensorrt.Logger(tensorrt.Logger.ERROR)
-    builder = tensorrt.Builder(log)
+    try:
+        builder = tensorrt.Builder(log)
+    except Exception as error:  # the binding's own types: such as a driver that is too old
+        raise ExportError(f"TensorRT cannot build plans here: {error}. No plan was written.") from error
     typed = tensorrt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = tensorrt.OnnxParser(network, log)
@@ -134,6 +152,4 @@ def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ExportError(f"TensorRT cannot build {onnx}; what it says is above. No plan was written.")
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    _write(cache, config.get_timing_cache().serialize())
-    return plan
+    return plan, config.get_timing_cache().serialize()

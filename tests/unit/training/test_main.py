@@ -194,13 +194,13 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
         raise Stop
 
     monkeypatch.setattr(commands, "train", train)
-    chosen = ["--placement", "both", "--experts", "3", "--top-k", "0", "--expert", "ghost"]
+    chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
         MixtureChoice(),
-        MixtureChoice(placement="both", num_experts=3, top_k=0, expert="ghost"),
+        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost"),
     ]
 
 
@@ -237,10 +237,16 @@ def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tm
 
     monkeypatch.setattr(commands, "train", train)
     monkeypatch.setattr(commands, "export", lambda *_, **given: exported.append(given["options"]))
-    argv = ["--run", str(tmp_path), "--batch", "4", "--experts", "3", "--precision", "bf16"]
+    argv = ["--run", str(tmp_path), "--batch", "4", "--experts", "3", "--execution", "dense"]
     assert main(["train-export", *argv]) == 0
     assert trained == [(4, 3)]
-    assert exported == [ExportOptions(precision="bf16")]
+    assert exported == [ExportOptions(execution="dense")]
+
+
+def test_an_export_that_cannot_be_is_refused_before_hours_of_training(monkeypatch, capsys):
+    monkeypatch.setattr(commands, "train", lambda *_, **__: pytest.fail("it trains"))
+    assert main(["train-export", "--precision", "f16"]) == 1
+    assert "target openvino comes in f32, bf16, int8, not in f16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

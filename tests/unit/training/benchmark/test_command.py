@@ -1,6 +1,7 @@
 """The whole benchmark on a small input, and what it refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper
 from tests.training_builders import plain_model
 from training import rounds
 from training.__main__ import main
-from training.benchmark import engines
+from training.benchmark import command, engines
 from training.benchmark.graphs import Graphs, peer_inputs
 from training.benchmark.subjects import Form, Subject
 from training.errors import ConfigError
@@ -176,3 +177,23 @@ def test_onnx_runtime_answers_as_pytorch_does_with_weights_in_the_branches(tmp_p
     wanted = dict(zip(names, eager, strict=True))
     for name in ("scores", "gates", "router_probs"):  # boxes of equal scores may come in another order
         np.testing.assert_allclose(mine[name], wanted[name].numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_checkpoint_or_a_peer_called_as_a_variant_is_refused(capsys, monkeypatch, tmp_path, checkpoint):
+    monkeypatch.setattr(command, "peer_inputs", lambda *_: {})
+    folder = tmp_path / "yolov12-n"
+    folder.mkdir()
+    shutil.copy(checkpoint, folder / "model.safetensors")
+    small = ["--input", "64", "--variant", "yolov12-n"]
+    assert "a checkpoint is called yolov12-n" in failure(capsys, str(folder / "model.safetensors"), *small)
+    (tmp_path / "yolov12-n.onnx").touch()
+    assert "a peer and a model are called" in failure(capsys, f"--peer={tmp_path / 'yolov12-n.onnx'}", *small)
+
+
+def test_a_peer_that_the_engine_cannot_run_is_said_before_anything_is_timed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "_time", lambda *_: pytest.fail("it times"))
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 64, 64)) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("NobodysOperator", ["x"], ["y"])], "odd", info[:1], info[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "odd.onnx")
+    said = failure(capsys, f"--peer={tmp_path / 'odd.onnx'}", "--input", "64", "--variant", "yolov12-n")
+    assert "openvino cannot run the peer odd" in said

@@ -30,3 +30,9 @@ def test_a_box_counts_where_its_anchor_holds_something(scores, counts):
 def test_a_score_counts_wherever_it_is():
     want, got = answer([0.0, 0.5]), answer([0.005, 0.5])
     assert differences(want, got, TOLERANCES["f32"])["scores"] == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(("scores", "boxes"), [([0.5, 0.5], 2), ([0.5, 0.0], 1), ([0.0, 0.0], 2)])
+def test_it_says_how_many_boxes_were_compared(scores, boxes):
+    want = answer(scores)
+    assert differences(want, want, TOLERANCES["f32"])["compared_boxes"] == boxes

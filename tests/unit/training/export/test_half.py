@@ -1,5 +1,6 @@
 """Half precision: what decides is computed in float32, the rest in float16, every cast is in the graph."""
 
+import copy
 import functools
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from onnx import TensorProto, numpy_helper
 from tests.training_builders import conditioned, diverse_images
 from tests.unit.training.export.engines import ENGINES, canvases, run_in
 from tests.unit.training.export.rtx import builds_a_plan
-from training.export.graph import fold_batch_norm
-from training.export.half import InFloat32, half_precision
+from training.errors import ExportError
+from training.export.graph import GraphSpec, fold_batch_norm
+from training.export.half import EagerHalf, InFloat32, half_precision
 from training.export.onnx_file import to_onnx
 from training.export.parity import measure_parity
 from training.export.precision import TOLERANCES
@@ -163,3 +165,24 @@ def test_both_engines_run_it_within_the_tolerance_of_half_precision(engine, tmp_
 @pytest.mark.filterwarnings("ignore:.*[Tt]iming cache:DeprecationWarning")  # TensorRT-RTX keeps none
 def test_a_builder_of_tensorrt_takes_it_for_any_batch(tmp_path):
     builds_a_plan(traced()[1], tmp_path, batch=range(1, 9), precision="f16")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_folded_already_is_left_alone_when_it_is_traced(name):
+    half = half_precision(built(name))
+    again = fold_batch_norm(half)
+    assert {key: value.dtype for key, value in again.state_dict().items()} == {
+        key: value.dtype for key, value in half.state_dict().items()
+    }
+
+
+def test_maps_that_leave_the_range_of_float16_are_refused():
+    model, spec = built("esmoe-n"), GraphSpec("dense", "graph")
+    canvases = [image.numpy() for image in diverse_images(2)]
+    measure_parity(model, spec, EagerHalf(model, spec), canvases, [2], tolerance=TOLERANCES["f16"]).check()
+    loud = copy.deepcopy(model)
+    with torch.no_grad():
+        loud.backbone.stem.bn.weight.mul_(1e6)
+    rounded = measure_parity(loud, spec, EagerHalf(loud, spec), canvases, [2], tolerance=TOLERANCES["f16"])
+    with pytest.raises(ExportError, match="differ from the checkpoint by nan"):
+        rounded.check()

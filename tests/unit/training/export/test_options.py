@@ -1,5 +1,7 @@
 """What an export is asked for is held against what targets, models and this machine can do."""
 
+from dataclasses import replace
+
 import pytest
 
 from training.errors import ConfigError, ExportError
@@ -8,7 +10,7 @@ from training.export.graph import GraphSpec
 from training.export.options import ExportOptions
 from training.export.precision import PRECISIONS, TOLERANCES
 from training.export.targets import check_options, graph_spec
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 
 MIXED = model_config("esmoe-n", ("disc", "ring"), (64, 64))
 PLAIN = model_config("yolov12-n", ("disc", "ring"), (64, 64))
@@ -58,10 +60,26 @@ def test_every_precision_has_a_tolerance_and_float32_none_for_experts():
     assert TOLERANCES["int8"].map50_95 <= 0.005
 
 
-def test_numbers_that_make_no_sense_are_refused():
-    for options in ({"calibration_images": 0}, {"fixed_batch": 0}):
-        with pytest.raises(ConfigError, match="is not a whole number from 1"):
-            ExportOptions(**options)
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [({"calibration_images": 1}, 2), ({"calibration_images": 0}, 2), ({"fixed_batch": 0}, 1)],
+)
+def test_numbers_that_make_no_sense_are_refused(options, least):
+    with pytest.raises(ConfigError, match=f"is not a whole number from {least}"):
+        ExportOptions(**options)
+
+
+def test_a_fixed_batch_needs_an_expert_to_gather():
+    none = model_config("sparsight-n", ("disc",), (64, 64), MixtureChoice(top_k=0))
+    with pytest.raises(ConfigError, match="which is 0 here: leave out --batch"):
+        check_options(["tensorrt"], ExportOptions(fixed_batch=4), none)
+
+
+def test_a_fixed_batch_needs_simple_experts_of_one_shape():
+    config = model_config("sparsight-n", ("disc",), (64, 64))
+    uneven = {place: replace(each, kernel_sizes=(3, 3, 3, 5)) for place, each in config.mixtures.items()}
+    with pytest.raises(ConfigError, match="equal simple ones"):
+        check_options(["tensorrt"], ExportOptions(fixed_batch=4), replace(config, mixtures=uneven))
 
 
 def test_bf16_is_refused_where_the_processor_lacks_it():

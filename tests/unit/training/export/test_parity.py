@@ -8,8 +8,8 @@ from tests.training_builders import diverse_images, plain_model, tiny_model
 from training.errors import ExportError
 from training.export import parity
 from training.export.graph import GraphSpec
-from training.export.parity import measure_parity, reference_outputs
-from training.export.precision import TOLERANCES
+from training.export.parity import Parity, measure_parity, reference_outputs
+from training.export.precision import TOLERANCES, Tolerance
 from training.models.mixture.routing import RoutingControls
 
 SPEC = GraphSpec("sparse", "graph", candidates=20)
@@ -178,3 +178,20 @@ def test_an_expert_whose_weight_is_lost_in_rounding_makes_no_other_set(canvas, w
         patch.setattr(parity, "compared_controls", lambda *_: [RoutingControls(2)])
         found = measure_parity(model, spec, Underflow(), [canvas], [2])
     assert found.expert_sets == (None if same else 0)
+
+
+def test_a_comparison_of_no_box_at_all_proves_nothing(model, canvas):
+    coarse = Tolerance(boxes_px=8, boxes_relative=0, scores=0.99, gates=1)
+    found = measure_parity(model, SPEC, Replay(model, swap), [canvas], [1], tolerance=coarse)
+    assert found.compared_boxes == 0
+    with pytest.raises(ExportError, match="nothing in the pictures scores enough"):
+        found.check()
+
+
+def test_of_two_comparisons_the_worse_counts():
+    one = Parity(1, 1, 0.5, 0.1, 0.01, 0.2, expert_sets=0.9, compared_boxes=10)
+    other = Parity(1, 1, 0.4, 0.3, float("nan"), 0.1, expert_sets=0.95, compared_boxes=7)
+    worse = one.worse_of(other)
+    assert (worse.boxes_px, worse.boxes_excess_px, worse.gates) == (0.5, 0.3, 0.2)
+    assert np.isnan(worse.scores)
+    assert (worse.expert_sets, worse.compared_boxes) == (0.9, 7)

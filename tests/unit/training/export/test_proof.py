@@ -248,5 +248,5 @@ def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8
 
 
 def test_8_bit_without_enough_pictures_is_refused_in_words(tmp_path):
-    with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give yours with --data"):
+    with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give more with --data"):
         quantize_dense(tmp_path / "model.xml", canvases()[:1], RoutingControls(1))
