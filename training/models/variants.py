@@ -138,9 +138,9 @@ def _head() -> MixtureConfig:
 def _sparsight(size: str) -> Mapping[str, MixtureConfig]:
     """The mixtures do the work of the deep stages and of the neck, with full convolutions.
 
-    75 % of the operations are routed when all experts run: what is fixed is the stem, the shallow stages, one
-    stage of the neck and a light head. An expert is two 3×3 convolutions of the same shape as its peers', so
-    that the chosen ones can run as one wide expert.
+    75 % of n's operations are routed when all experts run, of s 72 %: what is fixed is the stem, the shallow
+    stages, one stage of the neck and a light head. An expert is two 3×3 convolutions of the same shape as its
+    peers', so that the chosen ones can run as one wide expert.
     """
     layer = MixtureConfig(
         expert="simple",

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from training.tables.models import (
 from training.tables.published import PUBLISHED, Named, Published
 
 VOC_CLASSES = 20
+README = Path(__file__).resolve().parents[3] / "README.md"
 
 
 def ids(values):
@@ -147,3 +149,18 @@ def test_the_note_on_the_head_adds_up():
     whole = f"{(parameters + 3 * numbers) / 1e6:.1f} M and {gflops + 3 * head:.1f}."
     assert light in note
     assert note.endswith(whole)
+
+
+@pytest.mark.heavy
+def test_the_readme_has_the_figures_that_are_counted(everything):
+    measured, _ = everything
+    rows = [line.split("|")[1:-1] for line in README.read_text().splitlines() if line.startswith("| `")]
+    stated = {row[0].strip(" `"): [cell.strip() for cell in row[3:]] for row in rows if len(row) == 6}
+    counted = {
+        variant.removesuffix("-n"): [f"{one.parameters:,}", f"{one.gflops:.2f}", f"{one.gflops_at_top_k:.2f}"]
+        for variant, one in (
+            (named.variant, one) for named, one in measured.items() if named.choice == MixtureChoice()
+        )
+        if variant.endswith("-n")
+    }
+    assert stated == counted
