@@ -45,7 +45,7 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
         _check_census(model, proto)
         if spec.branches == "best":
             bodies = {top_k: _trace(model, replace(spec, exactly=top_k)) for top_k in quick_top_ks(model)}
-            return switch_by_top_k(proto, bodies)
+            return switch_by_top_k(proto, bodies) if bodies else proto
     elif spec.selection == "service":
         _check_operators(proto, STATIC_OPERATORS)
     return proto
@@ -53,10 +53,10 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
 
 def quick_top_ks(model: Detector) -> tuple[int, ...]:
     """What a sparse graph has bodies for beside the general one, what is asked for most first."""
-    most = model.config.allowed_top_k[-1]
-    if any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
-        return tuple(dict.fromkeys((model.config.top_k, 1, most)))
-    return (most,)  # with nothing to gather, a body is only better where it has no branches
+    if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
+        # Nothing to gather, and inside a branch CPUs run the weighted sums of light experts pass by pass.
+        return ()
+    return tuple(dict.fromkeys((model.config.top_k, 1, model.config.allowed_top_k[-1])))
 
 
 def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
