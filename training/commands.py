@@ -224,12 +224,16 @@ def export(
         quiet=quiet,
         say=say,
     )
+    _report_released(exported, say)
+    return exported
+
+
+def _report_released(exported: Sequence[Exported], say: Say) -> None:
     for artefact in exported:
         say(f"released {artefact.path}")
     for artefact in exported:
         if artefact.path.parent.name.endswith("-tensorrt"):
             offer_plan(artefact.path, say=say)
-    return exported
 
 
 def scene_pictures() -> list[NDArray[np.uint8]]:

@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
 from training.benchmark.engines import BenchmarkPrecision, Inputs, OpenVinoEngine, Source
 
-RUNS = 10
+RUNS = 20
 TOP_LAYERS = 12
 
+_Layer = tuple[str, str]  # name and operator
 ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, dearest first
 
 
@@ -42,40 +42,36 @@ def profile(
     precision: BenchmarkPrecision,
     threads: int,
 ) -> Profile:
-    """Run a graph some times with counters on; for each layer the median over the runs.
+    """Run the graphs in turn with counters on; for each layer the least of all runs: what disturbs only adds.
 
     Args:
         sparse: without a switch around it, of which an engine would count one layer.
         bound: likewise counted, if there is one.
     """
-    layers = _layers(*sparse, precision, threads)
+    engine = OpenVinoEngine(precision, threads, profiling=True)
+    requests = [engine.request(*each) for each in (sparse, bound) if each]
+    seen: list[dict[_Layer, float]] = [{} for _ in requests]
+    for _ in range(RUNS):
+        for request, least in zip(requests, seen, strict=True):
+            request.infer()
+            for counted in request.get_profiling_info():
+                layer, seconds = (counted.node_name, counted.node_type), counted.real_time.total_seconds()
+                least[layer] = min(seconds, least.get(layer, seconds))
+    layers = sorted(((*layer, seconds) for layer, seconds in seen[0].items()), key=lambda each: -each[2])
     return Profile(
         label,
         precision,
         int(sparse[1]["top_k"][0, 0]),
-        _by_operator(layers),
-        _by_operator(_layers(*bound, precision, threads)) if bound else {},
+        _by_operator(seen[0]),
+        _by_operator(seen[1]) if bound else {},
         tuple(layers[:TOP_LAYERS]),
     )
 
 
-def _layers(
-    source: Source, inputs: Inputs, precision: BenchmarkPrecision, threads: int
-) -> list[tuple[str, str, float]]:
-    request = OpenVinoEngine(precision, threads, profiling=True).request(source, inputs)
-    request.infer()
-    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for _ in range(RUNS):
-        request.infer()
-        for counted in request.get_profiling_info():
-            seen[counted.node_name, counted.node_type].append(counted.real_time.total_seconds())
-    found = ((name, operator, median(times)) for (name, operator), times in seen.items() if any(times))
-    return sorted(found, key=lambda layer: -layer[2])
-
-
-def _by_operator(layers: list[tuple[str, str, float]]) -> ByOperator:
+def _by_operator(layers: Mapping[_Layer, float]) -> ByOperator:
     operators: dict[str, list[float]] = defaultdict(list)
-    for _, operator, seconds in layers:
-        operators[operator].append(seconds)
+    for (_, operator), seconds in layers.items():
+        if seconds:
+            operators[operator].append(seconds)
     dearest = sorted(operators.items(), key=lambda item: -sum(item[1]))
     return {operator: (sum(times), len(times)) for operator, times in dearest}
