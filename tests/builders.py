@@ -195,6 +195,7 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
             "boxes_px": 0.0,
             "scores": 0.0,
             "gates": 0.0,
+            "compared_boxes": 40,
             "skippable_experts": 0,
             "expert_sets": 1.0,
             "map50_95": {"checkpoint": 0.5, "graph": 0.5},

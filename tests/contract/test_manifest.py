@@ -13,7 +13,10 @@ from tests.builders import build_artifact
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.schema.json").read_text())
 # Exporters did not always write them; artefacts without them are served all the same.
-OPTIONAL = {("speed",), *(("parity", key) for key in ("skippable_experts", "expert_sets", "map50_95"))}
+OPTIONAL = {
+    ("speed",),
+    *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "map50_95")),
+}
 WRONG = (None, "", "x", -1, 0.5, 1.5, 33, 10**6, True, [], {}, ["x"], [-1], {"x": 1})
 
 

@@ -26,6 +26,7 @@ from training.export.bundle import Pictures, export_model
 from training.export.engine import Engine
 from training.export.graph import fold_batch_norm
 from training.export.onnx_file import conditional_experts, to_onnx
+from training.export.options import ExportOptions
 from training.export.parity import measure_parity, reference_outputs
 from training.export.switch import SWITCH, general_body
 from training.export.targets import compared_top_ks, graph_spec
@@ -206,7 +207,13 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
     monkeypatch.setattr(build, "to_onnx", lambda model, spec: traced(name))
     images = pictures()[:2]
     (exported,) = export_model(
-        model, tmp_path, "tiny", Pictures(images, images), targets=["openvino"], provenance=PROVENANCE
+        model,
+        tmp_path,
+        "tiny",
+        Pictures(images, images),
+        targets=["openvino"],
+        options=ExportOptions(execution="sparse"),
+        provenance=PROVENANCE,
     )
     artifact = read_artifact(exported.path)
     manifest = artifact.manifest
