@@ -120,9 +120,7 @@ def test_threads_share_a_detector(detector, real_images):
 
 
 def test_asyncio_asks_for_many_at_once(triton, gateway, real_images):
-    few = real_images[
-        :3
-    ]  # more of them a busy machine may not answer before the queue's two seconds are over
+    few = real_images[:3]  # of more, some may wait for longer than the queue's two seconds on a busy machine
 
     async def ask():
         async with AsyncTritonDetector(triton.grpc_url) as client:
