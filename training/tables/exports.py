@@ -68,9 +68,9 @@ def _cells(stored: StoredManifest, size: int) -> Sequence[str]:
         graph,
         f"{size / 1e6:.1f}",
         str(parity["images"]),
-        f"{parity['boxes_px']:.1g}",
-        f"{parity['scores']:.1g}",
-        f"{parity['gates']:.1g}" if manifest["mixture"] else "-",
+        f"{parity['boxes_px']:.2g}",
+        f"{parity['scores']:.2g}",
+        f"{parity['gates']:.2g}" if manifest["mixture"] else "-",
         sets,
         f"{pair['checkpoint']:.4f} {pair['graph']:.4f}" if pair else "-",
     )
