@@ -132,6 +132,17 @@ def tiny_graph(selection: str = "graph") -> ov.Model:
     return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "tiny")
 
 
+_PARITY = {
+    "images": 8,
+    "distinct_expert_sets": 4,
+    "boxes_px": 0.0,
+    "scores": 0.0,
+    "gates": 0.0,
+    "compared_boxes": 40,
+    "skippable_experts": 0,
+    "expert_sets": 1.0,
+    "map50_95": {"checkpoint": 0.5, "graph": 0.5},
+}
 _GOLDEN: dict[str, Any] = {
     "top_k": 2,
     "weight_threshold": 0.0,
@@ -189,17 +200,7 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
         ],
         "gflops": {"fixed": 4.0, "dense": 6.6},
         "golden": copy.deepcopy(_GOLDEN),
-        "parity": {
-            "images": 8,
-            "distinct_expert_sets": 4,
-            "boxes_px": 0.0,
-            "scores": 0.0,
-            "gates": 0.0,
-            "compared_boxes": 40,
-            "skippable_experts": 0,
-            "expert_sets": 1.0,
-            "map50_95": {"checkpoint": 0.5, "graph": 0.5},
-        },
+        "parity": copy.deepcopy(_PARITY),
         "speed": {"sparse_to_dense": 0.9, "sparse_ms": 9.0, "dense_ms": 10.0, "machine": "a small one"},
         "provenance": {
             "checkpoint_sha256": "0" * 64,
