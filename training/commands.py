@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import DataConfig, FolderConfig, ScenesConfig, absolute
+from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
@@ -28,6 +28,7 @@ from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice
 from training.recipes.recipes import Request, build_config
+from training.recipes.starter import starter_data
 from training.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.loop import Outcome, Trainer, compute_device
@@ -60,6 +61,13 @@ class TrainOptions:
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     """Training and validation data; without a folder, generated scenes of two different seeds."""
+    if options.recipe == "starter":
+        if options.data is None:
+            raise ConfigError(
+                "recipe starter: give the folder that holds bccd, aquarium and playing_cards, with --data"
+            )
+        parted = starter_data(options.data)
+        return parted.train, parted.val
     if options.data is None:
         return SCENES_FOR_TRAINING, SCENES_UNSEEN
     train = absolute(FolderConfig(root=str(options.data), split=options.split))
@@ -248,6 +256,8 @@ def _described(data: DataConfig) -> str:
             return "generated scenes it has not seen"
         case FolderConfig():
             return f"split {data.split} of {data.root}"
+        case CombinedConfig():
+            return " and ".join(map(_described, data.parts))
 
 
 def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:

@@ -4,7 +4,7 @@ A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,7 +29,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 class RouterConfig:
     """What scores the experts of a mixture layer."""
 
-    kind: Literal["pooled", "spatial", "adaptive", "ultra"] = "pooled"
+    kind: Literal["pooled", "moments", "spatial", "adaptive", "ultra"] = "pooled"
     reduction: int = 8  # hidden width = channels / this, at least min_hidden
     min_hidden: int = 8
     pool: int = 4  # spatial and ultra: side of the square of cells that is averaged before routing
@@ -40,7 +40,7 @@ class RouterConfig:
     learn_temperature: bool = False
 
     def __post_init__(self) -> None:
-        _require_one_of("router", self.kind, ("pooled", "spatial", "adaptive", "ultra"))
+        _require_one_of("router", self.kind, ("pooled", "moments", "spatial", "adaptive", "ultra"))
         for name in ("reduction", "min_hidden", "pool"):
             _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
         _require(self.init_std is None or self.init_std > 0, f"init_std={self.init_std} must be positive")
@@ -189,14 +189,36 @@ class ScenesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """Images on disk with VOC xml or YOLO txt labels; the format is recognised from the folder."""
+    """Images on disk with VOC xml or YOLO txt labels; the format is recognised from the folder.
+
+    A split can be parted further: its pictures are dealt to `folds` in turn, and those of `kept` stay.
+    """
 
     root: str
     split: str = "train"
     class_names: tuple[str, ...] = ()  # VOC names no classes of its own; empty: collect them from the labels
+    folds: int = 1
+    kept: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        _require(self.folds >= 1, f"folds={self.folds} must be at least 1")
+        _require(
+            len(self.kept) > 0 and set(self.kept) <= set(range(self.folds)),
+            f"kept={self.kept} names none or others than the folds 0..{self.folds - 1}",
+        )
 
 
-DataConfig = ScenesConfig | FolderConfig
+@dataclass(frozen=True, kw_only=True)
+class CombinedConfig:
+    """Several folders as one data set; their classes follow one another in the order of the parts."""
+
+    parts: tuple[FolderConfig, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.parts) > 0, "parts is empty: a combined data set needs a folder")
+
+
+DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +257,15 @@ class LossConfig:
     load: float = 0.0  # this and the next two: what recipes choose for the families whose sources have them
     z: float = 0.0
     diversity: float = 0.0
+    information: float = 0.0  # for what each layer's routing lacks of information_bits
+    information_bits: float = 1.0  # of a batch; more is not asked for
+    coverage: float = 0.0  # for how far each layer's experts are from equal shares
     assign_top_k: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
 
     def __post_init__(self) -> None:
-        for name in ("box", "classes", "dfl", "balance", "load", "z", "diversity"):
+        for name in ("box", "classes", "dfl", "balance", "load", "z", "diversity", "information", "coverage"):
             _require(getattr(self, name) >= 0, f"loss weight {name}={getattr(self, name)} is negative")
         _require(self.assign_top_k >= 1, f"assign_top_k={self.assign_top_k} must be at least 1")
 
@@ -284,6 +309,7 @@ class TrainConfig:
     epochs: int = 100
     batch_size: int = 16
     seed: int = 0
+    top_ks: tuple[int, ...] = ()  # every picture of a step draws its own from these; empty: the model's
     evaluate_every_epochs: int = 10
     checkpoint_every_s: float = 120.0
     loader_workers: int = 1
@@ -301,6 +327,11 @@ class TrainConfig:
             self.model.top_k >= 1,
             "top_k=0 would train no expert: train with 2, and ask for 0 when the model runs",
         )
+        allowed = self.model.allowed_top_k
+        _require(
+            set(self.top_ks) <= set(allowed),
+            f"top_ks={self.top_ks}: {self.model.variant} runs with {', '.join(map(str, allowed))} experts",
+        )
         _require(self.loader_workers >= 0, f"loader_workers={self.loader_workers} is negative")
         _require(
             self.evaluate_every_epochs >= 1,
@@ -311,6 +342,4 @@ class TrainConfig:
 
 def absolute(config: FolderConfig) -> FolderConfig:
     """The same data set, named so that a resumed run finds it from another working directory."""
-    return FolderConfig(
-        root=str(Path(config.root).resolve()), split=config.split, class_names=config.class_names
-    )
+    return replace(config, root=str(Path(config.root).resolve()))

@@ -8,6 +8,7 @@ from typing import Any
 from training.config import (
     MIXTURE_PLACES,
     AugmentConfig,
+    CombinedConfig,
     DataConfig,
     FolderConfig,
     LossConfig,
@@ -19,6 +20,8 @@ from training.config import (
     TrainConfig,
 )
 from training.errors import ConfigError
+
+_DATA_KINDS = {"scenes": ScenesConfig, "folder": FolderConfig, "combined": CombinedConfig}
 
 
 def to_json(config: TrainConfig | ModelConfig) -> str:
@@ -32,7 +35,7 @@ def _tagged(config: Any) -> dict[str, Any]:
         for name in ("train_data", "val_data"):
             data = getattr(config, name)
             if data is not None:
-                values[name]["kind"] = "scenes" if isinstance(data, ScenesConfig) else "folder"
+                values[name]["kind"] = next(kind for kind, of in _DATA_KINDS.items() if isinstance(data, of))
     return values
 
 
@@ -47,7 +50,7 @@ def train_from_json(text: str) -> TrainConfig:
     try:
         return TrainConfig(
             **{
-                **values,
+                **_tuples(values),
                 "model": _model(values["model"]),
                 "train_data": _data(values["train_data"]),
                 "val_data": _data(values["val_data"]) if values["val_data"] else None,
@@ -105,4 +108,6 @@ def _named_by_place(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _data(values: Mapping[str, Any]) -> DataConfig:
     fields = _tuples(values)
     kind = fields.pop("kind")
+    if kind == "combined":
+        return CombinedConfig(parts=tuple(FolderConfig(**_tuples(part)) for part in fields["parts"]))
     return ScenesConfig(**fields) if kind == "scenes" else FolderConfig(**fields)

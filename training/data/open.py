@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import assert_never
 
-from training.config import DataConfig, FolderConfig, ScenesConfig
+from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
 from training.data.voc import VocDataset
@@ -21,7 +22,11 @@ def open_dataset(config: DataConfig) -> Dataset:
         case ScenesConfig():
             return ScenesDataset(config.images, config.seed, config.image_hw)
         case FolderConfig():
-            return _open_folder(config)
+            dataset = _open_folder(config)
+            return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)
+        case CombinedConfig():
+            parts = [open_dataset(part) for part in config.parts]
+            return CombinedDataset(parts, [Path(part.root).name for part in config.parts])
         case _:
             assert_never(config)
 

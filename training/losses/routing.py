@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from training.config import LossConfig
 from training.models.mixture.routing import Routing
 
 # B batch · E experts · K experts chosen per image; every term is a unitless scalar
+
+
+TINY = 1e-12
 
 
 def balance_loss(routing: Routing) -> Tensor:
@@ -64,16 +68,46 @@ def diversity_loss(routing: Routing) -> Tensor:
     return (math.log(experts) - entropy) + math.sqrt(experts) * distance
 
 
+def information_loss(routing: Routing, bits: float) -> Tensor:
+    """What the router's information about the batch lacks of `bits`; zero from there on.
+
+    The information is H(mean p) - mean H(p), of the probabilities before top-K: high where each image has its
+    experts, and they are not the same ones. An expert that no image wants it leaves alone: see coverage_loss.
+
+    Source: regularised information maximisation, Krause et al. 2010, eq. 4, with a limit.
+    """
+    information = _entropy(routing.probs.mean(dim=0)) - _entropy(routing.probs).mean()
+    return (bits - information / math.log(2)).clamp(min=0)
+
+
+def coverage_loss(routing: Routing) -> Tensor:
+    """Divergence of an equal share for every expert from the batch's mean probabilities, in nats.
+
+    Zero where they are equal; it grows without limit as the share of an expert falls, and pulls hardest at
+    the least used. Taken before top-K, so that it reaches experts that are never chosen.
+    """
+    mean = routing.probs.mean(dim=0)  # (E,)
+    return -(len(mean) * mean.clamp(min=TINY)).log().mean()
+
+
+def _entropy(probs: Tensor) -> Tensor:
+    """Over the last axis, in nats; 0 log 0 is 0."""
+    return -(probs * probs.clamp(min=TINY).log()).sum(dim=-1)
+
+
 def routing_loss(routings: Mapping[str, Routing], config: LossConfig, like: Tensor) -> Tensor:
-    """The terms by their weights: of diversity the mean over layers, of the others the sum.
+    """The terms by their weights: of diversity, information and coverage the mean over layers, else the sum.
 
     Zero, on the device of `like`, where there is no mixture.
     """
+    layers = max(len(routings), 1)
     terms = (
         (config.balance, balance_loss),
         (config.load, load_loss),
         (config.z, z_loss),
-        (config.diversity / max(len(routings), 1), diversity_loss),
+        (config.diversity / layers, diversity_loss),
+        (config.information / layers, partial(information_loss, bits=config.information_bits)),
+        (config.coverage / layers, coverage_loss),
     )
     losses = [weight * term(routing) for weight, term in terms if weight for routing in routings.values()]
     return torch.stack(losses).sum() if losses else like.new_zeros(())

@@ -143,6 +143,7 @@ def _sparsight(size: str) -> Mapping[str, MixtureConfig]:
     peers', so that the chosen ones can run as one wide expert.
     """
     layer = MixtureConfig(
+        router=RouterConfig(kind="moments"),
         expert="simple",
         kernel_sizes=(3,) * 4,
         expert_ratio=0.5 if size == "n" else 0.375,  # as many as leave K = 2 no slower than yolov12's

@@ -13,7 +13,7 @@ from training.config import (
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
 
-RECIPES = ("quick", "small-data", "paper")
+RECIPES = ("quick", "small-data", "starter", "paper")
 
 # YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
 V01_GAIN = 0.15
@@ -45,6 +45,8 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = quick(request)
         case "small-data":
             config = small_data(request)
+        case "starter":
+            config = starter(request)
         case "paper":
             config = paper(request)
         case _:
@@ -69,10 +71,19 @@ def family_loss(variant: str) -> LossConfig:
             return LossConfig(balance=0.0, load=0.01 * V01_GAIN)
         case "moehead":  # the notes add it to the loss with this weight and no gain
             return LossConfig(balance=0.0, diversity=0.01)
-        case "esmoe" | "sparsight" | "yolov12":  # sparsight has none of its own yet, yolov12 no routers
+        case "sparsight":
+            return LossConfig(balance=0.0, information=0.5, coverage=0.1)
+        case "esmoe" | "yolov12":  # which has no routers
             return LossConfig()
         case family:
             raise ConfigError(f"family {family!r} has no losses")
+
+
+def trained_top_ks(model: ModelConfig) -> tuple[int, ...]:
+    """sparsight's pictures each draw their own: one expert, the usual number twice as often, and all."""
+    if not model.variant.startswith("sparsight"):
+        return ()
+    return (1, model.top_k, model.top_k, model.allowed_top_k[-1])
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
@@ -84,8 +95,10 @@ def small_data(request: Request) -> TrainConfig:
 
     100 epochs. Both flips suit pictures without an up, such as those from a microscope.
     """
+    model = _model(request, (640, 640))
     return TrainConfig(
-        model=_model(request, (640, 640)),
+        model=model,
+        top_ks=trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
         augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
@@ -118,10 +131,18 @@ def quick(request: Request) -> TrainConfig:
     )
 
 
+def starter(request: Request) -> TrainConfig:
+    """The committed model: pictures of three kinds at 416 px; two of them have an up."""
+    base = small_data(replace(request, input_hw=request.input_hw or (416, 416)))
+    return replace(base, augment=replace(base.augment, flip_vertical=0.0))
+
+
 def paper(request: Request) -> TrainConfig:
     """YOLOv12's training table (arXiv:2502.12524, table 7, size n): 600 epochs of SGD, for large data."""
+    model = _model(request, (640, 640))
     return TrainConfig(
-        model=_model(request, (640, 640)),
+        model=model,
+        top_ks=trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
         augment=AugmentConfig(),

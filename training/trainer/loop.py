@@ -15,6 +15,7 @@ from training.data.sample import Dataset
 from training.errors import CheckpointError, TrainingError
 from training.losses.detection import LossTerms, detection_loss
 from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -171,7 +172,7 @@ class Trainer:
         batch = batch.to(self.device, non_blocking=True)
         self.model.train()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            predictions = self.model(batch.images)
+            predictions = self.model(batch.images, self._controls(len(batch.images)))
         truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
         terms = detection_loss(self.model, predictions, truth, self.config.loss)
         self.optimizer.zero_grad(set_to_none=True)
@@ -181,6 +182,14 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return LossTerms(*(term.detach() for term in terms))
+
+    def _controls(self, images: int) -> RoutingControls | None:
+        """Every picture's own top_k, so that the model learns to answer with any of them."""
+        if not self.config.top_ks:
+            return None
+        drawn = torch.randint(len(self.config.top_ks), (images, 1))
+        top_k = torch.tensor(self.config.top_ks)[drawn].to(self.device)
+        return RoutingControls(top_k, self.config.model.weight_threshold)
 
     def _evaluate(self, evaluate: Evaluate | None, report: Report) -> None:
         epoch = self.position.epoch + 1

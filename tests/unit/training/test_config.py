@@ -7,6 +7,7 @@ import pytest
 
 from training.config import (
     AugmentConfig,
+    CombinedConfig,
     FolderConfig,
     LossConfig,
     MixtureConfig,
@@ -22,6 +23,7 @@ from training.errors import ConfigError
 
 MODEL = ModelConfig(class_names=("a", "b"))
 TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
+MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()}))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,12 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
         (lambda v: MixtureConfig(expert_ratio=v), [0.1], [0.0], "expert_ratio=0.0 must be positive"),
         (lambda v: MixtureConfig(expert=v), ["ghost"], ["spirit"], "expert 'spirit' is none of depthwise"),
         (lambda v: MixtureConfig(norm=v), ["group"], ["layer"], "norm 'layer' is none of batch, group"),
-        (lambda v: RouterConfig(kind=v), ["ultra"], ["local"], "router 'local' is none of pooled, spatial"),
+        (
+            lambda v: RouterConfig(kind=v),
+            ["ultra"],
+            ["local"],
+            "router 'local' is none of pooled, moments, spatial",
+        ),
         (lambda v: RouterConfig(temperature=v), [0.1], [0.0], "temperature=0.0 must be positive"),
         (lambda v: RouterConfig(dropout=v), [0.0, 0.99], [-0.1, 1.0], "dropout=.* must be in 0..1"),
         (lambda v: RouterConfig(noise=v), [0.0], [-0.1], "noise=-0.1 is negative"),
@@ -102,6 +109,10 @@ TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
         (lambda v: LossConfig(box=v), [0.0], [-0.1], "loss weight box=-0.1 is negative"),
         (lambda v: LossConfig(classes=v), [0.0], [-0.1], "loss weight classes=-0.1 is negative"),
         (lambda v: LossConfig(dfl=v), [0.0], [-0.1], "loss weight dfl=-0.1 is negative"),
+        (lambda v: LossConfig(information=v), [0.0], [-0.1], "loss weight information=-0.1 is negative"),
+        (lambda v: LossConfig(coverage=v), [0.0], [-0.1], "loss weight coverage=-0.1 is negative"),
+        (lambda v: FolderConfig(root="a", folds=v), [1], [0], "folds=0 must be at least 1"),
+        (lambda v: replace(MIXED, top_ks=v), [(), (1, 4)], [(0,), (1, 5)], "top_ks=.* runs with 1, 2, 3, 4"),
         (lambda v: LossConfig(balance=v), [0.0], [-0.1], "loss weight balance=-0.1 is negative"),
         (lambda v: LossConfig(load=v), [0.0], [-0.1], "loss weight load=-0.1 is negative"),
         (lambda v: LossConfig(z=v), [0.0], [-0.1], "loss weight z=-0.1 is negative"),
@@ -183,6 +194,16 @@ def test_a_model_configuration_survives_json(config):
                 val_data=FolderConfig(root="/data", split="val"),
             ),
             id="folders",
+        ),
+        pytest.param(
+            replace(
+                MIXED,
+                train_data=CombinedConfig(
+                    parts=(FolderConfig(root="/a", folds=5, kept=(1, 2)), FolderConfig(root="/b"))
+                ),
+                top_ks=(1, 2, 4),
+            ),
+            id="folders combined, any number of experts",
         ),
         pytest.param(
             TrainConfig(

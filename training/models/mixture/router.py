@@ -4,6 +4,7 @@ In evaluation no score depends on the other images of a batch. All compute in fl
 precision around them: half precision here would move experts.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,6 +12,9 @@ from training.config import RouterConfig
 from training.models.layers import ConvBlock, batch_norm, group_norm
 
 # B batch · C channels · E experts · H, W feature-map size
+
+
+VARIANCE_EPS = 1e-6  # a square root has no slope at 0
 
 
 class PooledRouter(nn.Module):
@@ -26,6 +30,25 @@ class PooledRouter(nn.Module):
         """(B, C, H, W) to logits (B, E)."""
         hidden = functional.silu(self.hidden(x.mean(dim=(2, 3))))
         return self.score(functional.dropout(hidden, self.dropout, self.training))
+
+
+class MomentsRouter(nn.Module):
+    """Scores experts from mean, deviation and maximum of each channel.
+
+    A mean alone hardly tells a few small objects from none; the other two do.
+    """
+
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3 * channels, hidden_width(channels, config))
+        self.score = nn.Linear(self.hidden.out_features, num_experts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, E)."""
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        deviation = ((x - mean).square().mean(dim=(2, 3)) + VARIANCE_EPS).sqrt()
+        moments = torch.cat([mean.flatten(1), deviation, x.amax(dim=(2, 3))], dim=1)  # (B, 3C)
+        return self.score(functional.silu(self.hidden(moments)))
 
 
 class SpatialRouter(nn.Module):
@@ -97,6 +120,8 @@ def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Mo
     match config.kind:
         case "pooled":
             router: nn.Module = PooledRouter(channels, num_experts, config)
+        case "moments":
+            router = MomentsRouter(channels, num_experts, config)
         case "spatial":
             router = SpatialRouter(channels, num_experts, config)
         case "adaptive":

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from training.config import LossConfig
-from training.losses.routing import balance_loss, diversity_loss, load_loss, routing_loss, z_loss
+from training.losses.routing import (
+    balance_loss,
+    coverage_loss,
+    diversity_loss,
+    information_loss,
+    load_loss,
+    routing_loss,
+    z_loss,
+)
 from training.models.mixture.routing import RoutingControls, choose_experts
 
 
@@ -137,6 +145,7 @@ def test_layers_are_added_up_and_no_layer_costs_nothing():
         pytest.param({"load": 3.0}, 3 * (2 + 1), id="load: sum of the layers"),
         pytest.param({"z": 5.0}, 5 * (0 + log(2) ** 2), id="z: sum of the layers"),
         pytest.param({"diversity": 7.0}, 7 * (log(2) + 1 + 0) / 2, id="diversity: mean of the layers"),
+        pytest.param({"information": 4.0}, 4 * (1 + 1) / 2, id="information: mean of the layers"),
         pytest.param({"load": 3.0, "z": 5.0}, 9 + 5 * log(2) ** 2, id="terms are added up"),
     ],
 )
@@ -146,3 +155,41 @@ def test_each_weight_is_that_of_its_own_term(weights, expected):
     config = LossConfig(**{"balance": 0.0, **weights})
     total = routing_loss({"a": pair, "b": even}, config, torch.zeros(()))
     assert total.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "bits", "expected"),
+    [
+        pytest.param(torch.eye(4).tolist(), 2.0, 0.0, id="each image another expert: log2 E bits"),
+        pytest.param(torch.eye(4).tolist(), 1.0, 0.0, id="more than is asked for costs nothing"),
+        pytest.param([[1.0, 0, 0, 0]] * 4, 1.0, 1.0, id="the same expert for all: none"),
+        pytest.param([[0.25] * 4] * 4, 1.0, 1.0, id="undecided on all: none"),
+        pytest.param([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], 1.5, 0.5, id="a pair each: one bit"),
+    ],
+)
+def test_information(rows, bits, expected):
+    assert information_loss(routing_of(rows, 2), bits).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param([[0.25] * 4] * 2, 0.0, id="all experts alike"),
+        pytest.param(torch.eye(4).tolist(), 0.0, id="each image another expert"),
+        pytest.param([[0.9, 0.1]], -log(4 * 0.9 * 0.1) / 2, id="uneven: half the logarithms"),
+    ],
+)
+def test_coverage(rows, expected):
+    assert coverage_loss(routing_of(rows, 1)).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_coverage_pulls_up_an_expert_that_no_image_chose():
+    logits = torch.tensor([[3.0, 0.0, -4.0], [0.0, 3.0, -4.0]], requires_grad=True)
+    coverage_loss(choose_experts(logits, RoutingControls(1))).backward()
+    assert (logits.grad[:, 2] < -0.1).all()
+
+
+def test_information_has_a_gradient_where_probabilities_are_zero():
+    logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
+    information_loss(choose_experts(logits, RoutingControls(1)), 1.0).backward()
+    assert logits.grad.isfinite().all()

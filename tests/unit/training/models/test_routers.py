@@ -11,7 +11,7 @@ from training.models.mixture.router import build_router, shrink, whole_pool
 from training.models.mixture.routing import RoutingControls
 
 CHANNELS = 16
-KINDS = ("pooled", "spatial", "adaptive", "ultra")
+KINDS = ("pooled", "moments", "spatial", "adaptive", "ultra")
 
 
 def router_of(kind: str, **settings: object) -> nn.Module:
@@ -115,3 +115,12 @@ def test_scores_are_computed_in_float32_under_half_precision():
     assert routing.logits.dtype == torch.float32
     assert torch.equal(routing.logits, layer(x, RoutingControls(2), "dense")[1].logits)
     assert not torch.equal(half, layer(x, RoutingControls(2), "dense")[0]), "the experts must be in half"
+
+
+def test_moments_tell_one_bright_cell_from_the_same_light_everywhere():
+    router = router_of("moments")
+    even = torch.full((1, CHANNELS, 8, 8), 0.25)
+    spot = torch.zeros(1, CHANNELS, 8, 8)
+    spot[:, :, 3, 3] = 16.0
+    assert torch.allclose(even.mean(dim=(2, 3)), spot.mean(dim=(2, 3)))
+    assert (router(even) - router(spot)).abs().max() > 0.1

@@ -8,9 +8,10 @@ from training.config import LossConfig, ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.recipes import RECIPES, Request, build_config, family_loss
+from training.recipes.starter import starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
-ROUTING_TERMS = ("balance", "load", "z", "diversity")
+ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
 
 
 def routing_weights(variant):
@@ -27,7 +28,7 @@ def routing_weights(variant):
         pytest.param("optimized", {"load": 0.0015}, id="optimized"),
         pytest.param("moehead", {"diversity": 0.01}, id="moehead"),
         pytest.param("esmoe", {"balance": 1.5}, id="esmoe"),
-        pytest.param("sparsight", {"balance": 1.5}, id="sparsight"),
+        pytest.param("sparsight", {"information": 0.5, "coverage": 0.1}, id="sparsight"),
     ],
 )
 def test_a_family_gets_the_losses_of_its_source_for_its_routers(family, weights):
@@ -73,5 +74,30 @@ def test_epochs_and_batch_are_the_request_s_if_it_says_so(recipe):
 
 
 def test_an_unknown_recipe_names_those_there_are():
-    with pytest.raises(ConfigError, match="no recipe 'best'; there are: quick, small-data, paper"):
+    with pytest.raises(ConfigError, match="no recipe 'best'; there are: quick, small-data, starter, paper"):
         build_config("best", REQUEST)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("variant", "choice", "top_ks"),
+    [
+        ("sparsight-n", MixtureChoice(), (1, 2, 2, 4)),
+        ("sparsight-n", MixtureChoice(num_experts=3, top_k=1), (1, 1, 1, 3)),
+        ("esmoe-n", MixtureChoice(), ()),
+        ("yolov12-n", MixtureChoice(), ()),
+    ],
+)
+def test_pictures_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, variant, choice, top_ks):
+    config = build_config(recipe, replace(REQUEST, variant=variant, mixture=choice, input_hw=(64, 64)))
+    assert config.top_ks == top_ks
+
+
+def test_the_starter_s_parts_share_no_picture_and_leave_none_out(tmp_path):
+    parted = starter_data(tmp_path)
+    for train, val, less, choice in zip(*(each.parts for each in parted), strict=True):
+        assert (train.root, less.root) == (val.root, choice.root)
+        assert not set(less.kept) & set(choice.kept)
+        assert set(less.kept) | set(choice.kept) == set(train.kept)
+        assert train.split != val.split or not set(train.kept) & set(val.kept)
+    assert [len(train.kept) for train in parted.train.parts] == [8, 8, 4]

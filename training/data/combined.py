@@ -1,0 +1,85 @@
+"""Data sets made of others: a part of one, or several as one."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from training.data.sample import Dataset, Sample
+from training.errors import DatasetError
+
+
+class FoldedDataset:
+    """The pictures dealt to some of the folds of a data set: picture i goes to fold i modulo folds."""
+
+    def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
+        """Raises DatasetError: no picture is left."""
+        self.class_names = dataset.class_names
+        self.dropped_boxes = getattr(dataset, "dropped_boxes", 0)
+        self._dataset = dataset
+        self._indices = [index for index in range(len(dataset)) if index % folds in kept]
+        if not self._indices:
+            raise DatasetError(f"{len(dataset)} pictures leave none in fold {list(kept)} of {folds}")
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def load(self, index: int) -> Sample:
+        """As the whole data set gives it."""
+        return self._dataset.load(self._indices[index])
+
+    def encoded(self, index: int) -> bytes:
+        """As the whole data set gives it."""
+        return self._dataset.encoded(self._indices[index])
+
+
+class CombinedDataset:
+    """Data sets one after the other, their classes as well.
+
+    Attributes:
+        origins: a name of each part.
+    """
+
+    def __init__(self, parts: Sequence[Dataset], origins: Sequence[str]) -> None:
+        """Raises DatasetError: two parts have a class of the same name."""
+        self.class_names = tuple(name for part in parts for name in part.class_names)
+        twice = [name for name, count in Counter(self.class_names).items() if count > 1]
+        if twice:
+            raise DatasetError(
+                f"several of {', '.join(origins)} have a class called {', '.join(twice)}; "
+                "rename it in all but one"
+            )
+        self.origins = tuple(origins)
+        self.dropped_boxes = sum(getattr(part, "dropped_boxes", 0) for part in parts)
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+        self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def load(self, index: int) -> Sample:
+        """With class ids of the whole, and the part's name before the picture's."""
+        part, within = self._place(index)
+        sample = self._parts[part].load(within)
+        return replace(
+            sample,
+            class_ids=sample.class_ids + self._first_classes[part],
+            name=f"{self.origins[part]}/{sample.name}",
+        )
+
+    def encoded(self, index: int) -> bytes:
+        """As its part gives it."""
+        part, within = self._place(index)
+        return self._parts[part].encoded(within)
+
+    def origin_of(self, index: int) -> int:
+        """Which part a picture is from."""
+        return self._place(index)[0]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = bisect_right(self._ends, index)
+        return part, index - (self._ends[part - 1] if part else 0)
