@@ -24,12 +24,13 @@ INPUT_NAMES = ("images", "top_k", "weight_threshold")
 # reshaped to its groups: sums over one image, of fixed size.
 STATIC_OPERATORS = frozenset(
     "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather "  # noqa: SIM905
-    "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMean "
-    "ReduceSum Reshape Resize Sigmoid Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where".split()
+    "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMax "
+    "ReduceMean ReduceSum Reshape Resize Sigmoid Slice Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze "
+    "Where".split()
 )
 
 # For TensorRT it may also select candidates and take sizes from the batch.
-TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "ReduceMax", "Shape", "TopK"}
+TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
 
 
 def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
