@@ -223,10 +223,15 @@ DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of a training image. Zero turns one off. Defaults: arXiv:2502.12524, table 7, size n."""
+    """Random changes of a training image. Zero turns one off.
+
+    Defaults: arXiv:2502.12524, table 7, size n, but for copy_paste, which recipes ask for.
+    """
 
     mosaic: float = 1.0  # probability
-    close_mosaic_epochs: int = 10  # the last epochs run without mosaic
+    mixup: float = 0.0  # probability that a sample is blended with another
+    copy_paste: float = 0.0  # probability that objects of another picture are pasted on
+    close_mosaic_epochs: int = 10  # the last epochs run without mosaic, mixup and copy_paste
     hsv_hue: float = 0.015  # fraction of the full circle
     hsv_saturation: float = 0.7  # gain is drawn from 1 ± this
     hsv_value: float = 0.4
@@ -237,7 +242,7 @@ class AugmentConfig:
     flip_vertical: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mosaic", "flip_horizontal", "flip_vertical"):
+        for name in ("mosaic", "mixup", "copy_paste", "flip_horizontal", "flip_vertical"):
             _require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} is not a probability")
         _require(0 <= self.scale < 1, f"scale={self.scale} must be in 0..1, 1 excluded")
 

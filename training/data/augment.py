@@ -4,18 +4,21 @@ Boxes count pixel edges: pixel 0 covers 0..1. OpenCV counts pixel centres, half 
 """
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, AugmentConfig
-from training.data.letterbox import letterbox_sample
-from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four
+from training.data.copy_paste import paste_objects
+from training.data.letterbox import letterbox_sample, scale_image, scale_sample
+from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four, without_hidden
 from training.data.sample import Dataset, Sample
 
-MIN_VISIBLE = 0.1  # an object cut to less than this is no longer one a detector should be asked to find
-MIN_SIDE_PX = 2.0
+# Of the two ratios of a mixup. Objects of both pictures are asked for, so that both must be well seen: with
+# this, 95 % of all ratios are between 0.38 and 0.62.
+MIXUP_BETA = 32.0
 
 
 def augment(
@@ -28,13 +31,37 @@ def augment(
 ) -> Sample:
     """One training sample on a canvas of input_hw; all randomness comes from rng.
 
+    What has a probability of 0 draws nothing, so that it changes nothing of what else is drawn.
+
     Args:
-        mosaic: whether config.mosaic applies; the last epochs of a run switch it off.
+        mosaic: whether config's mosaic, mixup and copy_paste apply; the last epochs of a run switch them off.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     first = dataset.load(index)
+    shown = _compose(dataset, first, rng, config, input_hw, mosaic)
+    if mosaic and config.mixup and rng.random() < config.mixup:
+        other = dataset.load(int(rng.integers(len(dataset))))
+        ratio = rng.beta(MIXUP_BETA, MIXUP_BETA)
+        shown = mix(shown, _compose(dataset, other, rng, config, input_hw, mosaic), ratio)
+    image, boxes_xyxy = shift_colours(shown.image, rng, config), shown.boxes_xyxy
+    if rng.random() < config.flip_horizontal:
+        image, boxes_xyxy = flip(image, boxes_xyxy, axis=1)
+    if rng.random() < config.flip_vertical:
+        image, boxes_xyxy = flip(image, boxes_xyxy, axis=0)
+    return Sample(np.ascontiguousarray(image), boxes_xyxy, shown.class_ids, first.name)
+
+
+def _compose(
+    dataset: Dataset,
+    first: Sample,
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    input_hw: tuple[int, int],
+    mosaic: bool,
+) -> Placed:
+    """The picture, alone or among three others, moved and scaled, with objects of another pasted on."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
@@ -43,15 +70,37 @@ def augment(
         boxed = letterbox_sample(first, input_hw)
         everything = np.ones(len(boxed.class_ids), dtype=np.float32)
         placed = Placed(boxed.image, boxed.boxes_xyxy, boxed.class_ids, everything)
-    image, boxes_xyxy, class_ids = warp(
-        placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw
-    )
-    image = shift_colours(image, rng, config)
+    shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
+    if mosaic and config.copy_paste and rng.random() < config.copy_paste:
+        source = dataset.load(int(rng.integers(len(dataset))))  # the same one too, now and then
+        shown = paste_objects(shown, _shaken(source, rng, config, input_hw), rng)
+    return shown
+
+
+def _shaken(
+    source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
+) -> Sample:
+    """A picture from which objects are copied: scaled and mirrored as whole samples are."""
+    scaled = scale_sample(source, input_hw)
+    gain = rng.uniform(1 - config.scale, 1 + config.scale)
+    image, boxes_xyxy = scale_image(scaled.image, gain), scaled.boxes_xyxy * np.float32(gain)
     if rng.random() < config.flip_horizontal:
         image, boxes_xyxy = flip(image, boxes_xyxy, axis=1)
-    if rng.random() < config.flip_vertical:
-        image, boxes_xyxy = flip(image, boxes_xyxy, axis=0)
-    return Sample(np.ascontiguousarray(image), boxes_xyxy, class_ids, first.name)
+    return replace(scaled, image=image, boxes_xyxy=boxes_xyxy)
+
+
+def mix(one: Placed, other: Placed, ratio: float) -> Placed:
+    """Blend two canvases of one size, pixel by pixel: ratio of the first. All objects of both stay.
+
+    Source: Zhang et al. 2017, arXiv:1710.09412; boxes are not weighed, a detector is to find them all.
+    """
+    image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
+    return Placed(
+        image=image.astype(np.uint8, copy=False),
+        boxes_xyxy=np.concatenate([one.boxes_xyxy, other.boxes_xyxy]),
+        class_ids=np.concatenate([one.class_ids, other.class_ids]),
+        visible=np.concatenate([one.visible, other.visible]),
+    )
 
 
 def draw_affine(
@@ -68,10 +117,8 @@ def draw_affine(
     return np.column_stack([turn, target_centre - turn @ source_centre])
 
 
-def warp(
-    placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-    """Apply an affine map; returns image (H, W, 3), boxes (M, 4) and class ids (M,) of what is left."""
+def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]) -> Placed:
+    """Apply an affine map to what is on a canvas; objects of which too little is left are dropped."""
     height, width = input_hw
     centres = affine.copy()
     centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5  # from pixel edges to pixel centres
@@ -81,9 +128,7 @@ def warp(
     whole = _enclosing(placed.boxes_xyxy, affine)
     boxes = clip_boxes(whole, (0, 0, width, height))
     visible = placed.visible * area_fraction(boxes, whole)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    keep = (visible >= MIN_VISIBLE) & (sides >= MIN_SIDE_PX).all(axis=1)
-    return image, boxes[keep], placed.class_ids[keep]
+    return without_hidden(replace(placed, image=image, boxes_xyxy=boxes, visible=visible))
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Joins four images around one point of a canvas twice the model's size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from training.config import PAD_VALUE
 from training.data.letterbox import scale_sample
 from training.data.sample import Sample
+
+MIN_VISIBLE = 0.1  # an object cut to less than this is no longer one a detector should be asked to find
+MIN_SIDE_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
         boxes_xyxy=np.concatenate(boxes),
         class_ids=np.concatenate([sample.class_ids for sample in samples]),
         visible=np.concatenate(visible),
+    )
+
+
+def without_hidden(placed: Placed) -> Placed:
+    """Leave out objects of which less than MIN_VISIBLE is left, or less than MIN_SIDE_PX either way."""
+    sides = placed.boxes_xyxy[:, 2:] - placed.boxes_xyxy[:, :2]
+    keep = (placed.visible >= MIN_VISIBLE) & (sides >= MIN_SIDE_PX).all(axis=1)
+    return replace(
+        placed,
+        boxes_xyxy=placed.boxes_xyxy[keep],
+        class_ids=placed.class_ids[keep],
+        visible=placed.visible[keep],
     )
 
 

@@ -103,6 +103,8 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         ),
         (lambda v: ScenesConfig(images=v), [1], [0], "images=0 must be at least 1"),
         (lambda v: AugmentConfig(mosaic=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
+        (lambda v: AugmentConfig(mixup=v), [0.0, 1.0], [-0.01, 1.01], "mixup=.* is not a probability"),
+        (lambda v: AugmentConfig(copy_paste=v), [0.0, 1.0], [-0.01, 1.01], "copy_paste=.* is not a prob"),
         (lambda v: AugmentConfig(flip_horizontal=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
         (lambda v: AugmentConfig(flip_vertical=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
         (lambda v: AugmentConfig(scale=v), [0.0, 0.99], [-0.01, 1.0], "scale=.* must be in 0..1"),
@@ -209,7 +211,7 @@ def test_a_model_configuration_survives_json(config):
             TrainConfig(
                 model=replace(MODEL, mixtures={"neck.p3": MixtureConfig(train_dispatch="grouped")}),
                 train_data=ScenesConfig(images=3),
-                augment=AugmentConfig(mosaic=0.25, degrees=10.0),
+                augment=AugmentConfig(mosaic=0.25, mixup=0.5, copy_paste=0.75, degrees=10.0),
                 loss=LossConfig(balance=0.0, load=0.1, z=0.2, diversity=0.3, assign_top_k=13),
                 optimizer=OptimizerConfig(name="adamw", schedule="cosine", lr=1 / 3, final_lr=1e-7),
                 epochs=7,

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample
 from training.config import PAD_VALUE, AugmentConfig
-from training.data.augment import augment, flip, shift_colours, warp
+from training.data.augment import augment, flip, mix, shift_colours, warp
 from training.data.mosaic import Placed
 
 NOTHING = AugmentConfig(
@@ -70,25 +72,100 @@ def test_mosaic_joins_three_other_images_and_stays_off_when_told():
     assert dataset.loads == 5
 
 
+@pytest.mark.parametrize("name", ["mixup", "copy_paste"])
+def test_mixup_and_copy_paste_change_samples_and_close_with_mosaic(name):
+    config = AugmentConfig(**{**vars(NOTHING), name: 1.0})
+    first, other = sample((64, 64), [[8, 8, 24, 24]], [0]), sample((64, 64), [[40, 40, 56, 56]], [1])
+    for index in range(2):
+        dataset = MemoryDataset([first, other])
+        for seed in range(5):
+            changed = augment(dataset, index, np.random.default_rng(seed), config, (64, 64), mosaic=True)
+            assert len(changed.class_ids) == 2
+        closed = augment(dataset, index, np.random.default_rng(0), config, (64, 64), mosaic=False)
+        np.testing.assert_array_equal(closed.image, dataset.load(index).image)
+        assert closed.class_ids.tolist() == [index]
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_a_data_set_of_one_picture_is_combined_with_itself(mosaic):
+    dataset = MemoryDataset([sample((64, 64), [[8, 8, 24, 24]], [2])])
+    config = AugmentConfig(mosaic=mosaic, mixup=1.0, copy_paste=1.0)
+    counts = set()
+    for seed in range(8):
+        result = augment(dataset, 0, np.random.default_rng(seed), config, (64, 64), True)
+        assert set(result.class_ids.tolist()) <= {2}
+        counts.add(len(result.class_ids))
+    assert max(counts) >= 3, "two pictures, and what was pasted on them"
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "sums"),  # of all coordinates, from samples made before mixup and copy-paste were there
+    [
+        (True, [148.218, 333.787, 536.607, 280.965, 208.223, 219.176]),
+        (False, [70.926, 165.056, 130.842, 80.656, 85.193, 93.266]),
+    ],
+)
+def test_without_mixup_and_copy_paste_old_seeds_give_their_old_samples(mosaic, sums):
+    dataset = MemoryDataset([sample((48, 64), [[4 + k, 4, 30, 40]], [k]) for k in range(4)])
+    drawn = [
+        augment(dataset, 1, np.random.default_rng([0, seed]), AugmentConfig(), (64, 64), mosaic)
+        for seed in range(6)
+    ]
+    assert [each.boxes_xyxy.sum() for each in drawn] == pytest.approx(sums, abs=2e-3)
+
+
+def test_mixing_weighs_pixels_and_keeps_the_objects_of_both():
+    dark, light = placed([[10, 10, 30, 30]], visible=[0.5]), placed([[20, 20, 60, 60], [0, 0, 4, 4]])
+    mixed = mix(dark, light, 0.25)
+    np.testing.assert_array_equal(mixed.boxes_xyxy, [[10, 10, 30, 30], [20, 20, 60, 60], [0, 0, 4, 4]])
+    assert mixed.visible.tolist() == [0.5, 1, 1]
+    assert mixed.image[15, 15, 1:].tolist() == [45, 45]  # 0.25 × 0 + 0.75 × 60
+    assert mixed.image[15, 15, 0] in (107, 108)  # 0.25 × 250 + 0.75 × 60 = 107.5
+    assert mixed.image[25, 25].tolist() == [250, 0, 0]  # red in both
+    assert mixed.image[90, 90].tolist() == [GREY] * 3
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_a_mix_of_one_picture_alone_is_that_picture(ratio):
+    one, other = placed([[10, 10, 30, 30]]), placed([])
+    np.testing.assert_array_equal(mix(one, other, ratio).image, (other, one)[int(ratio)].image)
+    assert mix(other, other, ratio).boxes_xyxy.shape == (0, 4)
+
+
+def test_ratios_of_a_mixup_leave_both_pictures_to_be_seen():
+    black, white = (np.full((64, 64, 3), level, dtype=np.uint8) for level in (0, 250))
+    dataset = MemoryDataset([replace(sample((64, 64), [], []), image=image) for image in (black, white)])
+    config = AugmentConfig(**{**vars(NOTHING), "mixup": 1.0})
+    levels = [
+        augment(dataset, 0, np.random.default_rng(seed), config, (64, 64), True).image[0, 0, 0]
+        for seed in range(200)
+    ]
+    share_of_white = np.array([level for level in levels if level], dtype=float) / 250
+    assert 60 < len(share_of_white) < 140  # the other picture is the white one half of the time
+    assert np.quantile(share_of_white, [0.025, 0.975]) == pytest.approx([0.38, 0.62], abs=0.05)
+    assert len(set(levels)) > 20
+
+
 def test_images_without_objects_stay_without():
     dataset = MemoryDataset([sample((64, 48), [], [])])
-    result = augment(dataset, 0, np.random.default_rng(0), AugmentConfig(degrees=5), (64, 64), True)
+    config = AugmentConfig(degrees=5, mixup=1.0, copy_paste=1.0)
+    result = augment(dataset, 0, np.random.default_rng(0), config, (64, 64), True)
     assert result.boxes_xyxy.shape == (0, 4)
     assert result.boxes_xyxy.dtype == np.float32
     assert result.class_ids.shape == (0,)
 
 
 def test_a_shift_by_whole_pixels_moves_pixels_and_boxes_alike():
-    image, boxes, _ = warp(placed([[10, 20, 30, 40]]), shift(5, -10), (100, 100))
-    np.testing.assert_array_equal(boxes, [[15, 10, 35, 30]])
-    assert extent((image == [250, 0, 0]).all(axis=2)) == [15, 10, 35, 30]
-    assert (image[:, :5] == PAD_VALUE).all()
+    moved = warp(placed([[10, 20, 30, 40]]), shift(5, -10), (100, 100))
+    np.testing.assert_array_equal(moved.boxes_xyxy, [[15, 10, 35, 30]])
+    assert extent((moved.image == [250, 0, 0]).all(axis=2)) == [15, 10, 35, 30]
+    assert (moved.image[:, :5] == PAD_VALUE).all()
 
 
 def test_halving_keeps_pixel_edges_on_pixel_edges():
-    image, boxes, _ = warp(placed([[20, 40, 60, 80]]), shift(0, 0, scale=0.5), (50, 50))
-    np.testing.assert_array_equal(boxes, [[10, 20, 30, 40]])
-    assert extent(image[..., 0] > 200) == [10, 20, 30, 40]
+    halved = warp(placed([[20, 40, 60, 80]]), shift(0, 0, scale=0.5), (50, 50))
+    np.testing.assert_array_equal(halved.boxes_xyxy, [[10, 20, 30, 40]])
+    assert extent(halved.image[..., 0] > 200) == [10, 20, 30, 40]
 
 
 @pytest.mark.parametrize(
@@ -101,20 +178,20 @@ def test_halving_keeps_pixel_edges_on_pixel_edges():
     ],
 )
 def test_an_object_needs_a_tenth_of_its_area_on_the_canvas(moved_out, left):
-    _, boxes, class_ids = warp(placed([[0, 0, 20, 20]]), shift(-moved_out, 0), (100, 100))
-    assert (len(boxes), len(class_ids)) == (left, left)
+    moved = warp(placed([[0, 0, 20, 20]]), shift(-moved_out, 0), (100, 100))
+    assert [len(part) for part in (moved.boxes_xyxy, moved.class_ids, moved.visible)] == [left] * 3
 
 
 def test_what_a_mosaic_cut_off_counts_too():
     half_gone = placed([[0, 0, 20, 20]], visible=[0.15])
-    assert len(warp(half_gone, shift(0, 0), (100, 100))[1]) == 1
-    assert len(warp(half_gone, shift(-10, 0), (100, 100))[1]) == 0  # 0.15 × 0.5 is less than a tenth
+    assert warp(half_gone, shift(0, 0), (100, 100)).visible == pytest.approx([0.15])
+    assert len(warp(half_gone, shift(-10, 0), (100, 100)).visible) == 0  # 0.15 × 0.5 is less than a tenth
 
 
 @pytest.mark.parametrize(("side", "left"), [(4, 1), (3, 0)])
 def test_an_object_needs_two_pixels_each_way(side, left):
-    _, boxes, _ = warp(placed([[10, 10, 10 + side, 50]]), shift(0, 0, scale=0.5), (50, 50))
-    assert len(boxes) == left
+    halved = warp(placed([[10, 10, 10 + side, 50]]), shift(0, 0, scale=0.5), (50, 50))
+    assert len(halved.boxes_xyxy) == left
 
 
 def test_flips_mirror_boxes_and_pixels():
