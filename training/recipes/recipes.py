@@ -18,6 +18,26 @@ RECIPES = ("quick", "small-data", "starter", "paper")
 # YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
 V01_GAIN = 0.15
 
+# arXiv:2502.12524, table 7; mosaic, translation and colours are the same for all sizes.
+PAPER_AUGMENT = {
+    "n": AugmentConfig(scale=0.5, mixup=0.0, copy_paste=0.1),
+    "s": AugmentConfig(scale=0.9, mixup=0.05, copy_paste=0.15),
+    "m": AugmentConfig(scale=0.9, mixup=0.15, copy_paste=0.4),
+    "l": AugmentConfig(scale=0.9, mixup=0.15, copy_paste=0.5),
+    "x": AugmentConfig(scale=0.9, mixup=0.2, copy_paste=0.6),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingChoice:
+    """What may be changed of a recipe's losses and augmentation; None leaves it as the recipe has it."""
+
+    dfl: float | None = None
+    balance: float | None = None
+    mosaic: float | None = None
+    mixup: float | None = None
+    copy_paste: float | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -28,6 +48,7 @@ class Request:
     val_data: DataConfig | None = None
     variant: str = "esmoe-n"
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
+    choice: TrainingChoice = field(default_factory=TrainingChoice)
     input_hw: tuple[int, int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -55,7 +76,27 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
         config = replace(config, epochs=request.epochs)
     if request.batch_size is not None:
         config = replace(config, batch_size=request.batch_size)
-    return config
+    return _chosen(config, request.choice)
+
+
+def _chosen(config: TrainConfig, choice: TrainingChoice) -> TrainConfig:
+    if choice.balance is not None and not config.model.mixtures:
+        raise ConfigError(f"{config.model.variant} has no experts whose use could be balanced")
+    loss, augment = config.loss, config.augment
+    return replace(
+        config,
+        loss=replace(loss, dfl=_or(choice.dfl, loss.dfl), balance=_or(choice.balance, loss.balance)),
+        augment=replace(
+            augment,
+            mosaic=_or(choice.mosaic, augment.mosaic),
+            mixup=_or(choice.mixup, augment.mixup),
+            copy_paste=_or(choice.copy_paste, augment.copy_paste),
+        ),
+    )
+
+
+def _or(asked: float | None, usual: float) -> float:
+    return usual if asked is None else asked
 
 
 def family_loss(variant: str) -> LossConfig:
@@ -138,16 +179,23 @@ def starter(request: Request) -> TrainConfig:
 
 
 def paper(request: Request) -> TrainConfig:
-    """YOLOv12's training table (arXiv:2502.12524, table 7, size n): 600 epochs of SGD, for large data."""
+    """The papers' training, for large data: 600 epochs of SGD, augmentation by size.
+
+    YOLOv12: arXiv:2502.12524, table 7, of whose 8 devices this is one: `batch_size` 256 is all of them.
+    YOLO-Master (esmoe): arXiv:2512.23273, section 4.1 and the last line of table 8: the rate falls as a
+    cosine, and no DFL stands beside a balance of 1.5.
+    """
     model = _model(request, (640, 640))
+    master = request.variant.startswith("esmoe")
+    loss = family_loss(request.variant)
     return TrainConfig(
         model=model,
         top_ks=trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
-        augment=AugmentConfig(),
-        loss=family_loss(request.variant),
-        optimizer=OptimizerConfig(),
+        augment=PAPER_AUGMENT[request.variant.rpartition("-")[2]],
+        loss=replace(loss, dfl=0.0) if master else loss,
+        optimizer=OptimizerConfig(schedule="cosine" if master else "linear"),
         epochs=600,
         batch_size=32,
         seed=request.seed,

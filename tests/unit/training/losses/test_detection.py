@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from training.config import LossConfig
+from training.losses.assigner import assign
 from training.losses.box import side_distances
 from training.losses.detection import detection_loss
 from training.models.detector import Detector, Predictions
 from training.models.mixture.routing import RoutingControls, choose_experts
 from training.models.variants import model_config
+from training.ops.boxes import complete_iou
 
 BOX = (16.0, 16.0, 48.0, 48.0)
 NO_OBJECTS = (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -153,6 +155,28 @@ def test_each_term_pulls_at_its_own_predictions(model, weights, moved):
     detection_loss(model, predictions_of(*logits), object_in_each(2), config).total.backward()
     pulled = [leaf.grad is not None and bool((leaf.grad.abs() > 1e-6).any()) for leaf in logits]
     assert pulled == moved
+
+
+@pytest.mark.parametrize("dfl", [0.0, 1.5])
+def test_boxes_are_found_with_and_without_dfl(model, dfl):
+    """Without it the 16 bins stay, and their mean, which is decoded, learns from the overlap alone."""
+    box_logits = torch.zeros(1, 84, 4, 16, requires_grad=True)  # every side 7.5 strides away
+    _, class_logits = right_answer(model)
+    predictions = Predictions(box_logits, class_logits, {})
+
+    def overlap():
+        boxes, scores = model.decode(predictions)
+        targets = assign(boxes.detach(), scores, model.points, object_in_each(1), LossConfig())
+        return complete_iou(boxes[targets.foreground], torch.tensor([BOX])).mean().item()
+
+    assert overlap() < 0.1
+    for step in range(50):
+        terms = detection_loss(model, predictions, object_in_each(1), LossConfig(dfl=dfl))
+        (gradient,) = torch.autograd.grad(terms.total, box_logits)
+        with torch.no_grad():
+            box_logits -= 0.15 * (1 - step / 50) * gradient.sign()
+    assert (terms.dfl > 0) == (dfl > 0)
+    assert overlap() > 0.9
 
 
 def test_without_a_mixture_nothing_is_asked_of_routers(model):

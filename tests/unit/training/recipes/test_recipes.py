@@ -7,7 +7,7 @@ import pytest
 from training.config import LossConfig, ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
-from training.recipes.recipes import RECIPES, Request, build_config, family_loss
+from training.recipes.recipes import RECIPES, Request, TrainingChoice, build_config, family_loss
 from training.recipes.starter import starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
@@ -71,6 +71,82 @@ def test_epochs_and_batch_are_the_request_s_if_it_says_so(recipe):
     asked = build_config(recipe, replace(REQUEST, epochs=3, batch_size=5))
     assert (asked.epochs, asked.batch_size) == (3, 5)
     assert replace(asked, epochs=usual.epochs, batch_size=usual.batch_size) == usual
+
+
+# As they stand in the table, for n/s/m/l/x.
+TABLE_7 = {
+    "scale": "0.5/0.9/0.9/0.9/0.9",
+    "mosaic": "1.0/1.0/1.0/1.0/1.0",
+    "mixup": "0.0/0.05/0.15/0.15/0.2",
+    "copy_paste": "0.1/0.15/0.4/0.5/0.6",
+    "close_mosaic_epochs": "10/10/10/10/10",
+}
+
+
+@pytest.mark.parametrize("name", TABLE_7)
+@pytest.mark.parametrize("family", ["yolov12", "esmoe"])
+def test_the_paper_s_augmentation_is_that_of_its_table_for_every_size(family, name):
+    configs = [build_config("paper", replace(REQUEST, variant=f"{family}-{size}")) for size in "nsmlx"]
+    assert [getattr(config.augment, name) for config in configs] == [
+        float(value) for value in TABLE_7[name].split("/")
+    ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_has_the_paper_s_recipe(variant):
+    config = build_config("paper", replace(REQUEST, variant=variant))
+    assert (config.epochs, config.optimizer.name, config.optimizer.momentum) == (600, "sgd", 0.937)
+    assert (config.optimizer.lr, config.optimizer.final_lr, config.optimizer.weight_decay) == (
+        0.01,
+        1e-4,
+        5e-4,
+    )
+    assert (config.loss.box, config.loss.classes) == (7.5, 0.5)
+
+
+def test_yolo_master_falls_as_a_cosine_without_dfl_and_yolov12_does_neither():
+    master, yolov12 = (
+        build_config("paper", replace(REQUEST, variant=f"{name}-n")) for name in ("esmoe", "yolov12")
+    )
+    assert (master.optimizer.schedule, master.loss.dfl, master.loss.balance) == ("cosine", 0.0, 1.5)
+    assert (yolov12.optimizer.schedule, yolov12.loss.dfl) == ("linear", 1.5)
+
+
+@pytest.mark.parametrize("recipe", ["quick", "small-data", "starter"])
+def test_other_recipes_neither_mix_nor_paste_unless_asked(recipe):
+    augment = build_config(recipe, REQUEST).augment
+    assert (augment.mixup, augment.copy_paste) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_losses_and_augmentation_are_the_request_s_if_it_says_so(recipe, value):
+    usual = build_config(recipe, REQUEST)
+    names = ("dfl", "balance", "mosaic", "mixup", "copy_paste")
+    asked = build_config(recipe, replace(REQUEST, choice=TrainingChoice(**dict.fromkeys(names, value))))
+    assert [getattr(asked.loss, name) for name in names[:2]] == [value] * 2
+    assert [getattr(asked.augment, name) for name in names[2:]] == [value] * 3
+    assert replace(asked, loss=usual.loss, augment=usual.augment) == usual
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"dfl": -0.1}, "loss weight dfl=-0.1 is negative"),
+        ({"balance": float("nan")}, "loss weight balance=nan is negative"),
+        ({"mixup": 1.1}, "mixup=1.1 is not a probability"),
+        ({"copy_paste": -0.1}, "copy_paste=-0.1 is not a probability"),
+    ],
+)
+def test_a_choice_that_cannot_work_is_refused(choice, message):
+    with pytest.raises(ConfigError, match=message):
+        build_config("quick", replace(REQUEST, choice=TrainingChoice(**choice)))
+
+
+def test_without_experts_there_is_nothing_to_balance():
+    request = replace(REQUEST, variant="yolov12-n", choice=TrainingChoice(balance=0.5))
+    with pytest.raises(ConfigError, match="yolov12-n has no experts whose use could be balanced"):
+        build_config("quick", request)
 
 
 def test_an_unknown_recipe_names_those_there_are():
