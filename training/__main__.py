@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training import commands
+from training.ablations import command as ablations
+from training.ablations.report import as_list
 from training.arguments import build_parser
 from training.benchmark.command import BenchmarkOptions, benchmark
 from training.benchmark.plot import draw, require_drawable
@@ -16,7 +18,9 @@ from training.export.options import ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
+from training.look.command import look
 from training.models.variants import MixtureChoice, model_config
+from training.recipes.recipes import TrainingChoice
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
@@ -60,12 +64,19 @@ def _data(folder: Path | None, split: str) -> DataConfig:
     return absolute(FolderConfig(root=str(folder), split=split))
 
 
-def _train(args: argparse.Namespace) -> int:
-    options = commands.TrainOptions(
-        run_dir=args.run,
+def _train_options(args: argparse.Namespace, run_dir: Path) -> commands.TrainOptions:
+    return commands.TrainOptions(
+        run_dir=run_dir,
         recipe=args.recipe,
         variant=args.variant,
         mixture=_mixture(args),
+        choice=TrainingChoice(
+            dfl=args.dfl,
+            balance=args.balance,
+            mosaic=args.mosaic,
+            mixup=args.mixup,
+            copy_paste=args.copy_paste,
+        ),
         data=args.data,
         split=args.split,
         val_split=args.val_split or None,
@@ -75,6 +86,16 @@ def _train(args: argparse.Namespace) -> int:
         seed=args.seed,
         weights=args.weights,
     )
+
+
+def _look(args: argparse.Namespace) -> int:
+    options = _train_options(args, Path())  # nothing is written into a run's folder
+    drawn = look(options, args.output, epoch=args.epoch, pictures=args.pictures)
+    return _print(f"drew {drawn} pictures of epoch {args.epoch} into {args.output}")
+
+
+def _train(args: argparse.Namespace) -> int:
+    options = _train_options(args, args.run)
     outcome = commands.train(options, quiet=args.quiet, say=_say)
     if not outcome.finished:
         _say(f"stopped after {outcome.position.step} steps; the same command goes on from there")
@@ -155,6 +176,21 @@ def _benchmark(args: argparse.Namespace) -> int:
     return int(result.noisy)
 
 
+def _ablations(args: argparse.Namespace) -> int:
+    rows = ablations.asked_rows(args.table)
+    if args.list:
+        return _print(as_list(rows))
+    if args.output is None:
+        print("training: ablations need an --output folder, or --list", file=sys.stderr)
+        return 2
+    ended = ablations.ablations(rows, ablations.options_of(args), quiet=args.quiet, say=_say)
+    _say(f"\n{ended.markdown}\nwrote {ended.report}")
+    if ended.progress.stopped:
+        _say("stopped; the same command goes on from there")
+        return STOPPED
+    return int(bool(ended.progress.failed))
+
+
 def _train_export(args: argparse.Namespace) -> int:
     args.run = args.run or Path("runs") / args.name
     # Before the training, not hours later.
@@ -205,10 +241,12 @@ def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfi
 
 COMMANDS = {
     "train": _train,
+    "look": _look,
     "evaluate": _evaluate,
     "export": _export,
     "train-export": _train_export,
     "benchmark": _benchmark,
+    "ablations": _ablations,
     "convert": _convert,
     "triton-config": _triton_config,
     "exports": lambda args: _print((exports_json if args.json else exports_table)(args.repository)),

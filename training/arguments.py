@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from training.ablations import command as ablations
 from training.benchmark.command import BenchmarkOptions
 from training.benchmark.engines import BenchmarkPrecision, EngineName
 from training.config import EXPERT_KINDS
@@ -12,6 +13,7 @@ from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
 from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
+from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.recipes.recipes import RECIPES
 
@@ -36,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    _add_run_options(look.add_command(subparsers, _positive))
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
     _add_export(
         subparsers.add_parser(
@@ -63,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
+    ablations.add_command(subparsers, size=_size, positive=_positive, from_zero=_from_zero)
     _add_variants(
         subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs, published figures")
     )
@@ -123,8 +127,21 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=_positive, help="default: the recipe's")
     parser.add_argument("--batch", type=_positive, help="images a step; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _add_training_choice(parser)
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_training_choice(parser: argparse.ArgumentParser) -> None:
+    """What recipes decide of losses and augmentation."""
+    for flag, metavar, meaning in (
+        ("--dfl", "WEIGHT", "of the distribution focal loss; 0: boxes learn from their overlap alone"),
+        ("--balance", "WEIGHT", "of the loss that asks for equal use of experts; 0: off"),
+        ("--mosaic", "P", "probability that a picture stands among three others"),
+        ("--mixup", "P", "probability that a sample is blended with another"),
+        ("--copy-paste", "P", "probability that objects of another picture are pasted on"),
+    ):
+        parser.add_argument(flag, type=float, metavar=metavar, help=f"{meaning}; default: the recipe's")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

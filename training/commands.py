@@ -1,13 +1,13 @@
 """What each command does, callable from Python as from the command line."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
+from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, TrainConfig, absolute
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
@@ -27,7 +27,7 @@ from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice
-from training.recipes.recipes import Request, build_config
+from training.recipes.recipes import Request, TrainingChoice, build_config
 from training.recipes.starter import starter_data
 from training.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
@@ -49,6 +49,7 @@ class TrainOptions:
     recipe: str = "quick"
     variant: str = "esmoe-n"
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
+    choice: TrainingChoice = field(default_factory=TrainingChoice)
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
@@ -57,6 +58,7 @@ class TrainOptions:
     batch_size: int | None = None
     seed: int = 0
     weights: Path | None = None
+    scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
@@ -69,11 +71,35 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
         parted = starter_data(options.data)
         return parted.train, parted.val
     if options.data is None:
-        return SCENES_FOR_TRAINING, SCENES_UNSEEN
+        return replace(SCENES_FOR_TRAINING, images=options.scenes), SCENES_UNSEEN
     train = absolute(FolderConfig(root=str(options.data), split=options.split))
     if options.val_split is None:
         return train, None
     return train, absolute(FolderConfig(root=str(options.data), split=options.val_split))
+
+
+def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
+    """The whole configuration of a run, and its training data.
+
+    Raises:
+        DatasetError: the data cannot be read.
+        ConfigError: what is asked for cannot work.
+    """
+    train_data, val_data = data_configs(options)
+    dataset = open_dataset(train_data)
+    request = Request(
+        class_names=dataset.class_names,
+        train_data=train_data,
+        val_data=val_data,
+        variant=options.variant,
+        mixture=options.mixture,
+        choice=options.choice,
+        input_hw=options.input_hw,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return build_config(options.recipe, request), dataset
 
 
 def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
@@ -82,22 +108,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
     Raises:
         TrainingError: any of its children; the message says what to do.
     """
-    train_data, val_data = data_configs(options)
-    dataset = open_dataset(train_data)
-    config = build_config(
-        options.recipe,
-        Request(
-            class_names=dataset.class_names,
-            train_data=train_data,
-            val_data=val_data,
-            variant=options.variant,
-            mixture=options.mixture,
-            input_hw=options.input_hw,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            seed=options.seed,
-        ),
-    )
+    config, dataset = training_config(options)
     resuming = (options.run_dir / STATE_FILE).exists()
     trainer = Trainer(
         config,
@@ -112,7 +123,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
     elif trainer.untouched_weights:
         first = trainer.untouched_weights[0]
         say(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
-    validation = open_dataset(val_data) if val_data else None
+    validation = open_dataset(config.val_data) if config.val_data else None
     _announce(trainer, dataset, say)
 
     def validate(model: Detector) -> dict[str, float]:

@@ -9,6 +9,8 @@ examples:
   python -m training train --recipe small-data --data bccd --input 384x512 --run runs/cells
       your own pictures: a VOC folder (Annotations, JPEGImages, ImageSets) or a YOLO one (data.yaml);
       stopped by Ctrl-C or a crash, the same command goes on
+  python -m training look --recipe small-data --data bccd --output batches.png
+      the pictures that this run would be shown, with their boxes
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
@@ -35,6 +37,7 @@ an ablation: where experts stand, how many there are, how many run
   python -m training train --run runs/eight --variant esmoe-n --experts 8 --top-k 2
   python -m training train --run runs/ghost --variant esmoe-n --expert ghost
   python -m training evaluate runs/eight/model.safetensors --top-k 1
+  python -m training train --run runs/config5 --variant esmoe-n --dfl 0 --balance 1.5
 """
 
 EXPORT_EXAMPLES = """

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pytest
 
 from training import commands
@@ -11,14 +12,17 @@ from training.data.scenes import CLASS_NAMES
 from training.export.options import ExportOptions
 from training.models.detector import Detector
 from training.models.variants import VARIANTS, MixtureChoice, model_config
+from training.recipes.recipes import TrainingChoice
 from training.trainer.checkpoint import Position, save_model
 from training.trainer.loop import Outcome
 
 COMMANDS = (
     "train",
+    "look",
     "evaluate",
     "export",
     "benchmark",
+    "ablations",
     "train-export",
     "convert",
     "triton-config",
@@ -62,6 +66,9 @@ def test_every_command_has_help(capsys, argv):
         pytest.param(
             ["train", "--run", "r", "--placement", "head"], "invalid choice: 'head'", id="unknown place"
         ),
+        pytest.param(["train", "--run", "r", "--dfl", "off"], "invalid float value: 'off'", id="no weight"),
+        pytest.param(["look"], "required: --output", id="nowhere to draw"),
+        pytest.param(["look", "--output", "a.png", "--epoch", "0"], "'0' is not a whole", id="no such epoch"),
         pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
         pytest.param(["benchmark", "--variant", "x"], "invalid choice: 'x'", id="nothing to time"),
         pytest.param(["benchmark", "--engine", "abacus"], "invalid choice: 'abacus'", id="unknown engine"),
@@ -202,6 +209,68 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
         MixtureChoice(),
         MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost"),
     ]
+
+
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def train(options, **_):
+        asked.append(options.choice)
+        raise Stop
+
+    monkeypatch.setattr(commands, "train", train)
+    chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
+    for argv in ([], chosen):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    assert asked == [
+        TrainingChoice(),
+        TrainingChoice(dfl=0.0, balance=1.5, mosaic=0.5, mixup=0.25, copy_paste=1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--mixup", "2"], "mixup=2.0 is not a probability"),
+        (["--dfl", "-1"], "loss weight dfl=-1.0 is negative"),
+        (
+            ["--variant", "yolov12-n", "--balance", "1"],
+            "yolov12-n has no experts whose use could be balanced",
+        ),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
+    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    argv = ("--recipe", "paper", "--variant", "esmoe-s", "--input", "64", "--output", "seen.png")
+    assert main(["look", *argv, "--pictures", "5"]) == 0
+    assert capsys.readouterr().out == "drew 5 pictures of epoch 1 into seen.png\n"
+    sheet = cv2.imread("seen.png")
+    assert sheet.shape == (6 + 2 * 326, 6 + 4 * 326, 3)  # two rows of four, 320 px each, and 6 px between
+    assert [path.name for path in tmp_path.iterdir()] == ["seen.png"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--output", "seen.png", "--epoch", "9"], "epoch 9 is none of this run's 1..8"),
+        (["--output", "seen.gif"], "seen.gif: pictures are written as .png, .jpg, .jpeg"),
+        (["--output", "gone/seen.png"], "No such file or directory"),
+    ],
+)
+def test_a_look_that_cannot_be_is_one_line_and_1(capsys, monkeypatch, tmp_path, argv, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in failure(capsys, "look", "--input", "64", "--pictures", "1", *argv)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,246 @@
+"""Real runs of one step each: what is written, what is repeated and what is not, and what fails."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training import commands
+from training.__main__ import main
+from training.ablations import command
+from training.ablations.command import ablations
+from training.ablations.report import as_list, as_markdown, build_tables
+from training.ablations.rows import ROWS, rows_of
+from training.ablations.run import (
+    RESULT_FILE,
+    AblationOptions,
+    Progress,
+    Result,
+    Settings,
+    read_result,
+)
+from training.config import ScenesConfig
+from training.errors import ConfigError, DatasetError
+from training.trainer.checkpoint import STATE_FILE
+from training.trainer.loop import Trainer
+
+ROOT = Path(__file__).resolve().parents[4]
+TWO_SCENES = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
+NECK, BACKBONE = rows_of([5])[1:3]
+IMPOSSIBLE = replace(NECK, name="too many", mixture=replace(NECK.mixture, num_experts=2, top_k=3))
+BLOCKED = rows_of([6])[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_scenes():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(commands, "SCENES_UNSEEN", TWO_SCENES)
+        yield
+
+
+def options_in(output, **changes):
+    return replace(AblationOptions(output=output, input_hw=(64, 64), epochs=1, scenes=8), **changes)
+
+
+def run(rows, options):
+    said = []
+    return ablations(rows, options, quiet=True, say=said.append), said
+
+
+def result_of(row, output):
+    return output / row.run / "seed-0" / RESULT_FILE
+
+
+@pytest.fixture(scope="module")
+def four_rows(tmp_path_factory):
+    """Two that train, one that cannot be built, one whose folder is a file: the end, what was said, where."""
+    output = tmp_path_factory.mktemp("ablations")
+    (output / BLOCKED.run).write_text("no folder")
+    return *run((NECK, IMPOSSIBLE, BLOCKED, BACKBONE), options_in(output)), output
+
+
+def test_rows_are_trained_measured_and_set_beside_the_paper(four_rows):
+    ended, _, output = four_rows
+    assert ended.markdown == (output / "ablations.md").read_text(encoding="utf-8")
+    assert (
+        "recipe quick, 1 epoch of 8 pictures (generated scenes, 5 classes) at 64 × 64, batch 8, seeds 0"
+        in (ended.markdown)
+    )
+    assert "measured on 2 pictures" in ended.markdown
+    (neck,) = [line for line in ended.markdown.splitlines() if line.startswith("| neck only |")]
+    assert [cell.strip() for cell in neck.split("|")[2:4]] == ["2.49", "2.50"]
+    assert "One seed: how much of our differences is chance is not known." in ended.markdown
+
+    written = json.loads((output / "ablations.json").read_text(encoding="utf-8"))
+    assert written["settings"]["seeds"] == [0]
+    rows = {row["name"]: row for table in written["tables"] for row in table["rows"]}
+    for of, layers in ((NECK, 3), (BACKBONE, 4)):
+        assert rows[of.name]["published"]["map50_95"] == of.map50_95
+        (ours,) = rows[of.name]["ours"]
+        assert Result(**ours) == read_result(result_of(of, output).parent)
+        assert 0 <= ours["map50_95"] <= ours["map50"] <= 1
+        assert len(ours["information_bits"]) == layers
+    assert written["tables"][0]["agreement"]["pairs"] == 1
+
+
+def test_rows_that_fail_are_said_and_the_others_go_on(four_rows):
+    ended, said, _ = four_rows
+    assert list(ended.progress.finished) == [(NECK.run, 0), (BACKBONE.run, 0)]
+    assert list(ended.progress.failed) == [(IMPOSSIBLE.run, 0), (BLOCKED.run, 0)]
+    failed = f"failed: {IMPOSSIBLE.run}, seed 0: top_k=3 is outside 1..num_experts=2; the others go on"
+    assert failed in said
+    assert (
+        "Not run, or not to the end: table 7; table 8; "
+        "too many of table 5 (failed: top_k=3 is outside 1..num_experts=2); 2 experts of table 6 (failed: "
+    ) in ended.markdown
+    assert "Too few rows are finished to compare their order." in ended.markdown
+
+
+def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(four_rows, tmp_path, monkeypatch):
+    output = tmp_path / "copy"
+    shutil.copytree(four_rows[2], output)
+    shutil.rmtree(output / BACKBONE.run)
+    first = result_of(NECK, output)
+    before = first.stat().st_mtime_ns
+    take_step = Trainer._step
+    with monkeypatch.context() as patched:  # a real Ctrl-C, inside the one step that there is
+        patched.setattr(
+            Trainer, "_step", lambda *given: (signal.raise_signal(signal.SIGINT), take_step(*given))[1]
+        )
+        ended, _ = run((NECK, BACKBONE), options_in(output))
+    assert ended.progress.stopped
+    assert (
+        "Not run, or not to the end: table 6; table 7; table 8; backbone only of table 5." in ended.markdown
+    )
+    assert (result_of(BACKBONE, output).parent / STATE_FILE).exists()
+    assert not result_of(BACKBONE, output).exists()
+
+    ended, said = run((NECK, BACKBONE), options_in(output))
+    assert not ended.progress.stopped
+    assert said[:2] == [
+        "1 of 2 runs are finished already",
+        f"run 2 of 2: {BACKBONE.run}, seed 0; about 1 min left",
+    ]
+    assert said[2].startswith("going on from step 1 in ")
+    assert first.stat().st_mtime_ns == before
+    assert read_result(result_of(BACKBONE, output).parent).resumed
+    assert run((NECK, BACKBONE), options_in(output))[1] == ["2 of 2 runs are finished already"]
+
+
+def test_an_output_holds_rows_of_one_budget(four_rows):
+    options = options_in(four_rows[2])
+    for changes, message in (
+        ({"epochs": 2}, "holds rows with epochs 1, not 2; give what they had, or another --output"),
+        ({"scenes": 16}, "holds rows with train_images 8, not 16"),
+        ({"input_hw": (64, 96)}, r"holds rows with input_hw \[64, 64\], not \[64, 96\]"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run((NECK,), replace(options, **changes))
+
+
+def test_other_tables_and_seeds_may_be_asked_of_the_same_output(four_rows, tmp_path):
+    shutil.copytree(four_rows[2], tmp_path / "copy")
+    four = [row for row in ROWS if row.run == BACKBONE.run]
+    ended, said = run(four, options_in(tmp_path / "copy"))
+    assert said == ["1 of 1 runs are finished already"]  # in all four tables, trained once
+    assert ended.markdown.count("| 0 |") == 4
+    assert "Every row was run." in ended.markdown
+
+
+def test_from_the_command_line_a_failed_row_is_exit_code_1(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(command, "rows_of", lambda tables: (BLOCKED,) if tables == [6] else ())
+    (tmp_path / BLOCKED.run).write_text("no folder")
+    argv = ["--input", "64", "--epochs", "1", "--scenes", "8", "--table", "6", "--quiet"]
+    assert main(["ablations", "--output", str(tmp_path), *argv]) == 1
+    said = capsys.readouterr().out
+    assert f"failed: {BLOCKED.run}, seed 0: " in said
+    assert said.endswith(f"wrote {tmp_path / 'ablations.md'}\n")
+
+
+def test_seeds_are_averaged_and_their_deviation_is_shown():
+    def made(seed, map50_95):
+        return Result(seed, 0.5, map50_95, 2_500_000, 8.0, {}, 60.0, False)
+
+    progress = Progress(
+        finished={
+            (NECK.run, 0): made(0, 0.30),
+            (NECK.run, 1): made(1, 0.32),
+            (BACKBONE.run, 0): made(0, 0.40),
+        },
+        failed={(BACKBONE.run, 1): "out of memory"},
+        stopped=False,
+    )
+    tables = build_tables((NECK, BACKBONE), (0, 1), progress)
+    markdown = as_markdown(tables, Settings("quick", "mine", 3, 10, 5, (64, 96), 4, 8), (0, 1))
+    assert "| neck only | 2.49 | 2.50 | 8.00 |  | 50.0 ± 0.0 | 58.2 | 31.0 ± 1.4 | 0, 1 |" in markdown
+    assert "| backbone only | 2.66 | 2.50 | 8.00 |  | 50.0 | 62.1 | 40.0 | 0 |" in markdown
+    assert "backbone only of table 5 (failed: out of memory)" in markdown
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"seed": 0}'])
+def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
+    (tmp_path / RESULT_FILE).write_text(text)
+    with pytest.raises(ConfigError, match="remove it"):
+        read_result(tmp_path)
+
+
+def test_what_cannot_be_started_is_not_started(tmp_path, capsys):
+    with pytest.raises(DatasetError, match="no such folder"):
+        run(ROWS, options_in(tmp_path / "out", data=tmp_path / "gone"))
+    assert list(tmp_path.iterdir()) == []
+    assert main(["ablations"]) == 2
+    assert "ablations need an --output folder, or --list" in capsys.readouterr().err
+
+
+def test_the_list_shows_rows_and_costs():
+    lines = as_list([BACKBONE]).splitlines()
+    (backbone,) = [line.split() for line in lines if line.startswith("backbone only")]
+    run_name = "esmoe-n-backbone-e4-k2-dfl0-balance1.5"
+    assert backbone[2:] == [run_name, "2,816,340", "9.37", "8.13", "2.66", "M", "62.1"]
+    assert lines[-1] == "1 rows of 1 runs a seed: rows that train the same share one"
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import torch
+from training import commands
+from training.ablations import command
+from training.ablations.command import ablations
+from training.ablations.rows import rows_of
+from training.ablations.run import AblationOptions
+from training.config import ScenesConfig
+
+torch.set_num_threads(1)
+commands.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
+options = AblationOptions(output=Path(sys.argv[1]), input_hw=(64, 64), epochs=1, scenes=8)
+ablations(rows_of([5])[1:3], options, quiet=True, say=print)
+"""
+
+
+@pytest.mark.heavy
+def test_killed_it_goes_on_with_the_rows_that_are_missing(tmp_path):
+    argv = [sys.executable, "-c", TRAIN, tmp_path]
+    child = subprocess.Popen(argv, cwd=ROOT)
+    first, second = result_of(NECK, tmp_path), result_of(BACKBONE, tmp_path)
+    try:
+        deadline = time.monotonic() + 120
+        while not first.exists() and time.monotonic() < deadline and child.poll() is None:
+            time.sleep(0.005)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert first.exists()
+    assert not second.exists()
+    before = first.stat().st_mtime_ns
+    again = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert "1 of 2 runs are finished already" in again.stdout
+    assert first.stat().st_mtime_ns == before
+    assert second.exists()

@@ -1,0 +1,1 @@
+"""The ablations of YOLO-Master, trained again: its tables 5 to 8 beside ours."""

@@ -1,0 +1,103 @@
+"""Whether two lists of figures put the same rows in the same order, and how far ours can be trusted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from statistics import fmean, variance
+
+ENUMERATED = 7  # rows whose orders are all tried: 5,040
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Over the pairs of rows that the paper sets apart; rows it has equal say nothing of their order."""
+
+    pairs: int
+    same_order: int
+    tau: float  # Kendall's, over these pairs: 1 all in the same order, -1 none
+    chance: float | None  # share of all orders of our rows that agree at least as well; None: too many rows
+    wide_pairs: int  # that it sets apart by more than its own figures differ for one model
+    wide_same_order: int
+    seeds: int  # that every row has
+    deviation: float | None  # of a row from seed to seed, pooled over rows; None with one seed
+    clear_pairs: int | None  # of ours further apart than twice the standard error of their difference
+
+
+def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
+    """Compare published figures with ours, of the same rows; None with fewer than two rows set apart.
+
+    Args:
+        ours: for each row its figure of every seed, at least one, in the unit of the published ones.
+        spread: how far the source's own figures of one model are apart.
+    """
+    means = [fmean(runs) for runs in ours]
+    pairs = [(a, b) for a, b in combinations(range(len(ours)), 2) if published[a] != published[b]]
+    if not pairs:
+        return None
+    score = _score(published, means, pairs)
+    chance = None
+    if len(ours) <= ENUMERATED:
+        scores = [_score(published, order, pairs) for order in permutations(means)]
+        chance = sum(each >= score for each in scores) / len(scores)
+    # Rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
+    wide = [(a, b) for a, b in pairs if round(abs(published[a] - published[b]), 6) > round(spread, 6)]
+    seeds = min(len(runs) for runs in ours)
+    deviation = fmean(variance(runs) for runs in ours) ** 0.5 if seeds > 1 else None
+    return Agreement(
+        pairs=len(pairs),
+        same_order=_agreeing(published, means, pairs),
+        tau=score / len(pairs),
+        chance=chance,
+        wide_pairs=len(wide),
+        wide_same_order=_agreeing(published, means, wide),
+        seeds=seeds,
+        deviation=deviation,
+        clear_pairs=None if deviation is None else _clear(means, deviation * (2 / seeds) ** 0.5),
+    )
+
+
+def _agreeing(published: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]) -> int:
+    return sum((published[a] - published[b]) * (ours[a] - ours[b]) > 0 for a, b in pairs)
+
+
+def _score(published: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]) -> int:
+    """Pairs in the same order less those in the other; one that is equal in ours is neither."""
+    other = sum((published[a] - published[b]) * (ours[a] - ours[b]) < 0 for a, b in pairs)
+    return _agreeing(published, ours, pairs) - other
+
+
+def _clear(means: Sequence[float], error: float) -> int:
+    return sum(abs(a - b) > 2 * error for a, b in combinations(means, 2))
+
+
+def in_words(found: Agreement | None, spread: float) -> str:
+    """One or two sentences, in points of mAP50-95."""
+    if found is None:
+        return "Too few rows are finished to compare their order."
+    words = [
+        f"Of {_count(found.pairs, 'pair')} of rows that the paper sets apart, {found.same_order} "
+        f"{'is' if found.same_order == 1 else 'are'} in the same order here (Kendall's tau {found.tau:+.2f})"
+    ]
+    if found.chance is not None:
+        words.append(f"; {found.chance:.0%} of all orders agree as well or better")
+    words.append(". ")
+    if found.wide_pairs:
+        words.append(
+            f"Of the {found.wide_pairs} that it sets apart by more than {spread:.1f} points, "
+            f"its own difference for one model, {found.wide_same_order}. "
+        )
+    else:
+        words.append(f"None of them is further apart than {spread:.1f}, its own difference for one model. ")
+    if found.deviation is None:
+        words.append("One seed: how much of our differences is chance is not known.")
+    else:
+        words.append(
+            f"From seed to seed ({found.seeds}) a row moves by {found.deviation:.1f} points (standard "
+            f"deviation, pooled); {_count(found.clear_pairs or 0, 'difference')} of ours "
+            f"{'is' if found.clear_pairs == 1 else 'are'} larger than twice its standard error."
+        )
+    return "".join(words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

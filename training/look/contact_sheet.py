@@ -1,0 +1,91 @@
+"""Training samples side by side with their boxes, as one picture to look at."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import TrainConfig
+from training.data.letterbox import scale_image
+from training.data.loader import TrainingLoader
+from training.data.sample import Dataset, Sample
+from training.errors import ConfigError
+
+COLUMNS = 4
+TILE_PX = 320  # the longer side of a sample
+GAP_PX = 6
+NAMED_PX = 24  # a narrower box goes without its class's name, which would hide it
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def training_pictures(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
+    """The first samples of an epoch, counted from 0, as training gets them.
+
+    Raises:
+        DatasetError: an image cannot be loaded.
+    """
+    shown: list[Sample] = []
+    # A sample is that of its place in the epoch, whatever the batch: by twos no more are made than are shown.
+    # And what is looked at once needs no cache of the whole data set.
+    pairs = replace(config, batch_size=2, loader_workers=0)
+    with TrainingLoader(dataset, pairs, cache_bytes=0) as loader:
+        for batch in islice(loader.epoch(epoch), -(-count // 2)):
+            for place, image in enumerate(batch.images.numpy()):
+                mine = batch.image_ids.numpy() == place
+                boxes, class_ids = batch.boxes_xyxy.numpy()[mine], batch.class_ids.numpy()[mine]
+                shown.append(Sample(image, boxes, class_ids, f"sample {len(shown)}"))
+    return shown[:count]
+
+
+def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
+    """All samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one."""
+    tiles = [_tile(sample, class_names) for sample in samples]
+    height, width = tiles[0].shape[:2]
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full(
+        (rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX, 3), 255, np.uint8
+    )
+    for index, tile in enumerate(tiles):
+        top = GAP_PX + index // columns * (height + GAP_PX)
+        left = GAP_PX + index % columns * (width + GAP_PX)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
+    scale = TILE_PX / max(sample.image.shape[:2])
+    tile = scale_image(sample.image, scale).copy()
+    for box, class_id in zip(sample.boxes_xyxy * scale, sample.class_ids, strict=True):
+        x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+        colour = _colour(int(class_id))
+        cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
+        if x2 - x1 >= NAMED_PX:
+            cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
+    return tile
+
+
+def _colour(class_id: int) -> tuple[int, int, int]:
+    """Bright, and far from those of the classes before it."""
+    hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
+    red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
+    return int(red), int(green), int(blue)
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Encode (H, W, 3) RGB by the file's suffix, beside it, then rename.
+
+    Raises:
+        ConfigError: the suffix is none of a picture.
+        OSError: it cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
+    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(encoded.tobytes())
+    partial.replace(path)
