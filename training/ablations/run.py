@@ -11,6 +11,7 @@ from typing import Any
 from training import commands
 from training.ablations.rows import Row
 from training.config import DataConfig
+from training.data.open import open_dataset
 from training.errors import ConfigError, TrainingError
 from training.models.cost import measure_cost
 from training.models.detector import count_parameters
@@ -107,7 +108,7 @@ def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, Dat
         data=str(options.data.resolve()) if options.data else "generated scenes",
         classes=len(dataset.class_names),
         train_images=len(dataset),
-        val_images=len(commands.open_dataset(config.val_data)),
+        val_images=len(open_dataset(config.val_data)),
         input_hw=config.model.input_hw,
         epochs=config.epochs,
         batch_size=config.batch_size,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.mosaic import MIN_SIDE_PX, Placed, area_fraction, clip_boxes, without_hidden
+from training.data.mosaic import MIN_SIDE_PX, MIN_VISIBLE, Placed, area_fraction, clip_boxes, without_hidden
 from training.data.sample import Sample
 
 MAX_HIDDEN = 0.3  # share of an object's box that one pasted on it may cover
@@ -47,13 +47,14 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
 
 
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
-    """The part of a picture in a box (4,), or None where that is too small to be an object.
+    """The part of a picture in a box (4,), or None where too little of that is in the picture.
 
     Of other objects that reach into the box it keeps what a mosaic's cut would keep.
     """
     height, width = source.image.shape[:2]
-    box = clip_boxes(box_xyxy[None], (0, 0, width, height))[0]
-    if (box[2:] - box[:2] < MIN_SIDE_PX).any():
+    clipped = clip_boxes(box_xyxy[None], (0, 0, width, height))
+    box = clipped[0]
+    if (box[2:] - box[:2] < MIN_SIDE_PX).any() or area_fraction(clipped, box_xyxy[None])[0] < MIN_VISIBLE:
         return None
     inner = (int(np.floor(box[0])), int(np.floor(box[1])), int(np.ceil(box[2])), int(np.ceil(box[3])))
     left, top = max(0, inner[0] - SOFT_EDGE_PX), max(0, inner[1] - SOFT_EDGE_PX)

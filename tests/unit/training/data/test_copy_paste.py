@@ -83,7 +83,15 @@ def test_fractions_of_pixels_are_cut_out_whole_and_the_box_keeps_them():
 
 
 @pytest.mark.parametrize(
-    "box", [[10, 10, 11.9, 30], [10, 10, 30, 11.9], [10, 10, 10, 10], [-20, 0, -5, 20], [70, 70, 90, 90]]
+    "box",
+    [
+        [10, 10, 11.9, 30],
+        [10, 10, 30, 11.9],
+        [10, 10, 10, 10],
+        [-20, 0, -5, 20],
+        [70, 70, 90, 90],
+        [-95, 10, 5, 30],  # a twentieth of it is in the picture
+    ],
 )
 def test_what_is_too_small_or_outside_is_not_cut_out(box):
     source = noise((60, 60), [box])
