@@ -21,6 +21,8 @@ from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
 from training.look.command import look
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.recipes import TrainingChoice
+from training.prune.command import options_from, prune
+from training.prune.table import prune_json, prune_report
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
@@ -85,6 +87,7 @@ def _train_options(args: argparse.Namespace, run_dir: Path) -> commands.TrainOpt
         batch_size=args.batch,
         seed=args.seed,
         weights=args.weights,
+        like=args.like,
     )
 
 
@@ -132,6 +135,11 @@ def _export(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     convert(args.file, args.output, input_hw=args.input, expect=args.expect, say=_say)
     return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    result = prune(options_from(args), quiet=args.quiet, say=_say_aside)
+    return _print((prune_json if args.json else prune_report)(result))
 
 
 def _triton_config(args: argparse.Namespace) -> int:
@@ -248,6 +256,7 @@ COMMANDS = {
     "benchmark": _benchmark,
     "ablations": _ablations,
     "convert": _convert,
+    "prune": _prune,
     "triton-config": _triton_config,
     "exports": lambda args: _print((exports_json if args.json else exports_table)(args.repository)),
     "variants": lambda args: _print(variants_json() if args.json else variants_table()),

@@ -15,6 +15,7 @@ from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
 from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
+from training.prune.command import add_arguments as add_prune_arguments
 from training.recipes.recipes import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
     _add_convert(subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint"))
+    add_prune_arguments(subparsers.add_parser("prune", help="drop experts that hardly any picture chooses"))
     _add_exports(
         subparsers.add_parser("exports", help="what lies in the model repository, and what was proved of it")
     )
@@ -97,9 +99,11 @@ def _from_zero(text: str) -> int:
     return int(text)
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
+def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Returns the group of which one says what model is trained."""
     parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
-    parser.add_argument(
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
         "--variant",
         choices=VARIANTS,
         default="esmoe-n",
@@ -130,6 +134,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_training_choice(parser)
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return model
 
 
 def _add_training_choice(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +151,12 @@ def _add_training_choice(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and metrics")
-    _add_run_options(parser)
+    _add_run_options(parser).add_argument(
+        "--like",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="train a model of this one's shape from its weights, such as a pruned one; instead of --variant",
+    )
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -233,7 +243,7 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
     _add_run_options(parser)
     _add_export_options(parser)
-    parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts)
+    parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts, like=None)
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, TrainConfig, absolute
+from training.config import (
+    CombinedConfig,
+    DataConfig,
+    FolderConfig,
+    ModelConfig,
+    ScenesConfig,
+    TrainConfig,
+    absolute,
+)
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
@@ -59,6 +67,7 @@ class TrainOptions:
     seed: int = 0
     weights: Path | None = None
     scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
+    like: Path | None = None  # take model and weights from this checkpoint instead
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
@@ -86,15 +95,17 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
         ConfigError: what is asked for cannot work.
     """
     train_data, val_data = data_configs(options)
+    like = _model_like(options)
     dataset = open_dataset(train_data)
     request = Request(
         class_names=dataset.class_names,
         train_data=train_data,
         val_data=val_data,
-        variant=options.variant,
+        variant=like.variant if like else options.variant,
         mixture=options.mixture,
         choice=options.choice,
-        input_hw=options.input_hw,
+        like=like,
+        input_hw=options.input_hw or (like.input_hw if like else None),
         epochs=options.epochs,
         batch_size=options.batch_size,
         seed=options.seed,
@@ -114,7 +125,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         config,
         dataset,
         options.run_dir,
-        initial_weights=None if resuming else options.weights,
+        initial_weights=None if resuming else options.like or options.weights,
         provenance={"recipe": options.recipe, "data": str(options.data or "generated scenes")},
     )
     if resuming:
@@ -133,6 +144,17 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         return {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95, **bits}
 
     return trainer.run(validate if validation else None, quiet=quiet)
+
+
+def _model_like(options: TrainOptions) -> ModelConfig | None:
+    if options.like is None:
+        return None
+    if options.weights is not None or options.mixture != MixtureChoice():
+        raise ConfigError(
+            "a model like another has its weights, its experts and its top_k: leave --weights, --placement, "
+            "--experts, --expert and --top-k out, or --like"
+        )
+    return load_model(options.like)[0].config
 
 
 def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
@@ -286,6 +308,11 @@ def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: Export
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     return [dataset.load(int(index)).image for index in indices]
+
+
+def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
+    """A data set for a model, whose classes it takes where labels name no order of their own."""
+    return open_dataset(_with_classes(data, config.class_names))
 
 
 def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.models.detector import Detector
+from training.models.mixture.cut import cut_experts
 from training.models.mixture.layer import Dispatch, MixtureLayer
-from training.models.mixture.router import AdaptiveRouter, PooledRouter, SpatialRouter, UltraEfficientRouter
 from training.models.mixture.routing import Routing, RoutingControls
 
 
@@ -31,8 +31,7 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
     """A copy whose mixture layers hold only these experts, by layer name; run it with as many as it holds.
 
-    Softmax over those that are kept is what remains of softmax over all after renormalising, so routers lose
-    the rows of the others. A layer that keeps none is its shared expert alone.
+    A layer that keeps none is its shared expert alone.
 
     Raises:
         KeyError: a mixture layer of the model is not in kept.
@@ -42,8 +41,7 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
     for name, layer in wired.mixture_layers().items():
         rows = list(kept[name])
         if rows:
-            layer.experts = nn.ModuleList(layer.experts[row] for row in rows)
-            _cut_router(layer.router, rows)
+            cut_experts(layer, rows)
         else:
             room, place = name.split(".")
             mixtures = wired.get_submodule(room).mixtures
@@ -76,23 +74,3 @@ class SharedAlone(MixtureLayer):
             total = total + self.act(self.bn(x.new_zeros(1, self.c_out, 1, 1)))
         none = x.new_zeros(len(x), 1)
         return (total + x if self.config.residual else total), Routing(none, none, none)
-
-
-def _cut_router(router: nn.Module, rows: list[int]) -> None:
-    """Leave only the scores of these experts."""
-    assert isinstance(router, PooledRouter | SpatialRouter | AdaptiveRouter | UltraEfficientRouter)
-    score = router.score
-    score.weight = nn.Parameter(score.weight[rows].detach())
-    if score.bias is not None:
-        score.bias = nn.Parameter(score.bias[rows].detach())
-    if isinstance(score, nn.Conv2d):
-        score.out_channels = len(rows)
-    else:
-        score.out_features = len(rows)
-    if isinstance(router, SpatialRouter):
-        norm = router.norm
-        norm.num_features = len(rows)
-        for name in ("weight", "bias"):
-            setattr(norm, name, nn.Parameter(getattr(norm, name)[rows].detach()))
-        for name in ("running_mean", "running_var"):
-            setattr(norm, name, getattr(norm, name)[rows].clone())

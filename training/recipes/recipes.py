@@ -49,6 +49,7 @@ class Request:
     variant: str = "esmoe-n"
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
     choice: TrainingChoice = field(default_factory=TrainingChoice)
+    like: ModelConfig | None = None  # instead of the variant's own configuration
     input_hw: tuple[int, int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -128,7 +129,10 @@ def trained_top_ks(model: ModelConfig) -> tuple[int, ...]:
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
-    return model_config(request.variant, request.class_names, request.input_hw or default_hw, request.mixture)
+    input_hw = request.input_hw or default_hw
+    if request.like is not None:
+        return replace(request.like, class_names=request.class_names, input_hw=input_hw)
+    return model_config(request.variant, request.class_names, input_hw, request.mixture)
 
 
 def small_data(request: Request) -> TrainConfig:

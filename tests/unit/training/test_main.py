@@ -25,6 +25,7 @@ COMMANDS = (
     "ablations",
     "train-export",
     "convert",
+    "prune",
     "triton-config",
     "variants",
     "time-depthwise",

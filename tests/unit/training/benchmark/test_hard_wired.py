@@ -41,6 +41,7 @@ CASES = [
     pytest.param("esmoe-n", "adaptive", 1, id="adaptive router"),
     pytest.param("modular-n", None, 6, id="layers of 4, 8 and 16: more than one of them has"),
     pytest.param("ultra-n", None, 2, id="ultra router, group norm"),
+    pytest.param("sparsight-n", None, 2, id="router of moments"),
     pytest.param("moehead-n", None, 2, id="experts in the head"),
     pytest.param("sparsight-n", None, 0, id="no experts: the shared one alone"),
 ]

@@ -33,6 +33,7 @@ from training.export.targets import compared_top_ks, graph_spec
 from training.models.mixture import dispatch
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
+from training.prune.drop import drop_experts
 
 # As few as tell the layers apart; of sparsight two layers, of more than it runs by default.
 EXPERTS = {"modular-n": (2, 3, 4), "sparsight-n": (3, 3)}
@@ -222,6 +223,32 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
     assert manifest.controls.top_k is not None
     assert manifest.controls.top_k.allowed == tuple(range(lowest, max(widths) + 1))
     asyncio.run(replay(artifact))
+
+
+@pytest.mark.heavy
+def test_a_pruned_model_is_exported_with_one_expert_in_a_layer_and_two_in_another(tmp_path):
+    whole = built("odd")
+    kept = {"backbone.p2": (1,), "backbone.p4": (0, 1), "neck.p5": (0,)}
+    images = pictures()
+    exported = export_model(
+        drop_experts(whole, kept, top_k=1),
+        tmp_path,
+        "few",
+        Pictures(images, images),
+        targets=["openvino", "onnx"],
+        options=ExportOptions(execution="sparse"),
+        provenance=PROVENANCE,
+    )
+    for each, execution in zip(exported, ("sparse", "dense"), strict=True):
+        artifact = read_artifact(each.path)
+        manifest = artifact.manifest
+        assert manifest.execution == execution
+        assert [row.num_experts for row in manifest.mixture] == [1, 2, 1]
+        assert manifest.controls.top_k is not None
+        assert manifest.controls.top_k.allowed == (1, 2)
+        config = (each.path.parent / "config.pbtxt").read_text()
+        assert "dims: [1, 3, 2]" in config
+        asyncio.run(replay(artifact))
 
 
 @pytest.mark.heavy

@@ -1,0 +1,1 @@
+"""Drops experts that hardly any picture chooses."""
