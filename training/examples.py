@@ -18,6 +18,8 @@ examples:
       how fast they are here, and what skipping experts gains
   python -m training convert yolo12n.pt
       bring in a YOLO12 or YOLO-Master detection checkpoint; nothing in the file is run
+  python -m training prune runs/cells/model.safetensors --data bccd --keep 3 --output cells-3.safetensors
+      drop the experts that fewest pictures choose; train --like cells-3.safetensors goes on from there
   python -m training triton-config --name cells --instances 4
       write Triton's files for artefacts that are in the repository, with other settings
 """

@@ -26,8 +26,8 @@ def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> st
 def prune_report(result: Pruning) -> str:
     """The tables."""
     lines = [
-        f"use measured on {result.measured_on}: {result.measured_images} pictures, "
-        f"{result.measured_top_k} experts each; {result.rule}",
+        f"use measured on {result.measured_on}: {result.measured_images} pictures at "
+        f"K={result.measured_top_k}; {result.rule}",
         use_table(result.uses, result.kept),
         "",
         f"mAP and routing on {result.scored_on}: {result.scored_images} pictures, the same for both",

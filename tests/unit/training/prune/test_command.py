@@ -127,7 +127,7 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
     result, _ = pruned
     text = prune_report(result)
     for part in (
-        "6 pictures, 1 experts each",
+        "6 pictures at K=1; those that at least 5.0%",
         "backbone.p2        0         0.0%        0.000  dropped",
         "2       100.0%        1.000\n",
         "2 pictures, the same for both",
