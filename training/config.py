@@ -197,6 +197,7 @@ class FolderConfig:
     root: str
     split: str = "train"
     class_names: tuple[str, ...] = ()  # VOC names no classes of its own; empty: collect them from the labels
+    kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept
     folds: int = 1
     kept: tuple[int, ...] = (0,)
 
@@ -213,6 +214,7 @@ class CombinedConfig:
     """Several folders as one data set; their classes follow one another in the order of the parts."""
 
     parts: tuple[FolderConfig, ...]
+    shared_classes: bool = False  # the parts have the same classes, in the same order: those of the whole
 
     def __post_init__(self) -> None:
         _require(len(self.parts) > 0, "parts is empty: a combined data set needs a folder")

@@ -109,5 +109,6 @@ def _data(values: Mapping[str, Any]) -> DataConfig:
     fields = _tuples(values)
     kind = fields.pop("kind")
     if kind == "combined":
-        return CombinedConfig(parts=tuple(FolderConfig(**_tuples(part)) for part in fields["parts"]))
+        parts = tuple(FolderConfig(**_tuples(part)) for part in fields.pop("parts"))
+        return CombinedConfig(parts=parts, **fields)
     return ScenesConfig(**fields) if kind == "scenes" else FolderConfig(**fields)

@@ -1,10 +1,12 @@
-"""Data sets made of others: a part of one, or several as one."""
+"""Data sets made of others: pictures or classes of one, or several as one."""
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+
+import numpy as np
 
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -34,27 +36,56 @@ class FoldedDataset:
         return self._dataset.encoded(self._indices[index])
 
 
+class ChosenClasses:
+    """A data set with the objects of some classes; pictures without any stay, as background."""
+
+    def __init__(self, dataset: Dataset, class_names: Sequence[str]) -> None:
+        """Raises DatasetError: the data set has no such class."""
+        unknown = [name for name in class_names if name not in dataset.class_names]
+        if unknown:
+            raise DatasetError(f"no class {', '.join(unknown)} among {', '.join(dataset.class_names)}")
+        self.class_names = tuple(class_names)
+        self.dropped_boxes = getattr(dataset, "dropped_boxes", 0)
+        self._dataset = dataset
+        self._new_ids = np.full(len(dataset.class_names), -1)  # of each class; -1: left out
+        self._new_ids[[dataset.class_names.index(name) for name in class_names]] = range(len(class_names))
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def load(self, index: int) -> Sample:
+        """With class ids of the chosen classes."""
+        sample = self._dataset.load(index)
+        class_ids = self._new_ids[sample.class_ids]
+        kept = class_ids >= 0
+        return replace(sample, boxes_xyxy=sample.boxes_xyxy[kept], class_ids=class_ids[kept])
+
+    def encoded(self, index: int) -> bytes:
+        """As the whole data set gives it."""
+        return self._dataset.encoded(index)
+
+
 class CombinedDataset:
-    """Data sets one after the other, their classes as well.
+    """Data sets one after the other, their classes as well, unless the parts share them.
 
     Attributes:
         origins: a name of each part.
     """
 
-    def __init__(self, parts: Sequence[Dataset], origins: Sequence[str]) -> None:
-        """Raises DatasetError: two parts have a class of the same name."""
-        self.class_names = tuple(name for part in parts for name in part.class_names)
-        twice = [name for name, count in Counter(self.class_names).items() if count > 1]
-        if twice:
-            raise DatasetError(
-                f"several of {', '.join(origins)} have a class called {', '.join(twice)}; "
-                "rename it in all but one"
-            )
+    def __init__(
+        self, parts: Sequence[Dataset], origins: Sequence[str], *, shared_classes: bool = False
+    ) -> None:
+        """Raises DatasetError: parts share a class where they must not, or differ where they share all."""
+        if shared_classes:
+            self.class_names = _shared(parts, origins)
+            self._first_classes = [0] * len(parts)
+        else:
+            self.class_names = _each_once(parts, origins)
+            self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
         self.origins = tuple(origins)
         self.dropped_boxes = sum(getattr(part, "dropped_boxes", 0) for part in parts)
         self._parts = tuple(parts)
         self._ends = list(accumulate(len(part) for part in parts))
-        self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -83,3 +114,24 @@ class CombinedDataset:
             raise IndexError(index)
         part = bisect_right(self._ends, index)
         return part, index - (self._ends[part - 1] if part else 0)
+
+
+def _each_once(parts: Sequence[Dataset], origins: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name for part in parts for name in part.class_names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DatasetError(
+            f"several of {', '.join(origins)} have a class called {', '.join(twice)}; "
+            "rename it in all but one"
+        )
+    return names
+
+
+def _shared(parts: Sequence[Dataset], origins: Sequence[str]) -> tuple[str, ...]:
+    for part, origin in zip(parts, origins, strict=True):
+        if part.class_names != parts[0].class_names:
+            raise DatasetError(
+                f"{origins[0]} has the classes {list(parts[0].class_names)}, but {origin} has "
+                f"{list(part.class_names)}; give both the same class_names"
+            )
+    return parts[0].class_names

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import assert_never
 
 from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
-from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.combined import ChosenClasses, CombinedDataset, FoldedDataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
 from training.data.voc import VocDataset
@@ -23,10 +23,13 @@ def open_dataset(config: DataConfig) -> Dataset:
             return ScenesDataset(config.images, config.seed, config.image_hw)
         case FolderConfig():
             dataset = _open_folder(config)
+            if config.kept_classes:
+                dataset = ChosenClasses(dataset, config.kept_classes)
             return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)
         case CombinedConfig():
             parts = [open_dataset(part) for part in config.parts]
-            return CombinedDataset(parts, [Path(part.root).name for part in config.parts])
+            origins = [Path(part.root).name for part in config.parts]
+            return CombinedDataset(parts, origins, shared_classes=config.shared_classes)
         case _:
             assert_never(config)
 

@@ -201,7 +201,11 @@ def test_a_model_configuration_survives_json(config):
             replace(
                 MIXED,
                 train_data=CombinedConfig(
-                    parts=(FolderConfig(root="/a", folds=5, kept=(1, 2)), FolderConfig(root="/b"))
+                    parts=(
+                        FolderConfig(root="/a", folds=5, kept=(1, 2)),
+                        FolderConfig(root="/b", kept_classes=("b",)),
+                    ),
+                    shared_classes=True,
                 ),
                 top_ks=(1, 2, 4),
             ),
