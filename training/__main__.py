@@ -13,6 +13,7 @@ from training.benchmark.command import BenchmarkOptions, benchmark
 from training.benchmark.plot import draw, require_drawable
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import convert
+from training.download import command as download_command
 from training.errors import TrainingError
 from training.export.options import ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
@@ -23,6 +24,7 @@ from training.models.variants import MixtureChoice, model_config
 from training.recipes.recipes import TrainingChoice
 from training.prune.command import options_from, prune
 from training.prune.table import prune_json, prune_report
+from training.recipes.own_data import own_data
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
@@ -60,7 +62,10 @@ def _print(message: str) -> int:
     return 0
 
 
-def _data(folder: Path | None, split: str) -> DataConfig:
+def _data(folder: Path | None, split: str, recipe: str | None) -> DataConfig:
+    parted = None if recipe is None else own_data(recipe, folder)
+    if parted is not None:
+        return parted.val
     if folder is None:
         return commands.SCENES_UNSEEN
     return absolute(FolderConfig(root=str(folder), split=split))
@@ -107,7 +112,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    data = _data(args.data, args.split)
+    data = _data(args.data, args.split, args.recipe)
     if (args.checkpoint is None) == (args.url is None):
         print("training: evaluate takes either a checkpoint or --url", file=sys.stderr)
         return 2
@@ -127,7 +132,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    data = None if args.data is None else _data(args.data, args.split)
+    data = None if args.data is None else _data(args.data, args.split, args.recipe)
     _write_artefacts(args, args.checkpoint, data)
     return 0
 
@@ -207,7 +212,7 @@ def _train_export(args: argparse.Namespace) -> int:
     code = _train(args)
     if code:
         return code
-    data = _data(args.data, args.val_split or args.split)
+    data = _data(args.data, args.val_split or args.split, args.recipe)
     _write_artefacts(args, args.run / MODEL_FILE, data)
     return _print(
         f"serve it:  make serve MODEL={args.name}\n"
@@ -258,6 +263,7 @@ COMMANDS = {
     "convert": _convert,
     "prune": _prune,
     "triton-config": _triton_config,
+    "download": lambda args: download_command.run(args, _say, _say_aside),
     "exports": lambda args: _print((exports_json if args.json else exports_table)(args.repository)),
     "variants": lambda args: _print(variants_json() if args.json else variants_table()),
     "time-depthwise": lambda args: _print(depthwise_table()),

@@ -8,6 +8,7 @@ from training.ablations import command as ablations
 from training.benchmark.command import BenchmarkOptions
 from training.benchmark.engines import BenchmarkPrecision, EngineName
 from training.config import EXPERT_KINDS
+from training.download import command as download_command
 from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
 from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
@@ -16,6 +17,7 @@ from training.export.triton_config import TritonOptions
 from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
+from training.recipes.own_data import RECIPES_WITH_DATA
 from training.recipes.recipes import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
@@ -72,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_variants(
         subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs, published figures")
     )
+    download_command.add_arguments(subparsers.add_parser("download", help="bring the data of a benchmark"))
     subparsers.add_parser("time-depthwise", help="time wide depthwise kernels, backward, on this CPU")
     return parser
 
@@ -168,11 +171,22 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
     parser.add_argument("--split", default="val", help="default: %(default)s")
+    _add_recipe_data(parser)
     parser.add_argument(
         "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_recipe_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES_WITH_DATA,
+        metavar="NAME",
+        help="measure on what this recipe validates on in --data, whatever --split says: "
+        + ", ".join(RECIPES_WITH_DATA),
+    )
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +200,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "trained on such",
     )
     parser.add_argument("--split", default="val", help="default: %(default)s")
+    _add_recipe_data(parser)
     # Not of train-export, where these two names mean how a model is trained.
     parser.add_argument(
         "--batch",

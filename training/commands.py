@@ -35,8 +35,8 @@ from training.export.tensorrt_plan import offer_plan
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice
+from training.recipes.own_data import own_data
 from training.recipes.recipes import Request, TrainingChoice, build_config
-from training.recipes.starter import starter_data
 from training.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.loop import Outcome, Trainer, compute_device
@@ -71,14 +71,10 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Training and validation data; without a folder, generated scenes of two different seeds."""
-    if options.recipe == "starter":
-        if options.data is None:
-            raise ConfigError(
-                "recipe starter: give the folder that holds bccd, aquarium and playing_cards, with --data"
-            )
-        parted = starter_data(options.data)
-        return parted.train, parted.val
+    """Training and validation data: the recipe's own, the folder's, or generated scenes of two seeds."""
+    parted = own_data(options.recipe, options.data)
+    if parted is not None:
+        return parted
     if options.data is None:
         return replace(SCENES_FOR_TRAINING, images=options.scenes), SCENES_UNSEEN
     train = absolute(FolderConfig(root=str(options.data), split=options.split))
@@ -288,7 +284,8 @@ def _described(data: DataConfig) -> str:
         case ScenesConfig():
             return "generated scenes it has not seen"
         case FolderConfig():
-            return f"split {data.split} of {data.root}"
+            part = "" if data.folds == 1 else f", folds {', '.join(map(str, data.kept))} of {data.folds}"
+            return f"split {data.split} of {data.root}{part}"
         case CombinedConfig():
             return " and ".join(map(_described, data.parts))
 
@@ -317,6 +314,8 @@ def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
 
 def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:
     """A folder whose labels name no order of classes takes the model's."""
-    if isinstance(data, FolderConfig) and not (Path(data.root) / "data.yaml").is_file():
-        return FolderConfig(root=data.root, split=data.split, class_names=class_names)
+    if not isinstance(data, FolderConfig) or data.kept_classes:
+        return data
+    if not (Path(data.root) / "data.yaml").is_file():
+        return replace(data, class_names=class_names)
     return data

@@ -17,5 +17,9 @@ class CheckpointError(TrainingError):
     """A checkpoint that is missing, truncated or does not fit the model."""
 
 
+class DownloadError(TrainingError):
+    """A data set that cannot be had, or is not what it should be; what came through is kept to go on from."""
+
+
 class ExportError(TrainingError):
     """An export that does not reproduce its checkpoint; nothing was written."""

@@ -14,6 +14,8 @@ examples:
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
+  python -m training download voc --to data/voc
+      the data of a benchmark, checked and unpacked; then: train --recipe voc --data data/voc
   python -m training benchmark --variant esmoe-n --variant yolov12-n --plot benchmark.png
       how fast they are here, and what skipping experts gains
   python -m training convert yolo12n.pt

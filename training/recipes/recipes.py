@@ -12,8 +12,9 @@ from training.config import (
 )
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
+from training.recipes.benchmarks import BENCHMARK_RECIPES
 
-RECIPES = ("quick", "small-data", "starter", "paper")
+RECIPES = ("quick", "small-data", "starter", "paper", *BENCHMARK_RECIPES)
 
 # YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
 V01_GAIN = 0.15
@@ -71,6 +72,8 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = starter(request)
         case "paper":
             config = paper(request)
+        case _ if recipe in BENCHMARK_RECIPES:
+            config = benchmark(request)
         case _:
             raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
     if request.epochs is not None:
@@ -205,3 +208,12 @@ def paper(request: Request) -> TrainConfig:
         seed=request.seed,
         evaluate_every_epochs=10,
     )
+
+
+def benchmark(request: Request) -> TrainConfig:
+    """`paper` as YOLO-Master changes it for all its five benchmarks: the learning rate falls by a cosine.
+
+    Source: arXiv:2512.23273, section 4.1, which has 256 pictures a step on 4 devices; --batch sets that.
+    """
+    base = paper(request)
+    return replace(base, optimizer=replace(base.optimizer, schedule="cosine"))

@@ -1,0 +1,134 @@
+"""The recipes of the five benchmarks: what they train on, where it lies, and how."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.training.data.small_data import write_image, write_xml
+from training import commands
+from training.__main__ import main
+from training.config import FolderConfig, ScenesConfig
+from training.data.open import open_dataset
+from training.download.catalogue import BENCHMARKS
+from training.errors import ConfigError
+from training.models.detector import Detector
+from training.models.variants import model_config
+from training.recipes.benchmarks import BENCHMARK_RECIPES, VOC_CLASSES
+from training.recipes.own_data import RECIPES_WITH_DATA, own_data
+from training.recipes.recipes import RECIPES, Request, build_config, paper
+from training.trainer.checkpoint import save_model
+
+REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
+
+
+def test_every_data_set_that_can_be_downloaded_has_a_recipe_and_the_other_way_round():
+    assert tuple(benchmark.name for benchmark in BENCHMARKS) == BENCHMARK_RECIPES
+    assert set(BENCHMARK_RECIPES) < set(RECIPES_WITH_DATA) < set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", BENCHMARK_RECIPES)
+def test_a_benchmark_is_trained_as_the_paper_says(recipe):
+    config = build_config(recipe, REQUEST)
+    assert (config.epochs, config.model.input_hw, config.augment.mosaic) == (600, (640, 640), 1.0)
+    assert (config.optimizer.name, config.optimizer.schedule) == ("sgd", "cosine")
+    assert replace(config, optimizer=replace(config.optimizer, schedule="linear")) == paper(REQUEST)
+
+
+def folders(data):
+    return [(each.root, each.split, each.kept_classes) for each in getattr(data, "parts", (data,))]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "train", "val"),
+    [
+        ("coco", [("", "train2017", ())], [("", "val2017", ())]),
+        (
+            "voc",
+            [("/VOCdevkit/VOC2007", "trainval", ()), ("/VOCdevkit/VOC2012", "trainval", ())],
+            [("/VOCdevkit/VOC2007", "test", ())],
+        ),
+        ("visdrone", [("", "train", ())], [("", "val", ())]),
+        (
+            "kitti",
+            [("", "train", ("Car", "Pedestrian", "Cyclist"))],
+            [("", "val", ("Car", "Pedestrian", "Cyclist"))],
+        ),
+        ("sku110k", [("/SKU110K_fixed", "train", ())], [("/SKU110K_fixed", "val", ())]),
+    ],
+)
+def test_data_lies_where_download_puts_it(tmp_path, monkeypatch, recipe, train, val):
+    monkeypatch.chdir(tmp_path.parent)
+    splits = own_data(recipe, tmp_path.relative_to(tmp_path.parent))  # found from anywhere when resumed
+    for data, expected in ((splits.train, train), (splits.val, val)):
+        assert folders(data) == [(f"{tmp_path}{within}", split, kept) for within, split, kept in expected]
+    options = commands.TrainOptions(run_dir=tmp_path / "run", recipe=recipe, data=tmp_path)
+    assert commands.data_configs(options) == splits
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(RECIPES_WITH_DATA)))
+def test_other_recipes_take_any_data(tmp_path, recipe):
+    assert own_data(recipe, tmp_path) is None
+    options = commands.TrainOptions(run_dir=tmp_path, recipe=recipe, data=tmp_path, val_split=None)
+    assert commands.data_configs(options) == (FolderConfig(root=str(tmp_path)), None)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [
+        ("starter", "the folder that holds bccd, aquarium and playing_cards"),
+        *((recipe, f"training download {recipe} --to FOLDER` fills") for recipe in BENCHMARK_RECIPES),
+    ],
+)
+def test_without_a_folder_a_recipe_says_which_it_wants(recipe, wanted):
+    with pytest.raises(ConfigError, match=wanted):
+        own_data(recipe, None)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """VOC as its archives unpack: two years, of which one has a test; each picture has two objects."""
+    years = {
+        "VOC2007": {"trainval": ["000001", "000003"], "test": ["000002"]},
+        "VOC2012": {"trainval": ["2008_000001"]},
+    }
+    for year, splits in years.items():
+        folder = tmp_path / "VOCdevkit" / year
+        for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (folder / name).mkdir(parents=True)
+        for split, stems in splits.items():
+            (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems))
+            for stem in stems:
+                write_image(folder / "JPEGImages" / f"{stem}.jpg")
+                rare = "sofa" if year == "VOC2007" else "train"
+                objects = [("person", 1, 1, 9, 9), (rare, 2, 2, 8, 8)]
+                write_xml(folder / "Annotations" / f"{stem}.xml", objects)
+    return tmp_path
+
+
+def test_both_years_of_voc_are_one_data_set_of_its_twenty_classes(voc):
+    splits = own_data("voc", voc)
+    train, val = open_dataset(splits.train), open_dataset(splits.val)
+    assert train.class_names == val.class_names == VOC_CLASSES
+    assert len(set(VOC_CLASSES)) == 20
+    samples = [train.load(index) for index in range(len(train))]
+    assert [sample.name for sample in samples] == ["VOC2007/000001", "VOC2007/000003", "VOC2012/2008_000001"]
+    named = [[VOC_CLASSES[each] for each in sample.class_ids] for sample in samples]
+    assert named == [["person", "sofa"]] * 2 + [["person", "train"]]
+    assert [val.load(index).name for index in range(len(val))] == ["000002"]
+
+
+def test_of_a_folder_only_the_kept_classes_are_read(voc):
+    config = FolderConfig(root=str(voc / "VOCdevkit" / "VOC2007"), split="trainval", kept_classes=("sofa",))
+    dataset = open_dataset(config)
+    assert dataset.class_names == ("sofa",)
+    assert [dataset.load(index).boxes_xyxy.tolist() for index in range(2)] == [[[2, 2, 8, 8]]] * 2
+
+
+def test_a_checkpoint_is_measured_on_what_its_recipe_validates_on(voc, tmp_path, capsys):
+    path = tmp_path / "model.safetensors"
+    save_model(path, Detector(model_config("esmoe-n", VOC_CLASSES, (64, 64))), {})
+    assert main(["evaluate", str(path), "--recipe", "voc", "--data", str(voc), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 1
+    assert main(["evaluate", str(path), "--recipe", "voc", "--quiet"]) == 1
+    assert "recipe voc: give the folder that" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Brings the benchmarks' data sets, checked and unpacked, to a folder."""

@@ -1,0 +1,223 @@
+"""The data sets of the five benchmarks: where they lie, how large they are, what their owners ask.
+
+No owner is known to publish a checksum. For COCO, VOC and KITTI those stand here that TensorFlow Datasets
+records, beside the exact sizes (github.com/tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt,
+voc.txt, kitti.txt); torchvision's prototypes have the same for COCO and VOC. For VisDrone and SKU-110K none
+was found to compare with: the command says so, and prints what it got.
+"""
+
+from dataclasses import dataclass
+
+from training.errors import DownloadError
+
+MB = 1_000_000
+GB = 1_000 * MB
+RECORDED = "recorded by TensorFlow Datasets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file to download and unpack.
+
+    `holds` are paths that must be there once it is unpacked; by them what was unpacked by hand is recognised.
+    """
+
+    name: str  # of the file
+    url: str | None  # None: it cannot be had without a person; see Benchmark.manual
+    size: int  # bytes; exact, or about that many
+    size_is_exact: bool = True
+    sha256: str | None = None  # None: nobody is known to have published one
+    checksum_source: str = ""
+    unpacked_limit: int  # bytes; an archive that unpacks to more is refused
+    holds: tuple[str, ...]
+
+    @property
+    def largest_size(self) -> int:
+        """Bytes; a longer answer is not what was asked for."""
+        return self.size if self.size_is_exact else 2 * self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A data set of several archives that unpack into one folder."""
+
+    name: str  # its recipe has the same
+    what: str
+    licence: str  # in a few words
+    terms: str  # what a user must know before the download
+    home: str
+    archives: tuple[Archive, ...]
+    manual: str = ""  # what to do for archives without a url; {folder} stands for where to put them
+
+    @property
+    def size(self) -> int:
+        """Bytes to download, where they are known; otherwise about that many."""
+        return sum(archive.size for archive in self.archives)
+
+
+COCO = Benchmark(
+    name="coco",
+    what="MS COCO 2017: 118,287 + 5,000 photos, 80 classes",
+    licence="labels CC BY 4.0; photos: Flickr's terms",
+    terms="The annotations are under CC BY 4.0 (COCO Consortium). The photos are not the consortium's: each\n"
+    "has its own licence (the annotations name it), and their use must abide by Flickr's terms of use.",
+    home="https://cocodataset.org/#termsofuse",
+    archives=(
+        Archive(
+            name="annotations_trainval2017.zip",
+            url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+            size=252_907_541,
+            sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+            checksum_source=RECORDED,
+            unpacked_limit=1_200 * MB,
+            holds=("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
+        ),
+        Archive(
+            name="val2017.zip",
+            url="http://images.cocodataset.org/zips/val2017.zip",
+            size=815_585_330,
+            sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+            checksum_source=RECORDED,
+            unpacked_limit=900 * MB,
+            holds=("val2017",),
+        ),
+        Archive(
+            name="train2017.zip",
+            url="http://images.cocodataset.org/zips/train2017.zip",
+            size=19_336_861_798,
+            sha256="69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+            checksum_source=RECORDED,
+            unpacked_limit=20_500 * MB,
+            holds=("train2017",),
+        ),
+    ),
+)
+
+# A tar that is not compressed holds less than its own size, so that is the limit.
+VOC = Benchmark(
+    name="voc",
+    what="PASCAL VOC 2007 and 2012: 16,551 photos to train, 4,952 to test, 20 classes",
+    licence="photos: Flickr's terms",
+    terms="No licence is stated. The photos are from Flickr: their use must respect Flickr's terms of use.",
+    home="http://host.robots.ox.ac.uk/pascal/VOC/",
+    archives=(
+        Archive(
+            name="VOCtrainval_06-Nov-2007.tar",
+            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
+            size=460_032_000,
+            sha256="7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
+            checksum_source=RECORDED,
+            unpacked_limit=460_032_000,
+            holds=("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt",),
+        ),
+        Archive(
+            name="VOCtest_06-Nov-2007.tar",
+            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
+            size=451_020_800,
+            sha256="6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
+            checksum_source=RECORDED,
+            unpacked_limit=451_020_800,
+            holds=("VOCdevkit/VOC2007/ImageSets/Main/test.txt",),
+        ),
+        Archive(
+            name="VOCtrainval_11-May-2012.tar",
+            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+            size=1_999_639_040,
+            sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+            checksum_source=RECORDED,
+            unpacked_limit=1_999_639_040,
+            holds=("VOCdevkit/VOC2012/ImageSets/Main/trainval.txt",),
+        ),
+    ),
+)
+
+VISDRONE = Benchmark(
+    name="visdrone",
+    what="VisDrone2019-DET: 6,471 + 548 photos from drones, 10 classes",
+    licence="none stated; for research",
+    terms="Its makers (AISKYEYE, Tianjin University) state no licence beside the data, which they offer for\n"
+    "research: ask them before any other use.",
+    home="https://github.com/VisDrone/VisDrone-Dataset",
+    archives=(  # sizes: the README of the data set's repository
+        Archive(
+            name="VisDrone2019-DET-train.zip",
+            url=None,
+            size=1_440 * MB,
+            size_is_exact=False,
+            unpacked_limit=2 * GB,
+            holds=("VisDrone2019-DET-train/images", "VisDrone2019-DET-train/annotations"),
+        ),
+        Archive(
+            name="VisDrone2019-DET-val.zip",
+            url=None,
+            size=70 * MB,
+            size_is_exact=False,
+            unpacked_limit=150 * MB,
+            holds=("VisDrone2019-DET-val/images", "VisDrone2019-DET-val/annotations"),
+        ),
+    ),
+    manual="They lie on Google Drive and BaiduYun, which want a browser. Open\n"
+    "  https://github.com/VisDrone/VisDrone-Dataset#download (Task 1: Object Detection in Images)\n"
+    "  trainset: https://drive.google.com/file/d/1a2oHjcEcwXP8oUF95qiwrqzACb2YlUhn/view\n"
+    "  valset:   https://drive.google.com/file/d/1bxK5zgLn0_L8x276eKkuYA_FzwCIjb59/view\n"
+    "and put the zip files under their own names into {folder}",
+)
+
+KITTI = Benchmark(
+    name="kitti",
+    what="KITTI object detection: 7,481 labelled street scenes, classes Car, Pedestrian, Cyclist",
+    licence="CC BY-NC-SA 3.0",
+    terms="Creative Commons Attribution-NonCommercial-ShareAlike 3.0: not for commercial use. The site asks\n"
+    "for a registration (https://www.cvlibs.net/datasets/kitti/user_register.php) before it shows where the\n"
+    "archives are, which lie in a public bucket.",
+    home="https://www.cvlibs.net/datasets/kitti/eval_object.php",
+    archives=(
+        Archive(
+            name="data_object_label_2.zip",
+            url="https://s3.eu-central-1.amazonaws.com/avg-kitti/data_object_label_2.zip",
+            size=5_601_213,
+            sha256="4efc76220d867e1c31bb980bbf8cbc02599f02a9cb4350effa98dbb04aaed880",
+            checksum_source=RECORDED,
+            unpacked_limit=100 * MB,
+            holds=("training/label_2",),
+        ),
+        Archive(
+            name="data_object_image_2.zip",
+            url="https://s3.eu-central-1.amazonaws.com/avg-kitti/data_object_image_2.zip",
+            size=12_569_945_557,
+            sha256="351c5a2aa0cd9238b50174a3a62b846bc5855da256b82a196431d60ff8d43617",
+            checksum_source=RECORDED,
+            unpacked_limit=13_500 * MB,
+            holds=("training/image_2",),
+        ),
+    ),
+)
+
+SKU110K = Benchmark(
+    name="sku110k",
+    what="SKU-110K: 11,762 photos of shelves, 1 class, 147 objects a photo",
+    licence="academic, non-commercial",
+    terms="For the exclusive use of the recipient, and solely for academic and non-commercial purposes.",
+    home="https://github.com/eg4000/SKU110K_CVPR19",
+    archives=(
+        Archive(
+            name="SKU110K_fixed.tar.gz",
+            # The repository's README has it with http: without a checksum, encryption is what is left.
+            url="https://trax-geometry.s3.amazonaws.com/cvpr_challenge/SKU110K_fixed.tar.gz",
+            size=13_600 * MB,
+            size_is_exact=False,
+            unpacked_limit=17 * GB,
+            holds=("SKU110K_fixed/images", "SKU110K_fixed/annotations"),
+        ),
+    ),
+)
+
+BENCHMARKS = (COCO, VOC, VISDRONE, KITTI, SKU110K)
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The data set of that name. Raises DownloadError: there is none; names those there are."""
+    for benchmark in BENCHMARKS:
+        if benchmark.name == name:
+            return benchmark
+    raise DownloadError(f"no data set {name!r}; there are: {', '.join(each.name for each in BENCHMARKS)}")

@@ -1,0 +1,83 @@
+"""What can be written after `python -m training download`, and the table of what there is."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from training.download.catalogue import BENCHMARKS, find_benchmark
+from training.download.download import DownloadOptions, download, in_bytes
+
+NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
+
+DESCRIPTION = """\
+Bring a benchmark's data set from its owners into a folder, check it and unpack it; the recipe of the same
+name trains on it. Says the owners' terms first. Stopped anywhere, the same command goes on. An archive that
+lies in the folder under its own name is used instead of a download."""
+EXAMPLES = """
+examples:
+  python -m training download --list
+  python -m training download voc --to data/voc
+  python -m training train --recipe voc --data data/voc --run runs/voc
+  python -m training download coco --to data/coco --remove-archives
+      each archive is removed once it is unpacked: half the space
+  python -m training download kitti --to data/kitti --from https://mirror.example.org/kitti
+      takes the archives, under their own names, from a mirror of yours; checksums hold as ever
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `download`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to put it; one folder a data set")
+    parser.add_argument(
+        "--from",
+        dest="mirror",
+        metavar="URL_PREFIX",
+        help="take the archives from here, URL_PREFIX/ARCHIVE; default: where their owners keep them",
+    )
+    parser.add_argument(
+        "--remove-archives", action="store_true", help="remove each archive once it is unpacked"
+    )
+    parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None], complain: Callable[[str], None]) -> int:
+    """Do what the flags ask; the exit code is 2 where they make no sense."""
+    if args.list:
+        say(benchmarks_table())
+        return 0
+    if args.name is None or args.to is None:
+        complain("training: download takes a NAME and --to FOLDER, or --list")
+        return 2
+    options = DownloadOptions(mirror=args.mirror, remove_archives=args.remove_archives)
+    try:
+        download(find_benchmark(args.name), args.to, options, quiet=args.quiet, say=say)
+    except KeyboardInterrupt:
+        complain("training: what came through is kept; the same command goes on")
+        raise
+    return 0
+
+
+def benchmarks_table() -> str:
+    """One line a data set: its name, what it is, how much comes over the wire, on what terms."""
+    rows = [("name", "what", "download", "checksums", "licence")]
+    for benchmark in BENCHMARKS:
+        exact = all(archive.size_is_exact for archive in benchmark.archives)
+        size = in_bytes(benchmark.size) if exact else f"about {in_bytes(benchmark.size)}"
+        by_hand = any(archive.url is None for archive in benchmark.archives)
+        known = all(archive.sha256 for archive in benchmark.archives)
+        rows.append(
+            (
+                benchmark.name,
+                benchmark.what,
+                f"{size}, by hand" if by_hand else size,
+                "known" if known else "none known",
+                benchmark.licence,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,310 @@
+"""Gets one file over HTTP: goes on where it stopped, and tries again when a connection breaks."""
+
+import errno
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from tqdm import tqdm
+from urllib3.exceptions import (
+    HTTPError,
+    LocationValueError,
+    MaxRetryError,
+    ProtocolError,
+    ProxySchemeUnknown,
+    ReadTimeoutError,
+    ResponseError,
+    SSLError,
+)
+
+from training.errors import DownloadError
+
+CHUNK = 1 << 16  # bytes; what is lost at most when a connection breaks
+WAITABLE = (408, 425, 429)  # beside all from 500: the same request may succeed later
+# A broken connection is ours to mend, since what came through is kept; urllib3 only follows redirections.
+ONE_TRY = urllib3.Retry(
+    total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to bear with a server. An attempt that gained bytes is not counted."""
+
+    attempts: int = 6
+    first_wait_s: float = 1.0  # doubled each time
+    longest_wait_s: float = 60.0
+    connect_s: float = 15.0
+    read_s: float = 60.0  # without a byte
+
+    def wait_s(self, failures: int) -> float:
+        """Before the next attempt, after so many failures in a row."""
+        return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
+
+
+USUAL_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is known of a file before it is there."""
+
+    size: int | None  # bytes; None: not exactly known
+    largest: int  # bytes; more is refused
+    checked_later: bool  # by a checksum: then bytes may be joined without proof that they are of one file
+
+
+class _Passing(Exception):
+    """It may go better next time."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s  # as the server asks
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a partial file is the beginning of; kept beside it."""
+
+    url: str
+    validator: str | None  # a strong ETag or a date, for If-Range
+    total: int | None
+
+
+def fetch(
+    url: str,
+    partial: Path,
+    expected: Expected,
+    *,
+    patience: Patience = USUAL_PATIENCE,
+    quiet: bool = False,
+    say: Say,
+) -> None:
+    """Bring a file to the whole content of a URL; what is in it already is kept if it fits.
+
+    Ctrl-C, a crash or an error leave the file as far as it came, to go on from.
+
+    Raises:
+        DownloadError: the server refuses, does not answer, or offers something else; or the disk is full.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise DownloadError(f"{url}: not an address that begins with http:// or https://")
+    failures = 0
+    with (
+        _client(url) as client,
+        tqdm(total=expected.size, unit="B", unit_scale=True, disable=quiet, leave=False) as bar,
+    ):
+        bar.set_description(partial.stem)
+        while True:
+            before = length(partial)
+            try:
+                _go_on(client, url, partial, expected, patience, bar)
+                return
+            except _Passing as error:
+                failures = 0 if length(partial) > before else failures + 1
+                if failures >= patience.attempts:
+                    raise DownloadError(
+                        f"gave up after {failures} attempts without a byte: {error}. Is the network there, "
+                        "is a proxy wanted (HTTPS_PROXY)? The same command goes on, --from names a mirror"
+                    ) from error
+                wait_s = min(error.wait_s or patience.wait_s(failures), patience.longest_wait_s)
+                bar.clear()
+                say(f"{error}; going on in {wait_s:.0f} s")
+                time.sleep(wait_s)
+
+
+def length(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def forget(partial: Path) -> None:
+    """Remove a partial file and what is known of it."""
+    partial.unlink(missing_ok=True)  # first: bytes without an origin are harmless, an origin is not
+    _origin_path(partial).unlink(missing_ok=True)
+
+
+def _client(url: str) -> urllib3.PoolManager:
+    """Through the proxy that the environment names, if it names one for this address."""
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    if not proxy:
+        return urllib3.PoolManager()
+    try:
+        login = urllib3.util.parse_url(proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers)
+    except (ProxySchemeUnknown, LocationValueError) as error:
+        raise DownloadError(f"the environment's proxy for {parts.scheme} does not work: {error}") from error
+
+
+def _go_on(
+    client: urllib3.PoolManager,
+    url: str,
+    partial: Path,
+    expected: Expected,
+    patience: Patience,
+    bar: tqdm,
+) -> None:
+    """One request for what is missing; returns when nothing is."""
+    offset, origin = _held(partial, url, expected)
+    if offset and offset == expected.size:
+        return
+    headers = {"Accept-Encoding": "identity", "User-Agent": "sparsight"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+        if origin.validator:
+            headers["If-Range"] = origin.validator
+    timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
+    try:
+        response = client.request(
+            "GET", url, headers=headers, preload_content=False, retries=ONE_TRY, timeout=timeout
+        )
+    except HTTPError as error:
+        raise _as_ours(url, error) from error
+    try:
+        _refuse_errors(url, response)
+        if response.status == 416 and _total(response) == offset:
+            return  # there is no more than what is here
+        if response.status == 200:
+            offset = 0
+        else:
+            _check_continues(response, offset, origin, partial)
+        total = _total(response)
+        _check_size(url, total, expected)
+        if offset == 0:
+            forget(partial)
+            _remember(partial, _Origin(url, _validator(response), total))
+        bar.total = total
+        bar.n = bar.last_print_n = offset  # so that the speed is that of the network
+        bar.initial = offset
+        _append(response, url, partial, offset, expected, bar)
+    finally:
+        response.close()
+
+
+def _held(partial: Path, url: str, expected: Expected) -> tuple[int, _Origin]:
+    """How many bytes can be gone on from, and what they are of."""
+    offset = length(partial)
+    origin = _recall(partial)
+    if origin is None or origin.url != url:
+        origin = _Origin(url, None, None)
+    provable = expected.checked_later or origin.validator is not None
+    if offset and (not provable or offset > expected.largest):
+        forget(partial)
+        return 0, origin
+    return offset, origin
+
+
+def _refuse_errors(url: str, response: urllib3.BaseHTTPResponse) -> None:
+    status = response.status
+    if status in (200, 206, 416):
+        return
+    if status >= 500 or status in WAITABLE:
+        asked = response.headers.get("Retry-After", "")
+        raise _Passing(f"{url}: the server says {status}", float(asked) if asked.isdigit() else None)
+    if status in (404, 410):
+        raise DownloadError(f"{url}: not there ({status}); it may have moved: name a mirror with --from")
+    raise DownloadError(f"{url}: the server says {status}; name a mirror with --from")
+
+
+def _check_continues(response: urllib3.BaseHTTPResponse, offset: int, origin: _Origin, partial: Path) -> None:
+    """That a server's part goes on exactly where the file ends; otherwise nothing of it is kept."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
+    changed = origin.total is not None and _total(response) not in (origin.total, None)
+    if found is None or int(found[1]) != offset or changed:
+        forget(partial)
+        raise _Passing("the server went on with something else: starting anew")
+
+
+def _total(response: urllib3.BaseHTTPResponse) -> int | None:
+    """Bytes of the whole file, if the server says."""
+    if response.status in (206, 416):
+        found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+        return int(found[1]) if found else None
+    stated = response.headers.get("Content-Length", "")
+    return int(stated) if stated.isdigit() else None
+
+
+def _check_size(url: str, total: int | None, expected: Expected) -> None:
+    if total is None:
+        return
+    if expected.size is not None and total != expected.size:
+        raise DownloadError(
+            f"{url}: offers {total:,} bytes where {expected.size:,} are expected; it is another file"
+        )
+    if total > expected.largest:
+        raise DownloadError(f"{url}: offers {total:,} bytes; more than {expected.largest:,} are not expected")
+
+
+def _append(
+    response: urllib3.BaseHTTPResponse, url: str, partial: Path, offset: int, expected: Expected, bar: tqdm
+) -> None:
+    try:
+        with partial.open("ab") as file:
+            for chunk in response.stream(CHUNK):
+                offset += len(chunk)
+                if offset > expected.largest:
+                    raise DownloadError(f"{url}: does not end after {expected.largest:,} bytes; another file")
+                file.write(chunk)
+                bar.update(len(chunk))
+    except HTTPError as error:
+        raise _as_ours(url, error) from error
+    except OSError as error:  # of the disk: those of the network are HTTPErrors
+        raise full_disk(error, partial) from error
+    if expected.size is not None and offset < expected.size:
+        raise _Passing(f"{url}: ended after {offset:,} of {expected.size:,} bytes")
+
+
+def full_disk(error: OSError, path: Path) -> Exception:
+    """The same error, in words if it is that nothing more can be written."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return error
+    return DownloadError(
+        f"{path}: the disk takes no more ({error.strerror}); make space, and the same command goes on"
+    )
+
+
+def _as_ours(url: str, error: HTTPError) -> Exception:
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(reason, SSLError):
+        return DownloadError(f"{url}: no trust in the server's certificate: {reason}")
+    if isinstance(reason, LocationValueError | ResponseError):  # ResponseError: redirected without end
+        return DownloadError(f"{url}: {reason}")
+    if isinstance(reason, ProtocolError):  # whose own words are for programmers
+        return _Passing(f"{url}: the connection broke")
+    if isinstance(reason, ReadTimeoutError):
+        return _Passing(f"{url}: silent for too long")
+    return _Passing(f"{url}: {reason}")
+
+
+def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+    """What If-Range takes: a strong ETag (a weak one is not of bytes: RFC 9110, 13.1.5), or else the date."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _origin_path(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".json")
+
+
+def _remember(partial: Path, origin: _Origin) -> None:
+    path = _origin_path(partial)
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(origin.__dict__), encoding="utf-8")
+    beside.replace(path)
+
+
+def _recall(partial: Path) -> _Origin | None:
+    try:
+        return _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # nothing that can be relied upon

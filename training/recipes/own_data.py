@@ -1,0 +1,48 @@
+"""Which recipes have data of their own, and how it lies under the folder that --data names."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from training.errors import ConfigError
+from training.recipes.benchmarks import (
+    BENCHMARK_RECIPES,
+    coco_data,
+    kitti_data,
+    sku110k_data,
+    visdrone_data,
+    voc_data,
+)
+from training.recipes.splits import Splits
+from training.recipes.starter import starter_data
+
+
+def _starter(root: Path) -> Splits:
+    parted = starter_data(root)
+    return Splits(parted.train, parted.val)
+
+
+_SPLITS: Mapping[str, Callable[[Path], Splits]] = {
+    "starter": _starter,
+    "coco": coco_data,
+    "voc": voc_data,
+    "visdrone": visdrone_data,
+    "kitti": kitti_data,
+    "sku110k": sku110k_data,
+}
+RECIPES_WITH_DATA = tuple(_SPLITS)
+
+
+def own_data(recipe: str, root: Path | None) -> Splits | None:
+    """The splits of a recipe's own data; None: the recipe takes any data.
+
+    Raises:
+        ConfigError: the recipe has data of its own, and no folder is given; says which it wants.
+    """
+    if recipe not in _SPLITS:
+        return None
+    if root is None:
+        wanted = "holds bccd, aquarium and playing_cards"
+        if recipe in BENCHMARK_RECIPES:
+            wanted = f"`python -m training download {recipe} --to FOLDER` fills"
+        raise ConfigError(f"recipe {recipe}: give the folder that {wanted}, with --data")
+    return _SPLITS[recipe](root)
