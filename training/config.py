@@ -197,9 +197,9 @@ class FolderConfig:
     root: str
     split: str = "train"
     class_names: tuple[str, ...] = ()  # VOC names no classes of its own; empty: collect them from the labels
-    kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept
     folds: int = 1
     kept: tuple[int, ...] = (0,)
+    kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept
 
     def __post_init__(self) -> None:
         _require(self.folds >= 1, f"folds={self.folds} must be at least 1")

@@ -1,12 +1,10 @@
-"""Data sets made of others: pictures or classes of one, or several as one."""
+"""Data sets made of others: a part of one, or several as one."""
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
-
-import numpy as np
 
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -34,35 +32,6 @@ class FoldedDataset:
     def encoded(self, index: int) -> bytes:
         """As the whole data set gives it."""
         return self._dataset.encoded(self._indices[index])
-
-
-class ChosenClasses:
-    """A data set with the objects of some classes; pictures without any stay, as background."""
-
-    def __init__(self, dataset: Dataset, class_names: Sequence[str]) -> None:
-        """Raises DatasetError: the data set has no such class."""
-        unknown = [name for name in class_names if name not in dataset.class_names]
-        if unknown:
-            raise DatasetError(f"no class {', '.join(unknown)} among {', '.join(dataset.class_names)}")
-        self.class_names = tuple(class_names)
-        self.dropped_boxes = getattr(dataset, "dropped_boxes", 0)
-        self._dataset = dataset
-        self._new_ids = np.full(len(dataset.class_names), -1)  # of each class; -1: left out
-        self._new_ids[[dataset.class_names.index(name) for name in class_names]] = range(len(class_names))
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def load(self, index: int) -> Sample:
-        """With class ids of the chosen classes."""
-        sample = self._dataset.load(index)
-        class_ids = self._new_ids[sample.class_ids]
-        kept = class_ids >= 0
-        return replace(sample, boxes_xyxy=sample.boxes_xyxy[kept], class_ids=class_ids[kept])
-
-    def encoded(self, index: int) -> bytes:
-        """As the whole data set gives it."""
-        return self._dataset.encoded(index)
 
 
 class CombinedDataset:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import assert_never
 
 from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
-from training.data.combined import ChosenClasses, CombinedDataset, FoldedDataset
+from training.data.chosen import ChosenClasses
+from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
 from training.data.voc import VocDataset

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.config import CombinedConfig, FolderConfig
-from training.data.combined import ChosenClasses, CombinedDataset, FoldedDataset
+from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.sample import Sample
 from training.errors import ConfigError, DatasetError
 
@@ -90,31 +90,3 @@ def test_parts_that_do_not_share_all_classes_in_one_order_are_refused(others):
         CombinedDataset(
             [Numbered(1, ("a", "b")), Numbered(1, others)], ["first", "second"], shared_classes=True
         )
-
-
-def test_of_chosen_classes_the_objects_stay_with_their_boxes_and_new_numbers():
-    class Boxed(Numbered):
-        def load(self, index):
-            sample = super().load(index)
-            boxes = np.float32([[0, 0, side, side] for side in range(1, len(sample.class_ids) + 1)])
-            return Sample(sample.image, boxes, sample.class_ids[::-1].copy(), sample.name)
-
-    chosen = ChosenClasses(Boxed(2, ("a", "b", "c")), ("c", "a"))
-    assert chosen.class_names == ("c", "a")
-    assert len(chosen) == 2
-    sample = chosen.load(1)
-    assert sample.class_ids.tolist() == [0, 1]
-    assert sample.boxes_xyxy[:, 3].tolist() == [1, 3]
-    assert (sample.class_ids.dtype, chosen.encoded(1)) == (np.int64, b"\1")
-
-
-def test_a_picture_without_a_chosen_object_stays_as_background():
-    assert ChosenClasses(Numbered(1, ("a", "b")), ("b",)).load(0).boxes_xyxy.shape == (1, 4)
-    whole = CombinedDataset([Numbered(1, ("a",)), Numbered(1, ("b",))], ["first", "second"])
-    chosen = ChosenClasses(whole, ("b",))
-    assert [chosen.load(index).boxes_xyxy.shape for index in range(2)] == [(0, 4), (1, 4)]
-
-
-def test_a_class_that_there_is_not_cannot_be_chosen():
-    with pytest.raises(DatasetError, match="no class cat, dog among a, b"):
-        ChosenClasses(Numbered(1, ("a", "b")), ("a", "cat", "dog"))

@@ -1,0 +1,47 @@
+"""Some of the classes of a data set: their objects stay, with new numbers."""
+
+import numpy as np
+import pytest
+
+from training.data.chosen import ChosenClasses
+from training.data.sample import Sample
+from training.errors import DatasetError
+
+
+class ThreeClasses:
+    """Picture 0 has an object of each class, the last first; picture 1 has one of class a."""
+
+    class_names = ("a", "b", "c")
+
+    def __len__(self):
+        return 2
+
+    def load(self, index):
+        class_ids = np.array([[2, 1, 0], [0]][index])
+        boxes = np.float32([[0, 0, side, side] for side in range(1, len(class_ids) + 1)])
+        return Sample(np.zeros((4, 4, 3), np.uint8), boxes, class_ids, f"{index}")
+
+    def encoded(self, index):
+        return bytes([index])
+
+
+def test_objects_of_chosen_classes_stay_with_their_boxes_and_new_numbers():
+    chosen = ChosenClasses(ThreeClasses(), ("a", "c"))
+    assert (chosen.class_names, len(chosen)) == (("a", "c"), 2)
+    sample = chosen.load(0)
+    assert sample.class_ids.tolist() == [1, 0]
+    assert sample.boxes_xyxy[:, 3].tolist() == [1, 3]
+    assert (sample.class_ids.dtype, chosen.encoded(1)) == (np.int64, b"\1")
+
+
+def test_the_order_is_the_chosen_one():
+    assert ChosenClasses(ThreeClasses(), ("c", "b", "a")).load(0).class_ids.tolist() == [0, 1, 2]
+
+
+def test_a_picture_without_a_chosen_object_stays_as_background():
+    assert ChosenClasses(ThreeClasses(), ("c",)).load(1).boxes_xyxy.shape == (0, 4)
+
+
+def test_a_class_that_there_is_not_cannot_be_chosen():
+    with pytest.raises(DatasetError, match="no class cat, dog among a, b, c"):
+        ChosenClasses(ThreeClasses(), ("a", "cat", "dog"))
