@@ -21,10 +21,10 @@ from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
 from training.look.command import look
 from training.models.variants import MixtureChoice, model_config
-from training.recipes.recipes import TrainingChoice
 from training.prune.command import options_from, prune
 from training.prune.table import prune_json, prune_report
 from training.recipes.own_data import own_data
+from training.recipes.recipes import TrainingChoice
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
