@@ -95,8 +95,7 @@ def fetch(
     Raises:
         DownloadError: the server refuses, does not answer, or offers something else; or the disk is full.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise DownloadError(f"{url}: not an address that begins with http:// or https://")
+    _require_address(url)
     failures = 0
     with (
         _client(url) as client,
@@ -119,6 +118,16 @@ def fetch(
                 bar.clear()
                 say(f"{error}; going on in {wait_s:.0f} s")
                 time.sleep(wait_s)
+
+
+def _require_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that cannot be
+        fine = False
+    if not fine:
+        raise DownloadError(f"{url}: not an address that begins with http:// or https://")
 
 
 def length(path: Path) -> int:

@@ -289,7 +289,9 @@ def test_no_network_is_said_with_what_to_do(partial):
         fetch(f"http://127.0.0.1:{port}/a", partial, EXACT, patience=HASTY, quiet=True, say=lambda _: None)
 
 
-@pytest.mark.parametrize("url", ["ftp://host/a", "/a", "", "http://", "http:///a"])
+@pytest.mark.parametrize(
+    "url", ["ftp://host/a", "/a", "", "http://", "http:///a", "http://[/a", "http://host:70000/a"]
+)
 def test_what_is_no_address_is_refused(partial, url):
     with pytest.raises(DownloadError, match="not an address that begins with http"):
         fetch(url, partial, EXACT, quiet=True, say=lambda _: None)
