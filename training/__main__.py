@@ -197,10 +197,10 @@ def _ablations(args: argparse.Namespace) -> int:
         print("training: ablations need an --output folder, or --list", file=sys.stderr)
         return 2
     ended = ablations.ablations(rows, ablations.options_of(args), quiet=args.quiet, say=_say)
-    _say(f"\n{ended.markdown}\nwrote {ended.report}")
     if ended.progress.stopped:
-        _say("stopped; the same command goes on from there")
+        _say(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
         return STOPPED
+    _say(f"\n{ended.markdown}\nwrote {ended.report}")
     return int(bool(ended.progress.failed))
 
 

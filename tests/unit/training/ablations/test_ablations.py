@@ -31,6 +31,7 @@ from training.trainer.checkpoint import STATE_FILE
 from training.trainer.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[4]
+TINY = ("--input", "64", "--epochs", "1", "--scenes", "8", "--quiet")
 TWO_SCENES = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
 NECK, BACKBONE = rows_of([5])[1:3]
 IMPOSSIBLE = replace(NECK, name="too many", mixture=replace(NECK.mixture, num_experts=2, top_k=3))
@@ -102,7 +103,7 @@ def test_rows_that_fail_are_said_and_the_others_go_on(four_rows):
     assert "Too few rows are finished to compare their order." in ended.markdown
 
 
-def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(four_rows, tmp_path, monkeypatch):
+def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(four_rows, tmp_path, monkeypatch, capsys):
     output = tmp_path / "copy"
     shutil.copytree(four_rows[2], output)
     shutil.rmtree(output / BACKBONE.run)
@@ -113,11 +114,12 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(four_rows, tmp
         patched.setattr(
             Trainer, "_step", lambda *given: (signal.raise_signal(signal.SIGINT), take_step(*given))[1]
         )
-        ended, _ = run((NECK, BACKBONE), options_in(output))
-    assert ended.progress.stopped
-    assert (
-        "Not run, or not to the end: table 6; table 7; table 8; backbone only of table 5." in ended.markdown
-    )
+        patched.setattr(command, "rows_of", lambda tables: (NECK, BACKBONE))
+        assert main(["ablations", "--output", str(output), *TINY]) == 130
+    report = output / "ablations.md"
+    ending = f"stopped; what there is stands in {report}; the same command goes on from there\n"
+    assert capsys.readouterr().out.endswith(ending)
+    assert "not to the end: table 6; table 7; table 8; backbone only of table 5." in report.read_text("utf-8")
     assert (result_of(BACKBONE, output).parent / STATE_FILE).exists()
     assert not result_of(BACKBONE, output).exists()
 
@@ -156,8 +158,7 @@ def test_other_tables_and_seeds_may_be_asked_of_the_same_output(four_rows, tmp_p
 def test_from_the_command_line_a_failed_row_is_exit_code_1(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "rows_of", lambda tables: (BLOCKED,) if tables == [6] else ())
     (tmp_path / BLOCKED.run).write_text("no folder")
-    argv = ["--input", "64", "--epochs", "1", "--scenes", "8", "--table", "6", "--quiet"]
-    assert main(["ablations", "--output", str(tmp_path), *argv]) == 1
+    assert main(["ablations", "--output", str(tmp_path), "--table", "6", *TINY]) == 1
     said = capsys.readouterr().out
     assert f"failed: {BLOCKED.run}, seed 0: " in said
     assert said.endswith(f"wrote {tmp_path / 'ablations.md'}\n")
