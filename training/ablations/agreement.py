@@ -14,6 +14,7 @@ class Agreement:
 
     pairs: int
     same_order: int
+    equal_here: int  # have the same figure in ours, such as 0 after too short a training
     tau: float  # Kendall's, over these pairs: 1 all in the same order, -1 none
     chance: float | None  # share of all orders of our rows that agree at least as well; None: too many rows
     wide_pairs: int  # that it sets apart by more than its own figures differ for one model
@@ -46,6 +47,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
     return Agreement(
         pairs=len(pairs),
         same_order=_agreeing(published, means, pairs),
+        equal_here=sum(means[a] == means[b] for a, b in pairs),
         tau=score / len(pairs),
         chance=chance,
         wide_pairs=len(wide),
@@ -78,6 +80,8 @@ def in_words(found: Agreement | None, spread: float) -> str:
         f"Of {_count(found.pairs, 'pair')} of rows that the paper sets apart, {found.same_order} "
         f"{'is' if found.same_order == 1 else 'are'} in the same order here (Kendall's tau {found.tau:+.2f})"
     ]
+    if found.equal_here:
+        words.append(f", and {found.equal_here} cannot be told apart")
     if found.chance is not None:
         words.append(f"; {found.chance:.0%} of all orders agree as well or better")
     words.append(". ")

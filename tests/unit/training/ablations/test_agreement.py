@@ -37,7 +37,10 @@ def test_rows_that_the_paper_has_equal_are_no_pair():
 
 def test_rows_that_ours_has_equal_are_in_no_order():
     found = agreement((1.0, 2.0), one_seed(5, 5), spread=0.0)
-    assert (found.same_order, found.tau) == (0, 0.0)
+    assert (found.same_order, found.equal_here, found.tau) == (0, 1, 0.0)
+    assert "0 are in the same order here (Kendall's tau +0.00), and 1 cannot be told apart; 100% of all" in (
+        in_words(found, 0.0)
+    )
 
 
 @pytest.mark.parametrize(("published", "ours"), [((), []), ((1.0,), [[1]]), ((1.0, 1.0), [[1], [2]])])
