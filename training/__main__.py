@@ -121,11 +121,13 @@ def _evaluate(args: argparse.Namespace) -> int:
         return 2
     if args.url:
         mean_ap, images = commands.evaluate_service(
-            args.url, data, model=args.model, backend=args.backend, quiet=args.quiet
+            args.url, data, model=args.model, backend=args.backend, quiet=args.quiet, say=_say_aside
         )
         evaluation = None
     else:
-        evaluation = commands.evaluate_checkpoint(args.checkpoint, data, top_k=args.top_k, quiet=args.quiet)
+        evaluation = commands.evaluate_checkpoint(
+            args.checkpoint, data, top_k=args.top_k, quiet=args.quiet, say=_say_aside
+        )
         mean_ap, images = evaluation.mean_ap, evaluation.images
     write = evaluation_json if args.json else evaluation_report
     return _print(write(mean_ap, images, evaluation))

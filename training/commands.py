@@ -17,6 +17,7 @@ from training.config import (
     absolute,
 )
 from training.data.open import open_dataset
+from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes import ScenesDataset
@@ -132,6 +133,8 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         say(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
     validation = open_dataset(config.val_data) if config.val_data else None
     _announce(trainer, dataset, say)
+    if validation is not None:
+        _say_remarks("validation labels", validation, say)
 
     def validate(model: Detector) -> dict[str, float]:
         assert validation is not None
@@ -164,15 +167,28 @@ def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
         f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}; "
         f"files in {trainer.run_dir}"
     )
-    dropped = getattr(dataset, "dropped_boxes", 0)
-    if dropped:
-        say(f"left out {dropped} boxes that have no area")
+    _say_remarks("training labels", dataset, say)
+
+
+def _say_remarks(of: str, dataset: Dataset, say: Say) -> None:
+    """One line on what of the labels is left out, ignored or clipped; none if nothing is."""
+    remarks = describe_remarks(dataset.remarks)
+    if remarks:
+        say(f"{of}: {remarks}")
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
+    checkpoint: Path,
+    data: DataConfig,
+    *,
+    top_k: int | None = None,
+    quiet: bool = False,
+    say: Say | None = None,
 ) -> Evaluation:
     """mAP and expert use of a checkpoint on a data set, in float32.
+
+    Args:
+        say: told what of the labels is left out; None: nobody is.
 
     Raises:
         ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
@@ -180,6 +196,8 @@ def evaluate_checkpoint(
     model, _ = load_model(checkpoint)
     controls = None if top_k is None else _controls(model, top_k)
     dataset = open_dataset(_with_classes(data, model.config.class_names))
+    if say:
+        _say_remarks("labels", dataset, say)
     return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
 
 
@@ -199,9 +217,12 @@ def evaluate_service(
     model: str | None = None,
     backend: str | None = None,
     quiet: bool = False,
+    say: Say | None = None,
 ) -> tuple[MeanAp, int]:
-    """mAP of what a running service answers for the pictures of a data set."""
+    """mAP of what a running service answers for the pictures of a data set; say as in evaluate_checkpoint."""
     dataset = open_dataset(data)
+    if say:
+        _say_remarks("labels", dataset, say)
     with RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend) as remote:
         return evaluate_with(remote.detect, dataset, quiet=quiet)
 
@@ -240,6 +261,7 @@ def export(
     pictures, measured, metrics = Pictures(golden, golden), None, {}
     if data is not None:
         dataset = open_dataset(_with_classes(data, model.config.class_names))
+        _say_remarks("labels", dataset, say)
         result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
         say(f"measured on {_described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
         model.cpu()
@@ -313,9 +335,6 @@ def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
 
 
 def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:
-    """A folder whose labels name no order of classes takes the model's."""
-    if not isinstance(data, FolderConfig) or data.kept_classes:
-        return data
-    if not (Path(data.root) / "data.yaml").is_file():
-        return replace(data, class_names=class_names)
-    return data
+    """A folder takes the model's classes, so that one whose labels name no order has theirs."""
+    whole = isinstance(data, FolderConfig) and not data.kept_classes
+    return replace(data, class_names=class_names) if whole else data

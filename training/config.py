@@ -189,14 +189,14 @@ class ScenesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """Images on disk with VOC xml or YOLO txt labels; the format is recognised from the folder.
+    """Images on disk with labels; the format is recognised from the folder (training/README.md lists them).
 
     A split can be parted further: its pictures are dealt to `folds` in turn, and those of `kept` stay.
     """
 
     root: str
     split: str = "train"
-    class_names: tuple[str, ...] = ()  # VOC names no classes of its own; empty: collect them from the labels
+    class_names: tuple[str, ...] = ()  # VOC lists no classes of its own; empty: collect them from the labels
     folds: int = 1
     kept: tuple[int, ...] = (0,)
     kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept

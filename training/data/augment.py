@@ -5,6 +5,7 @@ Boxes count pixel edges: pixel 0 covers 0..1. OpenCV counts pixel centres, half 
 
 import math
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from training.data.sample import Dataset, Sample
 # Of the two ratios of a mixup. Objects of both pictures are asked for, so that both must be well seen: with
 # this, 95 % of all ratios are between 0.38 and 0.62.
 MIXUP_BETA = 32.0
+
+Shown = TypeVar("Shown", Placed, Sample)
 
 
 def augment(
@@ -45,12 +48,13 @@ def augment(
         other = dataset.load(int(rng.integers(len(dataset))))
         ratio = rng.beta(MIXUP_BETA, MIXUP_BETA)
         shown = mix(shown, _compose(dataset, other, rng, config, input_hw, mosaic), ratio)
-    image, boxes_xyxy = shift_colours(shown.image, rng, config), shown.boxes_xyxy
+    shown = replace(shown, image=shift_colours(shown.image, rng, config))
     if rng.random() < config.flip_horizontal:
-        image, boxes_xyxy = flip(image, boxes_xyxy, axis=1)
+        shown = flip(shown, axis=1)
     if rng.random() < config.flip_vertical:
-        image, boxes_xyxy = flip(image, boxes_xyxy, axis=0)
-    return Sample(np.ascontiguousarray(image), boxes_xyxy, shown.class_ids, first.name)
+        shown = flip(shown, axis=0)
+    image = np.ascontiguousarray(shown.image)
+    return Sample(image, shown.boxes_xyxy, shown.class_ids, first.name, shown.ignored_xyxy)
 
 
 def _compose(
@@ -69,7 +73,7 @@ def _compose(
     else:
         boxed = letterbox_sample(first, input_hw)
         everything = np.ones(len(boxed.class_ids), dtype=np.float32)
-        placed = Placed(boxed.image, boxed.boxes_xyxy, boxed.class_ids, everything)
+        placed = Placed(boxed.image, boxed.boxes_xyxy, boxed.class_ids, everything, boxed.ignored_xyxy)
     shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
     if mosaic and config.copy_paste and rng.random() < config.copy_paste:
         source = dataset.load(int(rng.integers(len(dataset))))  # the same one too, now and then
@@ -83,10 +87,13 @@ def _shaken(
     """A picture from which objects are copied: scaled and mirrored as whole samples are."""
     scaled = scale_sample(source, input_hw)
     gain = rng.uniform(1 - config.scale, 1 + config.scale)
-    image, boxes_xyxy = scale_image(scaled.image, gain), scaled.boxes_xyxy * np.float32(gain)
-    if rng.random() < config.flip_horizontal:
-        image, boxes_xyxy = flip(image, boxes_xyxy, axis=1)
-    return replace(scaled, image=image, boxes_xyxy=boxes_xyxy)
+    shaken = replace(
+        scaled,
+        image=scale_image(scaled.image, gain),
+        boxes_xyxy=scaled.boxes_xyxy * np.float32(gain),
+        ignored_xyxy=scaled.ignored_xyxy * np.float32(gain),
+    )
+    return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
@@ -100,6 +107,7 @@ def mix(one: Placed, other: Placed, ratio: float) -> Placed:
         boxes_xyxy=np.concatenate([one.boxes_xyxy, other.boxes_xyxy]),
         class_ids=np.concatenate([one.class_ids, other.class_ids]),
         visible=np.concatenate([one.visible, other.visible]),
+        ignored_xyxy=np.concatenate([one.ignored_xyxy, other.ignored_xyxy]),
     )
 
 
@@ -128,7 +136,18 @@ def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int])
     whole = _enclosing(placed.boxes_xyxy, affine)
     boxes = clip_boxes(whole, (0, 0, width, height))
     visible = placed.visible * area_fraction(boxes, whole)
-    return without_hidden(replace(placed, image=image, boxes_xyxy=boxes, visible=visible))
+    ignored = warp_regions(placed.ignored_xyxy, affine, input_hw)
+    return without_hidden(
+        replace(placed, image=image, boxes_xyxy=boxes, visible=visible, ignored_xyxy=ignored)
+    )
+
+
+def warp_regions(
+    ignored_xyxy: NDArray[np.float32], affine: NDArray[np.float64], input_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Map ignored regions (R, 4) as warp does boxes; returns those of which anything is left."""
+    moved = clip_boxes(_enclosing(ignored_xyxy, affine), (0, 0, input_hw[1], input_hw[0]))
+    return moved[(moved[:, 2:] > moved[:, :2]).all(axis=1)]
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -156,12 +175,20 @@ def shift_colours(
     return cv2.cvtColor(shifted, cv2.COLOR_HSV2RGB).astype(np.uint8, copy=False)
 
 
-def flip(
-    image: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], axis: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Mirror an image (H, W, 3) and its boxes: axis 1 swaps left and right, axis 0 top and bottom."""
+def flip(shown: Shown, axis: int) -> Shown:
+    """Mirror an image and what lies on it: axis 1 swaps left and right, axis 0 top and bottom."""
+    side = shown.image.shape[axis]
+    return replace(
+        shown,
+        image=np.flip(shown.image, axis),
+        boxes_xyxy=_mirrored(shown.boxes_xyxy, side, axis),
+        ignored_xyxy=_mirrored(shown.ignored_xyxy, side, axis),
+    )
+
+
+def _mirrored(boxes_xyxy: NDArray[np.float32], side: int, axis: int) -> NDArray[np.float32]:
     low, high = (0, 2) if axis == 1 else (1, 3)
-    flipped = boxes_xyxy.copy()
-    flipped[:, low] = image.shape[axis] - boxes_xyxy[:, high]
-    flipped[:, high] = image.shape[axis] - boxes_xyxy[:, low]
-    return np.flip(image, axis), flipped
+    mirrored = boxes_xyxy.copy()
+    mirrored[:, low] = side - boxes_xyxy[:, high]
+    mirrored[:, high] = side - boxes_xyxy[:, low]
+    return mirrored

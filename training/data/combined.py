@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+import numpy as np
+
+from training.data.remarks import add_remarks
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 
@@ -16,7 +19,7 @@ class FoldedDataset:
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
         """Raises DatasetError: no picture is left."""
         self.class_names = dataset.class_names
-        self.dropped_boxes = getattr(dataset, "dropped_boxes", 0)
+        self.remarks = dataset.remarks  # of all folds
         self._dataset = dataset
         self._indices = [index for index in range(len(dataset)) if index % folds in kept]
         if not self._indices:
@@ -52,7 +55,7 @@ class CombinedDataset:
             self.class_names = _each_once(parts, origins)
             self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
         self.origins = tuple(origins)
-        self.dropped_boxes = sum(getattr(part, "dropped_boxes", 0) for part in parts)
+        self.remarks = add_remarks(part.remarks for part in parts)
         self._parts = tuple(parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -63,9 +66,12 @@ class CombinedDataset:
         """With class ids of the whole, and the part's name before the picture's."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
+        first = self._first_classes[part]
+        regions = sample.ignored_class_ids
         return replace(
             sample,
-            class_ids=sample.class_ids + self._first_classes[part],
+            class_ids=sample.class_ids + first,
+            ignored_class_ids=None if regions is None else np.where(regions >= 0, regions + first, regions),
             name=f"{self.origins[part]}/{sample.name}",
         )
 

@@ -60,11 +60,15 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
     left, top = max(0, inner[0] - SOFT_EDGE_PX), max(0, inner[1] - SOFT_EDGE_PX)
     right, bottom = min(width, inner[2] + SOFT_EDGE_PX), min(height, inner[3] + SOFT_EDGE_PX)
     inside = clip_boxes(source.boxes_xyxy, inner)
+    regions = clip_boxes(source.ignored_xyxy, inner)
+    regions = regions[(regions[:, 2:] > regions[:, :2]).all(axis=1)]
+    offset = np.array([left, top, left, top], dtype=np.float32)
     content = Placed(
         image=source.image[top:bottom, left:right],
-        boxes_xyxy=inside - np.array([left, top, left, top], dtype=np.float32),
+        boxes_xyxy=inside - offset,
         class_ids=source.class_ids,
         visible=area_fraction(inside, source.boxes_xyxy),
+        ignored_xyxy=regions - offset,
     )
     solid = (inner[0] - left, inner[1] - top, inner[2] - left, inner[3] - top)
     return Patch(without_hidden(content), solid)
@@ -79,12 +83,13 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: tuple[int, int]) -> Plac
     image = canvas.image.copy()
     image[top : top + height, left : left + width] = np.round(blended)
     kept = cover(canvas, _moved(patch.solid, left_top))
-    pasted = patch.content.boxes_xyxy + np.array([left, top, left, top], dtype=np.float32)
+    offset = np.array([left, top, left, top], dtype=np.float32)
     return Placed(
         image=image,
-        boxes_xyxy=np.concatenate([kept.boxes_xyxy, pasted]),
+        boxes_xyxy=np.concatenate([kept.boxes_xyxy, patch.content.boxes_xyxy + offset]),
         class_ids=np.concatenate([kept.class_ids, patch.content.class_ids]),
         visible=np.concatenate([kept.visible, patch.content.visible]),
+        ignored_xyxy=np.concatenate([kept.ignored_xyxy, patch.content.ignored_xyxy + offset]),
     )
 
 

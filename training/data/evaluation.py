@@ -1,7 +1,8 @@
 """Batches of images for evaluation: letterboxed, unchanged otherwise, with their truth in source pixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,17 +10,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.letterbox import Letterbox, letterbox_image
-from training.data.sample import Dataset
+from training.data.sample import Dataset, Sample, no_boxes
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of one image, in source pixels."""
+    """The objects and ignored regions of one image, in source pixels; fields as in Sample."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
     image_hw: tuple[int, int]
     name: str
+    ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
+    ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
+    areas: NDArray[np.float64] | None = None  # (N,) of outlines; NaN: that of the box
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """What a sample says, without its pixels."""
+        return cls(
+            sample.boxes_xyxy,
+            sample.class_ids,
+            (sample.image.shape[0], sample.image.shape[1]),
+            sample.name,
+            sample.ignored_xyxy,
+            sample.ignored_class_ids,
+            sample.areas,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +65,5 @@ def evaluation_batches(
             indices=indices,
             images=torch.from_numpy(np.stack([canvas for canvas, _ in boxed])),
             letterboxes=[placed for _, placed in boxed],
-            truths=[
-                Truth(each.boxes_xyxy, each.class_ids, each.image.shape[:2], each.name) for each in samples
-            ],
+            truths=[Truth.of(sample) for sample in samples],
         )

@@ -37,3 +37,9 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     """The image files directly in a folder, by name without suffix, sorted; the suffix may be upper case."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     return {path.stem: path for path in files}
+
+
+def images_by_name(folder: Path) -> dict[str, Path]:
+    """The image files directly in a folder, by name as it is and by name in lower case."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return {path.name.lower(): path for path in files} | {path.name: path for path in files}

@@ -73,11 +73,19 @@ def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
     """The sample at its letterbox scale, without padding. Doing it twice changes nothing more."""
     scale = fit_scale(sample.image.shape[:2], input_hw)
     return replace(
-        sample, image=scale_image(sample.image, scale), boxes_xyxy=sample.boxes_xyxy * np.float32(scale)
+        sample,
+        image=scale_image(sample.image, scale),
+        boxes_xyxy=sample.boxes_xyxy * np.float32(scale),
+        ignored_xyxy=sample.ignored_xyxy * np.float32(scale),
     )
 
 
 def letterbox_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
     """The sample on a grey canvas of input_hw, its boxes with it."""
     canvas, placed = letterbox_image(sample.image, input_hw)
-    return replace(sample, image=canvas, boxes_xyxy=placed.to_canvas(sample.boxes_xyxy))
+    return replace(
+        sample,
+        image=canvas,
+        boxes_xyxy=placed.to_canvas(sample.boxes_xyxy),
+        ignored_xyxy=placed.to_canvas(sample.ignored_xyxy),
+    )

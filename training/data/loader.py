@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import cv2
@@ -34,6 +34,8 @@ class Batch:
     boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
     class_ids: Tensor  # (M,) int64
     image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
+    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions where nothing is asked for
+    ignored_image_ids: Tensor  # (R,) int64: the image that holds the region
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
@@ -43,8 +45,8 @@ class Batch:
         """The same batch in page-locked memory; DataLoader calls this by name."""
         return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.images, self.boxes_xyxy, self.class_ids, self.image_ids
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, part.name) for part in fields(self))
 
 
 class TrainingLoader:
@@ -125,6 +127,7 @@ class CachedDataset:
 
     def __init__(self, dataset: Dataset, input_hw: tuple[int, int], cache_bytes: int) -> None:
         self.class_names = dataset.class_names
+        self.remarks = dataset.remarks
         self._dataset = dataset
         self._input_hw = input_hw
         self._samples: list[Sample] = []
@@ -202,11 +205,14 @@ def _collate(samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
             return sample
         drawn.append(sample)
     counts = [len(sample.class_ids) for sample in drawn]
+    regions = [len(sample.ignored_xyxy) for sample in drawn]
     return Batch(
         images=torch.from_numpy(np.stack([sample.image for sample in drawn])),
         boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in drawn])),
         class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in drawn])),
         image_ids=torch.from_numpy(np.repeat(np.arange(len(drawn)), counts)),
+        ignored_xyxy=torch.from_numpy(np.concatenate([sample.ignored_xyxy for sample in drawn])),
+        ignored_image_ids=torch.from_numpy(np.repeat(np.arange(len(drawn)), regions)),
     )
 
 

@@ -1,14 +1,14 @@
 """Joins four images around one point of a canvas twice the model's size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.config import PAD_VALUE
 from training.data.letterbox import scale_sample
-from training.data.sample import Sample
+from training.data.sample import Sample, no_boxes
 
 MIN_VISIBLE = 0.1  # an object cut to less than this is no longer one a detector should be asked to find
 MIN_SIDE_PX = 2.0
@@ -22,6 +22,7 @@ class Placed:
     boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to what is shown
     class_ids: NDArray[np.int64]  # (N,)
     visible: NDArray[np.float32]  # (N,) 0..1, fraction of the box's area not cut off
+    ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped, some without area
 
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
@@ -33,22 +34,25 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
         input_hw: the model's (H, W).
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
-    boxes, visible = [], []
+    boxes, visible, ignored = [], [], []
     for quarter, sample in enumerate(samples):
         scaled = scale_sample(sample, input_hw)
         height, width = scaled.image.shape[:2]
         left = centre_xy[0] - width if quarter % 2 == 0 else centre_xy[0]
         top = centre_xy[1] - height if quarter < 2 else centre_xy[1]
         shown = paste(canvas, scaled.image, left, top)
-        moved = scaled.boxes_xyxy + np.array([left, top, left, top], dtype=np.float32)
+        offset = np.array([left, top, left, top], dtype=np.float32)
+        moved = scaled.boxes_xyxy + offset
         clipped = clip_boxes(moved, shown)
         boxes.append(clipped)
         visible.append(area_fraction(clipped, moved))
+        ignored.append(clip_boxes(scaled.ignored_xyxy + offset, shown))
     return Placed(
         image=canvas,
         boxes_xyxy=np.concatenate(boxes),
         class_ids=np.concatenate([sample.class_ids for sample in samples]),
         visible=np.concatenate(visible),
+        ignored_xyxy=np.concatenate(ignored),
     )
 
 

@@ -5,12 +5,26 @@ from typing import assert_never
 
 from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.data.chosen import ChosenClasses
+from training.data.coco import CocoDataset
 from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.kitti import KittiDataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
+from training.data.sku110k import Sku110kDataset
+from training.data.visdrone import VisDroneDataset, split_folders
 from training.data.voc import VocDataset
 from training.data.yolo_txt import YoloTxtDataset
 from training.errors import DatasetError
+
+LOOKED_FOR = (
+    "data.yaml (YOLO)",
+    "annotations/instances_*.json (COCO)",
+    "annotations/annotations_*.csv (SKU-110K)",
+    "training/label_2/ (KITTI)",
+    "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
+    "ImageSets/Main/ (VOC)",
+    "xml files beside images (VOC)",
+)
 
 
 def open_dataset(config: DataConfig) -> Dataset:
@@ -39,17 +53,27 @@ def _open_folder(config: FolderConfig) -> Dataset:
     root = Path(config.root)
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
+    dataset = _reader(root, config)
+    if config.class_names not in ((), dataset.class_names):
+        raise DatasetError(
+            f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"
+            " give data with the same classes in the same order"
+        )
+    return dataset
+
+
+def _reader(root: Path, config: FolderConfig) -> Dataset:
+    """By what lies in the folder; xml files are looked for last, since that may mean a long walk."""
     if (root / "data.yaml").is_file():
-        yolo = YoloTxtDataset(root, config.split)
-        if config.class_names not in ((), yolo.class_names):
-            raise DatasetError(
-                f"{root / 'data.yaml'} names {list(yolo.class_names)},"
-                f" but the configuration wants {list(config.class_names)}; make them agree"
-            )
-        return yolo
+        return YoloTxtDataset(root, config.split)
+    if any((root / "annotations").glob("instances_*.json")):
+        return CocoDataset(root, config.split)
+    if any((root / "annotations").glob("annotations_*.csv")):
+        return Sku110kDataset(root, config.split)
+    if (root / "training" / "label_2").is_dir():
+        return KittiDataset(root, config.split)
+    if split_folders(root):
+        return VisDroneDataset(root, config.split)
     if (root / "ImageSets" / "Main").is_dir() or next(root.rglob("*.xml"), None) is not None:
         return VocDataset(root, config.split, config.class_names)
-    raise DatasetError(
-        f"{root}: no known format; looked for data.yaml (YOLO), ImageSets/Main/ (VOC)"
-        f" and xml files beside images (VOC)"
-    )
+    raise DatasetError(f"{root}: no known format; looked for {', '.join(LOOKED_FOR)}")

@@ -1,20 +1,35 @@
 """One image with its labels: what every reader yields and every augmentation maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.remarks import Remarks
+
+
+def no_boxes() -> NDArray[np.float32]:
+    """An empty (0, 4)."""
+    return np.zeros((0, 4), dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its objects, in the image's own pixels."""
+    """An image and its objects, in the image's own pixels.
+
+    Ignored regions hold objects that nobody labelled one by one. Training asks nothing of what is predicted
+    there, and evaluation counts it neither as right nor as wrong. Classes of regions and stated areas are for
+    evaluation alone, so that augmented samples do without them.
+    """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
     name: str  # file stem or scene number; for messages and reports
+    ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
+    ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
+    areas: NDArray[np.float64] | None = None  # (N,) source pixels, of outlines; NaN: that of the box
 
     def __post_init__(self) -> None:
         n = len(self.class_ids)
@@ -22,12 +37,15 @@ class Sample:
             raise ValueError(f"{self.name}: {self.image.shape=} {self.image.dtype=}, want (H, W, 3) uint8")
         if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,):
             raise ValueError(f"{self.name}: {self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit")
+        if self.ignored_xyxy.ndim != 2 or self.ignored_xyxy.shape[1] != 4:
+            raise ValueError(f"{self.name}: {self.ignored_xyxy.shape=}, want (R, 4)")
 
 
 class Dataset(Protocol):
     """Labelled images by index. Loading the same index twice gives the same sample."""
 
     class_names: tuple[str, ...]
+    remarks: Remarks  # what of the labels is left out, ignored or clipped
 
     def __len__(self) -> int: ...
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import scene_objects
+from training.data.remarks import Remarks
 from training.data.sample import Sample
 from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
 from training.data.scene_objects import Pose, Thing
@@ -43,6 +44,7 @@ class ScenesDataset:
     class_names: tuple[str, ...] = CLASS_NAMES
 
     def __init__(self, images: int, seed: int, image_hw: tuple[int, int]) -> None:
+        self.remarks: Remarks = {}
         self._images = images
         self._seed = seed
         self._image_hw = image_hw

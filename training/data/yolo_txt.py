@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from training.data.image_file import images_by_stem, read_bytes, read_rgb
-from training.data.sample import Sample
+from training.data.image_file import images_by_stem
+from training.data.label_file import Box, files_by_stem, parsed_lines
+from training.data.labelled_files import LabelledFiles
+from training.data.labels import LabelRows
+from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, NO_PICTURE
 from training.errors import DatasetError
 
 ALIASES: Mapping[str, tuple[str, ...]] = {"val": ("valid", "validation"), "valid": ("val", "validation")}
+NOT_LABELS = frozenset({"classes"})  # the list of names that labelling tools put beside labels
 TOLERANCE = 1e-3  # exporters round; a value this little outside 0..1 is clipped, not refused
 
 
-class YoloTxtDataset:
-    """One split of a YOLO folder. Labels are read and checked when it is made, images when loaded.
+class YoloTxtDataset(LabelledFiles):
+    """One split of a YOLO folder.
 
     Images lie where data.yaml says, else in `<split>/images` or `images/<split>`; labels in the `labels`
     folder that mirrors it. `val` and `valid` mean the same. An image without a label file has no objects.
@@ -26,41 +29,29 @@ class YoloTxtDataset:
 
     Attributes:
         class_names: as data.yaml lists them.
-        dropped_boxes: boxes left out because they have no area.
     """
 
     def __init__(self, root: Path, split: str) -> None:
         """Raises DatasetError: data.yaml, the split or a label is missing or malformed."""
         description = _read_description(root)
-        self.class_names = _class_names(root / "data.yaml", description)
-        images = _image_folder(root, split, description)
-        self._images = list(images_by_stem(images).values())
-        if not self._images:
-            raise DatasetError(f"{images}: the split is empty; put images there")
-        labels = _label_folder(images)
-        self.dropped_boxes = 0
-        self._labels = [self._solid(labels / f"{image.stem}.txt") for image in self._images]
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def load(self, index: int) -> Sample:
-        """Raises DatasetError: the image cannot be decoded."""
-        image = read_rgb(self._images[index])
-        fractions, class_ids = self._labels[index]
-        height, width = image.shape[:2]
-        boxes = (fractions * [width, height, width, height]).astype(np.float32)
-        return Sample(image, boxes, class_ids, self._images[index].stem)
-
-    def encoded(self, index: int) -> bytes:
-        """The image file as it is. Raises DatasetError: it cannot be read."""
-        return read_bytes(self._images[index])
-
-    def _solid(self, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        fractions, class_ids = _read_labels(path, len(self.class_names))
-        solid = (fractions[:, 2:] > fractions[:, :2]).all(axis=1)
-        self.dropped_boxes += int((~solid).sum())
-        return fractions[solid], class_ids[solid]
+        names = _class_names(root / "data.yaml", description)
+        folder = _image_folder(root, split, description)
+        images = images_by_stem(folder)
+        if not images:
+            raise DatasetError(f"{folder}: the split is empty; put images there")
+        label_folder = _label_folder(folder)
+        labels = files_by_stem(label_folder, ".txt") if label_folder.is_dir() else {}
+        rows = LabelRows()
+        rows.remarks[NO_PICTURE] += len(labels.keys() - images.keys() - NOT_LABELS)
+        for picture, stem in enumerate(images):
+            if stem not in labels:
+                rows.remarks[NO_LABELS_KEPT] += 1
+                continue
+            for class_id, box in parsed_lines(labels[stem], lambda line: _parse_line(line, len(names))):
+                rows.add(picture, box, class_id)
+        table = rows.table(len(images))
+        rows.remarks[NO_OBJECTS] += table.pictures_without_rows() - rows.remarks[NO_LABELS_KEPT]
+        super().__init__(names, list(images.values()), table, rows.remarks, fractions=True)
 
 
 def _read_description(root: Path) -> dict[str, Any]:
@@ -109,26 +100,7 @@ def _label_folder(images: Path) -> Path:
     return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
-def _read_labels(path: Path, num_classes: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Boxes (N, 4) xyxy as fractions of the image, and class ids (N,); none without a file."""
-    boxes, class_ids = [], []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            class_id, box = _parse_line(line, num_classes)
-        except ValueError as error:
-            raise DatasetError(f"{path}:{number}: {error}") from error
-        boxes.append(box)
-        class_ids.append(class_id)
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(class_ids, dtype=np.int64)
-
-
-def _parse_line(line: str, num_classes: int) -> tuple[int, NDArray[np.float64]]:
+def _parse_line(line: str, num_classes: int) -> tuple[int, Box]:
     """Raises ValueError: says what is wrong with the line."""
     first, *rest = line.split()
     class_id = int(first)
@@ -144,4 +116,5 @@ def _parse_line(line: str, num_classes: int) -> tuple[int, NDArray[np.float64]]:
     else:
         points = values.reshape(-1, 2)
         box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-    return class_id, np.clip(box, 0, 1)
+    x1, y1, x2, y2 = np.clip(box, 0, 1).tolist()
+    return class_id, (x1, y1, x2, y2)

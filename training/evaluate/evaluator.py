@@ -77,7 +77,6 @@ def evaluate_with(
     truths, found = [], []
     for index in tqdm(range(len(dataset)), unit="image", desc="evaluate", disable=quiet, leave=False):
         sample = dataset.load(index)
-        image_hw = (sample.image.shape[0], sample.image.shape[1])
-        truths.append(Truth(sample.boxes_xyxy, sample.class_ids, image_hw, sample.name))
+        truths.append(Truth.of(sample))
         found.append(detect(dataset.encoded(index)))
     return mean_average_precision(truths, found, dataset.class_names), len(truths)

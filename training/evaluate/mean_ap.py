@@ -1,26 +1,46 @@
 """COCO mean average precision, by the COCO API's own rules (faster-coco-eval)."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
+from training.data.labels import ANY_CLASS
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 
 COCO_MAX_DETECTIONS = 100  # COCO counts an image's best hundred, however many were asked for
 
 
+SIZES = (1, 2, 3)  # small, medium and large among the COCO API's areas
+NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; an empty result is refused
+
+
 class MeanAp(NamedTuple):
-    """0..1; averaged over classes that occur in the truth."""
+    """0..1; averaged over classes that occur in the truth; None where no object is of that size.
+
+    Objects are small below 32² pixels of area, large above 96²; the area is that of the outline where labels
+    state it (COCO's do), else that of the box.
+    """
 
     map50_95: float
     map50: float
     map75: float
     map50_by_class: dict[str, float]  # of the classes that occur in the truth
     map50_95_by_class: dict[str, float]
+    map50_95_small: float | None
+    map50_95_medium: float | None
+    map50_95_large: float | None
+    ar1: float  # recall with an image's best detection of each class alone, over IoU 0.50..0.95
+    ar10: float
+    ar100: float
+    ar100_small: float | None
+    ar100_medium: float | None
+    ar100_large: float | None
 
 
 def mean_average_precision(
@@ -28,69 +48,107 @@ def mean_average_precision(
 ) -> MeanAp:
     """Score detections against the truth of the same images, in the same order.
 
+    An ignored region is a crowd of the COCO API, of its class or of every class: a detection that lies in it
+    (by its own area) counts neither as right nor as wrong. Equal scores rank in the order of the images.
+
     Raises:
         DatasetError: the images hold no object, so that there is nothing to score.
     """
-    truth_rows = _truth_rows(truths)
-    if not truth_rows:
+    ids = {int(class_id) for each in truths for class_id in each.class_ids}
+    if not ids:
         raise DatasetError("the evaluation images hold no object; mAP is not defined")
+    occurring = {class_id: class_names[class_id] for class_id in sorted(ids)}
     truth = COCO(
         {
             "images": [
                 {"id": i, "height": t.image_hw[0], "width": t.image_hw[1]} for i, t in enumerate(truths)
             ],
-            "annotations": truth_rows,
+            "annotations": _truth_rows(truths, list(occurring)),
             "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
         }
     )
-    ids = {int(class_id) for each in truths for class_id in each.class_ids}
-    occurring = {class_id: class_names[class_id] for class_id in sorted(ids)}
-    found = _detection_rows(detections)
-    if not found:
-        zeros = dict.fromkeys(occurring.values(), 0.0)
-        return MeanAp(0.0, 0.0, 0.0, zeros, zeros)
+    found = _detection_rows(detections) or [{**NOTHING, "category_id": next(iter(occurring))}]
     evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None)
     evaluation.run()
-    # precision: (thresholds 0.50..0.95, recalls, classes, areas, detection limits); -1 where undefined
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
+    # precision: (thresholds 0.50..0.95, recalls, classes, areas, detection limits); -1 where undefined.
+    # recall: the same without recalls. Areas are all, small, medium, large; limits are 1, 10, 100.
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, :, -1]
+    recall = np.asarray(evaluation.eval["recall"])
+    small, medium, large = (_mean(precision[:, :, :, area]) for area in SIZES)
+    ar_small, ar_medium, ar_large = (_mean(recall[:, :, area, -1]) for area in SIZES)
+    ar1, ar10, ar100 = (float(_mean(recall[:, :, 0, limit]) or 0) for limit in range(3))
     return MeanAp(
-        map50_95=_defined_mean(precision),
-        map50=_defined_mean(precision[0]),
-        map75=_defined_mean(precision[5]),
-        map50_by_class={n: _defined_mean(precision[0, :, i]) for i, n in occurring.items()},
-        map50_95_by_class={n: _defined_mean(precision[:, :, i]) for i, n in occurring.items()},
+        map50_95=_defined_mean(precision[..., 0]),
+        map50=_defined_mean(precision[0, ..., 0]),
+        map75=_defined_mean(precision[5, ..., 0]),
+        map50_by_class={n: _defined_mean(precision[0, :, i, 0]) for i, n in occurring.items()},
+        map50_95_by_class={n: _defined_mean(precision[:, :, i, 0]) for i, n in occurring.items()},
+        map50_95_small=small,
+        map50_95_medium=medium,
+        map50_95_large=large,
+        ar1=ar1,
+        ar10=ar10,
+        ar100=ar100,
+        ar100_small=ar_small,
+        ar100_medium=ar_medium,
+        ar100_large=ar_large,
     )
 
 
-def _defined_mean(precision: np.ndarray) -> float:
-    return float(precision[precision >= 0].mean())
+def _mean(values: np.ndarray) -> float | None:
+    """Of what is defined; None: nothing is."""
+    defined = values[values >= 0]
+    return float(defined.mean()) if defined.size else None
 
 
-def _truth_rows(truths: Sequence[Truth]) -> list[dict[str, object]]:
+def _defined_mean(values: np.ndarray) -> float:
+    return float(values[values >= 0].mean())
+
+
+def _truth_rows(truths: Sequence[Truth], occurring: Sequence[int]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for image_id, truth in enumerate(truths):
-        for (x1, y1, x2, y2), class_id in zip(
-            truth.boxes_xyxy.tolist(), truth.class_ids.tolist(), strict=True
-        ):
-            box = [x1, y1, x2 - x1, y2 - y1]
-            rows.append(
-                {
-                    "id": len(rows) + 1,
-                    "image_id": image_id,
-                    "category_id": class_id,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
+        areas = np.full(len(truth.class_ids), np.nan) if truth.areas is None else truth.areas
+        objects = zip(_xywh(truth.boxes_xyxy), truth.class_ids.tolist(), areas.tolist(), strict=True)
+        for box, class_id, area in objects:
+            rows.append(_truth_row(len(rows) + 1, image_id, class_id, box, area))
+        regions = truth.ignored_class_ids
+        if regions is None:
+            regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)
+        for box, class_id in zip(_xywh(truth.ignored_xyxy), regions.tolist(), strict=True):
+            for each in occurring if class_id == ANY_CLASS else [class_id]:
+                rows.append(_truth_row(len(rows) + 1, image_id, each, box, math.nan, crowd=True))
     return rows
+
+
+def _truth_row(
+    row_id: int, image_id: int, class_id: int, box: list[float], area: float, *, crowd: bool = False
+) -> dict[str, object]:
+    return {
+        "id": row_id,
+        "image_id": image_id,
+        "category_id": class_id,
+        "bbox": box,
+        "area": box[2] * box[3] if math.isnan(area) else area,
+        "iscrowd": int(crowd),
+    }
 
 
 def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for image_id, found in enumerate(detections):
-        wh = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
-        boxes = np.concatenate([found.boxes_xyxy[:, :2], wh], axis=1).tolist()
+        boxes = _xywh(found.boxes_xyxy)
         for box, score, class_id in zip(boxes, found.scores.tolist(), found.class_ids.tolist(), strict=True):
             rows.append({"image_id": image_id, "category_id": class_id, "bbox": box, "score": score})
     return rows
+
+
+def _xywh(boxes_xyxy: NDArray[np.float32]) -> list[list[float]]:
+    """Left, top, width and height, to thousandths of a pixel.
+
+    Labels are written to hundredths, which float32 corners hold to within thousandths: rounded, an overlap
+    that lies exactly on a threshold stays there.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    return boxes.round(3).tolist()

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +29,7 @@ def detection_loss(
     predictions: Predictions,
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
+    ignored: tuple[Tensor, Tensor] | None = None,
 ) -> LossTerms:
     """CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
 
@@ -35,13 +37,18 @@ def detection_loss(
 
     Args:
         truth: boxes (M, 4) canvas pixels, class ids (M,), image ids (M,).
+        ignored: regions (R, 4) canvas pixels, image ids (R,). Anchors inside that answer for no object are
+            asked for nothing.
     """
     boxes, scores = model.decode(predictions)
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
     weight_sum = targets.class_scores.sum().clamp(min=1)
 
     classes = functional.binary_cross_entropy_with_logits(
-        predictions.class_logits.float(), targets.class_scores, reduction="sum"
+        predictions.class_logits.float(),
+        targets.class_scores,
+        weight=_asked(targets.foreground, model.points, ignored),
+        reduction="sum",
     )
     classes = classes / weight_sum
 
@@ -62,3 +69,15 @@ def detection_loss(
     routing = routing_loss(predictions.routings, config, classes)
     weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
     return LossTerms(weighted * len(boxes), *(term.detach() for term in (box, classes, dfl, routing)))
+
+
+def _asked(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
+    """(B, A, 1): 0 for the background anchors in ignored regions, else 1; None where there are no regions."""
+    if ignored is None or len(ignored[0]) == 0:
+        return None
+    regions_xyxy, image_ids = ignored
+    low, high = regions_xyxy[:, None, :2], regions_xyxy[:, None, 2:]  # (R, 1, 2)
+    inside = ((points >= low) & (points < high)).all(dim=-1)  # (R, A)
+    covered = torch.zeros(foreground.shape, device=points.device)  # (B, A)
+    covered.index_add_(0, image_ids, inside.to(covered.dtype))
+    return (foreground | (covered == 0)).to(covered.dtype).unsqueeze(-1)

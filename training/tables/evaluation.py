@@ -11,6 +11,9 @@ def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | Non
     lines = [
         f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
         f"   mAP75 {mean_ap.map75:.4f}",
+        f"small {_or_dash(mean_ap.map50_95_small)}   medium {_or_dash(mean_ap.map50_95_medium)}"
+        f"   large {_or_dash(mean_ap.map50_95_large)}   AR1 {mean_ap.ar1:.4f}   AR10 {mean_ap.ar10:.4f}"
+        f"   AR100 {mean_ap.ar100:.4f}",
         f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
     ]
     width = max(len(name) for name in mean_ap.map50_by_class)
@@ -25,6 +28,10 @@ def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | Non
             f"{'all run, weighing' if all_run else 'chosen'} {shares}"
         )
     return "\n".join(lines)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def evaluation_json(mean_ap: MeanAp, images: int, evaluation: Evaluation | None = None) -> str:

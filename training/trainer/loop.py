@@ -174,7 +174,8 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             predictions = self.model(batch.images, self._controls(len(batch.images)))
         truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
-        terms = detection_loss(self.model, predictions, truth, self.config.loss)
+        ignored = (batch.ignored_xyxy, batch.ignored_image_ids)
+        terms = detection_loss(self.model, predictions, truth, self.config.loss, ignored)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms.total).backward()
         self.scaler.unscale_(self.optimizer)

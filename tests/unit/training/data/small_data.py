@@ -1,11 +1,13 @@
 """Data sets small enough to check by hand, in memory and on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.remarks import Remarks
 from training.data.sample import Sample
 from training.errors import DatasetError
 
@@ -29,6 +31,7 @@ class MemoryDataset:
     """Samples from a list; one given as None cannot be loaded."""
 
     class_names: tuple[str, ...] = ("red", "green", "blue", "yellow")
+    remarks: Remarks = {}  # noqa: RUF012  (nothing to remark)
 
     def __init__(self, samples: list[Sample | None]) -> None:
         self._samples = samples
@@ -46,6 +49,14 @@ class MemoryDataset:
 
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
+
+
+def with_regions(made: Sample, ignored: list[list[float]]) -> Sample:
+    """The same with ignored regions, which are painted yellow."""
+    image = made.image.copy()
+    for x1, y1, x2, y2 in np.array(ignored, dtype=int).reshape(-1, 4):
+        image[y1:y2, x1:x2] = [250, 250, 0]
+    return replace(made, image=image, ignored_xyxy=np.array(ignored, dtype=np.float32).reshape(-1, 4))
 
 
 def write_image(path: Path, image_hw: tuple[int, int] = (20, 30)) -> None:

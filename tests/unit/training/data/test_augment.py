@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample
+from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample, with_regions
 from training.config import PAD_VALUE, AugmentConfig
 from training.data.augment import augment, flip, mix, shift_colours, warp
 from training.data.mosaic import Placed
@@ -51,6 +51,50 @@ def test_boxes_follow_their_pixels(mosaic, degrees):
             assert extent(red) == pytest.approx([x1, y1, x2, y2], abs=1.6)
             checked += 1
     assert checked >= 10
+
+
+@pytest.mark.parametrize("mosaic", [True, False])
+def test_ignored_regions_follow_their_pixels(mosaic):
+    region = with_regions(sample((90, 120), [], []), [[30, 20, 75, 60]])
+    dataset = MemoryDataset([region, *[sample((80, 60), [], [])] * 30])
+    checked = 0
+    for seed in range(40):
+        result = augment(dataset, 0, np.random.default_rng(seed), GEOMETRY, (128, 160), mosaic)
+        yellow = result.image[..., 0] > (250 + GREY) / 2
+        boxes = result.ignored_xyxy
+        # A sliver may show no pixel that is more than half yellow; a mosaic may draw the region twice.
+        if len(boxes) == 1 and (boxes[0, 2:] - boxes[0, :2]).min() > 2:
+            assert extent(yellow) == pytest.approx(boxes[0].tolist(), abs=1.6)
+            checked += 1
+        elif len(boxes) == 0:
+            assert not yellow.any()
+        assert len(result.class_ids) == 0
+    assert checked >= 10
+
+
+def test_every_region_of_a_mosaic_is_kept_with_its_quarter():
+    region = with_regions(sample((64, 64), [], []), [[8, 8, 24, 24], [40, 40, 48, 56]])
+    config = AugmentConfig(**{**vars(NOTHING), "mosaic": 1.0})
+    result = augment(MemoryDataset([region] * 4), 0, np.random.default_rng(3), config, (128, 128), True)
+    shown = (result.image == [250, 250, 0]).all(axis=2)
+    covered = np.zeros_like(shown)
+    for x1, y1, x2, y2 in result.ignored_xyxy.round().astype(int):
+        covered[y1:y2, x1:x2] = True
+    assert len(result.ignored_xyxy) > 2
+    assert (shown & ~covered).sum() == 0
+    assert (result.ignored_xyxy[:, 2:] > result.ignored_xyxy[:, :2]).all()
+
+
+def test_regions_change_nothing_else_that_is_drawn():
+    plain = [sample((90, 120), [[30, 20, 75, 60]], [0])] * 3
+    ignoring = [replace(each, ignored_xyxy=np.float32([[0, 0, 50, 50]])) for each in plain]
+    one, other = (
+        augment(MemoryDataset(made), 0, np.random.default_rng(5), AugmentConfig(), (64, 64), True)
+        for made in (plain, ignoring)
+    )
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+    assert (len(one.ignored_xyxy), len(other.ignored_xyxy) > 0) == (0, True)
 
 
 def test_the_same_generator_gives_the_same_sample():
@@ -196,12 +240,12 @@ def test_an_object_needs_two_pixels_each_way(side, left):
 
 def test_flips_mirror_boxes_and_pixels():
     made = sample((20, 30), [[2, 3, 10, 9]], [0])
-    image, boxes = flip(made.image, made.boxes_xyxy, axis=1)
-    np.testing.assert_array_equal(boxes, [[20, 3, 28, 9]])
-    assert extent(image[..., 0] > 200) == [20, 3, 28, 9]
-    image, boxes = flip(made.image, made.boxes_xyxy, axis=0)
-    np.testing.assert_array_equal(boxes, [[2, 11, 10, 17]])
-    assert extent(image[..., 0] > 200) == [2, 11, 10, 17]
+    flipped = flip(made, axis=1)
+    np.testing.assert_array_equal(flipped.boxes_xyxy, [[20, 3, 28, 9]])
+    assert extent(flipped.image[..., 0] > 200) == [20, 3, 28, 9]
+    flipped = flip(made, axis=0)
+    np.testing.assert_array_equal(flipped.boxes_xyxy, [[2, 11, 10, 17]])
+    assert extent(flipped.image[..., 0] > 200) == [2, 11, 10, 17]
 
 
 def test_colours_change_and_grey_stays_grey():

@@ -5,6 +5,8 @@ import pytest
 
 from training.config import CombinedConfig, FolderConfig
 from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.labels import ANY_CLASS
+from training.data.remarks import NO_AREA
 from training.data.sample import Sample
 from training.errors import ConfigError, DatasetError
 
@@ -14,6 +16,7 @@ class Numbered:
 
     def __init__(self, count, class_names):
         self.class_names = class_names
+        self.remarks = {NO_AREA: count}
         self.count = count
 
     def __len__(self):
@@ -22,7 +25,9 @@ class Numbered:
     def load(self, index):
         classes = np.arange(len(self.class_names))
         boxes = np.tile(np.float32([0, 0, 2, 2]), (len(classes), 1))
-        return Sample(np.full((2, 2, 3), index, np.uint8), boxes, classes, f"{index}")
+        image = np.full((2, 2, 3), index, np.uint8)
+        regions = np.float32([[0, 0, 1, 1], [1, 1, 2, 2]])
+        return Sample(image, boxes, classes, f"{index}", regions, np.array([ANY_CLASS, 0]))
 
     def encoded(self, index):
         return bytes([index])
@@ -54,6 +59,8 @@ def test_parts_follow_one_another_and_so_do_their_classes():
     samples = [whole.load(index) for index in range(len(whole))]
     assert [sample.name for sample in samples] == ["first/0", "first/1", "second/0", "second/1", "second/2"]
     assert [sample.class_ids.tolist() for sample in samples] == [[0, 1]] * 2 + [[2]] * 3
+    assert [sample.ignored_class_ids.tolist() for sample in samples] == [[-1, 0]] * 2 + [[-1, 2]] * 3
+    assert whole.remarks == {NO_AREA: 5}
     assert [whole.origin_of(index) for index in range(5)] == [0, 0, 1, 1, 1]
     assert [whole.encoded(index) for index in range(5)] == [b"\0", b"\1", b"\0", b"\1", b"\2"]
 

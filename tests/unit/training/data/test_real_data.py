@@ -8,10 +8,12 @@ import pytest
 
 from training.config import FolderConfig
 from training.data.open import open_dataset
+from training.data.remarks import CROWDS, NO_AREA, NO_OBJECTS, REGIONS
 
 DATA = os.environ.get("SPARSIGHT_DATA")
 pytestmark = pytest.mark.skipif(
-    DATA is None, reason="SPARSIGHT_DATA does not name a folder with bccd/, aquarium/ and playing_cards/"
+    DATA is None,
+    reason="SPARSIGHT_DATA does not name a folder with bccd/, aquarium/ and others",
 )
 
 
@@ -23,7 +25,7 @@ def test_bccd_has_its_published_counts():
     train, val = opened("bccd", "train"), opened("bccd", "val")
     assert (len(train), len(val)) == (205, 87)
     assert train.class_names == val.class_names == ("Platelets", "RBC", "WBC")
-    assert train.dropped_boxes + val.dropped_boxes == 2  # a known defect of the set
+    assert train.remarks[NO_AREA] + val.remarks[NO_AREA] == 2  # a known defect of the set
 
 
 def test_bccd_reads_one_known_file():
@@ -52,3 +54,37 @@ def test_playing_cards_are_read_with_upper_case_suffixes():
     sample = cards.load(0)
     assert (sample.name, sample.image.shape) == ("IMG_2385", (504, 378, 3))
     np.testing.assert_array_equal(sample.boxes_xyxy, [[92, 183, 223, 348]])
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "pictures", "objects", "regions", "remarks"),
+    [
+        pytest.param("coco_train2017_sample", "train", 92, 820, 9, {CROWDS: 9, NO_OBJECTS: 1}, id="COCO"),
+        pytest.param("visdrone_sample", "all", 10, 621, 17, {REGIONS: 17}, id="VisDrone"),
+        pytest.param("kitti_sample", "training", 3, 6, 4, {REGIONS: 4}, id="KITTI"),
+        pytest.param("sku110k_sample", "val", 10, 1729, 0, {}, id="SKU-110K"),
+    ],
+)
+def test_published_formats_are_read_whole(name, split, pictures, objects, regions, remarks):
+    dataset = opened(name, split)
+    samples = [dataset.load(index) for index in range(len(dataset))]
+    assert len(samples) == pictures
+    assert sum(len(sample.class_ids) for sample in samples) == objects
+    assert sum(len(sample.ignored_xyxy) for sample in samples) == regions
+    assert {what: count for what, count in dataset.remarks.items() if count} == remarks
+    assert all(sample.class_ids.max(initial=0) < len(dataset.class_names) for sample in samples)
+
+
+def test_coco_classes_are_the_80_in_the_order_of_their_ids():
+    dataset = opened("coco_train2017_sample", "train2017")
+    assert (dataset.class_names[0], dataset.class_names[11], dataset.class_names[79]) == (
+        "person",
+        "stop sign",  # id 13: there is no 12
+        "toothbrush",
+    )
+    assert (dataset.category_ids[11], dataset.category_ids[79]) == (13, 90)
+    first = dataset.load(0)
+    assert first.name == "000000000030"
+    np.testing.assert_allclose(first.boxes_xyxy[0], [204.86, 31.02, 459.74, 355.14], rtol=1e-6)
+    assert dataset.class_names[first.class_ids[0]] == "potted plant"
+    assert first.areas[0] == pytest.approx(47675.6629)  # of the outline, less than its box

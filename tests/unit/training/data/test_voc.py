@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
+from training.data.remarks import DIFFICULT, NO_AREA, NO_LABELS, NO_OBJECTS, NO_PICTURE
 from training.data.voc import VocDataset
 from training.errors import DatasetError
 
@@ -58,9 +59,9 @@ def test_boxes_without_area_are_dropped_and_counted(root):
         root / "Annotations" / "a.xml", [("cat", 3, 3, 3, 9), ("dog", 9, 9, 4, 12), ("cat", 1, 1, 2, 2)]
     )
     dataset = VocDataset(root, "train")
-    assert dataset.dropped_boxes == 2
+    assert dataset.remarks[NO_AREA] == 2
     np.testing.assert_array_equal(dataset.load(1).boxes_xyxy, [[1, 1, 2, 2]])
-    assert VocDataset(root, "val").dropped_boxes == 0
+    assert NO_AREA not in VocDataset(root, "val").remarks
 
 
 def test_a_box_wholly_outside_the_image_is_left_out_and_logged(root, caplog):
@@ -106,16 +107,43 @@ def test_an_empty_split_is_refused(root):
 
 
 @pytest.mark.parametrize(
-    ("missing", "message"),
+    ("missing", "remark"),
     [
-        pytest.param("JPEGImages/b.png", "JPEGImages/b: no image", id="image"),
-        pytest.param("Annotations/b.xml", r"b\.xml: cannot be read", id="xml"),
+        pytest.param("JPEGImages/b.png", NO_PICTURE, id="image"),
+        pytest.param("Annotations/b.xml", NO_LABELS, id="xml"),
     ],
 )
-def test_a_missing_file_is_named(root, missing, message):
+def test_what_lacks_its_other_half_is_left_out_and_counted(root, missing, remark):
     (root / missing).unlink()
-    with pytest.raises(DatasetError, match=message):
+    dataset = VocDataset(root, "train")
+    assert [dataset.load(i).name for i in range(len(dataset))] == ["a"]
+    assert dataset.remarks == {remark: 1, NO_OBJECTS: 1}
+
+
+def test_pictures_that_are_all_missing_are_refused(root):
+    for stem in "ab":
+        (root / "JPEGImages" / f"{stem}.png").unlink()
+    with pytest.raises(DatasetError, match="of the 2 pictures of split 'train' none has both"):
         VocDataset(root, "train")
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations"])
+def test_a_missing_folder_is_named(root, folder):
+    (root / folder).rename(root / "elsewhere")
+    with pytest.raises(DatasetError, match=rf"{folder}: no such folder"):
+        VocDataset(root, "train")
+
+
+def test_an_object_marked_difficult_is_an_ignored_region_of_its_class(root):
+    xml = root / "Annotations" / "b.xml"
+    marked = xml.read_text().replace("</name>", "</name><difficult>1</difficult>", 1)
+    xml.write_text(marked.replace("bird</name>", "bird</name><difficult>0</difficult>"))
+    dataset = VocDataset(root, "train")
+    sample = dataset.load(0)
+    assert [dataset.class_names[i] for i in sample.class_ids] == ["bird"]
+    assert [dataset.class_names[i] for i in sample.ignored_class_ids] == ["cat"]
+    np.testing.assert_array_equal(sample.ignored_xyxy, [[1, 2, 11, 12]])
+    assert dataset.remarks[DIFFICULT] == 1
 
 
 @pytest.mark.parametrize(

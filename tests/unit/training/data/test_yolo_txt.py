@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
+from training.data.remarks import NO_AREA, NO_LABELS_KEPT, NO_PICTURE
 from training.data.yolo_txt import YoloTxtDataset
 from training.errors import DatasetError
 
@@ -89,7 +90,19 @@ def test_a_box_over_the_edge_is_clipped(root):
 def test_a_box_without_area_is_dropped_and_counted(root):
     write_labels(root, "0 0.5 0.5 0 0.5\n1 0.5 0.5 0.5 0.5\n")
     dataset = YoloTxtDataset(root, "train")
-    assert (dataset.dropped_boxes, dataset.load(0).class_ids.tolist()) == (1, [1])
+    assert (dataset.remarks[NO_AREA], dataset.load(0).class_ids.tolist()) == (1, [1])
+
+
+def test_files_without_their_other_half_are_counted(root):
+    write_image(root / "train" / "images" / "two.png")
+    for name in ("three.txt", "classes.txt"):  # the second lists the names and is no label file
+        (root / "train" / "labels" / name).write_text("cat\n")
+    dataset = YoloTxtDataset(root, "train")
+    assert [dataset.load(i).name for i in range(len(dataset))] == ["one", "two"]
+    assert {what: count for what, count in dataset.remarks.items() if count} == {
+        NO_PICTURE: 1,
+        NO_LABELS_KEPT: 1,
+    }
 
 
 @pytest.mark.parametrize(

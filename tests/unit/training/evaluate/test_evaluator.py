@@ -1,6 +1,7 @@
 """Running over a whole data set: every picture once, whatever the batch."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ class TwoClassScenes:
     """Generated scenes under the two classes of the tiny model."""
 
     class_names = ("disc", "ring")
+    remarks = MappingProxyType({})
 
     def __init__(self, images):
         self._scenes = open_dataset(ScenesConfig(images=images, image_hw=(64, 96)))

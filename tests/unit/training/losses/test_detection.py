@@ -201,3 +201,49 @@ def test_five_steps_on_one_picture_lower_its_loss_and_reach_every_router():
         losses.append(terms.total.item())
     assert losses[-1] < 0.9 * losses[0]
     assert all(layer.router.score.weight.grad.abs().max() > 0 for layer in model.mixture_layers().values())
+
+
+REGION = torch.tensor([[32.0, 32.0, 64.0, 64.0]])  # the lower right quarter
+FIRST = torch.zeros(1, dtype=torch.int64)
+
+
+def in_region(model):
+    """(A,) the anchors whose centres lie in REGION."""
+    return ((model.points >= 32) & (model.points < 64)).all(dim=1)
+
+
+def test_anchors_in_an_ignored_region_are_asked_for_nothing(model):
+    logits = leaves(2)
+    config = LossConfig()
+    detection_loss(model, predictions_of(*logits), NO_OBJECTS, config, (REGION, FIRST)).total.backward()
+    covered = in_region(model)
+    assert covered.sum() == 16 + 4 + 1  # of the cells of 8, 16 and 32 pixels
+    assert (logits[1].grad[0, covered] == 0).all()
+    assert (logits[1].grad[0, ~covered] > 0).all()
+    assert (logits[1].grad[1] > 0).all()  # the other picture has no region
+
+
+def test_anchors_that_answer_for_an_object_in_a_region_are_asked_as_elsewhere(model):
+    free, ignoring = leaves(1), leaves(1)
+    inside = torch.tensor([[36.0, 36.0, 60.0, 60.0]])
+    truth = (inside, torch.ones(1, dtype=torch.int64), FIRST)
+    detection_loss(model, predictions_of(*free), truth, LossConfig()).total.backward()
+    terms = detection_loss(model, predictions_of(*ignoring), truth, LossConfig(), (REGION, FIRST))
+    terms.total.backward()
+    assert torch.equal(ignoring[0].grad, free[0].grad)  # boxes are pulled to the object as ever
+    unmasked = (ignoring[1].grad == free[1].grad).all(dim=-1)[0]  # (A,)
+    answering = in_region(model) & unmasked
+    assert 1 <= answering.sum() <= LossConfig().assign_top_k
+    assert (ignoring[1].grad[0, in_region(model) & ~unmasked] == 0).all()
+    assert unmasked[~in_region(model)].all()
+
+
+@pytest.mark.parametrize("regions", [None, (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))])
+def test_without_regions_the_loss_is_bit_for_bit_what_it_was(model, regions):
+    one, other = leaves(2), leaves(2)
+    whole = detection_loss(model, predictions_of(*one), object_in_each(2), LossConfig())
+    same = detection_loss(model, predictions_of(*other), object_in_each(2), LossConfig(), regions)
+    whole.total.backward()
+    same.total.backward()
+    assert torch.equal(whole.total, same.total)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(one, other, strict=True))

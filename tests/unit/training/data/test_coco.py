@@ -1,0 +1,197 @@
+"""COCO json: what is read, what is remarked, and what is refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.unit.training.data.small_data import write_image
+from training.data.coco import CocoDataset
+from training.data.remarks import CLIPPED, CROWDS, NO_AREA, NO_OBJECTS, NO_PICTURE, OUTSIDE, UNLISTED
+from training.errors import DatasetError
+
+
+def annotation(image_id, category_id, bbox, **more):
+    return {"id": 7, "image_id": image_id, "category_id": category_id, "bbox": bbox, "iscrowd": 0, **more}
+
+
+@pytest.fixture
+def document():
+    """Two pictures of 30 × 20, listed with the higher id first, and categories 90 and 3."""
+    return {
+        "info": {},
+        "images": [
+            {"id": 9, "file_name": "nine.jpg", "height": 20, "width": 30},
+            {"id": 4, "file_name": "four.png", "height": 20, "width": 30},
+        ],
+        "annotations": [
+            annotation(9, 90, [1, 2, 10, 10], area=33.5, segmentation=[[1, 2, 3, 4, 5, 6]]),
+            annotation(9, 3, [5.5, 6, 4, 2]),
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}],
+    }
+
+
+@pytest.fixture
+def root(tmp_path, document):
+    write_image(tmp_path / "train2017" / "nine.JPG")
+    write_image(tmp_path / "train2017" / "four.png")
+    (tmp_path / "annotations").mkdir()
+    write(tmp_path, document)
+    return tmp_path
+
+
+def write(root, document, split="train2017"):
+    path = root / "annotations" / f"instances_{split}.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+
+
+def remarks_of(root):
+    return {what: count for what, count in CocoDataset(root, "train").remarks.items() if count}
+
+
+def test_classes_and_pictures_come_by_ascending_id(root):
+    dataset = CocoDataset(root, "train2017")
+    assert (dataset.class_names, dataset.category_ids) == (("car", "toothbrush"), (3, 90))
+    assert [dataset.load(i).name for i in range(len(dataset))] == ["four", "nine"]
+
+
+def test_a_box_is_read_with_its_class_and_the_area_of_its_outline(root):
+    sample = CocoDataset(root, "train2017").load(1)  # its file ends in .JPG, its entry in .jpg
+    np.testing.assert_array_equal(sample.boxes_xyxy, [[1, 2, 11, 12], [5.5, 6, 9.5, 8]])
+    assert sample.class_ids.tolist() == [1, 0]
+    np.testing.assert_array_equal(sample.areas, [33.5, np.nan])
+
+
+def test_a_picture_without_objects_is_kept_and_counted(root):
+    assert CocoDataset(root, "train").load(0).boxes_xyxy.shape == (0, 4)
+    assert remarks_of(root) == {NO_OBJECTS: 1}
+
+
+def test_a_crowd_is_an_ignored_region_of_its_class(root, document):
+    document["annotations"].append(
+        annotation(4, 90, [0, 0, 30, 10], iscrowd=1, segmentation={"counts": [1, 2], "size": [20, 30]})
+    )
+    write(root, document)
+    sample = CocoDataset(root, "train").load(0)
+    assert len(sample.boxes_xyxy) == 0
+    np.testing.assert_array_equal(sample.ignored_xyxy, [[0, 0, 30, 10]])
+    assert sample.ignored_class_ids.tolist() == [1]
+    assert remarks_of(root) == {CROWDS: 1}
+
+
+@pytest.mark.parametrize(
+    ("bbox", "remark", "left"),
+    [
+        pytest.param([3, 3, 0, 5], NO_AREA, [], id="no width"),
+        pytest.param([3, 3, 5, 0], NO_AREA, [], id="no height"),
+        pytest.param([30, 3, 5, 5], OUTSIDE, [], id="right of the picture"),
+        pytest.param([-5, 3, 5, 5], OUTSIDE, [], id="left of it"),
+        pytest.param([29, 3, 2, 5], None, [[29, 3, 30, 8]], id="a pixel over the edge is rounding"),
+        pytest.param([29, 3, 2.25, 5], CLIPPED, [[29, 3, 30, 8]], id="more is clipped and counted"),
+        pytest.param([-1.25, 3, 9.25, 5], CLIPPED, [[0, 3, 8, 8]], id="on the other side too"),
+    ],
+)
+def test_boxes_that_cannot_stand_as_written_are_counted(root, document, bbox, remark, left):
+    document["annotations"].append(annotation(4, 3, bbox))
+    write(root, document)
+    assert CocoDataset(root, "train").load(0).boxes_xyxy.tolist() == left
+    counted = remarks_of(root)
+    counted.pop(NO_OBJECTS, None)
+    assert counted == ({} if remark is None else {remark: 1})
+
+
+def test_a_picture_whose_file_is_missing_is_left_out_and_counted(root):
+    (root / "train2017" / "four.png").unlink()
+    dataset = CocoDataset(root, "train")
+    assert (len(dataset), dataset.load(0).name) == (1, "nine")
+    assert remarks_of(root) == {NO_PICTURE: 1}
+
+
+def test_no_file_at_all_is_refused(root):
+    for path in (root / "train2017").iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"none of the 2 images that instances_train2017\.json lists"):
+        CocoDataset(root, "train")
+
+
+def test_boxes_of_a_picture_that_is_not_listed_are_counted(root, document):
+    document["annotations"].append(annotation(5, 3, [1, 1, 2, 2]))
+    write(root, document)
+    assert remarks_of(root) == {UNLISTED: 1, NO_OBJECTS: 1}
+
+
+@pytest.mark.parametrize("folder", ["train2017", "images/train2017", "images"])
+def test_images_lie_in_any_of_the_usual_folders(root, folder):
+    (root / "images").mkdir()
+    (root / "train2017").rename(root / folder)
+    assert len(CocoDataset(root, "train")) == 2
+
+
+def test_an_unknown_split_lists_those_there_are(root):
+    with pytest.raises(DatasetError, match=r"instances_val\.json: no such split.*\['train2017'\]"):
+        CocoDataset(root, "val")
+
+
+def test_a_split_of_two_years_has_to_be_named_in_full(root, document):
+    write(root, document, "train2014")
+    assert len(CocoDataset(root, "train2017")) == 2
+    with pytest.raises(DatasetError, match=r"\['train2014', 'train2017'\]"):
+        CocoDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"bbox": [1, 2, 3]}, "annotation 7: bbox", id="three numbers"),
+        pytest.param({"bbox": [1, 2, -3, 4]}, "annotation 7: bbox", id="negative size"),
+        pytest.param({"bbox": [1, 2, float("nan"), 4]}, "annotation 7: bbox", id="NaN"),
+        pytest.param({"bbox": [1, 2, float("inf"), 4]}, "annotation 7: bbox", id="infinite"),
+        pytest.param({"bbox": [1, 2, "wide", 4]}, "annotation 7: malformed.*wide", id="not a number"),
+        pytest.param({"bbox": None}, "annotation 7: malformed", id="null"),
+        pytest.param({"image_id": "9b"}, "annotation 7: malformed", id="an id that is no number"),
+        pytest.param({"area": "big"}, "annotation 7: malformed.*big", id="area"),
+        pytest.param({"category_id": 4}, "category 4, which is not listed", id="unknown category"),
+    ],
+)
+def test_a_malformed_annotation_is_named(root, document, change, message):
+    document["annotations"].append({**annotation(9, 3, [1, 1, 2, 2]), **change})
+    write(root, document)
+    with pytest.raises(DatasetError, match=rf"instances_train2017\.json: .*{message}"):
+        CocoDataset(root, "train")
+
+
+@pytest.mark.parametrize("missing", ["bbox", "image_id", "category_id"])
+def test_an_annotation_that_lacks_a_key_is_refused(root, document, missing):
+    del document["annotations"][0][missing]
+    write(root, document)
+    with pytest.raises(DatasetError, match=rf"annotation .*{missing}"):
+        CocoDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"images": None}, "no list of images", id="no images"),
+        pytest.param({"categories": {}}, "no list of categories", id="categories of another kind"),
+        pytest.param({"categories": []}, "lists no category", id="no category"),
+        pytest.param({"categories": [{"id": 1}]}, "needs an id and a name", id="category without name"),
+        pytest.param({"categories": [{"id": 1, "name": "a"}] * 2}, "two categories have id 1", id="twice"),
+        pytest.param({"images": [{"id": 1}]}, "needs an id and a file_name", id="image without file"),
+        pytest.param({"images": [{"id": 1, "file_name": "a"}] * 2}, "two images have id 1", id="image twice"),
+    ],
+)
+def test_a_file_that_is_not_coco_says_what_it_lacks(root, document, change, message):
+    write(root, {**document, **change})
+    with pytest.raises(DatasetError, match=message):
+        CocoDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param('{"images": [{"id": 1}, ', id="cut off"), "", pytest.param("[1]", id="another kind")],
+)
+def test_a_damaged_file_is_named(root, text):
+    write(root, text)
+    with pytest.raises(DatasetError, match=r"instances_train2017\.json: (not whole JSON|must hold)"):
+        CocoDataset(root, "train")

@@ -1,0 +1,187 @@
+"""Reads COCO labels: one json file per split.
+
+Source: the data format at https://cocodataset.org/#format-data.
+"""
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training.data.image_file import images_by_name
+from training.data.labelled_files import LabelledFiles
+from training.data.labels import LabelRows
+from training.data.remarks import CROWDS, NO_OBJECTS, NO_PICTURE, UNLISTED
+from training.errors import DatasetError
+
+DIGITS = "0123456789"
+
+
+class CocoDataset(LabelledFiles):
+    """One split of a COCO folder: `annotations/instances_<split>.json`, images in `<split>/` or `images/`.
+
+    A split answers to its name without the year. Pictures come by ascending id, as the COCO API orders them.
+    A crowd (`iscrowd`) becomes an ignored region of its class. Outlines are not kept, their stated areas are.
+
+    Attributes:
+        category_ids: the file's id of each class, ascending; ids have gaps, class ids have none.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        """Raises DatasetError: the file is missing, cut off or malformed, or every image is missing."""
+        path = _annotation_file(root, split)
+        parsed = _Parsed(path)
+        names = _categories(path, parsed.document)
+        self.category_ids = tuple(names)
+        images, sizes = _images(path, parsed.document, _image_folder(root, path))
+        order = sorted(images)
+        rows, position = LabelRows(), {image_id: place for place, image_id in enumerate(order)}
+        class_ids = {category: class_id for class_id, category in enumerate(self.category_ids)}
+        for each in parsed.annotations():
+            if each.category_id not in class_ids:
+                raise DatasetError(f"{path}: boxes are of category {each.category_id}, which is not listed")
+            if each.image_id not in sizes:
+                rows.remarks[UNLISTED] += 1
+            elif each.image_id in position:
+                rows.add(
+                    position[each.image_id],
+                    each.box_xyxy,
+                    class_ids[each.category_id],
+                    ignored=CROWDS if each.crowd else None,
+                    area=each.area,
+                    image_hw=sizes[each.image_id],
+                )
+        rows.remarks[NO_PICTURE] += len(sizes) - len(images)
+        labels = rows.table(len(order))
+        rows.remarks[NO_OBJECTS] += labels.pictures_without_rows()
+        super().__init__(tuple(names.values()), [images[each] for each in order], labels, rows.remarks)
+
+
+class _Annotation(NamedTuple):
+    image_id: int
+    category_id: int
+    crowd: bool
+    area: float  # NaN: not stated
+    box_xyxy: tuple[float, float, float, float]
+
+
+class _Parsed:
+    """A COCO file without its outlines; annotations go to flat arrays as they are parsed.
+
+    The outlines of COCO's own file would take gigabytes, a dictionary for each of its boxes another half.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ids = array("q")  # image, category, crowd
+        self._numbers = array("d")  # area, x, y, width, height
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"), object_hook=self._take)
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: not whole JSON ({error}); fetch it again") from error
+        if not isinstance(document, dict):
+            raise DatasetError(f"{path}: must hold images, annotations and categories")
+        for key in ("images", "annotations", "categories"):
+            if not isinstance(document.get(key), list):
+                raise DatasetError(f"{path}: has no list of {key}")
+        for left in filter(None, document["annotations"]):
+            raise DatasetError(f"{path}: annotation {left}: needs an image_id and a bbox")
+        self.document: dict[str, Any] = document
+
+    def annotations(self) -> Iterator[_Annotation]:
+        """All of them, in the order of the file."""
+        for place in range(len(self._ids) // 3):
+            image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
+            area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
+            yield _Annotation(image_id, category_id, bool(crowd), area, (x, y, x + width, y + height))
+
+    def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
+        """What json keeps of an object: nothing of an annotation."""
+        if "bbox" not in entry or "image_id" not in entry:
+            return entry
+        name = entry.get("id")
+        try:
+            box = [float(side) for side in entry["bbox"]]
+            stated = entry.get("area")
+            area = nan if stated is None else float(stated)
+            self._ids.extend((entry["image_id"], entry["category_id"], entry.get("iscrowd") or 0))
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise DatasetError(f"{self._path}: annotation {name}: malformed ({error!r})") from error
+        if len(box) != 4 or not all(map(isfinite, box)) or min(box[2:]) < 0:
+            raise DatasetError(
+                f"{self._path}: annotation {name}: bbox {entry['bbox']} is not x, y, width, height"
+            )
+        self._numbers.extend((area, *box))
+        return None
+
+
+def _annotation_file(root: Path, split: str) -> Path:
+    folder = root / "annotations"
+    exact = folder / f"instances_{split}.json"
+    if exact.is_file():
+        return exact
+    known = sorted(_split_of(path) for path in folder.glob("instances_*.json"))
+    of_a_year = [name for name in known if name.rstrip(DIGITS) == split]
+    if len(of_a_year) != 1:
+        raise DatasetError(f"{exact}: no such split; this data set has {known}")
+    return folder / f"instances_{of_a_year[0]}.json"
+
+
+def _split_of(path: Path) -> str:
+    return path.stem.removeprefix("instances_")
+
+
+def _image_folder(root: Path, path: Path) -> Path:
+    split = _split_of(path)
+    usual = [root / split, root / "images" / split, root / "images"]
+    for folder in usual:
+        if folder.is_dir():
+            return folder
+    raise DatasetError(f"{root}: no images for {path.name}; looked in {[str(each) for each in usual]}")
+
+
+def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
+    """Names by id, ascending."""
+    names: dict[int, str] = {}
+    for entry in document["categories"]:
+        try:
+            category_id, name = int(entry["id"]), str(entry["name"])
+        except (TypeError, ValueError, KeyError) as error:
+            raise DatasetError(f"{path}: category {entry}: needs an id and a name") from error
+        if category_id in names:
+            raise DatasetError(f"{path}: two categories have id {category_id}")
+        names[category_id] = name
+    if not names:
+        raise DatasetError(f"{path}: lists no category, so there is no class to learn")
+    return dict(sorted(names.items()))
+
+
+def _images(
+    path: Path, document: Mapping[str, Any], folder: Path
+) -> tuple[dict[int, Path], dict[int, tuple[float, float] | None]]:
+    """By id, the files that are there, and the stated (height, width) of all that are listed."""
+    there = images_by_name(folder)
+    found: dict[int, Path] = {}
+    sizes: dict[int, tuple[float, float] | None] = {}
+    for entry in document["images"]:
+        try:
+            image_id, name = int(entry["id"]), str(entry["file_name"])
+            stated = "height" in entry and "width" in entry
+            size = (float(entry["height"]), float(entry["width"])) if stated else None
+        except (TypeError, ValueError, KeyError) as error:
+            raise DatasetError(f"{path}: image {entry}: needs an id and a file_name") from error
+        if image_id in sizes:
+            raise DatasetError(f"{path}: two images have id {image_id}")
+        sizes[image_id] = size
+        file = there.get(name) or there.get(name.lower()) or there.get(Path(name).name)
+        if file is not None:
+            found[image_id] = file
+    if not found:
+        raise DatasetError(
+            f"{folder}: none of the {len(sizes)} images that {path.name} lists; put them there"
+        )
+    return found, sizes

@@ -1,0 +1,85 @@
+"""Reads KITTI object labels: one txt file of fifteen columns per image.
+
+Source: the readme of KITTI's object development kit, https://www.cvlibs.net/datasets/kitti/eval_object.php:
+type, truncated, occluded, alpha, left, top, right, bottom, then size, place and turn in space.
+"""
+
+from pathlib import Path
+
+from training.data.image_file import images_by_stem
+from training.data.label_file import Box, box_of_corners, files_by_stem, pair_up, parsed_lines
+from training.data.labelled_files import LabelledFiles
+from training.data.labels import ANY_CLASS, LabelRows
+from training.data.remarks import NO_OBJECTS, REGIONS
+from training.errors import DatasetError
+
+CLASS_NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
+DONT_CARE = "DontCare"
+COLUMNS = 15
+WHOLE = "training"  # the one split that KITTI labels
+FOLDS = 5  # of which the first validates, unless a list says otherwise
+
+
+class KittiDataset(LabelledFiles):
+    """Images in `training/image_2/`, labels in `training/label_2/`.
+
+    `training` is all of them. `train` and `val` are those that `ImageSets/<split>.txt` lists; without such a
+    list the sorted images are dealt to five folds in turn, and `val` is the first, `train` the other four.
+    (Neighbours may then be frames of one drive: published lists keep drives together.)
+    A DontCare region is ignored for every class.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        """Raises DatasetError: no such split, a line is malformed, or no image has its label file."""
+        images = images_by_stem(_folder(root, "image_2"))
+        labels = files_by_stem(_folder(root, "label_2"), ".txt")
+        rows = LabelRows()
+        stems = _stems(root, split, sorted({*images, *labels}))
+        pairs = pair_up(stems, images, labels, rows.remarks)
+        if not pairs:
+            raise DatasetError(
+                f"{root / WHOLE}: of the {len(stems)} pictures of split {split!r} none has both its image "
+                "and its label file"
+            )
+        for picture, (_, path) in enumerate(pairs):
+            for kind, box in parsed_lines(path, _parse):
+                if kind == DONT_CARE:
+                    rows.add(picture, box, ANY_CLASS, ignored=REGIONS)
+                else:
+                    rows.add(picture, box, CLASS_NAMES.index(kind))
+        table = rows.table(len(pairs))
+        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
+        super().__init__(CLASS_NAMES, [image for image, _ in pairs], table, rows.remarks)
+
+
+def _folder(root: Path, name: str) -> Path:
+    folder = root / WHOLE / name
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; KITTI has image_2 and label_2 in {WHOLE}/")
+    return folder
+
+
+def _stems(root: Path, split: str, every: list[str]) -> list[str]:
+    listing = root / "ImageSets" / f"{split}.txt"
+    if listing.is_file():
+        return list(parsed_lines(listing, str.strip))
+    match split:
+        case "training":
+            return every
+        case "train":
+            return [stem for place, stem in enumerate(every) if place % FOLDS]
+        case "val":
+            return every[::FOLDS]
+        case _:
+            raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+
+
+def _parse(line: str) -> tuple[str, Box]:
+    """Type and box. Raises ValueError: says what is wrong."""
+    columns = line.split()
+    if len(columns) != COLUMNS:
+        raise ValueError(f"{len(columns)} columns; a KITTI label has {COLUMNS} (a result has one more)")
+    kind = columns[0]
+    if kind != DONT_CARE and kind not in CLASS_NAMES:
+        raise ValueError(f"type {kind!r} is none of {', '.join((*CLASS_NAMES, DONT_CARE))}")
+    return kind, box_of_corners(columns[4:8])

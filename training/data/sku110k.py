@@ -1,0 +1,69 @@
+"""Reads SKU-110K labels: one csv file per split, without a header.
+
+Source: the data set of Goldman et al. 2019, arXiv:1904.00853; a line is image_name, x1, y1, x2, y2, class,
+image_width, image_height.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from training.data.image_file import images_by_name
+from training.data.label_file import Box, box_of_corners, finite_numbers, parsed_lines
+from training.data.labelled_files import LabelledFiles
+from training.data.labels import LabelRows
+from training.data.remarks import NO_OBJECTS, NO_PICTURE
+from training.errors import DatasetError
+
+CLASS_NAME = "object"
+COLUMNS = 8
+
+
+class Sku110kDataset(LabelledFiles):
+    """One split of `SKU110K_fixed/`: `annotations/annotations_<split>.csv` and `images/`, which all share.
+
+    Pictures come in the order of the file.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        """Raises DatasetError: the file is missing, empty or malformed, or every image is missing."""
+        path = root / "annotations" / f"annotations_{split}.csv"
+        if not path.is_file():
+            names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
+            raise DatasetError(f"{path}: no such split; this data set has {names}")
+        folder = root / "images"
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder; put the images there")
+        there, rows = images_by_name(folder), LabelRows()
+        pictures: dict[str, int] = {}  # by name in the file; of those that are there
+        missing: set[str] = set()
+        for line in parsed_lines(path, _parse):
+            if line.name not in there and line.name.lower() not in there:
+                missing.add(line.name)
+                continue
+            picture = pictures.setdefault(line.name, len(pictures))
+            rows.add(picture, line.box_xyxy, 0, image_hw=line.image_hw)
+        if not pictures:
+            raise DatasetError(f"{folder}: none of the {len(missing)} images that {path.name} names is there")
+        images = [there.get(name) or there[name.lower()] for name in pictures]
+        rows.remarks[NO_PICTURE] += len(missing)
+        table = rows.table(len(images))
+        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
+        super().__init__((CLASS_NAME,), images, table, rows.remarks)
+
+
+class _Line(NamedTuple):
+    name: str
+    box_xyxy: Box
+    image_hw: tuple[float, float]
+
+
+def _parse(line: str) -> _Line:
+    """Raises ValueError: says what is wrong with the line."""
+    columns = [column.strip() for column in line.split(",")]
+    if len(columns) != COLUMNS:
+        raise ValueError(f"{len(columns)} columns; SKU-110K has {COLUMNS}, without a header")
+    name, *corners, kind, width, height = columns
+    if kind != CLASS_NAME:
+        raise ValueError(f"class {kind!r}; SKU-110K has one, {CLASS_NAME!r}, and its files have no header")
+    stated_width, stated_height = finite_numbers([width, height])
+    return _Line(name, box_of_corners(corners), (stated_height, stated_width))

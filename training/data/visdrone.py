@@ -1,0 +1,85 @@
+"""Reads VisDrone-DET labels: one txt file of eight columns per image.
+
+Source: the format of the VisDrone object detection toolkit,
+https://github.com/VisDrone/VisDrone2018-DET-toolkit: left, top, width, height, score, category, truncation,
+occlusion. A score of 0 takes the line out of the evaluation.
+"""
+
+import re
+from pathlib import Path
+
+from training.data.image_file import images_by_stem
+from training.data.label_file import Box, box_of_size, files_by_stem, pair_up, parsed_lines
+from training.data.labelled_files import LabelledFiles
+from training.data.labels import ANY_CLASS, LabelRows
+from training.data.remarks import NO_OBJECTS, REGIONS
+from training.errors import DatasetError
+
+CLASS_NAMES = (
+    "pedestrian",
+    "people",
+    "bicycle",
+    "car",
+    "van",
+    "truck",
+    "tricycle",
+    "awning-tricycle",
+    "bus",
+    "motor",
+)
+REGION, OTHERS = 0, 11  # categories; the ten classes are 1 to 10
+COLUMNS = 8
+OFFICIAL_NAME = re.compile(r"VisDrone\d{4}-DET-(.+)")  # VisDrone2019-DET-test-dev
+ONLY_SPLIT = "all"  # of a folder whose name does not tell
+
+
+class VisDroneDataset(LabelledFiles):
+    """One split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/` or `<split>/`, or in the root.
+
+    Ignored regions (category 0) and others (11) are regions to ignore for every class, a line of score 0 for
+    its own. Boxes truncated or occluded are objects like all.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        """Raises DatasetError: no such split, a line is malformed, or no image has its label file."""
+        folders = split_folders(root)
+        if split not in folders:
+            raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
+        folder, rows = folders[split], LabelRows()
+        images = images_by_stem(folder / "images")
+        labels = files_by_stem(folder / "annotations", ".txt")
+        pairs = pair_up(sorted({*images, *labels}), images, labels, rows.remarks)
+        if not pairs:
+            raise DatasetError(f"{folder}: no file of images/ has a file of its name in annotations/")
+        for picture, (_, path) in enumerate(pairs):
+            for box, class_id, ignored in parsed_lines(path, _parse):
+                rows.add(picture, box, class_id, ignored=REGIONS if ignored else None)
+        table = rows.table(len(pairs))
+        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
+        super().__init__(CLASS_NAMES, [image for image, _ in pairs], table, rows.remarks)
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders that hold `images/` and txt files in `annotations/`, by the name of the split."""
+    found = {}
+    for folder in (root, *sorted(root.iterdir())):
+        if (folder / "images").is_dir() and any((folder / "annotations").glob("*.txt")):
+            official = OFFICIAL_NAME.fullmatch(folder.resolve().name)
+            name = ONLY_SPLIT if folder == root else folder.name
+            found[official[1] if official else name] = folder
+    return found
+
+
+def _parse(line: str) -> tuple[Box, int, bool]:
+    """Box, class id and whether it is a region to ignore. Raises ValueError: says what is wrong."""
+    columns = [column.strip() for column in line.removesuffix("\n").split(",")]
+    if len(columns) == COLUMNS + 1 and not columns[-1]:
+        columns.pop()  # some files end their lines with a comma
+    if len(columns) != COLUMNS:
+        raise ValueError(f"{len(columns)} columns; VisDrone has {COLUMNS}, separated by commas")
+    box, category = box_of_size(columns[:4]), int(columns[5])
+    if category in (REGION, OTHERS):
+        return box, ANY_CLASS, True
+    if not 1 <= category <= len(CLASS_NAMES):
+        raise ValueError(f"category {category} is outside 0..{OTHERS}")
+    return box, category - 1, int(columns[4]) == 0
