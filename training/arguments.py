@@ -22,6 +22,10 @@ from training.recipes.recipes import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")
+DATA_HELP = (
+    "folder of pictures and labels: COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, recognised from what lies "
+    "in it (training/README.md); default: generated scenes"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -125,7 +129,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     parser.add_argument(
         "--expert", choices=EXPERT_KINDS, help="what each expert is made of; default: the variant's"
     )
-    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--data", type=Path, help=DATA_HELP)
     parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
     parser.add_argument(
@@ -169,7 +173,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
     )
-    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
+    parser.add_argument("--data", type=Path, help=DATA_HELP)
     parser.add_argument("--split", default="val", help="default: %(default)s")
     _add_recipe_data(parser)
     parser.add_argument(

@@ -7,7 +7,8 @@ examples:
   python -m training train --run runs/try
       generated scenes, a few minutes on two cores
   python -m training train --recipe small-data --data bccd --input 384x512 --run runs/cells
-      your own pictures: a VOC folder (Annotations, JPEGImages, ImageSets) or a YOLO one (data.yaml);
+      your own pictures: a VOC folder (Annotations, JPEGImages, ImageSets), a YOLO one (data.yaml), or one of
+      COCO, VisDrone, KITTI or SKU-110K as they are downloaded;
       stopped by Ctrl-C or a crash, the same command goes on
   python -m training look --recipe small-data --data bccd --output batches.png
       the pictures that this run would be shown, with their boxes

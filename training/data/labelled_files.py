@@ -9,7 +9,7 @@ import numpy as np
 from training.data.image_file import read_bytes, read_rgb
 from training.data.labels import LabelTable
 from training.data.mosaic import clip_boxes
-from training.data.remarks import Remarks, describe_remarks
+from training.data.remarks import Remarks
 from training.data.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,3 @@ class LabelledFiles:
     def encoded(self, index: int) -> bytes:
         """The image file as it is. Raises DatasetError: it cannot be read."""
         return read_bytes(self._images[index])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self)} pictures; {describe_remarks(self.remarks)})"

@@ -11,7 +11,7 @@ def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | Non
     lines = [
         f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
         f"   mAP75 {mean_ap.map75:.4f}",
-        f"small {_or_dash(mean_ap.map50_95_small)}   medium {_or_dash(mean_ap.map50_95_medium)}"
+        f"mAP50-95 small {_or_dash(mean_ap.map50_95_small)}   medium {_or_dash(mean_ap.map50_95_medium)}"
         f"   large {_or_dash(mean_ap.map50_95_large)}   AR1 {mean_ap.ar1:.4f}   AR10 {mean_ap.ar10:.4f}"
         f"   AR100 {mean_ap.ar100:.4f}",
         f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",

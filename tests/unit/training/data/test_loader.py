@@ -1,13 +1,13 @@
 import multiprocessing
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.unit.training.data.small_data import MemoryDataset, sample
+from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import AugmentConfig, ModelConfig, ScenesConfig, TrainConfig
-from training.data.loader import CachedDataset, TrainingLoader
+from training.data.loader import Batch, CachedDataset, TrainingLoader
 from training.errors import DatasetError
 
 CONFIG = TrainConfig(
@@ -35,7 +35,7 @@ def noise_dataset(images):
 
 
 def equal(one, two):
-    parts = ("images", "boxes_xyxy", "class_ids", "image_ids")
+    parts = [part.name for part in fields(Batch)]
     return len(one) == len(two) and all(
         torch.equal(getattr(a, part), getattr(b, part))
         for a, b in zip(one, two, strict=True)
@@ -177,3 +177,22 @@ def test_a_large_image_is_kept_at_the_size_training_uses():
     kept = CachedDataset(dataset, (64, 64), 10**6).load(0)
     assert kept.image.shape == (32, 64, 3)
     np.testing.assert_array_equal(kept.boxes_xyxy, [[0, 0, 32, 16]])
+
+
+def test_ignored_regions_reach_the_batch_with_their_pictures():
+    one, none = sample((64, 64), [[4, 4, 30, 40]], [1]), sample((32, 32), [], [])
+    two = with_regions(none, [[0, 0, 8, 8], [16, 16, 32, 24]])  # drawn twice as large on the canvas
+    config = replace(CONFIG, augment=PLAIN, batch_size=3)
+    with TrainingLoader(MemoryDataset([one, none, two]), config) as loader:
+        (batch,) = loader.epoch(0)
+    owner = batch.ignored_image_ids.tolist()
+    assert owner == [owner[0]] * 2
+    assert batch.ignored_xyxy.tolist() == [[0, 0, 16, 16], [32, 32, 64, 48]]
+    assert (batch.images[owner[0], 40, 40] == torch.tensor([250, 250, 0])).all()
+    assert batch.to("cpu").ignored_xyxy.shape == (2, 4)
+
+
+def test_pictures_without_regions_make_an_empty_part_of_the_batch():
+    with TrainingLoader(noise_dataset(4), CONFIG) as loader:
+        batch = next(loader.epoch(0))
+    assert (batch.ignored_xyxy.shape, batch.ignored_image_ids.shape) == ((0, 4), (0,))

@@ -1,9 +1,15 @@
+import json
+
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
 from training.config import FolderConfig, ScenesConfig
+from training.data.coco import CocoDataset
+from training.data.kitti import KittiDataset
 from training.data.open import open_dataset
 from training.data.scenes import ScenesDataset
+from training.data.sku110k import Sku110kDataset
+from training.data.visdrone import VisDroneDataset
 from training.data.voc import VocDataset
 from training.data.yolo_txt import YoloTxtDataset
 from training.errors import DatasetError
@@ -44,6 +50,61 @@ def test_class_names_that_disagree_with_data_yaml_are_refused(yolo_root):
         open_dataset(FolderConfig(root=str(yolo_root), class_names=("dog", "cat")))
 
 
+@pytest.mark.parametrize(
+    ("files", "reader", "split"),
+    [
+        pytest.param(
+            {
+                "annotations/instances_train2017.json": json.dumps(
+                    {
+                        "images": [{"id": 1, "file_name": "a.jpg"}],
+                        "annotations": [],
+                        "categories": [{"id": 1, "name": "cat"}],
+                    }
+                ),
+                "train2017/a.jpg": None,
+            },
+            CocoDataset,
+            "train",
+            id="COCO",
+        ),
+        pytest.param(
+            {"annotations/annotations_val.csv": "a.jpg,1,2,3,4,object,30,20", "images/a.jpg": None},
+            Sku110kDataset,
+            "val",
+            id="SKU-110K",
+        ),
+        pytest.param(
+            {"training/label_2/a.txt": "", "training/image_2/a.png": None},
+            KittiDataset,
+            "training",
+            id="KITTI",
+        ),
+        pytest.param(
+            {
+                "VisDrone2019-DET-val/annotations/a.txt": "",
+                "VisDrone2019-DET-val/images/a.jpg": None,
+            },
+            VisDroneDataset,
+            "val",
+            id="VisDrone",
+        ),
+    ],
+)
+def test_a_format_is_recognised_by_its_official_folders(tmp_path, files, reader, split):
+    for name, text in files.items():
+        if text is None:
+            write_image(tmp_path / name)
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    dataset = open_dataset(FolderConfig(root=str(tmp_path), split=split))
+    assert isinstance(dataset, reader)
+    assert dataset.load(0).name == "a"
+    with pytest.raises(DatasetError, match="but wanted are"):
+        open_dataset(FolderConfig(root=str(tmp_path), split=split, class_names=("unicorn",)))
+
+
 def test_scenes_come_from_their_configuration():
     dataset = open_dataset(ScenesConfig(images=3, seed=5, image_hw=(64, 96)))
     assert isinstance(dataset, ScenesDataset)
@@ -51,7 +112,9 @@ def test_scenes_come_from_their_configuration():
 
 
 def test_a_folder_of_no_known_format_says_what_was_looked_for(tmp_path):
-    with pytest.raises(DatasetError, match=r"data\.yaml.*ImageSets/Main.*xml"):
+    with pytest.raises(
+        DatasetError, match=r"data\.yaml.*COCO.*SKU-110K.*KITTI.*VisDrone.*ImageSets/Main.*xml"
+    ):
         open_dataset(FolderConfig(root=str(tmp_path)))
 
 

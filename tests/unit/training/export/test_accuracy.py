@@ -1,6 +1,7 @@
 """mAP of a graph beside that of its checkpoint, and what follows from a fall."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ class OwnFindings:
     """Pictures whose truth is what the model finds first in them."""
 
     class_names = ("disc", "ring")
+    remarks = MappingProxyType({})
 
     def __init__(self, model):
         self.images = [image.numpy() for image in diverse_images(3)]

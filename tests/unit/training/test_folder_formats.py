@@ -1,0 +1,59 @@
+"""From a folder to a trained and measured model: what is said of its labels on the way."""
+
+import json
+
+import pytest
+
+from tests.unit.training.data.small_data import write_image
+from training.__main__ import main
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Two pictures to train on and two to validate; each split has a crowd and a picture that is missing."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split in ("train2017", "val2017"):
+        box = {"image_id": 1, "category_id": 90, "bbox": [8, 8, 40, 30], "area": 700.5, "iscrowd": 0}
+        crowd = {"image_id": 2, "category_id": 1, "bbox": [0, 0, 60, 40], "area": 900, "iscrowd": 1}
+        document = {
+            "images": [
+                {"id": number, "file_name": f"{number}.png", "height": 48, "width": 64}
+                for number in (1, 2, 3)
+            ],
+            "annotations": [{**box, "id": 1}, {**crowd, "id": 2}],
+            "categories": [{"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}],
+        }
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+        for number in (1, 2):
+            write_image(root / split / f"{number}.png", (48, 64))
+    return root
+
+
+def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsys, tmp_path, coco):
+    run = tmp_path / "run"
+    options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
+    assert main(["train", "--run", str(run), "--data", str(coco), *options]) == 0
+    said = capsys.readouterr().out
+    remarks = "crowds, ignored: 1; pictures whose file is missing, left out: 1"
+    assert f"training labels: {remarks}\n" in said
+    assert f"validation labels: {remarks}\n" in said
+
+    assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"labels: {remarks}\n"  # beside the answer, which a machine may read
+    result = json.loads(captured.out)
+    assert result["images"] == 2
+    assert list(result["map50_by_class"]) == ["toothbrush"]
+    assert result["map50_95_small"] == pytest.approx(result["map50_95"])  # 700.5 of outline, 1200 of box
+    assert result["map50_95_medium"] is None
+
+    assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--quiet"]) == 0
+    small = f"mAP50-95 small {result['map50_95_small']:.4f}   medium -   large -   AR1 {result['ar1']:.4f}"
+    assert small in capsys.readouterr().out
+
+    names = coco / "annotations" / "instances_val2017.json"
+    names.write_text(names.read_text().replace("person", "horse"))
+    assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert "labels ['horse', 'toothbrush'], but wanted are ['person', 'toothbrush']" in error
