@@ -336,5 +336,6 @@ def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
 
 def _with_classes(data: DataConfig, class_names: tuple[str, ...]) -> DataConfig:
     """A folder takes the model's classes, so that one whose labels name no order has theirs."""
-    whole = isinstance(data, FolderConfig) and not data.kept_classes
-    return replace(data, class_names=class_names) if whole else data
+    if isinstance(data, FolderConfig) and not data.kept_classes:
+        return replace(data, class_names=class_names)
+    return data

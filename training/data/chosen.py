@@ -43,9 +43,7 @@ class ChosenClasses:
             return chosen
         new_regions = np.where(regions == ANY_CLASS, ANY_CLASS, self._new_ids[regions])
         meant = (regions == ANY_CLASS) | (new_regions >= 0)
-        return replace(
-            chosen, ignored_xyxy=sample.ignored_xyxy[meant], ignored_class_ids=new_regions[meant]
-        )
+        return replace(chosen, ignored_xyxy=sample.ignored_xyxy[meant], ignored_class_ids=new_regions[meant])
 
     def encoded(self, index: int) -> bytes:
         """As the whole data set gives it."""

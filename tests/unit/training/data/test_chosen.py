@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 
 from training.data.chosen import ChosenClasses
+from training.data.labels import ANY_CLASS
 from training.data.sample import Sample
 from training.errors import DatasetError
+
+
+REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every class, of b and of c
 
 
 class ThreeClasses:
     """Picture 0 has an object of each class, the last first; picture 1 has one of class a."""
 
     class_names = ("a", "b", "c")
+    remarks = {"crowds, ignored": 2}
 
     def __len__(self):
         return 2
@@ -19,7 +24,8 @@ class ThreeClasses:
     def load(self, index):
         class_ids = np.array([[2, 1, 0], [0]][index])
         boxes = np.float32([[0, 0, side, side] for side in range(1, len(class_ids) + 1)])
-        return Sample(np.zeros((4, 4, 3), np.uint8), boxes, class_ids, f"{index}")
+        regions = (REGIONS, np.array([ANY_CLASS, 1, 2]), 10.0 * boxes[:, 3])
+        return Sample(np.zeros((4, 4, 3), np.uint8), boxes, class_ids, f"{index}", *regions)
 
     def encoded(self, index):
         return bytes([index])
@@ -32,6 +38,13 @@ def test_objects_of_chosen_classes_stay_with_their_boxes_and_new_numbers():
     assert sample.class_ids.tolist() == [1, 0]
     assert sample.boxes_xyxy[:, 3].tolist() == [1, 3]
     assert (sample.class_ids.dtype, chosen.encoded(1)) == (np.int64, b"\1")
+    assert sample.areas.tolist() == [10, 30]
+
+
+def test_regions_that_are_ignored_for_another_class_are_left_out():
+    sample = ChosenClasses(ThreeClasses(), ("a", "c")).load(0)
+    assert sample.ignored_xyxy[:, 2].tolist() == [1, 3]
+    assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 1]
 
 
 def test_the_order_is_the_chosen_one():

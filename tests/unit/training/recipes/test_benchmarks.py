@@ -132,3 +132,67 @@ def test_a_checkpoint_is_measured_on_what_its_recipe_validates_on(voc, tmp_path,
     assert json.loads(capsys.readouterr().out)["images"] == 1
     assert main(["evaluate", str(path), "--recipe", "voc", "--quiet"]) == 1
     assert "recipe voc: give the folder that" in capsys.readouterr().err
+
+
+def test_of_kitti_every_fifth_picture_validates_and_three_classes_are_read(tmp_path):
+    line = "{} 0.00 0 0.0 1.0 2.0 9.0 8.0 1.5 1.6 3.9 1.8 1.5 8.4 0.0\n"
+    for folder in ("image_2", "label_2"):
+        (tmp_path / "training" / folder).mkdir(parents=True)
+    for number in range(6):
+        write_image(tmp_path / "training" / "image_2" / f"{number:06}.png")
+        kinds = ("Cyclist", "Van", "DontCare", "Car")
+        (tmp_path / "training" / "label_2" / f"{number:06}.txt").write_text("".join(map(line.format, kinds)))
+    splits = own_data("kitti", tmp_path)
+    train, val = open_dataset(splits.train), open_dataset(splits.val)
+    assert train.class_names == val.class_names == ("Car", "Pedestrian", "Cyclist")
+    assert [val.load(index).name for index in range(len(val))] == ["000000", "000005"]
+    assert len(train) == 4
+    assert [train.class_names[each] for each in val.load(0).class_ids] == ["Cyclist", "Car"]
+
+
+COCO_LABELS = {
+    "images": [{"id": 7, "file_name": "1.jpg", "height": 20, "width": 30}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 8, 6], "area": 48, "iscrowd": 0}
+    ],
+    "categories": [{"id": 3, "name": "car"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "picture", "labels", "text", "class_name"),
+    [
+        (
+            "coco",
+            "{}2017/1.jpg",
+            "annotations/instances_{}2017.json",
+            json.dumps(COCO_LABELS),
+            "car",
+        ),
+        (
+            "visdrone",
+            "VisDrone2019-DET-{}/images/1.jpg",
+            "VisDrone2019-DET-{}/annotations/1.txt",
+            "1,2,8,6,1,4,0,0\n1,2,8,6,0,0,0,0\n",
+            "car",
+        ),
+        (
+            "sku110k",
+            "SKU110K_fixed/images/1.jpg",
+            "SKU110K_fixed/annotations/annotations_{}.csv",
+            "1.jpg,1,2,9,8,object,30,20\n",
+            "object",
+        ),
+    ],
+)
+def test_readers_know_the_layouts_that_download_leaves(tmp_path, recipe, picture, labels, text, class_name):
+    for split in ("train", "val"):
+        for name in (picture, labels):
+            (tmp_path / name.format(split)).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / picture.format(split))
+        (tmp_path / labels.format(split)).write_text(text)
+    for data in own_data(recipe, tmp_path):
+        dataset = open_dataset(data)
+        sample = dataset.load(0)
+        assert [dataset.class_names[each] for each in sample.class_ids] == [class_name]
+        assert sample.boxes_xyxy.tolist() == [[1, 2, 9, 8]]

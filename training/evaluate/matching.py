@@ -1,0 +1,103 @@
+"""Which detections find which objects, by the COCO API's rule, image by image.
+
+The library that computes mAP keeps its matches to itself; resampling images needs them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.evaluation import Truth
+from training.data.labels import ANY_CLASS
+from training.evaluate.detections import Detections
+from training.evaluate.mean_ap import COCO_MAX_DETECTIONS
+
+# D detections of a class in all images · N objects, R ignored regions of an image · T thresholds
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+
+class ClassMatches(NamedTuple):
+    """One class over all images; detections by falling score, equal ones in the order of the images."""
+
+    images: NDArray[np.int64]  # (D,) the image of each detection
+    right: NDArray[np.bool_]  # (T, D)
+    wrong: NDArray[np.bool_]  # (T, D) neither: it lies in an ignored region
+    objects: NDArray[np.int64]  # (images,) how many each holds
+
+
+def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class_id: int) -> ClassMatches:
+    """Match the best hundred detections of each image, best first, with the object that each overlaps most."""
+    scores, images, right, ignored = [], [], [], []
+    objects = np.zeros(len(truths), dtype=np.int64)
+    for image, (truth, found) in enumerate(zip(truths, detections, strict=True)):
+        boxes = truth.boxes_xyxy[truth.class_ids == class_id]
+        objects[image] = len(boxes)
+        mine = np.flatnonzero(found.class_ids == class_id)
+        mine = mine[np.argsort(-found.scores[mine], kind="stable")][:COCO_MAX_DETECTIONS]
+        if not len(mine):
+            continue
+        detected = found.boxes_xyxy[mine].astype(np.float64)
+        hits = _greedy(overlaps(detected, boxes.astype(np.float64)))
+        in_region = _covered(detected, _regions(truth, class_id))
+        scores.append(found.scores[mine])
+        images.append(np.full(len(mine), image))
+        right.append(hits)
+        ignored.append(~hits & (in_region[None, :] >= IOU_THRESHOLDS[:, None]))
+    if not scores:
+        nothing = np.zeros((len(IOU_THRESHOLDS), 0), dtype=bool)
+        return ClassMatches(np.zeros(0, dtype=np.int64), nothing, nothing, objects)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    hits, in_regions = np.concatenate(right, axis=1)[:, order], np.concatenate(ignored, axis=1)[:, order]
+    return ClassMatches(np.concatenate(images)[order], hits, ~hits & ~in_regions, objects)
+
+
+def overlaps(boxes_xyxy: NDArray[np.float64], others_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union, (N, M)."""
+    shared = _shared(boxes_xyxy, others_xyxy)
+    return shared / np.maximum(_area(boxes_xyxy)[:, None] + _area(others_xyxy)[None, :] - shared, 1e-12)
+
+
+def _greedy(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T, N): whether each detection, in this order, finds an object that none before it has found."""
+    hits = np.zeros((len(IOU_THRESHOLDS), len(iou)), dtype=bool)
+    for row, threshold in enumerate(IOU_THRESHOLDS):
+        free = iou.copy()
+        for detection in range(len(iou)):
+            if not iou.shape[1]:
+                break
+            # Of equal overlaps the last counts.
+            best = iou.shape[1] - 1 - int(np.argmax(free[detection, ::-1]))
+            if free[detection, best] >= threshold:
+                hits[row, detection] = True
+                free[:, best] = -1.0
+    return hits
+
+
+def _regions(truth: Truth, class_id: int) -> NDArray[np.float64]:
+    regions = truth.ignored_xyxy.astype(np.float64)
+    if truth.ignored_class_ids is None:
+        return regions
+    return regions[(truth.ignored_class_ids == class_id) | (truth.ignored_class_ids == ANY_CLASS)]
+
+
+def _covered(boxes_xyxy: NDArray[np.float64], regions_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,): the largest share of each box that one region covers."""
+    if not len(regions_xyxy):
+        return np.zeros(len(boxes_xyxy))
+    shared = _shared(boxes_xyxy, regions_xyxy)
+    return (shared / np.maximum(_area(boxes_xyxy), 1e-12)[:, None]).max(axis=1)
+
+
+def _shared(boxes_xyxy: NDArray[np.float64], others_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    sides = (high - low).clip(min=0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def _area(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clip(min=0)
+    return np.asarray(sides[:, 0] * sides[:, 1])
