@@ -195,9 +195,13 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
                 "expert_gflops": gflops,
                 "information_bits": 0.8,
                 "expert_share": [2 / experts] * experts,
+                "distinct_sets": 3,
+                "commonest_set_share": 0.5,
+                "nmi": {"origin": None, "density": 0.3},
             }
             for row, (layer, experts, gflops) in enumerate(layers)
         ],
+        "baseline": {"data": "colours", "images": 8},
         "gflops": {"fixed": 4.0, "dense": 6.6},
         "golden": copy.deepcopy(_GOLDEN),
         "parity": copy.deepcopy(_PARITY),

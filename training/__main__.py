@@ -19,6 +19,7 @@ from training.export.options import ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
+from training.inspection.pictures import draw_pictures, require_folder
 from training.look.command import look
 from training.models.variants import MixtureChoice, model_config
 from training.prune.command import options_from, prune
@@ -30,6 +31,7 @@ from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
 from training.tables.exports import exports_json, exports_table
 from training.tables.models import variants_json, variants_table
+from training.tables.routing import routing_json, routing_table
 from training.trainer.checkpoint import MODEL_FILE
 
 STOPPED = 130  # what a shell reports after Ctrl-C
@@ -131,6 +133,19 @@ def _evaluate(args: argparse.Namespace) -> int:
         mean_ap, images = evaluation.mean_ap, evaluation.images
     write = evaluation_json if args.json else evaluation_report
     return _print(write(mean_ap, images, evaluation))
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    if args.output:
+        require_folder(args.output)
+    found = commands.inspect_checkpoint(
+        args.checkpoint, args.data, args.split, recipe=args.recipe, top_k=args.top_k, quiet=args.quiet
+    )
+    _say(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
+    if args.output:
+        for path in draw_pictures(found, args.output, args.layer):
+            _say_aside(f"drew {path}")
+    return 0
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -258,6 +273,7 @@ COMMANDS = {
     "train": _train,
     "look": _look,
     "evaluate": _evaluate,
+    "inspect": _inspect,
     "export": _export,
     "train-export": _train_export,
     "benchmark": _benchmark,

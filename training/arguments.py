@@ -14,7 +14,10 @@ from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
 from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
+<<<<<<< HEAD
 from training.look import command as look
+=======
+from training.inspection import command as inspection
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
 from training.recipes.own_data import RECIPES_WITH_DATA
@@ -47,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_run_options(look.add_command(subparsers, _positive))
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
+    _add_inspect(subparsers.add_parser("inspect", help="what the routers of a checkpoint know of the images"))
     _add_export(
         subparsers.add_parser(
             "export",
@@ -190,6 +194,13 @@ def _add_recipe_data(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="measure on what this recipe validates on in --data, whatever --split says: "
         + ", ".join(RECIPES_WITH_DATA),
+    )
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    inspection.add_arguments(parser, RECIPES)
+    parser.add_argument(
+        "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
     )
 
 

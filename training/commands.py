@@ -22,10 +22,12 @@ from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes import ScenesDataset
 from training.errors import ConfigError
+from training.evaluate.baseline import routing_baseline
 from training.evaluate.detections import DetectConfig
-from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
+from training.evaluate.evaluator import Evaluation, check_classes, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
+from training.evaluate.validation import validation_scores, validation_sentence
 from training.export.bundle import Exported, Measured, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
@@ -33,6 +35,7 @@ from training.export.options import USUAL, ExportOptions
 from training.export.shared_only import without_routed_experts
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.tensorrt_plan import offer_plan
+from training.inspection.command import Inspection, inspect
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice
@@ -44,6 +47,7 @@ from training.trainer.loop import Outcome, Trainer, compute_device
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
+GENERATED = "generated scenes"  # in place of a folder, in a checkpoint's provenance
 PARITY_PICTURES = 6  # from the data, beside as many generated scenes
 MORE_PARITY_PICTURES = 48
 
@@ -123,7 +127,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         dataset,
         options.run_dir,
         initial_weights=None if resuming else options.like or options.weights,
-        provenance={"recipe": options.recipe, "data": str(options.data or "generated scenes")},
+        provenance={"recipe": options.recipe, "data": str(options.data or GENERATED)},
     )
     if resuming:
         trainer.resume()
@@ -138,11 +142,9 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
 
     def validate(model: Detector) -> dict[str, float]:
         assert validation is not None
-        result = evaluate(model, validation, quiet=True)
-        bits = {f"bits {use.layer}": use.information_bits for use in result.experts}
-        return {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95, **bits}
+        return validation_scores(evaluate(model, validation, quiet=True), validation)
 
-    return trainer.run(validate if validation else None, quiet=quiet)
+    return trainer.run(validate if validation else None, describe=validation_sentence, quiet=quiet)
 
 
 def _model_like(options: TrainOptions) -> ModelConfig | None:
@@ -199,6 +201,44 @@ def evaluate_checkpoint(
     if say:
         _say_remarks("labels", dataset, say)
     return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def inspect_checkpoint(
+    checkpoint: Path,
+    folder: Path | None = None,
+    split: str = "val",
+    *,
+    recipe: str | None = None,
+    top_k: int | None = None,
+    quiet: bool = False,
+) -> Inspection:
+    """What a checkpoint's routers do on a data set.
+
+    Args:
+        folder: of pictures and labels; None: what the checkpoint was trained on.
+        recipe: `starter` reads the folder as three data sets in one; None: the checkpoint's.
+
+    Raises:
+        ConfigError: the model has no mixture, cannot run with top_k experts, or does not say what it was
+            trained on.
+        DatasetError: no such folder, or one whose classes are not the model's.
+    """
+    model, provenance = load_model(checkpoint)
+    trained_on = provenance.get("data", "")
+    if folder is None and not trained_on:
+        raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
+    if folder is None and trained_on != GENERATED:
+        folder = Path(trained_on)
+    data: DataConfig = SCENES_UNSEEN
+    own = own_data(recipe or provenance.get("recipe", ""), folder)
+    if own is not None:
+        data = own.val
+    elif folder is not None:
+        data = absolute(FolderConfig(root=str(folder), split=split))
+    controls = _controls(model, model.config.top_k if top_k is None else top_k)
+    dataset = open_dataset(_with_classes(data, model.config.class_names))
+    check_classes(model.config.class_names, dataset.class_names)
+    return inspect(model.to(compute_device()), dataset, controls, _described(data), quiet=quiet)
 
 
 def _controls(model: Detector, top_k: int) -> RoutingControls:
@@ -265,7 +305,8 @@ def export(
         result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
         say(f"measured on {_described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
         model.cpu()
-        measured = Measured(dataset, result.mean_ap.map50_95, result.experts)
+        baseline = routing_baseline(result, dataset, _data_name(data))
+        measured = Measured(dataset, result.mean_ap.map50_95, baseline)
         metrics = {
             f"{metric_prefix}_map50": round(result.mean_ap.map50, 4),
             f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
@@ -310,6 +351,18 @@ def _described(data: DataConfig) -> str:
             return f"split {data.split} of {data.root}{part}"
         case CombinedConfig():
             return " and ".join(map(_described, data.parts))
+
+
+def _data_name(data: DataConfig) -> str:
+    """Short, and without the folders of this machine."""
+    match data:
+        case ScenesConfig():
+            return f"{GENERATED}, seed {data.seed}"
+        case FolderConfig():
+            part = "" if data.folds == 1 else f", fold {' and '.join(map(str, data.kept))} of {data.folds}"
+            return f"{Path(data.root).name} {data.split}{part}"
+        case CombinedConfig():
+            return " + ".join(map(_data_name, data.parts))
 
 
 def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:

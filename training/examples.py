@@ -13,6 +13,8 @@ examples:
   python -m training look --recipe small-data --data bccd --output batches.png
       the pictures that this run would be shown, with their boxes
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
+  python -m training inspect runs/cells/model.safetensors --output pictures
+      whether its experts are chosen by what is in the picture
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
   python -m training download voc --to data/voc

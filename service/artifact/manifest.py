@@ -72,8 +72,15 @@ class Defaults(Part):
     max_det: Positive
 
 
+class SharedInformation(Part):
+    """Normalised mutual information of chosen set and group; None where the data has no such groups."""
+
+    origin: Share | None
+    density: Share | None
+
+
 class MixtureSpec(Part):
-    """One mixture layer."""
+    """One mixture layer; older exporters measured less of its routing."""
 
     layer: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
     row: Annotated[int, Field(ge=0)]  # in gates and router_probs, (B, L, Emax)
@@ -81,6 +88,9 @@ class MixtureSpec(Part):
     expert_gflops: tuple[NotNegative, ...]
     information_bits: NotNegative | None
     expert_share: tuple[Share, ...] | None
+    distinct_sets: Positive | None = None
+    commonest_set_share: Share | None = None
+    nmi: SharedInformation | None = None
 
     @model_validator(mode="after")
     def _one_number_per_expert(self) -> Self:
@@ -91,6 +101,13 @@ class MixtureSpec(Part):
                     f"{self.layer}: {name} has {len(values)} entries for {self.num_experts} experts"
                 )
         return self
+
+
+class Baseline(Part):
+    """What the routing of the mixture layers was measured on."""
+
+    data: str
+    images: Positive
 
 
 class Gflops(Part):
@@ -179,6 +196,7 @@ class Manifest(Part):
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     defaults: Defaults
     mixture: tuple[MixtureSpec, ...]
+    baseline: Baseline | None = None
     gflops: Gflops
     golden: GoldenSpec
     parity: Parity

@@ -15,6 +15,8 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.
 # Exporters did not always write them; artefacts without them are served all the same.
 OPTIONAL = {
     ("speed",),
+    ("baseline",),
+    *(("mixture", row, key) for row in (0, 1) for key in ("distinct_sets", "commonest_set_share", "nmi")),
     *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "map50_95")),
 }
 WRONG = (None, "", "x", -1, 0.5, 1.5, 33, 10**6, True, [], {}, ["x"], [-1], {"x": 1})
@@ -99,9 +101,11 @@ def test_what_the_schema_refuses_the_service_refuses_and_what_more_it_refuses_do
 
 
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
-    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | {"speed"} == set(manifest)
+    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | {"speed", "baseline"} == set(manifest)
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])
+    layer = SCHEMA["properties"]["mixture"]["items"]
+    assert set(layer["properties"]) == set(manifest["mixture"][0])
 
 
 def test_manifests_that_lie_in_the_repository_are_still_read():

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -13,6 +12,7 @@ from training.errors import DatasetError
 from training.evaluate.detections import DetectConfig, Detections, keep_detections
 from training.evaluate.expert_use import LayerUse, layer_use
 from training.evaluate.mean_ap import MeanAp, mean_average_precision
+from training.evaluate.routed import RoutedImages, RoutingCollector
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.ops.nms import select_candidates
@@ -24,6 +24,7 @@ class Evaluation(NamedTuple):
     mean_ap: MeanAp
     experts: list[LayerUse]
     images: int
+    routed: RoutedImages
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
@@ -50,9 +51,7 @@ def evaluate(
     config = config or DetectConfig()
     model.eval()
     device = model.points.device
-    truths, found = [], []
-    gates: dict[str, list[np.ndarray]] = {}
-    probs: dict[str, list[np.ndarray]] = {}
+    found, collector = [], RoutingCollector()
     with tqdm(total=len(dataset), unit="image", desc="evaluate", disable=quiet, leave=False) as bar:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
             predictions = model(batch.images.to(device), controls, dispatch="grouped")
@@ -61,13 +60,12 @@ def evaluate(
             for row, (placed, truth) in enumerate(zip(batch.letterboxes, batch.truths, strict=True)):
                 one = (candidates[0][row], candidates[1][row], candidates[2][row])
                 found.append(keep_detections(one, placed, truth.image_hw, config))
-                truths.append(truth)
-            for layer, routing in predictions.routings.items():
-                gates.setdefault(layer, []).append(routing.gate.cpu().numpy())
-                probs.setdefault(layer, []).append(routing.probs.cpu().numpy())
+            collector.add(batch.truths, predictions.routings)
             bar.update(len(batch.indices))
-    uses = [layer_use(layer, np.concatenate(gates[layer]), np.concatenate(probs[layer])) for layer in gates]
-    return Evaluation(mean_average_precision(truths, found, model.config.class_names), uses, len(truths))
+    routed = collector.routed()
+    uses = [layer_use(layer, gates, routed.probs[layer]) for layer, gates in routed.gates.items()]
+    mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
+    return Evaluation(mean_ap, uses, len(routed.truths), routed)
 
 
 def evaluate_with(

@@ -1,7 +1,7 @@
 """What the routers do over many images: how much they know, and whom they choose."""
 
-from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,19 @@ class LayerUse:
     mean_weight: tuple[float, ...]  # of each expert; tells them apart where all run, as in a mixture head
     distinct_sets: int  # different sets of experts that ran
     commonest_set_share: float
+    set_entropy_bits: float  # of the distribution of those sets: 0 where every image has the same
+
+    @property
+    def dead_experts(self) -> tuple[int, ...]:
+        """Experts that no image chose; all of them where none may run, at top_k 0."""
+        return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
+
+
+class ChosenSets(NamedTuple):
+    """The sets of experts that ran in one layer, the commonest first."""
+
+    sets: tuple[tuple[int, ...], ...]  # ids of the experts of each, ascending
+    ids: NDArray[np.int64]  # (images,)  which of them each image had
 
 
 def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -28,17 +41,30 @@ def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(-(p * logs).sum(axis=-1))
 
 
+def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
+    """Which experts ran together, from gates (images, E)."""
+    rows, ids, counts = np.unique(gates > 0, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    sets = tuple(tuple(int(expert) for expert in np.flatnonzero(rows[row])) for row in order)
+    return ChosenSets(sets, place[ids.reshape(-1)])
+
+
 def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]) -> LayerUse:
     """Summarise gates and router probabilities, (images, E) each."""
     chosen = gates > 0
-    sets = Counter(tuple(row) for row in chosen.tolist())
+    set_shares = np.bincount(chosen_sets(gates).ids) / len(chosen)
+    # In float64: the mean of a thousand equal rows is then that row, and a static layer has 0 bits.
+    mean = probs.mean(axis=0, dtype=np.float64)
     return LayerUse(
         layer=layer,
-        information_bits=max(0.0, float(entropy_bits(probs.mean(axis=0)) - entropy_bits(probs).mean())),
+        information_bits=max(0.0, float(entropy_bits(mean) - entropy_bits(probs).mean())),
         expert_share=tuple(float(share) for share in chosen.mean(axis=0)),
         mean_weight=tuple(float(weight) for weight in gates.mean(axis=0)),
-        distinct_sets=len(sets),
-        commonest_set_share=sets.most_common(1)[0][1] / len(chosen),
+        distinct_sets=len(set_shares),
+        commonest_set_share=float(set_shares[0]),
+        set_entropy_bits=max(0.0, float(entropy_bits(set_shares))),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.data.sample import Dataset
 from training.errors import ConfigError
-from training.evaluate.expert_use import LayerUse
+from training.evaluate.baseline import Baseline
 from training.export.accuracy import graph_map50_95
 from training.export.build import Source, build_graph
 from training.export.engine import Engine
@@ -61,7 +61,7 @@ class Measured:
 
     dataset: Dataset
     map50_95: float  # 0..1
-    uses: Sequence[LayerUse]  # routing, for the manifest
+    baseline: Baseline  # routing, for the manifest
 
 
 def export_model(
@@ -171,8 +171,8 @@ def _write_artefact(staging: Path, identity: Identity, job: _Job) -> Parity:
     parity.check()
     golden = make_golden(model, engine, spec, job.pictures.golden, (DEFAULT_IOU, DEFAULT_MAX_DET))
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one
-    uses = job.measured.uses if job.measured else ()
-    evidence = Evidence(golden, parity, job.cost, uses, built.speed)
+    baseline = job.measured.baseline if job.measured else None
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
     files = sorted(path for path in staging.iterdir())
     manifest = build_manifest(identity, model, (spec, precision), evidence, job.provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from training.config import PAD_VALUE, ModelConfig
-from training.evaluate.expert_use import LayerUse, is_static
+from training.evaluate.baseline import Baseline
+from training.evaluate.expert_use import is_static
 from training.export.choose import Speed
 from training.export.golden import Golden
 from training.export.graph import GraphSpec, Target
@@ -46,7 +47,7 @@ class Evidence(NamedTuple):
     golden: Golden
     parity: Parity
     cost: Cost
-    uses: Sequence[LayerUse]
+    baseline: Baseline | None  # None: routing was not measured
     speed: Speed | None  # None: sparse and dense were not timed
 
 
@@ -69,7 +70,7 @@ def build_manifest(
     Raises:
         ExportError: it does not satisfy the schema, which is a defect of the exporter or a bad model name.
     """
-    (spec, precision), (golden, parity, cost, uses, speed) = form, evidence
+    (spec, precision), (golden, parity, cost, baseline, speed) = form, evidence
     height, width = model.config.input_hw
     config = model.config
     has_mixture = bool(config.mixtures)
@@ -82,7 +83,7 @@ def build_manifest(
         "files": {path.name: sha256_of(path) for path in files},
         "precision": precision,
         "execution": spec.execution,
-        "routing": "static" if is_static(list(uses)) else "normal",
+        "routing": "static" if baseline and is_static(list(baseline.uses)) else "normal",
         "input": {
             "name": "images",
             "height": height,
@@ -94,7 +95,8 @@ def build_manifest(
         "outputs": {"selection": spec.selection, "candidates": spec.candidates},
         "class_names": list(model.config.class_names),
         "defaults": {"conf": DEFAULT_CONF, "iou": DEFAULT_IOU, "max_det": DEFAULT_MAX_DET},
-        "mixture": _mixture_rows(cost, uses),
+        "mixture": _mixture_rows(cost, baseline),
+        "baseline": {"data": baseline.data, "images": baseline.images} if baseline and has_mixture else None,
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
             "top_k": config.top_k if has_mixture else None,
@@ -131,19 +133,30 @@ def _controls(config: ModelConfig, spec: GraphSpec) -> dict[str, Any]:
     }
 
 
-def _mixture_rows(cost: Cost, uses: Sequence[LayerUse]) -> list[dict[str, Any]]:
-    measured = {use.layer: use for use in uses}
+def _mixture_rows(cost: Cost, baseline: Baseline | None) -> list[dict[str, Any]]:
     rows = []
     for row, (layer, gflops) in enumerate(cost.experts.items()):
-        use = measured.get(layer)
         rows.append(
             {
                 "layer": layer,
                 "row": row,
                 "num_experts": len(gflops),
                 "expert_gflops": list(gflops),
-                "information_bits": use.information_bits if use else None,
-                "expert_share": list(use.expert_share) if use else None,
+                **_measured_routing(layer, baseline),
             }
         )
     return rows
+
+
+def _measured_routing(layer: str, baseline: Baseline | None) -> dict[str, Any]:
+    use = next((use for use in baseline.uses if use.layer == layer), None) if baseline else None
+    if baseline is None or use is None:
+        names = ("information_bits", "expert_share", "distinct_sets", "commonest_set_share", "nmi")
+        return dict.fromkeys(names)
+    return {
+        "information_bits": use.information_bits,
+        "expert_share": list(use.expert_share),
+        "distinct_sets": use.distinct_sets,
+        "commonest_set_share": use.commonest_set_share,
+        "nmi": {grouping: baseline.nmi[layer].get(grouping) for grouping in ("origin", "density")},
+    }

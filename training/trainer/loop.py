@@ -29,11 +29,12 @@ from training.trainer.checkpoint import (
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
-from training.trainer.report import Report
+from training.trainer.report import Report, figures
 
 STEPS_APART = 10**9  # of two seeds: more steps than any run has
 
 Evaluate = Callable[[Detector], Mapping[str, float]]
+Describe = Callable[[Mapping[str, float]], str]
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,15 @@ class Trainer:
         models = (self.model, self.average.model)
         self.position = load_state(path, models, self.optimizer, self.scaler)
 
-    def run(self, evaluate: Evaluate | None = None, *, quiet: bool = False) -> Outcome:
-        """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left."""
+    def run(
+        self, evaluate: Evaluate | None = None, *, describe: Describe = figures, quiet: bool = False
+    ) -> Outcome:
+        """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left.
+
+        Args:
+            evaluate: gives the figures of a validation.
+            describe: puts them into words for people.
+        """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         config = self.config
         with StopRequest() as stop, TrainingLoader(self.dataset, config) as loader:
@@ -121,7 +129,7 @@ class Trainer:
                     if stop.requested:
                         self._save()
                         return Outcome(False, self.position, self.run_dir / MODEL_FILE)
-                    self._evaluate(evaluate, report)
+                    self._evaluate(evaluate, describe, report)
                     self.position = Position(self.position.epoch + 1, 0, self.position.step)
         self._save()
         return Outcome(True, self.position, self.run_dir / MODEL_FILE)
@@ -192,14 +200,14 @@ class Trainer:
         top_k = torch.tensor(self.config.top_ks)[drawn].to(self.device)
         return RoutingControls(top_k, self.config.model.weight_threshold)
 
-    def _evaluate(self, evaluate: Evaluate | None, report: Report) -> None:
+    def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> None:
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
             return
         scores = evaluate(self.average.model)
         report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
-        report.say(f"epoch {epoch}: " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+        report.say(f"epoch {epoch}: {describe(scores)}")
 
     def _save(self) -> None:
         models = (self.model, self.average.model)

@@ -10,6 +10,11 @@ from tqdm import tqdm
 METRICS_FILE = "metrics.jsonl"
 
 
+def figures(scores: Mapping[str, float]) -> str:
+    """Figures in a row, for people."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+
+
 class Report:
     """Owns the progress bar and the metrics file of one run.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluate.expert_use import LayerUse, entropy_bits, is_static, layer_use
+from training.evaluate.expert_use import LayerUse, chosen_sets, entropy_bits, is_static, layer_use
 
 
 def use_of(rows, gates=None):
@@ -47,10 +47,28 @@ def test_shares_and_sets_count_experts_above_zero():
     assert use.mean_weight == pytest.approx((0.75, 0.225, 0.025, 0.0))
     assert use.distinct_sets == 3
     assert use.commonest_set_share == 0.5
+    assert use.set_entropy_bits == 1.5  # of 1/2, 1/4, 1/4
+    assert use.dead_experts == (3,)
+
+
+def test_sets_come_commonest_first_and_every_image_has_its_own():
+    gates = np.array([[1, 0, 0], [0, 0.5, 0.5], [0, 0.9, 0.1], [0, 0, 0]], np.float32)
+    found = chosen_sets(gates)
+    assert found.sets[0] == (1, 2)
+    assert [found.sets[index] for index in found.ids] == [(0,), (1, 2), (1, 2), ()]
+
+
+def test_one_set_has_no_entropy():
+    use = use_of([[0.25] * 4] * 3, [[0.5, 0.5, 0, 0]] * 3)
+    assert (use.set_entropy_bits, use.distinct_sets, use.commonest_set_share) == (0, 1, 1)
+
+
+def test_where_no_expert_may_run_all_are_dead():
+    assert use_of([[0.5, 0.5]] * 2, [[0.0, 0.0]] * 2).dead_experts == (0, 1)
 
 
 def layer_with(bits):
-    return LayerUse("p4", bits, (1.0,), (1.0,), 1, 1.0)
+    return LayerUse("p4", bits, (1.0,), (1.0,), 1, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""`python -m training inspect`, from a checkpoint to the table and the pictures."""
+
+import json
+
+import cv2
+import pytest
+
+from training import commands
+from training.__main__ import main
+from training.config import ScenesConfig
+from training.data.scenes import CLASS_NAMES, ScenesDataset
+from training.errors import DatasetError
+from training.inspection import pictures
+from training.models.detector import Detector
+from training.models.variants import model_config
+from training.trainer.checkpoint import save_model
+
+ALL_PICTURES = {
+    "experts_by_class.png",
+    "experts_by_size.png",
+    "experts_by_origin.png",
+    "experts_by_density.png",
+    "sets_by_origin.png",
+    "sets_by_density.png",
+    "compute_by_boxes.png",
+    "examples.png",
+}
+
+
+def checkpoint_of(folder, variant="esmoe-n", class_names=CLASS_NAMES, **provenance):
+    """An untrained detector."""
+    path = folder / "model.safetensors"
+    save_model(path, Detector(model_config(variant, class_names, (64, 64))), provenance)
+    return str(path)
+
+
+@pytest.fixture
+def scenes(monkeypatch):
+    """Few and small ones in place of those that are not seen in training."""
+
+    def only(images):
+        monkeypatch.setattr(commands, "SCENES_UNSEEN", ScenesConfig(images=images, image_hw=(64, 96)))
+
+    only(6)
+    return only
+
+
+@pytest.fixture
+def checkpoint(tmp_path, scenes):
+    return checkpoint_of(tmp_path, data=commands.GENERATED)
+
+
+def inspect(capsys, *argv):
+    assert main(["inspect", *argv, "--quiet"]) == 0
+    return capsys.readouterr().out
+
+
+def refusal(capsys, *argv):
+    assert main(["inspect", *argv, "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("training: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_the_table_has_every_layer_and_every_goal(capsys, checkpoint):
+    text = inspect(capsys, checkpoint)
+    assert text.startswith("esmoe-n, top_k 2; 6 images: generated scenes it has not seen\n")
+    for layer in ("backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5"):
+        assert text.count(f"\n{layer} ") == 2, "once for the routing, once for its experts"
+    assert "origin: microscope (2), aquarium (2), table (2)" in text
+    for goal in ("0.5 bit in half", "every expert", "NMI with origin", "NMI with density"):
+        assert goal in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_json_says_the_same(capsys, checkpoint):
+    data = json.loads(inspect(capsys, checkpoint, "--json"))
+    assert (data["variant"], data["top_k"], data["images"]) == ("esmoe-n", 2, 6)
+    assert data["groups"]["origin"] == {"microscope": 2, "aquarium": 2, "table": 2}
+    for layer in data["layers"]:
+        assert sum(layer["expert_share"]) == pytest.approx(2)
+        assert set(layer["dependence"]) == {"origin", "density"}
+        assert layer["verdict"] in ("routes", "weak", "static")
+        assert 0 < layer["dependence"]["origin"]["p_value"] <= 1
+    assert data["compute"]["fixed"] < data["compute"]["mean"] < data["compute"]["dense"]
+    assert len(data["goals"]) == 4
+
+
+def test_top_k_is_what_it_is_told(capsys, checkpoint):
+    data = json.loads(inspect(capsys, checkpoint, "--json", "--top-k", "4"))
+    assert all(layer["expert_share"] == [1, 1, 1, 1] for layer in data["layers"])
+    assert data["compute"]["mean"] == pytest.approx(data["compute"]["dense"])
+
+
+def test_pictures_are_drawn_large_enough_to_read(capsys, checkpoint, tmp_path):
+    folder = tmp_path / "pictures"
+    inspect(capsys, checkpoint, "--output", str(folder), "--layer", "backbone.p5")
+    assert {path.name for path in folder.iterdir()} == ALL_PICTURES
+    for path in folder.iterdir():
+        assert cv2.imread(str(path)).shape[1] == 1200
+    assert not list(tmp_path.glob(".*")), "nothing is left beside"
+
+
+def test_one_image_is_told_and_drawn_without_groups(capsys, scenes, checkpoint, tmp_path):
+    scenes(1)
+    text = inspect(capsys, checkpoint, "--output", str(tmp_path / "one"))
+    assert "no groups to compare with" in text
+    assert "STATIC" in text
+    drawn = {path.name for path in (tmp_path / "one").iterdir()}
+    assert drawn == {name for name in ALL_PICTURES if "origin" not in name and "density" not in name}
+
+
+def test_pictures_are_whole_or_not_there(capsys, monkeypatch, checkpoint, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "compute_by_boxes.png").write_bytes(b"of an earlier time")
+
+    def unreadable(*_):
+        raise DatasetError("scene 3 cannot be read")
+
+    monkeypatch.setattr(pictures, "size_rows", unreadable)  # one picture has been drawn by then
+    assert main(["inspect", checkpoint, "--quiet", "--output", str(folder)]) == 1
+    assert "scene 3 cannot be read" in capsys.readouterr().err
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"of an earlier time"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scenes):
+    dense = checkpoint_of(tmp_path, "yolov12-n", data=commands.GENERATED)
+    assert "yolov12-n has no mixture of experts" in refusal(capsys, dense)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--top-k", "5"], "top_k=5 is none that esmoe-n can run with: 1, 2, 3, 4"),
+        (["--data", "gone"], "gone: no such folder"),
+        (["--output", "gone/pictures"], "no folder gone to make pictures in"),
+        (["--output", "model.safetensors"], "model.safetensors is a file"),
+    ],
+)
+def test_what_cannot_be_inspected_is_one_line_and_1(capsys, monkeypatch, checkpoint, tmp_path, argv, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refusal(capsys, checkpoint, *argv)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
+    shared = checkpoint_of(tmp_path, "ultra-n", data=commands.GENERATED)
+    assert "top_k=0 chooses no expert" in refusal(capsys, shared, "--top-k", "0")
+
+
+def test_a_layer_that_is_not_there_is_named_with_those_that_are(capsys, checkpoint, tmp_path):
+    argv = [checkpoint, "--output", str(tmp_path / "pictures"), "--layer", "neck.p3"]
+    assert "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3" in refusal(capsys, *argv)
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_a_checkpoint_that_does_not_say_its_data_asks_for_a_folder(capsys, tmp_path):
+    assert "give a folder with --data" in refusal(capsys, checkpoint_of(tmp_path))
+
+
+def write_voc(folder, class_name, images):
+    """Pictures with one more object in each, as VOC keeps them, for the splits train and val."""
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    names = [f"{folder.name}{index}" for index in range(images)]
+    for split in ("train", "val"):
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
+    scenes = ScenesDataset(images, 0, (64, 64))
+    for index, name in enumerate(names):
+        cv2.imwrite(str(folder / "JPEGImages" / f"{name}.jpg"), scenes.load(index).image)
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+        objects = f"<object><name>{class_name}</name>{box}</object>" * (index + 1)
+        (folder / "Annotations" / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>64</width><height>64</height>"
+            f"<depth>3</depth></size>{objects}</annotation>"
+        )
+
+
+def test_a_folder_has_one_origin(capsys, tmp_path):
+    write_voc(tmp_path / "cells", "cell", 3)
+    path = checkpoint_of(tmp_path, class_names=("cell",), data=str(tmp_path / "cells"), recipe="small-data")
+    for argv in ([path], [path, "--data", str(tmp_path / "cells"), "--split", "train"]):
+        assert list(json.loads(inspect(capsys, *argv, "--json"))["groups"]) == ["density"]
+
+
+def test_a_checkpoint_of_the_starter_reads_a_folder_as_the_starter_does(capsys, tmp_path):
+    write_voc(tmp_path / "bccd", "cell", 3)
+    write_voc(tmp_path / "playing_cards", "card", 6)
+    write_voc(tmp_path / "aquarium", "fish", 2)
+    (tmp_path / "aquarium" / "ImageSets" / "Main" / "valid.txt").write_text("aquarium0\naquarium1")
+    names = ("cell", "fish", "card")
+    known = checkpoint_of(tmp_path, class_names=names, data=str(tmp_path), recipe="starter")
+    data = json.loads(inspect(capsys, known, "--json"))
+    assert data["groups"]["origin"] == {"bccd": 3, "aquarium": 2, "playing_cards": 2}, "every fifth card"
+    unknown = checkpoint_of(tmp_path, class_names=names)
+    again = json.loads(inspect(capsys, unknown, "--json", "--data", str(tmp_path), "--recipe", "starter"))
+    assert again["groups"] == data["groups"]

@@ -1,0 +1,72 @@
+"""What images cost with the experts that they chose, against how much there is in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluate.groups import Grouping
+from training.models.cost import Cost
+
+SAME = 1e-9  # of the mean: costs that differ by less differ by rounding
+
+
+@dataclass(frozen=True)
+class ComputeUse:
+    """GFLOPs for an image, as models.cost counts them, with none spent on experts that were not chosen."""
+
+    dense: float  # every expert computed
+    fixed: float  # what runs whatever is chosen
+    mean: float
+    least: float
+    most: float
+    by_density: Mapping[str, float]  # mean of each group of boxes per image; empty without groups
+    pearson: float | None  # with boxes per image; None where either is the same for every image
+    spearman: float | None  # of their ranks
+
+
+def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The fixed part and the experts with a gate above 0, of each image (N,). Gates are (N, E) by layer."""
+    chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
+    return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
+
+
+def compute_use(
+    cost: Cost, used: NDArray[np.float64], boxes_per_image: NDArray[np.int64], density: Grouping | None
+) -> ComputeUse:
+    """Summarise what images cost.
+
+    Args:
+        used: (N,) GFLOPs of each image.
+        boxes_per_image: (N,).
+        density: its groups, if there are several.
+    """
+    by_density = {}
+    if density is not None:
+        for group, label in enumerate(density.labels):
+            by_density[label] = float(used[density.ids == group].mean())
+    boxes = boxes_per_image.astype(np.float64)
+    return ComputeUse(
+        dense=cost.dense,
+        fixed=cost.fixed,
+        mean=float(used.mean()),
+        least=float(used.min()),
+        most=float(used.max()),
+        by_density=by_density,
+        pearson=_correlation(boxes, used),
+        spearman=_correlation(_ranks(boxes), _ranks(used)),
+    )
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
+    if any(np.ptp(values) <= SAME * abs(values.mean()) for values in (x, y)):
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places in ascending order; equal values share the mean of theirs. Rounding makes nothing unequal."""
+    _, which, counts = np.unique(values.round(9), return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2
+    return np.asarray(middle[which.reshape(-1)])

@@ -1,0 +1,106 @@
+"""The report on routing over a data set: what each layer knows of the images, and what that is good for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from training.data.sample import Dataset
+from training.evaluate.compute_use import ComputeUse, compute_use, used_gflops
+from training.evaluate.dependence import PERMUTATIONS, Dependence, dependence
+from training.evaluate.expert_use import LayerUse, chosen_sets, is_static, layer_use
+from training.evaluate.groups import Grouping, group_images
+from training.evaluate.routed import RoutedImages
+from training.models.cost import Cost
+
+GOAL_BITS = 0.5  # in at least half of the layers
+GOAL_NMI = 0.3
+GOAL_P = 0.01
+
+
+@dataclass(frozen=True)
+class LayerRouting:
+    """One mixture layer."""
+
+    use: LayerUse
+    by_grouping: Mapping[str, Dependence]  # of the chosen set on the image's group
+
+    @property
+    def informed(self) -> bool:
+        """The router knows as much of the images as is asked for."""
+        return self.use.information_bits >= GOAL_BITS
+
+    def follows(self, grouping: str) -> bool:
+        """Its experts depend on the group as much as is asked for, and not by chance."""
+        found = self.by_grouping.get(grouping)
+        return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Something asked of routing, and how it came out."""
+
+    what: str
+    found: str
+    met: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingReport:
+    """Of one model on one data set."""
+
+    images: int
+    layers: tuple[LayerRouting, ...]
+    groupings: tuple[Grouping, ...]
+    compute: ComputeUse
+
+    @property
+    def static(self) -> bool:
+        """No layer routes by what is in the image: exported as `routing: static`."""
+        return is_static([layer.use for layer in self.layers])
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What is asked of a mixture that is alive. Of a grouping that the data has not, nothing."""
+        half = (len(self.layers) + 1) // 2
+        informed = sum(layer.informed for layer in self.layers)
+        dead = sum(len(layer.use.dead_experts) for layer in self.layers)
+        experts = sum(len(layer.use.expert_share) for layer in self.layers)
+        goals = [
+            Goal(
+                f"at least {GOAL_BITS:g} bit in half of the layers",
+                f"{informed} of {len(self.layers)}",
+                informed >= half,
+            ),
+            Goal("every expert chosen for some image", f"{experts - dead} of {experts}", dead == 0),
+        ]
+        for grouping in self.groupings:
+            follow = sum(layer.follows(grouping.name) for layer in self.layers)
+            goals.append(
+                Goal(
+                    f"NMI with {grouping.name} at least {GOAL_NMI:g}, p < {GOAL_P:g}, in half of the layers",
+                    f"{follow} of {len(self.layers)}",
+                    follow >= half,
+                )
+            )
+        return tuple(goals)
+
+
+def report_routing(
+    routed: RoutedImages, dataset: Dataset, cost: Cost, *, permutations: int = PERMUTATIONS
+) -> RoutingReport:
+    """Measure what routing does on the images of a data set.
+
+    Args:
+        routed: how the data set's images were routed, in its order; at least one mixture layer.
+        cost: of the model.
+        permutations: for the p of each dependence.
+    """
+    boxes_per_image = routed.boxes_per_image
+    groupings = group_images(dataset, boxes_per_image)
+    layers = []
+    for layer, gates in routed.gates.items():
+        ids = chosen_sets(gates).ids
+        found = {each.name: dependence(ids, each.ids, permutations=permutations) for each in groupings}
+        layers.append(LayerRouting(layer_use(layer, gates, routed.probs[layer]), found))
+    density = next((grouping for grouping in groupings if grouping.name == "density"), None)
+    compute = compute_use(cost, used_gflops(cost, routed.gates), boxes_per_image, density)
+    return RoutingReport(len(routed.truths), tuple(layers), groupings, compute)
