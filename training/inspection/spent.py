@@ -67,7 +67,7 @@ def _means(axes: "Axes", density: Grouping, boxes: NDArray[np.int64], used: NDAr
         mine = density.ids == group
         low, high = boxes[mine].min() - 0.4, boxes[mine].max() + 0.4
         label = "mean of a third by density" if group == 0 else "_"
-        axes.hlines(used[mine].mean(), low, high, color=INK, linewidth=2, label=label)
+        axes.hlines(used[mine].mean(), low, high, color=INK, linewidth=2, label=label, zorder=1)
 
 
 def _levels(axes: "Axes", cost: Cost) -> None:
