@@ -238,7 +238,7 @@ def inspect_checkpoint(
     controls = _controls(model, model.config.top_k if top_k is None else top_k)
     dataset = open_dataset(_with_classes(data, model.config.class_names))
     check_classes(model.config.class_names, dataset.class_names)
-    return inspect(model.to(compute_device()), dataset, controls, _described(data), quiet=quiet)
+    return inspect(model.to(compute_device()), dataset, controls, _data_name(data), quiet=quiet)
 
 
 def _controls(model: Detector, top_k: int) -> RoutingControls:

@@ -83,7 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser, recipes: Sequence[str]) -> No
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw pictures into this folder")
     parser.add_argument(
-        "--layer", help="with --output: whose experts example pictures are sorted by; default: most bits"
+        "--layer",
+        help="with --output: whose experts example pictures are sorted by; default: the one with most bits",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -34,7 +34,7 @@ def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure
     figure = new_figure(
         rows * 0.92,
         f"Examples by the experts of {layer}",
-        f"{shown}, and pictures for which they ran. A row of alike ones: the router looks at them.",
+        f"{shown}, and pictures for which they ran. Alike ones in a row show a router that looks at them.",
     )
     panels = figure.subplots(rows, PICTURES + 1, squeeze=False)
     for place in range(rows):

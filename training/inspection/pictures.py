@@ -2,11 +2,12 @@
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.errors import ConfigError
+from training.evaluate.expert_use import LayerUse
 from training.inspection.command import Inspection
 from training.inspection.examples import draw_examples
 from training.inspection.sets import draw_sets
@@ -27,10 +28,9 @@ def require_folder(folder: Path) -> None:
         raise ConfigError("--output needs matplotlib, which the extra [train] brings")
 
 
-def best_layer(inspection: Inspection) -> str:
-    """The layer with most bits."""
-    uses = [layer.use for layer in inspection.report.layers]
-    return max(uses, key=lambda use: use.information_bits).layer
+def telling_layer(uses: Sequence[LayerUse]) -> str:
+    """The layer with most bits, of those that have more than one set of experts if there are any."""
+    return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
 def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
@@ -44,7 +44,8 @@ def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None
         ConfigError: there is no such layer; nothing was drawn.
         DatasetError: a picture cannot be loaded; nothing was drawn.
     """
-    layers = list(inspection.routed.gates)
+    uses = [each.use for each in inspection.report.layers]
+    layers = [use.layer for use in uses]
     if layer is not None and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
     folder = folder.resolve()
@@ -52,7 +53,7 @@ def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
-        for name, figure in _figures(inspection, layer or best_layer(inspection)):
+        for name, figure in _figures(inspection, layer or telling_layer(uses)):
             figure.savefig(beside / name)
         folder.mkdir(exist_ok=True)
         return [path.replace(folder / path.name) for path in sorted(beside.iterdir())]

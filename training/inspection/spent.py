@@ -83,5 +83,6 @@ def _levels(axes: "Axes", cost: Cost) -> None:
             ha="right",
             fontsize=SMALL,
             color=FAINT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
     axes.set_ylim(0, cost.dense * 1.12)

@@ -37,7 +37,13 @@ def routing_table(report: RoutingReport, heading: str) -> str:
     if not report.groupings:
         lines.append("  no groups to compare with: one origin, and as many boxes in every image")
     if report.static:
-        lines.append("STATIC: no layer routes by what is in the image; an export says so in every answer")
+        lines.append(
+            f"STATIC: below {STATIC_BELOW_BITS:g} bit in every layer; an export says so in every answer"
+        )
+        if any(layer.use.distinct_sets > 1 for layer in report.layers):
+            lines.append(
+                "  Sets differ all the same: all but equal probabilities decide who runs, by a hair."
+            )
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from training.__main__ import main
 from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES, ScenesDataset
 from training.errors import DatasetError
+from training.evaluate.expert_use import LayerUse
 from training.inspection import pictures
 from training.models.detector import Detector
 from training.models.variants import model_config
@@ -65,7 +66,7 @@ def refusal(capsys, *argv):
 
 def test_the_table_has_every_layer_and_every_goal(capsys, checkpoint):
     text = inspect(capsys, checkpoint)
-    assert text.startswith("esmoe-n, top_k 2; 6 images: generated scenes it has not seen\n")
+    assert text.startswith("esmoe-n, top_k 2; 6 images: generated scenes, seed 0\n")
     for layer in ("backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5"):
         assert text.count(f"\n{layer} ") == 2, "once for the routing, once for its experts"
     assert "origin: microscope (2), aquarium (2), table (2)" in text
@@ -157,6 +158,22 @@ def test_a_layer_that_is_not_there_is_named_with_those_that_are(capsys, checkpoi
     assert not (tmp_path / "pictures").exists()
 
 
+def use_of(layer, bits, sets):
+    return LayerUse(layer, bits, (1.0,), (1.0,), sets, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("uses", "layer"),
+    [
+        pytest.param([use_of("p4", 0.2, 3), use_of("p5", 0.7, 3)], "p5", id="most bits"),
+        pytest.param([use_of("p4", 0.2, 3), use_of("p5", 0.7, 1)], "p4", id="one set shows nothing"),
+        pytest.param([use_of("p4", 0.2, 1), use_of("p5", 0.7, 1)], "p5", id="where none shows anything"),
+    ],
+)
+def test_examples_are_of_the_layer_that_tells_most(uses, layer):
+    assert pictures.telling_layer(uses) == layer
+
+
 def test_a_checkpoint_that_does_not_say_its_data_asks_for_a_folder(capsys, tmp_path):
     assert "give a folder with --data" in refusal(capsys, checkpoint_of(tmp_path))
 
@@ -195,6 +212,7 @@ def test_a_checkpoint_of_the_starter_reads_a_folder_as_the_starter_does(capsys, 
     known = checkpoint_of(tmp_path, class_names=names, data=str(tmp_path), recipe="starter")
     data = json.loads(inspect(capsys, known, "--json"))
     assert data["groups"]["origin"] == {"bccd": 3, "aquarium": 2, "playing_cards": 2}, "every fifth card"
+    assert data["data"] == "bccd val + aquarium valid + playing_cards train, fold 0 of 5"
     unknown = checkpoint_of(tmp_path, class_names=names)
     again = json.loads(inspect(capsys, unknown, "--json", "--data", str(tmp_path), "--recipe", "starter"))
     assert again["groups"] == data["groups"]
