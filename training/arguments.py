@@ -14,10 +14,8 @@ from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
 from training.export.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton_config import TritonOptions
-<<<<<<< HEAD
-from training.look import command as look
-=======
 from training.inspection import command as inspection
+from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
 from training.recipes.own_data import RECIPES_WITH_DATA

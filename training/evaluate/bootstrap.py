@@ -54,9 +54,7 @@ def paired_bootstrap(
         raise DatasetError("the images hold no object; mAP is not defined")
     if len(truths) < 2:
         raise DatasetError("a single image cannot be drawn from: comparing needs at least two")
-    matches = [
-        [match_class(truths, found, class_id) for class_id in class_ids] for found in (first, second)
-    ]
+    matches = [[match_class(truths, found, class_id) for class_id in class_ids] for found in (first, second)]
     everything = np.ones(len(truths), dtype=np.int64)
     whole = [weighted_map(each, everything) for each in matches]
     rng = np.random.default_rng(seed)
@@ -94,6 +92,7 @@ def _average_precision(matches: ClassMatches, times: NDArray[np.int64]) -> float
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     padded = np.concatenate([best, np.zeros((len(best), 1))], axis=1)  # recalls that are never reached
     at = [
-        row[np.searchsorted(reached, RECALLS, side="left")] for row, reached in zip(padded, recall, strict=True)
+        row[np.searchsorted(reached, RECALLS, side="left")]
+        for row, reached in zip(padded, recall, strict=True)
     ]
     return float(np.mean(at))

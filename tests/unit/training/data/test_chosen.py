@@ -1,5 +1,7 @@
 """Some of the classes of a data set: their objects stay, with new numbers."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,6 @@ from training.data.labels import ANY_CLASS
 from training.data.sample import Sample
 from training.errors import DatasetError
 
-
 REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every class, of b and of c
 
 
@@ -16,7 +17,7 @@ class ThreeClasses:
     """Picture 0 has an object of each class, the last first; picture 1 has one of class a."""
 
     class_names = ("a", "b", "c")
-    remarks = {"crowds, ignored": 2}
+    remarks = MappingProxyType({"crowds, ignored": 2})
 
     def __len__(self):
         return 2

@@ -104,4 +104,5 @@ def test_a_detector_that_says_nothing_has_none():
     truths, found = scenes(1, 2.0)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     result = paired_bootstrap(truths, found, [nothing] * IMAGES, draws=20, quiet=True)
-    assert result.second == 0 and result.low > 0
+    assert result.second == 0
+    assert result.low > 0
