@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import PLAIN_PLACES, ModelConfig
+from training.evaluate.mean_ap import MeanAp
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
@@ -16,6 +17,13 @@ from training.models.variants import MixtureChoice, model_config
 LOGIT_SPREAD = 0.5
 BOX_SPREAD = 0.5  # at stride 32 a box logit that is off by 1e-5 may move a side by a thousandth of a pixel
 MOMENTUM = 0.32
+
+
+def mean_ap(map50_95: float, map50: float, map75: float) -> MeanAp:
+    """Three figures, and nothing known by class, size or recall."""
+    sizes = dict.fromkeys(("map50_95_small", "map50_95_medium", "map50_95_large"))
+    recalls = dict.fromkeys(("ar100_small", "ar100_medium", "ar100_large"))
+    return MeanAp(map50_95, map50, map75, {}, {}, **sizes, ar1=0, ar10=0, ar100=0, **recalls)
 
 
 def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2) -> Detector:

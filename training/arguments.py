@@ -111,6 +111,7 @@ def _from_zero(text: str) -> int:
 def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Returns the group of which one says what model is trained."""
     parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
+    parser.set_defaults(like=None)  # where a command does not offer it
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--variant",
@@ -271,7 +272,7 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
     _add_run_options(parser)
     _add_export_options(parser)
-    parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts, like=None)
+    parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts)
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ class Renamed:
 
     def __init__(self, images, name):
         self.class_names = (name,)
+        self.remarks = {}
         self._images = images
 
     def __len__(self):

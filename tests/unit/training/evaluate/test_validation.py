@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from tests.training_builders import mean_ap
 from training.config import ScenesConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import layer_use
-from training.evaluate.mean_ap import MeanAp
 from training.evaluate.routed import RoutedImages
 from training.evaluate.validation import validation_scores, validation_sentence
 
-MEAN_AP = MeanAp(0.25, 0.5, 0.3, {}, {})
+MEAN_AP = mean_ap(0.25, 0.5, 0.3)
 SCENES = open_dataset(ScenesConfig(images=6, image_hw=(64, 64)))
 
 

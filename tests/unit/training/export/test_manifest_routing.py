@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from service.artifact.manifest import parse_manifest
+from tests.training_builders import mean_ap
 from training.config import ScenesConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
 from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import layer_use
-from training.evaluate.mean_ap import MeanAp
 from training.evaluate.routed import RoutedImages
 from training.export.golden import Golden
 from training.export.graph import GraphSpec
@@ -54,7 +54,7 @@ def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
     )
     of_layer = {f"backbone.{layer}": gates for layer in layers}
     uses = [layer_use(layer, gates, gates) for layer in of_layer]
-    result = Evaluation(MeanAp(0, 0, 0, {}, {}), uses, 6, RoutedImages(truths, of_layer, of_layer))
+    result = Evaluation(mean_ap(0, 0, 0), uses, 6, RoutedImages(truths, of_layer, of_layer))
     return routing_baseline(result, SCENES, "scenes val")
 
 
