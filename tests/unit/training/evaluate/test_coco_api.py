@@ -7,10 +7,12 @@ tests/test_coco_eval.py for its files of truth and detections: six decimals, of 
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_coco_eval import COCO, COCOeval_faster
 
 from tests.unit.training.data.small_data import write_image
 from training.config import FolderConfig
@@ -61,6 +63,39 @@ def test_every_value_of_the_coco_api_is_reproduced_from_files_to_report(voc100, 
     result = mean_average_precision(truths, found, dataset.class_names)
     assert (len(truths), sum(len(truth.class_ids) for truth in truths), len(answers)) == (100, 830, 734)
     assert {name: round(getattr(result, name), 6) for name in COCO_API} == COCO_API
+
+
+def test_crowds_sparse_ids_and_stated_areas_come_out_as_the_api_has_them_of_the_file_itself():
+    root = Path(os.environ["SPARSIGHT_DATA"]) / "coco_train2017_sample"
+    dataset = open_dataset(FolderConfig(root=str(root), split="train2017"))
+    api = COCO(str(root / "annotations" / "instances_train2017.json"))
+    rng = np.random.default_rng(0)
+    answers = []
+    for annotation in api.dataset["annotations"]:  # each box a little off, and of a crowd its two halves
+        x, y, w, h = annotation["bbox"]
+        halves = [[x, y, w / 2, h], [x + w / 2, y, w / 2, h]]
+        for box in halves if annotation["iscrowd"] else [[x + w * rng.normal(0, 0.1), y, w, h]]:
+            answers.append(
+                {
+                    "image_id": annotation["image_id"],
+                    "category_id": annotation["category_id"],
+                    "bbox": np.round(box, 2).tolist(),
+                    "score": float(np.float32(rng.random())),
+                }
+            )
+    theirs = COCOeval_faster(api, api.loadRes(answers), "bbox", print_function=lambda *_: None)
+    theirs.run()
+
+    truths = [Truth.of(dataset.load(index)) for index in range(len(dataset))]
+    of_image = [[each for each in answers if each["image_id"] == int(truth.name)] for truth in truths]
+    found = [detections_of(each, dataset.category_ids) for each in of_image]
+    ours = mean_average_precision(truths, found, dataset.class_names)
+    assert sum(len(truth.ignored_xyxy) for truth in truths) == 9
+    assert 0.3 < ours.map50_95 < 0.9
+    np.testing.assert_allclose([getattr(ours, name) for name in COCO_API], theirs.stats[:12], atol=1e-6)
+
+    blind = [replace(truth, ignored_xyxy=truth.ignored_xyxy[:0], ignored_class_ids=None) for truth in truths]
+    assert mean_average_precision(blind, found, dataset.class_names).map50 < ours.map50
 
 
 def detections_of(entries, category_ids):
