@@ -170,13 +170,13 @@ def _images(
     for entry in document["images"]:
         try:
             image_id, name = int(entry["id"]), str(entry["file_name"])
-            stated = "height" in entry and "width" in entry
-            size = (float(entry["height"]), float(entry["width"])) if stated else None
+            # Some exporters write 0, or null, for a size that they do not know.
+            height, width = float(entry.get("height") or 0), float(entry.get("width") or 0)
         except (TypeError, ValueError, KeyError) as error:
             raise DatasetError(f"{path}: image {entry}: needs an id and a file_name") from error
         if image_id in sizes:
             raise DatasetError(f"{path}: two images have id {image_id}")
-        sizes[image_id] = size
+        sizes[image_id] = (height, width) if height > 0 and width > 0 else None
         file = there.get(name) or there.get(name.lower()) or there.get(Path(name).name)
         if file is not None:
             found[image_id] = file

@@ -101,6 +101,15 @@ def test_boxes_that_cannot_stand_as_written_are_counted(root, document, bbox, re
     assert counted == ({} if remark is None else {remark: 1})
 
 
+@pytest.mark.parametrize("size", [{}, {"height": 0, "width": 0}, {"height": None, "width": 30}])
+def test_where_the_size_is_not_stated_boxes_are_clipped_when_loaded(root, document, size):
+    document["images"] = [{"id": 9, "file_name": "nine.jpg", **size}]
+    document["annotations"] = [annotation(9, 3, [20, 2, 50, 10])]
+    write(root, document)
+    assert CocoDataset(root, "train").load(0).boxes_xyxy.tolist() == [[20, 2, 30, 12]]
+    assert remarks_of(root) == {}
+
+
 def test_a_picture_whose_file_is_missing_is_left_out_and_counted(root):
     (root / "train2017" / "four.png").unlink()
     dataset = CocoDataset(root, "train")
