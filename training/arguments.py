@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import get_args
 
 from training.ablations import command as ablations
-from training.benchmark.command import BenchmarkOptions
-from training.benchmark.engines import BenchmarkPrecision, EngineName
+from training.argument_types import from_zero, positive, size
+from training.benchmark.command import add_arguments as add_benchmark_arguments
 from training.config import EXPERT_KINDS
+from training.convert.command import add_arguments as add_convert_arguments
 from training.download import command as download_command
 from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
 from training.export.options import USUAL, ExecutionChoice, Experts
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
-    _add_run_options(look.add_command(subparsers, _positive))
+    _add_run_options(look.add_command(subparsers))
     _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
     _add_inspect(subparsers.add_parser("inspect", help="what the routers of a checkpoint know of the images"))
     _add_export(
@@ -58,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
-    _add_convert(subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint"))
+    add_convert_arguments(
+        subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint")
+    )
     add_prune_arguments(subparsers.add_parser("prune", help="drop experts that hardly any picture chooses"))
     _add_exports(
         subparsers.add_parser("exports", help="what lies in the model repository, and what was proved of it")
@@ -68,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
             "triton-config", help="write Triton's files for the artefacts in the repository"
         )
     )
-    _add_benchmark(
+    add_benchmark_arguments(
         subparsers.add_parser(
             "benchmark",
             help="how fast models run here, and what skipping experts gains",
@@ -76,36 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )
-    ablations.add_command(subparsers, size=_size, positive=_positive, from_zero=_from_zero)
+    ablations.add_command(subparsers)
     _add_variants(
         subparsers.add_parser("variants", help="table of the models: parameters, GFLOPs, published figures")
     )
     download_command.add_arguments(subparsers.add_parser("download", help="bring the data of a benchmark"))
     subparsers.add_parser("time-depthwise", help="time wide depthwise kernels, backward, on this CPU")
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    """640 or 384x512, as (height, width)."""
-    try:
-        parts = [int(part) for part in text.lower().split("x")]
-    except ValueError:
-        parts = []
-    if len(parts) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 640 or HEIGHTxWIDTH")
-    return parts[0], parts[-1]
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _from_zero(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -121,10 +101,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
         help="default: %(default)s; train --help and variants say which there are",
     )
     parser.add_argument(
-        "--experts", type=_positive, metavar="N", help="in each mixture layer; default: the variant's"
+        "--experts", type=positive, metavar="N", help="in each mixture layer; default: the variant's"
     )
     parser.add_argument(
-        "--top-k", type=_from_zero, metavar="K", help="experts that run for a picture; default: the variant's"
+        "--top-k", type=from_zero, metavar="K", help="experts that run for a picture; default: the variant's"
     )
     parser.add_argument(
         "--placement", choices=PLACEMENTS, help="esmoe: where experts stand; default: backbone"
@@ -136,10 +116,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
     parser.add_argument(
-        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
+        "--input", type=size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
     )
-    parser.add_argument("--epochs", type=_positive, help="default: the recipe's")
-    parser.add_argument("--batch", type=_positive, help="images a step; default: the recipe's")
+    parser.add_argument("--epochs", type=positive, help="default: the recipe's")
+    parser.add_argument("--batch", type=positive, help="images a step; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _add_training_choice(parser)
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
@@ -180,7 +160,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="default: %(default)s")
     _add_recipe_data(parser)
     parser.add_argument(
-        "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
+        "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -199,7 +179,7 @@ def _add_recipe_data(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     inspection.add_arguments(parser, RECIPES)
     parser.add_argument(
-        "--top-k", type=_from_zero, metavar="K", help="experts per image and layer; default: as trained"
+        "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
     )
 
 
@@ -218,7 +198,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     # Not of train-export, where these two names mean how a model is trained.
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=positive,
         dest="fixed_batch",
         metavar="N",
         help="target tensorrt: always exactly N images, of which each computes only its own experts; "
@@ -258,7 +238,7 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration",
-        type=_positive,
+        type=positive,
         metavar="N",
         default=USUAL.calibration_images,
         help="precision int8: take the ranges of values from N pictures of --data (default: %(default)s)",
@@ -282,94 +262,6 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_benchmark(parser: argparse.ArgumentParser) -> None:
-    _add_benchmark_subjects(parser)
-    parser.add_argument(
-        "--engine", choices=get_args(EngineName), action="append", help="may be repeated; default: openvino"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=get_args(BenchmarkPrecision),
-        action="append",
-        help="bf16 for openvino; may be repeated; default: f32",
-    )
-    parser.add_argument("--threads", type=_positive, action="append", help="may be repeated; default: 1")
-    parser.add_argument(
-        "--batch",
-        type=_positive,
-        action="append",
-        help="images a run, dense; may be repeated; default: 1, which is always there",
-    )
-    parser.add_argument(
-        "--rounds",
-        type=_positive,
-        default=BenchmarkOptions().rounds,
-        help="quiet ones (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--profile", action="store_true", help="openvino: also which layers take the time of a sparse run"
-    )
-    parser.add_argument(
-        "--throughput", action="store_true", help="openvino: also images a second with all cores busy"
-    )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def _add_benchmark_subjects(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, nargs="*", help="model.safetensors; any number")
-    parser.add_argument(
-        "--variant",
-        choices=VARIANTS,
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="with random weights and 80 classes; may be repeated; all are compared with the first model "
-        "without experts",
-    )
-    parser.add_argument(
-        "--peer",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="ONNX",
-        help="any other detector beside ours, in the same rounds; may be repeated",
-    )
-    parser.add_argument(
-        "--input",
-        type=_size,
-        metavar="SIZE",
-        help="640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=_from_zero,
-        action="append",
-        metavar="K",
-        help="experts that run; may be repeated; default: 1, the variant's, and all",
-    )
-
-
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Turn a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) into one that trains, exports "
-        "and serves here. The file is read as data: nothing in it is run. What does not fit is refused."
-    )
-    parser.add_argument("file", type=Path, help="the .pt that its training wrote")
-    parser.add_argument("--output", type=Path, help="default: beside the file; replaces nothing")
-    parser.add_argument(
-        "--input", type=_size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: as the file was trained"
-    )
-    parser.add_argument(
-        "--expect",
-        type=Path,
-        metavar="NPZ",
-        help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
-        "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
-    )
-
-
 def _add_exports(parser: argparse.ArgumentParser) -> None:
     parser.description = "Every exported model and how far it is from its checkpoint, from the manifests."
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
@@ -386,15 +278,15 @@ def _add_triton_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
     parser.add_argument("--name", help="only this model, all its targets; default: every model")
     parser.add_argument(
-        "--instances", type=_positive, default=usual.instances, help="run at once (default: %(default)s)"
+        "--instances", type=positive, default=usual.instances, help="run at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-queue", type=_positive, default=usual.max_queue, help="may wait (default: %(default)s)"
+        "--max-queue", type=positive, default=usual.max_queue, help="may wait (default: %(default)s)"
     )
     parser.add_argument(
         "--queue-timeout", type=float, default=usual.queue_timeout_s, help="seconds (default: %(default)s)"
     )
-    parser.add_argument("--threads", type=_positive, help="of an instance on the CPU; default: the engine's")
+    parser.add_argument("--threads", type=positive, help="of an instance on the CPU; default: the engine's")
     parser.add_argument(
         "--device",
         choices=("CPU", "NPU"),
@@ -403,7 +295,7 @@ def _add_triton_config(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-batch",
-        type=_positive,
+        type=positive,
         default=usual.max_batch,
         help="of target tensorrt (default: %(default)s)",
     )

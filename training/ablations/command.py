@@ -1,7 +1,7 @@
 """What `python -m training ablations` does."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from training.ablations.report import REPORT_FILE, as_markdown, build_tables, write_report
 from training.ablations.rows import TABLES, Row, rows_of
 from training.ablations.run import AblationOptions, Progress, Say, run_rows, settle
+from training.argument_types import from_zero, positive, size
 from training.recipes.recipes import RECIPES
 
 EXAMPLES = """
@@ -55,14 +56,8 @@ def asked_rows(tables: Sequence[int] | None) -> tuple[Row, ...]:
     return rows_of(tables or tuple(TABLES))
 
 
-def add_command(
-    subparsers: Any,
-    *,
-    size: Callable[[str], tuple[int, int]],
-    positive: Callable[[str], int],
-    from_zero: Callable[[str], int],
-) -> None:
-    """Add the command with its flags; how sizes and numbers are read is the command line's."""
+def add_command(subparsers: Any) -> None:
+    """Add the command with its flags."""
     parser = subparsers.add_parser(
         "ablations",
         help="train the paper's ablations and set its figures beside ours",

@@ -1,10 +1,10 @@
 """What `python -m training look` does."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training.argument_types import positive
 from training.commands import TrainOptions, training_config
 from training.errors import ConfigError
 from training.look.contact_sheet import contact_sheet, training_pictures, write_picture
@@ -40,7 +40,7 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, pictures: int =
     return len(shown)
 
 
-def add_command(subparsers: Any, positive: Callable[[str], int]) -> argparse.ArgumentParser:
+def add_command(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command with the flags that train has not; train's own are the caller's to add."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "look",

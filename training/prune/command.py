@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.argument_types import positive
 from training.commands import SCENES_FOR_TRAINING, SCENES_UNSEEN, open_for
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import SUFFIX
@@ -154,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="model.safetensors")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
     rule = parser.add_mutually_exclusive_group(required=True)
-    rule.add_argument("--keep", type=_count, metavar="N", help="the N most used experts of each layer stay")
+    rule.add_argument("--keep", type=positive, metavar="N", help="the N most used experts of each layer stay")
     rule.add_argument(
         "--min-share",
         type=_share,
@@ -163,7 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--top-k",
-        type=_count,
+        type=positive,
         metavar="K",
         help="experts that run for a picture, in measuring use and from now on; default: the checkpoint's",
     )
@@ -187,12 +188,6 @@ def options_from(args: argparse.Namespace) -> PruneOptions:
         val_split=args.val_split,
         latency=not args.no_latency,
     )
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _share(text: str) -> float:

@@ -13,7 +13,7 @@ CLASSES = ("disc", "ring")
 
 
 def use(share, weight=None, layer="backbone.p4"):
-    return LayerUse(layer, 0.5, tuple(share), tuple(weight or share), 1.0, 2, 0.5)
+    return LayerUse(layer, 0.5, tuple(share), tuple(weight or share), 2, 0.5, 1.0)
 
 
 def kept(share, weight=None, top_k=1, **rule):
