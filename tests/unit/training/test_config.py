@@ -316,3 +316,10 @@ def test_a_model_configuration_of_version_0_1_is_still_read(placement, places):
     )
     assert set(config.mixtures.values()) == {wanted}
     assert model_from_json(json.dumps({**values, "mixture": None})).mixtures == {}
+
+
+def test_a_run_from_before_mixup_and_copy_paste_goes_on_without_them():
+    values = json.loads(to_json(TRAIN))
+    del values["augment"]["mixup"], values["augment"]["copy_paste"]
+    assert train_from_json(json.dumps(values)) == TRAIN
+    assert (TRAIN.augment.mixup, TRAIN.augment.copy_paste) == (0.0, 0.0)

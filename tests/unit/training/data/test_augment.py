@@ -6,7 +6,8 @@ import pytest
 from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample, with_regions
 from training.config import PAD_VALUE, AugmentConfig
 from training.data.augment import augment, flip, mix, shift_colours, warp
-from training.data.mosaic import Placed
+from training.data.mosaic import MIN_SIDE_PX, Placed
+from training.recipes.recipes import PAPER_AUGMENT
 
 NOTHING = AugmentConfig(
     mosaic=0, hsv_hue=0, hsv_saturation=0, hsv_value=0, translate=0, scale=0, flip_horizontal=0
@@ -156,6 +157,27 @@ def test_without_mixup_and_copy_paste_old_seeds_give_their_old_samples(mosaic, s
         for seed in range(6)
     ]
     assert [each.boxes_xyxy.sum() for each in drawn] == pytest.approx(sums, abs=2e-3)
+
+
+@pytest.mark.parametrize("size", PAPER_AUGMENT)
+def test_with_everything_on_boxes_lie_on_the_canvas_and_are_large_enough_to_see(size):
+    crowd = [[x, y, x + 9, y + 11] for x in range(0, 110, 12) for y in range(0, 80, 14)]
+    dataset = MemoryDataset(
+        [sample((90, 120), crowd, [k % 4 for k in range(len(crowd))]), sample((80, 60), [], [])]
+    )
+    objects = 0
+    for seed in range(15):
+        result = augment(dataset, seed % 2, np.random.default_rng(seed), PAPER_AUGMENT[size], (96, 128), True)
+        x1, y1, x2, y2 = result.boxes_xyxy.T
+        assert min(x1, default=0) >= 0
+        assert min(y1, default=0) >= 0
+        assert max(x2, default=0) <= 128
+        assert max(y2, default=0) <= 96
+        assert (np.minimum(x2 - x1, y2 - y1) >= MIN_SIDE_PX).all()
+        assert (result.boxes_xyxy.dtype, result.class_ids.dtype) == (np.float32, np.int64)
+        assert result.image.shape == (96, 128, 3)
+        objects += len(result.class_ids)
+    assert objects > 100
 
 
 def test_mixing_weighs_pixels_and_keeps_the_objects_of_both():
