@@ -1,6 +1,7 @@
 """python -m training: train, evaluate, export, from the command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from training.benchmark.plot import draw, require_drawable
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import convert
 from training.download import command as download_command
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 from training.export.options import ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.triton_config import TritonOptions, write_all_configs
@@ -32,7 +33,9 @@ from training.tables.evaluation import evaluation_json, evaluation_report
 from training.tables.exports import exports_json, exports_table
 from training.tables.models import variants_json, variants_table
 from training.tables.routing import routing_json, routing_table
+from training.trainer import choices
 from training.trainer.checkpoint import MODEL_FILE
+from training.trainer.distributed import joined
 
 STOPPED = 130  # what a shell reports after Ctrl-C
 
@@ -52,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(message: str) -> None:
     print(message, flush=True)
+
+
+def _say_nothing(message: str) -> None:
+    """For processes beside the first of a run."""
 
 
 def _say_aside(message: str) -> None:
@@ -95,6 +102,8 @@ def _train_options(args: argparse.Namespace, run_dir: Path) -> commands.TrainOpt
         seed=args.seed,
         weights=args.weights,
         like=args.like,
+        choices=choices.from_arguments(args),
+        tensorboard=args.tensorboard,
     )
 
 
@@ -106,11 +115,16 @@ def _look(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     options = _train_options(args, args.run)
-    outcome = commands.train(options, quiet=args.quiet, say=_say)
+    with joined(os.environ) as processes:
+        say = _say if processes.first else _say_nothing
+        outcome = commands.train(options, quiet=args.quiet, say=say, processes=processes)
     if not outcome.finished:
-        _say(f"stopped after {outcome.position.step} steps; the same command goes on from there")
+        say(f"stopped after {outcome.position.step} steps; the same command goes on from there")
         return STOPPED
-    return _print(f"done: {outcome.model_path}")
+    say(f"done: {outcome.model_path}")
+    if outcome.best_path is not None:
+        say(f"of the evaluation with the highest mAP50-95: {outcome.best_path}")
+    return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -222,6 +236,8 @@ def _ablations(args: argparse.Namespace) -> int:
 
 
 def _train_export(args: argparse.Namespace) -> int:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("several processes train, one exports: torchrun -m training train, then export")
     args.run = args.run or Path("runs") / args.name
     # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), _mixture(args))

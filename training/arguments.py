@@ -21,6 +21,7 @@ from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
 from training.recipes.own_data import RECIPES_WITH_DATA
 from training.recipes.recipes import RECIPES
+from training.trainer import choices
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")
@@ -147,6 +148,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="train a model of this one's shape from its weights, such as a pruned one; instead of --variant",
     )
+    choices.add_arguments(parser, precision=True)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +254,7 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
     _add_run_options(parser)
     _add_export_options(parser)
+    choices.add_arguments(parser, precision=False)  # --precision is that of the export
     parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts)
 
 

@@ -43,6 +43,8 @@ from training.recipes.own_data import own_data
 from training.recipes.recipes import Request, TrainingChoice, build_config
 from training.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import STATE_FILE, load_model
+from training.trainer.choices import Choices, check_start, with_choices
+from training.trainer.distributed import ALONE, Processes
 from training.trainer.loop import Outcome, Trainer, compute_device
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
@@ -73,6 +75,8 @@ class TrainOptions:
     weights: Path | None = None
     scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
     like: Path | None = None  # take model and weights from this checkpoint instead
+    choices: Choices = field(default_factory=Choices)
+    tensorboard: bool = False
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
@@ -111,23 +115,28 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
         batch_size=options.batch_size,
         seed=options.seed,
     )
-    return build_config(options.recipe, request), dataset
+    return with_choices(build_config(options.recipe, request), options.choices), dataset
 
 
-def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
+def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes = ALONE) -> Outcome:
     """Start a run, or go on with the one in run_dir if it was stopped.
+
+    Args:
+        processes: of this run; each calls this with the same options.
 
     Raises:
         TrainingError: any of its children; the message says what to do.
     """
     config, dataset = training_config(options)
     resuming = (options.run_dir / STATE_FILE).exists()
+    check_start(config, has_weights=resuming or bool(options.weights or options.like))
     trainer = Trainer(
         config,
         dataset,
         options.run_dir,
         initial_weights=None if resuming else options.like or options.weights,
         provenance={"recipe": options.recipe, "data": str(options.data or GENERATED)},
+        processes=processes,
     )
     if resuming:
         trainer.resume()
@@ -144,7 +153,12 @@ def train(options: TrainOptions, *, quiet: bool, say: Say) -> Outcome:
         assert validation is not None
         return validation_scores(evaluate(model, validation, quiet=True), validation)
 
-    return trainer.run(validate if validation else None, describe=validation_sentence, quiet=quiet)
+    return trainer.run(
+        validate if validation else None,
+        describe=validation_sentence,
+        quiet=quiet,
+        tensorboard=options.tensorboard,
+    )
 
 
 def _model_like(options: TrainOptions) -> ModelConfig | None:
@@ -166,8 +180,8 @@ def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
     precision = str(trainer.dtype or "f32").removeprefix("torch.")
     say(
         f"training {config.model.variant} on {len(dataset)} pictures of {len(dataset.class_names)} classes, "
-        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}; "
-        f"files in {trainer.run_dir}"
+        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}"
+        f"{_among(trainer.processes)}; files in {trainer.run_dir}"
     )
     _say_remarks("training labels", dataset, say)
 
@@ -177,6 +191,10 @@ def _say_remarks(of: str, dataset: Dataset, say: Say) -> None:
     remarks = describe_remarks(dataset.remarks)
     if remarks:
         say(f"{of}: {remarks}")
+
+
+def _among(processes: Processes) -> str:
+    return f", {processes.size} processes" if processes.size > 1 else ""
 
 
 def evaluate_checkpoint(

@@ -12,6 +12,7 @@ from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
+ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
 PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
 
@@ -314,22 +315,23 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 100
-    batch_size: int = 16
+    batch_size: int = 16  # images a step, over all its parts and all processes
+    accumulate: int = 1  # parts that a batch is passed in, one after the other, for want of memory
+    freeze_batch_norm: bool = False  # it keeps the statistics it starts with; scales and shifts still learn
+    repeat_threshold: float = 0.0  # classes in fewer than this share of the pictures are shown more often
+    patience: int = 0  # evaluations without a better mAP50-95 that end a run; 0: none do
+    deterministic: bool = False
     seed: int = 0
     top_ks: tuple[int, ...] = ()  # every picture of a step draws its own from these; empty: the model's
     evaluate_every_epochs: int = 10
     checkpoint_every_s: float = 120.0
     loader_workers: int = 1
-    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
+    precision: ComputePrecision = "auto"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
-        spatial = any(mixture.router.kind == "spatial" for mixture in self.model.mixtures.values())
-        _require(
-            not spatial or self.batch_size >= 2,
-            f"batch_size=1: {self.model.variant} has batch norm in its routers: they need two images",
-        )
+        self.check_parts(processes=1)
         _require(
             self.model.top_k >= 1,
             "top_k=0 would train no expert: train with 2, and ask for 0 when the model runs",
@@ -339,12 +341,35 @@ class TrainConfig:
             set(self.top_ks) <= set(allowed),
             f"top_ks={self.top_ks}: {self.model.variant} runs with {', '.join(map(str, allowed))} experts",
         )
+        _require(0 <= self.repeat_threshold <= 1, f"repeat_threshold={self.repeat_threshold} is not a share")
+        _require(self.patience >= 0, f"patience={self.patience} is negative")
+        _require(
+            self.patience == 0 or self.val_data is not None,
+            f"patience={self.patience} goes by evaluations, and there is no data to validate on",
+        )
         _require(self.loader_workers >= 0, f"loader_workers={self.loader_workers} is negative")
         _require(
             self.evaluate_every_epochs >= 1,
             f"evaluate_every_epochs={self.evaluate_every_epochs} must be at least 1",
         )
-        _require_one_of("precision", self.precision, ("auto", "f32", "bf16", "f16"))
+        _require_one_of("precision", self.precision, get_args(ComputePrecision))
+
+    def check_parts(self, processes: int) -> None:
+        """Raises ConfigError: a batch cannot be dealt evenly, or a share is too small for batch norm."""
+        _require(self.accumulate >= 1, f"accumulate={self.accumulate} must be at least 1")
+        among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
+        _require(
+            self.batch_size % (self.accumulate * processes) == 0,
+            f"batch_size={self.batch_size} cannot be dealt evenly to {among}; give a multiple of "
+            f"{self.accumulate * processes}",
+        )
+        spatial = any(mixture.router.kind == "spatial" for mixture in self.model.mixtures.values())
+        images = self.batch_size // (self.accumulate * processes)
+        _require(
+            not spatial or self.freeze_batch_norm or images >= 2,
+            f"batch_size={self.batch_size}: {self.model.variant} has batch norm in its routers: they need "
+            "two images" + (f", and {among} leaves {images}" if self.batch_size > 1 else ""),
+        )
 
 
 def absolute(config: FolderConfig) -> FolderConfig:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from training.data.balance import class_ids_of
 from training.data.labels import ANY_CLASS
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -48,3 +50,8 @@ class ChosenClasses:
     def encoded(self, index: int) -> bytes:
         """As the whole data set gives it."""
         return self._dataset.encoded(index)
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """Of the chosen classes' objects."""
+        class_ids = self._new_ids[class_ids_of(self._dataset, index)]
+        return np.asarray(class_ids[class_ids >= 0])

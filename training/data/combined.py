@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
+from training.data.balance import class_ids_of
 from training.data.remarks import add_remarks
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -35,6 +37,10 @@ class FoldedDataset:
     def encoded(self, index: int) -> bytes:
         """As the whole data set gives it."""
         return self._dataset.encoded(self._indices[index])
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """As the whole data set gives them."""
+        return class_ids_of(self._dataset, self._indices[index])
 
 
 class CombinedDataset:
@@ -79,6 +85,11 @@ class CombinedDataset:
         """As its part gives it."""
         part, within = self._place(index)
         return self._parts[part].encoded(within)
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """With class ids of the whole."""
+        part, within = self._place(index)
+        return class_ids_of(self._parts[part], within) + self._first_classes[part]
 
     def origin_of(self, index: int) -> int:
         """Which part a picture is from."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.image_file import read_bytes, read_rgb
 from training.data.labels import LabelTable
@@ -76,3 +77,8 @@ class LabelledFiles:
     def encoded(self, index: int) -> bytes:
         """The image file as it is. Raises DatasetError: it cannot be read."""
         return read_bytes(self._images[index])
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """(N,) of the objects, as labelled; the image is not looked at."""
+        rows = self._labels.rows(index)
+        return self._labels.class_ids[rows][~self._labels.ignored[rows]]

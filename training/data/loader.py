@@ -14,11 +14,13 @@ from typing import Any, Self
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
 from training.data.augment import augment
+from training.data.balance import class_ids_of, repeat_factors, repeated
 from training.data.letterbox import scale_sample
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -49,29 +51,61 @@ class Batch:
         return tuple(getattr(self, part.name) for part in fields(self))
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which pictures of each part of a batch are this process's: the rank-th of `ranks` equal slices."""
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of_part(self, config: TrainConfig, part: int) -> slice:
+        """Where they stand in the batch."""
+        per_part = config.batch_size // config.accumulate
+        mine = per_part // self.ranks
+        start = part * per_part + self.rank * mine
+        return slice(start, start + mine)
+
+
+WHOLE = Share()
+
+
 class TrainingLoader:
     """Owns the cache of decoded images and the worker processes; both live until close().
 
     An epoch has len(loader) batches, all full: what is left over at its end waits for another shuffle,
-    and a data set smaller than one batch is repeated to fill it.
+    and a data set smaller than one batch is repeated to fill it. A batch comes in config.accumulate parts.
     """
 
     def __init__(
-        self, dataset: Dataset, config: TrainConfig, cache_bytes: int = CACHE_BYTES, pin_memory: bool = False
+        self,
+        dataset: Dataset,
+        config: TrainConfig,
+        cache_bytes: int = CACHE_BYTES,
+        pin_memory: bool = False,
+        *,
+        share: Share = WHOLE,
     ) -> None:
         """Decodes images until cache_bytes are used, before the workers start, so that they share them.
+
+        Args:
+            share: of each batch; the shares of all processes together are the batch that one would have.
 
         Raises:
             DatasetError: the data set is empty, or one of its images cannot be loaded.
         """
         if len(dataset) == 0:
             raise DatasetError("the training data set has no images")
-        self._sampler = _EpochSampler(len(dataset), config)
+        cached = CachedDataset(dataset, config.model.input_hw, cache_bytes)
+        factors = np.ones(len(dataset))
+        if config.repeat_threshold:
+            class_ids = [cached.class_ids(index) for index in range(len(dataset))]
+            factors = repeat_factors(class_ids, config.repeat_threshold)
+        self._sampler = _EpochSampler(factors, config, share)
         workers = config.loader_workers
         # fork shares the cache without copying it; torch.utils.data would pick another start method some day.
         can_fork = "fork" in multiprocessing.get_all_start_methods()
         self._batches: DataLoader[Any] = DataLoader(
-            _AugmentedSamples(CachedDataset(dataset, config.model.input_hw, cache_bytes), config),
+            _AugmentedSamples(cached, config),
             batch_sampler=self._sampler,
             num_workers=workers,
             collate_fn=_collate,
@@ -87,7 +121,7 @@ class TrainingLoader:
         return len(self._sampler)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, counted from 0, from start_batch on.
+        """The parts of the batches of one epoch, counted from 0, from those of start_batch on.
 
         Only one epoch can be under way: starting the next ends the one before.
 
@@ -147,6 +181,11 @@ class CachedDataset:
         """The picture as the data set holds it, at its own size."""
         return self._dataset.encoded(index)
 
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """Of the objects of a picture, which is not decoded if there is another way."""
+        in_memory = index < len(self._samples)
+        return self._samples[index].class_ids if in_memory else class_ids_of(self._dataset, index)
+
     def _read(self, index: int) -> Sample:
         return scale_sample(self._dataset.load(index), self._input_hw)
 
@@ -161,24 +200,31 @@ class _Draw:
 
 
 class _EpochSampler:
-    """Lists the draws of each batch of the epoch it is set to."""
+    """Lists the draws of each part of each batch of the epoch it is set to.
 
-    def __init__(self, images: int, config: TrainConfig) -> None:
-        self._images = images
-        self._batch_size = config.batch_size
-        self._seed = config.seed
+    The order is that of the whole batches: it depends neither on the share nor on the number of parts.
+    """
+
+    def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:
+        self._factors = factors  # how often each picture stands in an epoch, on average
+        self._config = config
+        self._share = share
         self.epoch = 0
         self.start_batch = 0
 
     def __len__(self) -> int:
-        return max(1, self._images // self._batch_size)
+        return max(1, int(self._factors.sum()) // self._config.batch_size)
 
     def __iter__(self) -> Iterator[list[_Draw]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._images)
-        order = np.resize(order, len(self) * self._batch_size)  # repeats a small set, cuts a large one
+        config = self._config
+        rng = np.random.default_rng([config.seed, self.epoch])
+        order = rng.permutation(repeated(self._factors, rng))
+        order = np.resize(order, len(self) * config.batch_size)  # repeats a small set, cuts a large one
         draws = [_Draw(self.epoch, place, int(index)) for place, index in enumerate(order)]
         for batch in range(self.start_batch, len(self)):
-            yield draws[batch * self._batch_size : (batch + 1) * self._batch_size]
+            whole = draws[batch * config.batch_size : (batch + 1) * config.batch_size]
+            for part in range(config.accumulate):
+                yield whole[self._share.of_part(config, part)]
 
 
 class _AugmentedSamples(torch.utils.data.Dataset[Sample | DatasetError]):

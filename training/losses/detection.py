@@ -1,5 +1,6 @@
 """The loss of a detector on one batch."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,11 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.config import LossConfig
-from training.losses.assigner import assign
+from training.losses.assigner import Targets, assign
 from training.losses.box import distribution_focal_loss, side_distances
 from training.losses.routing import routing_loss
 from training.models.detector import Detector, Predictions
 from training.ops.boxes import complete_iou
+
+# Adds up what each process of a run has of a batch; its gradient is that of the own summand.
+Total = Callable[[Tensor], Tensor]
 
 
 class LossTerms(NamedTuple):
@@ -22,6 +26,12 @@ class LossTerms(NamedTuple):
     classes: Tensor
     dfl: Tensor
     routing: Tensor  # what the routers are asked for; a sum of terms, each by its weight already
+    weight: Tensor  # sum of the batch's target scores, at least 1: box, classes and dfl are divided by it
+
+
+def alone(values: Tensor) -> Tensor:
+    """The total where one process has the batch whole."""
+    return values
 
 
 def detection_loss(
@@ -30,6 +40,7 @@ def detection_loss(
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
     ignored: tuple[Tensor, Tensor] | None = None,
+    total: Total = alone,
 ) -> LossTerms:
     """CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
 
@@ -39,36 +50,62 @@ def detection_loss(
         truth: boxes (M, 4) canvas pixels, class ids (M,), image ids (M,).
         ignored: regions (R, 4) canvas pixels, image ids (R,). Anchors inside that answer for no object are
             asked for nothing.
+        total: for a batch that is shared by several processes. Then each of them gets the loss of the whole
+            batch, and gradients that have to be added up over processes.
     """
     boxes, scores = model.decode(predictions)
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
-    weight_sum = targets.class_scores.sum().clamp(min=1)
+    counts = torch.stack([targets.class_scores.sum(), boxes.new_tensor(len(boxes))])
+    weight_sum, images = total(counts).unbind()
+    weight_sum = weight_sum.clamp(min=1)
 
+    # Every process takes part in every total: nothing below may depend on what this one's pictures hold.
+    asked = _asked(targets.foreground, model.points, ignored)
+    sums = _local_sums(model, predictions, boxes, targets, (truth[0], asked), config)
+    summed = total(torch.stack(sums))
+    classes, box, dfl = (summed / weight_sum).unbind()
+    routing = routing_loss(
+        predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
+    )
+    weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
+    shown = (box, classes, dfl, routing, weight_sum)
+    return LossTerms(weighted * images, *(term.detach() for term in shown))
+
+
+def _local_sums(
+    model: Detector,
+    predictions: Predictions,
+    boxes: Tensor,
+    targets: Targets,
+    wanted: tuple[Tensor, Tensor | None],
+    config: LossConfig,
+) -> list[Tensor]:
+    """BCE, CIoU and DFL of this process's pictures, summed over anchors.
+
+    Args:
+        wanted: boxes (M, 4) of objects, and by which each anchor's BCE is multiplied; None: by 1.
+    """
+    truth_boxes, asked = wanted
     classes = functional.binary_cross_entropy_with_logits(
         predictions.class_logits.float(),
         targets.class_scores,
-        weight=_asked(targets.foreground, model.points, ignored),
+        weight=asked,
         reduction="sum",
     )
-    classes = classes / weight_sum
-
     box = dfl = boxes.sum() * 0  # keeps the graph whole when a batch holds no object
     image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
     if len(image_ids):
-        wanted = truth[0][targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
+        matched = truth_boxes[targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
         weight = targets.class_scores[image_ids, anchor_ids].sum(dim=-1)  # (F,)
-        overlap = complete_iou(boxes[image_ids, anchor_ids], wanted)
-        box = ((1 - overlap) * weight).sum() / weight_sum
+        overlap = complete_iou(boxes[image_ids, anchor_ids], matched)
+        box = ((1 - overlap) * weight).sum()
         if config.dfl:
             distances = side_distances(
-                model.points[anchor_ids], model.strides[anchor_ids], wanted, model.config.reg_max
+                model.points[anchor_ids], model.strides[anchor_ids], matched, model.config.reg_max
             )
             loss = distribution_focal_loss(predictions.box_logits[image_ids, anchor_ids], distances)
-            dfl = (loss * weight).sum() / weight_sum
-
-    routing = routing_loss(predictions.routings, config, classes)
-    weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
-    return LossTerms(weighted * len(boxes), *(term.detach() for term in (box, classes, dfl, routing)))
+            dfl = (loss * weight).sum()
+    return [classes, box, dfl]
 
 
 def _asked(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:

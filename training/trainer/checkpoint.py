@@ -1,6 +1,7 @@
 """Checkpoints: tensors in safetensors, everything else as JSON in its header. No pickle.
 
 model.safetensors   the averaged weights and the model's configuration: what is evaluated and exported
+best.safetensors    the same, of the evaluation with the highest mAP50-95
 last.safetensors    all that is needed to go on training exactly where it stopped
 """
 
@@ -20,6 +21,7 @@ from training.errors import CheckpointError, ConfigError
 from training.models.detector import Detector
 
 MODEL_FILE = "model.safetensors"
+BEST_FILE = "best.safetensors"
 STATE_FILE = "last.safetensors"
 _MODEL_KIND = "sparsight-model-1"
 _STATE_KIND = "sparsight-training-1"
@@ -32,6 +34,15 @@ class Position:
     epoch: int  # epochs finished
     batch: int  # batches finished in the epoch after those
     step: int  # optimizer steps taken
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation of a run so far."""
+
+    score: float | None = None  # None: there was none
+    epoch: int = 0  # after which it was made
+    stale: int = 0  # evaluations since then
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -79,7 +90,7 @@ def load_matching_weights(path: Path, model: Detector) -> list[str]:
 def save_state(
     path: Path,
     config: TrainConfig,
-    position: Position,
+    progress: tuple[Position, Best],
     models: tuple[nn.Module, nn.Module],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
@@ -94,7 +105,8 @@ def save_state(
     metadata = {
         "kind": _STATE_KIND,
         "config": to_json(config),
-        "position": json.dumps(vars(position)),
+        "position": json.dumps(vars(progress[0])),
+        "best": json.dumps(vars(progress[1])),
         "scaler": json.dumps(scaler.state_dict()),
     }
     write_tensors(path, tensors, metadata)
@@ -114,7 +126,7 @@ def load_state(
     models: tuple[nn.Module, nn.Module],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-) -> Position:
+) -> tuple[Position, Best]:
     """Fill models and optimizer from what save_state wrote; returns how far the run had come."""
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
@@ -128,7 +140,8 @@ def load_state(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
     scaler.load_state_dict(json.loads(metadata["scaler"]))
-    return Position(**json.loads(metadata["position"]))
+    # Runs of version 0.1 kept no count of evaluations.
+    return Position(**json.loads(metadata["position"])), Best(**json.loads(metadata.get("best", "{}")))
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -2,23 +2,25 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from training.config import TrainConfig
 from training.config_json import to_json
-from training.data.loader import Batch, TrainingLoader
+from training.data.loader import CACHE_BYTES, Batch, TrainingLoader
 from training.data.sample import Dataset
-from training.errors import CheckpointError, TrainingError
-from training.losses.detection import LossTerms, detection_loss
+from training.errors import CheckpointError, ConfigError, TrainingError
+from training.losses.detection import LossTerms
 from training.models.detector import Detector
-from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import (
+    BEST_FILE,
     MODEL_FILE,
     STATE_FILE,
+    Best,
     Position,
     load_matching_weights,
     load_state,
@@ -26,12 +28,16 @@ from training.trainer.checkpoint import (
     save_model,
     save_state,
 )
+from training.trainer.deterministic import deterministic_algorithms
+from training.trainer.distributed import ALONE, Processes, synchronise_batch_norm
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
 from training.trainer.report import Report, figures
+from training.trainer.step import Stepper
 
-STEPS_APART = 10**9  # of two seeds: more steps than any run has
+BEST_BY = "mAP50-95"
+REPORTED = LossTerms._fields[:-1]  # without the weight of the others
 
 Evaluate = Callable[[Detector], Mapping[str, float]]
 Describe = Callable[[Mapping[str, float]], str]
@@ -44,20 +50,27 @@ class Outcome:
     finished: bool  # False: stopped on request; the same command goes on
     position: Position
     model_path: Path
+    best_path: Path | None = None  # of the evaluation with the highest mAP50-95, if there was one
 
 
 def compute_device() -> torch.device:
     """CUDA if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return ALONE.device()
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Half precision to compute in, or None for f32. `auto` takes it only where it is quicker."""
+    """Half precision to compute in, or None for f32. `auto` takes it only where it is quicker.
+
+    Raises:
+        ConfigError: f16 on a CPU, where it is slower than either.
+    """
     match config.precision:
         case "f32":
             return None
         case "bf16":
             return torch.bfloat16
+        case "f16" if device.type == "cpu":
+            raise ConfigError("precision f16 is for GPUs; take bf16, f32 or auto")
         case "f16":
             return torch.float16
         case "auto" if device.type == "cuda":
@@ -77,26 +90,36 @@ class Trainer:
         *,
         initial_weights: Path | None = None,
         provenance: Mapping[str, str] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        """Raises ConfigError: a batch cannot be dealt to so many processes."""
+        config.check_parts(processes.size)
         self.config = config
         self.dataset = dataset
         self.run_dir = run_dir
-        self.device = compute_device()
+        self.processes = processes
+        self.device = processes.device()
         self.provenance = dict(provenance or {})
         torch.manual_seed(config.seed)
         model = Detector(config.model)
         self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
         # Channels-last is what both CPU and GPU convolutions run in.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = build_optimizer(self.model, config.optimizer)
         self.average = WeightAverage(self.model, config.optimizer)
+        if processes.size > 1 and self.device.type == "cuda":
+            self.model = synchronise_batch_norm(self.model)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
         self.dtype = autocast_dtype(config, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.stepper = Stepper(
+            config, self.model, self.optimizer, self.scaler, self.dtype, self.device, processes
+        )
         self.position = Position(epoch=0, batch=0, step=0)
+        self.best = Best()
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Take up the state in run_dir.
+        """Take up the state in run_dir, whatever the number of processes that wrote it.
 
         Raises:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
@@ -107,43 +130,75 @@ class Trainer:
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )
         models = (self.model, self.average.model)
-        self.position = load_state(path, models, self.optimizer, self.scaler)
+        self.position, self.best = load_state(path, models, self.optimizer, self.scaler)
 
     def run(
-        self, evaluate: Evaluate | None = None, *, describe: Describe = figures, quiet: bool = False
+        self,
+        evaluate: Evaluate | None = None,
+        *,
+        describe: Describe = figures,
+        quiet: bool = False,
+        tensorboard: bool = False,
     ) -> Outcome:
         """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left.
 
         Args:
             evaluate: gives the figures of a validation.
             describe: puts them into words for people.
-        """
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        config = self.config
-        with StopRequest() as stop, TrainingLoader(self.dataset, config) as loader:
-            (self.run_dir / "config.json").write_text(to_json(config) + "\n", encoding="utf-8")
-            total = len(loader) * config.epochs
-            with Report(self.run_dir, total, self.position.step, quiet=quiet) as report:
-                while self.position.epoch < config.epochs:
-                    self._epoch(loader, report, stop)
-                    if stop.requested:
-                        self._save()
-                        return Outcome(False, self.position, self.run_dir / MODEL_FILE)
-                    self._evaluate(evaluate, describe, report)
-                    self.position = Position(self.position.epoch + 1, 0, self.position.step)
-        self._save()
-        return Outcome(True, self.position, self.run_dir / MODEL_FILE)
 
-    def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> None:
+        Raises:
+            TrainingError: a loss is not finite, or tensorboard is wanted and not installed.
+            ConfigError: there is patience with evaluations, and nothing evaluates.
+            ProcessLost: another process of the run has ended.
+        """
+        config, first = self.config, self.processes.first
+        if config.patience and evaluate is None:
+            raise ConfigError(f"patience={config.patience} goes by evaluations, and nothing evaluates")
+        if not self.processes.same(self.position.step, self.device):
+            raise CheckpointError(f"{self.run_dir} is not the same folder for all processes; share it")
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        share, cache_bytes = self.processes.share, CACHE_BYTES // self.processes.size
+        with (
+            deterministic_algorithms(config.deterministic),
+            StopRequest() as stop,
+            TrainingLoader(self.dataset, config, cache_bytes, share=share) as loader,
+        ):
+            total = len(loader) * config.epochs
+            if first:
+                (self.run_dir / "config.json").write_text(to_json(config) + "\n", encoding="utf-8")
+            folder = self.run_dir if first else None
+            with Report(folder, total, self.position.step, quiet=quiet, tensorboard=tensorboard) as report:
+                validate = partial(self._evaluate, evaluate, describe, report)
+                finished = self._epochs(loader, report, stop, validate)
+        self._save()
+        best = self.run_dir / BEST_FILE if self.best.score is not None else None
+        return Outcome(finished, self.position, self.run_dir / MODEL_FILE, best)
+
+    def _epochs(
+        self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
+    ) -> bool:
+        """False: stopped on request."""
+        while self.position.epoch < self.config.epochs and not self._out_of_patience(report):
+            if self._epoch(loader, report, stop):
+                return False
+            evaluated = validate()
+            self.position = Position(self.position.epoch + 1, 0, self.position.step)
+            if evaluated:
+                self._save()  # together with what it says of the best
+        return True
+
+    def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
+        """True: stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
         if first == batches:  # stopped after the last batch: its evaluation is all that is missing
-            return
-        sums, started = [0.0] * len(LossTerms._fields), time.monotonic()
-        for batch in loader.epoch(epoch, start_batch=first):
+            return False
+        sums, started = [0.0] * len(REPORTED), time.monotonic()
+        stopped = False
+        for parts in _together(loader.epoch(epoch, start_batch=first), self.config.accumulate):
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
-            terms = torch.stack(self._step(batch)).tolist()
+            terms = torch.stack(self._step(parts)[: len(REPORTED)]).tolist()
             if not math.isfinite(terms[0]):
                 raise TrainingError(
                     f"the loss of step {self.position.step + 1} is {terms[0]}; try a lower learning rate. "
@@ -155,14 +210,16 @@ class Trainer:
             self.average.update(self.model, self.position.step)
             speed = (done - first) * self.config.batch_size / (time.monotonic() - started)
             shown = dict(zip(("box", "cls", "dfl", "route"), terms[1:], strict=True))
-            report.step(epoch, self.config.epochs, {**shown, "img/s": speed})
-            if stop.requested and done < batches:
-                return
-        means = {name: value / (batches - first) for name, value in zip(LossTerms._fields, sums, strict=True)}
+            report.step(self.position, self.config.epochs, {**shown, "img/s": speed})
+            stopped = self.processes.any(stop.requested, self.device)
+            if stopped and done < batches:
+                return True
+        means = {name: value / (batches - first) for name, value in zip(REPORTED, sums, strict=True)}
         report.record(
             self.position.step,
             {"kind": "train", "epoch": epoch + 1, **means, "lr": lr, "images_per_s": round(speed, 2)},
         )
+        return stopped
 
     def _set_learning_rate(self, batches: int) -> float:
         optimizer = self.config.optimizer
@@ -174,44 +231,54 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _step(self, batch: Batch) -> LossTerms:
-        # Noise and dropout of routers belong to the step: a resumed run draws what one that ran through drew.
-        torch.manual_seed(STEPS_APART * self.config.seed + self.position.step)
-        batch = batch.to(self.device, non_blocking=True)
-        self.model.train()
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            predictions = self.model(batch.images, self._controls(len(batch.images)))
-        truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
-        ignored = (batch.ignored_xyxy, batch.ignored_image_ids)
-        terms = detection_loss(self.model, predictions, truth, self.config.loss, ignored)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(terms.total).backward()
-        self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return LossTerms(*(term.detach() for term in terms))
+    def _step(self, parts: Sequence[Batch]) -> LossTerms:
+        return self.stepper.take(parts, self.position.step)
 
-    def _controls(self, images: int) -> RoutingControls | None:
-        """Every picture's own top_k, so that the model learns to answer with any of them."""
-        if not self.config.top_ks:
-            return None
-        drawn = torch.randint(len(self.config.top_ks), (images, 1))
-        top_k = torch.tensor(self.config.top_ks)[drawn].to(self.device)
-        return RoutingControls(top_k, self.config.model.weight_threshold)
-
-    def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> None:
+    def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
+        """Whether it was due; the others wait for the first process at the next thing they do together."""
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
+            return False
+        if self.processes.first:
+            scores = evaluate(self.average.model)
+            report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
+            report.say(f"epoch {epoch}: {describe(scores)}")
+            self._keep_best(scores, epoch)
+        return True
+
+    def _keep_best(self, scores: Mapping[str, float], epoch: int) -> None:
+        if BEST_BY not in scores:
             return
-        scores = evaluate(self.average.model)
-        report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
-        report.say(f"epoch {epoch}: {describe(scores)}")
+        score, best = scores[BEST_BY], self.best
+        if best.score is not None and not score > best.score:
+            self.best = replace(best, stale=best.stale + 1)
+            return
+        self.best = Best(score, epoch)
+        provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch)}
+        save_model(self.run_dir / BEST_FILE, self.average.model, {**provenance, BEST_BY: f"{score:.6f}"})
+
+    def _out_of_patience(self, report: Report) -> bool:
+        patience, best = self.config.patience, self.best
+        if not self.processes.any(0 < patience <= best.stale, self.device):
+            return False
+        report.say(
+            f"no better {BEST_BY} in {best.stale} evaluations: the best was that of epoch {best.epoch}"
+        )
+        return True
 
     def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if not self.processes.first:
+            return
         models = (self.model, self.average.model)
-        save_state(self.run_dir / STATE_FILE, self.config, self.position, models, self.optimizer, self.scaler)
+        progress = (self.position, self.best)
+        save_state(self.run_dir / STATE_FILE, self.config, progress, models, self.optimizer, self.scaler)
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(self.position.epoch)}
         save_model(self.run_dir / MODEL_FILE, self.average.model, provenance)
         self._saved_at = time.monotonic()
+
+
+def _together(batches: Iterator[Batch], parts: int) -> Iterator[tuple[Batch, ...]]:
+    """The parts of a step, one step after the other."""
+    return zip(*[batches] * parts, strict=True)

@@ -20,7 +20,9 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
         case "sgd":
             return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+            # foreach: a quarter less time on CPUs, the same bits. Not fused: on CPUs it takes numbers in the
+            # order of memory, which a channels-last weight and a moment read from a file do not share.
+            return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), foreach=True)
 
 
 def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_steps: int) -> float:

@@ -1,13 +1,20 @@
-"""What a run tells while it works: a progress bar for people, JSON lines for machines."""
+"""What a run tells while it works: a bar for people, JSON lines for machines, curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
+from training.errors import TrainingError
+from training.trainer.checkpoint import Position
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
 METRICS_FILE = "metrics.jsonl"
+CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
@@ -16,21 +23,36 @@ def figures(scores: Mapping[str, float]) -> str:
 
 
 class Report:
-    """Owns the progress bar and the metrics file of one run.
+    """Owns the progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        resumed_step: lines of later steps, written before a crash and about to be repeated, are dropped.
+        run_dir: None: for a process that is not the first; nothing is told.
+        resumed_step: what was written of later steps, before a crash and about to be repeated, is dropped.
+        tensorboard: write every number there too, in a folder of run_dir.
+
+    Raises:
+        TrainingError: tensorboard is not installed.
     """
 
-    def __init__(self, run_dir: Path, total_steps: int, resumed_step: int, *, quiet: bool) -> None:
-        self._path = run_dir / METRICS_FILE
-        self._drop_after(resumed_step)
-        self._file = self._path.open("a", encoding="utf-8")
+    def __init__(
+        self,
+        run_dir: Path | None,
+        total_steps: int,
+        resumed_step: int,
+        *,
+        quiet: bool,
+        tensorboard: bool = False,
+    ) -> None:
+        self._file, self._curves = None, None
+        if run_dir is not None:
+            self._curves = _open_curves(run_dir / CURVES_FOLDER, resumed_step) if tensorboard else None
+            _drop_after(run_dir / METRICS_FILE, resumed_step)
+            self._file = (run_dir / METRICS_FILE).open("a", encoding="utf-8")
         self._bar = tqdm(
             total=total_steps,
             initial=resumed_step,
             unit="step",
-            disable=quiet,
+            disable=quiet or run_dir is None,
             dynamic_ncols=True,
             smoothing=0.05,
         )
@@ -40,33 +62,58 @@ class Report:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._file.close()
+        for each in (self._file, self._curves):
+            if each is not None:
+                each.close()
 
-    def step(self, epoch: int, epochs: int, scalars: Mapping[str, float]) -> None:
-        """Advance the bar by one optimizer step."""
-        self._bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
+    def step(self, position: Position, epochs: int, scalars: Mapping[str, float]) -> None:
+        """Advance the bar by one optimizer step; position is after it."""
+        self._bar.set_description(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
         self._bar.update()
+        self._draw("step", position.step, scalars)
 
     def record(self, step: int, scalars: Mapping[str, float | str]) -> None:
         """Append one line."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+            self._file.flush()
+        self._draw(str(scalars["kind"]), step, scalars)
 
     def say(self, message: str) -> None:
         """A sentence for people, above the bar."""
-        self._bar.write(message)
+        if self._file is not None:
+            self._bar.write(message)
 
-    def _drop_after(self, step: int) -> None:
-        if not self._path.exists():
-            return
-        kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
-                continue  # the line that was being written when the process died
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(self._path)
+    def _draw(self, kind: str, step: int, scalars: Mapping[str, float | str]) -> None:
+        if self._curves is not None:
+            for name, value in scalars.items():
+                if isinstance(value, int | float):
+                    self._curves.add_scalar(f"{kind}/{name}", value, step)
+
+
+def _open_curves(folder: Path, resumed_step: int) -> "SummaryWriter":
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "--tensorboard needs the package tensorboard: "
+            "pip install --constraint constraints.txt '.[tensorboard]', or leave the flag out"
+        ) from error
+    # TensorBoard then hides what was written of later steps.
+    return SummaryWriter(str(folder), purge_step=resumed_step + 1)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue  # the line that was being written when the process died
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)

@@ -14,6 +14,7 @@ from training.models.detector import Detector
 from training.models.variants import VARIANTS, MixtureChoice, model_config
 from training.recipes.recipes import TrainingChoice
 from training.trainer.checkpoint import Position, save_model
+from training.trainer.choices import Choices
 from training.trainer.loop import Outcome
 
 COMMANDS = (
@@ -244,6 +245,43 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
     ]
 
 
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def train(options, **_):
+        asked.append((options.choices, options.tensorboard))
+        raise Stop
+
+    monkeypatch.setattr(commands, "train", train)
+    chosen = ["--accumulate", "2", "--freeze-bn", "--balance-classes", "0.3", "--patience", "5"]
+    chosen += ["--deterministic", "--tensorboard"]
+    for argv in ([], chosen):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    every = Choices(
+        accumulate=2, freeze_batch_norm=True, repeat_threshold=0.3, patience=5, deterministic=True
+    )
+    assert asked == [(Choices(), False), (every, True)]
+
+
+def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch, tmp_path):
+    trained = []
+
+    def train(options, **_):
+        trained.append(options.choices.precision)
+        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(commands, "train", train)
+    monkeypatch.setattr(commands, "export", lambda *_, **__: None)
+    assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
+    assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
+    assert trained == ["bf16", None]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -253,6 +291,9 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
             ["--variant", "yolov12-n", "--balance", "1"],
             "yolov12-n has no experts whose use could be balanced",
         ),
+        (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
+        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
+        (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
@@ -282,6 +323,11 @@ def test_a_look_that_cannot_be_is_one_line_and_1(capsys, monkeypatch, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert message in failure(capsys, "look", "--input", "64", "--pictures", "1", *argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes_do_not_export(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "several processes train, one exports" in failure(capsys, "train-export")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import AugmentConfig, ModelConfig, ScenesConfig, TrainConfig
-from training.data.loader import Batch, CachedDataset, TrainingLoader
+from training.data.loader import Batch, CachedDataset, Share, TrainingLoader
 from training.errors import DatasetError
 
 CONFIG = TrainConfig(
@@ -196,3 +196,22 @@ def test_pictures_without_regions_make_an_empty_part_of_the_batch():
     with TrainingLoader(noise_dataset(4), CONFIG) as loader:
         batch = next(loader.epoch(0))
     assert (batch.ignored_xyxy.shape, batch.ignored_image_ids.shape) == ((0, 4), (0,))
+
+
+@pytest.mark.parametrize(("ranks", "accumulate"), [(2, 1), (1, 2), (2, 2)])
+def test_parts_and_shares_together_are_the_batch_of_one_process(epochs_without_workers, ranks, accumulate):
+    config = replace(CONFIG, accumulate=accumulate)
+    of_ranks = []
+    for rank in range(ranks):
+        with TrainingLoader(noise_dataset(14), config, share=Share(rank, ranks)) as loader:
+            assert len(loader) == 3
+            of_ranks.append(list(loader.epoch(1, start_batch=1)))
+    for number, whole in enumerate(epochs_without_workers[1][1:]):
+        pieces = [
+            of_ranks[rank][number * accumulate + part] for part in range(accumulate) for rank in range(ranks)
+        ]
+        assert torch.equal(torch.cat([piece.images for piece in pieces]), whole.images)
+        assert torch.equal(torch.cat([piece.boxes_xyxy for piece in pieces]), whole.boxes_xyxy)
+        first_image = torch.arange(len(pieces)) * (4 // len(pieces))
+        ids = [piece.image_ids + first for piece, first in zip(pieces, first_image, strict=True)]
+        assert torch.equal(torch.cat(ids), whole.image_ids)

@@ -19,6 +19,7 @@ from training.errors import CheckpointError
 from training.models.detector import Detector
 from training.models.variants import model_config
 from training.trainer.checkpoint import (
+    Best,
     Position,
     load_matching_weights,
     load_model,
@@ -173,11 +174,12 @@ def test_the_state_of_a_run_comes_back_whole(tmp_path, name):
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
     path = tmp_path / "last.safetensors"
-    save_state(path, config, Position(epoch=2, batch=3, step=11), models, optimizer, scaler)
+    progress = (Position(epoch=2, batch=3, step=11), Best(score=0.25, epoch=2, stale=1))
+    save_state(path, config, progress, models, optimizer, scaler)
 
     others = (detector(2), detector(3))
     fresh = build_optimizer(others[0], config.optimizer)
-    assert load_state(path, others, fresh, scaler) == Position(epoch=2, batch=3, step=11)
+    assert load_state(path, others, fresh, scaler) == progress
     assert to_json(read_state_config(path)) == to_json(config)
     for want, got in zip(models, others, strict=True):
         assert all(torch.equal(tensor, got.state_dict()[key]) for key, tensor in want.state_dict().items())

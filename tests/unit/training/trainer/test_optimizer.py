@@ -101,3 +101,26 @@ def test_the_named_optimizers_take_momentum_as_their_own():
     adamw = build_optimizer(model, OptimizerConfig(name="adamw", momentum=0.8))
     assert (type(sgd), sgd.defaults["momentum"], sgd.defaults["nesterov"]) == (torch.optim.SGD, 0.8, True)
     assert (type(adamw), adamw.defaults["betas"]) == (torch.optim.AdamW, (0.8, 0.999))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_step_does_not_depend_on_the_order_in_memory(name):
+    # Weights are channels-last; moments that were read from a checkpoint are not.
+    torch.manual_seed(0)
+    start, gradient = torch.randn(8, 4, 3, 3), torch.randn(8, 4, 3, 3)
+    after = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = nn.Conv2d(4, 8, 3, bias=False)
+        model.weight = nn.Parameter(start.clone(memory_format=layout))
+        optimizer = build_optimizer(model, OptimizerConfig(name=name))
+        for _ in range(2):
+            model.weight.grad = gradient.clone(memory_format=layout)
+            optimizer.step()
+            groups = optimizer.state_dict()["param_groups"]
+            state = {
+                number: {key: value.contiguous() for key, value in each.items()}
+                for number, each in optimizer.state_dict()["state"].items()
+            }
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        after.append(model.weight.detach().contiguous())
+    assert torch.equal(*after)

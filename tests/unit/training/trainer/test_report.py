@@ -1,8 +1,13 @@
-"""The metrics file of a run that goes on."""
+"""What a run writes of itself, and how that goes on when the run does."""
+
+import sys
+import time
 
 import pytest
 
-from training.trainer.report import METRICS_FILE, Report
+from training.errors import TrainingError
+from training.trainer.checkpoint import Position
+from training.trainer.report import CURVES_FOLDER, METRICS_FILE, Report
 
 
 def lines_after(run_dir, before, resumed_step):
@@ -30,5 +35,50 @@ def test_lines_of_steps_that_will_be_repeated_are_dropped(tmp_path, before, expe
 
 def test_a_new_run_starts_a_new_file(tmp_path):
     with Report(tmp_path, 100, 0, quiet=True) as report:
-        report.step(0, 2, {"box": 1.0})
+        report.step(Position(0, 1, 1), 2, {"box": 1.0})
     assert (tmp_path / METRICS_FILE).read_text(encoding="utf-8") == ""
+
+
+def curves_of(run_dir):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="tensorboard is not installed: pip install '.[tensorboard]'",
+    )
+    events = accumulator.EventAccumulator(str(run_dir / CURVES_FOLDER))
+    events.Reload()
+    names = events.Tags()["scalars"]
+    return {name: [(each.step, each.value) for each in events.Scalars(name)] for name in names}
+
+
+def test_tensorboard_shows_every_number_and_hides_steps_that_are_repeated(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install '.[tensorboard]'")
+    with Report(tmp_path, 4, 0, quiet=True, tensorboard=True) as report:
+        for step in (1, 2, 3):
+            report.step(Position(0, step, step), 1, {"box": 1.0 * step})
+        report.record(3, {"kind": "evaluate", "mAP50": 0.5, "note": "not a number"})
+    assert curves_of(tmp_path) == {
+        "step/box": [(1, 1.0), (2, 2.0), (3, 3.0)],
+        "evaluate/mAP50": [(3, 0.5)],
+    }
+    time.sleep(1.1)  # files of one second have one name, but for the process's number and a counter
+    with Report(tmp_path, 4, 2, quiet=True, tensorboard=True) as report:
+        report.step(Position(0, 3, 3), 1, {"box": 30.0})
+    assert curves_of(tmp_path) == {"step/box": [(1, 1.0), (2, 2.0), (3, 30.0)], "evaluate/mAP50": []}
+
+
+def test_without_tensorboard_one_is_told_how_to_get_it_before_a_run_starts(tmp_path, monkeypatch):
+    for module in ("torch.utils.tensorboard", "torch.utils.tensorboard.writer"):
+        monkeypatch.setitem(sys.modules, module, None)  # what an import finds of a package that is not there
+    with pytest.raises(TrainingError, match=r"--tensorboard needs the package tensorboard: pip install"):
+        Report(tmp_path, 4, 0, quiet=True, tensorboard=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_not_the_first_writes_and_says_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Report(None, 4, 0, quiet=False, tensorboard=True) as report:
+        report.step(Position(0, 1, 1), 1, {"box": 1.0})
+        report.record(1, {"kind": "train", "box": 1.0})
+        report.say("hello")
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")

@@ -169,10 +169,32 @@ trainer.run(lambda model: time.sleep(600), quiet=True)  # it never gets past the
 """
 
 
+# Parts of a batch, numbers of experts that are drawn, classes that are balanced: all that a step goes by.
+EVERYTHING = replace(
+    CONFIG,
+    train_data=ScenesConfig(images=12, image_hw=(64, 64)),
+    batch_size=4,
+    accumulate=2,
+    top_ks=(1, 2, 4),
+    repeat_threshold=0.6,
+    deterministic=True,
+)
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("workers", [0, 1])
-def test_killed_and_resumed_it_ends_the_same(uninterrupted, tmp_path, workers):
-    config = replace(CONFIG, checkpoint_every_s=0.0, loader_workers=workers)  # a checkpoint before every step
+@pytest.mark.parametrize(
+    ("config", "workers"),
+    [
+        pytest.param(CONFIG, 0, id="no worker"),
+        pytest.param(EVERYTHING, 1, id="a worker, and all that a step can go by"),
+    ],
+)
+def test_killed_and_resumed_it_ends_the_same(uninterrupted, tmp_path, config, workers):
+    if config is not CONFIG:
+        uninterrupted = tmp_path / "whole"
+        trainer_in(uninterrupted, config).run(evaluate, quiet=True)
+    tmp_path = tmp_path / "killed"
+    config = replace(config, checkpoint_every_s=0.0, loader_workers=workers)  # a checkpoint before every step
     child = subprocess.Popen([sys.executable, "-c", TRAIN_UNTIL_KILLED, tmp_path, to_json(config)], cwd=ROOT)
     try:
         deadline = time.monotonic() + 120

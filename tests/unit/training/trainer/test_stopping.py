@@ -38,7 +38,7 @@ def trainer_in(run_dir, config=CONFIG):
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     trainer = trainer_in(tmp_path)
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
-    trainer._step = lambda batch: LossTerms(nan, one, one, one, one)
+    trainer._step = lambda batch: LossTerms(nan, one, one, one, one, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
         trainer.run(quiet=True)
 

@@ -1,0 +1,212 @@
+"""Several processes do what one does: real ones, over gloo on the CPU, started by torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.training_builders import settled
+from training.config import PLAIN_PLACES, LossConfig, OptimizerConfig, ScenesConfig, TrainConfig
+from training.config_json import to_json
+from training.data.loader import TrainingLoader
+from training.data.open import open_dataset
+from training.data.scenes import CLASS_NAMES
+from training.errors import ConfigError
+from training.models.detector import Detector
+from training.models.variants import MixtureChoice, model_config
+from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config, save_model
+from training.trainer.distributed import ALONE, Processes, joined, synchronise_batch_norm
+from training.trainer.loop import Trainer
+from training.trainer.report import METRICS_FILE
+
+ROOT = Path(__file__).resolve().parents[4]
+STEPS = 3
+EVERY_TERM = LossConfig(load=0.1, z=0.1, diversity=0.1, information=0.5, coverage=0.1)
+
+# A step of 8 pictures in 2 parts, of which each of 2 processes has 2 pictures.
+CONFIG = TrainConfig(
+    model=replace(
+        model_config("esmoe-n", CLASS_NAMES, (64, 64), MixtureChoice(num_experts=3)),
+        depth=0.25,
+        plain_stages=PLAIN_PLACES,
+    ),
+    train_data=ScenesConfig(images=8, image_hw=(64, 64)),
+    loss=EVERY_TERM,
+    optimizer=OptimizerConfig(name="sgd", lr=1e-3, warmup_epochs=0, ema_decay=0.5, ema_tau_steps=1),
+    epochs=STEPS,  # of one step each, so that each has a line in the metrics
+    batch_size=8,
+    accumulate=2,
+    freeze_batch_norm=True,
+    top_ks=(2, 3),
+    loader_workers=0,
+    precision="f32",
+)
+
+TRAIN = """
+import os, sys
+from pathlib import Path
+import torch
+from training.config_json import train_from_json
+from training.data.loader import TrainingLoader
+from training.data.open import open_dataset
+from training.errors import DatasetError, TrainingError
+from training.trainer.distributed import joined
+from training.trainer.loop import Trainer
+
+class Torn:
+    def __init__(self, dataset):
+        self.dataset, self.class_names = dataset, dataset.class_names
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def load(self, index):
+        raise DatasetError("a picture is torn")
+
+torch.set_num_threads(1)
+config, run_dir, weights, torn_rank = train_from_json(sys.argv[1]), *sys.argv[2:]
+try:
+    with joined(os.environ) as processes:
+        dataset = open_dataset(config.train_data)
+        if torn_rank == str(processes.rank):
+            dataset = Torn(dataset)
+        run = Trainer(config, dataset, Path(run_dir), initial_weights=Path(weights), processes=processes)
+        run.run(quiet=True)
+except TrainingError as error:
+    sys.exit(f"training: {error}")
+"""
+
+
+def torchrun(*command, **options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*launch, *command], cwd=ROOT, env=environment, **streams, **options)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Of a detector whose batch norms know their inputs, so that they can stay as they are."""
+    path = tmp_path_factory.mktemp("weights") / MODEL_FILE
+    with TrainingLoader(open_dataset(CONFIG.train_data), replace(CONFIG, accumulate=1)) as loader:
+        images = torch.cat([batch.images for epoch in range(STEPS) for batch in loader.epoch(epoch)])
+    save_model(path, settled(CONFIG.model, images), {})
+    return path
+
+
+def train_in_two(config, run_dir, weights, torn_rank="none"):
+    script = run_dir.parent / "train.py"
+    script.write_text(TRAIN, encoding="utf-8")
+    process = torchrun(script, to_json(config), run_dir, weights, torn_rank)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def recorded(run_dir):
+    return [json.loads(line) for line in (run_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.heavy
+def test_two_processes_find_the_losses_and_take_the_steps_of_one(weights, tmp_path):
+    code, output = train_in_two(CONFIG, tmp_path / "two", weights)
+    assert code == 0, output
+    dataset = open_dataset(CONFIG.train_data)
+    assert Trainer(CONFIG, dataset, tmp_path / "one", initial_weights=weights).run(quiet=True).finished
+    one, two = (recorded(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == STEPS
+    for want, got in zip(one, two, strict=True):
+        for name in ("box", "classes", "dfl", "routing"):
+            assert want[name] > 0
+            assert got[name] == pytest.approx(want[name], abs=1e-4), name
+        assert got["total"] == pytest.approx(want["total"], rel=1e-4)
+    # Of a gradient of length 10 at most (it is clipped) a thousandth moves weights, carried on by momentum:
+    # in 3 steps by 0.01 · (1 + 1.94 + 2.82) < 0.06. Sums in another order change 1e-7 of a number, and so
+    # many layers and steps perhaps 1e-5 of a gradient: 6e-7.
+    want, got = (load_file(tmp_path / name / STATE_FILE) for name in ("one", "two"))
+    assert want.keys() == got.keys()
+    off = {name: (got[name] - tensor).abs().max().item() for name, tensor in want.items()}
+    weights_off = {name: value for name, value in off.items() if not name.startswith("optimizer.")}
+    assert max(weights_off.values()) < 6e-7, max(weights_off, key=lambda name: weights_off[name])
+    before = load_file(weights)
+    moved = max((want[f"model.{name}"] - tensor).abs().max().item() for name, tensor in before.items())
+    assert moved > 1e-3, "there was something to compare"
+
+
+@pytest.mark.heavy
+def test_a_process_that_fails_ends_the_other_with_a_message(weights, tmp_path):
+    code, output = train_in_two(CONFIG, tmp_path / "run", weights, torn_rank="1")
+    assert code != 0
+    assert "training: a picture is torn" in output
+    assert "training: another process of this run has ended" in output
+
+
+@pytest.mark.heavy
+def test_a_run_of_two_that_is_told_to_stop_goes_on_in_one(tmp_path):
+    run_dir = tmp_path / "run"
+    flags = ["--run", run_dir, "--quiet", "--input", "64", "--epochs", "50", "--val-split", ""]
+    # Without the two dashes torchrun takes --run for an abbreviation of a flag of its own.
+    process = torchrun("-m", "--", "training", "train", *flags, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (run_dir / "config.json").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(2)  # some steps
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert "2 processes" in output
+    assert output.count("the same command goes on from there") == 1, output
+    config = read_state_config(run_dir / STATE_FILE)
+    assert load_model(run_dir / MODEL_FILE)[0].config == config.model
+    alone = Trainer(config, open_dataset(config.train_data), run_dir)
+    alone.resume()
+    assert alone.position.step > 0
+    assert f"stopped after {alone.position.step} steps" in output
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "size", "message"),
+    [
+        pytest.param(8, 1, 3, "accumulate=1 × 3 processes; give a multiple of 3", id="processes"),
+        pytest.param(8, 4, 4, "accumulate=4 × 4 processes; give a multiple of 16", id="parts of processes"),
+    ],
+)
+def test_a_batch_that_cannot_be_dealt_evenly_is_refused(tmp_path, batch_size, accumulate, size, message):
+    config = replace(CONFIG, batch_size=batch_size, accumulate=accumulate)
+    with pytest.raises(ConfigError, match=f"batch_size=8 cannot be dealt evenly to {message}"):
+        Trainer(config, open_dataset(config.train_data), tmp_path, processes=Processes(0, size))
+
+
+def test_without_torchrun_a_process_is_alone():
+    with joined({}) as processes:
+        assert processes == ALONE
+    with joined({"WORLD_SIZE": "1", "RANK": "0"}) as processes:  # torchrun --nproc-per-node 1
+        assert processes == ALONE
+    values = torch.arange(3.0)
+    assert torch.equal(ALONE.total(values), values)
+    assert not ALONE.any(False, torch.device("cpu"))
+    assert ALONE.same(7, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "many", "RANK": "0"}])
+def test_an_environment_that_is_not_torchruns_is_refused(environment):
+    with (
+        pytest.raises(ConfigError, match="do not find one another"),
+        joined(environment),
+    ):
+        pass
+
+
+def test_synchronised_batch_norm_keeps_the_names_of_tensors():
+    model = Detector(CONFIG.model)
+    names = list(model.state_dict())
+    model = synchronise_batch_norm(model)
+    assert list(model.state_dict()) == names
+    assert not any(type(module) is nn.BatchNorm2d for module in model.modules())

@@ -1,0 +1,98 @@
+"""The best evaluation is kept, and a run without a better one ends."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training.config import ScenesConfig, TrainConfig
+from training.data.open import open_dataset
+from training.data.scenes import CLASS_NAMES
+from training.errors import ConfigError
+from training.models.variants import model_config
+from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, Best, load_model
+from training.trainer.loop import Trainer
+
+SCENES = ScenesConfig(images=2, image_hw=(64, 64))
+CONFIG = TrainConfig(
+    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    train_data=SCENES,
+    val_data=SCENES,
+    epochs=6,
+    batch_size=2,
+    evaluate_every_epochs=1,
+    patience=2,
+    loader_workers=0,
+    precision="f32",
+)
+NAN = float("nan")
+
+
+def trained(run_dir, scores, config=CONFIG, resume=False):
+    """Outcome, best and number of evaluations of a run whose evaluations give these scores."""
+    left = iter(scores)
+    trainer = Trainer(config, open_dataset(SCENES), run_dir)
+    if resume:
+        trainer.resume()
+    outcome = trainer.run(lambda model: {"mAP50-95": next(left)}, quiet=True)
+    return outcome, trainer.best, len(scores) - len(list(left))
+
+
+@pytest.mark.parametrize(
+    ("scores", "evaluations", "best"),
+    [
+        pytest.param([0.1, 0.3, 0.2, 0.1, 0.9], 4, Best(0.3, 2, 2), id="two worse ones end it"),
+        pytest.param([0.1, 0.1, 0.1], 3, Best(0.1, 1, 2), id="the same is not better"),
+        pytest.param([0.2, NAN, NAN, 0.9], 3, Best(0.2, 1, 2), id="nor is none"),
+        pytest.param([0.1, 0.0, 0.2, 0.1, 0.3, 0.1], 6, Best(0.3, 5, 1), id="a better one starts anew"),
+    ],
+)
+def test_a_run_ends_after_so_many_evaluations_without_a_better_one(tmp_path, scores, evaluations, best):
+    outcome, found, evaluated = trained(tmp_path, scores)
+    assert outcome.finished
+    assert (evaluated, found) == (evaluations, best)
+    assert outcome.position.epoch == evaluations
+    assert outcome.best_path == tmp_path / BEST_FILE
+    _, provenance = load_model(outcome.best_path)
+    assert provenance == {"step": str(best.epoch), "epoch": str(best.epoch), "mAP50-95": f"{best.score:.6f}"}
+
+
+def test_the_best_file_holds_the_weights_that_were_evaluated(tmp_path):
+    seen = []
+
+    def evaluate(model):
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"mAP50-95": [0.1, 0.5, 0.3][len(seen) - 1]}
+
+    trainer = Trainer(replace(CONFIG, epochs=3), open_dataset(SCENES), tmp_path)
+    trainer.run(evaluate, quiet=True)
+    best, last = load_file(tmp_path / BEST_FILE), load_file(tmp_path / MODEL_FILE)
+    assert all(torch.equal(tensor, best[name]) for name, tensor in seen[1].items())
+    assert all(torch.equal(tensor, last[name]) for name, tensor in seen[2].items())
+    assert any(not torch.equal(tensor, best[name]) for name, tensor in last.items())
+
+
+def test_a_run_that_goes_on_goes_on_counting(tmp_path):
+    with pytest.raises(StopIteration):  # its evaluation fails in the fourth epoch
+        trained(tmp_path, [0.5, 0.4, 0.6])
+    outcome, best, evaluated = trained(tmp_path, [0.5, 0.4], resume=True)
+    assert outcome.finished
+    assert (best, evaluated) == (Best(0.6, 3, 2), 2)
+    outcome, _, evaluated = trained(tmp_path, [0.9], resume=True)
+    assert outcome.finished
+    assert (outcome.position.epoch, evaluated) == (5, 0), "it has ended"
+
+
+def test_without_patience_no_evaluation_ends_a_run(tmp_path):
+    outcome, best, evaluated = trained(tmp_path, [0.5, 0.4, 0.3, 0.2, 0.1, 0.0], replace(CONFIG, patience=0))
+    assert (outcome.position.epoch, evaluated, best) == (6, 6, Best(0.5, 1, 5))
+
+
+def test_patience_without_validation_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and there is no data to validate"):
+        replace(CONFIG, val_data=None)
+    with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and nothing evaluates"):
+        Trainer(CONFIG, open_dataset(SCENES), tmp_path).run(quiet=True)
+    with pytest.raises(ConfigError, match="patience=-1 is negative"):
+        replace(CONFIG, patience=-1)

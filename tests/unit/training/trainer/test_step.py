@@ -1,0 +1,117 @@
+"""A batch in parts is the batch, as far as can be; batch norm that is frozen stays."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training_builders import settled
+from training.config import AugmentConfig, ScenesConfig, TrainConfig
+from training.data.loader import TrainingLoader
+from training.data.open import open_dataset
+from training.data.scenes import CLASS_NAMES
+from training.errors import ConfigError
+from training.losses.detection import LossTerms
+from training.models.variants import model_config
+from training.trainer.checkpoint import MODEL_FILE, save_model
+from training.trainer.loop import Trainer
+from training.trainer.step import _over_parts
+
+DENSE = TrainConfig(
+    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    train_data=ScenesConfig(images=8, image_hw=(64, 64)),
+    augment=AugmentConfig(mosaic=0),
+    batch_size=8,
+    freeze_batch_norm=True,
+    loader_workers=0,
+    precision="f32",
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / MODEL_FILE
+    with TrainingLoader(open_dataset(DENSE.train_data), DENSE) as loader:
+        (batch,) = loader.epoch(0)
+    save_model(path, settled(DENSE.model, batch.images), {})
+    return path
+
+
+def one_step(config, weights, run_dir):
+    """The losses and the gradients, before they are clipped, of a first step."""
+    trainer = Trainer(config, open_dataset(config.train_data), run_dir, initial_weights=weights)
+    with TrainingLoader(trainer.dataset, config) as loader:
+        terms = trainer._step(list(loader.epoch(0)))
+    return terms, [p.grad.clone() for p in trainer.model.parameters()]
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_losses_and_gradients_of_parts_are_those_of_the_whole(weights, tmp_path, parts):
+    config = replace(DENSE, optimizer=replace(DENSE.optimizer, clip_norm=1e9))
+    whole, want = one_step(config, weights, tmp_path)
+    found, got = one_step(replace(config, accumulate=parts), weights, tmp_path)
+    assert whole.weight > 2 * parts, "no part is so poor in targets that it counts as 1"
+    for name, one, other in zip(LossTerms._fields, whole, found, strict=True):
+        assert other.item() == pytest.approx(one.item(), rel=1e-5), name
+    longest = max(gradient.norm() for gradient in want)
+    assert max((a - b).norm() for a, b in zip(want, got, strict=True)) < 1e-5 * longest
+
+
+def test_terms_of_routers_are_means_over_parts_by_their_targets():
+    def part(total, box, routing, weight):
+        return LossTerms(*map(torch.tensor, (total, box, 0.0, 0.0, routing, weight)))
+
+    both = _over_parts([part(8.0, 2.0, 1.0, 3.0), part(4.0, 4.0, 5.0, 1.0)])
+    assert both.box.item() == pytest.approx((3 * 2 + 1 * 4) / 4)
+    assert both.routing.item() == pytest.approx((3 * 1 + 1 * 5) / 4)
+    assert both.total.item() == pytest.approx(2 * (3 * 8 + 1 * 4) / 4), "of twice as many images"
+    assert both.weight.item() == 4
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_scales(weights, tmp_path):
+    trainer = Trainer(DENSE, open_dataset(DENSE.train_data), tmp_path, initial_weights=weights)
+    norms = [module for module in trainer.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(n.running_mean.clone(), n.running_var.clone(), n.weight.clone().detach()) for n in norms]
+    with TrainingLoader(trainer.dataset, DENSE) as loader:
+        trainer._step(list(loader.epoch(0)))
+    assert trainer.model.training
+    for norm, (mean, var, weight) in zip(norms, before, strict=True):
+        assert torch.equal(norm.running_mean, mean)
+        assert torch.equal(norm.running_var, var)
+        assert not torch.equal(norm.weight, weight)
+        assert norm.num_batches_tracked == norms[0].num_batches_tracked
+
+
+def test_every_picture_draws_the_same_top_k_however_the_batch_is_parted(tmp_path):
+    model = model_config("esmoe-n", CLASS_NAMES, (64, 64))
+    config = replace(DENSE, model=model, top_ks=(1, 2, 4), accumulate=2)
+    trainer = Trainer(config, open_dataset(config.train_data), tmp_path)
+    whole = trainer.stepper._draw(3)
+    state = torch.random.get_rng_state()
+    second = replace(trainer.stepper, processes=replace(trainer.processes, rank=1, size=2))
+    assert whole.shape == (8, 1)
+    assert len(whole.unique()) > 1
+    assert torch.equal(second._draw(3), whole)
+    assert not torch.equal(torch.random.get_rng_state(), state), "noise of routers is another one"
+    assert not torch.equal(trainer.stepper._draw(4), whole)
+
+
+def test_f16_is_refused_on_the_cpu(tmp_path):
+    config = replace(DENSE, precision="f16")
+    with pytest.raises(ConfigError, match="precision f16 is for GPUs; take bf16, f32 or auto"):
+        Trainer(config, open_dataset(config.train_data), tmp_path)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(8, 3), (8, 16), (8, 0)])
+def test_parts_that_cannot_be_even_are_refused(batch_size, accumulate):
+    with pytest.raises(ConfigError, match="accumulate="):
+        replace(DENSE, batch_size=batch_size, accumulate=accumulate)
+
+
+def test_batch_norm_in_routers_wants_two_images_a_part_unless_it_is_frozen():
+    model = model_config("modular-n", CLASS_NAMES, (64, 64))
+    with pytest.raises(ConfigError, match="need two images, and accumulate=8 leaves 1"):
+        replace(DENSE, model=model, accumulate=8, freeze_batch_norm=False)
+    assert replace(DENSE, model=model, accumulate=4, freeze_batch_norm=False).accumulate == 4
+    assert replace(DENSE, model=model, accumulate=8).accumulate == 8

@@ -1,0 +1,176 @@
+"""The processes of one run: torchrun starts them, each has a share of every batch, all keep equal weights.
+
+No wrapper around the model: the loss of the whole batch is a function of sums over processes, so that its
+gradient is the sum of what the processes find, added up once a step, however many parts the step has.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from training.data.loader import Share
+from training.errors import ConfigError, TrainingError
+
+# The others wait while the first validates; a process that has died is noticed at once all the same.
+LONGEST_WAIT = timedelta(hours=6)
+
+
+class ProcessLost(TrainingError):
+    """Another process of the run has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another process of this run has ended, so this one does too; what it says is the reason. "
+            "The same command goes on from the last checkpoint."
+        )
+
+
+@dataclass(frozen=True)
+class Processes:
+    """All processes of a run, and which of them this is. Alone, everything below leaves things as they are.
+
+    Every process has to call the same methods in the same order: each waits for the others.
+
+    Raises:
+        ProcessLost: from any method.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # on this machine: the number of its GPU
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files, validates and talks."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """Of every batch."""
+        return Share(self.rank, self.size)
+
+    def device(self) -> torch.device:
+        """A GPU of its own, or the CPU.
+
+        Raises:
+            ConfigError: there are GPUs, but not for all.
+        """
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        if self.local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"process {self.local_rank + 1} on this machine has no GPU of its own; "
+                f"say --nproc-per-node {torch.cuda.device_count()}"
+            )
+        return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over processes. Its gradient is that of the own summand alone.
+
+        That is right where every process computes the same from the sum, and gradients of parameters are
+        then added up: each process passes on its summand's part, and all parts together are the gradient.
+        """
+        return values if self.size == 1 else _Total.apply(values)
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether it is true in any process."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=device)
+        _add_up(flags)
+        return bool(flags.item() > 0)
+
+    def same(self, value: int, device: torch.device) -> bool:
+        """Whether all processes have the same number."""
+        both = torch.tensor([value, -value], dtype=torch.int64, device=device)
+        if self.size > 1:
+            _collectively(lambda: dist.all_reduce(both, dist.ReduceOp.MAX))
+        return bool(both.sum() == 0)
+
+    def add_up_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Sum of the processes' gradients; none where no process has one, as if one had the whole batch."""
+        if self.size == 1:
+            return
+        own = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+        has = own[0].new_tensor([each.grad is not None for each in parameters])
+        flat = torch.cat([has, *(each.flatten() for each in own)])
+        _add_up(flat)
+        has, *summed = flat.split([len(own), *(each.numel() for each in own)])
+        for parameter, gradient, values, processes in zip(parameters, own, summed, has.tolist(), strict=True):
+            parameter.grad = gradient.copy_(values.view_as(gradient)) if processes else None
+
+    def average_statistics(self, model: nn.Module) -> None:
+        """Give all processes the mean of what their batch norms keep for evaluation."""
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        kept = [each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None]
+        if self.size == 1 or not kept:
+            return
+        flat = torch.cat(kept)
+        _add_up(flat)
+        for own, values in zip(kept, (flat / self.size).split([len(each) for each in kept]), strict=True):
+            own.copy_(values)
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
+    """This process and those that torchrun started with it, told by RANK, WORLD_SIZE and LOCAL_RANK.
+
+    Over NCCL where there are GPUs, else over gloo. Without torchrun: alone.
+
+    Raises:
+        ConfigError: the environment is not one that torchrun makes, or the others cannot be reached.
+    """
+    if environment.get("WORLD_SIZE", "1") == "1":
+        yield ALONE
+        return
+    try:
+        processes = Processes(*(int(environment[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+        device = processes.device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"the processes of this run do not find one another: {error}") from error
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
+
+
+def synchronise_batch_norm(model: nn.Module) -> nn.Module:
+    """The model with batch norms that take statistics over all processes: for GPUs, as torch has them for
+    these alone. Names of tensors stay as they are."""
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        values = values.clone()
+        _add_up(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def _add_up(values: Tensor) -> None:
+    _collectively(lambda: dist.all_reduce(values))
+
+
+def _collectively(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except RuntimeError as error:  # what gloo and NCCL raise alike
+        raise ProcessLost from error

@@ -1,0 +1,110 @@
+"""One optimizer step: a batch in, of which this process has a share, in one part or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from training.config import TrainConfig
+from training.data.loader import Batch
+from training.losses.detection import LossTerms, detection_loss
+from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
+from training.trainer.distributed import Processes
+
+STEPS_APART = 10**9  # of two seeds: more steps than any run has
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """What a step needs beside its batch."""
+
+    config: TrainConfig
+    model: Detector
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    dtype: torch.dtype | None  # to compute in; None: float32
+    device: torch.device
+    processes: Processes
+
+    def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
+        """Move the weights; returns the losses of the whole batch, over all parts and processes.
+
+        The sum of a part's losses is weighted by that part's sum of target scores, so that box, classes and
+        dfl, and their gradient, are those of one undivided batch (where the sums are 1 or more, and apart
+        from batch norm's statistics). Terms of routers are means over parts by the same weights: each sees
+        the images of its part, of all processes.
+
+        Args:
+            step: number of the step, from 0: what is drawn in it belongs to it.
+        """
+        top_k = self._draw(step)
+        self.model.train()
+        if self.config.freeze_batch_norm:
+            freeze_statistics(self.model)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms: list[LossTerms] = []
+        for number, part in enumerate(parts):
+            mine = self.processes.share.of_part(self.config, number)
+            found = self._losses(part, None if top_k is None else top_k[mine])
+            weight = found.weight / terms[0].weight if terms else 1
+            self.scaler.scale(found.total * weight).backward()
+            terms.append(LossTerms(*(term.detach() for term in found)))
+        self._move(terms)
+        return terms[0] if len(terms) == 1 else _over_parts(terms)
+
+    def _draw(self, step: int) -> Tensor | None:
+        """Seed what the step draws, and draw every picture's own top_k, (B, 1) of the whole batch.
+
+        The same in every process; the noise and the dropout of routers come after, of each process its own.
+        """
+        torch.manual_seed(STEPS_APART * self.config.seed + step)
+        top_k = None
+        if self.config.top_ks:
+            drawn = torch.randint(len(self.config.top_ks), (self.config.batch_size, 1))
+            top_k = torch.tensor(self.config.top_ks)[drawn].to(self.device)
+        if self.processes.rank:
+            seeds = torch.randint(2**62, (self.processes.size,))
+            torch.manual_seed(int(seeds[self.processes.rank]))
+        return top_k
+
+    def _losses(self, part: Batch, top_k: Tensor | None) -> LossTerms:
+        part = part.to(self.device, non_blocking=True)
+        controls = None if top_k is None else RoutingControls(top_k, self.config.model.weight_threshold)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            predictions = self.model(part.images, controls)
+        truth = (part.boxes_xyxy, part.class_ids, part.image_ids)
+        ignored = (part.ignored_xyxy, part.ignored_image_ids)
+        return detection_loss(self.model, predictions, truth, self.config.loss, ignored, self.processes.total)
+
+    def _move(self, terms: Sequence[LossTerms]) -> None:
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        self.processes.add_up_gradients(parameters)
+        self.scaler.unscale_(self.optimizer)
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        if len(terms) > 1:
+            weights = torch.stack([each.weight for each in terms])
+            # Each part's sum was multiplied by its own number of images, over the first one's weight.
+            torch._foreach_mul_(gradients, len(terms) * weights[0] / weights.sum())
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if not self.config.freeze_batch_norm:
+            self.processes.average_statistics(self.model)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Let batch norms use what they keep, and keep it; to be called after model.train()."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def _over_parts(terms: Sequence[LossTerms]) -> LossTerms:
+    """Losses of the batch that was passed in these parts."""
+    weights = torch.stack([each.weight for each in terms])
+    share = weights / weights.sum()
+    means = LossTerms(*((torch.stack(values) * share).sum() for values in zip(*terms, strict=True)))
+    return means._replace(total=means.total * len(terms), weight=weights.sum())
