@@ -237,7 +237,7 @@ def _ablations(args: argparse.Namespace) -> int:
 
 def _train_export(args: argparse.Namespace) -> int:
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError("several processes train, one exports: torchrun -m training train, then export")
+        raise ConfigError("several processes train, one exports: let torchrun run train, then export")
     args.run = args.run or Path("runs") / args.name
     # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), _mixture(args))
