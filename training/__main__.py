@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import commands
 from training.ablations import command as ablations
 from training.ablations.report import as_list
 from training.arguments import build_parser
 from training.benchmark.command import BenchmarkOptions, benchmark
 from training.benchmark.plot import draw, require_drawable
+from training.commands import export, given_data, measure, train
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import convert
 from training.download import command as download_command
@@ -25,15 +25,14 @@ from training.look.command import look
 from training.models.variants import MixtureChoice, model_config
 from training.prune.command import options_from, prune
 from training.prune.table import prune_json, prune_report
+from training.recipes.choice import choice_from
 from training.recipes.own_data import own_data
-from training.recipes.recipes import TrainingChoice
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
 from training.tables.exports import exports_json, exports_table
 from training.tables.models import variants_json, variants_table
 from training.tables.routing import routing_json, routing_table
-from training.trainer import choices
 from training.trainer.checkpoint import MODEL_FILE
 from training.trainer.distributed import joined
 
@@ -76,23 +75,17 @@ def _data(folder: Path | None, split: str, recipe: str | None) -> DataConfig:
     if parted is not None:
         return parted.val
     if folder is None:
-        return commands.SCENES_UNSEEN
+        return given_data.SCENES_UNSEEN
     return absolute(FolderConfig(root=str(folder), split=split))
 
 
-def _train_options(args: argparse.Namespace, run_dir: Path) -> commands.TrainOptions:
-    return commands.TrainOptions(
+def _train_options(args: argparse.Namespace, run_dir: Path) -> train.TrainOptions:
+    return train.TrainOptions(
         run_dir=run_dir,
         recipe=args.recipe,
         variant=args.variant,
         mixture=_mixture(args),
-        choice=TrainingChoice(
-            dfl=args.dfl,
-            balance=args.balance,
-            mosaic=args.mosaic,
-            mixup=args.mixup,
-            copy_paste=args.copy_paste,
-        ),
+        choice=choice_from(args),
         data=args.data,
         split=args.split,
         val_split=args.val_split or None,
@@ -102,7 +95,6 @@ def _train_options(args: argparse.Namespace, run_dir: Path) -> commands.TrainOpt
         seed=args.seed,
         weights=args.weights,
         like=args.like,
-        choices=choices.from_arguments(args),
         tensorboard=args.tensorboard,
     )
 
@@ -117,7 +109,7 @@ def _train(args: argparse.Namespace) -> int:
     options = _train_options(args, args.run)
     with joined(os.environ) as processes:
         say = _say if processes.first else _say_nothing
-        outcome = commands.train(options, quiet=args.quiet, say=say, processes=processes)
+        outcome = train.train(options, quiet=args.quiet, say=say, processes=processes)
     if not outcome.finished:
         say(f"stopped after {outcome.position.step} steps; the same command goes on from there")
         return STOPPED
@@ -136,12 +128,12 @@ def _evaluate(args: argparse.Namespace) -> int:
         print("training: --top-k is for a checkpoint; a service runs what it is set to", file=sys.stderr)
         return 2
     if args.url:
-        mean_ap, images = commands.evaluate_service(
+        mean_ap, images = measure.evaluate_service(
             args.url, data, model=args.model, backend=args.backend, quiet=args.quiet, say=_say_aside
         )
         evaluation = None
     else:
-        evaluation = commands.evaluate_checkpoint(
+        evaluation = measure.evaluate_checkpoint(
             args.checkpoint, data, top_k=args.top_k, quiet=args.quiet, say=_say_aside
         )
         mean_ap, images = evaluation.mean_ap, evaluation.images
@@ -152,7 +144,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     if args.output:
         require_folder(args.output)
-    found = commands.inspect_checkpoint(
+    found = measure.inspect_checkpoint(
         args.checkpoint, args.data, args.split, recipe=args.recipe, top_k=args.top_k, quiet=args.quiet
     )
     _say(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
@@ -271,7 +263,7 @@ def _export_options(args: argparse.Namespace) -> ExportOptions:
 
 def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
     options = _export_options(args)
-    commands.export(
+    export.export(
         checkpoint,
         args.repository,
         args.name,

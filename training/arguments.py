@@ -19,9 +19,9 @@ from training.inspection import command as inspection
 from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
+from training.recipes.choice import add_recipe_arguments, add_way_arguments
 from training.recipes.own_data import RECIPES_WITH_DATA
 from training.recipes.recipes import RECIPES
-from training.trainer import choices
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")
@@ -122,22 +122,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     parser.add_argument("--epochs", type=positive, help="default: the recipe's")
     parser.add_argument("--batch", type=positive, help="images a step; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    _add_training_choice(parser)
+    add_recipe_arguments(parser)
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return model
-
-
-def _add_training_choice(parser: argparse.ArgumentParser) -> None:
-    """What recipes decide of losses and augmentation."""
-    for flag, metavar, meaning in (
-        ("--dfl", "WEIGHT", "of the distribution focal loss; 0: boxes learn from their overlap alone"),
-        ("--balance", "WEIGHT", "of the loss that asks for equal use of experts; 0: off"),
-        ("--mosaic", "P", "probability that a picture stands among three others"),
-        ("--mixup", "P", "probability that a sample is blended with another"),
-        ("--copy-paste", "P", "probability that objects of another picture are pasted on"),
-    ):
-        parser.add_argument(flag, type=float, metavar=metavar, help=f"{meaning}; default: the recipe's")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +136,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="train a model of this one's shape from its weights, such as a pruned one; instead of --variant",
     )
-    choices.add_arguments(parser, precision=True)
+    add_way_arguments(parser, precision=True)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -254,7 +242,7 @@ def _add_train_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, help="folder for checkpoints and metrics; default: runs/NAME")
     _add_run_options(parser)
     _add_export_options(parser)
-    choices.add_arguments(parser, precision=False)  # --precision is that of the export
+    add_way_arguments(parser, precision=False)  # --precision is that of the export
     parser.set_defaults(fixed_batch=USUAL.fixed_batch, exported_experts=USUAL.experts)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.artifact.repository import find_artifacts
 from tests.integration.service.conftest import serve, wait_until_ready
-from training.commands import evaluate_checkpoint, evaluate_service
+from training.commands.measure import evaluate_checkpoint, evaluate_service
 from training.config import FolderConfig
 from training.export.manifest import sha256_of
 from training.trainer.checkpoint import load_model
@@ -67,7 +67,7 @@ def test_the_golden_picture_is_generated_not_somebody_elses():
     folder = REPOSITORY / "starter-openvino" / "1"
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
         image = golden["image"]
-    from training.commands import scene_pictures
+    from training.commands.export import scene_pictures
 
     assert any(np.array_equal(image, scene) for scene in scene_pictures())
 

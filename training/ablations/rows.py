@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from training.models.variants import MixtureChoice
-from training.recipes.recipes import TrainingChoice
+from training.recipes.choice import TrainingChoice
 
 TABLES = {
     5: "where experts stand",

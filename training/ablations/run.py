@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from training import commands
 from training.ablations.rows import Row
+from training.commands.given_data import SCENES_FOR_TRAINING
+from training.commands.measure import evaluate_checkpoint
+from training.commands.train import TrainOptions, train, training_config
 from training.config import DataConfig
 from training.data.open import open_dataset
 from training.errors import ConfigError, TrainingError
@@ -35,11 +37,11 @@ class AblationOptions:
     input_hw: tuple[int, int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
-    scenes: int = commands.SCENES_FOR_TRAINING.images
+    scenes: int = SCENES_FOR_TRAINING.images
 
-    def train_options(self, row: Row, seed: int) -> commands.TrainOptions:
+    def train_options(self, row: Row, seed: int) -> TrainOptions:
         """What `train` is to be told for one run."""
-        return commands.TrainOptions(
+        return TrainOptions(
             run_dir=self.output / row.run / f"seed-{seed}",
             recipe=self.recipe,
             variant=row.variant,
@@ -100,7 +102,7 @@ def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, Dat
         ConfigError: the output holds rows of another budget; or there is nothing to measure on.
         DatasetError: the data cannot be read.
     """
-    config, dataset = commands.training_config(options.train_options(rows[0], options.seeds[0]))
+    config, dataset = training_config(options.train_options(rows[0], options.seeds[0]))
     if config.val_data is None:
         raise ConfigError("ablations are compared on validation data: give --val-split")
     settings = Settings(
@@ -185,10 +187,10 @@ def _run(
     """Train and measure one; None if it was stopped."""
     asked = options.train_options(row, seed)
     resumed, started = asked.run_dir.exists(), time.monotonic()
-    outcome = commands.train(asked, quiet=quiet, say=say)
+    outcome = train(asked, quiet=quiet, say=say)
     if not outcome.finished:
         return None
-    evaluation = commands.evaluate_checkpoint(outcome.model_path, val_data, quiet=quiet)
+    evaluation = evaluate_checkpoint(outcome.model_path, val_data, quiet=quiet)
     model, _ = load_model(outcome.model_path)
     result = Result(
         seed=seed,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from training.argument_types import positive
-from training.commands import TrainOptions, training_config
+from training.commands.train import TrainOptions, training_config
 from training.errors import ConfigError
 from training.look.contact_sheet import contact_sheet, training_pictures, write_picture
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.argument_types import positive
-from training.commands import SCENES_FOR_TRAINING, SCENES_UNSEEN, open_for
+from training.commands.given_data import SCENES_FOR_TRAINING, SCENES_UNSEEN, open_for
 from training.config import DataConfig, FolderConfig, absolute
 from training.convert.command import SUFFIX
 from training.errors import CheckpointError, ConfigError

@@ -13,6 +13,7 @@ from training.config import (
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
+from training.recipes.choice import TrainingChoice, chosen
 
 RECIPES = ("quick", "small-data", "starter", "paper", *BENCHMARK_RECIPES)
 
@@ -27,17 +28,6 @@ PAPER_AUGMENT = {
     "l": AugmentConfig(scale=0.9, mixup=0.15, copy_paste=0.5),
     "x": AugmentConfig(scale=0.9, mixup=0.2, copy_paste=0.6),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingChoice:
-    """What may be changed of a recipe's losses and augmentation; None leaves it as the recipe has it."""
-
-    dfl: float | None = None
-    balance: float | None = None
-    mosaic: float | None = None
-    mixup: float | None = None
-    copy_paste: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,27 +70,7 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
         config = replace(config, epochs=request.epochs)
     if request.batch_size is not None:
         config = replace(config, batch_size=request.batch_size)
-    return _chosen(config, request.choice)
-
-
-def _chosen(config: TrainConfig, choice: TrainingChoice) -> TrainConfig:
-    if choice.balance is not None and not config.model.mixtures:
-        raise ConfigError(f"{config.model.variant} has no experts whose use could be balanced")
-    loss, augment = config.loss, config.augment
-    return replace(
-        config,
-        loss=replace(loss, dfl=_or(choice.dfl, loss.dfl), balance=_or(choice.balance, loss.balance)),
-        augment=replace(
-            augment,
-            mosaic=_or(choice.mosaic, augment.mosaic),
-            mixup=_or(choice.mixup, augment.mixup),
-            copy_paste=_or(choice.copy_paste, augment.copy_paste),
-        ),
-    )
-
-
-def _or(asked: float | None, usual: float) -> float:
-    return usual if asked is None else asked
+    return chosen(config, request.choice)
 
 
 def family_loss(variant: str) -> LossConfig:

@@ -4,17 +4,18 @@ import json
 
 import cv2
 import pytest
+from training.trainer.choices import Choices
 
-from training import commands
+from tests.unit.training.command_line import failure
 from training.__main__ import build_parser, main
+from training.commands import export, given_data, train
 from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES
 from training.export.options import ExportOptions
 from training.models.detector import Detector
 from training.models.variants import VARIANTS, MixtureChoice, model_config
-from training.recipes.recipes import TrainingChoice
+from training.recipes.choice import TrainingChoice
 from training.trainer.checkpoint import Position, save_model
-from training.trainer.choices import Choices
 from training.trainer.loop import Outcome
 
 COMMANDS = (
@@ -132,14 +133,6 @@ def test_a_size_is_height_by_width(text, input_hw):
     assert build_parser().parse_args(["train", "--run", "r", "--input", text]).input == input_hw
 
 
-def failure(capsys, *argv):
-    assert main(argv) == 1
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("training: ")
-    return captured.err
-
-
 @pytest.mark.parametrize(
     "argv",
     [
@@ -201,106 +194,6 @@ def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
     assert "--experts 8 --top-k 2" in text
 
 
-@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
-def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
-    asked = []
-
-    class Stop(Exception):
-        pass
-
-    def train(options, **_):
-        asked.append(options.mixture)
-        raise Stop
-
-    monkeypatch.setattr(commands, "train", train)
-    chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
-    for argv in ([], chosen):
-        with pytest.raises(Stop):
-            main([*command, *argv])
-    assert asked == [
-        MixtureChoice(),
-        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost"),
-    ]
-
-
-@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
-def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, command):
-    asked = []
-
-    class Stop(Exception):
-        pass
-
-    def train(options, **_):
-        asked.append(options.choice)
-        raise Stop
-
-    monkeypatch.setattr(commands, "train", train)
-    chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
-    for argv in ([], chosen):
-        with pytest.raises(Stop):
-            main([*command, *argv])
-    assert asked == [
-        TrainingChoice(),
-        TrainingChoice(dfl=0.0, balance=1.5, mosaic=0.5, mixup=0.25, copy_paste=1.0),
-    ]
-
-
-@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
-def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
-    asked = []
-
-    class Stop(Exception):
-        pass
-
-    def train(options, **_):
-        asked.append((options.choices, options.tensorboard))
-        raise Stop
-
-    monkeypatch.setattr(commands, "train", train)
-    chosen = ["--accumulate", "2", "--freeze-bn", "--balance-classes", "0.3", "--patience", "5"]
-    chosen += ["--deterministic", "--tensorboard"]
-    for argv in ([], chosen):
-        with pytest.raises(Stop):
-            main([*command, *argv])
-    every = Choices(
-        accumulate=2, freeze_batch_norm=True, repeat_threshold=0.3, patience=5, deterministic=True
-    )
-    assert asked == [(Choices(), False), (every, True)]
-
-
-def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch, tmp_path):
-    trained = []
-
-    def train(options, **_):
-        trained.append(options.choices.precision)
-        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
-
-    monkeypatch.setattr(commands, "train", train)
-    monkeypatch.setattr(commands, "export", lambda *_, **__: None)
-    assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
-    assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
-    assert trained == ["bf16", None]
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--mixup", "2"], "mixup=2.0 is not a probability"),
-        (["--dfl", "-1"], "loss weight dfl=-1.0 is negative"),
-        (
-            ["--variant", "yolov12-n", "--balance", "1"],
-            "yolov12-n has no experts whose use could be balanced",
-        ),
-        (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
-        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
-        (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),
-    ],
-)
-def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
-    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     argv = ("--recipe", "paper", "--variant", "esmoe-s", "--input", "64", "--output", "seen.png")
@@ -349,7 +242,7 @@ def test_several_processes_do_not_export(capsys, monkeypatch):
 )
 def test_what_is_chosen_of_an_export_reaches_it(monkeypatch, argv, options):
     asked = []
-    monkeypatch.setattr(commands, "export", lambda *_, **given: asked.append(given["options"]))
+    monkeypatch.setattr(export, "export", lambda *_, **given: asked.append(given["options"]))
     assert main(["export", "model.safetensors", "--name", "n", *argv]) == 0
     assert asked == [options]
 
@@ -357,12 +250,12 @@ def test_what_is_chosen_of_an_export_reaches_it(monkeypatch, argv, options):
 def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tmp_path):
     trained, exported = [], []
 
-    def train(options, **_):
+    def start(options, **_):
         trained.append((options.batch_size, options.mixture.num_experts))
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
-    monkeypatch.setattr(commands, "train", train)
-    monkeypatch.setattr(commands, "export", lambda *_, **given: exported.append(given["options"]))
+    monkeypatch.setattr(train, "train", start)
+    monkeypatch.setattr(export, "export", lambda *_, **given: exported.append(given["options"]))
     argv = ["--run", str(tmp_path), "--batch", "4", "--experts", "3", "--execution", "dense"]
     assert main(["train-export", *argv]) == 0
     assert trained == [(4, 3)]
@@ -370,7 +263,7 @@ def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tm
 
 
 def test_an_export_that_cannot_be_is_refused_before_hours_of_training(monkeypatch, capsys):
-    monkeypatch.setattr(commands, "train", lambda *_, **__: pytest.fail("it trains"))
+    monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it trains"))
     assert main(["train-export", "--precision", "f16"]) == 1
     assert "target openvino comes in f32, bf16, int8, not in f16" in capsys.readouterr().err
 
@@ -409,7 +302,7 @@ def test_a_top_k_that_the_model_cannot_run_with_is_refused_with_those_it_can(
 
 @pytest.mark.parametrize("top_k", [0, 1, None])
 def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_path, top_k):
-    monkeypatch.setattr(commands, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
+    monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
     choice = [] if top_k is None else ["--top-k", str(top_k)]
     assert main(["evaluate", checkpoint_of("ultra-n", tmp_path), "--json", "--quiet", *choice]) == 0
     layers = json.loads(capsys.readouterr().out)["experts"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from training import commands
 from training.__main__ import main
 from training.ablations import command
 from training.ablations.command import ablations
@@ -25,6 +24,7 @@ from training.ablations.run import (
     Settings,
     read_result,
 )
+from training.commands import given_data
 from training.config import ScenesConfig
 from training.errors import ConfigError, DatasetError
 from training.trainer.checkpoint import STATE_FILE
@@ -42,7 +42,7 @@ BLOCKED = rows_of([6])[0]
 @pytest.fixture(scope="module", autouse=True)
 def few_scenes():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(commands, "SCENES_UNSEEN", TWO_SCENES)
+        patched.setattr(given_data, "SCENES_UNSEEN", TWO_SCENES)
         yield
 
 
@@ -205,7 +205,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 import torch
-from training import commands
+from training.commands import given_data
 from training.ablations import command
 from training.ablations.command import ablations
 from training.ablations.rows import rows_of
@@ -213,7 +213,7 @@ from training.ablations.run import AblationOptions
 from training.config import ScenesConfig
 
 torch.set_num_threads(1)
-commands.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
+given_data.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
 options = AblationOptions(output=Path(sys.argv[1]), input_hw=(64, 64), epochs=1, scenes=8)
 ablations(rows_of([5])[1:3], options, quiet=True, say=print)
 """

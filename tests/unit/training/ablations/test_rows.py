@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from training import commands
 from training.ablations.rows import ROWS, TABLES, published_spread, rows_of
 from training.ablations.run import AblationOptions
+from training.commands import train
 from training.models.variants import MixtureChoice
 from training.tables.published import PUBLISHED
 
 
 def config_of(row, recipe="quick"):
     options = AblationOptions(output=Path("out"), recipe=recipe, input_hw=(64, 64), scenes=1)
-    return commands.training_config(options.train_options(row, 3))[0]
+    return train.training_config(options.train_options(row, 3))[0]
 
 
 def test_rows_are_those_of_the_paper_s_tables():

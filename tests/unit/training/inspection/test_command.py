@@ -5,8 +5,8 @@ import json
 import cv2
 import pytest
 
-from training import commands
 from training.__main__ import main
+from training.commands import given_data
 from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES, ScenesDataset
 from training.errors import DatasetError
@@ -40,7 +40,7 @@ def scenes(monkeypatch):
     """Few and small ones in place of those that are not seen in training."""
 
     def only(images):
-        monkeypatch.setattr(commands, "SCENES_UNSEEN", ScenesConfig(images=images, image_hw=(64, 96)))
+        monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=images, image_hw=(64, 96)))
 
     only(6)
     return only
@@ -48,7 +48,7 @@ def scenes(monkeypatch):
 
 @pytest.fixture
 def checkpoint(tmp_path, scenes):
-    return checkpoint_of(tmp_path, data=commands.GENERATED)
+    return checkpoint_of(tmp_path, data=given_data.GENERATED)
 
 
 def inspect(capsys, *argv):
@@ -128,7 +128,7 @@ def test_pictures_are_whole_or_not_there(capsys, monkeypatch, checkpoint, tmp_pa
 
 
 def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scenes):
-    dense = checkpoint_of(tmp_path, "yolov12-n", data=commands.GENERATED)
+    dense = checkpoint_of(tmp_path, "yolov12-n", data=given_data.GENERATED)
     assert "yolov12-n has no mixture of experts" in refusal(capsys, dense)
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_inspected_is_one_line_and_1(capsys, monkeypatch, checkpo
 
 
 def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
-    shared = checkpoint_of(tmp_path, "ultra-n", data=commands.GENERATED)
+    shared = checkpoint_of(tmp_path, "ultra-n", data=given_data.GENERATED)
     assert "top_k=0 chooses no expert" in refusal(capsys, shared, "--top-k", "0")
 
 

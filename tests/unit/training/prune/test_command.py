@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from tests.training_builders import plain_model
-from training import commands
 from training.__main__ import main
 from training.benchmark.subjects import Form
+from training.commands import train
 from training.errors import CheckpointError, ConfigError
 from training.models.variants import MixtureChoice
 from training.prune.command import PruneOptions, prune
@@ -246,11 +246,11 @@ def test_both_are_timed_in_turn():
 
 def test_what_is_pruned_is_trained_further_in_its_own_shape(pruned, data, tmp_path):
     result, _ = pruned
-    wanted = commands.TrainOptions(
+    wanted = train.TrainOptions(
         run_dir=tmp_path / "run", data=data, like=result.output, epochs=1, batch_size=2
     )
     said: list[str] = []
-    outcome = commands.train(wanted, quiet=True, say=said.append)
+    outcome = train.train(wanted, quiet=True, say=said.append)
     model, _ = load_model(outcome.model_path)
     assert model.config == load_model(result.output)[0].config
     assert not any("start anew" in line for line in said)
@@ -259,9 +259,9 @@ def test_what_is_pruned_is_trained_further_in_its_own_shape(pruned, data, tmp_pa
 def test_a_model_like_another_leaves_no_other_choice(pruned, data, tmp_path, capsys):
     result, _ = pruned
     for other in ({"weights": result.output}, {"mixture": MixtureChoice(num_experts=4)}):
-        wanted = commands.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, **other)
+        wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, **other)
         with pytest.raises(ConfigError, match="or --like"):
-            commands.train(wanted, quiet=True, say=lambda _: None)
+            train.train(wanted, quiet=True, say=lambda _: None)
     with pytest.raises(SystemExit):
         main(["train", "--run", "r", "--variant", "esmoe-s", "--like", str(result.output)])
     assert "not allowed with" in capsys.readouterr().err

@@ -7,7 +7,8 @@ import pytest
 from training.config import LossConfig, ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
-from training.recipes.recipes import RECIPES, Request, TrainingChoice, build_config, family_loss
+from training.recipes.choice import TrainingChoice
+from training.recipes.recipes import RECIPES, Request, build_config, family_loss
 from training.recipes.starter import starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())

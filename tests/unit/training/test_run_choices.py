@@ -1,0 +1,111 @@
+"""What is chosen on the command line reaches the run, or is refused in one line."""
+
+import pytest
+
+from tests.unit.training.command_line import failure
+from training.__main__ import main
+from training.commands import export, train
+from training.models.variants import MixtureChoice
+from training.recipes.choice import TrainingChoice
+from training.trainer.checkpoint import Position
+from training.trainer.loop import Outcome
+
+
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def start(options, **_):
+        asked.append(options.mixture)
+        raise Stop
+
+    monkeypatch.setattr(train, "train", start)
+    chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
+    for argv in ([], chosen):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    assert asked == [
+        MixtureChoice(),
+        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost"),
+    ]
+
+
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def start(options, **_):
+        asked.append(options.choice)
+        raise Stop
+
+    monkeypatch.setattr(train, "train", start)
+    chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
+    for argv in ([], chosen):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    assert asked == [
+        TrainingChoice(),
+        TrainingChoice(dfl=0.0, balance=1.5, mosaic=0.5, mixup=0.25, copy_paste=1.0),
+    ]
+
+
+@pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])
+def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
+    asked = []
+
+    class Stop(Exception):
+        pass
+
+    def start(options, **_):
+        asked.append((options.choice, options.tensorboard))
+        raise Stop
+
+    monkeypatch.setattr(train, "train", start)
+    chosen = ["--accumulate", "2", "--freeze-bn", "--balance-classes", "0.3", "--patience", "5"]
+    chosen += ["--deterministic", "--tensorboard"]
+    for argv in ([], chosen):
+        with pytest.raises(Stop):
+            main([*command, *argv])
+    every = TrainingChoice(
+        accumulate=2, freeze_batch_norm=True, repeat_threshold=0.3, patience=5, deterministic=True
+    )
+    assert asked == [(TrainingChoice(), False), (every, True)]
+
+
+def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch, tmp_path):
+    trained = []
+
+    def start(options, **_):
+        trained.append(options.choice.precision)
+        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(train, "train", start)
+    monkeypatch.setattr(export, "export", lambda *_, **__: None)
+    assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
+    assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
+    assert trained == ["bf16", None]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--mixup", "2"], "mixup=2.0 is not a probability"),
+        (["--dfl", "-1"], "loss weight dfl=-1.0 is negative"),
+        (
+            ["--variant", "yolov12-n", "--balance", "1"],
+            "yolov12-n has no experts whose use could be balanced",
+        ),
+        (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
+        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
+        (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
+    assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,130 @@
+"""Measure a checkpoint, then release it for every target."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.commands import given_data
+from training.commands.given_data import (
+    Say,
+    data_name,
+    described,
+    open_for,
+    say_remarks,
+)
+from training.config import (
+    DataConfig,
+)
+from training.data.sample import Dataset
+from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
+from training.data.scenes import ScenesDataset
+from training.errors import ConfigError
+from training.evaluate.baseline import routing_baseline
+from training.evaluate.evaluator import evaluate
+from training.export.bundle import Exported, Measured, Pictures, export_model
+from training.export.graph import Target
+from training.export.manifest import Provenance, sha256_of
+from training.export.options import USUAL, ExportOptions
+from training.export.shared_only import without_routed_experts
+from training.export.targets import DEFAULT_TARGETS, check_options
+from training.export.tensorrt_plan import offer_plan
+from training.tables.evaluation import evaluation_report
+from training.trainer.checkpoint import load_model
+from training.trainer.loop import compute_device
+
+PARITY_PICTURES = 6  # from the data, beside as many generated scenes
+MORE_PARITY_PICTURES = 48
+
+
+def export(
+    checkpoint: Path,
+    repository: Path,
+    name: str,
+    *,
+    data: DataConfig | None,
+    targets: Sequence[Target] = DEFAULT_TARGETS,
+    options: ExportOptions = USUAL,
+    attribution: str = "",
+    metric_prefix: str = "val",
+    quiet: bool = False,
+    say: Say,
+) -> list[Exported]:
+    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing.
+
+    Args:
+        data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
+
+    Raises:
+        ConfigError: a target or the model cannot do what the options ask for.
+        ExportError: a graph does not reproduce the checkpoint; nothing was written.
+    """
+    model, provenance = load_model(checkpoint)
+    check_options(targets, options, model.config)
+    if options.experts == "shared":  # another detector, with an mAP of its own
+        model = without_routed_experts(model)
+    if data is None and model.config.class_names == SCENE_CLASSES:
+        data = given_data.SCENES_UNSEEN
+    if options.precision == "int8" and data is None:
+        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+    golden = scene_pictures()
+    pictures, measured, metrics = Pictures(golden, golden), None, {}
+    if data is not None:
+        dataset = open_for(model.config, data)
+        say_remarks("labels", dataset, say)
+        result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+        say(f"measured on {described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
+        model.cpu()
+        baseline = routing_baseline(result, dataset, data_name(data))
+        measured = Measured(dataset, result.mean_ap.map50_95, baseline)
+        metrics = {
+            f"{metric_prefix}_map50": round(result.mean_ap.map50, 4),
+            f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
+        }
+        pictures = _pictures(dataset, golden, options)
+    exported = export_model(
+        model,
+        repository,
+        name,
+        pictures,
+        targets=targets,
+        options=options,
+        measured=measured,
+        provenance=Provenance(sha256_of(checkpoint), provenance.get("data", ""), metrics, attribution),
+        quiet=quiet,
+        say=say,
+    )
+    _report_released(exported, say)
+    return exported
+
+
+def _report_released(exported: Sequence[Exported], say: Say) -> None:
+    for artefact in exported:
+        say(f"released {artefact.path}")
+    for artefact in exported:
+        if artefact.path.parent.name.endswith("-tensorrt"):
+            offer_plan(artefact.path, say=say)
+
+
+def scene_pictures() -> list[NDArray[np.uint8]]:
+    """Generated scenes of every regime: ours to ship, so the golden sample is one of them."""
+    scenes = ScenesDataset(PARITY_PICTURES, seed=7, image_hw=(384, 512))
+    return [scenes.load(index).image for index in range(len(scenes))]
+
+
+def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:
+    """For f32 a few of the data and as many scenes, which route otherwise.
+
+    Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
+    router makes of pictures unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
+    """
+    if options.precision == "f32":
+        return Pictures(_some(dataset, PARITY_PICTURES) + golden, golden)
+    calibration = _some(dataset, options.calibration_images) if options.precision == "int8" else []
+    return Pictures(_some(dataset, MORE_PARITY_PICTURES), golden, calibration)
+
+
+def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return [dataset.load(int(index)).image for index in indices]

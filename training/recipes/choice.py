@@ -1,0 +1,104 @@
+"""What a user may change of any recipe, as values and as flags."""
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from typing import get_args
+
+from training.config import ComputePrecision, TrainConfig
+from training.errors import ConfigError
+
+LOSS_FIELDS = ("dfl", "balance")
+AUGMENT_FIELDS = ("mosaic", "mixup", "copy_paste")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingChoice:
+    """Fields of LossConfig, of AugmentConfig and of TrainConfig; None leaves one to the recipe."""
+
+    dfl: float | None = None
+    balance: float | None = None
+    mosaic: float | None = None
+    mixup: float | None = None
+    copy_paste: float | None = None
+    accumulate: int | None = None
+    freeze_batch_norm: bool | None = None
+    repeat_threshold: float | None = None
+    patience: int | None = None
+    deterministic: bool | None = None
+    precision: ComputePrecision | None = None
+
+
+def chosen(config: TrainConfig, choice: TrainingChoice) -> TrainConfig:
+    """Raises ConfigError: what was chosen cannot work together, or the model has nothing of the kind."""
+    if choice.balance is not None and not config.model.mixtures:
+        raise ConfigError(f"{config.model.variant} has no experts whose use could be balanced")
+    given = {name: value for name, value in asdict(choice).items() if value is not None}
+    loss = {name: given.pop(name) for name in LOSS_FIELDS if name in given}
+    augment = {name: given.pop(name) for name in AUGMENT_FIELDS if name in given}
+    return replace(
+        config, loss=replace(config.loss, **loss), augment=replace(config.augment, **augment), **given
+    )
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """What recipes decide of losses and augmentation."""
+    for flag, metavar, meaning in (
+        ("--dfl", "WEIGHT", "of the distribution focal loss; 0: boxes learn from their overlap alone"),
+        ("--balance", "WEIGHT", "of the loss that asks for equal use of experts; 0: off"),
+        ("--mosaic", "P", "probability that a picture stands among three others"),
+        ("--mixup", "P", "probability that a sample is blended with another"),
+        ("--copy-paste", "P", "probability that objects of another picture are pasted on"),
+    ):
+        parser.add_argument(flag, type=float, metavar=metavar, help=f"{meaning}; default: the recipe's")
+
+
+def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> None:
+    """How the training goes on. precision: with that; where one exports too, the name is taken."""
+    parser.add_argument(
+        "--accumulate", type=int, metavar="N", help="pass each batch in N parts, for less memory"
+    )
+    parser.add_argument(
+        "--freeze-bn",
+        action="store_true",
+        default=None,
+        dest="freeze_batch_norm",
+        help="batch norm keeps the statistics of --weights, for fine-tuning on few pictures",
+    )
+    parser.add_argument(
+        "--balance-classes",
+        type=float,
+        dest="repeat_threshold",
+        metavar="SHARE",
+        help="show pictures of classes that are in fewer than this share of all more often, by the root of "
+        "SHARE over theirs; LVIS has 0.001, data of few classes wants more, such as 0.3",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="end after N evaluations without a better mAP50-95; best.safetensors is of the best one",
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="only algorithms that give the same bits every time; on GPUs slower ones",
+    )
+    if precision:
+        parser.add_argument(
+            "--precision",
+            choices=get_args(ComputePrecision),
+            help="of what is computed; weights stay f32. Default: the recipe's (auto: half if it is quicker)",
+        )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder"
+    )
+
+
+def choice_from(args: argparse.Namespace) -> TrainingChoice:
+    """What was given of the flags, those that a command has."""
+    names = (*LOSS_FIELDS, *AUGMENT_FIELDS, "accumulate", "freeze_batch_norm", "repeat_threshold", "patience")
+    return TrainingChoice(
+        **{name: getattr(args, name, None) for name in (*names, "deterministic")},
+        precision=args.precision if args.command == "train" else None,  # elsewhere that of an export, or none
+    )
