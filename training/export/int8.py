@@ -49,6 +49,7 @@ def quantize_dense(
         ExportError: there are not enough pictures.
     """
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     if len(canvases) < MIN_PICTURES:
         raise ExportError(
@@ -67,6 +68,12 @@ def quantize_dense(
             nncf.Dataset(samples),
             preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
             subset_size=len(samples),
+            # The extremes of all pictures. NNCF's own choice, the mean of each picture's, cuts off what only
+            # some of them show: objects. It cost sparsight-n 0.9 points of mAP on generated scenes, this 0.1
+            # (0.3 where it is calibrated on other scenes than those).
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
             ignored_scope=nncf.IgnoredScope(names=sorted(set(_float_nodes(model))), validate=False),
         )
     return quantized

@@ -4,7 +4,6 @@ import json
 
 import cv2
 import pytest
-from training.trainer.choices import Choices
 
 from tests.unit.training.command_line import failure
 from training.__main__ import build_parser, main
@@ -13,8 +12,7 @@ from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES
 from training.export.options import ExportOptions
 from training.models.detector import Detector
-from training.models.variants import VARIANTS, MixtureChoice, model_config
-from training.recipes.choice import TrainingChoice
+from training.models.variants import VARIANTS, model_config
 from training.trainer.checkpoint import Position, save_model
 from training.trainer.loop import Outcome
 

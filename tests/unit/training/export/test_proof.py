@@ -247,6 +247,25 @@ def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8
         assert np.array_equal(want, got) != runs
 
 
+def test_ranges_of_8_bit_hold_what_a_single_picture_shows(tmp_path):
+    """Two convolutions that pass their input on: what enters the second is between 0 and the brightest."""
+    image = opset.parameter([1, 8, 8, 3], np.uint8, name="images")
+    image.output(0).set_names({"images"})
+    x = opset.transpose(opset.convert(image, "f32"), [0, 3, 1, 2])
+    for _ in range(2):
+        one = opset.constant(np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1))
+        x = opset.relu(opset.convolution(x, one, [1, 1], [0, 0], [0, 0], [1, 1]))
+    ov.save_model(ov.Model([x], [image]), tmp_path / "model.xml", compress_to_fp16=False)
+    dark, bright = (np.full((8, 8, 3), value, dtype=np.uint8) for value in (10, 200))
+    quantized = quantize_dense(tmp_path / "model.xml", [*[dark] * 9, bright], RoutingControls(1))
+    highest = [
+        float(node.input_value(2).get_node().data.max())
+        for node in quantized.get_ops()
+        if node.get_type_name() == "FakeQuantize" and node.input_value(0).get_node().get_type_name() == "Relu"
+    ]
+    assert highest == pytest.approx([200.0], rel=0.01)  # the mean of the pictures' highest is 29
+
+
 def test_8_bit_without_enough_pictures_is_refused_in_words(tmp_path):
     with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give more with --data"):
         quantize_dense(tmp_path / "model.xml", canvases()[:1], RoutingControls(1))
