@@ -16,7 +16,9 @@ from training.trainer.loop import Trainer
 
 SCENES = ScenesConfig(images=2, image_hw=(64, 64))
 CONFIG = TrainConfig(
-    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    model=replace(
+        model_config("yolov12-n", CLASS_NAMES, (64, 64)), width=0.125, depth=0.25
+    ),  # quick to write
     train_data=SCENES,
     val_data=SCENES,
     epochs=6,
