@@ -28,6 +28,7 @@ from training.prune.table import prune_json, prune_report
 from training.recipes.choice import choice_from
 from training.recipes.own_data import own_data
 from training.tables.benchmark import benchmark_json, benchmark_report
+from training.tables.comparison import comparison_json, comparison_report
 from training.tables.depthwise import depthwise_table
 from training.tables.evaluation import evaluation_json, evaluation_report
 from training.tables.exports import exports_json, exports_table
@@ -139,6 +140,17 @@ def _evaluate(args: argparse.Namespace) -> int:
         mean_ap, images = evaluation.mean_ap, evaluation.images
     write = evaluation_json if args.json else evaluation_report
     return _print(write(mean_ap, images, evaluation))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    found = measure.compare_checkpoints(
+        (args.first, args.second),
+        _data(args.data, args.split, args.recipe),
+        top_ks=(args.top_k, args.second_top_k),
+        draws=args.draws,
+        quiet=args.quiet,
+    )
+    return _print((comparison_json if args.json else comparison_report)(found))
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -281,6 +293,7 @@ COMMANDS = {
     "train": _train,
     "look": _look,
     "evaluate": _evaluate,
+    "compare": _compare,
     "inspect": _inspect,
     "export": _export,
     "train-export": _train_export,

@@ -11,6 +11,7 @@ from training.config import (
 )
 from training.data.open import open_dataset
 from training.errors import ConfigError
+from training.evaluate.comparison import Comparison, compare
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, check_classes, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
@@ -45,6 +46,29 @@ def evaluate_checkpoint(
     if say:
         say_remarks("labels", dataset, say)
     return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def compare_checkpoints(
+    checkpoints: tuple[Path, Path],
+    data: DataConfig,
+    *,
+    top_ks: tuple[int | None, int | None] = (None, None),
+    draws: int = 1000,
+    quiet: bool = False,
+) -> Comparison:
+    """mAP of two checkpoints on a data set, and by how much the first is better, from a paired bootstrap.
+
+    Raises:
+        ConfigError: a model cannot run with that many experts.
+        DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
+    """
+    sides = []
+    for checkpoint, top_k in zip(checkpoints, top_ks, strict=True):
+        model, _ = load_model(checkpoint)
+        controls = _controls(model, model.config.top_k if top_k is None else top_k)
+        sides.append((model.to(compute_device()), controls))
+    dataset = open_for(sides[0][0].config, data)
+    return compare(sides[0], sides[1], dataset, draws=draws, quiet=quiet)
 
 
 def inspect_checkpoint(

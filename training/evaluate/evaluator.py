@@ -1,6 +1,6 @@
 """Run a detector over a data set: its mAP and what its experts did."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     experts: list[LayerUse]
     images: int
     routed: RoutedImages
+    detections: Sequence[Detections] = ()  # of each image, in the order of the data set
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
@@ -65,7 +66,7 @@ def evaluate(
     routed = collector.routed()
     uses = [layer_use(layer, gates, routed.probs[layer]) for layer, gates in routed.gates.items()]
     mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
-    return Evaluation(mean_ap, uses, len(routed.truths), routed)
+    return Evaluation(mean_ap, uses, len(routed.truths), routed, found)
 
 
 def evaluate_with(

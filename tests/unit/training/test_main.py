@@ -20,6 +20,7 @@ COMMANDS = (
     "train",
     "look",
     "evaluate",
+    "compare",
     "inspect",
     "export",
     "benchmark",
@@ -308,3 +309,21 @@ def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_pa
     for layer in layers:
         ran = sum(layer["expert_share"])
         assert ran == pytest.approx(2 if top_k is None else top_k), "experts run for each picture"
+
+
+def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=3, image_hw=(64, 64)))
+    for name in ("mixture", "dense"):
+        (tmp_path / name).mkdir()
+    mixture = checkpoint_of("sparsight-n", tmp_path / "mixture")
+    dense = checkpoint_of("yolov12-n", tmp_path / "dense")
+    argv = ("compare", str(mixture), str(dense), "--quiet", "--draws", "20")
+    assert main([*argv, "--top-k", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["difference"]["draws"]) == (3, 20)
+    assert (found["first"]["name"], found["second"]["name"]) == ("sparsight-n K=1", "yolov12-n")
+    assert found["first"]["gflops"] < found["second"]["gflops"]
+    assert found["difference"]["low"] <= found["difference"]["difference"] <= found["difference"]["high"]
+    assert main(argv) == 0
+    assert "sparsight-n K=2" in capsys.readouterr().out
+    assert "top_k=3 is none that yolov12-n can run with" in failure(capsys, *argv, "--second-top-k", "3")

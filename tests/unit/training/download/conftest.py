@@ -1,4 +1,6 @@
-"""Nothing of this machine's network gets in between."""
+"""Nothing of this machine gets in between."""
+
+import signal
 
 import pytest
 
@@ -8,3 +10,11 @@ def no_proxy_of_this_machine(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_reaches_the_test():
+    """A process that was started in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

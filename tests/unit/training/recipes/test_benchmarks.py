@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
 from training.__main__ import main
-from training.commands import train
+from training.commands.train import TrainOptions, data_configs
 from training.config import FolderConfig, ScenesConfig
 from training.data.open import open_dataset
 from training.download.catalogue import BENCHMARKS
@@ -63,15 +63,15 @@ def test_data_lies_where_download_puts_it(tmp_path, monkeypatch, recipe, train, 
     splits = own_data(recipe, tmp_path.relative_to(tmp_path.parent))  # found from anywhere when resumed
     for data, expected in ((splits.train, train), (splits.val, val)):
         assert folders(data) == [(f"{tmp_path}{within}", split, kept) for within, split, kept in expected]
-    options = train.TrainOptions(run_dir=tmp_path / "run", recipe=recipe, data=tmp_path)
-    assert train.data_configs(options) == splits
+    options = TrainOptions(run_dir=tmp_path / "run", recipe=recipe, data=tmp_path)
+    assert data_configs(options) == splits
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(RECIPES_WITH_DATA)))
 def test_other_recipes_take_any_data(tmp_path, recipe):
     assert own_data(recipe, tmp_path) is None
-    options = train.TrainOptions(run_dir=tmp_path, recipe=recipe, data=tmp_path, val_split=None)
-    assert train.data_configs(options) == (FolderConfig(root=str(tmp_path)), None)
+    options = TrainOptions(run_dir=tmp_path, recipe=recipe, data=tmp_path, val_split=None)
+    assert data_configs(options) == (FolderConfig(root=str(tmp_path)), None)
 
 
 @pytest.mark.parametrize(

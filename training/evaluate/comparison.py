@@ -1,0 +1,60 @@
+"""Two detectors on the same images."""
+
+from typing import NamedTuple
+
+from training.data.sample import Dataset
+from training.evaluate.bootstrap import Difference, paired_bootstrap
+from training.evaluate.compute_use import used_gflops
+from training.evaluate.evaluator import Evaluation, evaluate
+from training.evaluate.mean_ap import MeanAp
+from training.models.cost import measure_cost
+from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
+
+
+class Compared(NamedTuple):
+    """One of the two."""
+
+    name: str  # variant, and how many experts ran
+    mean_ap: MeanAp
+    gflops: float  # of an image on average, with none spent on experts that did not run
+
+
+class Comparison(NamedTuple):
+    """Both, and by how much the first is better."""
+
+    first: Compared
+    second: Compared
+    difference: Difference
+    images: int
+
+
+def compare(
+    first: tuple[Detector, RoutingControls],
+    second: tuple[Detector, RoutingControls],
+    dataset: Dataset,
+    *,
+    draws: int = 1000,
+    quiet: bool = False,
+) -> Comparison:
+    """Measure both on a data set, and how sure their difference is.
+
+    Raises:
+        DatasetError: it is not labelled with the classes of both, or has fewer than two images.
+    """
+    one, other = (
+        evaluate(model, dataset, controls=controls, quiet=quiet) for model, controls in (first, second)
+    )
+    difference = paired_bootstrap(
+        one.routed.truths, one.detections, other.detections, draws=draws, quiet=quiet
+    )
+    return Comparison(_side(first, one), _side(second, other), difference, one.images)
+
+
+def _side(of: tuple[Detector, RoutingControls], result: Evaluation) -> Compared:
+    model, controls = of
+    cost = measure_cost(model)
+    if not model.config.mixtures:
+        return Compared(model.config.variant, result.mean_ap, cost.dense)
+    used = float(used_gflops(cost, result.routed.gates).mean())
+    return Compared(f"{model.config.variant} K={controls.top_k}", result.mean_ap, used)
