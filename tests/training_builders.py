@@ -10,7 +10,7 @@ from training.evaluate.mean_ap import MeanAp
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
-from training.models.mixture.router import PooledRouter, SpatialRouter
+from training.models.mixture.router import MomentsRouter, PooledRouter, SpatialRouter
 from training.models.variants import MixtureChoice, model_config
 
 # Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
@@ -86,13 +86,18 @@ def diverse_images(count: int) -> Tensor:
     return torch.stack(images)
 
 
+def bright_images(count: int) -> Tensor:
+    """Which untrained networks answer more wildly than others, (count, 64, 64, 3) uint8."""
+    return (255 * torch.rand(count, 64, 64, 3) ** 0.2).to(torch.uint8)
+
+
 def _take_statistics(model: Detector) -> None:
     """Most of the way from fresh to true statistics: with true ones an untrained network is chaotic."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = MOMENTUM
     for _ in range(9):
-        model(diverse_images(6))
+        model(torch.cat([diverse_images(6), bright_images(1)]))
     for norm in norms:
         norm.momentum = BN_MOMENTUM
 
@@ -119,7 +124,7 @@ def _spread_predictions(model: Detector) -> None:
 def _spread_router(model: Detector, layer: MixtureLayer) -> None:
     """Shift and scale a router so that its scores over diverse images have mean 0 and a wide spread."""
     router = layer.router
-    if isinstance(router, PooledRouter):  # what all scores share, the softmax does not see
+    if isinstance(router, PooledRouter | MomentsRouter):  # what all scores share, the softmax does not see
         router.score.weight.sub_(router.score.weight.mean(dim=0))
     last = router.norm if isinstance(router, SpatialRouter) else router.score
     seen: list[Tensor] = []

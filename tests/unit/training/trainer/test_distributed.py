@@ -66,7 +66,7 @@ from training.trainer.loop import Trainer
 
 class Torn:
     def __init__(self, dataset):
-        self.dataset, self.class_names = dataset, dataset.class_names
+        self.dataset, self.class_names, self.remarks = dataset, dataset.class_names, dataset.remarks
 
     def __len__(self):
         return len(self.dataset)
