@@ -259,7 +259,11 @@ def _train_export(args: argparse.Namespace) -> int:
 
 def _mixture(args: argparse.Namespace) -> MixtureChoice:
     return MixtureChoice(
-        placement=args.placement, expert=args.expert, num_experts=args.experts, top_k=args.top_k
+        placement=args.placement,
+        expert=args.expert,
+        num_experts=args.experts,
+        top_k=args.top_k,
+        router=args.router,
     )
 
 

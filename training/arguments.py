@@ -7,7 +7,7 @@ from typing import get_args
 from training.ablations import command as ablations
 from training.argument_types import from_zero, positive, size
 from training.benchmark.command import add_arguments as add_benchmark_arguments
-from training.config import EXPERT_KINDS
+from training.config import EXPERT_KINDS, ROUTER_KINDS
 from training.convert.command import add_arguments as add_convert_arguments
 from training.download import command as download_command
 from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
@@ -113,6 +113,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     )
     parser.add_argument(
         "--expert", choices=EXPERT_KINDS, help="what each expert is made of; default: the variant's"
+    )
+    parser.add_argument(
+        "--router", choices=ROUTER_KINDS, help="what scores the experts; default: the variant's"
     )
     parser.add_argument("--data", type=Path, help=DATA_HELP)
     parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")

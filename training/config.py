@@ -12,8 +12,10 @@ from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
+RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
+ROUTER_KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
 PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
 
 
@@ -30,7 +32,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 class RouterConfig:
     """What scores the experts of a mixture layer."""
 
-    kind: Literal["pooled", "moments", "spatial", "adaptive", "ultra"] = "pooled"
+    kind: RouterKind = "pooled"
     reduction: int = 8  # hidden width = channels / this, at least min_hidden
     min_hidden: int = 8
     pool: int = 4  # spatial and ultra: side of the square of cells that is averaged before routing
@@ -41,7 +43,7 @@ class RouterConfig:
     learn_temperature: bool = False
 
     def __post_init__(self) -> None:
-        _require_one_of("router", self.kind, ("pooled", "moments", "spatial", "adaptive", "ultra"))
+        _require_one_of("router", self.kind, ROUTER_KINDS)
         for name in ("reduction", "min_hidden", "pool"):
             _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
         _require(self.init_std is None or self.init_std > 0, f"init_std={self.init_std} must be positive")

@@ -45,6 +45,7 @@ an ablation: where experts stand, how many there are, how many run
   python -m training train --run runs/ghost --variant esmoe-n --expert ghost
   python -m training evaluate runs/eight/model.safetensors --top-k 1
   python -m training train --run runs/config5 --variant esmoe-n --dfl 0 --balance 1.5
+  python -m training train --run runs/averages --variant sparsight-n --router pooled --fixed-top-k
 
 several GPUs, each with its share of every batch; the two dashes end torchrun's own flags
   torchrun --nproc-per-node 2 -m -- training train --run runs/two

@@ -138,7 +138,7 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
     if options.weights is not None or options.mixture != MixtureChoice():
         raise ConfigError(
             "a model like another has its weights, its experts and its top_k: leave --weights, --placement, "
-            "--experts, --expert and --top-k out, or --like"
+            "--experts, --expert, --router and --top-k out, or --like"
         )
     return load_model(options.like)[0].config
 

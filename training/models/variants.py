@@ -16,6 +16,7 @@ from training.config import (
     MixtureConfig,
     ModelConfig,
     RouterConfig,
+    RouterKind,
 )
 from training.errors import ConfigError
 
@@ -42,6 +43,7 @@ class MixtureChoice:
     num_experts: int | None = None
     top_k: int | None = None
     expert: ExpertKind | None = None
+    router: RouterKind | None = None
 
 
 def model_config(
@@ -178,4 +180,7 @@ def _chosen_layer(mixture: MixtureConfig, choice: MixtureChoice) -> MixtureConfi
         common = kernels[0] if len(set(kernels)) == 1 else 3
         kernels = growing_kernels(count) if expert == "depthwise" else (common,) * count
     top_k = min(mixture.top_k, count) if choice.top_k is None else choice.top_k
-    return replace(mixture, num_experts=count, expert=expert, kernel_sizes=kernels, top_k=top_k)
+    router = mixture.router if choice.router is None else replace(mixture.router, kind=choice.router)
+    return replace(
+        mixture, num_experts=count, expert=expert, kernel_sizes=kernels, top_k=top_k, router=router
+    )

@@ -7,7 +7,8 @@ from typing import get_args
 from training.config import ComputePrecision, TrainConfig
 from training.errors import ConfigError
 
-LOSS_FIELDS = ("dfl", "balance")
+LOSS_FIELDS = ("dfl", "balance", "information", "coverage")
+ROUTING_FIELDS = ("balance", "information", "coverage", "top_ks")  # only a model with experts has them
 AUGMENT_FIELDS = ("mosaic", "mixup", "copy_paste")
 
 
@@ -17,6 +18,8 @@ class TrainingChoice:
 
     dfl: float | None = None
     balance: float | None = None
+    information: float | None = None
+    coverage: float | None = None
     mosaic: float | None = None
     mixup: float | None = None
     copy_paste: float | None = None
@@ -26,13 +29,15 @@ class TrainingChoice:
     patience: int | None = None
     deterministic: bool | None = None
     precision: ComputePrecision | None = None
+    top_ks: tuple[int, ...] | None = None  # (): every picture has the model's own
 
 
 def chosen(config: TrainConfig, choice: TrainingChoice) -> TrainConfig:
     """Raises ConfigError: what was chosen cannot work together, or the model has nothing of the kind."""
-    if choice.balance is not None and not config.model.mixtures:
-        raise ConfigError(f"{config.model.variant} has no experts whose use could be balanced")
     given = {name: value for name, value in asdict(choice).items() if value is not None}
+    of_experts = [name for name in ROUTING_FIELDS if name in given]
+    if of_experts and not config.model.mixtures:
+        raise ConfigError(f"{config.model.variant} has no experts: leave {of_experts[0]} to its recipe")
     loss = {name: given.pop(name) for name in LOSS_FIELDS if name in given}
     augment = {name: given.pop(name) for name in AUGMENT_FIELDS if name in given}
     return replace(
@@ -45,11 +50,20 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, metavar, meaning in (
         ("--dfl", "WEIGHT", "of the distribution focal loss; 0: boxes learn from their overlap alone"),
         ("--balance", "WEIGHT", "of the loss that asks for equal use of experts; 0: off"),
+        ("--information", "WEIGHT", "of the loss that asks routers to tell images apart; 0: off"),
+        ("--coverage", "WEIGHT", "of the loss that asks every expert to have a share; 0: off"),
         ("--mosaic", "P", "probability that a picture stands among three others"),
         ("--mixup", "P", "probability that a sample is blended with another"),
         ("--copy-paste", "P", "probability that objects of another picture are pasted on"),
     ):
         parser.add_argument(flag, type=float, metavar=metavar, help=f"{meaning}; default: the recipe's")
+    parser.add_argument(
+        "--fixed-top-k",
+        action="store_const",
+        const=(),
+        dest="top_ks",
+        help="train every picture with the same top_k; sparsight's draw their own, so that it runs with any",
+    )
 
 
 def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> None:
@@ -99,6 +113,6 @@ def choice_from(args: argparse.Namespace) -> TrainingChoice:
     """What was given of the flags, those that a command has."""
     names = (*LOSS_FIELDS, *AUGMENT_FIELDS, "accumulate", "freeze_batch_norm", "repeat_threshold", "patience")
     return TrainingChoice(
-        **{name: getattr(args, name, None) for name in (*names, "deterministic")},
+        **{name: getattr(args, name, None) for name in (*names, "deterministic", "top_ks")},
         precision=args.precision if args.command == "train" else None,  # elsewhere that of an export, or none
     )

@@ -21,8 +21,15 @@ def _starter(root: Path) -> Splits:
     return Splits(parted.train, parted.val)
 
 
+def _starter_choice(root: Path) -> Splits:
+    """For choosing settings: what `starter` reports on is not looked at."""
+    parted = starter_data(root)
+    return Splits(parted.less, parted.choice)
+
+
 _SPLITS: Mapping[str, Callable[[Path], Splits]] = {
     "starter": _starter,
+    "starter-choice": _starter_choice,
     "coco": coco_data,
     "voc": voc_data,
     "visdrone": visdrone_data,

@@ -24,12 +24,13 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
 
     monkeypatch.setattr(train, "train", start)
     chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
+    chosen += ["--router", "adaptive"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
         MixtureChoice(),
-        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost"),
+        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost", router="adaptive"),
     ]
 
 
@@ -46,12 +47,22 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
 
     monkeypatch.setattr(train, "train", start)
     chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
+    chosen += ["--information", "0.25", "--coverage", "0", "--fixed-top-k"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
         TrainingChoice(),
-        TrainingChoice(dfl=0.0, balance=1.5, mosaic=0.5, mixup=0.25, copy_paste=1.0),
+        TrainingChoice(
+            dfl=0.0,
+            balance=1.5,
+            mosaic=0.5,
+            mixup=0.25,
+            copy_paste=1.0,
+            information=0.25,
+            coverage=0.0,
+            top_ks=(),
+        ),
     ]
 
 
@@ -99,8 +110,11 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
         (["--dfl", "-1"], "loss weight dfl=-1.0 is negative"),
         (
             ["--variant", "yolov12-n", "--balance", "1"],
-            "yolov12-n has no experts whose use could be balanced",
+            "yolov12-n has no experts: leave balance to its recipe",
         ),
+        (["--variant", "yolov12-n", "--fixed-top-k"], "yolov12-n has no experts: leave top_ks to its recipe"),
+        (["--information", "-1"], "loss weight information=-1.0 is negative"),
+        (["--variant", "yolov12-n", "--router", "pooled"], "yolov12-n has no mixture"),
         (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
         (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
         (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),

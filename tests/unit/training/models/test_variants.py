@@ -1,9 +1,12 @@
 """The named variants: their size and cost, what may be chosen of them, and that each of them works."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.training_builders import diverse_images, tiny_model
+from training.config import ROUTER_KINDS
 from training.errors import ConfigError
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector, count_parameters
@@ -162,9 +165,24 @@ def test_the_kind_of_expert_may_be_chosen(variant, choice, kernels):
     assert predictions.class_logits.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("variant", ["esmoe-n", "moehead-n", "sparsight-n"])
+def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind):
+    usual = model_config(variant, ("a",), (64, 64))
+    config = model_config(variant, ("a",), (64, 64), MixtureChoice(router=kind))
+    assert {mixture.router.kind for mixture in config.mixtures.values()} == {kind}
+    for place, mixture in config.mixtures.items():
+        as_before = replace(mixture.router, kind=usual.mixtures[place].router.kind)
+        assert replace(mixture, router=as_before) == usual.mixtures[place]
+    predictions = Detector(config).eval()(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert predictions.class_logits.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("variant", "choice", "message"),
     [
+        ("yolov12-n", MixtureChoice(router="pooled"), "yolov12-n has no mixture"),
+        ("esmoe-n", MixtureChoice(router="other"), "router 'other' is none of pooled, moments, spatial"),
         ("yolov12-n", MixtureChoice(num_experts=2), "yolov12-n has no mixture"),
         ("yolov12-n", MixtureChoice(expert="ghost"), "yolov12-n has no mixture"),
         ("moehead-n", MixtureChoice(expert="ghost"), "experts of moehead-n are whole heads"),

@@ -78,6 +78,7 @@ def test_other_recipes_take_any_data(tmp_path, recipe):
     ("recipe", "wanted"),
     [
         ("starter", "the folder that holds bccd, aquarium and playing_cards"),
+        ("starter-choice", "the folder that holds bccd, aquarium and playing_cards"),
         *((recipe, f"training download {recipe} --to FOLDER` fills") for recipe in BENCHMARK_RECIPES),
     ],
 )

@@ -8,6 +8,7 @@ from training.config import LossConfig, ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.choice import TrainingChoice
+from training.recipes.own_data import own_data
 from training.recipes.recipes import RECIPES, Request, build_config, family_loss
 from training.recipes.starter import starter_data
 
@@ -123,10 +124,10 @@ def test_other_recipes_neither_mix_nor_paste_unless_asked(recipe):
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_losses_and_augmentation_are_the_request_s_if_it_says_so(recipe, value):
     usual = build_config(recipe, REQUEST)
-    names = ("dfl", "balance", "mosaic", "mixup", "copy_paste")
+    names = ("dfl", "balance", "information", "coverage", "mosaic", "mixup", "copy_paste")
     asked = build_config(recipe, replace(REQUEST, choice=TrainingChoice(**dict.fromkeys(names, value))))
-    assert [getattr(asked.loss, name) for name in names[:2]] == [value] * 2
-    assert [getattr(asked.augment, name) for name in names[2:]] == [value] * 3
+    assert [getattr(asked.loss, name) for name in names[:4]] == [value] * 4
+    assert [getattr(asked.augment, name) for name in names[4:]] == [value] * 3
     assert replace(asked, loss=usual.loss, augment=usual.augment) == usual
 
 
@@ -144,14 +145,25 @@ def test_a_choice_that_cannot_work_is_refused(choice, message):
         build_config("quick", replace(REQUEST, choice=TrainingChoice(**choice)))
 
 
-def test_without_experts_there_is_nothing_to_balance():
-    request = replace(REQUEST, variant="yolov12-n", choice=TrainingChoice(balance=0.5))
-    with pytest.raises(ConfigError, match="yolov12-n has no experts whose use could be balanced"):
-        build_config("quick", request)
+@pytest.mark.parametrize("name", ["balance", "information", "coverage", "top_ks"])
+def test_without_experts_there_is_nothing_to_choose_of_them(name):
+    choice = TrainingChoice(**{name: () if name == "top_ks" else 0.0})
+    with pytest.raises(ConfigError, match=f"yolov12-n has no experts: leave {name} to its recipe"):
+        build_config("quick", replace(REQUEST, variant="yolov12-n", choice=choice))
+
+
+def test_a_choice_of_top_k_in_training_is_the_request_s_and_refused_if_the_model_cannot():
+    request = replace(REQUEST, variant="sparsight-n")
+    for top_ks in ((), (0, 4)):
+        config = build_config("quick", replace(request, choice=TrainingChoice(top_ks=top_ks)))
+        assert config.top_ks == top_ks
+    with pytest.raises(ConfigError, match=r"top_ks=\(5,\): sparsight-n runs with 0, 1, 2, 3, 4 experts"):
+        build_config("quick", replace(request, choice=TrainingChoice(top_ks=(5,))))
 
 
 def test_an_unknown_recipe_names_those_there_are():
-    with pytest.raises(ConfigError, match="no recipe 'best'; there are: quick, small-data, starter, paper"):
+    there = "quick, small-data, starter, starter-choice, paper, coco"
+    with pytest.raises(ConfigError, match=f"no recipe 'best'; there are: {there}"):
         build_config("best", REQUEST)
 
 
@@ -168,6 +180,15 @@ def test_an_unknown_recipe_names_those_there_are():
 def test_pictures_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, variant, choice, top_ks):
     config = build_config(recipe, replace(REQUEST, variant=variant, mixture=choice, input_hw=(64, 64)))
     assert config.top_ks == top_ks
+
+
+def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_pictures(tmp_path):
+    parted = starter_data(tmp_path)
+    assert own_data("starter", tmp_path) == (parted.train, parted.val)
+    assert own_data("starter-choice", tmp_path) == (parted.less, parted.choice)
+    usual = build_config("starter", REQUEST)
+    assert build_config("starter-choice", REQUEST) == usual
+    assert (usual.epochs, usual.model.input_hw, usual.augment.flip_vertical) == (60, (416, 416), 0.0)
 
 
 def test_the_starter_s_parts_share_no_picture_and_leave_none_out(tmp_path):
