@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.ablations.report import REPORT_FILE, as_markdown, build_tables, write_report
-from training.ablations.rows import TABLES, Row, rows_of
+from training.ablations.rows import ROUTING, ROUTING_ROWS, TABLES, Row, rows_of
 from training.ablations.run import AblationOptions, Progress, Say, run_rows, settle
 from training.argument_types import from_zero, positive, size
 from training.recipes.recipes import RECIPES
@@ -20,6 +20,8 @@ examples:
       where experts stand, on generated scenes
   python -m training ablations --data voc --recipe small-data --seeds 0 1 2 --output runs/ablations
       all four tables on your own pictures, three times: days on two cores
+  python -m training ablations --table routing --recipe starter-choice --data folder --output runs/routing
+      our own choices for sparsight's routers, undone one by one
 the same command goes on after a stop or a crash: finished runs are not repeated, the one under way goes on
 from its last checkpoint, failed ones are tried again. More tables and seeds may be asked for later.
 """
@@ -51,9 +53,10 @@ def ablations(rows: Sequence[Row], options: AblationOptions, *, quiet: bool, say
     return Ablations(report(progress), options.output / REPORT_FILE, progress)
 
 
-def asked_rows(tables: Sequence[int] | None) -> tuple[Row, ...]:
-    """The rows of these tables; None: of all."""
-    return rows_of(tables or tuple(TABLES))
+def asked_rows(tables: Sequence[str] | None) -> tuple[Row, ...]:
+    """The rows of these tables; None: of all of the paper's."""
+    numbers = [int(table) for table in tables if table != ROUTING] if tables else list(TABLES)
+    return (*rows_of(numbers), *(ROUTING_ROWS if tables and ROUTING in tables else ()))
 
 
 def add_command(subparsers: Any) -> None:
@@ -62,13 +65,16 @@ def add_command(subparsers: Any) -> None:
         "ablations",
         help="train the paper's ablations and set its figures beside ours",
         description="Train the rows of YOLO-Master's ablations (arXiv:2512.23273, tables 5 to 8) one after "
-        "the other, measure them, and write the paper's figures and ours side by side.",
+        "the other, measure them, and write the paper's figures and ours side by side; or rows of our own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for runs and tables")
     parser.add_argument(
-        "--table", type=int, choices=tuple(TABLES), action="append", help="may be repeated; default: all"
+        "--table",
+        choices=(*map(str, TABLES), ROUTING),
+        action="append",
+        help="may be repeated; routing is ours, the numbers are the paper's; default: all of the paper's",
     )
     parser.add_argument("--list", action="store_true", help="show rows and costs; train nothing")
     parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
+from typing import NamedTuple
 
 from training.ablations.agreement import Agreement, agreement, in_words
-from training.ablations.rows import PAPER_BUDGET, TABLES, Row, published_spread
+from training.ablations.cells import mean_cell
+from training.ablations.routing_table import TITLE, RoutingTable, routing_fields, routing_markdown
+from training.ablations.rows import PAPER_BUDGET, ROUTING, TABLES, PaperRow, RoutingRow, Row, published_spread
 from training.ablations.run import Progress, Result, Settings, write_text
 from training.tables.models import Measured, measure
 from training.tables.published import Named
@@ -23,7 +25,7 @@ class Table:
     """One table of the paper with what there is of ours."""
 
     number: int
-    rows: tuple[Row, ...]
+    rows: tuple[PaperRow, ...]
     ours: tuple[tuple[Result, ...], ...]  # of each row, by seed
     failed: tuple[str, ...]  # of each row, the message of its first failed run; empty where none failed
 
@@ -44,58 +46,89 @@ def spread() -> float:
     return max(figures) - min(figures)
 
 
-def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) -> list[Table]:
+class Tables(NamedTuple):
+    """Those of which rows were asked for."""
+
+    paper: tuple[Table, ...]
+    routing: RoutingTable | None
+
+
+def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) -> Tables:
     """Sort finished and failed runs under the rows that share them."""
-    tables = []
-    for number in sorted({row.table for row in rows}):
-        mine = tuple(row for row in rows if row.table == number)
-        runs = [[(row.run, seed) for seed in seeds] for row in mine]
-        tables.append(
-            Table(
-                number,
-                mine,
-                tuple(tuple(progress.finished[k] for k in keys if k in progress.finished) for keys in runs),
-                tuple(next((progress.failed[k] for k in keys if k in progress.failed), "") for keys in runs),
-            )
-        )
-    return tables
+    published = [row for row in rows if isinstance(row, PaperRow)]
+    paper = []
+    for number in sorted({row.table for row in published}):
+        mine = tuple(row for row in published if row.table == number)
+        paper.append(Table(number, mine, *_runs(mine, seeds, progress)))
+    ours = tuple(row for row in rows if isinstance(row, RoutingRow))
+    return Tables(tuple(paper), RoutingTable(ours, *_runs(ours, seeds, progress)) if ours else None)
 
 
-def write_report(output: Path, tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> None:
+def _runs(
+    rows: Sequence[Row], seeds: Sequence[int], progress: Progress
+) -> tuple[tuple[tuple[Result, ...], ...], tuple[str, ...]]:
+    """The finished runs of each row, and the message of its first failed one."""
+    runs = [[(row.run, seed) for seed in seeds] for row in rows]
+    return (
+        tuple(tuple(progress.finished[k] for k in keys if k in progress.finished) for keys in runs),
+        tuple(next((progress.failed[k] for k in keys if k in progress.failed), "") for keys in runs),
+    )
+
+
+def write_report(output: Path, tables: Tables, settings: Settings, seeds: Sequence[int]) -> None:
     """Write ablations.md and ablations.json into a folder."""
     write_text(output / REPORT_FILE, as_markdown(tables, settings, seeds))
     write_text(output / DATA_FILE, as_json(tables, settings, seeds))
 
 
-def as_markdown(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> str:
+def as_markdown(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:
     """For people."""
     height, width = settings.input_hw
-    figures = ", ".join(f"{figure:.1f}" for figure in published_spread())
     lines = [
-        "# Ablations of YOLO-Master, arXiv:2512.23273",
+        "# Ablations of YOLO-Master, arXiv:2512.23273" if tables.paper else "# Ablations of our own",
         "",
         f"Ours: recipe {settings.recipe}, {settings.epochs} epoch{'s' * (settings.epochs > 1)} of "
         f"{settings.train_images:,} pictures ({settings.data}, {settings.classes} classes) at "
         f"{height} × {width}, batch {settings.batch_size}, seeds {', '.join(map(str, seeds))}; measured on "
         f"{settings.val_images:,} pictures.",
         "",
+        *_of_figures(tables, seeds),
+    ]
+    for table in tables.paper:
+        lines += ["", *_table(table)]
+    if tables.routing is not None:
+        lines += ["", *routing_markdown(tables.routing)]
+    missing = _missing(tables)
+    lines += ["", f"Not run, or not to the end: {'; '.join(missing)}." if missing else "Every row was run."]
+    return "\n".join(lines) + "\n"
+
+
+def _of_figures(tables: Tables, seeds: Sequence[int]) -> list[str]:
+    deviation = "± is the standard deviation from seed to seed."
+    if not tables.paper:
+        alone = "One seed: how much of the differences between rows is chance is not known."
+        return [deviation.capitalize() if len(seeds) > 1 else alone]
+    figures = ", ".join(f"{figure:.1f}" for figure in published_spread())
+    return [
         f"The paper: {PAPER_BUDGET}. So figures cannot be compared, only the order of rows. For four experts "
         f"in the backbone, two chosen, its tables 5 to 8 have {figures} (which losses 5 to 7 had it does not "
-        f"say): rows closer than {spread():.1f} it does not tell apart itself. Figures are percent; ± is the "
-        "standard deviation from seed to seed.",
+        f"say): rows closer than {spread():.1f} it does not tell apart itself. Figures are percent; "
+        f"{deviation}"
     ]
-    for table in tables:
-        lines += ["", *_table(table)]
-    asked = {row.table for table in tables for row in table.rows}
-    missing = [f"table {number}" for number in TABLES if number not in asked]
-    missing += [
-        f"{row.name} of table {table.number}{f' (failed: {failed})' if failed else ''}"
-        for table in tables
+
+
+def _missing(tables: Tables) -> list[str]:
+    """What has no run, or one that failed; tables of the paper too, where any of them was asked for."""
+    asked = [table.number for table in tables.paper]
+    missing = [f"table {number}" for number in TABLES if asked and number not in asked]
+    of: list[tuple[str, Table | RoutingTable]] = [(f"table {table.number}", table) for table in tables.paper]
+    of += [(f"table {ROUTING}", tables.routing)] if tables.routing else []
+    return missing + [
+        f"{row.name} of {name}{f' (failed: {failed})' if failed else ''}"
+        for name, table in of
         for row, runs, failed in zip(table.rows, table.ours, table.failed, strict=True)
         if not runs or failed
     ]
-    lines += ["", f"Not run, or not to the end: {'; '.join(missing)}." if missing else "Every row was run."]
-    return "\n".join(lines) + "\n"
 
 
 def _table(table: Table) -> list[str]:
@@ -112,23 +145,16 @@ def _table(table: Table) -> list[str]:
             f"{runs[0].parameters / 1e6:.2f}" if runs else "",
             f"{runs[0].gflops_at_top_k:.2f}" if runs else "",
             "" if row.map50 is None else f"{row.map50:.1f}",
-            _figure([run.map50 for run in runs]),
+            mean_cell([100 * run.map50 for run in runs]),
             f"{row.map50_95:.1f}",
-            _figure([run.map50_95 for run in runs]),
+            mean_cell([100 * run.map50_95 for run in runs]),
             ", ".join(str(run.seed) for run in runs) or "none",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", in_words(table.agreement, spread())]
 
 
-def _figure(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{100 * fmean(values):.1f}"
-    return f"{mean} ± {100 * stdev(values):.1f}" if len(values) > 1 else mean
-
-
-def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> str:
+def as_json(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:
     """For machines; published figures in percent, ours 0..1."""
     return (
         json.dumps(
@@ -156,8 +182,9 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
                         ],
                         "agreement": None if table.agreement is None else asdict(table.agreement),
                     }
-                    for table in tables
+                    for table in tables.paper
                 ],
+                "routing": None if tables.routing is None else routing_fields(tables.routing),
             },
             indent=2,
         )
@@ -168,22 +195,34 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
 def as_list(rows: Sequence[Row]) -> str:
     """Every row with what it costs, and what the paper has."""
     measure_once = cache(measure)
-    columns = "{:<26}{:<42}{:>12}{:>9}{:>9}{:>11}{:>10}".format
+    columns = "{:<31}{:<46}{:>12}{:>9}{:>9}{:>11}{:>10}".format
     lines = [
         f"at 640 × 640, {VOC_CLASSES} classes; in training every expert computes, in use those chosen",
         "",
     ]
-    for number in sorted({row.table for row in rows}):
-        lines.append(f"table {number}: {TABLES[number]}")
-        lines.append(columns("", "run", "parameters", "GFLOPs", "at K", "published", "mAP50-95"))
-        for row in (row for row in rows if row.table == number):
+    for title, mine in _by_table(rows).items():
+        lines.append(title)
+        lines.append(columns("", "run", "parameters", "GFLOPs", "at K", "published", "mAP50-95").rstrip())
+        for row in mine:
             cost: Measured = measure_once(Named(variant=row.variant, choice=row.mixture, classes=VOC_CLASSES))
-            published = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
             gflops = (f"{cost.gflops:.2f}", f"{cost.gflops_at_top_k:.2f}")
-            lines.append(
-                columns(row.name, row.run, f"{cost.parameters:,}", *gflops, published, f"{row.map50_95:.1f}")
-            )
+            published = _published(row) if isinstance(row, PaperRow) else ("", "")
+            lines.append(columns(row.name, row.run, f"{cost.parameters:,}", *gflops, *published).rstrip())
         lines.append("")
     runs = len({row.run for row in rows})
     lines.append(f"{len(rows)} rows of {runs} runs a seed: rows that train the same share one")
     return "\n".join(lines)
+
+
+def _by_table(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The paper's tables by number, then ours; by title."""
+    found: dict[str, list[Row]] = {}
+    for number in sorted({row.table for row in rows if isinstance(row, PaperRow)}):
+        mine = [row for row in rows if isinstance(row, PaperRow) and row.table == number]
+        found[f"table {number}: {TABLES[number]}"] = list(mine)
+    ours: list[Row] = [row for row in rows if isinstance(row, RoutingRow)]
+    return found | ({f"table {ROUTING}: {TITLE}": ours} if ours else {})
+
+
+def _published(row: PaperRow) -> tuple[str, str]:
+    return "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M", f"{row.map50_95:.1f}"

@@ -1,10 +1,10 @@
-"""The rows of YOLO-Master's ablations: what each trains, and what the paper says came out.
+"""The rows of ablations: what each trains, and of YOLO-Master's what the paper says came out.
 
-Source: arXiv:2512.23273, tables 5 to 8, on PASCAL VOC 2007+2012.
+Source of those: arXiv:2512.23273, tables 5 to 8, on PASCAL VOC 2007+2012. The rows on routing are ours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from training.models.variants import MixtureChoice
 from training.recipes.choice import TrainingChoice
@@ -15,21 +15,18 @@ TABLES = {
     7: "experts chosen for each picture, of four",
     8: "losses: DFL, and the weight of the balance of experts",
 }
+ROUTING = "routing"  # the table that is ours, beside the numbers of the paper's
 PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 pictures), 600 epochs at 640 × 640, SGD, batch 256"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a table."""
+    """What one line of a table trains."""
 
-    table: int
     name: str
     variant: str = "esmoe-n"
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    choice: TrainingChoice
-    map50_95: float  # published, in percent, as all figures here
-    map50: float | None = None
-    parameters: float | None = None
+    choice: TrainingChoice = field(default_factory=TrainingChoice)
 
     @property
     def run(self) -> str:
@@ -39,10 +36,31 @@ class Row:
             self.mixture.placement or "",
             "" if self.mixture.num_experts is None else f"e{self.mixture.num_experts}",
             "" if self.mixture.top_k is None else f"k{self.mixture.top_k}",
+            self.mixture.router or "",
             "" if self.choice.dfl is None else f"dfl{self.choice.dfl:g}",
             "" if self.choice.balance is None else f"balance{self.choice.balance:g}",
+            "" if self.choice.information is None else f"information{self.choice.information:g}",
+            "" if self.choice.coverage is None else f"coverage{self.choice.coverage:g}",
+            "fixed-k" if self.choice.top_ks == () else "",
         ]
         return "-".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRow(Row):
+    """One line of a table of the paper; its figures are in percent."""
+
+    table: int
+    map50_95: float
+    map50: float | None = None
+    parameters: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingRow(Row):
+    """sparsight with one of our own choices undone; measured with several numbers of experts."""
+
+    variant: str = "sparsight-n"
 
 
 # What the paper adopts. Of tables 5 to 7 it does not say which losses they had; table 5 has the very figure
@@ -55,8 +73,8 @@ def _mixture(placement: str = "backbone", experts: int = 4, top_k: int = 2) -> M
     return MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)  # type: ignore[arg-type]
 
 
-def _placed(name: str, placement: str, parameters: float, map50_95: float) -> Row:
-    return Row(
+def _placed(name: str, placement: str, parameters: float, map50_95: float) -> PaperRow:
+    return PaperRow(
         table=5,
         name=name,
         mixture=_mixture(placement),
@@ -66,8 +84,8 @@ def _placed(name: str, placement: str, parameters: float, map50_95: float) -> Ro
     )
 
 
-def _experts(count: int, parameters: float, map50: float, map50_95: float) -> Row:
-    return Row(
+def _experts(count: int, parameters: float, map50: float, map50_95: float) -> PaperRow:
+    return PaperRow(
         table=6,
         name=f"{count} experts",
         mixture=_mixture(experts=count),
@@ -78,18 +96,20 @@ def _experts(count: int, parameters: float, map50: float, map50_95: float) -> Ro
     )
 
 
-def _chosen(top_k: int, map50: float, map50_95: float) -> Row:
+def _chosen(top_k: int, map50: float, map50_95: float) -> PaperRow:
     mixture = _mixture(top_k=top_k)
-    return Row(table=7, name=f"K = {top_k}", mixture=mixture, choice=ADOPTED, map50=map50, map50_95=map50_95)
+    return PaperRow(
+        table=7, name=f"K = {top_k}", mixture=mixture, choice=ADOPTED, map50=map50, map50_95=map50_95
+    )
 
 
-def _losses(name: str, dfl: float, balance: float, map50_95: float) -> Row:
+def _losses(name: str, dfl: float, balance: float, map50_95: float) -> PaperRow:
     choice = TrainingChoice(dfl=dfl, balance=balance)
-    return Row(table=8, name=name, mixture=_mixture(), choice=choice, map50_95=map50_95)
+    return PaperRow(table=8, name=name, mixture=_mixture(), choice=choice, map50_95=map50_95)
 
 
 ROWS = (
-    Row(
+    PaperRow(
         table=5,
         name="baseline (no ES-MoE)",
         variant="yolov12-n",
@@ -115,8 +135,20 @@ ROWS = (
 )
 
 
-def rows_of(tables: Sequence[int]) -> tuple[Row, ...]:
-    """All rows of these tables, in the paper's order."""
+_NO_OBJECTIVE = TrainingChoice(information=0.0, coverage=0.0)
+ROUTING_ROWS = (
+    RoutingRow(name="as it is"),
+    RoutingRow(name="no objective for routers", choice=_NO_OBJECTIVE),
+    RoutingRow(name="the paper's balance 1.5 alone", choice=replace(_NO_OBJECTIVE, balance=1.5)),
+    RoutingRow(name="no coverage", choice=TrainingChoice(coverage=0.0)),
+    RoutingRow(name="no information", choice=TrainingChoice(information=0.0)),
+    RoutingRow(name="routers see averages alone", mixture=MixtureChoice(router="pooled")),
+    RoutingRow(name="trained with K = 2 alone", choice=TrainingChoice(top_ks=())),
+)
+
+
+def rows_of(tables: Sequence[int]) -> tuple[PaperRow, ...]:
+    """All rows of these tables of the paper, in the paper's order."""
     return tuple(row for row in ROWS if row.table in tables)
 
 

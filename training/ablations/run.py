@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from training.ablations.rows import Row
+from training.ablations.routing import RoutingFigures, measure_routing
+from training.ablations.rows import RoutingRow, Row
 from training.commands.given_data import SCENES_FOR_TRAINING
 from training.commands.measure import evaluate_checkpoint
 from training.commands.train import TrainOptions, train, training_config
@@ -84,6 +85,7 @@ class Result:
     information_bits: dict[str, float]  # by mixture layer
     seconds: float
     resumed: bool  # then seconds are those of the last part alone
+    routing: RoutingFigures | None = None  # of a row on routing
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,9 @@ def _run(
         return None
     evaluation = evaluate_checkpoint(outcome.model_path, val_data, quiet=quiet)
     model, _ = load_model(outcome.model_path)
+    routing = None
+    if isinstance(row, RoutingRow):
+        routing = measure_routing(outcome.model_path, model.config, evaluation, val_data, quiet=quiet)
     result = Result(
         seed=seed,
         map50=evaluation.mean_ap.map50,
@@ -201,6 +206,7 @@ def _run(
         information_bits={use.layer: use.information_bits for use in evaluation.experts},
         seconds=time.monotonic() - started,
         resumed=resumed,
+        routing=routing,
     )
     write_text(asked.run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
     return result
@@ -227,7 +233,9 @@ def read_result(run_dir: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        return Result(**_read_json(path))
+        values = _read_json(path)
+        routing = values.pop("routing", None)
+        return Result(**values, routing=None if routing is None else RoutingFigures(**routing))
     except TypeError as error:
         raise ConfigError(f"{path} is no result of this version: {error}; remove it to run again") from error
 
