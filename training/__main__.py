@@ -167,7 +167,8 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    data = None if args.data is None else _data(args.data, args.split, args.recipe)
+    asked = args.data is not None or args.recipe is not None
+    data = _data(args.data, args.split, args.recipe) if asked else None
     _write_artefacts(args, args.checkpoint, data)
     return 0
 

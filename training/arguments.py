@@ -125,7 +125,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     )
     parser.add_argument("--epochs", type=positive, help="default: the recipe's")
     parser.add_argument("--batch", type=positive, help="images a step; default: the recipe's")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
     add_recipe_arguments(parser)
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -192,7 +192,7 @@ def _add_recipe_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    inspection.add_arguments(parser, RECIPES)
+    inspection.add_arguments(parser, RECIPES_WITH_DATA)
     parser.add_argument(
         "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
     )

@@ -19,6 +19,9 @@ ROUTER_KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
 PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
 
 
+MAX_SEED = 2**32 - 1  # times a billion it fits into 64 bits, which seed the draws of a step
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
@@ -332,6 +335,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
+        _require(0 <= self.seed <= MAX_SEED, f"seed={self.seed} must be in 0..{MAX_SEED}")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
         self.check_parts(processes=1)
         _require(
@@ -371,6 +375,19 @@ class TrainConfig:
             not spatial or self.freeze_batch_norm or images >= 2,
             f"batch_size={self.batch_size}: {self.model.variant} has batch norm in its routers: they need "
             "two images" + (f", and {among} leaves {images}" if self.batch_size > 1 else ""),
+        )
+        terms = [name for name in ("information", "coverage") if getattr(self.loss, name)]
+        _require(
+            self.batch_size // self.accumulate >= 2 or not terms or not self.model.mixtures,
+            f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "
+            f"batch_size={self.batch_size}",
+        )
+        # Their sums over processes would wait for those that have no image for an expert.
+        alone = any(m.train_dispatch == "grouped" and m.norm == "batch" for m in self.model.mixtures.values())
+        _require(
+            processes == 1 or self.freeze_batch_norm or not alone,
+            "experts that see their own images alone (grouped) share no batch norm between processes; use "
+            "group norm or dense dispatch",
         )
 
 

@@ -84,7 +84,8 @@ def inspect_checkpoint(
 
     Args:
         folder: of pictures and labels; None: what the checkpoint was trained on.
-        recipe: `starter` reads the folder as three data sets in one; None: the checkpoint's.
+        recipe: measures on what it validates on in the folder; None: as the checkpoint was trained, if the
+            folder is that one's.
 
     Raises:
         ConfigError: the model has no mixture, cannot run with top_k experts, or does not say what it was
@@ -95,10 +96,14 @@ def inspect_checkpoint(
     trained_on = provenance.get("data", "")
     if folder is None and not trained_on:
         raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
-    if folder is None and trained_on != GENERATED:
-        folder = Path(trained_on)
+    if folder is None:
+        recipe = recipe or provenance.get("recipe")
+        if trained_on != GENERATED:
+            folder = Path(trained_on)
+            if not folder.is_dir():
+                raise ConfigError(f"it was trained on {trained_on!r}, which is not here; give --data")
     data: DataConfig = given_data.SCENES_UNSEEN
-    own = own_data(recipe or provenance.get("recipe", ""), folder)
+    own = own_data(recipe or "", folder)
     if own is not None:
         data = own.val
     elif folder is not None:

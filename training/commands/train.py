@@ -15,7 +15,7 @@ from training.config import (
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.errors import ConfigError
-from training.evaluate.evaluator import evaluate
+from training.evaluate.evaluator import check_classes, evaluate
 from training.evaluate.validation import validation_scores, validation_sentence
 from training.models.detector import Detector
 from training.models.variants import MixtureChoice
@@ -118,6 +118,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
     validation = open_dataset(config.val_data) if config.val_data else None
     _announce(trainer, dataset, say)
     if validation is not None:
+        check_classes(config.model.class_names, validation.class_names)  # before hours of training
         say_remarks("validation labels", validation, say)
 
     def validate(model: Detector) -> dict[str, float]:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
 from training.data.augment import augment
-from training.data.balance import class_ids_of, repeat_factors, repeated
+from training.data.balance import KnowsClasses, class_ids_of, repeat_factors, repeated
 from training.data.letterbox import scale_sample
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -182,9 +182,11 @@ class CachedDataset:
         return self._dataset.encoded(index)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Of the objects of a picture, which is not decoded if there is another way."""
-        in_memory = index < len(self._samples)
-        return self._samples[index].class_ids if in_memory else class_ids_of(self._dataset, index)
+        """Of the objects of a picture: the same whether it is in memory or not."""
+        known = isinstance(self._dataset, KnowsClasses)
+        if known or index >= len(self._samples):
+            return class_ids_of(self._dataset, index)
+        return self._samples[index].class_ids
 
     def _read(self, index: int) -> Sample:
         return scale_sample(self._dataset.load(index), self._input_hw)

@@ -1,5 +1,6 @@
 """Unpacks zip and tar files that come from a stranger: nothing outside the folder, no links, no bombs."""
 
+import gzip
 import lzma
 import re
 import shutil
@@ -19,6 +20,7 @@ from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
 
 DAMAGE = (
+    gzip.BadGzipFile,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -118,6 +120,9 @@ def _tar_members(archive: Path) -> Generator[_Member]:
                 raise _refused(archive, info.name, "a link or a device")
             path = _inside(archive, info.name)
             yield _Member(path, opened.extractfile(info))
+        # The checksum of a compressed archive stands behind the end of the tar.
+        while opened.fileobj is not None and opened.fileobj.read(CHUNK):
+            pass
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:

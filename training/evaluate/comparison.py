@@ -15,7 +15,7 @@ from training.models.mixture.routing import RoutingControls
 class Compared(NamedTuple):
     """One of the two."""
 
-    name: str  # variant, and how many experts ran
+    name: str  # which of the two, variant, and how many experts ran
     mean_ap: MeanAp
     gflops: float  # of an image on average, with none spent on experts that did not run
 
@@ -48,13 +48,15 @@ def compare(
     difference = paired_bootstrap(
         one.routed.truths, one.detections, other.detections, draws=draws, quiet=quiet
     )
-    return Comparison(_side(first, one), _side(second, other), difference, one.images)
+    sides = (_side("first: ", first, one), _side("second: ", second, other))
+    return Comparison(*sides, difference, one.images)
 
 
-def _side(of: tuple[Detector, RoutingControls], result: Evaluation) -> Compared:
+def _side(place: str, of: tuple[Detector, RoutingControls], result: Evaluation) -> Compared:
     model, controls = of
+    name = place + model.config.variant
     cost = measure_cost(model)
     if not model.config.mixtures:
-        return Compared(model.config.variant, result.mean_ap, cost.dense)
+        return Compared(name, result.mean_ap, cost.dense)
     used = float(used_gflops(cost, result.routed.gates).mean())
-    return Compared(f"{model.config.variant} K={controls.top_k}", result.mean_ap, used)
+    return Compared(f"{name} K={controls.top_k}", result.mean_ap, used)

@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser, recipes: Sequence[str]) -> No
     parser.add_argument(
         "--recipe",
         choices=recipes,
-        help="starter: the folder holds the starter's three data sets, and its split is the starter's; "
-        "default: as the checkpoint was trained",
+        help="measure on what this recipe validates on in --data, whatever --split says; without --data: as "
+        "the checkpoint was trained",
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw pictures into this folder")
     parser.add_argument(

@@ -31,7 +31,7 @@ def training_pictures(dataset: Dataset, config: TrainConfig, epoch: int, count: 
     shown: list[Sample] = []
     # A sample is that of its place in the epoch, whatever the batch: by twos no more are made than are shown.
     # And what is looked at once needs no cache of the whole data set.
-    pairs = replace(config, batch_size=2, loader_workers=0)
+    pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
             for place, image in enumerate(batch.images.numpy()):

@@ -145,6 +145,19 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             [0],
             "top_k=0 would train no expert",
         ),
+        (
+            lambda v: replace(
+                TRAIN,
+                batch_size=4,
+                accumulate=v,
+                model=replace(MODEL, mixtures={"neck.p5": MixtureConfig()}),
+                loss=LossConfig(information=0.5),
+            ),
+            [2],
+            [4],
+            "the loss information compares the images of a part, and accumulate=4 leaves one of batch_size=4",
+        ),
+        (lambda v: replace(TRAIN, seed=v), [0, 2**32 - 1], [-1, 2**32], "seed=.* must be in 0..4294967295"),
         (lambda v: replace(TRAIN, loader_workers=v), [0], [-1], "loader_workers=-1 is negative"),
     ],
 )
@@ -323,3 +336,11 @@ def test_a_run_from_before_mixup_and_copy_paste_goes_on_without_them():
     del values["augment"]["mixup"], values["augment"]["copy_paste"]
     assert train_from_json(json.dumps(values)) == TRAIN
     assert (TRAIN.augment.mixup, TRAIN.augment.copy_paste) == (0.0, 0.0)
+
+
+def test_experts_of_their_own_images_alone_do_not_share_batch_norm_between_processes():
+    grouped = replace(MODEL, mixtures={"neck.p5": MixtureConfig(train_dispatch="grouped", norm="batch")})
+    config = replace(TRAIN, batch_size=4, model=grouped)
+    config.check_parts(1)
+    with pytest.raises(ConfigError, match="use group norm or dense dispatch"):
+        config.check_parts(2)

@@ -321,7 +321,10 @@ def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tm
     assert main([*argv, "--top-k", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["images"], found["difference"]["draws"]) == (3, 20)
-    assert (found["first"]["name"], found["second"]["name"]) == ("sparsight-n K=1", "yolov12-n")
+    assert (found["first"]["name"], found["second"]["name"]) == (
+        "first: sparsight-n K=1",
+        "second: yolov12-n",
+    )
     assert found["first"]["gflops"] < found["second"]["gflops"]
     assert found["difference"]["low"] <= found["difference"]["difference"] <= found["difference"]["high"]
     assert main(argv) == 0

@@ -10,6 +10,9 @@ from training.config import AugmentConfig, ModelConfig, ScenesConfig, TrainConfi
 from training.data.loader import Batch, CachedDataset, Share, TrainingLoader
 from training.errors import DatasetError
 
+# A machine with one core runs two workers as well.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 CONFIG = TrainConfig(
     model=ModelConfig(class_names=MemoryDataset.class_names, input_hw=(64, 64)),
     train_data=ScenesConfig(),
@@ -215,3 +218,13 @@ def test_parts_and_shares_together_are_the_batch_of_one_process(epochs_without_w
         first_image = torch.arange(len(pieces)) * (4 // len(pieces))
         ids = [piece.image_ids + first for piece, first in zip(pieces, first_image, strict=True)]
         assert torch.equal(torch.cat(ids), whole.image_ids)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**20])
+def test_classes_of_a_picture_are_those_of_its_labels_whether_it_is_in_memory_or_not(cache_bytes):
+    class Labelled(MemoryDataset):
+        def class_ids(self, index):
+            return np.array([7, 8])  # of which decoding shows one alone
+
+    dataset = Labelled([sample((16, 16), [[0, 0, 8, 8]], [1])])
+    assert CachedDataset(dataset, (16, 16), cache_bytes).class_ids(0).tolist() == [7, 8]

@@ -1,5 +1,6 @@
 """Archives from strangers: what is good comes out whole, what is not leaves nothing."""
 
+import io
 import struct
 import tarfile
 import zipfile
@@ -147,6 +148,16 @@ def test_a_flipped_bit_is_noticed_by_the_zip_s_own_sums(tmp_path):
     content = (tmp_path / "x.zip").read_bytes()
     (tmp_path / "x.zip").write_bytes(content.replace(b"01234567890", b"01234567891", 1))
     assert "Bad CRC-32" in refusal(tmp_path / "x.zip", tmp_path / "out")
+
+
+def test_a_flipped_bit_is_noticed_by_the_sum_behind_a_compressed_tar(tmp_path):
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=0) as archive:  # the bytes are the file's
+        member = tarfile.TarInfo("a")
+        member.size = 100
+        archive.addfile(member, io.BytesIO(b"0123456789" * 10))
+    content = (tmp_path / "x.tar.gz").read_bytes()
+    (tmp_path / "x.tar.gz").write_bytes(content.replace(b"01234567890", b"01234567891", 1))
+    assert "CRC check failed" in refusal(tmp_path / "x.tar.gz", tmp_path / "out")
 
 
 @every_kind
