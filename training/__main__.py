@@ -34,7 +34,7 @@ from training.tables.evaluation import evaluation_json, evaluation_report
 from training.tables.exports import exports_json, exports_table
 from training.tables.models import variants_json, variants_table
 from training.tables.routing import routing_json, routing_table
-from training.trainer.checkpoint import MODEL_FILE
+from training.trainer.checkpoint import BEST_FILE, MODEL_FILE
 from training.trainer.distributed import joined
 
 STOPPED = 130  # what a shell reports after Ctrl-C
@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, call one function, report. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     args = build_parser().parse_args(argv)
     try:
+        if args.command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError(
+                f"several processes train, one does the rest: run {args.command} without torchrun"
+            )
         return COMMANDS[args.command](args)
     except (TrainingError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
@@ -241,8 +245,6 @@ def _ablations(args: argparse.Namespace) -> int:
 
 
 def _train_export(args: argparse.Namespace) -> int:
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError("several processes train, one exports: let torchrun run train, then export")
     args.run = args.run or Path("runs") / args.name
     # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), _mixture(args))
@@ -251,7 +253,9 @@ def _train_export(args: argparse.Namespace) -> int:
     if code:
         return code
     data = _data(args.data, args.val_split or args.split, args.recipe)
-    _write_artefacts(args, args.run / MODEL_FILE, data)
+    # Where patience ended the run, the last model is some evaluations past the best.
+    best = args.run / BEST_FILE
+    _write_artefacts(args, best if args.patience and best.exists() else args.run / MODEL_FILE, data)
     return _print(
         f"serve it:  make serve MODEL={args.name}\n"
         f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"

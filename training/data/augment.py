@@ -34,7 +34,7 @@ def augment(
 ) -> Sample:
     """One training sample on a canvas of input_hw; all randomness comes from rng.
 
-    What has a probability of 0 draws nothing, so that it changes nothing of what else is drawn.
+    Mixup and copy-paste draw nothing where they are off, so that they change nothing of what else is drawn.
 
     Args:
         mosaic: whether config's mosaic, mixup and copy_paste apply; the last epochs of a run switch them off.

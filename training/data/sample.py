@@ -39,6 +39,11 @@ class Sample:
             raise ValueError(f"{self.name}: {self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit")
         if self.ignored_xyxy.ndim != 2 or self.ignored_xyxy.shape[1] != 4:
             raise ValueError(f"{self.name}: {self.ignored_xyxy.shape=}, want (R, 4)")
+        regions = self.ignored_class_ids
+        if regions is not None and len(regions) != len(self.ignored_xyxy):
+            raise ValueError(f"{self.name}: {len(regions)} classes of {len(self.ignored_xyxy)} regions")
+        if self.areas is not None and len(self.areas) != n:
+            raise ValueError(f"{self.name}: {len(self.areas)} areas of {n} objects")
 
 
 class Dataset(Protocol):

@@ -214,6 +214,13 @@ def _held(partial: Path, url: str, expected: Expected) -> tuple[int, _Origin]:
 
 
 def _refuse_errors(url: str, response: urllib3.BaseHTTPResponse) -> None:
+    history = response.retries.history if response.retries else ()
+    if url.startswith("https:") and any(
+        (each.redirect_location or "").startswith("http:") for each in history
+    ):
+        raise DownloadError(
+            f"{url}: the server leads to an address without encryption; name a mirror with --from"
+        )
     status = response.status
     if status in (200, 206, 416):
         return

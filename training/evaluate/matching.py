@@ -29,7 +29,7 @@ class ClassMatches(NamedTuple):
 
 
 def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class_id: int) -> ClassMatches:
-    """Give each image's best hundred detections, best first, the objects that they overlap most."""
+    """Give the best hundred detections in each image, best first, the objects that they overlap most."""
     scores, images, right, ignored = [], [], [], []
     objects = np.zeros(len(truths), dtype=np.int64)
     for image, (truth, found) in enumerate(zip(truths, detections, strict=True)):

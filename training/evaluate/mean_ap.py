@@ -13,7 +13,7 @@ from training.data.labels import ANY_CLASS
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 
-COCO_MAX_DETECTIONS = 100  # COCO counts an image's best hundred, however many were asked for
+COCO_MAX_DETECTIONS = 100  # of each class of an image: COCO counts no more, however many were asked for
 
 
 SIZES = (1, 2, 3)  # small, medium and large among the COCO API's areas

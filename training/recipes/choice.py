@@ -90,7 +90,8 @@ def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> No
         "--patience",
         type=int,
         metavar="N",
-        help="end after N evaluations without a better mAP50-95; best.safetensors is of the best one",
+        help="end after N evaluations without a better mAP50-95; best.safetensors is of the best one, which "
+        "train-export then exports",
     )
     parser.add_argument(
         "--deterministic",

@@ -150,7 +150,7 @@ def quick(request: Request) -> TrainConfig:
 
 
 def starter(request: Request) -> TrainConfig:
-    """The committed model: pictures of three kinds at 416 px; two of them have an up.
+    """Pictures of three kinds at 416 px, two of which have an up.
 
     60 epochs: as many as two CPU cores do in a few hours.
     """

@@ -1,4 +1,4 @@
-"""Three open data sets as one of 16 classes: what the committed model is trained on.
+"""Three open data sets as one of 16 classes: what the recipe `starter` trains on.
 
 In one folder: `bccd` (cells under a microscope), `aquarium` and `playing_cards`. They look different, so that
 a router has something to go by.

@@ -8,9 +8,11 @@ import time
 
 import numpy as np
 import pytest
+import urllib3
+from urllib3.util.retry import RequestHistory
 
 from tests.unit.training.download.http_server import serving
-from training.download.fetch import CHUNK, Expected, Patience, fetch, forget, length
+from training.download.fetch import CHUNK, Expected, Patience, _refuse_errors, fetch, forget, length
 from training.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(5 * CHUNK + 17)
@@ -338,3 +340,11 @@ def test_a_damaged_record_counts_for_nothing(partial, record):
     with serving(files={"/a.zip": CONTENT}) as server:
         get(server, partial, LOOSE)
     assert partial.read_bytes() == CONTENT
+
+
+def test_an_address_with_encryption_does_not_lead_to_one_without():
+    step = RequestHistory("GET", "https://a/x.zip", None, 302, "http://b/x.zip")
+    response = urllib3.HTTPResponse(status=200, retries=urllib3.Retry(history=(step,)))
+    with pytest.raises(DownloadError, match="leads to an address without encryption"):
+        _refuse_errors("https://a/x.zip", response)
+    _refuse_errors("http://a/x.zip", response)  # which had none to lose
