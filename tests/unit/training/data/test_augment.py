@@ -182,7 +182,10 @@ def test_with_everything_on_boxes_lie_on_the_canvas_and_are_large_enough_to_see(
 
 def test_mixing_weighs_pixels_and_keeps_the_objects_of_both():
     dark, light = placed([[10, 10, 30, 30]], visible=[0.5]), placed([[20, 20, 60, 60], [0, 0, 4, 4]])
+    regions = np.float32([[1, 2, 3, 4]]), np.float32([[5, 6, 7, 8], [0, 0, 2, 2]])
+    dark, light = (replace(each, ignored_xyxy=own) for each, own in zip((dark, light), regions, strict=True))
     mixed = mix(dark, light, 0.25)
+    np.testing.assert_array_equal(mixed.ignored_xyxy, [[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 2, 2]])
     np.testing.assert_array_equal(mixed.boxes_xyxy, [[10, 10, 30, 30], [20, 20, 60, 60], [0, 0, 4, 4]])
     assert mixed.visible.tolist() == [0.5, 1, 1]
     assert mixed.image[15, 15, 1:].tolist() == [45, 45]  # 0.25 × 0 + 0.75 × 60

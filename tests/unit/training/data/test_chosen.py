@@ -59,3 +59,9 @@ def test_a_picture_without_a_chosen_object_stays_as_background():
 def test_a_class_that_there_is_not_cannot_be_chosen():
     with pytest.raises(DatasetError, match="no class cat, dog among a, b, c"):
         ChosenClasses(ThreeClasses(), ("a", "cat", "dog"))
+
+
+def test_classes_are_known_as_a_loaded_picture_has_them():
+    chosen = ChosenClasses(ThreeClasses(), ("c", "a"))
+    for index in range(2):
+        assert chosen.class_ids(index).tolist() == chosen.load(index).class_ids.tolist()

@@ -1,9 +1,11 @@
 """Objects pasted by their boxes: which pixels go where, and what is left of what they cover."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tests.unit.training.data.small_data import GREY, sample
+from tests.unit.training.data.small_data import GREY, sample, with_regions
 from training.data.copy_paste import (
     MAX_HIDDEN,
     MAX_OBJECTS,
@@ -59,6 +61,16 @@ def test_around_the_object_its_picture_fades_out_in_equal_steps():
     row = paste_patch(canvas, cut_out(source, source.boxes_xyxy[0]), (10, 10)).image[25, :, 0]
     assert row[8:16].tolist() == [100, 100, 120, 140, 160, 180, 200, 200]
     assert row[32:40].tolist() == [200, 200, 180, 160, 140, 120, 100, 100]
+
+
+def test_ignored_regions_of_both_pictures_are_there_after_a_paste():
+    # From within the box to past its edge; and one elsewhere, which is not copied.
+    source = with_regions(sample((60, 60), [[10, 20, 40, 30]], [3]), [[30, 20, 50, 60], [0, 0, 5, 5]])
+    canvas = replace(placed([]), ignored_xyxy=np.float32([[1, 2, 3, 4]]))
+    result = paste_patch(canvas, cut_out(source, source.boxes_xyxy[0]), (50, 60))
+    x, y = 50 + SOFT_EDGE_PX, 60 + SOFT_EDGE_PX
+    np.testing.assert_array_equal(result.ignored_xyxy, [[1, 2, 3, 4], [x + 20, y, x + 30, y + 10]])
+    assert (result.image[y : y + 10, x + 20 : x + 30] == [250, 250, 0]).all()
 
 
 def test_an_object_at_the_picture_s_edge_has_no_border_there():
