@@ -13,8 +13,7 @@ pytestmark = [
 ]
 
 
-# Of the training image only what installs is looked up, which the environment of these tests shows as well.
-@pytest.mark.parametrize("image", ["gateway", "triton"])
+@pytest.mark.parametrize("image", ["gateway", "triton", "training"])
 def test_an_image_would_build_and_run(image):
     done = subprocess.run(
         [sys.executable, ROOT / "deploy" / "docker" / "dry_build.py", image],

@@ -12,7 +12,7 @@ from training.recipes.recipes import Request, build_config
 from training.trainer.loop import Trainer
 from training.trainer.report import METRICS_FILE
 
-FAMILIES = ("esmoe-n", "modular-n", "ultra-n", "moehead-n", "sparsight-n")  # optimized has modular's layers
+FAMILIES = ("esmoe-n", "modular-n", "optimized-n", "ultra-n", "moehead-n", "sparsight-n")
 STEPS = 36
 SCENES = ScenesConfig(images=4, image_hw=(64, 64))
 STILL = AugmentConfig(
