@@ -6,6 +6,7 @@ PYTHON ?= python3
 MODEL ?= starter
 NAME ?= $(if $(DATA),trained,scenes)
 RECIPE ?= $(if $(DATA),small-data,quick)
+EXTRAS ?= serve,train,client,dev
 
 VENV := .venv
 TRITON := .triton
@@ -23,14 +24,17 @@ help: ## show this list
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
 	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$(MODEL) $(RUN) -m service
 
-# A file's tests stay together, in their order: some follow a server from version to version.
+# A file's tests stay together, in their order: some follow a server from version to version. Files run side by
+# side, so torch needs no threads of its own: they would only wait for one another.
+TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
 test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores
 	@echo "== running the tests"
-	@$(RUN) -m pytest -n auto --dist loadfile -m "not heavy" $(ARGS)
+	@$(TESTS) -m "not heavy" $(ARGS)
 
 test-all: $(VENV)/.dev $(TRITON)/.ready ## run every test, the heavy ones too
 	@echo "== running all tests"
-	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
+	@$(TESTS) $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .
@@ -60,7 +64,7 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "== installing what the tests need (torch: a few minutes)"
-	@$(PIP) --editable '.[serve,train,client,dev]' && touch $@
+	@$(PIP) --editable '.[$(EXTRAS)]' && touch $@
 
 # The real tritonserver of the tests; where it cannot run, the tests that want it skip and say why.
 $(TRITON)/.ready: tests/triton/requirements.txt tests/triton/install.py | $(VENV)/bin/python

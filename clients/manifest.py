@@ -30,7 +30,7 @@ class Manifest:
     version: str
     sha256: str
     precision: str
-    routing: str  # normal, or static: the same experts for every image
+    routing: str  # normal, or static: routers that do not depend on the image
     input_hw: tuple[int, int]
     pad_value: int
     candidates: int  # most boxes that the model can find in one image

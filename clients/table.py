@@ -43,7 +43,7 @@ def _experts(found: Detections) -> list[str]:
         )
     if found.routing == "static":
         lines.append(
-            "  This model sends every image to the same experts, so they say nothing about this one."
+            "  What this model's routers say does not depend on the image, so it says nothing about this one."
         )
     return lines
 

@@ -58,7 +58,7 @@ class Detections:
     class_names: tuple[str, ...]  # N, one for each detection
     experts: tuple[ExpertActivation, ...]  # one for each mixture layer
     top_k: int | None  # experts per layer that were asked for; None if the model has no choice
-    routing: str  # normal, or static: the same experts for every image
+    routing: str  # normal, or static: routers that do not depend on the image
 
     def __post_init__(self) -> None:
         n = len(self.scores)

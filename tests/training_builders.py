@@ -32,11 +32,15 @@ def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2
     return conditioned(model_config(variant, ("disc", "ring"), (64, 64), choice))
 
 
+def shallow(config: ModelConfig) -> ModelConfig:
+    """The mixtures of a network and little else: every other operator takes its time, to trace above all."""
+    return replace(config, depth=0.25, plain_stages=PLAIN_PLACES)
+
+
 def plain_model(*, num_experts: int = 2, top_k: int = 1) -> Detector:
-    """Of tiny_model, the mixtures and little else: every other operator takes its time to trace."""
+    """A shallow tiny_model."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k)
-    config = model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)
-    return conditioned(replace(config, depth=0.25, plain_stages=PLAIN_PLACES))
+    return conditioned(shallow(model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)))
 
 
 def conditioned(config: ModelConfig) -> Detector:

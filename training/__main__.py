@@ -8,15 +8,18 @@ from pathlib import Path
 
 from training.ablations import command as ablations
 from training.ablations.report import as_list
+from training.argument_types import split_flags
 from training.arguments import build_parser
 from training.benchmark.command import BenchmarkOptions, benchmark
 from training.benchmark.plot import draw, require_drawable
-from training.commands import export, given_data, measure, train
-from training.config import DataConfig, FolderConfig, absolute
+from training.commands import export, measure, train
+from training.commands.given_data import measured_data, training_data
+from training.commands.halve import halve
 from training.convert.command import convert
+from training.data_config import DataConfig
 from training.download import command as download_command
 from training.errors import ConfigError, TrainingError
-from training.export.options import ExportOptions
+from training.export.options import USUAL, ExportOptions
 from training.export.targets import DEFAULT_TARGETS, check_options
 from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
@@ -26,7 +29,7 @@ from training.models.variants import MixtureChoice, model_config
 from training.prune.command import options_from, prune
 from training.prune.table import prune_json, prune_report
 from training.recipes.choice import choice_from
-from training.recipes.own_data import own_data
+from training.recipes.own_data import refuse_splits
 from training.tables.benchmark import benchmark_json, benchmark_report
 from training.tables.comparison import comparison_json, comparison_report
 from training.tables.depthwise import depthwise_table
@@ -48,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"several processes train, one does the rest: run {args.command} without torchrun"
             )
+        _refuse_idle_splits(args)
         return COMMANDS[args.command](args)
     except (TrainingError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
@@ -55,6 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("training: stopped", file=sys.stderr)
         return STOPPED
+
+
+def _refuse_idle_splits(args: argparse.Namespace) -> None:
+    flags = split_flags(args)
+    if flags:
+        # Without --data, inspect reads the folder of the checkpoint's run.
+        refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
 
 
 def _say(message: str) -> None:
@@ -73,15 +84,6 @@ def _say_aside(message: str) -> None:
 def _print(message: str) -> int:
     _say(message)
     return 0
-
-
-def _data(folder: Path | None, split: str, recipe: str | None) -> DataConfig:
-    parted = None if recipe is None else own_data(recipe, folder)
-    if parted is not None:
-        return parted.val
-    if folder is None:
-        return given_data.SCENES_UNSEEN
-    return absolute(FolderConfig(root=str(folder), split=split))
 
 
 def _train_options(args: argparse.Namespace, run_dir: Path) -> train.TrainOptions:
@@ -125,12 +127,18 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    data = _data(args.data, args.split, args.recipe)
+    data = measured_data(args.data, args.split, args.recipe)
     if (args.checkpoint is None) == (args.url is None):
         print("training: evaluate takes either a checkpoint or --url", file=sys.stderr)
         return 2
-    if args.url and args.top_k is not None:
-        print("training: --top-k is for a checkpoint; a service runs what it is set to", file=sys.stderr)
+    if args.checkpoint and (args.model, args.backend) != (None, None):
+        print("training: --model and --backend are for a service: give --url", file=sys.stderr)
+        return 2
+    if args.url and (args.top_k, args.weight_threshold) != (None, None):
+        print(
+            "training: --top-k and --weight-threshold are for a checkpoint; a service runs what it is set to",
+            file=sys.stderr,
+        )
         return 2
     if args.url:
         mean_ap, images = measure.evaluate_service(
@@ -139,7 +147,12 @@ def _evaluate(args: argparse.Namespace) -> int:
         evaluation = None
     else:
         evaluation = measure.evaluate_checkpoint(
-            args.checkpoint, data, top_k=args.top_k, quiet=args.quiet, say=_say_aside
+            args.checkpoint,
+            data,
+            top_k=args.top_k,
+            weight_threshold=args.weight_threshold,
+            quiet=args.quiet,
+            say=_say_aside,
         )
         mean_ap, images = evaluation.mean_ap, evaluation.images
     write = evaluation_json if args.json else evaluation_report
@@ -149,7 +162,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     found = measure.compare_checkpoints(
         (args.first, args.second),
-        _data(args.data, args.split, args.recipe),
+        measured_data(args.data, args.split, args.recipe),
         top_ks=(args.top_k, args.second_top_k),
         draws=args.draws,
         quiet=args.quiet,
@@ -158,10 +171,20 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    if args.layer and not args.output:
+        print("training: --layer says which pictures are drawn: give --output", file=sys.stderr)
+        return 2
     if args.output:
         require_folder(args.output)
     found = measure.inspect_checkpoint(
-        args.checkpoint, args.data, args.split, recipe=args.recipe, top_k=args.top_k, quiet=args.quiet
+        args.checkpoint,
+        args.data,
+        args.split,
+        recipe=args.recipe,
+        top_k=args.top_k,
+        weight_threshold=args.weight_threshold,
+        layer=args.layer,
+        quiet=args.quiet,
     )
     _say(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
     if args.output:
@@ -172,8 +195,9 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     asked = args.data is not None or args.recipe is not None
-    data = _data(args.data, args.split, args.recipe) if asked else None
-    _write_artefacts(args, args.checkpoint, data)
+    data = measured_data(args.data, args.split, args.recipe) if asked else None
+    calibration = training_data(args.data, args.calibration_split, args.recipe) if asked else None
+    _write_artefacts(args, args.checkpoint, data, calibration)
     return 0
 
 
@@ -185,6 +209,11 @@ def _convert(args: argparse.Namespace) -> int:
 def _prune(args: argparse.Namespace) -> int:
     result = prune(options_from(args), quiet=args.quiet, say=_say_aside)
     return _print((prune_json if args.json else prune_report)(result))
+
+
+def _halve(args: argparse.Namespace) -> int:
+    halve(args.checkpoint, args.output, say=_say)
+    return 0
 
 
 def _triton_config(args: argparse.Namespace) -> int:
@@ -249,17 +278,32 @@ def _train_export(args: argparse.Namespace) -> int:
     # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), _mixture(args))
     check_options(args.target or DEFAULT_TARGETS, _export_options(args), model)
+    data = _held_out(args)
     code = _train(args)
     if code:
         return code
-    data = _data(args.data, args.val_split or args.split, args.recipe)
     # Where patience ended the run, the last model is some evaluations past the best.
     best = args.run / BEST_FILE
-    _write_artefacts(args, best if args.patience and best.exists() else args.run / MODEL_FILE, data)
+    checkpoint = best if args.patience and best.exists() else args.run / MODEL_FILE
+    _write_artefacts(args, checkpoint, data, training_data(args.data, args.split, args.recipe))
     return _print(
         f"serve it:  make serve MODEL={args.name}\n"
         f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
     )
+
+
+def _held_out(args: argparse.Namespace) -> DataConfig | None:
+    """What an export is measured on; None where all is trained on, since that mAP would be no mAP."""
+    if args.val_split not in ("", args.split):
+        return measured_data(args.data, args.val_split, args.recipe)
+    if args.precision == "int8":
+        raise ConfigError("precision int8 is measured on pictures held out: give another --val-split")
+    why = "--val-split is what is trained on" if args.val_split else "no --val-split"
+    _say(
+        f"{why}: nothing is held out, so neither mAP nor routing of the export will be measured; export with "
+        "--data does that on other pictures"
+    )
+    return None
 
 
 def _mixture(args: argparse.Namespace) -> MixtureChoice:
@@ -273,22 +317,29 @@ def _mixture(args: argparse.Namespace) -> MixtureChoice:
 
 
 def _export_options(args: argparse.Namespace) -> ExportOptions:
+    idle = [flag for flag in split_flags(args) if flag == "--calibration-split"]
+    idle += ["--calibration"] if args.calibration is not None else []
+    if idle and args.precision != "int8":
+        raise ConfigError(f"{' and '.join(idle)}: only --precision int8 takes ranges from pictures")
     return ExportOptions(
         precision=args.precision,
         execution=args.execution,
-        calibration_images=args.calibration,
+        calibration_images=args.calibration or USUAL.calibration_images,
         fixed_batch=args.fixed_batch,
         experts=args.exported_experts,
     )
 
 
-def _write_artefacts(args: argparse.Namespace, checkpoint: Path, data: DataConfig | None) -> None:
+def _write_artefacts(
+    args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
+) -> None:
     options = _export_options(args)
     export.export(
         checkpoint,
         args.repository,
         args.name,
         data=data,
+        calibration=calibration,
         targets=args.target or DEFAULT_TARGETS,
         options=options,
         attribution=args.attribution,
@@ -310,6 +361,7 @@ COMMANDS = {
     "ablations": _ablations,
     "convert": _convert,
     "prune": _prune,
+    "halve": _halve,
     "triton-config": _triton_config,
     "download": lambda args: download_command.run(args, _say, _say_aside),
     "exports": lambda args: _print((exports_json if args.json else exports_table)(args.repository)),

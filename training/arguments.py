@@ -5,12 +5,22 @@ from pathlib import Path
 from typing import get_args
 
 from training.ablations import command as ablations
-from training.argument_types import from_zero, positive, size
+from training.argument_types import Split, from_0_to_1, from_zero, positive, size
 from training.benchmark.command import add_arguments as add_benchmark_arguments
+from training.commands import halve
 from training.config import EXPERT_KINDS, ROUTER_KINDS
 from training.convert.command import add_arguments as add_convert_arguments
 from training.download import command as download_command
-from training.examples import BENCHMARK_EXAMPLES, EXAMPLES, EXPORT_EXAMPLES, TRAIN_EXAMPLES
+from training.examples import (
+    BENCHMARK_EXAMPLES,
+    COMPARE_EXAMPLES,
+    EVALUATE_EXAMPLES,
+    EXAMPLES,
+    EXPORT_EXAMPLES,
+    INSPECT_EXAMPLES,
+    TRAIN_EXAMPLES,
+    TRAIN_EXPORT_EXAMPLES,
+)
 from training.export.options import USUAL, ExecutionChoice, Experts
 from training.export.precision import Precision
 from training.export.targets import DEFAULT_TARGETS, TARGETS
@@ -20,15 +30,12 @@ from training.look import command as look
 from training.models.variants import PLACEMENTS, VARIANTS
 from training.prune.command import add_arguments as add_prune_arguments
 from training.recipes.choice import add_recipe_arguments, add_way_arguments
+from training.recipes.data_arguments import add_measured_data, add_training_data
 from training.recipes.own_data import RECIPES_WITH_DATA
 from training.recipes.recipes import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")
-DATA_HELP = (
-    "folder of pictures and labels: COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, recognised from what lies "
-    "in it (training/README.md); default: generated scenes"
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,29 +56,31 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     _add_run_options(look.add_command(subparsers))
-    _add_evaluate(subparsers.add_parser("evaluate", help="mAP of a checkpoint or of a running service"))
-    _add_compare(subparsers.add_parser("compare", help="whether one checkpoint is better than another"))
-    _add_inspect(subparsers.add_parser("inspect", help="what the routers of a checkpoint know of the images"))
-    _add_export(
-        subparsers.add_parser(
-            "export",
-            help="write artefacts into the model repository",
-            epilog=EXPORT_EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+    for name, help_text, examples, add_arguments in (
+        ("evaluate", "mAP of a checkpoint or of a running service", EVALUATE_EXAMPLES, _add_evaluate),
+        ("compare", "whether one checkpoint is better than another", COMPARE_EXAMPLES, _add_compare),
+        ("inspect", "what the routers of a checkpoint know of the images", INSPECT_EXAMPLES, _add_inspect),
+        ("export", "write artefacts into the model repository", EXPORT_EXAMPLES, _add_export),
+        ("train-export", "train, evaluate and export in one go", TRAIN_EXPORT_EXAMPLES, _add_train_export),
+    ):
+        add_arguments(
+            subparsers.add_parser(
+                name,
+                help=help_text,
+                epilog=examples,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
         )
-    )
-    _add_train_export(subparsers.add_parser("train-export", help="train, evaluate and export in one go"))
     add_convert_arguments(
         subparsers.add_parser("convert", help="bring in a YOLO12 or YOLO-Master checkpoint")
     )
     add_prune_arguments(subparsers.add_parser("prune", help="drop experts that hardly any picture chooses"))
+    halve.add_arguments(subparsers.add_parser("halve", help="write a checkpoint of half the size"))
     _add_exports(
         subparsers.add_parser("exports", help="what lies in the model repository, and what was proved of it")
     )
     _add_triton_config(
-        subparsers.add_parser(
-            "triton-config", help="write Triton's files for the artefacts in the repository"
-        )
+        subparsers.add_parser("triton-config", help="write Triton's files for artefacts that are there")
     )
     add_benchmark_arguments(
         subparsers.add_parser(
@@ -92,7 +101,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Returns the group of which one says what model is trained."""
-    parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        default="quick",
+        metavar="NAME",
+        help="quick: a try in minutes; small-data: a few hundred pictures, from scratch; paper: 600 epochs, "
+        "for large data. With data of their own, whatever the splits say, in the folder that --data names: "
+        f"{', '.join(RECIPES_WITH_DATA)} (default: %(default)s)",
+    )
     parser.set_defaults(like=None, tensorboard=False)  # where a command does not offer them
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
@@ -117,9 +134,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclu
     parser.add_argument(
         "--router", choices=ROUTER_KINDS, help="what scores the experts; default: the variant's"
     )
-    parser.add_argument("--data", type=Path, help=DATA_HELP)
-    parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
-    parser.add_argument("--val-split", default="val", help="validate on this split (default: %(default)s)")
+    add_training_data(parser, use="train on", val_use="validate on")
     parser.add_argument(
         "--input", type=size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: the recipe's"
     )
@@ -150,12 +165,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
     )
-    parser.add_argument("--data", type=Path, help=DATA_HELP)
-    parser.add_argument("--split", default="val", help="default: %(default)s")
-    _add_recipe_data(parser)
-    parser.add_argument(
-        "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
-    )
+    add_measured_data(parser)
+    _add_controls(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -167,9 +178,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("first", type=Path, help="model.safetensors")
     parser.add_argument("second", type=Path, help="another one, with the same classes")
-    parser.add_argument("--data", type=Path, help=DATA_HELP)
-    parser.add_argument("--split", default="val", help="default: %(default)s")
-    _add_recipe_data(parser)
+    add_measured_data(parser)
     parser.add_argument(
         "--top-k", type=from_zero, metavar="K", help="experts that run in the first; default: as trained"
     )
@@ -181,20 +190,27 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _add_recipe_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES_WITH_DATA,
-        metavar="NAME",
-        help="measure on what this recipe validates on in --data, whatever --split says: "
-        + ", ".join(RECIPES_WITH_DATA),
-    )
-
-
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    inspection.add_arguments(parser, RECIPES_WITH_DATA)
+    inspection.add_arguments(parser)
+    add_measured_data(
+        parser,
+        use="folder of pictures and labels",
+        default="what the checkpoint's run validated on",
+        split=None,
+    )
+    _add_controls(parser)
+
+
+def _add_controls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
+    )
+    parser.add_argument(
+        "--weight-threshold",
+        type=from_0_to_1,
+        metavar="P",
+        help="of those, experts beyond the best run only if their probability reaches this, so that simple "
+        "images may cost less; default: as trained",
     )
 
 
@@ -202,14 +218,17 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="model.safetensors")
     parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
     _add_export_options(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        help="measure mAP and routing on this folder, for the manifest; default: generated scenes, if it was "
-        "trained on such",
+    add_measured_data(
+        parser,
+        use="measure mAP and routing on this folder, for the manifest",
+        default="generated scenes, if it was trained on such",
     )
-    parser.add_argument("--split", default="val", help="default: %(default)s")
-    _add_recipe_data(parser)
+    parser.add_argument(
+        "--calibration-split",
+        action=Split,
+        default="train",
+        help="of --data, for the ranges of precision int8: not what is measured on (default: %(default)s)",
+    )
     # Not of train-export, where these two names mean how a model is trained.
     parser.add_argument(
         "--batch",
@@ -255,8 +274,8 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         type=positive,
         metavar="N",
-        default=USUAL.calibration_images,
-        help="precision int8: take the ranges of values from N pictures of --data (default: %(default)s)",
+        help="precision int8: take the ranges of values from N pictures of training "
+        f"(default: {USUAL.calibration_images})",
     )
     parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
     parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")

@@ -1,13 +1,13 @@
-"""Every setting of a training run, as frozen dataclasses that refuse what cannot work.
+"""Every setting of a training run, as frozen dataclasses that refuse what cannot work; its data: data_config.
 
 A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from training.data_config import DataConfig
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
@@ -17,8 +17,6 @@ ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
 ROUTER_KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
 PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
-
-
 MAX_SEED = 2**32 - 1  # times a billion it fits into 64 bits, which seed the draws of a step
 
 
@@ -182,54 +180,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenesConfig:
-    """Generated scenes: no files, exact boxes, the same for the same seed."""
-
-    images: int = 512
-    seed: int = 0
-    image_hw: tuple[int, int] = (320, 320)
-
-    def __post_init__(self) -> None:
-        _require(self.images >= 1, f"images={self.images} must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderConfig:
-    """Images on disk with labels; the format is recognised from the folder (training/README.md lists them).
-
-    A split can be parted further: its pictures are dealt to `folds` in turn, and those of `kept` stay.
-    """
-
-    root: str
-    split: str = "train"
-    class_names: tuple[str, ...] = ()  # VOC lists no classes of its own; empty: collect them from the labels
-    folds: int = 1
-    kept: tuple[int, ...] = (0,)
-    kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept
-
-    def __post_init__(self) -> None:
-        _require(self.folds >= 1, f"folds={self.folds} must be at least 1")
-        _require(
-            len(self.kept) > 0 and set(self.kept) <= set(range(self.folds)),
-            f"kept={self.kept} names none or others than the folds 0..{self.folds - 1}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CombinedConfig:
-    """Several folders as one data set; their classes follow one another in the order of the parts."""
-
-    parts: tuple[FolderConfig, ...]
-    shared_classes: bool = False  # the parts have the same classes, in the same order: those of the whole
-
-    def __post_init__(self) -> None:
-        _require(len(self.parts) > 0, "parts is empty: a combined data set needs a folder")
-
-
-DataConfig = ScenesConfig | FolderConfig | CombinedConfig
-
-
-@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Random changes of a training image. Zero turns one off.
 
@@ -382,15 +332,14 @@ class TrainConfig:
             f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "
             f"batch_size={self.batch_size}",
         )
-        # Their sums over processes would wait for those that have no image for an expert.
-        alone = any(m.train_dispatch == "grouped" and m.norm == "batch" for m in self.model.mixtures.values())
+        # Their sums over processes would wait for those that have no image for an expert. A head's experts
+        # are branches with batch norm, whatever its mixture says of norms.
+        alone = any(
+            mixture.train_dispatch == "grouped" and (mixture.norm == "batch" or place in HEAD_PLACES)
+            for place, mixture in self.model.mixtures.items()
+        )
         _require(
             processes == 1 or self.freeze_batch_norm or not alone,
             "experts that see their own images alone (grouped) share no batch norm between processes; use "
             "group norm or dense dispatch",
         )
-
-
-def absolute(config: FolderConfig) -> FolderConfig:
-    """The same data set, named so that a resumed run finds it from another working directory."""
-    return replace(config, root=str(Path(config.root).resolve()))

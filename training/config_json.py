@@ -8,17 +8,14 @@ from typing import Any
 from training.config import (
     MIXTURE_PLACES,
     AugmentConfig,
-    CombinedConfig,
-    DataConfig,
-    FolderConfig,
     LossConfig,
     MixtureConfig,
     ModelConfig,
     OptimizerConfig,
     RouterConfig,
-    ScenesConfig,
     TrainConfig,
 )
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import ConfigError
 
 _DATA_KINDS = {"scenes": ScenesConfig, "folder": FolderConfig, "combined": CombinedConfig}

@@ -39,6 +39,11 @@ variants by family, the size after the dash; what each holds and computes: pytho
   moehead-n            4 light detection heads a level, all of them run, weighed for each picture
   sparsight-{n,s}      ours: experts do the work of the deep stages; runs with any number of them, 0 included
 
+a recipe with data of its own: --data is the folder it lies in, as `download` leaves it
+  python -m training train --recipe voc --data data/voc --run runs/voc
+  python -m training train --recipe starter --data data --run runs/starter
+      data holds bccd, aquarium and playing_cards
+
 an ablation: where experts stand, how many there are, how many run
   python -m training train --run runs/neck --variant esmoe-n --placement neck
   python -m training train --run runs/eight --variant esmoe-n --experts 8 --top-k 2
@@ -51,15 +56,59 @@ several GPUs, each with its share of every batch; the two dashes end torchrun's 
   torchrun --nproc-per-node 2 -m -- training train --run runs/two
 """
 
+EVALUATE_EXAMPLES = """
+examples:
+  python -m training evaluate runs/cells/model.safetensors --data bccd --split val
+  python -m training evaluate runs/voc/model.safetensors --recipe voc --data data/voc
+      of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
+  python -m training evaluate runs/starter/model.safetensors --recipe starter --data data
+      the starter's: data holds bccd, aquarium and playing_cards
+  python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
+      the same of what a service answers
+"""
+
+COMPARE_EXAMPLES = """
+examples:
+  python -m training compare runs/mixture/model.safetensors runs/dense/model.safetensors --data bccd
+  python -m training compare runs/cells/model.safetensors runs/cells/model.safetensors --data bccd \\
+      --second-top-k 1
+      one checkpoint with as many experts as it was trained with, and with one
+  python -m training compare runs/mixture/model.safetensors runs/dense/model.safetensors \\
+      --recipe kitti --data data/kitti
+      on what a recipe with data of its own validates on
+"""
+
+INSPECT_EXAMPLES = """
+examples:
+  python -m training inspect runs/cells/model.safetensors --output pictures
+      what its run validated on: beside a checkpoint lies the configuration of its run, which says where
+  python -m training inspect runs/cells/model.safetensors --data another --split test
+  python -m training inspect converted.safetensors --recipe starter --data data
+      a checkpoint that does not say what it was trained on; data holds bccd, aquarium and playing_cards
+"""
+
+TRAIN_EXPORT_EXAMPLES = """
+examples:
+  python -m training train-export
+      generated scenes
+  python -m training train-export --name cells --recipe small-data --data bccd
+  python -m training train-export --name voc --recipe voc --data data/voc
+      of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
+  python -m training train-export --name all --recipe small-data --data bccd --val-split ""
+      nothing is held out, so the export is not measured
+"""
+
 EXPORT_EXAMPLES = """
 examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
       float32 for CPUs (openvino) and for NPUs and other engines (onnx)
+  python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
+      measured on what the recipe validates on
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
       faster on CPUs that compute in bf16; an artefact has one precision, so another one gets another name
   python -m training export runs/cells/model.safetensors --name faster --target openvino --precision int8 \\
       --data bccd --calibration 128
-      its ranges of values are taken from 128 of your pictures
+      its ranges of values are taken from 128 pictures of the training split
   python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --precision f16 \\
       --batch 8
       for an NVIDIA GPU, always eight pictures at a time

@@ -11,7 +11,8 @@ from service.traffic.lanes import Lane
 from service.types import Detections, ExpertActivation, Timings
 
 STATIC_ROUTING = (
-    "Routing is static: this model sends every image to the same experts, so they say nothing about this one."
+    "Routing is static: what this model's routers say does not depend on the image, "
+    "so it says nothing about this one."
 )
 
 

@@ -117,7 +117,7 @@ class Moe(BaseModel):
     gflops: GflopsUse
     degraded: Annotated[bool, Field(description="True if load made the service use fewer experts.")]
     routing: Annotated[
-        Literal["normal", "static"], Field(description="static: the same experts for every image.")
+        Literal["normal", "static"], Field(description="static: routers that do not depend on the image.")
     ]
 
 

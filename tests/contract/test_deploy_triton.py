@@ -23,8 +23,10 @@ def repository(tmp_path_factory):
     """Give a good model, one whose graph is missing, and what lies beside models in the real repository."""
     folder = tmp_path_factory.mktemp("repository")
     shutil.copytree(ROOT / "model_repository" / "starter-openvino", folder / "starter-openvino")
-    shutil.copytree(ROOT / "model_repository" / "starter-onnx", folder / "starter-onnx")
-    (folder / "starter-onnx" / "1" / "model.onnx").unlink()
+    shutil.copytree(folder / "starter-openvino", folder / "broken-openvino")
+    (folder / "broken-openvino" / "1" / "model.xml").unlink()
+    config = folder / "broken-openvino" / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "starter-openvino"', 'name: "broken-openvino"'))
     shutil.copy(ROOT / "model_repository" / "README.md", folder)
     (folder / ".staging-1").mkdir()
     return folder
@@ -49,7 +51,7 @@ def test_one_model_that_cannot_be_loaded_does_not_take_the_server_along(reposito
     with start_triton(repository, load=[], extra=options) as server:
         assert status(server, "/v2/health/ready") == 200
         assert status(server, "/v2/models/starter-openvino/ready") == 200
-        assert status(server, "/v2/models/starter-onnx/ready") == 400
+        assert status(server, "/v2/models/broken-openvino/ready") == 400
     lenient = [option for option in options if option != "--strict-readiness=false"]
     with start_triton(repository, load=[], extra=lenient) as server:
         assert status(server, "/v2/health/ready") == 400  # why the option is there

@@ -15,9 +15,28 @@ from training.export.triton_config import TritonOptions, write_all_configs
 from training.export.triton_text import detect_config, model_config, nms_config, quoted
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+def _starter():
+    """The committed manifest, with the sizes that are counted on below."""
+    stored = json.loads((REPOSITORY / "starter-openvino" / "1" / "manifest.json").read_bytes())
+    return stored | {
+        "precision": "f32",
+        "input": stored["input"] | {"height": 384, "width": 512},
+        "class_names": ["RBC", "WBC", "Platelets"],
+        "mixture": stored["mixture"][:4],
+    }
+
+
 STARTER = {
-    target: json.loads((REPOSITORY / f"starter-{target}" / "1" / "manifest.json").read_bytes())
-    for target in ("openvino", "onnx")
+    "openvino": _starter(),
+    "onnx": _starter()
+    | {
+        "target": "onnx",
+        "execution": "dense",
+        "outputs": {"selection": "service", "candidates": 1000},
+        "files": dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0"),
+    },
 }
 ODD_NAMES = ['"quoted"', "back\\slash", "line\nbreak", "tab\there", "naïve", "细胞", "🩸", "\\303", "'", "?"]
 
@@ -270,12 +289,13 @@ def test_with_other_tensors_only_the_new_version_is_served_since_a_config_descri
 
 
 def test_the_committed_files_are_what_the_command_writes(tmp_path):
-    for folder in ("starter-openvino", "starter-onnx"):
+    folders = [path.parents[1].name for path in REPOSITORY.glob("*/*/manifest.json")]
+    for folder in folders:
         version = tmp_path / folder / "1"
         version.mkdir(parents=True)
         (version / "manifest.json").write_bytes((REPOSITORY / folder / "1" / "manifest.json").read_bytes())
     write_all_configs(tmp_path, TritonOptions())
     written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == 14
+    assert len(written) == 7 * len(folders) > 0
     for path in written:
         assert (REPOSITORY / path).read_bytes() == (tmp_path / path).read_bytes(), path

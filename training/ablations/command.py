@@ -10,6 +10,9 @@ from training.ablations.report import REPORT_FILE, as_markdown, build_tables, wr
 from training.ablations.rows import ROUTING, ROUTING_ROWS, TABLES, Row, rows_of
 from training.ablations.run import AblationOptions, Progress, Say, run_rows, settle
 from training.argument_types import from_zero, positive, size
+from training.commands.given_data import SCENES_FOR_TRAINING
+from training.errors import ConfigError
+from training.recipes.data_arguments import add_training_data
 from training.recipes.recipes import RECIPES
 
 EXAMPLES = """
@@ -77,15 +80,12 @@ def add_command(subparsers: Any) -> None:
         help="may be repeated; routing is ours, the numbers are the paper's; default: all of the paper's",
     )
     parser.add_argument("--list", action="store_true", help="show rows and costs; train nothing")
-    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
-    parser.add_argument("--split", default="train", help="train on this split (default: %(default)s)")
-    parser.add_argument("--val-split", default="val", help="measure on this split (default: %(default)s)")
+    add_training_data(parser, use="train on", val_use="measure on")
     parser.add_argument(
         "--scenes",
         type=positive,
         metavar="N",
-        default=AblationOptions(output=Path()).scenes,
-        help="without --data: train on N of them (default: %(default)s)",
+        help=f"without --data: train on N of them (default: {SCENES_FOR_TRAINING.images})",
     )
     parser.add_argument("--recipe", choices=RECIPES, default="quick", help="default: %(default)s")
     parser.add_argument(
@@ -100,16 +100,18 @@ def add_command(subparsers: Any) -> None:
 
 
 def options_of(args: argparse.Namespace) -> AblationOptions:
-    """What the flags say."""
+    """What the flags say. Raises ConfigError: generated scenes are asked for beside a folder."""
+    if args.scenes is not None and args.data is not None:
+        raise ConfigError("--scenes is for generated ones: leave it or --data out")
     return AblationOptions(
         output=args.output,
         seeds=tuple(dict.fromkeys(args.seeds)),
         recipe=args.recipe,
         data=args.data,
         split=args.split,
-        val_split=args.val_split,
+        val_split=args.val_split or None,
         input_hw=args.input,
         epochs=args.epochs,
         batch_size=args.batch,
-        scenes=args.scenes,
+        scenes=args.scenes or SCENES_FOR_TRAINING.images,
     )

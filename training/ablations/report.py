@@ -88,9 +88,9 @@ def as_markdown(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str
         "# Ablations of YOLO-Master, arXiv:2512.23273" if tables.paper else "# Ablations of our own",
         "",
         f"Ours: recipe {settings.recipe}, {settings.epochs} epoch{'s' * (settings.epochs > 1)} of "
-        f"{settings.train_images:,} pictures ({settings.data}, {settings.classes} classes) at "
-        f"{height} × {width}, batch {settings.batch_size}, seeds {', '.join(map(str, seeds))}; measured on "
-        f"{settings.val_images:,} pictures.",
+        f"{settings.train_images:,} pictures ({settings.data}{_part(settings.split)}, {settings.classes} "
+        f"classes) at {height} × {width}, batch {settings.batch_size}, seeds {', '.join(map(str, seeds))}; "
+        f"measured on {settings.val_images:,} pictures{_part(settings.val_split)}.",
         "",
         *_of_figures(tables, seeds),
     ]
@@ -101,6 +101,10 @@ def as_markdown(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str
     missing = _missing(tables)
     lines += ["", f"Not run, or not to the end: {'; '.join(missing)}." if missing else "Every row was run."]
     return "\n".join(lines) + "\n"
+
+
+def _part(split: str | None) -> str:
+    return "" if split is None else f", split {split}"
 
 
 def _of_figures(tables: Tables, seeds: Sequence[int]) -> list[str]:

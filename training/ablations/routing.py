@@ -6,7 +6,8 @@ from statistics import fmean
 
 from training.commands.given_data import open_for
 from training.commands.measure import evaluate_checkpoint
-from training.config import DataConfig, ModelConfig
+from training.config import ModelConfig
+from training.data_config import DataConfig
 from training.evaluate.baseline import nmi_by_layer
 from training.evaluate.evaluator import Evaluation
 

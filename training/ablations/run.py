@@ -10,14 +10,15 @@ from typing import Any
 
 from training.ablations.routing import RoutingFigures, measure_routing
 from training.ablations.rows import RoutingRow, Row
-from training.commands.given_data import SCENES_FOR_TRAINING
+from training.commands.given_data import GENERATED, SCENES_FOR_TRAINING
 from training.commands.measure import evaluate_checkpoint
 from training.commands.train import TrainOptions, train, training_config
-from training.config import DataConfig
 from training.data.open import open_dataset
+from training.data_config import DataConfig
 from training.errors import ConfigError, TrainingError
 from training.models.cost import measure_cost
 from training.models.detector import count_parameters
+from training.recipes.own_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import load_model
 
 RESULT_FILE, SETTINGS_FILE = "result.json", "settings.json"
@@ -34,7 +35,7 @@ class AblationOptions:
     recipe: str = "quick"
     data: Path | None = None  # None: generated scenes
     split: str = "train"
-    val_split: str = "val"
+    val_split: str | None = "val"
     input_hw: tuple[int, int] | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -64,7 +65,9 @@ class Settings:
     """The budget that all rows of an output share."""
 
     recipe: str
-    data: str
+    data: str  # the folder's name, without the others around it: reports are given to others
+    split: str | None  # None, and the next: as the recipe parts its own data, or scenes are generated
+    val_split: str | None
     classes: int
     train_images: int
     val_images: int
@@ -107,9 +110,12 @@ def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, Dat
     config, dataset = training_config(options.train_options(rows[0], options.seeds[0]))
     if config.val_data is None:
         raise ConfigError("ablations are compared on validation data: give --val-split")
+    of_folder = options.data is not None and options.recipe not in RECIPES_WITH_DATA
     settings = Settings(
         recipe=options.recipe,
-        data=str(options.data.resolve()) if options.data else "generated scenes",
+        data=options.data.resolve().name if options.data else GENERATED,
+        split=options.split if of_folder else None,
+        val_split=options.val_split if of_folder else None,
         classes=len(dataset.class_names),
         train_images=len(dataset),
         val_images=len(open_dataset(config.val_data)),
@@ -123,11 +129,7 @@ def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, Dat
 
 def _keep_settings(output: Path, settings: Settings) -> None:
     path, ours = output / SETTINGS_FILE, json.loads(json.dumps(asdict(settings)))
-    if not path.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(ours, indent=2) + "\n")
-        return
-    theirs = _read_json(path)
+    theirs = _read_settings(path, ours) if path.exists() else ours
     differing = [name for name in ours if theirs.get(name) != ours[name]]
     if differing:
         name = differing[0]
@@ -135,6 +137,15 @@ def _keep_settings(output: Path, settings: Settings) -> None:
             f"{output} holds rows with {name} {theirs.get(name)}, not {ours[name]}; "
             "give what they had, or another --output"
         )
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(ours, indent=2) + "\n")
+
+
+def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
+    """What was written. At first that was the whole path of the data, and nothing of splits."""
+    theirs = _read_json(path)
+    unsaid = {name: ours[name] for name in ("split", "val_split")}
+    return {**unsaid, **theirs, "data": Path(str(theirs.get("data"))).name}
 
 
 def run_rows(
@@ -172,8 +183,9 @@ def run_rows(
         try:
             result = _run(row, key[1], options, val_data, quiet=quiet, say=say)
         except (TrainingError, OSError, RuntimeError, MemoryError) as error:  # torch's are RuntimeErrors
-            failed[key] = str(error) or type(error).__name__
-            say(f"failed: {row.run}, seed {key[1]}: {failed[key]}; the others go on")
+            message = str(error) or type(error).__name__
+            failed[key] = _without_folders(message, options)
+            say(f"failed: {row.run}, seed {key[1]}: {message}; the others go on")
         else:
             if result is None:
                 return Progress(finished, failed, True)
@@ -181,6 +193,15 @@ def run_rows(
             say(f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}")
         after_each(Progress(finished, failed, False))
     return Progress(finished, failed, False)
+
+
+def _without_folders(message: str, options: AblationOptions) -> str:
+    """For reports, which are given to others: data and output by their names, without what they lie in."""
+    folders = [folder for folder in (options.data, options.output) if folder is not None]
+    around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
+    for parent in sorted(map(str, around), key=len, reverse=True):  # one may be the end of another
+        message = message.replace(f"{parent}/", "")
+    return message
 
 
 def _run(

@@ -1,28 +1,23 @@
 """Measure a checkpoint, then release it for every target."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.commands import given_data
-from training.commands.given_data import (
-    Say,
-    data_name,
-    described,
-    open_for,
-    say_remarks,
-)
-from training.config import (
-    DataConfig,
-)
+from training.commands.given_data import Say, data_name, described, open_for, say_remarks
+from training.commands.origin import folder_name, origin_in_words
+from training.config import ModelConfig
 from training.data.sample import Dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes import ScenesDataset
-from training.errors import ConfigError
+from training.data_config import DataConfig
+from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import evaluate
+from training.evaluate.mean_ap import MeanAp
 from training.export.bundle import Exported, Measured, Pictures, export_model
 from training.export.graph import Target
 from training.export.manifest import Provenance, sha256_of
@@ -44,6 +39,7 @@ def export(
     name: str,
     *,
     data: DataConfig | None,
+    calibration: DataConfig | None = None,
     targets: Sequence[Target] = DEFAULT_TARGETS,
     options: ExportOptions = USUAL,
     attribution: str = "",
@@ -55,9 +51,12 @@ def export(
 
     Args:
         data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
+        calibration: what ranges of 8 bits are taken from. None: data, or scenes as in training.
+        attribution: the manifest has it, and after it whose weights the model began with.
 
     Raises:
-        ConfigError: a target or the model cannot do what the options ask for.
+        ConfigError: a target or the model cannot do what the options ask for, or nothing is there to
+            calibrate on.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
     model, provenance = load_model(checkpoint)
@@ -66,8 +65,7 @@ def export(
         model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = given_data.SCENES_UNSEEN
-    if options.precision == "int8" and data is None:
-        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+    calibrated = calibration_pictures(model.config, calibration or data, options)
     golden = scene_pictures()
     pictures, measured, metrics = Pictures(golden, golden), None, {}
     if data is not None:
@@ -78,11 +76,8 @@ def export(
         model.cpu()
         baseline = routing_baseline(result, dataset, data_name(data))
         measured = Measured(dataset, result.mean_ap.map50_95, baseline)
-        metrics = {
-            f"{metric_prefix}_map50": round(result.mean_ap.map50, 4),
-            f"{metric_prefix}_map50_95": round(result.mean_ap.map50_95, 4),
-        }
-        pictures = _pictures(dataset, golden, options)
+        metrics = _metrics(metric_prefix, result.mean_ap)
+        pictures = Pictures(_compared(dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
         repository,
@@ -91,12 +86,26 @@ def export(
         targets=targets,
         options=options,
         measured=measured,
-        provenance=Provenance(sha256_of(checkpoint), provenance.get("data", ""), metrics, attribution),
+        provenance=_provenance(checkpoint, provenance, metrics, attribution),
         quiet=quiet,
         say=say,
     )
     _report_released(exported, say)
     return exported
+
+
+def _metrics(prefix: str, mean_ap: MeanAp) -> dict[str, float]:
+    return {
+        f"{prefix}_map50": round(mean_ap.map50, 4),
+        f"{prefix}_map50_95": round(mean_ap.map50_95, 4),
+    }
+
+
+def _provenance(
+    checkpoint: Path, told: Mapping[str, str], metrics: dict[str, float], attribution: str
+) -> Provenance:
+    whose = "; ".join(filter(None, (attribution, origin_in_words(told))))
+    return Provenance(sha256_of(checkpoint), folder_name(told.get("data", "")), metrics, whose)
 
 
 def _report_released(exported: Sequence[Exported], say: Say) -> None:
@@ -113,16 +122,37 @@ def scene_pictures() -> list[NDArray[np.uint8]]:
     return [scenes.load(index).image for index in range(len(scenes))]
 
 
-def _pictures(dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions) -> Pictures:
+def calibration_pictures(
+    config: ModelConfig, data: DataConfig | None, options: ExportOptions
+) -> list[NDArray[np.uint8]]:
+    """Pictures for the ranges of 8 bits. Those of training: what is measured on should have no say."""
+    if options.precision != "int8":
+        return []
+    if data is None:
+        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+    if data == given_data.SCENES_UNSEEN:
+        data = given_data.SCENES_FOR_TRAINING
+    try:
+        dataset = open_for(config, data)
+    except DatasetError as error:
+        raise ConfigError(
+            f"precision int8 is calibrated on pictures of training, and {error}; --calibration-split says "
+            "where else pictures are"
+        ) from error
+    return _some(dataset, options.calibration_images)
+
+
+def _compared(
+    dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions
+) -> list[NDArray[np.uint8]]:
     """For f32 a few of the data and as many scenes, which route otherwise.
 
     Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
     router makes of pictures unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
     """
     if options.precision == "f32":
-        return Pictures(_some(dataset, PARITY_PICTURES) + golden, golden)
-    calibration = _some(dataset, options.calibration_images) if options.precision == "int8" else []
-    return Pictures(_some(dataset, MORE_PARITY_PICTURES), golden, calibration)
+        return _some(dataset, PARITY_PICTURES) + golden
+    return _some(dataset, MORE_PARITY_PICTURES)
 
 
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:

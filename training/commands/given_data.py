@@ -4,16 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from training.config import (
-    CombinedConfig,
-    DataConfig,
-    FolderConfig,
-    ModelConfig,
-    ScenesConfig,
-)
+from training.config import ModelConfig
 from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
+from training.recipes.own_data import RECIPES_WITH_DATA, own_data
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
@@ -29,13 +25,40 @@ def say_remarks(of: str, dataset: Dataset, say: Say) -> None:
         say(f"{of}: {remarks}")
 
 
+def training_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
+    """What a recipe with data of its own trains on in the folder, or else this split of it.
+
+    Args:
+        folder: None: generated scenes.
+
+    Raises:
+        ConfigError: the recipe has data of its own, and no folder is given.
+    """
+    own = own_data(recipe or "", folder)
+    if own is not None:
+        return own.train
+    return SCENES_FOR_TRAINING if folder is None else _split_of(folder, split)
+
+
+def measured_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
+    """The same for what figures are of: generated scenes are others than those of training."""
+    own = own_data(recipe or "", folder)
+    if own is not None:
+        return own.val
+    return SCENES_UNSEEN if folder is None else _split_of(folder, split)
+
+
+def _split_of(folder: Path, split: str) -> FolderConfig:
+    return absolute(FolderConfig(root=str(folder), split=split))
+
+
 def described(data: DataConfig) -> str:
     """Where it lies and which part it is, for the one who gave it."""
     match data:
         case ScenesConfig():
-            return "generated scenes it has not seen"
+            return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
         case FolderConfig():
-            part = "" if data.folds == 1 else f", folds {', '.join(map(str, data.kept))} of {data.folds}"
+            part = "" if _is_whole(data) else f", folds {', '.join(map(str, data.kept))} of {data.folds}"
             return f"split {data.split} of {data.root}{part}"
         case CombinedConfig():
             return " and ".join(map(described, data.parts))
@@ -47,10 +70,21 @@ def data_name(data: DataConfig) -> str:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
         case FolderConfig():
-            part = "" if data.folds == 1 else f", fold {' and '.join(map(str, data.kept))} of {data.folds}"
+            part = "" if _is_whole(data) else f", fold {' and '.join(map(str, data.kept))} of {data.folds}"
             return f"{Path(data.root).name} {data.split}{part}"
         case CombinedConfig():
             return " + ".join(map(data_name, data.parts))
+
+
+def _is_whole(data: FolderConfig) -> bool:
+    return len(set(data.kept)) == data.folds
+
+
+def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
+    """What a checkpoint says of its training data; like data_name it is given to others."""
+    if folder is None:
+        return GENERATED
+    return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:

@@ -4,23 +4,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.commands import given_data
-from training.commands.given_data import GENERATED, SCENES_FOR_TRAINING, Say, say_remarks
-from training.config import (
-    DataConfig,
-    FolderConfig,
-    ModelConfig,
-    TrainConfig,
-    absolute,
-)
+from training.commands.given_data import SCENES_FOR_TRAINING, Say, say_remarks, trained_on
+from training.commands.origin import origin_in_words, origin_of
+from training.config import ModelConfig, TrainConfig
 from training.data.open import open_dataset
 from training.data.sample import Dataset
+from training.data_config import DataConfig, FolderConfig, absolute
 from training.errors import ConfigError
 from training.evaluate.evaluator import check_classes, evaluate
 from training.evaluate.validation import validation_scores, validation_sentence
 from training.models.detector import Detector
 from training.models.variants import MixtureChoice
 from training.recipes.choice import TrainingChoice
-from training.recipes.own_data import own_data
+from training.recipes.own_data import own_data, refuse_splits
 from training.recipes.recipes import Request, build_config
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.distributed import ALONE, Processes
@@ -50,7 +46,14 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Training and validation data: the recipe's own, the folder's, or generated scenes of two seeds."""
+    """Training and validation data: the recipe's own, the folder's, or generated scenes of two seeds.
+
+    Raises:
+        ConfigError: the recipe's own, and no folder is given; or a split, where neither has any to choose.
+    """
+    usual = TrainOptions(run_dir=options.run_dir)
+    others = [name for name in ("split", "val_split") if getattr(options, name) != getattr(usual, name)]
+    refuse_splits(options.recipe, others, folder=options.data is not None)
     parted = own_data(options.recipe, options.data)
     if parted is not None:
         return parted
@@ -101,14 +104,22 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
     resuming = (options.run_dir / STATE_FILE).exists()
     if config.freeze_batch_norm and not (resuming or options.weights or options.like):
         raise ConfigError("--freeze-bn keeps the statistics of a trained model: give one with --weights")
+    begun_from = None if resuming else options.like or options.weights
+    origin = {} if begun_from is None else origin_of(begun_from)
     trainer = Trainer(
         config,
         dataset,
         options.run_dir,
-        initial_weights=None if resuming else options.like or options.weights,
-        provenance={"recipe": options.recipe, "data": str(options.data or GENERATED)},
+        initial_weights=begun_from,
+        provenance={
+            **origin,
+            "recipe": options.recipe,
+            "data": trained_on(options.data, config.train_data, options.recipe),
+        },
         processes=processes,
     )
+    if origin:
+        say(origin_in_words(origin))
     if resuming:
         trainer.resume()
         say(f"going on from step {trainer.position.step} in {options.run_dir}")
@@ -120,6 +131,8 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
     if validation is not None:
         check_classes(config.model.class_names, validation.class_names)  # before hours of training
         say_remarks("validation labels", validation, say)
+    if config.val_data == config.train_data:
+        say("validating on what is trained on, which flatters the mAP: give another --val-split")
 
     def validate(model: Detector) -> dict[str, float]:
         assert validation is not None

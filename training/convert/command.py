@@ -12,9 +12,8 @@ from training.convert.expect import as_table, compare, read_expected
 from training.convert.provenance import provenance_of
 from training.errors import CheckpointError
 from training.models.detector import count_parameters
-from training.trainer.checkpoint import save_model
+from training.trainer.checkpoint import SUFFIX, check_output, save_model
 
-SUFFIX = ".safetensors"
 NAME_LENGTH = 64  # of a served model
 
 Say = Callable[[str], None]
@@ -46,10 +45,7 @@ def convert(
     output = output or path.with_suffix(SUFFIX)
     if output.exists() and output.samefile(path):
         raise CheckpointError(f"--output is {path} itself, which is to be read; say another")
-    if output.exists():
-        raise CheckpointError(f"{output} is there already; remove it, or say another --output")
-    if not output.parent.is_dir():
-        raise CheckpointError(f"no folder {output.parent} to write into")
+    check_output(output)
     answers = None if expect is None else read_expected(expect)
     conversion = read_foreign(path, input_hw)
     say(report(conversion))

@@ -7,7 +7,7 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from math import isfinite, nan
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from training.data.image_file import images_by_name
@@ -56,7 +56,13 @@ class CocoDataset(LabelledFiles):
         rows.remarks[NO_PICTURE] += len(sizes) - len(images)
         labels = rows.table(len(order))
         rows.remarks[NO_OBJECTS] += labels.pictures_without_rows()
-        super().__init__(tuple(names.values()), [images[each] for each in order], labels, rows.remarks)
+        super().__init__(
+            tuple(names.values()),
+            [images[each] for each in order],
+            labels,
+            rows.remarks,
+            stated_hw=[sizes[each] for each in order],
+        )
 
 
 class _Annotation(NamedTuple):
@@ -166,6 +172,7 @@ def _images(
     """By id, the files that are there, and the stated (height, width) of all that are listed."""
     there = images_by_name(folder)
     found: dict[int, Path] = {}
+    owners: dict[Path, int] = {}
     sizes: dict[int, tuple[float, float] | None] = {}
     for entry in document["images"]:
         try:
@@ -177,11 +184,28 @@ def _images(
         if image_id in sizes:
             raise DatasetError(f"{path}: two images have id {image_id}")
         sizes[image_id] = (height, width) if height > 0 and width > 0 else None
-        file = there.get(name) or there.get(name.lower()) or there.get(Path(name).name)
-        if file is not None:
-            found[image_id] = file
+        file = _file_of(name, folder, there)
+        if file is None:
+            continue
+        if file in owners:
+            raise DatasetError(
+                f"{path}: images {owners[file]} and {image_id} are both {file}, the latter by its file_name "
+                f"{name!r}; lay pictures into the folders that the file names say, and list each once"
+            )
+        found[image_id], owners[file] = file, image_id
     if not found:
         raise DatasetError(
             f"{folder}: none of the {len(sizes)} images that {path.name} lists; put them there"
         )
     return found, sizes
+
+
+def _file_of(name: str, folder: Path, there: Mapping[str, Path]) -> Path | None:
+    """A listed picture: in the folders that its name says, or of the last part of its name in the folder."""
+    within = PurePosixPath(name.replace("\\", "/"))  # as Windows writes them
+    if len(within.parts) > 1 and not within.is_absolute() and ".." not in within.parts:
+        exact = folder / within
+        if exact.is_file():
+            return exact
+    # Others write the way to the picture on the machine where it was labelled.
+    return there.get(within.name) or there.get(within.name.lower()) or there.get(name)

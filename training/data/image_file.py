@@ -11,15 +11,16 @@ from training.errors import DatasetError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode to (H, W, 3) RGB, turned upright as EXIF says.
+def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
+    """Decode to (H, W, 3) RGB, turned upright as EXIF says, or with the pixels as they are stored.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
     """
     encoded = np.frombuffer(read_bytes(path), dtype=np.uint8)
     # imdecode refuses an empty buffer with an exception and bad bytes with None.
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
+    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(encoded, flags) if encoded.size else None
     if image is None:
         raise DatasetError(f"{path}: not an image that can be decoded; replace the file or remove it")
     return image.astype(np.uint8, copy=False)
@@ -34,9 +35,20 @@ def read_bytes(path: Path) -> bytes:
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder, by name without suffix, sorted; the suffix may be upper case."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.stem: path for path in files}
+    """The image files directly in a folder, by name without suffix, sorted; the suffix may be upper case.
+
+    Raises:
+        DatasetError: two of them have one name, so that labels, which go by it, do not say which they mean.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
+        first = found.setdefault(path.stem, path)
+        if first != path:
+            raise DatasetError(
+                f"{first} and {path.name} are one picture to labels, which go by the name without suffix; "
+                "rename one with its labels, or take it out"
+            )
+    return found
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:

@@ -15,6 +15,9 @@ from training.errors import DatasetError
 
 CLASS_NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 DONT_CARE = "DontCare"
+# By the readme of the development kit, finding a Van is no error of a detector of Cars, nor a sitting person
+# one of Pedestrians, "due to their similarity in appearance"; what is so ignored is a DontCare area.
+LIKE = {"Van": "Car", "Person_sitting": "Pedestrian"}
 COLUMNS = 15
 WHOLE = "training"  # the one split that KITTI labels
 FOLDS = 5  # of which the first validates, unless a list says otherwise

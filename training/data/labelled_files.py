@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.data.image_file import read_bytes, read_rgb
 from training.data.labels import LabelTable
 from training.data.mosaic import clip_boxes
+from training.data.orientation import upright_boxes
 from training.data.remarks import Remarks
 from training.data.sample import Sample
 
@@ -35,19 +36,26 @@ class LabelledFiles:
         remarks: Remarks,
         *,
         fractions: bool = False,
+        stated_hw: Sequence[tuple[float, float] | None] = (),
     ) -> None:
-        """Args: fractions: the boxes are fractions of the picture instead of pixels."""
+        """Labels, and what is known of them.
+
+        Args:
+            fractions: the boxes are fractions of the picture instead of pixels.
+            stated_hw: of each picture, as its labels have it; empty: they do not say.
+        """
         self.class_names = class_names
         self.remarks = remarks
         self._images = images
         self._labels = labels
         self._fractions = fractions
+        self._stated_hw = stated_hw
 
     def __len__(self) -> int:
         return len(self._images)
 
     def load(self, index: int) -> Sample:
-        """Boxes are clipped to the decoded image, whatever size the labels state.
+        """The image upright, and boxes on it, clipped to it whatever size the labels state.
 
         Raises:
             DatasetError: the image cannot be decoded.
@@ -59,6 +67,8 @@ class LabelledFiles:
         boxes = labels.boxes_xyxy[rows]
         if self._fractions:
             boxes = boxes * [width, height, width, height]
+        elif self._stated_hw:
+            boxes = upright_boxes(boxes, self._stated_hw[index], path, image)
         clipped = clip_boxes(boxes.astype(np.float32), (0, 0, width, height))
         inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
         if not inside.all():

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import assert_never
 
-from training.config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from training.data import kitti
 from training.data.chosen import ChosenClasses
 from training.data.coco import CocoDataset
 from training.data.combined import CombinedDataset, FoldedDataset
@@ -14,6 +14,7 @@ from training.data.sku110k import Sku110kDataset
 from training.data.visdrone import VisDroneDataset, split_folders
 from training.data.voc import VocDataset
 from training.data.yolo_txt import YoloTxtDataset
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import DatasetError
 
 LOOKED_FOR = (
@@ -39,7 +40,8 @@ def open_dataset(config: DataConfig) -> Dataset:
         case FolderConfig():
             dataset = _open_folder(config)
             if config.kept_classes:
-                dataset = ChosenClasses(dataset, config.kept_classes)
+                like = kitti.LIKE if isinstance(dataset, KittiDataset) else {}
+                dataset = ChosenClasses(dataset, config.kept_classes, like)
             return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)
         case CombinedConfig():
             parts = [open_dataset(part) for part in config.parts]

@@ -35,12 +35,15 @@ class Sku110kDataset(LabelledFiles):
             raise DatasetError(f"{folder}: no such folder; put the images there")
         there, rows = images_by_name(folder), LabelRows()
         pictures: dict[str, int] = {}  # by name in the file; of those that are there
+        sizes: list[tuple[float, float]] = []  # of each
         missing: set[str] = set()
         for line in parsed_lines(path, _parse):
             if line.name not in there and line.name.lower() not in there:
                 missing.add(line.name)
                 continue
             picture = pictures.setdefault(line.name, len(pictures))
+            if picture == len(sizes):
+                sizes.append(line.image_hw)
             rows.add(picture, line.box_xyxy, 0, image_hw=line.image_hw)
         if not pictures:
             raise DatasetError(f"{folder}: none of the {len(missing)} images that {path.name} names is there")
@@ -48,7 +51,7 @@ class Sku110kDataset(LabelledFiles):
         rows.remarks[NO_PICTURE] += len(missing)
         table = rows.table(len(images))
         rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__((CLASS_NAME,), images, table, rows.remarks)
+        super().__init__((CLASS_NAME,), images, table, rows.remarks, stated_hw=sizes)
 
 
 class _Line(NamedTuple):

@@ -20,6 +20,7 @@ class _Labels:
     names: tuple[str, ...]
     boxes: tuple[tuple[float, float, float, float], ...]  # xyxy, as written
     difficult: tuple[bool, ...]
+    image_hw: tuple[float, float] | None  # as stated
 
 
 class VocDataset(LabelledFiles):
@@ -43,15 +44,17 @@ class VocDataset(LabelledFiles):
                 f"{root}: of the {len(stems)} pictures of split {split!r} none has both its image and its xml"
             )
         names = tuple(class_names) or _collect_names(root)
+        sizes = []
         for picture, (_, xml) in enumerate(pairs):
             labels = _read_labels(xml)
+            sizes.append(labels.image_hw)
             for name, box, difficult in zip(labels.names, labels.boxes, labels.difficult, strict=True):
                 if name not in names:
                     raise DatasetError(f"{xml}: class {name!r} is not one of {list(names)}")
                 rows.add(picture, box, names.index(name), ignored=DIFFICULT if difficult else None)
         table = rows.table(len(pairs))
         rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__(names, [image for image, _ in pairs], table, rows.remarks)
+        super().__init__(names, [image for image, _ in pairs], table, rows.remarks, stated_hw=sizes)
 
 
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
@@ -93,7 +96,8 @@ def _collect_names(root: Path) -> tuple[str, ...]:
 
 def _read_labels(xml: Path) -> _Labels:
     try:
-        objects = ElementTree.parse(xml).getroot().findall("object")
+        root = ElementTree.parse(xml).getroot()
+        objects = root.findall("object")
         names = tuple(_text(each, "name") for each in objects)
         boxes = tuple(_box(each) for each in objects)
         difficult = tuple((each.findtext("difficult") or "").strip() in ("1", "true") for each in objects)
@@ -103,7 +107,15 @@ def _read_labels(xml: Path) -> _Labels:
         raise DatasetError(
             f"{xml}: malformed ({error}); correct the file or take it out of the split"
         ) from error
-    return _Labels(names, boxes, difficult)
+    return _Labels(names, boxes, difficult, _stated_hw(root))
+
+
+def _stated_hw(root: ElementTree.Element) -> tuple[float, float] | None:
+    """None where it is not stated, or is no number: no box depends on it, but on pictures that are turned."""
+    try:
+        return float(root.findtext("size/height") or ""), float(root.findtext("size/width") or "")
+    except ValueError:
+        return None
 
 
 def _box(each: ElementTree.Element) -> tuple[float, float, float, float]:

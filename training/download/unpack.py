@@ -19,6 +19,8 @@ from tqdm import tqdm
 from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
 
+# Files and folders of one archive. The largest that download brings, COCO's pictures to train, has 118,288.
+MOST_MEMBERS = 250_000
 DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -44,23 +46,26 @@ class _Member:
     content: IO[bytes] | None  # None: a folder
 
 
-def unpack(archive: Path, folder: Path, limit: int, *, quiet: bool = False) -> Unpacked:
+def unpack(
+    archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS, quiet: bool = False
+) -> Unpacked:
     """Unpack into a folder that is made anew; it is removed again unless all goes well.
 
     Args:
         archive: .zip, or a tar in any compression.
         folder: what is there already is removed.
         limit: bytes that may come out of it.
+        most_members: files and folders that may: empty ones cost no bytes, but entries of the disk.
 
     Raises:
         DownloadError: it is damaged or no archive, holds a link, a device or a path that leads out, unpacks
-            to more than the limit; or the disk is full.
+            to more bytes or members than the limits; or the disk is full.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     done = False
     try:
-        unpacked = _unpack(archive, folder, limit, quiet)
+        unpacked = _unpack(archive, folder, limit, most_members, quiet)
         done = True
         return unpacked
     except DAMAGE as error:
@@ -74,14 +79,18 @@ def unpack(archive: Path, folder: Path, limit: int, *, quiet: bool = False) -> U
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpack(archive: Path, folder: Path, limit: int, quiet: bool) -> Unpacked:
+def _unpack(archive: Path, folder: Path, limit: int, most_members: int, quiet: bool) -> Unpacked:
     files = size = 0
-    members = _zip_members(archive, limit) if archive.suffix == ".zip" else _tar_members(archive)
+    members = (_zip_members if archive.suffix == ".zip" else _tar_members)(archive, limit)
     with (
         closing(members),
         tqdm(unit="B", unit_scale=True, desc=f"unpack {archive.name}", disable=quiet, leave=False) as bar,
     ):
-        for member in members:
+        for count, member in enumerate(members, start=1):
+            if count > most_members:
+                raise DownloadError(
+                    f"{archive}: holds more than {most_members:,} files and folders; nothing was kept"
+                )
             target = folder / member.path
             if member.content is None:
                 target.mkdir(parents=True, exist_ok=True)
@@ -113,16 +122,19 @@ def _zip_members(archive: Path, limit: int) -> Generator[_Member]:
             yield _Member(path, None if info.is_dir() else opened.open(info))
 
 
-def _tar_members(archive: Path) -> Generator[_Member]:
+def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
             if not info.isfile() and not info.isdir():
                 raise _refused(archive, info.name, "a link or a device")
             path = _inside(archive, info.name)
             yield _Member(path, opened.extractfile(info))
-        # The checksum of a compressed archive stands behind the end of the tar.
-        while opened.fileobj is not None and opened.fileobj.read(CHUNK):
-            pass
+        # The checksum of a compressed archive stands behind the end of the tar, and its padding.
+        behind = 0
+        while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):
+            behind += len(chunk)
+            if behind > limit + tarfile.RECORDSIZE:
+                raise _too_large(archive, limit)
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from faster_coco_eval.core import mask
 from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
 from training.data.labels import ANY_CLASS
 from training.evaluate.detections import Detections
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS
+from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, coco_boxes
 
 # D detections of a class in all images · N objects, R ignored regions of an image · T thresholds
 
@@ -39,9 +40,9 @@ def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class
         mine = mine[np.argsort(-found.scores[mine], kind="stable")][:COCO_MAX_DETECTIONS]
         if not len(mine):
             continue
-        detected = found.boxes_xyxy[mine].astype(np.float64)
-        hits = _greedy(overlaps(detected, boxes.astype(np.float64)))
-        in_region = _covered(detected, _regions(truth, class_id))
+        detected = found.boxes_xyxy[mine]
+        hits = _greedy(_overlaps(detected, boxes, crowd=False))
+        in_region = _overlaps(detected, _regions(truth, class_id), crowd=True).max(axis=1, initial=0.0)
         scores.append(found.scores[mine])
         images.append(np.full(len(mine), image))
         right.append(hits)
@@ -54,10 +55,18 @@ def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class
     return ClassMatches(np.concatenate(images)[order], hits, ~hits & ~in_regions, objects)
 
 
-def overlaps(boxes_xyxy: NDArray[np.float64], others_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union, (N, M)."""
-    shared = _shared(boxes_xyxy, others_xyxy)
-    return shared / np.maximum(_area(boxes_xyxy)[:, None] + _area(others_xyxy)[None, :] - shared, 1e-12)
+def _overlaps(
+    boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32], *, crowd: bool
+) -> NDArray[np.float64]:
+    """Intersection over union, (N, M), or over the box of the first where the others are a crowd's.
+
+    Of the boxes that mAP is computed of, by the function that it uses: what lies on a threshold for one lies
+    on it for the other.
+    """
+    if not len(others_xyxy):
+        return np.zeros((len(boxes_xyxy), 0))
+    of_crowds = [int(crowd)] * len(others_xyxy)
+    return np.asarray(mask.iou(coco_boxes(boxes_xyxy), coco_boxes(others_xyxy), of_crowds))
 
 
 def _greedy(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -76,28 +85,7 @@ def _greedy(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
     return hits
 
 
-def _regions(truth: Truth, class_id: int) -> NDArray[np.float64]:
-    regions = truth.ignored_xyxy.astype(np.float64)
+def _regions(truth: Truth, class_id: int) -> NDArray[np.float32]:
     if truth.ignored_class_ids is None:
-        return regions
-    return regions[(truth.ignored_class_ids == class_id) | (truth.ignored_class_ids == ANY_CLASS)]
-
-
-def _covered(boxes_xyxy: NDArray[np.float64], regions_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,): the largest share of each box that one region covers."""
-    if not len(regions_xyxy):
-        return np.zeros(len(boxes_xyxy))
-    shared = _shared(boxes_xyxy, regions_xyxy)
-    return (shared / np.maximum(_area(boxes_xyxy), 1e-12)[:, None]).max(axis=1)
-
-
-def _shared(boxes_xyxy: NDArray[np.float64], others_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    sides = (high - low).clip(min=0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
-
-
-def _area(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clip(min=0)
-    return np.asarray(sides[:, 0] * sides[:, 1])
+        return truth.ignored_xyxy
+    return truth.ignored_xyxy[(truth.ignored_class_ids == class_id) | (truth.ignored_class_ids == ANY_CLASS)]

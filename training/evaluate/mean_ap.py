@@ -109,13 +109,15 @@ def _truth_rows(truths: Sequence[Truth], occurring: Sequence[int]) -> list[dict[
     rows: list[dict[str, object]] = []
     for image_id, truth in enumerate(truths):
         areas = np.full(len(truth.class_ids), np.nan) if truth.areas is None else truth.areas
-        objects = zip(_xywh(truth.boxes_xyxy), truth.class_ids.tolist(), areas.tolist(), strict=True)
+        objects = zip(
+            coco_boxes(truth.boxes_xyxy).tolist(), truth.class_ids.tolist(), areas.tolist(), strict=True
+        )
         for box, class_id, area in objects:
             rows.append(_truth_row(len(rows) + 1, image_id, class_id, box, area))
         regions = truth.ignored_class_ids
         if regions is None:
             regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)
-        for box, class_id in zip(_xywh(truth.ignored_xyxy), regions.tolist(), strict=True):
+        for box, class_id in zip(coco_boxes(truth.ignored_xyxy).tolist(), regions.tolist(), strict=True):
             for each in occurring if class_id == ANY_CLASS else [class_id]:
                 rows.append(_truth_row(len(rows) + 1, image_id, each, box, math.nan, crowd=True))
     return rows
@@ -137,18 +139,18 @@ def _truth_row(
 def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for image_id, found in enumerate(detections):
-        boxes = _xywh(found.boxes_xyxy)
+        boxes = coco_boxes(found.boxes_xyxy).tolist()
         for box, score, class_id in zip(boxes, found.scores.tolist(), found.class_ids.tolist(), strict=True):
             rows.append({"image_id": image_id, "category_id": class_id, "bbox": box, "score": score})
     return rows
 
 
-def _xywh(boxes_xyxy: NDArray[np.float32]) -> list[list[float]]:
-    """Left, top, width and height, to thousandths of a pixel.
+def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Left, top, width and height, (N, 4), to thousandths of a pixel.
 
     Labels are written to hundredths, which float32 corners hold to within thousandths: rounded, an overlap
     that lies exactly on a threshold stays there.
     """
     boxes = boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    return boxes.round(3).tolist()
+    return boxes.round(3)

@@ -1,5 +1,6 @@
 """Whether skipping experts pays on this machine."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,12 +41,16 @@ class Speed:
 
 
 def measure_speed(
-    engines: Mapping[Execution, Engine], canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls
+    engines: Mapping[Execution, Engine],
+    canvases: Sequence[NDArray[np.uint8]],
+    controls: RoutingControls,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
     """Time both forms in turn on the same pictures: which experts run decides what is skipped."""
     timed = canvases[:: -(-len(canvases) // PICTURES)]
     runs = {execution: _runner(engine, timed, controls) for execution, engine in engines.items()}
-    seconds = time_in_rounds(runs, (), ROUNDS).seconds
+    seconds = time_in_rounds(runs, (), ROUNDS, clock=clock).seconds
     sparse, dense = np.array(seconds["sparse"]), np.array(seconds["dense"])
     sparse_ms, dense_ms = (round(float(np.median(each)) * 1000 / len(timed), 3) for each in (sparse, dense))
     ratio = round(float(np.median(sparse / dense)), 4)

@@ -16,7 +16,7 @@ class ExportOptions:
 
     precision: Precision = "f32"
     execution: ExecutionChoice = "auto"  # of target openvino: the faster of the two on this machine
-    calibration_images: int = 64  # of precision int8: how many pictures of the data
+    calibration_images: int = 64  # of precision int8: how many pictures of training
     fixed_batch: int | None = None  # of target tensorrt: exactly this many images instead of 1 to 8
     experts: Experts = "all"  # of target onnx; shared: the graph without routed experts
 

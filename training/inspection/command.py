@@ -1,7 +1,7 @@
 """What `python -m training inspect` does, and what can be written after it."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,24 +63,20 @@ def inspect(
     return Inspection(model.config.variant, controls, data, dataset, cost, routed, report)
 
 
-def add_arguments(parser: argparse.ArgumentParser, recipes: Sequence[str]) -> None:
-    """Every flag but --top-k, whose form arguments.py shares between commands."""
+def require_layer(layer: str | None, layers: Collection[str]) -> None:
+    """Raises ConfigError for a layer that is no mixture of a model; names those. None: any will do."""
+    if layer is not None and layers and layer not in layers:
+        raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every flag of its own; arguments.py adds those that commands share."""
     parser.description = (
         "Measure what the routers of a checkpoint know of the images: bits of routing information, experts "
         "that no image chose, how much the chosen experts depend on where an image comes from and on how "
-        "crowded it is, and what images cost. training/README.md says how to read it."
+        "crowded it is, and what images cost. training/inspection/README.md says how to read it."
     )
     parser.add_argument("checkpoint", type=Path, help="model.safetensors")
-    parser.add_argument(
-        "--data", type=Path, help="folder of pictures and labels; default: what the checkpoint was trained on"
-    )
-    parser.add_argument("--split", default="val", help="of the folder (default: %(default)s)")
-    parser.add_argument(
-        "--recipe",
-        choices=recipes,
-        help="measure on what this recipe validates on in --data, whatever --split says; without --data: as "
-        "the checkpoint was trained",
-    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw pictures into this folder")
     parser.add_argument(
         "--layer",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
-from training.inspection.command import Inspection
+from training.inspection.command import Inspection, require_layer
 from training.inspection.examples import draw_examples
 from training.inspection.sets import draw_sets
 from training.inspection.spent import draw_spent
@@ -45,9 +45,7 @@ def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None
         DatasetError: a picture cannot be loaded; nothing was drawn.
     """
     uses = [each.use for each in inspection.report.layers]
-    layers = [use.layer for use in uses]
-    if layer is not None and layer not in layers:
-        raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
+    require_layer(layer, [use.layer for use in uses])
     folder = folder.resolve()
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)

@@ -8,6 +8,7 @@ from training.argument_types import positive
 from training.commands.train import TrainOptions, training_config
 from training.errors import ConfigError
 from training.look.contact_sheet import contact_sheet, training_pictures, write_picture
+from training.recipes.choice import add_balance_argument
 
 EXAMPLES = """
 examples:
@@ -16,6 +17,8 @@ examples:
       with the paper's mosaic, mixup and copy-paste for this size
   python -m training look --recipe small-data --data bccd --epoch 100 --output last.png
       the last epochs, in which pictures stand alone
+  python -m training look --recipe small-data --data bccd --balance-classes 0.3 --output balanced.png
+      pictures of rare classes more often, as a balanced run is shown them
 """
 
 
@@ -46,7 +49,8 @@ def add_command(subparsers: Any) -> argparse.ArgumentParser:
         "look",
         help="draw the samples that a training run would be shown, with their boxes",
         description="Draw the samples of an epoch into one picture: what augmentation makes of the data, and "
-        "whether boxes are where they should be. Takes what train takes; nothing is trained.",
+        "whether boxes are where they should be. Regions to ignore are hatched. Takes what train takes; "
+        "nothing is trained.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,5 +58,6 @@ def add_command(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--epoch", type=positive, default=1, help="from 1; the last ones close mosaic (default: %(default)s)"
     )
+    add_balance_argument(parser)
     parser.add_argument("--pictures", type=positive, default=16, help="at most (default: %(default)s)")
     return parser

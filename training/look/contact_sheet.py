@@ -1,4 +1,4 @@
-"""Training samples side by side with their boxes, as one picture to look at."""
+"""Training samples side by side with their boxes and ignored regions, as one picture to look at."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import TrainConfig
+from training.config import PAD_VALUE, TrainConfig
 from training.data.letterbox import scale_image
 from training.data.loader import TrainingLoader
 from training.data.sample import Dataset, Sample
@@ -19,6 +19,9 @@ COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
 GAP_PX = 6
 NAMED_PX = 24  # a narrower box goes without its class's name, which would hide it
+HATCH_PX = 8  # between the lines of an ignored region, which fall to the left
+LEGEND_PX = 24
+LEGEND = "hatched: ignored, nothing is asked for there"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -37,12 +40,16 @@ def training_pictures(dataset: Dataset, config: TrainConfig, epoch: int, count: 
             for place, image in enumerate(batch.images.numpy()):
                 mine = batch.image_ids.numpy() == place
                 boxes, class_ids = batch.boxes_xyxy.numpy()[mine], batch.class_ids.numpy()[mine]
-                shown.append(Sample(image, boxes, class_ids, f"sample {len(shown)}"))
+                ignored = batch.ignored_xyxy.numpy()[batch.ignored_image_ids.numpy() == place]
+                shown.append(Sample(image, boxes, class_ids, f"sample {len(shown)}", ignored))
     return shown[:count]
 
 
 def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
-    """All samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one."""
+    """All samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one.
+
+    A legend stands below where a sample has ignored regions.
+    """
     tiles = [_tile(sample, class_names) for sample in samples]
     height, width = tiles[0].shape[:2]
     columns = min(COLUMNS, len(tiles))
@@ -54,12 +61,26 @@ def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDAr
         top = GAP_PX + index // columns * (height + GAP_PX)
         left = GAP_PX + index % columns * (width + GAP_PX)
         sheet[top : top + height, left : left + width] = tile
+    if any(len(sample.ignored_xyxy) for sample in samples):
+        sheet = np.concatenate([sheet, _legend(sheet.shape[1])])
     return sheet
+
+
+def _legend(width: int) -> NDArray[np.uint8]:
+    legend = np.full((LEGEND_PX, width, 3), 255, np.uint8)
+    legend[2 : LEGEND_PX - GAP_PX, GAP_PX : GAP_PX + 2 * LEGEND_PX] = PAD_VALUE
+    _hatch(legend, (GAP_PX, 2, GAP_PX + 2 * LEGEND_PX, LEGEND_PX - GAP_PX))
+    where = (2 * GAP_PX + 2 * LEGEND_PX, LEGEND_PX - 10)
+    cv2.putText(legend, LEGEND, where, cv2.FONT_HERSHEY_SIMPLEX, 0.33, (0, 0, 0))
+    return legend
 
 
 def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
     scale = TILE_PX / max(sample.image.shape[:2])
     tile = scale_image(sample.image, scale).copy()
+    for region in sample.ignored_xyxy * scale:
+        x1, y1, x2, y2 = (round(float(edge)) for edge in region)
+        _hatch(tile, (x1, y1, x2, y2))
     for box, class_id in zip(sample.boxes_xyxy * scale, sample.class_ids, strict=True):
         x1, y1, x2, y2 = (round(float(edge)) for edge in box)
         colour = _colour(int(class_id))
@@ -67,6 +88,16 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
         if x2 - x1 >= NAMED_PX:
             cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
     return tile
+
+
+def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
+    """White lines, each beside a black one so that they are seen on anything, and a white frame."""
+    x1, y1, x2, y2 = window
+    part = image[y1:y2, x1:x2]
+    diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)
+    part[diagonal == 0] = 255
+    part[diagonal == 1] = 0
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), (255, 255, 255), 1)
 
 
 def _colour(class_id: int) -> tuple[int, int, int]:

@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.argument_types import positive
-from training.commands.given_data import SCENES_FOR_TRAINING, SCENES_UNSEEN, open_for
-from training.config import DataConfig, FolderConfig, absolute
-from training.convert.command import SUFFIX
-from training.errors import CheckpointError, ConfigError
+from training.argument_types import from_0_to_1, positive
+from training.commands.given_data import data_name, described, measured_data, open_for, training_data
+from training.errors import ConfigError
 from training.evaluate.evaluator import evaluate
 from training.export.manifest import sha256_of
 from training.models.detector import Detector
@@ -19,7 +17,8 @@ from training.prune.latency import measure_latency
 from training.prune.outcome import Pruning, evaluate_here, side_of
 from training.prune.select import Rule, pruned_top_k, select_experts
 from training.prune.table import use_table
-from training.trainer.checkpoint import load_model, save_model
+from training.recipes.data_arguments import add_recipe_data, add_training_data
+from training.trainer.checkpoint import check_output, load_model, save_model
 from training.trainer.loop import compute_device
 
 Say = Callable[[str], None]
@@ -36,6 +35,9 @@ examples:
       experts go that fewer than one picture in twenty chose; layers may end with different numbers
   python -m training prune converted.safetensors --data folder --top-k 2 --keep 2 --output two.safetensors
       a model that runs every expert for every picture: from now on two, and only those two are kept
+  python -m training prune runs/voc/model.safetensors --recipe voc --data data/voc --keep 3 \\
+      --output voc-3.safetensors
+      trained by a recipe with data of its own: what it trains on chooses, what it validates on scores
   python -m training train --like cells-3.safetensors --data bccd --recipe small-data --run runs/cells-3
       and train what is left a little more
 """
@@ -52,6 +54,7 @@ class PruneOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"  # use is measured on it
     val_split: str = "val"  # mAP is measured on it
+    recipe: str | None = None  # takes the splits of this recipe's own data instead
     latency: bool = True
 
 
@@ -61,12 +64,13 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
     Raises:
         TrainingError: any of its children; nothing was written.
     """
-    _check_output(options)
+    check_output(options.output)
     model, provenance = load_model(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
-    use_data, score_data = _data(options)
+    use_data = training_data(options.data, options.split, options.recipe)
+    score_data = measured_data(options.data, options.val_split, options.recipe)
     measured, scored = (open_for(model.config, data) for data in (use_data, score_data))
-    say(f"measuring what experts do on {_described(use_data)}, {len(measured)} pictures")
+    say(f"measuring what experts do on {described(use_data)}, {len(measured)} pictures")
     controls = RoutingControls(top_k, model.config.weight_threshold)
     uses = evaluate(model.to(compute_device()), measured, controls=controls, quiet=quiet).experts
     model.cpu()
@@ -77,18 +81,18 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
         hint = " Every expert runs for every picture: have fewer run, with --top-k." if every else ""
         raise ConfigError(f"nothing to drop: {options.rule}, and so all do.{hint} Nothing was written.")
     pruned = drop_experts(model, kept, top_k)
-    say(f"measuring both on {_described(score_data)}, {len(scored)} pictures")
+    say(f"measuring both on {described(score_data)}, {len(scored)} pictures")
     before, after = (side_of(each, evaluate_here(each, scored, quiet=quiet)) for each in (model, pruned))
     latency = measure_latency(model, pruned, quiet=quiet, say=say) if options.latency else None
     result = Pruning(
         variant=model.config.variant,
         rule=str(options.rule),
-        measured_on=_described(use_data),
+        measured_on=described(use_data),
         measured_images=len(measured),
         measured_top_k=top_k,
         uses=uses,
         kept=kept,
-        scored_on=_described(score_data),
+        scored_on=described(score_data),
         scored_images=len(scored),
         before=before,
         after=after,
@@ -96,40 +100,17 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
         latency=latency,
         output=options.output,
     )
-    save_model(options.output, pruned, {**provenance, **_provenance(options, model, result)})
+    origin = _provenance(options, model, result, data_name(use_data))
+    save_model(options.output, pruned, {**provenance, **origin})
     return result
 
 
-def _check_output(options: PruneOptions) -> None:
-    """Find out before the measuring what cannot be written; as convert, it replaces nothing."""
-    output = options.output
-    if output.suffix.lower() != SUFFIX:
-        raise CheckpointError(f"--output {output}: what prune writes is a {SUFFIX} file; name it so")
-    if output.exists():
-        raise CheckpointError(f"{output} is there already; remove it, or say another --output")
-    if not output.parent.is_dir():
-        raise CheckpointError(f"no folder {output.parent} to write into")
+def _provenance(options: PruneOptions, model: Detector, result: Pruning, use_data: str) -> Mapping[str, str]:
+    """From which file, by which measurement, what was dropped: expert numbers are that file's.
 
-
-def _data(options: PruneOptions) -> tuple[DataConfig, DataConfig]:
-    """Where use is measured, and where mAP."""
-    if options.data is None:
-        return SCENES_FOR_TRAINING, SCENES_UNSEEN
-    root = str(options.data)
-    return (
-        absolute(FolderConfig(root=root, split=options.split)),
-        absolute(FolderConfig(root=root, split=options.val_split)),
-    )
-
-
-def _described(data: DataConfig) -> str:
-    if isinstance(data, FolderConfig):
-        return f"split {data.split} of {data.root}"
-    return "generated scenes" if data == SCENES_FOR_TRAINING else "generated scenes it has not seen"
-
-
-def _provenance(options: PruneOptions, model: Detector, result: Pruning) -> Mapping[str, str]:
-    """From which file, by which measurement, what was dropped: expert numbers are that file's."""
+    Args:
+        use_data: on what use was measured, without the folders of this machine: the file is given to others.
+    """
     dropped = {
         place: [expert for expert in range(len(layer.experts)) if expert not in result.kept[place]]
         for place, layer in model.mixture_layers().items()
@@ -138,7 +119,7 @@ def _provenance(options: PruneOptions, model: Detector, result: Pruning) -> Mapp
     return {
         "pruned from": options.checkpoint.name,
         "pruned from sha256": sha256_of(options.checkpoint),
-        "pruned by": f"{result.rule}; use at top_k {result.measured_top_k} on {result.measured_on}, "
+        "pruned by": f"{result.rule}; use at top_k {result.measured_top_k} on {use_data}, "
         f"{result.measured_images} pictures",
         "pruned experts": shown,
     }
@@ -158,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--keep", type=positive, metavar="N", help="the N most used experts of each layer stay")
     rule.add_argument(
         "--min-share",
-        type=_share,
+        type=from_0_to_1,
         metavar="S",
         help="experts go that fewer than this share of pictures chose, such as 0.05; top_k of a layer stay",
     )
@@ -168,9 +149,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="experts that run for a picture, in measuring use and from now on; default: the checkpoint's",
     )
-    parser.add_argument("--data", type=Path, help="folder of pictures and labels; default: generated scenes")
-    parser.add_argument("--split", default="train", help="measure use on this split (default: %(default)s)")
-    parser.add_argument("--val-split", default="val", help="measure mAP on this one (default: %(default)s)")
+    add_training_data(parser, use="measure use on", val_use="measure mAP on")
+    add_recipe_data(parser, "measure use on what this recipe trains on, and mAP on what it validates on,")
     parser.add_argument("--no-latency", action="store_true", help="do not time both, which takes minutes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -186,15 +166,6 @@ def options_from(args: argparse.Namespace) -> PruneOptions:
         data=args.data,
         split=args.split,
         val_split=args.val_split,
+        recipe=args.recipe,
         latency=not args.no_latency,
     )
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:  # written so that NaN fails too
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share of pictures; write 0 to 1")
-    return share

@@ -7,7 +7,7 @@ which the paper names numbers of pictures and classes; what it measures on it do
 from dataclasses import replace
 from pathlib import Path
 
-from training.config import CombinedConfig, FolderConfig
+from training.data_config import CombinedConfig, FolderConfig
 from training.recipes.splits import Splits
 
 BENCHMARK_RECIPES = ("coco", "voc", "visdrone", "kitti", "sku110k")
@@ -44,7 +44,8 @@ def kitti_data(root: Path) -> Splits:
     """7.5k labelled pictures of 3 classes, parted by the reader: by lists in `ImageSets/`, or every fifth.
 
     Every fifth means that neighbours in time can stand on both sides. Figures of another split do not compare
-    to the digit, and the paper does not name its own.
+    to the digit, and the paper does not name its own. Vans and sitting persons are regions to ignore, as in
+    KITTI's own evaluation; its limits of size, occlusion and truncation are not applied.
     """
     train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
     return Splits(train, replace(train, split="val"))

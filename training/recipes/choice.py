@@ -78,14 +78,7 @@ def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> No
         dest="freeze_batch_norm",
         help="batch norm keeps the statistics of --weights, for fine-tuning on few pictures",
     )
-    parser.add_argument(
-        "--balance-classes",
-        type=float,
-        dest="repeat_threshold",
-        metavar="SHARE",
-        help="show pictures of classes that are in fewer than this share of all more often, by the root of "
-        "SHARE over theirs; LVIS has 0.001, data of few classes wants more, such as 0.3",
-    )
+    add_balance_argument(parser)
     parser.add_argument(
         "--patience",
         type=int,
@@ -107,6 +100,18 @@ def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> No
         )
     parser.add_argument(
         "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder"
+    )
+
+
+def add_balance_argument(parser: argparse.ArgumentParser) -> None:
+    """How often pictures are shown."""
+    parser.add_argument(
+        "--balance-classes",
+        type=float,
+        dest="repeat_threshold",
+        metavar="SHARE",
+        help="show pictures of classes that are in fewer than this share of all more often, by the root of "
+        "SHARE over theirs; LVIS has 0.001, data of few classes wants more, such as 0.3",
     )
 
 

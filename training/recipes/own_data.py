@@ -1,6 +1,6 @@
 """Which recipes have data of their own, and how it lies under the folder that --data names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from training.errors import ConfigError
@@ -37,6 +37,19 @@ _SPLITS: Mapping[str, Callable[[Path], Splits]] = {
     "sku110k": sku110k_data,
 }
 RECIPES_WITH_DATA = tuple(_SPLITS)
+
+
+def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
+    """Raises ConfigError: splits are asked for with these flags, and none of them would be read.
+
+    Args:
+        folder: whether one is known, whose splits they can be.
+    """
+    asked = " and ".join(flags)
+    if recipe in _SPLITS and flags:
+        raise ConfigError(f"recipe {recipe} trains and measures on splits of its own: leave {asked} out")
+    if flags and not folder:
+        raise ConfigError(f"generated scenes have no splits: give a folder with --data, or leave {asked} out")
 
 
 def own_data(recipe: str, root: Path | None) -> Splits | None:

@@ -2,14 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from training.config import (
-    AugmentConfig,
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainConfig,
-)
+from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
+from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from training.config import DataConfig
+from training.data_config import DataConfig
 
 
 class Splits(NamedTuple):

@@ -7,7 +7,7 @@ a router has something to go by.
 from pathlib import Path
 from typing import NamedTuple
 
-from training.config import CombinedConfig, FolderConfig
+from training.data_config import CombinedConfig, FolderConfig
 
 CARD_FOLDS = 5  # playing cards have no validation split: every fifth picture is one
 CHOICE_FOLDS = 8

@@ -7,6 +7,7 @@ last.safetensors    all that is needed to go on training exactly where it stoppe
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from training.config_json import model_from_json, to_json, train_from_json
 from training.errors import CheckpointError, ConfigError
 from training.models.detector import Detector
 
+SUFFIX = ".safetensors"
 MODEL_FILE = "model.safetensors"
 BEST_FILE = "best.safetensors"
 STATE_FILE = "last.safetensors"
+CONFIG_FILE = "config.json"  # beside them: the run's configuration, for people and for `inspect`
 _MODEL_KIND = "sparsight-model-1"
 _STATE_KIND = "sparsight-training-1"
 
@@ -55,10 +58,32 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     partial.replace(path)
 
 
-def save_model(path: Path, model: Detector, provenance: dict[str, str]) -> None:
-    """Write weights and configuration; provenance says where the weights come from."""
+def check_output(path: Path) -> None:
+    """Find out before long work what cannot be written at its end: a checkpoint replaces nothing.
+
+    Raises:
+        CheckpointError: another suffix, a file that is there, a folder that is not.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise CheckpointError(f"--output {path}: what is written is a {SUFFIX} file; name it so")
+    if path.exists():
+        raise CheckpointError(f"{path} is there already; remove it, or say another --output")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"no folder {path.parent} to write into")
+
+
+def save_model(
+    path: Path, model: Detector, provenance: dict[str, str], *, stored: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write weights and configuration.
+
+    Args:
+        provenance: where the weights come from.
+        stored: weights to be written in another precision than the model has; load_model takes them back to
+            float32.
+    """
     metadata = {"kind": _MODEL_KIND, "model": to_json(model.config), "provenance": json.dumps(provenance)}
-    write_tensors(path, model.state_dict(), metadata)
+    write_tensors(path, {**model.state_dict(), **(stored or {})}, metadata)
 
 
 def load_model(path: Path) -> tuple[Detector, dict[str, str]]:
@@ -74,6 +99,12 @@ def load_model(path: Path) -> tuple[Detector, dict[str, str]]:
         raise CheckpointError(f"{path}: {error}") from error
     _load_strictly(path, model, tensors)
     return model.eval(), json.loads(metadata["provenance"])
+
+
+def load_provenance(path: Path) -> dict[str, str]:
+    """Where the weights of a model come from, without the model; raises CheckpointError as load_model."""
+    metadata, _ = _read(path, _MODEL_KIND)
+    return dict(json.loads(metadata["provenance"]))
 
 
 def load_matching_weights(path: Path, model: Detector) -> list[str]:
@@ -94,6 +125,8 @@ def save_state(
     models: tuple[nn.Module, nn.Module],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    *,
+    provenance: Mapping[str, str],
 ) -> None:
     """Write the whole state of a run. models: the trained one and its average."""
     tensors = {f"model.{n}": t for n, t in models[0].state_dict().items()}
@@ -108,6 +141,7 @@ def save_state(
         "position": json.dumps(vars(progress[0])),
         "best": json.dumps(vars(progress[1])),
         "scaler": json.dumps(scaler.state_dict()),
+        "provenance": json.dumps(dict(provenance)),
     }
     write_tensors(path, tensors, metadata)
 
@@ -126,8 +160,9 @@ def load_state(
     models: tuple[nn.Module, nn.Module],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-) -> tuple[Position, Best]:
-    """Fill models and optimizer from what save_state wrote; returns how far the run had come."""
+) -> tuple[Position, Best, dict[str, str]]:
+    """Fill models and optimizer from what save_state wrote; returns how far the run had come, and its
+    provenance."""
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -140,8 +175,9 @@ def load_state(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
     scaler.load_state_dict(json.loads(metadata["scaler"]))
-    # Runs of version 0.1 kept no count of evaluations.
-    return Position(**json.loads(metadata["position"])), Best(**json.loads(metadata.get("best", "{}")))
+    # Runs of version 0.1 kept no count of evaluations, and no provenance.
+    position, best = json.loads(metadata["position"]), json.loads(metadata.get("best", "{}"))
+    return Position(**position), Best(**best), json.loads(metadata.get("provenance", "{}"))
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -149,7 +149,12 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
     """The model with batch norms that take statistics over all processes: for GPUs, as torch has them for
-    these alone. Names of tensors stay as they are."""
+    these alone. Names of tensors stay as they are.
+
+    Every process has to pass every one of them as often as the others, or those wait for hours: so experts
+    run dense, or their norms are group norms (TrainConfig.check_parts). Group norms, which look at one image,
+    stay as they are. Frozen ones use what they keep, wait for nobody, and answer as batch norm does.
+    """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

@@ -18,6 +18,7 @@ from training.losses.detection import LossTerms
 from training.models.detector import Detector
 from training.trainer.checkpoint import (
     BEST_FILE,
+    CONFIG_FILE,
     MODEL_FILE,
     STATE_FILE,
     Best,
@@ -130,7 +131,8 @@ class Trainer:
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )
         models = (self.model, self.average.model)
-        self.position, self.best = load_state(path, models, self.optimizer, self.scaler)
+        self.position, self.best, told = load_state(path, models, self.optimizer, self.scaler)
+        self.provenance |= told  # whose weights it began with is not said again
 
     def run(
         self,
@@ -165,7 +167,7 @@ class Trainer:
         ):
             total = len(loader) * config.epochs
             if first:
-                (self.run_dir / "config.json").write_text(to_json(config) + "\n", encoding="utf-8")
+                (self.run_dir / CONFIG_FILE).write_text(to_json(config) + "\n", encoding="utf-8")
             folder = self.run_dir if first else None
             with Report(folder, total, self.position.step, quiet=quiet, tensorboard=tensorboard) as report:
                 validate = partial(self._evaluate, evaluate, describe, report)
@@ -273,7 +275,15 @@ class Trainer:
             return
         models = (self.model, self.average.model)
         progress = (self.position, self.best)
-        save_state(self.run_dir / STATE_FILE, self.config, progress, models, self.optimizer, self.scaler)
+        save_state(
+            self.run_dir / STATE_FILE,
+            self.config,
+            progress,
+            models,
+            self.optimizer,
+            self.scaler,
+            provenance=self.provenance,
+        )
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(self.position.epoch)}
         save_model(self.run_dir / MODEL_FILE, self.average.model, provenance)
         self._saved_at = time.monotonic()

@@ -34,7 +34,10 @@ class Stepper:
 
         The sum of a part's losses is weighted by that part's sum of target scores, so that box, classes and
         dfl, and their gradient, are those of one undivided batch (where the sums are 1 or more, and apart
-        from batch norm's statistics). Terms of routers are means over parts by the same weights: each sees
+        from batch norm's statistics). It is gradients that are weighted, which are float32: a loss with a
+        weight of some hundreds, beside a part without objects, would overflow where half precision passes it
+        back. What overflows in one part stays so in the sum, and the scaler skips the step as it would for
+        the batch whole. Terms of routers are means over parts by the same weights: each sees
         the images of its part, of all processes.
 
         Args:
@@ -49,8 +52,9 @@ class Stepper:
         for number, part in enumerate(parts):
             mine = self.processes.share.of_part(self.config, number)
             found = self._losses(part, None if top_k is None else top_k[mine])
-            weight = found.weight / terms[0].weight if terms else 1
-            self.scaler.scale(found.total * weight).backward()
+            if terms:
+                torch._foreach_mul_(self._gradients(), terms[-1].weight / found.weight)
+            self.scaler.scale(found.total).backward()
             terms.append(LossTerms(*(term.detach() for term in found)))
         self._move(terms)
         return terms[0] if len(terms) == 1 else _over_parts(terms)
@@ -79,15 +83,20 @@ class Stepper:
         ignored = (part.ignored_xyxy, part.ignored_image_ids)
         return detection_loss(self.model, predictions, truth, self.config.loss, ignored, self.processes.total)
 
+    def _parameters(self) -> list[nn.Parameter]:
+        return [each for group in self.optimizer.param_groups for each in group["params"]]
+
+    def _gradients(self) -> list[Tensor]:
+        return [each.grad for each in self._parameters() if each.grad is not None]
+
     def _move(self, terms: Sequence[LossTerms]) -> None:
-        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        parameters = self._parameters()
         self.processes.add_up_gradients(parameters)
         self.scaler.unscale_(self.optimizer)
-        gradients = [each.grad for each in parameters if each.grad is not None]
         if len(terms) > 1:
             weights = torch.stack([each.weight for each in terms])
-            # Each part's sum was multiplied by its own number of images, over the first one's weight.
-            torch._foreach_mul_(gradients, len(terms) * weights[0] / weights.sum())
+            # Each part's sum was multiplied by its own number of images, over the last one's weight.
+            torch._foreach_mul_(self._gradients(), len(terms) * weights[-1] / weights.sum())
         torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -5,8 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton, why_no_triton
+from training.commands.export import scene_pictures
+from training.export.bundle import Pictures, export_model
+from training.export.manifest import Provenance
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,10 +22,31 @@ def _triton_or_skip():
 
 @pytest.fixture(scope="session")
 def project_repository(tmp_path_factory):
-    """A copy of what production loads."""
+    """A copy of what production loads, and an untrained model of the other kind: every anchor, in ONNX."""
     folder = tmp_path_factory.mktemp("triton") / "model_repository"
     shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(".staging-*"))
+    shutil.copytree(_twin(tmp_path_factory), folder, dirs_exist_ok=True)
     return folder
+
+
+def _twin(tmp_path_factory):
+    """A repository of one export, which the first worker that comes makes for all of them."""
+    of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+    repository = of_all / "twin"
+    with FileLock(repository.with_suffix(".lock")):
+        if not repository.exists():
+            scenes = scene_pictures()
+            export_model(
+                plain_model(),
+                repository,
+                "twin",
+                Pictures(scenes, scenes),
+                targets=["onnx"],
+                provenance=Provenance(checkpoint_sha256="0" * 64),
+            )
+    return repository
 
 
 @pytest.fixture(scope="session")

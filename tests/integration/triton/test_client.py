@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -98,14 +99,17 @@ def test_options_mean_what_they_mean_to_the_gateway(detector, gateway, real_imag
     assert_same(found, gateway.detect(real_images[0], moe="full", **wishes))
 
 
-def test_the_dense_twin_finds_the_same(triton, gateway, real_images):
-    with open_detector(triton, "grpc", target="onnx") as client:
-        found = client.detect(real_images[0]).to_dict()
-    wanted = gateway.detect(real_images[0], moe="full").json()
-    assert [one["class"] for one in found["predictions"]] == [one["class"] for one in wanted["predictions"]]
-    assert [one["active"] for one in found["moe"]["layers"]] == [
-        one["active"] for one in wanted["moe"]["layers"]
-    ]
+def test_a_graph_that_returns_every_anchor_is_asked_in_the_same_way(triton, project_repository):
+    folder = project_repository / "twin-onnx" / "1"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    golden = np.load(folder / "golden.npz")
+    with open_detector(triton, "grpc", model="twin", target="onnx") as client:
+        found = client.detect(golden["image"], conf=manifest["golden"]["conf"]).to_dict()
+    wanted = [manifest["class_names"][class_id] for class_id in golden["det_class_ids"]]
+    assert [one["class"] for one in found["predictions"]] == wanted
+    assert wanted
+    active = [np.flatnonzero(gate).tolist() for gate in golden["gates"][0]]
+    assert [one["active"] for one in found["moe"]["layers"]] == active
 
 
 def test_threads_share_a_detector(detector, real_images):
@@ -185,9 +189,9 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(triton, real_images):
 def test_a_bad_image_and_bad_parameters_are_told_before_anything_is_sent(detector, real_images):
     with pytest.raises(BadImage):
         detector.detect(real_images[0][:5000])
-    with pytest.raises(BadParameter, match="use one of: 1, 2, 3, 4"):
+    with pytest.raises(BadParameter, match=r"use one of: .*1, 2, 3, 4"):
         detector.detect(real_images[0], top_k=5)
-    with pytest.raises(BadParameter, match="there is Platelets, RBC, WBC"):
+    with pytest.raises(BadParameter, match=r"there is .*RBC"):
         detector.detect(real_images[0], classes=["cat"])
 
 

@@ -50,7 +50,7 @@ def test_nothing_found_and_static_routing_are_said(transport, photo, capsys):
     told = capsys.readouterr().out
     assert "0 found" in told
     assert "class" not in told
-    assert "same experts" in told
+    assert "does not depend on the image" in told
 
 
 def test_json_is_one_line_a_picture(transport, photo, capsys):

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,8 +22,8 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(status=200, body=b"", headers=(), delay_s=0.0):
-    """Answer every request the same; yield a transport and the requests."""
+def answering(status=200, body=b"", headers=(), wait=lambda: None):
+    """Answer every request the same, after `wait`; yield a transport and the requests."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,7 +33,7 @@ def answering(status=200, body=b"", headers=(), delay_s=0.0):
             seen.append(
                 (self.path, self.headers, self.rfile.read(int(self.headers.get("Content-Length", 0))))
             )
-            time.sleep(delay_s)
+            wait()
             if status is None:
                 self.close_connection = True
                 return
@@ -180,8 +179,9 @@ def test_a_server_that_hangs_up_is_unreachable_and_is_not_asked_again():
 
 
 def test_a_server_that_is_too_slow_is_left():
-    with answering(body=b"{}", delay_s=0.5) as (transport, _):
-        started = time.monotonic()
+    left, waited = threading.Event(), []
+    with answering(body=b"{}", wait=lambda: waited.append(left.wait(30))) as (transport, _):
         with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
             infer(transport, timeout_s=0.05)
-        assert time.monotonic() - started < 0.4
+        assert not waited, "no answer had been begun"
+        left.set()

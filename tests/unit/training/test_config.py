@@ -7,19 +7,17 @@ import pytest
 
 from training.config import (
     AugmentConfig,
-    CombinedConfig,
-    FolderConfig,
     LossConfig,
     MixtureConfig,
     ModelConfig,
     OptimizerConfig,
     RouterConfig,
-    ScenesConfig,
     TrainConfig,
-    absolute,
 )
 from training.config_json import model_from_json, to_json, train_from_json
+from training.data_config import CombinedConfig, FolderConfig, ScenesConfig, absolute
 from training.errors import ConfigError
+from training.models.variants import model_config
 
 MODEL = ModelConfig(class_names=("a", "b"))
 TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
@@ -343,4 +341,20 @@ def test_experts_of_their_own_images_alone_do_not_share_batch_norm_between_proce
     config = replace(TRAIN, batch_size=4, model=grouped)
     config.check_parts(1)
     with pytest.raises(ConfigError, match="use group norm or dense dispatch"):
+        config.check_parts(2)
+    replace(config, freeze_batch_norm=True).check_parts(2)
+    norm = MixtureConfig(train_dispatch="grouped", norm="group")
+    replace(config, model=replace(MODEL, mixtures={"neck.p5": norm})).check_parts(2)
+
+
+def test_experts_of_a_head_have_batch_norm_whatever_their_mixture_says():
+    head = model_config("moehead-n", ("a",), (64, 64))
+    for dispatch, processes in (("dense", 2), ("grouped", 1)):
+        mixtures = {
+            place: replace(mixture, train_dispatch=dispatch, norm="group")
+            for place, mixture in head.mixtures.items()
+        }
+        config = replace(TRAIN, batch_size=4, model=replace(head, mixtures=mixtures))
+        config.check_parts(processes)
+    with pytest.raises(ConfigError, match="share no batch norm between processes"):
         config.check_parts(2)

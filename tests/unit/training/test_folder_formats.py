@@ -38,6 +38,7 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
     remarks = "crowds, ignored: 1; pictures whose file is missing, left out: 1"
     assert f"training labels: {remarks}\n" in said
     assert f"validation labels: {remarks}\n" in said
+    assert "flatters" not in said
 
     assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
@@ -57,3 +58,10 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
     assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--quiet"]) == 1
     error = capsys.readouterr().err
     assert "labels ['horse', 'toothbrush'], but wanted are ['person', 'toothbrush']" in error
+
+
+def test_to_validate_on_what_is_trained_on_is_said_to_flatter(capsys, tmp_path, coco):
+    options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
+    argv = ["train", "--run", str(tmp_path / "run"), "--data", str(coco), *options]
+    assert main([*argv, "--val-split", "train"]) == 0
+    assert "validating on what is trained on, which flatters the mAP" in capsys.readouterr().out

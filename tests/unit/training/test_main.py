@@ -1,38 +1,22 @@
 """The command line: parses, calls, reports."""
 
 import json
+import re
 
 import cv2
 import pytest
 
 from tests.unit.training.command_line import failure
-from training.__main__ import build_parser, main
+from training.__main__ import COMMANDS, build_parser, main
 from training.commands import export, given_data, train
-from training.config import ScenesConfig
 from training.data.scenes import CLASS_NAMES
+from training.data_config import FolderConfig, ScenesConfig
 from training.export.options import ExportOptions
 from training.models.detector import Detector
 from training.models.variants import VARIANTS, model_config
+from training.recipes.own_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import Position, save_model
 from training.trainer.loop import Outcome
-
-COMMANDS = (
-    "train",
-    "look",
-    "evaluate",
-    "compare",
-    "inspect",
-    "export",
-    "benchmark",
-    "ablations",
-    "train-export",
-    "convert",
-    "prune",
-    "download",
-    "triton-config",
-    "variants",
-    "time-depthwise",
-)
 
 
 def usage_error(capsys, *argv):
@@ -40,6 +24,11 @@ def usage_error(capsys, *argv):
         main(argv)
     assert stopped.value.code == 2
     return capsys.readouterr().err
+
+
+def test_every_command_of_the_parser_is_carried_out_and_no_other(capsys):
+    choices = re.search(r"\(choose from (.*)\)", usage_error(capsys, "paint"))
+    assert set(re.findall(r"[\w-]+", choices[1])) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -176,7 +165,7 @@ def test_evaluate_takes_a_checkpoint_or_a_service_and_not_both(capsys, sources):
 
 def test_a_service_is_not_told_how_many_experts_to_run(capsys):
     assert main(["evaluate", "--url", "http://127.0.0.1:1", "--top-k", "0"]) == 2
-    assert "--top-k is for a checkpoint" in capsys.readouterr().err
+    assert "are for a checkpoint" in capsys.readouterr().err
 
 
 def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
@@ -191,6 +180,20 @@ def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
     assert set(VARIANTS) <= taught
     assert "--placement neck" in text
     assert "--experts 8 --top-k 2" in text
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "compare", "inspect", "prune", "export", "train-export"]
+)
+def test_help_shows_how_a_recipe_is_used_with_its_own_data(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert ",".join(RECIPES_WITH_DATA) in "".join(text.split())
+    examples = text.replace("\\\n", "").splitlines()
+    shown = [line for line in examples if line.strip().startswith(f"python -m training {command} ")]
+    named = rf"--recipe ({'|'.join(RECIPES_WITH_DATA)}) +--data "
+    assert any(re.search(named, line) for line in shown)
 
 
 def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
@@ -267,6 +270,56 @@ def test_an_export_that_cannot_be_is_refused_before_hours_of_training(monkeypatc
     monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it trains"))
     assert main(["train-export", "--precision", "f16"]) == 1
     assert "target openvino comes in f32, bf16, int8, not in f16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "measured_on"),
+    [
+        pytest.param([], given_data.SCENES_UNSEEN, id="scenes"),
+        pytest.param(["--data", "/cells"], FolderConfig(root="/cells", split="val"), id="the usual split"),
+        pytest.param(["--data", "/cells", "--val-split", ""], None, id="all is trained on"),
+        pytest.param(["--data", "/cells", "--val-split", "train"], None, id="the split of training"),
+        pytest.param(
+            ["--data", "/coco", "--recipe", "coco"],
+            FolderConfig(root="/coco", split="val2017"),
+            id="the recipe's own",
+        ),
+    ],
+)
+def test_an_export_is_never_measured_on_what_was_trained_on(monkeypatch, capsys, tmp_path, argv, measured_on):
+    done = Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+    given = []
+    monkeypatch.setattr(train, "train", lambda *_, **__: done)
+    monkeypatch.setattr(export, "export", lambda *_, data, **__: given.append(data))
+    assert main(["train-export", *argv]) == 0
+    assert given == [measured_on]
+    said = capsys.readouterr().out
+    assert (": nothing is held out, so neither mAP" in said) == (measured_on is None)
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_int8_without_pictures_held_out_is_refused_before_hours_of_training(monkeypatch, capsys, split):
+    monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it trains"))
+    argv = ["--precision", "int8", "--target", "openvino", "--data", "cells", "--val-split", split]
+    assert "held out: give another --val-split" in failure(capsys, "train-export", *argv)
+
+
+@pytest.mark.parametrize("flag", ["--calibration", "--calibration-split"])
+def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys, flag):
+    exported = []
+    monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options))
+    argv = ["export", "model.safetensors", "--name", "a", "--data", "cells", flag, "3"]
+    assert f"{flag}: only --precision int8 takes ranges from pictures" in failure(capsys, *argv)
+    assert main([*argv, "--precision", "int8"]) == 0
+    assert exported == [
+        ExportOptions(precision="int8", calibration_images=3 if flag == "--calibration" else 64)
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--model", "--backend"])
+def test_what_a_service_is_asked_for_is_wrong_usage_beside_a_checkpoint(capsys, flag):
+    assert main(["evaluate", "model.safetensors", flag, "triton"]) == 2
+    assert "--model and --backend are for a service: give --url" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

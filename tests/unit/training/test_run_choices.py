@@ -3,7 +3,8 @@
 import pytest
 
 from tests.unit.training.command_line import failure
-from training.__main__ import main
+from training import __main__ as command_line
+from training.__main__ import build_parser, main
 from training.commands import export, train
 from training.models.variants import MixtureChoice
 from training.recipes.choice import TrainingChoice
@@ -89,6 +90,18 @@ def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
     assert asked == [(TrainingChoice(), False), (every, True)]
 
 
+def test_look_shows_what_a_balanced_run_is_shown(monkeypatch, tmp_path):
+    asked = []
+
+    def draw(options, *_, **__):
+        asked.append(options.choice)
+        return 0
+
+    monkeypatch.setattr(command_line, "look", draw)
+    assert main(["look", "--output", str(tmp_path / "a.png"), "--balance-classes", "0.3"]) == 0
+    assert asked == [TrainingChoice(repeat_threshold=0.3)]
+
+
 def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch, tmp_path):
     trained = []
 
@@ -101,6 +114,65 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
     assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
     assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
     assert trained == ["bf16", None]
+
+
+TAKE_SPLITS = {
+    "train": ["--run", "r"],
+    "train-export": [],
+    "look": ["--output", "a.png"],
+    "ablations": ["--output", "out"],
+    "evaluate": ["m.safetensors"],
+    "compare": ["m.safetensors", "n.safetensors"],
+    "inspect": ["m.safetensors"],
+    "export": ["m.safetensors", "--name", "m"],
+    "prune": ["m.safetensors", "--keep", "1", "--output", "n.safetensors"],
+}
+
+
+def test_these_commands_take_a_recipe_and_splits():
+    (commands,) = (each.choices for each in build_parser()._actions if isinstance(each.choices, dict))
+    flags = {name: each._option_string_actions.keys() for name, each in commands.items()}
+    assert {name for name, each in flags.items() if "--split" in each} == TAKE_SPLITS.keys()
+    assert all("--recipe" in flags[name] for name in TAKE_SPLITS)
+
+
+@pytest.mark.parametrize("split", ["--split", "--val-split"])
+@pytest.mark.parametrize("command", TAKE_SPLITS)
+@pytest.mark.parametrize("recipe", ["voc", "starter-choice"])
+def test_a_recipe_with_splits_of_its_own_takes_no_others(
+    capsys, monkeypatch, tmp_path, command, recipe, split
+):
+    if split == "--val-split" and command in ("evaluate", "compare", "inspect", "export"):
+        split = "--split"  # all that they have
+    monkeypatch.chdir(tmp_path)
+    argv = [command, *TAKE_SPLITS[command], "--recipe", recipe, "--data", str(tmp_path)]
+    for name in ("train", "val", ""):  # also where it is the default
+        said = failure(capsys, *argv, split, name)
+        assert f"recipe {recipe} trains and measures on splits of its own: leave {split} out" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", sorted(TAKE_SPLITS.keys() - {"inspect"})
+)  # inspect knows the folder of the run
+def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    said = failure(capsys, command, *TAKE_SPLITS[command], "--split", "train")
+    assert "generated scenes have no splits: give a folder with --data, or leave --split out" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_recipes_take_splits(monkeypatch, tmp_path):
+    asked = []
+
+    def draw(options, *_, **__):
+        asked.append((options.split, options.val_split))
+        return 0
+
+    monkeypatch.setattr(command_line, "look", draw)
+    argv = ["look", "--output", str(tmp_path / "a.png"), "--data", str(tmp_path)]
+    assert main(argv) == main([*argv, "--split", "test", "--val-split", ""]) == 0
+    assert asked == [("train", "val"), ("test", None)]
 
 
 @pytest.mark.parametrize(

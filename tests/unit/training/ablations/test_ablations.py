@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.training.data.small_data import write_image
 from training.__main__ import main
 from training.ablations import command
 from training.ablations.command import ablations
@@ -23,16 +24,18 @@ from training.ablations.run import (
     Result,
     Settings,
     read_result,
+    settle,
 )
 from training.commands import given_data
-from training.config import ScenesConfig
+from training.data_config import ScenesConfig
 from training.errors import ConfigError, DatasetError
 from training.trainer.checkpoint import STATE_FILE
 from training.trainer.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[4]
-SETTINGS = Settings("quick", "mine", 3, 10, 5, (64, 96), 4, 8)
+SETTINGS = Settings("quick", "mine", "train", "val", 3, 10, 5, (64, 96), 4, 8)
 TINY = ("--input", "64", "--epochs", "1", "--scenes", "8", "--quiet")
+NOTHING = Progress(finished={}, failed={}, stopped=False)
 TWO_SCENES = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
 NECK, BACKBONE = rows_of([5])[1:3]
 IMPOSSIBLE = replace(NECK, name="too many", mixture=replace(NECK.mixture, num_experts=2, top_k=3))
@@ -147,6 +150,48 @@ def test_an_output_holds_rows_of_one_budget(three_rows):
             run((NECK,), replace(options, **changes))
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Three splits of one picture each, as YOLO keeps them."""
+    root = tmp_path / "mine"
+    for split in ("train", "val", "test"):
+        write_image(root / "images" / split / "a.png")
+        (root / "labels" / split).mkdir(parents=True)
+        (root / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    parts = "".join(f"{split}: images/{split}\n" for split in ("train", "val", "test"))
+    (root / "data.yaml").write_text(f"{parts}names: [disc]\n")
+    return root
+
+
+def test_an_output_holds_rows_of_the_same_splits_and_names_no_folder_of_this_machine(tmp_path, folder):
+    options = options_in(tmp_path / "out", data=folder)
+    settings, _ = settle((NECK,), options)
+    assert (settings.data, settings.split, settings.val_split) == ("mine", "train", "val")
+    stored = tmp_path / "out" / "settings.json"
+    assert str(tmp_path) not in stored.read_text()
+    markdown = as_markdown(build_tables((), (0,), NOTHING), settings, (0,))
+    assert "of 1 pictures (mine, split train, 1 classes) at" in markdown
+    assert "measured on 1 pictures, split val." in markdown
+    with pytest.raises(ConfigError, match="holds rows with val_split val, not test; give what they had"):
+        settle((NECK,), replace(options, val_split="test"))
+    with pytest.raises(ConfigError, match="holds rows with split train, not test"):
+        settle((NECK,), replace(options, split="test"))
+
+
+def test_settings_that_name_a_whole_path_and_no_split_are_those_of_an_earlier_version(tmp_path, folder):
+    options = options_in(tmp_path / "out", data=folder)
+    settle((NECK,), options)
+    stored = tmp_path / "out" / "settings.json"
+    now = stored.read_text()
+    earlier = {name: value for name, value in json.loads(now).items() if "split" not in name}
+    stored.write_text(json.dumps(earlier | {"data": str(folder)}))
+    settle((NECK,), options)
+    assert stored.read_text() == now
+    stored.write_text(json.dumps(earlier | {"data": str(folder.with_name("other"))}))
+    with pytest.raises(ConfigError, match="holds rows with data other, not mine"):
+        settle((NECK,), options)
+
+
 def test_from_the_command_line_a_failed_row_is_exit_code_1(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "rows_of", lambda tables: (BLOCKED,) if tables == [6] else ())
     (tmp_path / BLOCKED.run).write_text("no folder")
@@ -154,6 +199,9 @@ def test_from_the_command_line_a_failed_row_is_exit_code_1(monkeypatch, capsys, 
     said = capsys.readouterr().out
     assert f"failed: {BLOCKED.run}, seed 0: " in said
     assert said.endswith(f"wrote {tmp_path / 'ablations.md'}\n")
+    report = (tmp_path / "ablations.md").read_text(encoding="utf-8")
+    assert f"'{tmp_path.name}/{BLOCKED.run}/seed-0'" in report, "it is given to others"
+    assert str(tmp_path) not in report + (tmp_path / "ablations.json").read_text(encoding="utf-8")
 
 
 def test_seeds_are_averaged_and_their_deviation_is_shown():
@@ -185,6 +233,15 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
         read_result(tmp_path)
 
 
+def test_pictures_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
+    argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
+    assert main([*argv, "--scenes", "8"]) == 1
+    assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err
+    assert main([*argv, "--val-split", ""]) == 1
+    assert "ablations are compared on validation data: give --val-split" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_started_is_not_started(tmp_path, capsys):
     with pytest.raises(DatasetError, match="no such folder"):
         run(ROWS, options_in(tmp_path / "out", data=tmp_path / "gone"))
@@ -210,7 +267,7 @@ from training.ablations import command
 from training.ablations.command import ablations
 from training.ablations.rows import rows_of
 from training.ablations.run import AblationOptions
-from training.config import ScenesConfig
+from training.data_config import ScenesConfig
 
 torch.set_num_threads(1)
 given_data.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))

@@ -17,14 +17,14 @@ from training.ablations.rows import ROUTING_ROWS, ROWS, rows_of
 from training.ablations.run import RESULT_FILE, AblationOptions, Progress, Result, Settings, read_result
 from training.commands import given_data, train
 from training.commands.measure import evaluate_checkpoint
-from training.config import FolderConfig, ScenesConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import model_config
 from training.trainer.checkpoint import save_model
 
-SETTINGS = Settings("quick", "mine", 3, 10, 5, (64, 96), 4, 8)
+SETTINGS = Settings("quick", "mine", "train", "val", 3, 10, 5, (64, 96), 4, 8)
 FEW_SCENES = ScenesConfig(images=6, seed=1, image_hw=(64, 64))
 AS_IT_IS, _, BALANCE, *_, POOLED, FIXED = ROUTING_ROWS
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, write_image, write_xml
-from training.config import AugmentConfig, FolderConfig, ModelConfig, ScenesConfig, TrainConfig
+from training.config import AugmentConfig, ModelConfig, TrainConfig
 from training.data.balance import class_ids_of, repeat_factors, repeated
 from training.data.combined import CombinedDataset
 from training.data.loader import TrainingLoader
 from training.data.open import open_dataset
+from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
 
 # Class 0 is in all 16 pictures, class 1 in 4 of them, class 2 in the last alone.

@@ -7,6 +7,7 @@ import pytest
 
 from training.data.chosen import ChosenClasses
 from training.data.labels import ANY_CLASS
+from training.data.remarks import ALIKE
 from training.data.sample import Sample
 from training.errors import DatasetError
 
@@ -46,6 +47,22 @@ def test_regions_that_are_ignored_for_another_class_are_left_out():
     sample = ChosenClasses(ThreeClasses(), ("a", "c")).load(0)
     assert sample.ignored_xyxy[:, 2].tolist() == [1, 3]
     assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 1]
+
+
+def test_what_is_like_a_chosen_class_is_a_region_to_ignore_for_it():
+    chosen = ChosenClasses(ThreeClasses(), ("c", "a"), {"b": "a", "a": "c"})  # a is chosen itself
+    sample = chosen.load(0)
+    assert sample.class_ids.tolist() == [0, 1]
+    assert sample.ignored_xyxy[:, 2].tolist() == [1, 3, 2]
+    assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 0, 1]
+    assert chosen.class_ids(0).tolist() == [0, 1]
+    assert dict(chosen.remarks) == {"crowds, ignored": 2, ALIKE: 1}
+
+
+def test_what_is_like_a_class_that_is_not_chosen_is_left_out_like_it():
+    chosen = ChosenClasses(ThreeClasses(), ("c",), {"b": "a"})
+    assert chosen.load(0).ignored_xyxy[:, 2].tolist() == [1, 3]
+    assert dict(chosen.remarks) == {"crowds, ignored": 2}
 
 
 def test_the_order_is_the_chosen_one():

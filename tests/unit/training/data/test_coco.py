@@ -130,6 +130,47 @@ def test_boxes_of_a_picture_that_is_not_listed_are_counted(root, document):
     assert remarks_of(root) == {UNLISTED: 1, NO_OBJECTS: 1}
 
 
+def listing(root, document, *names):
+    """Pictures 1, 2 and so on, of these files."""
+    document["images"] = [{"id": place, "file_name": name} for place, name in enumerate(names, start=1)]
+    document["annotations"] = [annotation(place, 3, [place, 1, 5, 5]) for place in range(1, len(names) + 1)]
+    write(root, document)
+
+
+@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), (r"a\1.jpg", r"b\1.jpg")])
+def test_two_pictures_of_one_name_in_two_folders_are_two(root, document, names):
+    listing(root, document, *names)
+    write_image(root / "train2017" / "a" / "1.jpg", (20, 30))
+    write_image(root / "train2017" / "b" / "1.jpg", (40, 50))
+    samples = [CocoDataset(root, "train").load(index) for index in range(2)]
+    assert [each.image.shape[:2] for each in samples] == [(20, 30), (40, 50)]
+    assert [each.boxes_xyxy.tolist() for each in samples] == [[[1, 1, 6, 6]], [[2, 1, 7, 6]]]
+
+
+@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("1.jpg", "a/1.jpg"), ("1.jpg", "1.jpg")])
+def test_two_listed_pictures_are_never_one_file(root, document, names):
+    write_image(root / "train2017" / "1.jpg")
+    listing(root, document, *names)
+    with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; lay"):
+        CocoDataset(root, "train")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images/nine.jpg", "/home/somebody/nine.jpg", "../nine.jpg", r"C:\Users\somebody\nine.jpg"],
+)
+def test_the_way_to_a_picture_on_another_machine_is_left_out(root, document, name):
+    write_image(root / "nine.jpg", (99, 99))  # beside the folder of the split
+    listing(root, document, name)
+    assert CocoDataset(root, "train").load(0).image.shape[:2] == (20, 30)
+
+
+def test_a_backslash_may_be_of_the_file_s_own_name(root, document):
+    listing(root, document, r"a\1.jpg")
+    write_image(root / "train2017" / r"a\1.jpg", (40, 50))
+    assert CocoDataset(root, "train").load(0).image.shape[:2] == (40, 50)
+
+
 @pytest.mark.parametrize("folder", ["train2017", "images/train2017", "images"])
 def test_images_lie_in_any_of_the_usual_folders(root, folder):
     (root / "images").mkdir()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from training.config import CombinedConfig, FolderConfig
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.labels import ANY_CLASS
 from training.data.remarks import NO_AREA
 from training.data.sample import Sample
+from training.data_config import CombinedConfig, FolderConfig
 from training.errors import ConfigError, DatasetError
 
 

@@ -45,3 +45,12 @@ def test_images_are_found_by_stem_whatever_the_case_of_the_suffix(tmp_path):
         write_image(tmp_path / name)
     (tmp_path / "notes.txt").write_text("")
     assert list(images_by_stem(tmp_path)) == ["a", "b"]
+
+
+def test_two_images_of_one_name_are_refused_since_labels_do_not_say_which_they_mean(tmp_path):
+    for name in ("1.jpg", "1.png", "2.jpg"):
+        write_image(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"1\.jpg and 1\.png are one picture to labels"):
+        images_by_stem(tmp_path)
+    (tmp_path / "1.png").unlink()
+    assert list(images_by_stem(tmp_path)) == ["1", "2"]

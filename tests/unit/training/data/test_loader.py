@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
-from training.config import AugmentConfig, ModelConfig, ScenesConfig, TrainConfig
+from training.config import AugmentConfig, ModelConfig, TrainConfig
 from training.data.loader import Batch, CachedDataset, Share, TrainingLoader
+from training.data_config import ScenesConfig
 from training.errors import DatasetError
 
 # A machine with one core runs two workers as well.

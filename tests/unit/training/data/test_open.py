@@ -3,7 +3,6 @@ import json
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.config import FolderConfig, ScenesConfig
 from training.data.coco import CocoDataset
 from training.data.kitti import KittiDataset
 from training.data.open import open_dataset
@@ -12,6 +11,7 @@ from training.data.sku110k import Sku110kDataset
 from training.data.visdrone import VisDroneDataset
 from training.data.voc import VocDataset
 from training.data.yolo_txt import YoloTxtDataset
+from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 
 

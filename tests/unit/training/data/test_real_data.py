@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.config import FolderConfig
 from training.data.open import open_dataset
 from training.data.remarks import CROWDS, NO_AREA, NO_OBJECTS, REGIONS
+from training.data_config import FolderConfig
 
 DATA = os.environ.get("SPARSIGHT_DATA")
 pytestmark = pytest.mark.skipif(

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from training.__main__ import main
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.command import benchmarks_table
 from training.download.download import RECORDS
+from training.download.fetch import CHUNK, length
 from training.errors import DownloadError
 
 
@@ -74,9 +76,17 @@ def test_from_the_command_line_a_mirror_fills_a_folder(tmp_path, capsys):
 
 def test_from_the_command_line_ctrl_c_is_130_and_says_that_the_same_goes_on(tmp_path, capsys):
     main_thread = threading.main_thread().ident
-    with serving(drops=[5]) as server:
-        server.files["/VisDrone2019-DET-train.zip"] = bytes(100)
-        server.on_drop.append(lambda: signal.pthread_kill(main_thread, signal.SIGINT))
+    partial = tmp_path / "VisDrone2019-DET-train.zip.partial"
+
+    def interrupt():
+        until = time.monotonic() + 10
+        while length(partial) < CHUNK and time.monotonic() < until:
+            time.sleep(0.005)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    with serving(drops=[2 * CHUNK]) as server:
+        server.files["/VisDrone2019-DET-train.zip"] = bytes(3 * CHUNK)
+        server.on_drop.append(interrupt)
         argv = ["download", "visdrone", "--to", str(tmp_path), "--quiet", "--from", server.url]
         assert main(argv) == 130
     assert "what came through is kept; the same command goes on" in capsys.readouterr().err

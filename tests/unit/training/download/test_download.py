@@ -23,7 +23,7 @@ from training.download.download import (
 from training.download.fetch import CHUNK, Patience
 from training.errors import DownloadError
 
-HASTY = Patience(attempts=2, first_wait_s=0.01, longest_wait_s=0.02, connect_s=2, read_s=2)
+HASTY = Patience(attempts=2, first_wait_s=0.01, longest_wait_s=0.02, connect_s=20, read_s=20)
 LABELS = {"set/labels/1.txt": b"cat", "set/labels/2.txt": b"dog"}
 PICTURES = {"set/images/1.jpg": bytes(range(256)) * 1024, "set/images/2.jpg": b"2"}  # 4 chunks and a byte
 UNPACKED = {**LABELS, **PICTURES}

@@ -18,7 +18,7 @@ from training.errors import DownloadError
 CONTENT = np.random.default_rng(0).bytes(5 * CHUNK + 17)
 OTHER = CONTENT[::-1]
 HALF = 3 * CHUNK
-HASTY = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, connect_s=2, read_s=0.5)
+HASTY = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, connect_s=20, read_s=20)
 EXACT = Expected(size=len(CONTENT), largest=len(CONTENT), checked_later=True)
 LOOSE = Expected(size=None, largest=2 * len(CONTENT), checked_later=False)
 

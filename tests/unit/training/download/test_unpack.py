@@ -1,5 +1,6 @@
 """Archives from strangers: what is good comes out whole, what is not leaves nothing."""
 
+import gzip
 import io
 import struct
 import tarfile
@@ -62,6 +63,15 @@ def test_as_much_as_the_limit_may_come_out_and_no_more(tmp_path, kind):
     (tmp_path / "most").rename(tmp_path / kind.replace("x", "kept"))
     with pytest.raises(DownloadError, match="unpacks to more than the 1,001 bytes"):
         unpack(tmp_path / kind, tmp_path / "out", SIZE - 1, quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+@every_kind
+def test_as_many_files_and_folders_as_may_come_out_and_no_more(tmp_path, kind):
+    WRITERS[kind](tmp_path / kind, {"a/": b"", **FILES})
+    assert unpack(tmp_path / kind, tmp_path / "most", SIZE, most_members=4, quiet=True).files == 3
+    with pytest.raises(DownloadError, match="holds more than 3 files and folders; nothing was kept"):
+        unpack(tmp_path / kind, tmp_path / "out", SIZE, most_members=3, quiet=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -158,6 +168,18 @@ def test_a_flipped_bit_is_noticed_by_the_sum_behind_a_compressed_tar(tmp_path):
     content = (tmp_path / "x.tar.gz").read_bytes()
     (tmp_path / "x.tar.gz").write_bytes(content.replace(b"01234567890", b"01234567891", 1))
     assert "CRC check failed" in refusal(tmp_path / "x.tar.gz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_what_stands_behind_a_tar_is_read_to_its_sum_and_no_further_than_the_limit(tmp_path, behind):
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:  # one record, of which the end is padding
+        archive.addfile(tarfile.TarInfo("a"))
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(written.getvalue() + bytes(20_000_000 * behind)))
+    if behind:
+        assert "unpacks to more than the" in refusal(tmp_path / "x.tar.gz", tmp_path / "out")
+    else:
+        assert unpack(tmp_path / "x.tar.gz", tmp_path / "out", 0, quiet=True).files == 1
 
 
 @every_kind

@@ -15,9 +15,9 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
 from tests.unit.training.data.small_data import write_image
-from training.config import FolderConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
+from training.data_config import FolderConfig
 from training.evaluate.detections import Detections
 from training.evaluate.mean_ap import mean_average_precision
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.training_builders import tiny_model
-from training.config import ScenesConfig
 from training.data.open import open_dataset
+from training.data_config import ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 from training.evaluate.evaluator import check_classes, evaluate, evaluate_with

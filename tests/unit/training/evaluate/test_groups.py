@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from training.config import ScenesConfig
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.open import open_dataset
+from training.data_config import ScenesConfig
 from training.evaluate.groups import density_groups, group_images, origin_groups
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import ScenesConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
+from training.data_config import ScenesConfig
 from training.evaluate.dependence import Dependence
 from training.evaluate.expert_use import LayerUse
 from training.evaluate.routed import RoutedImages, route_images

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.training_builders import mean_ap
-from training.config import ScenesConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
+from training.data_config import ScenesConfig
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import layer_use
 from training.evaluate.routed import RoutedImages

@@ -14,15 +14,17 @@ import pytest
 import torch
 
 from service.artifact.repository import read_artifact
+from tests.builders import manifest_for
 from tests.training_builders import plain_model
+from tests.unit.training.export.engines import openvino, poisoned
 from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
 from training.errors import ExportError
-from training.export import bundle
+from training.export import build, bundle
 from training.export.bundle import Pictures, export_model, next_version
 from training.export.engine import Engine
 from training.export.manifest import Provenance
-from training.export.onnx_file import to_onnx
+from training.export.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS, to_onnx
 from training.export.options import ExportOptions
 from training.export.parity import Parity, measure_parity, reference_outputs
 from training.export.precision import TOLERANCES
@@ -50,20 +52,34 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def released(model, tmp_path_factory):
+def traced():
+    """By target, the graphs that `released` was made of; none is traced twice."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def released(model, traced, tmp_path_factory):
     """One export of every target, shared by the tests that only read it."""
     repository = tmp_path_factory.mktemp("repository")
     images = pictures()
-    targets = ["openvino", "onnx", "tensorrt"]
-    return export_model(
-        model,
-        repository,
-        "tiny",
-        Pictures(images, images),
-        targets=targets,
-        options=SPARSE,
-        provenance=PROVENANCE,
-    )
+    specs = {target: graph_spec(target, has_mixture=True) for target in ("openvino", "onnx", "tensorrt")}
+
+    def kept(model, spec):
+        (target,) = (target for target, known in specs.items() if known == spec)
+        traced[target] = to_onnx(model, spec)
+        return traced[target]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "to_onnx", kept)
+        return export_model(
+            model,
+            repository,
+            "tiny",
+            Pictures(images, images),
+            targets=list(specs),
+            options=SPARSE,
+            provenance=PROVENANCE,
+        )
 
 
 @pytest.mark.heavy
@@ -77,15 +93,13 @@ def test_every_target_equals_the_checkpoint_on_inputs_that_route_differently(rel
 
 
 @pytest.mark.heavy
-def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(model, tmp_path):
+@pytest.mark.usefixtures("released")
+def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(model, traced, tmp_path):
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
-    poisoned = copy.deepcopy(model)
-    layer = poisoned.backbone.mixtures["p3"]
-    layer.experts[0].conv.weight.data.fill_(float("nan"))
+    spoilt = copy.deepcopy(model)
+    spoilt.backbone.mixtures["p3"].experts[0].conv.weight.data.fill_(float("nan"))
     spec = graph_spec("openvino", has_mixture=True)
-    path = tmp_path / "poisoned.onnx"
-    onnx.save(to_onnx(poisoned, spec), path)
-    engine = Engine(path)
+    engine = openvino(poisoned(traced["openvino"], "backbone.p3", 0), tmp_path)
     chose, spared = 0, 0
     for canvas in canvases:
         controls = RoutingControls(1)
@@ -97,22 +111,21 @@ def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(mod
         else:
             spared += 1
             assert np.abs(got["scores"] - want["scores"]).max() < 1e-4
-        dense = reference_outputs(poisoned, spec, canvas, controls)
+        dense = reference_outputs(spoilt, spec, canvas, controls)
         assert np.isnan(dense["scores"]).any(), "computing every expert must show the poison"
     assert chose
     assert spared
 
 
 @pytest.mark.heavy
-def test_an_expert_with_other_weights_is_refused_and_named(model, tmp_path):
+@pytest.mark.usefixtures("released")
+def test_an_expert_with_other_weights_is_refused_and_named(model, traced, tmp_path):
     other = copy.deepcopy(model)
     experts = other.backbone.mixtures["p3"].experts
     experts[0].conv.weight.data = experts[0].conv.weight.data.flip(0)
     spec = graph_spec("onnx", has_mixture=True)
-    path = tmp_path / "other.onnx"
-    onnx.save(to_onnx(other, spec), path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
-    parity = measure_parity(model, spec, Engine(path), canvases, [1, 2])
+    parity = measure_parity(other, spec, openvino(traced["onnx"], tmp_path), canvases, [1, 2])
     with pytest.raises(ExportError, match=r"exported graph (differ from|chooses) the checkpoint"):
         parity.check()
 
@@ -134,6 +147,31 @@ def test_the_manifest_records_what_was_measured(released):
     ] * 3
     assert openvino["golden"]["router_margin"] > 1e-3, "a golden sample near a tie proves nothing elsewhere"
     assert set(openvino["files"]) == {"model.xml", "model.bin", "golden.npz"}
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_the_static_graph_has_fixed_shapes_and_no_control_flow(traced):
+    graph = traced["onnx"].graph
+    operators = {node.op_type for node in graph.node}
+    assert operators <= STATIC_OPERATORS
+    assert not operators & {"If", "Loop", "TopK", "NonZero", "GatherND", "ScatterElements"}
+    for value in (*graph.input, *graph.output):
+        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
+    assert {value.name for value in graph.input} == {"images", "top_k", "weight_threshold"}
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_the_graph_for_tensorrt_is_open_in_its_batch_alone_and_casts_before_it_does_anything(traced):
+    graph = traced["tensorrt"].graph
+    assert {node.op_type for node in graph.node} <= TENSORRT_OPERATORS
+    for value in (*graph.input, *graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == "batch", value.name
+        assert all(size.dim_value > 0 for size in others), value.name
+    readers = [node.op_type for node in graph.node if "images" in node.input]
+    assert readers == ["Cast"], "TensorRT knows no other operation on uint8"
 
 
 @pytest.mark.heavy
@@ -187,7 +225,8 @@ def test_versions_count_up_over_all_targets(tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(model, tmp_path):
+@pytest.mark.usefixtures("released")
+def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(model, traced, tmp_path):
     """Parity must see a row that takes another row's experts, which single runs never show."""
 
     class Mixed(Engine):
@@ -197,7 +236,7 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
 
     spec = graph_spec("tensorrt", has_mixture=True)
     path = tmp_path / "model.onnx"
-    onnx.save(to_onnx(model, spec), path)
+    onnx.save(traced["tensorrt"], path)
     canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
     measure_parity(model, spec, Engine(path), canvases, [1, 2]).check()
     with pytest.raises(ExportError, match="the exported graph chooses the checkpoint's experts in"):
@@ -205,10 +244,9 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
 
 
 def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_path, monkeypatch):
-    starter = json.loads((ROOT / "model_repository" / "starter-onnx" / "1" / "manifest.json").read_text())
-
     def write(staging, identity, *_):
-        manifest = {**starter, "name": identity.name, "version": identity.version}
+        manifest = manifest_for(identity.name, identity.version, "service")
+        manifest |= {"target": "onnx", "files": dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0")}
         (staging / "manifest.json").write_text(json.dumps(manifest))
         return Parity(1, 1, 0.0, 0.0, 0.0, 0.0)
 

@@ -15,10 +15,10 @@ from service.artifact.repository import read_artifact
 from service.backends.openvino import OpenVinoBackend
 from service.pipeline.proof import prove_by_golden
 from service.settings import OpenVinoSettings
-from tests.training_builders import conditioned, diverse_images
+from tests.training_builders import conditioned, diverse_images, shallow
 from tests.unit.training.export.engines import poisoned
 from tests.unit.training.export.test_bundle import PROVENANCE, pictures
-from training.config import PLAIN_PLACES, MixtureConfig, RouterConfig
+from training.config import MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
 from training.export import build
@@ -57,8 +57,7 @@ def built(name):
 
     With the fewest blocks, and few experts: every operator takes its time to trace.
     """
-    config = model_config("esmoe-n" if name == "odd" else name, ("disc", "ring"), (64, 64))
-    config = replace(config, depth=0.25, plain_stages=PLAIN_PLACES)
+    config = shallow(model_config("esmoe-n" if name == "odd" else name, ("disc", "ring"), (64, 64)))
     if name == "odd":
         plain = MixtureConfig(num_experts=2, kernel_sizes=(3, 5))
         ghost = replace(plain, expert="ghost", router=RouterConfig(kind="adaptive"))

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training_builders import conditioned
+from tests.training_builders import conditioned, shallow
 from tests.unit.training.export.engines import ENGINES, canvases, poisoned, run_in
 from tests.unit.training.export.rtx import builds_a_plan
-from training.config import PLAIN_PLACES, MixtureConfig
+from training.config import MixtureConfig
 from training.export.differences import differences
 from training.export.graph import GraphSpec
 from training.export.onnx_file import TENSORRT_OPERATORS, to_onnx
@@ -30,7 +30,7 @@ BATCHES = (1, 4)
 def model():
     """Light experts of growing kernels after one stage, full ones beside a shared one after another."""
     config = model_config("esmoe-n", ("disc", "ring"), (64, 64))
-    return conditioned(replace(config, depth=0.25, plain_stages=PLAIN_PLACES, mixtures=LAYERS))
+    return conditioned(replace(shallow(config), mixtures=LAYERS))
 
 
 def spec(batch):

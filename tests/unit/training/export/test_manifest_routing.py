@@ -7,9 +7,9 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from tests.training_builders import mean_ap
-from training.config import ScenesConfig
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
+from training.data_config import ScenesConfig
 from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import layer_use

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from tests.training_builders import conditioned, diverse_images
+from tests.training_builders import conditioned, diverse_images, shallow
 from tests.unit.training.export.engines import ENGINES, canvases, run_in
 from training.config import PLAIN_PLACES, MixtureConfig
 from training.errors import ExportError
@@ -33,7 +33,7 @@ def configured(name):
     config = model_config(variant, ("disc", "ring"), (64, 64), choice)
     first, *_, last = config.mixtures
     kept = {place: config.mixtures[place] for place in (first, last)}
-    config = replace(config, depth=0.25, plain_stages=PLAIN_PLACES, mixtures=kept)
+    config = replace(shallow(config), mixtures=kept)
     if variant == "modular-n":
         return replace(config, plain_stages=PLAIN_PLACES[2:])  # with attention
     if change.startswith("half"):

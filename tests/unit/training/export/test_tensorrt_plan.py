@@ -16,11 +16,14 @@ def stored(folder) -> StoredManifest:
 
 
 def batches(sizes):
-    return {**StoredManifest(1, STARTER.read_bytes()).content["input"], "batch": list(sizes)}
+    stored_input = StoredManifest(1, STARTER.read_bytes()).content["input"]
+    return {**stored_input, "height": 384, "width": 512, "batch": list(sizes)}
 
 
 def test_any_batch_is_built_for_from_the_smallest_to_the_largest(tmp_path):
-    assert plan_arguments(stored(store(tmp_path, "tensorrt", input=batches(range(1, 9))))) == [
+    assert plan_arguments(
+        stored(store(tmp_path, "tensorrt", input=batches(range(1, 9)), precision="f32"))
+    ) == [
         "--minShapes=images:1x384x512x3,top_k:1x1,weight_threshold:1x1",
         "--optShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",
         "--maxShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",

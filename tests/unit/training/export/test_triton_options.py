@@ -144,8 +144,9 @@ def test_the_command_writes_with_the_options_given_and_names_the_folders(capsys,
 
 
 def test_the_plan_is_built_for_every_batch_in_full_precision(tmp_path):
-    batches = {**json.loads(STARTER.read_text())["input"], "batch": list(range(1, 9))}
-    sentence = how_to_build_the_plan(store(tmp_path, "tensorrt", input=batches))
+    batches = {**json.loads(STARTER.read_text())["input"], "height": 384, "width": 512}
+    batches["batch"] = list(range(1, 9))
+    sentence = how_to_build_the_plan(store(tmp_path, "tensorrt", input=batches, precision="f32"))
     assert "--minShapes=images:1x384x512x3,top_k:1x1,weight_threshold:1x1 " in sentence
     assert "--maxShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1" in sentence
     assert "--noTF32" in sentence

@@ -1,20 +1,23 @@
 """`python -m training inspect`, from a checkpoint to the table and the pictures."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import pytest
 
 from training.__main__ import main
 from training.commands import given_data
-from training.config import ScenesConfig
+from training.config import TrainConfig
+from training.config_json import to_json
 from training.data.scenes import CLASS_NAMES, ScenesDataset
+from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.expert_use import LayerUse
 from training.inspection import pictures
 from training.models.detector import Detector
 from training.models.variants import model_config
-from training.trainer.checkpoint import save_model
+from training.trainer.checkpoint import load_model, save_model
 
 ALL_PICTURES = {
     "experts_by_class.png",
@@ -152,10 +155,25 @@ def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
     assert "top_k=0 chooses no expert" in refusal(capsys, shared, "--top-k", "0")
 
 
-def test_a_layer_that_is_not_there_is_named_with_those_that_are(capsys, checkpoint, tmp_path):
-    argv = [checkpoint, "--output", str(tmp_path / "pictures"), "--layer", "neck.p3"]
-    assert "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3" in refusal(capsys, *argv)
+def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, checkpoint, tmp_path):
+    argv = [checkpoint, "--data", "gone", "--output", str(tmp_path / "pictures"), "--layer"]
+    message = "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
+    assert message in refusal(capsys, *argv, "neck.p3")
+    assert "gone: no such folder" in refusal(capsys, *argv, "backbone.p5")
     assert not (tmp_path / "pictures").exists()
+    dense = checkpoint_of(tmp_path, "yolov12-n", data=given_data.GENERATED)
+    argv[0] = dense
+    argv[1:3] = []
+    assert "yolov12-n has no mixture of experts" in refusal(capsys, *argv, "neck.p3")
+
+
+def test_a_layer_without_a_folder_for_its_pictures_is_wrong_usage(capsys):
+    assert main(["inspect", "model.safetensors", "--layer", "backbone.p5"]) == 2
+    assert "--layer says which pictures are drawn: give --output" in capsys.readouterr().err
+
+
+def test_generated_scenes_have_no_splits(capsys, checkpoint):
+    assert "generated scenes have no splits" in refusal(capsys, checkpoint, "--split", "train")
 
 
 def use_of(layer, bits, sets):
@@ -198,21 +216,75 @@ def write_voc(folder, class_name, images):
 
 def test_a_folder_has_one_origin(capsys, tmp_path):
     write_voc(tmp_path / "cells", "cell", 3)
-    path = checkpoint_of(tmp_path, class_names=("cell",), data=str(tmp_path / "cells"), recipe="small-data")
-    for argv in ([path], [path, "--data", str(tmp_path / "cells"), "--split", "train"]):
-        assert list(json.loads(inspect(capsys, *argv, "--json"))["groups"]) == ["density"]
+    path = checkpoint_of(tmp_path, class_names=("cell",))
+    read = json.loads(inspect(capsys, path, "--json", "--data", str(tmp_path / "cells"), "--split", "train"))
+    assert list(read["groups"]) == ["density"]
 
 
-def test_a_checkpoint_of_the_starter_reads_a_folder_as_the_starter_does(capsys, tmp_path):
-    write_voc(tmp_path / "bccd", "cell", 3)
-    write_voc(tmp_path / "playing_cards", "card", 6)
-    write_voc(tmp_path / "aquarium", "fish", 2)
-    (tmp_path / "aquarium" / "ImageSets" / "Main" / "valid.txt").write_text("aquarium0\naquarium1")
-    names = ("cell", "fish", "card")
-    known = checkpoint_of(tmp_path, class_names=names, data=str(tmp_path), recipe="starter")
-    data = json.loads(inspect(capsys, known, "--json"))
+@pytest.fixture
+def small_starter(tmp_path):
+    """The three data sets of the starter, of few pictures."""
+    root = tmp_path / "somebody" / "data"
+    write_voc(root / "bccd", "cell", 3)
+    write_voc(root / "playing_cards", "card", 6)
+    write_voc(root / "aquarium", "fish", 2)
+    (root / "aquarium" / "ImageSets" / "Main" / "valid.txt").write_text("aquarium0\naquarium1")
+    return root
+
+
+def test_a_checkpoint_of_the_starter_is_inspected_on_what_its_run_validated_on(
+    capsys, tmp_path, small_starter
+):
+    path = tmp_path / "run" / "model.safetensors"
+    argv = ["--recipe", "starter", "--data", str(small_starter), "--run", str(path.parent)]
+    assert main(["train", *argv, "--input", "64", "--epochs", "1", "--mosaic", "0", "--quiet"]) == 0
+    assert load_model(path)[1]["data"] == "starter"
+    assert b"somebody" not in path.read_bytes(), "a checkpoint is given to others: no folder of this machine"
+    capsys.readouterr()
+    data = json.loads(inspect(capsys, str(path), "--json"))
     assert data["groups"]["origin"] == {"bccd": 3, "aquarium": 2, "playing_cards": 2}, "every fifth card"
     assert data["data"] == "bccd val + aquarium valid + playing_cards train, fold 0 of 5"
-    unknown = checkpoint_of(tmp_path, class_names=names)
-    again = json.loads(inspect(capsys, unknown, "--json", "--data", str(tmp_path), "--recipe", "starter"))
-    assert again["groups"] == data["groups"]
+    again = inspect(capsys, str(path), "--json", "--data", str(small_starter), "--recipe", "starter")
+    assert json.loads(again)["groups"] == data["groups"]
+    assert "several folders, which share no split test; give --data" in refusal(
+        capsys, str(path), "--split", "test"
+    )
+    path.rename(tmp_path / "alone.safetensors")
+    said = refusal(capsys, str(tmp_path / "alone.safetensors"))
+    assert "trained on starter, and where that lies the run's config.json would say" in said
+
+
+def run_of(folder, data, val_split):
+    """A checkpoint beside the configuration of a run on a folder."""
+    data = FolderConfig(root=str(data))
+    val_data = val_split and replace(data, split=val_split)
+    model = model_config("esmoe-n", ("cell",), (64, 64))
+    config = TrainConfig(model=model, train_data=data, val_data=val_data)
+    (folder / "config.json").write_text(to_json(config))
+    return checkpoint_of(folder, class_names=("cell",), data="cells train")
+
+
+def test_without_a_folder_it_is_the_validation_split_of_the_run_or_another_of_its_folder(capsys, tmp_path):
+    write_voc(tmp_path / "cells", "cell", 3)
+    splits = tmp_path / "cells" / "ImageSets" / "Main"
+    (splits / "val.txt").rename(splits / "late.txt")
+    path = run_of(tmp_path, tmp_path / "cells", "late")
+    assert json.loads(inspect(capsys, path, "--json"))["data"] == "cells late"
+    assert json.loads(inspect(capsys, path, "--json", "--split", "train"))["data"] == "cells train"
+
+
+def test_a_run_that_validated_on_nothing_asks_for_a_folder(capsys, tmp_path):
+    assert "validated on nothing; give --data" in refusal(capsys, run_of(tmp_path, tmp_path, None))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{}", "not a training configuration"), (b"{", "not JSON"), (b"\xff", "can't decode byte 0xff")],
+)
+def test_a_configuration_that_is_none_is_named(capsys, tmp_path, content, message):
+    path = run_of(tmp_path, tmp_path, None)
+    (tmp_path / "config.json").write_bytes(content)
+    said = refusal(capsys, path)
+    assert f"{tmp_path / 'config.json'}: " in said
+    assert message in said
+    assert said.rstrip().endswith("give --data")

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training_builders import plain_model
+from tests.training_builders import conditioned, plain_model, shallow
+from tests.unit.training.data.small_data import write_image, write_xml
 from training.__main__ import main
 from training.benchmark.subjects import Form
 from training.commands import train
 from training.errors import CheckpointError, ConfigError
-from training.models.variants import MixtureChoice
+from training.models.variants import MixtureChoice, model_config
 from training.prune.command import PruneOptions, prune
 from training.prune.latency import measure_latency, summarise
 from training.prune.select import Rule
@@ -116,8 +117,8 @@ def test_the_file_says_what_was_dropped_from_which_file_by_which_measurement(pru
         "data": "cells",
         "pruned from": "model.safetensors",
         "pruned from sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "pruned by": f"those that at least 5.0% of pictures chose stay; use at top_k 1 on split train of "
-        f"{data}, 6 pictures",
+        "pruned by": f"those that at least 5.0% of pictures chose stay; use at top_k 1 on "
+        f"{data.name} train, 6 pictures",
         "pruned experts": "; ".join(f"{layer} 0, 1, 3" for layer in LAYERS),
     }
     assert [path.name for path in result.output.parent.iterdir()] == ["out.safetensors"]
@@ -152,6 +153,38 @@ def test_to_choose_and_to_score_on_the_same_pictures_is_said_to_flatter(checkpoi
     assert all(2 in ids and len(ids) == 2 for ids in result.kept.values())
     assert result.kept["backbone.p2"] == (0, 2)  # of those that nobody chose the first
     assert "flatters" in prune_report(result)
+
+
+def test_a_recipe_s_own_training_data_chooses_and_its_validation_data_scores(tmp_path, capsys):
+    for folder, name, splits in (
+        ("bccd", "cell", {"train": 3, "val": 2}),
+        ("aquarium", "fish", {"train": 2, "valid": 1}),
+        ("playing_cards", "card", {"train": 6}),  # of which every fifth validates
+    ):
+        root = tmp_path / "open" / folder
+        for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (root / part).mkdir(parents=True)
+        for split, count in splits.items():
+            stems = [f"{split}{index}" for index in range(count)]
+            (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems))
+            for stem in stems:
+                write_image(root / "JPEGImages" / f"{stem}.jpg")
+                write_xml(root / "Annotations" / f"{stem}.xml", [(name, 1, 1, 9, 9)])
+    choice = MixtureChoice(num_experts=3, top_k=1)
+    config = model_config("esmoe-n", ("cell", "fish", "card"), (64, 64), choice)
+    model = favouring(conditioned(shallow(config)), 1)
+    save_model(tmp_path / "model.safetensors", model, {"recipe": "starter"})
+    asked = ["prune", str(tmp_path / "model.safetensors"), "--recipe", "starter", "--keep", "2"]
+    asked += ["--output", str(tmp_path / "out.safetensors"), "--no-latency", "--quiet", "--json"]
+    assert main([*asked, "--data", str(tmp_path / "open")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["measured_images"], result["scored_images"]) == (3 + 2 + 4, 2 + 1 + 2)
+    cells, fish, cards = (tmp_path / "open" / name for name in ("bccd", "aquarium", "playing_cards"))
+    assert result["measured_on"] == (
+        f"split train of {cells} and split train of {fish} and split train of {cards}, folds 1, 2, 3, 4 of 5"
+    )
+    assert main([*asked, "--output", str(tmp_path / "another.safetensors")]) == 1
+    assert "give the folder that holds bccd, aquarium and playing_cards" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -208,9 +241,9 @@ def test_the_command_line_reports_as_json_and_errors_end_with_1(checkpoint, data
         (["--keep", "2", "--min-share", "0.1"], "not allowed with"),
         ([], "one of the arguments --keep --min-share is required"),
         (["--keep", "0"], "not a whole number from 1"),
-        (["--min-share", "1.01"], "not a share"),
-        (["--min-share", "nan"], "not a share"),
-        (["--min-share", "x"], "not a share"),
+        (["--min-share", "1.01"], "not a number from 0 to 1"),
+        (["--min-share", "nan"], "not a number from 0 to 1"),
+        (["--min-share", "x"], "not a number from 0 to 1"),
     ],
 )
 def test_wrong_usage_is_told(capsys, argv, message):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.training_builders import conditioned, diverse_images
-from training.config import PLAIN_PLACES, RouterConfig
+from tests.training_builders import conditioned, diverse_images, shallow
+from training.config import RouterConfig
 from training.errors import ConfigError
 from training.models.mixture.routing import RoutingControls, choose_experts
 from training.models.variants import model_config
@@ -21,7 +21,7 @@ ROUTERS = ("pooled", "moments", "spatial", "adaptive", "ultra")
 @functools.cache
 def small(variant="esmoe-n", router=None, **mixture):
     """A conditioned model of two mixture layers, of three in a head, with little else in it."""
-    config = replace(model_config(variant, ("disc", "ring"), (64, 64)), depth=0.25, plain_stages=PLAIN_PLACES)
+    config = shallow(model_config(variant, ("disc", "ring"), (64, 64)))
     places = dict(list(config.mixtures.items())[-(3 if variant == "moehead-n" else 2) :])
     changes = mixture | ({"router": RouterConfig(kind=router)} if router else {})
     return conditioned(replace(config, mixtures={p: replace(m, **changes) for p, m in places.items()}))

@@ -8,8 +8,10 @@ import pytest
 from tests.unit.training.data.small_data import write_image, write_xml
 from training.__main__ import main
 from training.commands.train import TrainOptions, data_configs
-from training.config import FolderConfig, ScenesConfig
+from training.data.labels import ANY_CLASS
 from training.data.open import open_dataset
+from training.data.remarks import ALIKE
+from training.data_config import FolderConfig, ScenesConfig
 from training.download.catalogue import BENCHMARKS
 from training.errors import ConfigError
 from training.models.detector import Detector
@@ -72,6 +74,17 @@ def test_other_recipes_take_any_data(tmp_path, recipe):
     assert own_data(recipe, tmp_path) is None
     options = TrainOptions(run_dir=tmp_path, recipe=recipe, data=tmp_path, val_split=None)
     assert data_configs(options) == (FolderConfig(root=str(tmp_path)), None)
+
+
+@pytest.mark.parametrize(("name", "split"), [("split", "test"), ("val_split", "test"), ("val_split", None)])
+def test_from_python_too_a_split_that_would_not_be_read_is_refused(tmp_path, name, split):
+    usual = TrainOptions(run_dir=tmp_path)
+    asked = replace(usual, **{name: split})
+    with pytest.raises(ConfigError, match=f"generated scenes have no splits: .* leave {name} out"):
+        data_configs(asked)
+    with pytest.raises(ConfigError, match=f"recipe voc trains and measures on .* leave {name} out"):
+        data_configs(replace(asked, recipe="voc", data=tmp_path))
+    assert data_configs(usual)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +155,18 @@ def test_of_kitti_every_fifth_picture_validates_and_three_classes_are_read(tmp_p
         (tmp_path / "training" / folder).mkdir(parents=True)
     for number in range(6):
         write_image(tmp_path / "training" / "image_2" / f"{number:06}.png")
-        kinds = ("Cyclist", "Van", "DontCare", "Car")
+        kinds = ("Cyclist", "Van", "DontCare", "Person_sitting", "Truck", "Car")
         (tmp_path / "training" / "label_2" / f"{number:06}.txt").write_text("".join(map(line.format, kinds)))
     splits = own_data("kitti", tmp_path)
     train, val = open_dataset(splits.train), open_dataset(splits.val)
     assert train.class_names == val.class_names == ("Car", "Pedestrian", "Cyclist")
     assert [val.load(index).name for index in range(len(val))] == ["000000", "000005"]
     assert len(train) == 4
-    assert [train.class_names[each] for each in val.load(0).class_ids] == ["Cyclist", "Car"]
+    sample = val.load(0)
+    assert [train.class_names[each] for each in sample.class_ids] == ["Cyclist", "Car"]
+    ignored = [each if each < 0 else train.class_names[each] for each in sample.ignored_class_ids]
+    assert ignored == [ANY_CLASS, "Car", "Pedestrian"], "DontCare, Van and Person_sitting"
+    assert val.remarks[ALIKE] == 4
 
 
 COCO_LABELS = {

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from training.config import LossConfig, ScenesConfig
+from training.config import LossConfig
+from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.choice import TrainingChoice

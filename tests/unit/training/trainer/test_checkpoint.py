@@ -13,8 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from training.config import ScenesConfig, TrainConfig
+from tests.training_builders import shallow
+from training.config import TrainConfig
 from training.config_json import to_json
+from training.data_config import ScenesConfig
 from training.errors import CheckpointError
 from training.models.detector import Detector
 from training.models.variants import model_config
@@ -32,7 +34,7 @@ from training.trainer.checkpoint import (
 from training.trainer.optimizer import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[4]
-CONFIG = model_config("yolov12-n", ("a", "b"), (64, 64))
+CONFIG = shallow(model_config("yolov12-n", ("a", "b"), (64, 64)))
 
 
 def detector(seed=0, config=CONFIG):
@@ -175,11 +177,12 @@ def test_the_state_of_a_run_comes_back_whole(tmp_path, name):
     optimizer.step()
     path = tmp_path / "last.safetensors"
     progress = (Position(epoch=2, batch=3, step=11), Best(score=0.25, epoch=2, stale=1))
-    save_state(path, config, progress, models, optimizer, scaler)
+    provenance = {"recipe": "quick", "source license": "AGPL-3.0"}
+    save_state(path, config, progress, models, optimizer, scaler, provenance=provenance)
 
     others = (detector(2), detector(3))
     fresh = build_optimizer(others[0], config.optimizer)
-    assert load_state(path, others, fresh, scaler) == progress
+    assert load_state(path, others, fresh, scaler) == (*progress, provenance)
     assert to_json(read_state_config(path)) == to_json(config)
     for want, got in zip(models, others, strict=True):
         assert all(torch.equal(tensor, got.state_dict()[key]) for key, tensor in want.state_dict().items())

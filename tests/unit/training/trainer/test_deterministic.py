@@ -6,15 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.config import ScenesConfig, TrainConfig
+from tests.training_builders import shallow
+from training.config import TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.models.variants import model_config
 from training.trainer.deterministic import deterministic_algorithms
 from training.trainer.loop import Trainer
 
 CONFIG = TrainConfig(
-    model=model_config("sparsight-n", CLASS_NAMES, (64, 64)),
+    model=shallow(model_config("sparsight-n", CLASS_NAMES, (64, 64))),
     train_data=ScenesConfig(images=2, image_hw=(64, 64)),
     epochs=1,
     batch_size=2,

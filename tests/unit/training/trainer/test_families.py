@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from training.config import AugmentConfig, ScenesConfig
+from training.config import AugmentConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.recipes.recipes import Request, build_config
 from training.trainer.loop import Trainer
 from training.trainer.report import METRICS_FILE
@@ -31,14 +32,18 @@ def test_every_family_learns_four_pictures(variant, tmp_path):
         epochs=STEPS,  # of one step each, so that each has a line in the metrics
         batch_size=4,
     )
-    config = replace(build_config("quick", request), augment=STILL, loader_workers=0, precision="f32")
+    config = build_config("quick", request)
+    # At this rate the last bits of the first steps, which are the machine's, do not decide how far it gets.
+    optimizer = replace(config.optimizer, lr=5e-4, final_lr=5e-4)
+    config = replace(config, optimizer=optimizer, augment=STILL, loader_workers=0, precision="f32")
     assert Trainer(config, open_dataset(SCENES), tmp_path).run(quiet=True).finished
     lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
-    totals = [line["total"] for line in lines]
-    assert len(totals) == STEPS
-    # Boxes that overlap nothing yet weigh little, so losses rise before they fall.
-    highest = max(sum(totals[start : start + 6]) for start in range(STEPS - 5))
-    assert sum(totals[-6:]) < 0.9 * highest  # how fast differs with the last bits of the first steps
+    assert len(lines) == STEPS
+    for loss, most in (("classes", 0.7), ("total", 0.9)):
+        values = [line[loss] for line in lines]
+        # Boxes that overlap nothing yet weigh little, so losses rise before they fall.
+        highest = max(sum(values[start : start + 6]) for start in range(STEPS - 5))
+        assert sum(values[-6:]) < most * highest, loss
     assert all(line["routing"] > 0 for line in lines), "the routers are asked for something"
     first = lines[0]
     one = 7.5 * first["box"] + 0.5 * first["classes"] + 1.5 * first["dfl"] + first["routing"]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.config import ScenesConfig, TrainConfig
+from training.config import TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import model_config
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, Best, load_model

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.config import AugmentConfig, OptimizerConfig, ScenesConfig, TrainConfig
+from tests.training_builders import shallow
+from training.config import AugmentConfig, OptimizerConfig, TrainConfig
 from training.config_json import to_json, train_from_json
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.models.variants import model_config
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config
 from training.trainer.loop import Trainer
@@ -25,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[4]
 BATCHES, EPOCHS = 4, 3  # 8 images by 2: steps 1..12
 
 CONFIG = TrainConfig(
-    model=model_config("esmoe-n", CLASS_NAMES, (64, 64)),
+    model=shallow(model_config("esmoe-n", CLASS_NAMES, (64, 64))),
     train_data=ScenesConfig(images=8, image_hw=(64, 64)),
     augment=AugmentConfig(close_mosaic_epochs=1),
     optimizer=OptimizerConfig(name="adamw", lr=1e-3, warmup_epochs=1.0, ema_decay=0.9, ema_tau_steps=5),
@@ -121,7 +123,7 @@ def test_stopped_by_ctrl_c_and_resumed_it_ends_the_same(uninterrupted, tmp_path,
     "variant", [pytest.param("modular-n", id="noise"), pytest.param("moehead-n", id="dropout")]
 )
 def test_what_routers_draw_in_training_is_drawn_again_after_a_stop(tmp_path, variant):
-    config = replace(CONFIG, model=model_config(variant, CLASS_NAMES, (64, 64)), epochs=1)
+    config = replace(CONFIG, model=shallow(model_config(variant, CLASS_NAMES, (64, 64))), epochs=1)
     trainer_in(tmp_path / "whole", config).run(quiet=True)
     stopped = trainer_in(tmp_path / "stopped", config)
     interrupt_at(stopped, 2)

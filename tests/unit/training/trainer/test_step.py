@@ -6,20 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training_builders import settled
-from training.config import AugmentConfig, ScenesConfig, TrainConfig
+from tests.training_builders import settled, shallow
+from training.config import AugmentConfig, TrainConfig
 from training.data.loader import TrainingLoader
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.losses.detection import LossTerms
 from training.models.variants import model_config
 from training.trainer.checkpoint import MODEL_FILE, save_model
 from training.trainer.loop import Trainer
-from training.trainer.step import _over_parts
+from training.trainer.step import _over_parts, freeze_statistics
 
 DENSE = TrainConfig(
-    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    model=shallow(model_config("yolov12-n", CLASS_NAMES, (64, 64))),
     train_data=ScenesConfig(images=8, image_hw=(64, 64)),
     augment=AugmentConfig(mosaic=0),
     batch_size=8,
@@ -58,6 +59,46 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole(weights, tmp_path,
     assert max((a - b).norm() for a, b in zip(want, got, strict=True)) < 1e-5 * longest
 
 
+class Recording(torch.amp.GradScaler):
+    """Keeps what it was given to scale."""
+
+    def __init__(self):
+        super().__init__("cpu", init_scale=1024.0)
+        self.given = []
+
+    def scale(self, outputs):
+        self.given.append(outputs.item())
+        return super().scale(outputs)
+
+
+@pytest.mark.parametrize("poor", [0, 1])
+def test_the_weight_of_a_part_never_passes_through_half_precision(weights, tmp_path, poor):
+    config = replace(DENSE, accumulate=2, optimizer=replace(DENSE.optimizer, clip_norm=1e9))
+    trainer = Trainer(config, open_dataset(config.train_data), tmp_path, initial_weights=weights)
+    stepper = replace(trainer.stepper, scaler=Recording())
+    with TrainingLoader(trainer.dataset, config) as loader:
+        parts = list(loader.epoch(0))
+    nothing = {name: getattr(parts[poor], name)[:0] for name in ("boxes_xyxy", "class_ids", "image_ids")}
+    parts[poor] = replace(parts[poor], **nothing)
+    freeze_statistics(trainer.model.train())
+    alone = []
+    for part in parts:
+        trainer.optimizer.zero_grad()
+        found = stepper._losses(part, None)
+        found.total.backward()
+        gradients = [parameter.grad.clone() for parameter in trainer.model.parameters()]
+        alone.append((found.weight.item(), found.total.item(), gradients))
+    (first, _, of_first), (second, _, of_second) = alone
+    assert min(first, second) == 1 < max(first, second) / 4, "parts of very unequal sums"
+
+    stepper.take(parts, 0)
+    assert stepper.scaler.given == [pytest.approx(total) for _, total, _ in alone]
+    whole = first + second
+    for got, a, b in zip(trainer.model.parameters(), of_first, of_second, strict=True):
+        want = 2 * (first / whole * a + second / whole * b)
+        assert (got.grad - want).norm() <= 1e-5 * want.norm()
+
+
 def test_terms_of_routers_are_means_over_parts_by_their_targets():
     def part(total, box, routing, weight):
         return LossTerms(*map(torch.tensor, (total, box, 0.0, 0.0, routing, weight)))
@@ -84,7 +125,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_scales(weights, t
 
 
 def test_every_picture_draws_the_same_top_k_however_the_batch_is_parted(tmp_path):
-    model = model_config("esmoe-n", CLASS_NAMES, (64, 64))
+    model = shallow(model_config("esmoe-n", CLASS_NAMES, (64, 64)))
     config = replace(DENSE, model=model, top_ks=(1, 2, 4), accumulate=2)
     trainer = Trainer(config, open_dataset(config.train_data), tmp_path)
     whole = trainer.stepper._draw(3)
@@ -110,7 +151,7 @@ def test_parts_that_cannot_be_even_are_refused(batch_size, accumulate):
 
 
 def test_batch_norm_in_routers_wants_two_images_a_part_unless_it_is_frozen():
-    model = model_config("modular-n", CLASS_NAMES, (64, 64))
+    model = shallow(model_config("modular-n", CLASS_NAMES, (64, 64)))
     with pytest.raises(ConfigError, match="need two images, and accumulate=8 leaves 1"):
         replace(DENSE, model=model, accumulate=8, freeze_batch_norm=False)
     assert replace(DENSE, model=model, accumulate=4, freeze_batch_norm=False).accumulate == 4

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.config import OptimizerConfig, ScenesConfig, TrainConfig
+from tests.training_builders import shallow
+from training.config import OptimizerConfig, TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.errors import CheckpointError, TrainingError
 from training.losses.detection import LossTerms
 from training.models.variants import MixtureChoice, model_config
@@ -22,7 +24,7 @@ from training.trainer.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[4]
 CONFIG = TrainConfig(
-    model=model_config("yolov12-n", CLASS_NAMES, (64, 64)),
+    model=shallow(model_config("yolov12-n", CLASS_NAMES, (64, 64))),
     train_data=ScenesConfig(images=4, image_hw=(64, 64)),
     epochs=2,
     batch_size=2,
@@ -98,7 +100,7 @@ def test_starting_from_another_model_names_what_did_not_fit(tmp_path):
 def test_sigterm_to_the_whole_process_group_leaves_a_checkpoint_that_resumes(tmp_path):
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "training", "train", "--run", str(run_dir), "--quiet"]
-    command += ["--input", "64", "--epochs", "50", "--val-split", ""]
+    command += ["--input", "64", "--epochs", "50"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
