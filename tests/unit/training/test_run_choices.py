@@ -6,6 +6,7 @@ from tests.unit.training.command_line import failure
 from training import __main__ as command_line
 from training.__main__ import build_parser, main
 from training.commands import export, train
+from training.export import targets
 from training.models.variants import MixtureChoice
 from training.recipes.choice import TrainingChoice
 from training.trainer.checkpoint import Position
@@ -111,6 +112,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
 
     monkeypatch.setattr(train, "train", start)
     monkeypatch.setattr(export, "export", lambda *_, **__: None)
+    monkeypatch.setattr(targets, "cpu_capabilities", lambda: ["FP32", "BF16"])
     assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
     assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
     assert trained == ["bf16", None]
