@@ -71,7 +71,7 @@ def instructions(dockerfile: str) -> list[tuple[str, str]]:
 
 
 def build(name: str, scratch: Path, *, resolve_only: bool) -> Image:
-    """Do what the Dockerfile says; with `resolve_only` pip says what it would install, and does not."""
+    """Do what the Dockerfile says; with `resolve_only` pip builds our package alone, and installs nothing."""
     image = Image(scratch, scratch)
     for keyword, argument in instructions((ROOT / "deploy" / "docker" / f"{name}.Dockerfile").read_text()):
         match keyword:
@@ -113,7 +113,7 @@ def run_instruction(image: Image, command: str, *, resolve_only: bool) -> None:
         (tools / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (tools / name).chmod(0o755)
     if resolve_only:
-        command = command.replace("pip install", "pip install --dry-run --ignore-installed")
+        command = command.replace("pip install", "pip install --dry-run --no-deps")  # resolved above
     kept = {key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}
     path = {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "2"}
     done = subprocess.run(
