@@ -12,12 +12,12 @@ from service import __version__
 from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.pipeline.decode import silence_decoders
-from service.pipeline.models import Models
-from service.pipeline.open import open_models
 from service.rest.gateway import Gateway
 from service.rest.middleware import RequestRecorder
 from service.rest.problems import BACKEND_ERRORS, STATUS, add_problem_handlers
 from service.rest.routes import router
+from service.serving.models import Models
+from service.serving.open import open_models
 from service.settings import Settings
 from service.ui.page import router as page_router
 

@@ -6,39 +6,39 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.ablations import command as ablations
-from training.ablations.report import as_list
 from training.argument_types import split_flags
 from training.arguments import build_parser
-from training.benchmark.command import BenchmarkOptions, benchmark
-from training.benchmark.plot import draw, require_drawable
-from training.commands import export, measure, train
-from training.commands.given_data import measured_data, training_data
-from training.commands.halve import halve
 from training.convert.command import convert
 from training.data_config import DataConfig
 from training.download import command as download_command
 from training.errors import ConfigError, TrainingError
-from training.export.options import USUAL, ExportOptions
-from training.export.targets import DEFAULT_TARGETS, check_options
-from training.export.triton_config import TritonOptions, write_all_configs
-from training.export.triton_text import DETECT_SUFFIX, NMS_SUFFIX
-from training.inspection.pictures import draw_pictures, require_folder
-from training.look.command import look
+from training.export.targets.options import USUAL, ExportOptions
+from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
+from training.lab.ablations import command as ablations
+from training.lab.ablations.report import as_list
+from training.lab.benchmark.command import BenchmarkOptions, benchmark
+from training.lab.benchmark.plot import draw, require_drawable
+from training.lab.inspection.pictures import draw_pictures, require_folder
+from training.lab.preview.command import look
+from training.lab.prune.command import options_from, prune
+from training.lab.prune.table import prune_json, prune_report
+from training.lab.tables.benchmark import benchmark_json, benchmark_report
+from training.lab.tables.comparison import comparison_json, comparison_report
+from training.lab.tables.depthwise import depthwise_table
+from training.lab.tables.evaluation import evaluation_json, evaluation_report
+from training.lab.tables.exports import exports_json, exports_table
+from training.lab.tables.models import variants_json, variants_table
+from training.lab.tables.routing import routing_json, routing_table
 from training.models.variants import MixtureChoice, model_config
-from training.prune.command import options_from, prune
-from training.prune.table import prune_json, prune_report
-from training.recipes.choice import choice_from
-from training.recipes.own_data import refuse_splits
-from training.tables.benchmark import benchmark_json, benchmark_report
-from training.tables.comparison import comparison_json, comparison_report
-from training.tables.depthwise import depthwise_table
-from training.tables.evaluation import evaluation_json, evaluation_report
-from training.tables.exports import exports_json, exports_table
-from training.tables.models import variants_json, variants_table
-from training.tables.routing import routing_json, routing_table
+from training.recipes.overrides import choice_from
+from training.recipes.recipe_data import refuse_splits
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE
 from training.trainer.distributed import joined
+from training.workflows import export, measure, train
+from training.workflows.dataset_config import measured_data, training_data
+from training.workflows.halve import halve
 
 STOPPED = 130  # what a shell reports after Ctrl-C
 

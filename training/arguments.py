@@ -4,10 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from training.ablations import command as ablations
 from training.argument_types import Split, from_0_to_1, from_zero, positive, size
-from training.benchmark.command import add_arguments as add_benchmark_arguments
-from training.commands import halve
 from training.config import EXPERT_KINDS, ROUTER_KINDS
 from training.convert.command import add_arguments as add_convert_arguments
 from training.download import command as download_command
@@ -21,18 +18,21 @@ from training.examples import (
     TRAIN_EXAMPLES,
     TRAIN_EXPORT_EXAMPLES,
 )
-from training.export.options import USUAL, ExecutionChoice, Experts
-from training.export.precision import Precision
-from training.export.targets import DEFAULT_TARGETS, TARGETS
-from training.export.triton_config import TritonOptions
-from training.inspection import command as inspection
-from training.look import command as look
+from training.export.graph.precision import Precision
+from training.export.targets.options import USUAL, ExecutionChoice, Experts
+from training.export.targets.targets import DEFAULT_TARGETS, TARGETS
+from training.export.triton.config import TritonOptions
+from training.lab.ablations import command as ablations
+from training.lab.benchmark.command import add_arguments as add_benchmark_arguments
+from training.lab.inspection import command as inspection
+from training.lab.preview import command as look
+from training.lab.prune.command import add_arguments as add_prune_arguments
 from training.models.variants import PLACEMENTS, VARIANTS
-from training.prune.command import add_arguments as add_prune_arguments
-from training.recipes.choice import add_recipe_arguments, add_way_arguments
 from training.recipes.data_arguments import add_measured_data, add_training_data
-from training.recipes.own_data import RECIPES_WITH_DATA
+from training.recipes.overrides import add_recipe_arguments, add_way_arguments
+from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.recipes.recipes import RECIPES
+from training.workflows import halve
 
 REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 BACKENDS = ("auto", "openvino", "triton")

@@ -1,6 +1,6 @@
 """What --help teaches by example."""
 
-from training.benchmark.command import DEFAULT_VARIANTS
+from training.lab.benchmark.command import DEFAULT_VARIANTS
 
 EXAMPLES = """
 examples:

@@ -6,7 +6,7 @@
 # A plan fits if model.plan.json beside it names this GPU, this TensorRT, this model.onnx, these arguments and the
 # plan's own sha256. A plan is written under another name and renamed, its description last: whatever is interrupted
 # is built again. Ends with 1 if any plan could not be built; the others are built all the same.
-# training/export/tensorrt_plan.py builds and describes plans likewise where training runs beside the GPU.
+# training/export/targets/tensorrt_plan.py builds and describes plans likewise where training runs beside the GPU.
 set -euo pipefail
 PATH="$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin"
 

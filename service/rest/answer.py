@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 from service.artifact.manifest import Manifest, TopKSpec
 from service.errors import NotReady
-from service.pipeline.models import Models
 from service.pipeline.run import Detected
 from service.rest import wire
+from service.serving.models import Models
 from service.traffic.lanes import Lane
 from service.types import Detections, ExpertActivation, Timings
 

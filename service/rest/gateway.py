@@ -7,7 +7,7 @@ from starlette.requests import HTTPConnection
 from service.backends.threads import Threads
 from service.errors import NotReady
 from service.metrics import Metrics
-from service.pipeline.models import Models
+from service.serving.models import Models
 from service.settings import Settings
 from service.traffic.admission import Admission
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.export.tensorrt_plan import build_plan, gpu_names
+from training.export.targets.tensorrt_plan import build_plan, gpu_names
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "docker" / "build_plans.sh"
 TRTEXEC = """#!/usr/bin/env bash

@@ -16,7 +16,7 @@ from training.data.letterbox import Letterbox, letterbox_image
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.ops import nms
 
-SUPPRESSION = Path(__file__).parents[2] / "training" / "export" / "triton_nms" / "suppression.py"
+SUPPRESSION = Path(__file__).parents[2] / "training" / "export" / "triton" / "nms" / "suppression.py"
 
 SIZES = [
     pytest.param((480, 640), (384, 512), id="shrinks exactly"),

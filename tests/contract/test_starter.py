@@ -9,11 +9,11 @@ import pytest
 
 from service.artifact.repository import find_artifacts
 from tests.integration.service.conftest import serve, wait_until_ready
-from training.commands.export import scene_pictures
-from training.commands.measure import evaluate_service
-from training.export.manifest import sha256_of
-from training.recipes.own_data import own_data
+from training.export.artifact.manifest import sha256_of
+from training.recipes.recipe_data import own_data
 from training.trainer.checkpoint import load_model
+from training.workflows.export import scene_pictures
+from training.workflows.measure import evaluate_service
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"

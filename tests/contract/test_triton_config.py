@@ -10,9 +10,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from service.artifact.manifest import parse_manifest
-from training.export.stored_manifest import StoredManifest
-from training.export.triton_config import TritonOptions, write_all_configs
-from training.export.triton_text import detect_config, model_config, nms_config, quoted
+from training.export.artifact.stored_manifest import StoredManifest
+from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.text import detect_config, model_config, nms_config, quoted
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 

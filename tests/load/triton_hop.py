@@ -23,8 +23,8 @@ from tritonclient.grpc import aio
 from clients.transport import Deadline
 from clients.triton_http import HttpTransport
 from service.backends.protocol import Call
-from service.backends.triton_channel import TritonChannel
-from service.backends.triton_memory import ImageSlots
+from service.backends.triton.channel import TritonChannel
+from service.backends.triton.memory import ImageSlots
 from service.settings import TritonSettings
 from tests.load.machine import describe_machine
 from tests.triton_server import start_triton, why_no_triton

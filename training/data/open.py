@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import assert_never
 
 from training.data import kitti
-from training.data.chosen import ChosenClasses
+from training.data.class_subset import ChosenClasses
 from training.data.coco import CocoDataset
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.kitti import KittiDataset

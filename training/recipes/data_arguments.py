@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.argument_types import Split
-from training.recipes.own_data import RECIPES_WITH_DATA
+from training.recipes.recipe_data import RECIPES_WITH_DATA
 
 _FORMATS = (
     "folder of pictures and labels: COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, recognised from what lies "

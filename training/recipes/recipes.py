@@ -7,7 +7,7 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
-from training.recipes.choice import TrainingChoice, chosen
+from training.recipes.overrides import TrainingChoice, chosen
 
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
 

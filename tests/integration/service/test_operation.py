@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from service.__main__ import OPENAPI_FILE
 from service.errors import ArtifactMismatch
 from service.metrics import Metrics
-from service.pipeline.models import Models
-from service.pipeline.open import open_models
+from service.serving.models import Models
+from service.serving.open import open_models
 from service.settings import Settings
 from tests.builders import build_artifact, golden_image, image_bytes, write_manifest
 

@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton, why_no_triton
-from training.commands.export import scene_pictures
-from training.export.bundle import Pictures, export_model
-from training.export.manifest import Provenance
+from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.manifest import Provenance
+from training.workflows.export import scene_pictures
 
 
 @pytest.fixture(scope="session", autouse=True)

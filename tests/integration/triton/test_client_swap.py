@@ -11,7 +11,7 @@ from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, 
 from clients.triton import TritonDetector
 from tests.builders import build_artifact, golden_image, manifest_for
 from tests.triton_server import start_triton
-from training.export.triton_config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_configs
 
 PROTOCOLS = ("grpc", "http")
 MODELS = ("tiny-openvino", "tiny-openvino-nms", "tiny-openvino-detect")  # the ensemble after its parts

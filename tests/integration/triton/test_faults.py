@@ -19,7 +19,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
-from training.export.triton_config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_configs
 
 MODEL = "tiny-openvino"
 BREAKER = {"failures": 3, "probe_interval_s": 0.2, "probe_timeout_s": 0.5}

@@ -14,7 +14,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT, start_triton
-from training.export.triton_config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_configs
 
 MODEL = "tiny-openvino"
 RED = image_bytes(golden_image())

@@ -5,7 +5,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.triton.test_gateway import MODEL, gateway_to, wait_for
 from tests.triton_server import start_triton
-from training.export.triton_config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_configs
 
 RED = image_bytes(golden_image())
 ANSWERER = '''

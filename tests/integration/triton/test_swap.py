@@ -9,7 +9,7 @@ import httpx
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
-from training.export.triton_config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_configs
 
 MODEL = "tiny-openvino"
 IMAGE = image_bytes(golden_image())

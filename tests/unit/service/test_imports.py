@@ -20,19 +20,19 @@ def imported_modules(path):
 
 
 def test_the_running_service_holds_no_torch():
-    modules = "service.app, service.__main__, service.pipeline.local_models, service.pipeline.triton_models"
+    modules = "service.app, service.__main__, service.serving.local_models, service.serving.triton_models"
     script = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'training' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
 def test_triton_s_client_is_imported_only_where_triton_is_wanted():
-    modules = "service.app, service.__main__, service.pipeline.local_models"
+    modules = "service.app, service.__main__, service.serving.local_models"
     script = f"import sys, {modules}; sys.exit('tritonclient' in sys.modules or 'grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
 def test_behind_triton_no_engine_is_imported():
-    script = "import sys, service.pipeline.triton_models; sys.exit('openvino' in sys.modules)"
+    script = "import sys, service.serving.triton_models; sys.exit('openvino' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
@@ -50,7 +50,7 @@ def test_the_packages_never_import_one_another(package):
 
 
 def test_inside_the_service_imports_point_down():
-    layers = ["__main__", "app", "rest ui", "pipeline", "traffic", "backends artifact"]
+    layers = ["__main__", "app", "rest ui", "serving", "pipeline", "traffic", "backends artifact"]
     layers += ["settings metrics types errors logs"]
     rank = {name: i for i, layer in enumerate(layers) for name in layer.split()}
     for path in (ROOT / "service").rglob("*.py"):

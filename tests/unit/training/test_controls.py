@@ -6,9 +6,9 @@ import pytest
 
 from tests.training_builders import plain_model
 from training.__main__ import main
-from training.commands.measure import evaluate_checkpoint
 from training.data_config import FolderConfig
 from training.trainer.checkpoint import save_model
+from training.workflows.measure import evaluate_checkpoint
 
 
 @pytest.fixture

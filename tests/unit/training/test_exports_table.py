@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
-from training.tables.exports import COLUMNS, exports_json, exports_table
+from training.lab.tables.exports import COLUMNS, exports_json, exports_table
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 

@@ -8,9 +8,9 @@ from safetensors import safe_open
 
 from tests.training_builders import plain_model
 from training.__main__ import main
-from training.commands.halve import halve
 from training.errors import CheckpointError
 from training.trainer.checkpoint import load_model, save_model
+from training.workflows.halve import halve
 
 LARGEST = 65504.0  # of float16
 

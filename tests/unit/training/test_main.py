@@ -8,15 +8,15 @@ import pytest
 
 from tests.unit.training.command_line import failure
 from training.__main__ import COMMANDS, build_parser, main
-from training.commands import export, given_data, train
 from training.data.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
-from training.export.options import ExportOptions
+from training.export.targets.options import ExportOptions
 from training.models.detector import Detector
 from training.models.variants import VARIANTS, model_config
-from training.recipes.own_data import RECIPES_WITH_DATA
+from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import Position, save_model
 from training.trainer.loop import Outcome
+from training.workflows import dataset_config, export, train
 
 
 def usage_error(capsys, *argv):
@@ -275,7 +275,7 @@ def test_an_export_that_cannot_be_is_refused_before_hours_of_training(monkeypatc
 @pytest.mark.parametrize(
     ("argv", "measured_on"),
     [
-        pytest.param([], given_data.SCENES_UNSEEN, id="scenes"),
+        pytest.param([], dataset_config.SCENES_UNSEEN, id="scenes"),
         pytest.param(["--data", "/cells"], FolderConfig(root="/cells", split="val"), id="the usual split"),
         pytest.param(["--data", "/cells", "--val-split", ""], None, id="all is trained on"),
         pytest.param(["--data", "/cells", "--val-split", "train"], None, id="the split of training"),
@@ -356,7 +356,7 @@ def test_a_top_k_that_the_model_cannot_run_with_is_refused_with_those_it_can(
 
 @pytest.mark.parametrize("top_k", [0, 1, None])
 def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_path, top_k):
-    monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
     choice = [] if top_k is None else ["--top-k", str(top_k)]
     assert main(["evaluate", checkpoint_of("ultra-n", tmp_path), "--json", "--quiet", *choice]) == 0
     layers = json.loads(capsys.readouterr().out)["experts"]
@@ -367,7 +367,7 @@ def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_pa
 
 
 def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=3, image_hw=(64, 64)))
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=3, image_hw=(64, 64)))
     for name in ("mixture", "dense"):
         (tmp_path / name).mkdir()
     mixture = checkpoint_of("sparsight-n", tmp_path / "mixture")

@@ -8,13 +8,13 @@ import torch
 
 from tests.training_builders import plain_model
 from tests.unit.training.convert.foreign_models import TOP_TWO, foreign_classes, foreign_model, save
-from training.commands import given_data, train
-from training.commands.export import export
-from training.commands.origin import folder_name, origin_in_words, origin_of
 from training.convert.command import convert
 from training.data_config import ScenesConfig
 from training.errors import CheckpointError
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_provenance, save_model
+from training.workflows import dataset_config, train
+from training.workflows.export import export
+from training.workflows.provenance import folder_name, origin_in_words, origin_of
 
 LICENCE = "AGPL-3.0 License (https://example.org/license)"
 
@@ -42,7 +42,7 @@ def trained(run_dir, **given):
 
 
 def test_a_licence_goes_from_training_to_training_and_into_the_manifest(converted, tmp_path, monkeypatch):
-    monkeypatch.setattr(given_data, "SCENES_UNSEEN", ScenesConfig(images=1, seed=1, image_hw=(64, 64)))
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=1, seed=1, image_hw=(64, 64)))
     first, said = trained(tmp_path / "first", weights=converted)
     assert first == {
         "source": "Best.pt",

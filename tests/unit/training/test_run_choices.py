@@ -5,12 +5,12 @@ import pytest
 from tests.unit.training.command_line import failure
 from training import __main__ as command_line
 from training.__main__ import build_parser, main
-from training.commands import export, train
-from training.export import targets
+from training.export.targets import targets
 from training.models.variants import MixtureChoice
-from training.recipes.choice import TrainingChoice
+from training.recipes.overrides import TrainingChoice
 from training.trainer.checkpoint import Position
 from training.trainer.loop import Outcome
+from training.workflows import export, train
 
 
 @pytest.mark.parametrize("command", [("train", "--run", "r"), ("train-export",)])

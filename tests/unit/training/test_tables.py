@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.models.detector import count_parameters
-from training.models.variants import VARIANTS, MixtureChoice
-from training.tables import models
-from training.tables.models import (
+from training.lab.tables import models
+from training.lab.tables.models import (
     MODELS,
     Comparison,
     build,
@@ -19,7 +17,9 @@ from training.tables.models import (
     variants_json,
     variants_table,
 )
-from training.tables.published import PUBLISHED, Named, Published
+from training.lab.tables.published import PUBLISHED, Named, Published
+from training.models.detector import count_parameters
+from training.models.variants import VARIANTS, MixtureChoice
 
 VOC_CLASSES = 20
 README = Path(__file__).resolve().parents[3] / "README.md"

@@ -7,7 +7,7 @@ import onnxruntime
 import torch
 
 from tests.training_builders import diverse_images
-from training.export.engine import Engine
+from training.export.proof.engine import Engine
 
 
 def canvases(count=6):

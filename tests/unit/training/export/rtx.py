@@ -6,8 +6,8 @@ import json
 import onnx
 import pytest
 
-from tests.unit.training.export.test_triton_options import STARTER, store
-from training.export.tensorrt_plan import build_plan
+from tests.unit.training.export.triton.test_options import STARTER, store
+from training.export.targets.tensorrt_plan import build_plan
 
 
 def builds_a_plan(proto, folder, *, batch, precision):

@@ -13,27 +13,27 @@ from torch import nn
 
 from service.artifact.repository import read_artifact
 from service.backends.openvino import OpenVinoBackend
-from service.pipeline.proof import prove_by_golden
+from service.serving.proof import prove_by_golden
 from service.settings import OpenVinoSettings
 from tests.training_builders import conditioned, diverse_images, shallow
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, pictures
 from tests.unit.training.export.engines import poisoned
-from tests.unit.training.export.test_bundle import PROVENANCE, pictures
 from training.config import MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export import build
-from training.export.bundle import Pictures, export_model
-from training.export.engine import Engine
-from training.export.graph import fold_batch_norm
-from training.export.onnx_file import conditional_experts, to_onnx
-from training.export.options import ExportOptions
-from training.export.parity import measure_parity, reference_outputs
-from training.export.switch import SWITCH, general_body
-from training.export.targets import compared_top_ks, graph_spec
+from training.export.artifact import build
+from training.export.artifact.bundle import Pictures, export_model
+from training.export.graph.export_graph import fold_batch_norm
+from training.export.graph.onnx_file import conditional_experts, to_onnx
+from training.export.graph.switch import SWITCH, general_body
+from training.export.proof.engine import Engine
+from training.export.proof.parity import measure_parity, reference_outputs
+from training.export.targets.options import ExportOptions
+from training.export.targets.targets import compared_top_ks, graph_spec
+from training.lab.prune.drop import drop_experts
 from training.models.mixture import dispatch
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
-from training.prune.drop import drop_experts
 
 # As few as tell the layers apart; of sparsight two layers, of more than it runs by default.
 EXPERTS = {"modular-n": (2, 3, 4), "sparsight-n": (3, 3)}

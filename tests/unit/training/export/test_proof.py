@@ -13,20 +13,20 @@ import pytest
 from onnx import numpy_helper
 
 from tests.training_builders import conditioned, plain_model
-from tests.unit.training.export.test_bundle import PROVENANCE, SPARSE, pictures
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, pictures
 from training.config import PLAIN_PLACES
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export import build, bundle
-from training.export.bundle import Pictures, export_model
-from training.export.census import branches
-from training.export.engine import Engine, cpu_capabilities
-from training.export.graph import GraphSpec
-from training.export.int8 import FLOAT_PARTS, quantize_dense, quantize_like, save_over
-from training.export.onnx_file import to_onnx
-from training.export.options import ExportOptions
-from training.export.parity import reference_outputs
-from training.export.precision import Tolerance
+from training.export.artifact import build, bundle
+from training.export.artifact.bundle import Pictures, export_model
+from training.export.graph.export_graph import GraphSpec
+from training.export.graph.int8 import FLOAT_PARTS, quantize_dense, quantize_like, save_over
+from training.export.graph.onnx_file import to_onnx
+from training.export.graph.precision import Tolerance
+from training.export.proof.census import branches
+from training.export.proof.engine import Engine, cpu_capabilities
+from training.export.proof.parity import reference_outputs
+from training.export.targets.options import ExportOptions
 from training.models.mixture.routing import RoutingControls
 
 PLACE, EXPERT = "p3", 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.config import MixtureConfig
-from training.export.graph import fold_batch_norm
+from training.export.graph.export_graph import fold_batch_norm
 from training.models.mixture.dispatch import Conditional, Gathered, run_conditional
 from training.models.mixture.gathered import can_gather, run_gathered
 from training.models.mixture.layer import MixtureLayer

@@ -7,7 +7,6 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
 from training.__main__ import main
-from training.commands.train import TrainOptions, data_configs
 from training.data.labels import ANY_CLASS
 from training.data.open import open_dataset
 from training.data.remarks import ALIKE
@@ -17,9 +16,10 @@ from training.errors import ConfigError
 from training.models.detector import Detector
 from training.models.variants import model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES, VOC_CLASSES
-from training.recipes.own_data import RECIPES_WITH_DATA, own_data
+from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
 from training.recipes.recipes import RECIPES, Request, build_config, paper
 from training.trainer.checkpoint import save_model
+from training.workflows.train import TrainOptions, data_configs
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
 

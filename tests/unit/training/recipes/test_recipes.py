@@ -8,8 +8,8 @@ from training.config import LossConfig
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.variants import VARIANTS, MixtureChoice
-from training.recipes.choice import TrainingChoice
-from training.recipes.own_data import own_data
+from training.recipes.overrides import TrainingChoice
+from training.recipes.recipe_data import own_data
 from training.recipes.recipes import RECIPES, Request, build_config, family_loss
 from training.recipes.starter import starter_data
 

@@ -1,0 +1,1 @@
+"""A Triton server over gRPC."""

@@ -1,0 +1,68 @@
+"""What a Triton server has: the versions in its index whose configuration holds our manifest."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.artifact.manifest import Manifest, parse_manifest
+from service.backends.triton.channel import TritonChannel
+from service.errors import ArtifactBroken
+
+_ASK_S = 2.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version of one model in the index."""
+
+    model: str  # <name>-<target>
+    version: str
+    ready: bool
+    why: str  # it is not ready, in the server's words
+
+
+async def read_entries(channel: TritonChannel, target: str) -> tuple[Entry, ...]:
+    """List the versions of every model of a target.
+
+    Raises:
+        BackendUnavailable: the server does not answer.
+    """
+    rows = await channel.read_index(_ASK_S)
+    return tuple(
+        Entry(row.model, row.version, row.state == "READY", row.reason or row.state.lower() or "not loaded")
+        for row in rows
+        if row.model.endswith(f"-{target}") and row.version.isascii() and row.version.isdigit()
+    )
+
+
+async def read_manifest(channel: TritonChannel, entry: Entry) -> tuple[Manifest, str] | None:
+    """Return the manifest of a loaded version and its sha256; None if its configuration holds none.
+
+    Raises:
+        BackendUnavailable: the server does not answer, or has unloaded it meanwhile.
+        ArtifactBroken: the manifest is not what its sha256 says, or breaks the contract.
+    """
+    parameters = await channel.read_parameters(entry.model, entry.version, _ASK_S)
+    return manifest_in(parameters, entry.model, entry.version)
+
+
+def manifest_in(parameters: Mapping[str, str], model: str, version: str) -> tuple[Manifest, str] | None:
+    """Read and check a manifest out of the parameters of a model's configuration.
+
+    Raises:
+        ArtifactBroken: the manifest is not what its sha256 says, or breaks the contract.
+    """
+    key, where = f"manifest.{version}", f"triton: {model} version {version}"
+    if key not in parameters:
+        return None
+    text = parameters[key].encode()
+    sha256 = hashlib.sha256(text).hexdigest()
+    said = parameters.get(f"sha256.{version}")
+    if said != sha256:
+        raise ArtifactBroken(f"{where}: its manifest has sha256 {sha256}, its configuration says {said}")
+    manifest = parse_manifest(text, where)
+    if (f"{manifest.name}-{manifest.target}", manifest.version) != (model, version):
+        raise ArtifactBroken(
+            f"{where}: its manifest is of {manifest.name}-{manifest.target} version {manifest.version}"
+        )
+    return manifest, sha256

@@ -1,0 +1,159 @@
+"""The one gRPC channel to a Triton server; what goes wrong on it becomes an error of this service."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+from tritonclient.grpc import aio, model_config_pb2
+from tritonclient.utils import InferenceServerException
+
+from service.backends.protocol import Call
+from service.backends.triton.status import to_error
+from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, SettingsInvalid
+from service.settings import TritonSettings
+
+T = TypeVar("T")
+
+_LATE_S = 0.05  # a queue that gives up this close to the deadline gave up because of it
+_MS = 1000
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One version of one model in Triton's repository."""
+
+    model: str
+    version: str
+    state: str  # READY, LOADING, UNLOADING, UNAVAILABLE; empty if it was never loaded
+    reason: str
+
+
+class TritonChannel:
+    """Owns the connection. Made and used in the event loop."""
+
+    def __init__(self, settings: TritonSettings) -> None:
+        """Prepare the channel; it connects with the first call, and again by itself after a loss.
+
+        Raises:
+            SettingsInvalid: a file for TLS cannot be read.
+        """
+        self.url = settings.url
+        try:
+            self._client = aio.InferenceServerClient(
+                settings.url,
+                ssl=settings.tls,
+                root_certificates=settings.tls_ca,
+                private_key=settings.tls_key,
+                certificate_chain=settings.tls_cert,
+                channel_args=[
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.max_receive_message_length", -1),
+                    ("grpc.keepalive_time_ms", round(settings.keepalive_s * _MS)),
+                    ("grpc.keepalive_timeout_ms", 2 * _MS),
+                    # With calls only: the prober's come twice a second, and servers end an idle connection
+                    # that pings more often than they like.
+                    ("grpc.keepalive_permit_without_calls", 0),
+                    # gRPC's own pauses grow to two minutes; a server that is back is wanted at once.
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.min_reconnect_backoff_ms", 1000),  # this long for one attempt to connect
+                    ("grpc.max_reconnect_backoff_ms", 500),
+                    ("grpc.use_local_subchannel_pool", 1),
+                    # gRPC would obey http_proxy, which a host sets for the way out; Triton stands beside us.
+                    ("grpc.enable_http_proxy", 0),
+                ],
+            )
+        except OSError as error:
+            raise SettingsInvalid(f"triton: {error.filename} cannot be read: {error.strerror}") from error
+
+    async def is_live(self, timeout_s: float) -> bool:
+        """Ask whether the server runs."""
+        return bool(await self._ask(self._client.is_server_live(client_timeout=timeout_s), timeout_s))
+
+    async def is_ready(self, model: str, version: str, timeout_s: float) -> bool:
+        """Ask whether a version is loaded; this stays true when the process that runs it has died."""
+        question = self._client.is_model_ready(model, version, client_timeout=timeout_s)
+        return bool(await self._ask(question, timeout_s))
+
+    async def read_index(self, timeout_s: float) -> tuple[IndexRow, ...]:
+        """List every version of every model in the repository."""
+        question = self._client.get_model_repository_index(client_timeout=timeout_s)
+        answer = await self._ask(question, timeout_s)
+        return tuple(IndexRow(row.name, row.version, row.state, row.reason) for row in answer.models)
+
+    async def read_parameters(self, model: str, version: str, timeout_s: float) -> Mapping[str, str]:
+        """Return the parameters in the configuration of a loaded version."""
+        question = self._client.get_model_config(model, version, client_timeout=timeout_s)
+        config: model_config_pb2.ModelConfig = (await self._ask(question, timeout_s)).config
+        return {name: value.string_value for name, value in config.parameters.items()}
+
+    async def infer(
+        self,
+        model: str,
+        version: str,
+        inputs: Sequence[aio.InferInput],
+        outputs: Sequence[aio.InferRequestedOutput],
+        call: Call,
+    ) -> aio.InferResult:
+        """Run a version of a model. If the task is cancelled, so is the work on the server."""
+        left_s = call.left_s()
+        headers = {"x-request-id": call.request_id} if call.request_id else {}
+        if call.traceparent is not None:
+            headers["traceparent"] = call.traceparent
+        try:
+            return await self._client.infer(
+                model,
+                inputs,
+                model_version=version,
+                outputs=outputs,
+                request_id=call.request_id,
+                timeout=max(1, round(left_s * 1e6)),  # microseconds: the server's queue drops what is late
+                client_timeout=left_s,
+                headers=headers,
+            )
+        except InferenceServerException as error:
+            raise to_error(
+                error.status() or "",
+                error.message() or "",
+                allowed_s=call.allowed_s,
+                own_limit=call.own_limit,
+                late=perf_counter() > call.deadline - _LATE_S,
+            ) from error
+
+    async def register_memory(self, name: str, key: str, total_bytes: int, timeout_s: float) -> None:
+        """Tell the server of a region in shared memory; one that it knows already is left as it is.
+
+        Raises:
+            DeadlineExceeded: it did not answer, so nobody knows whether it can use the region.
+            ServiceError: it cannot.
+        """
+        client, limit = self._client, timeout_s
+        try:
+            await client.register_system_shared_memory(name, key, total_bytes, client_timeout=limit)
+        except InferenceServerException as error:
+            status, message = error.status() or "", error.message() or ""
+            if status != "StatusCode.ALREADY_EXISTS":
+                raise to_error(status, message, allowed_s=limit, own_limit=True, late=False) from error
+
+    async def unregister_memory(self, name: str, timeout_s: float) -> None:
+        """Make the server forget a region."""
+        await self._ask(
+            self._client.unregister_system_shared_memory(name, client_timeout=timeout_s), timeout_s
+        )
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._client.close()
+
+    async def _ask(self, question: Awaitable[T], timeout_s: float) -> T:
+        try:
+            return await question
+        except InferenceServerException as error:
+            raise self._to_error(error, timeout_s) from error
+
+    def _to_error(self, error: InferenceServerException, timeout_s: float) -> ServiceError:
+        status, message = error.status() or "", error.message() or ""
+        ours = to_error(status, message, allowed_s=timeout_s, own_limit=True, late=False)
+        if isinstance(ours, DeadlineExceeded):  # nobody's deadline: it is the server that is silent
+            return BackendUnavailable(f"triton at {self.url} did not answer within {timeout_s:g} s")
+        return ours

@@ -1,0 +1,179 @@
+"""Images for Triton in shared memory: slots in one region that both processes map."""
+
+import asyncio
+import fcntl
+import logging
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.backends.triton.channel import TritonChannel
+from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError
+
+log = logging.getLogger(__name__)
+
+_REGISTER_S = 1.0
+_OURS = re.compile(r"sparsight-[0-9]+-.+")  # sparsight-<process id>-<random>
+_FOLDER = Path("/dev/shm")
+
+
+class ImageSlots:
+    """Owns one file in /dev/shm. The lock on it ends with this process, whatever ends it.
+
+    A plain map, not multiprocessing.shared_memory: that starts a process of its own to clean up, and
+    takes memory that is not there, which ends in SIGBUS at the first write.
+    """
+
+    def __init__(self, slot_bytes: int, slots: int, folder: Path = _FOLDER) -> None:
+        """Take the memory.
+
+        Raises:
+            OSError: there is not as much.
+        """
+        self.name = f"sparsight-{os.getpid()}-{secrets.token_hex(4)}"
+        self.slot_bytes = slot_bytes
+        self.total_bytes = slot_bytes * slots
+        self._path = folder / self.name
+        self._file = _create_locked(self._path)
+        try:
+            os.posix_fallocate(self._file, 0, self.total_bytes)
+            self._memory = mmap.mmap(self._file, self.total_bytes)
+        except OSError:
+            self._path.unlink()
+            os.close(self._file)
+            raise
+        self._free = list(range(slots))
+
+    @property
+    def key(self) -> str:
+        """What shm_open calls the region."""
+        return f"/{self.name}"
+
+    @contextmanager
+    def hold(self, images: NDArray[Any]) -> Iterator[int | None]:
+        """Copy an array into a free slot; give its offset, or None if no slot is free."""
+        if not self._free:
+            yield None
+            return
+        slot = self._free.pop()
+        try:
+            offset = slot * self.slot_bytes
+            view = np.frombuffer(self._memory, images.dtype, images.size, offset)
+            np.copyto(view.reshape(images.shape), images)
+            del view  # a region with views on it cannot be closed
+            yield offset
+        finally:
+            # After a cancelled call Triton may still read the slot; nobody hears what it makes of it.
+            self._free.append(slot)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._path.unlink(missing_ok=True)
+        self._memory.close()
+        os.close(self._file)
+
+
+class SharedImages:
+    """The regions that a server is given images in: one for each size of a canvas, made when first needed."""
+
+    def __init__(self, channel: TritonChannel, slots: int) -> None:
+        """Remove what dead processes left; take nothing yet."""
+        self._channel = channel
+        self._slots = slots
+        self._regions: dict[int, ImageSlots] = {}
+        self._works = True
+        if removed := remove_leftovers():
+            log.info("shared memory of dead processes removed", extra={"regions": ", ".join(removed)})
+
+    def region(self, image_bytes: int) -> ImageSlots | None:
+        """Return the region for images of this size; None if they must travel in the message."""
+        if self._works and image_bytes not in self._regions:
+            try:
+                self._regions[image_bytes] = ImageSlots(image_bytes, self._slots)
+            except OSError as error:
+                self._give_up(f"{_FOLDER}: {error.strerror}")
+        return self._regions.get(image_bytes) if self._works else None
+
+    async def register(self, region: ImageSlots) -> bool:
+        """Tell the server of a region; False if it cannot use it, so that images travel in the message.
+
+        It is told at the first use, and again after it has restarted.
+
+        Raises:
+            BackendUnavailable: it is not answering, which says nothing about the memory.
+        """
+        try:
+            await self._channel.register_memory(region.name, region.key, region.total_bytes, _REGISTER_S)
+        except DeadlineExceeded as error:
+            why = f"triton did not register the shared memory within {_REGISTER_S:g} s"
+            raise BackendUnavailable(why) from error
+        except ServiceError as error:
+            if isinstance(error, BackendUnavailable) and error.lost:
+                raise
+            self._give_up(str(error))
+        return self._works
+
+    async def close(self) -> None:
+        """Make the server forget the regions, and give the memory back."""
+        for region in self._regions.values():
+            await self._unregister(region)
+            region.close()
+        self._regions.clear()
+
+    async def _unregister(self, region: ImageSlots) -> None:
+        # The server keeps a region while a cancelled request still runs on it, and would keep it for ever.
+        for pause_s in (0.05, 0.1, 0.2, 0.4, 0.8, None):
+            try:
+                await self._channel.unregister_memory(region.name, _REGISTER_S)
+                return
+            except ServiceError as error:
+                if pause_s is None or "in use" not in str(error):
+                    log.info("shared memory could not be unregistered", extra={"why": str(error)})
+                    return
+            await asyncio.sleep(pause_s)
+
+    def _give_up(self, why: str) -> None:
+        self._works = False
+        log.warning("no shared memory: images travel in the message", extra={"why": why})
+
+
+def remove_leftovers(folder: Path = _FOLDER) -> list[str]:
+    """Remove the regions of processes that died; return their names.
+
+    Whoever lives holds a lock on its file. A process id would say less: in another container it is
+    another process.
+    """
+    removed = []
+    for path in folder.glob("sparsight-*"):
+        if not _OURS.fullmatch(path.name):
+            continue
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(file)
+    return removed
+
+
+def _create_locked(path: Path) -> int:
+    while True:
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)  # another process took it for a leftover before it was locked

@@ -1,0 +1,1 @@
+"""The served models: which there are, and which version answers."""

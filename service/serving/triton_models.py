@@ -1,0 +1,290 @@
+"""The models of a Triton server: keeps what is in force here in step with the server's repository."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from service.artifact.manifest import Manifest
+from service.artifact.repository import Artifact, read_artifact
+from service.backends.triton.backend import TritonBackend
+from service.backends.triton.catalog import Entry, read_entries, read_manifest
+from service.backends.triton.channel import TritonChannel
+from service.backends.triton.memory import SharedImages
+from service.errors import (
+    ArtifactConflict,
+    ArtifactError,
+    BackendFailed,
+    BackendUnavailable,
+    DeadlineExceeded,
+    ServiceError,
+)
+from service.serving.models import Models
+from service.serving.proof import prove_by_blank, prove_by_golden
+from service.settings import Settings
+from service.traffic.lanes import Listing, Offer
+from service.traffic.probe import Prober
+
+log = logging.getLogger(__name__)
+
+BACKEND = "triton"
+_REFUSED_S = 30.0
+_PROOF_S = 30.0  # the first inference after a model is loaded can be slow
+_PATIENCE_S = 0.8  # a look waits this long for a proof; a slower one puts its version in force by itself
+
+
+@asynccontextmanager
+async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[None]:
+    """Serve what the server has, from when it is there, until the end of the block."""
+    channel = TritonChannel(settings.triton)
+    memory = SharedImages(channel, settings.triton.max_inflight) if settings.triton.shared_memory else None
+    follower = TritonFollower(channel, memory, settings, models)
+    task = asyncio.create_task(follower.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, *follower.stop(), return_exceptions=True)
+        if memory is not None:
+            await memory.close()
+        await channel.close()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What has been found out about one version, and for which manifest that holds."""
+
+    listing: Listing
+    offer: Offer | None  # None: refused, not proved in time, or not loaded
+    found_at: float  # by time.monotonic
+
+    def holds(self, sha256: str) -> bool:
+        """Tell whether this is still so; a refusal is looked into again, it may have been mended."""
+        if self.listing.sha256 != sha256 or self.listing.state == "unavailable":
+            return False
+        return self.offer is not None or monotonic() - self.found_at < _REFUSED_S
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """A proof that is under way."""
+
+    task: asyncio.Task[None]
+    began_at: float  # by time.monotonic
+
+    def patience_s(self) -> float:
+        """Return how much longer a look waits for it; nothing more for one that is known to be slow."""
+        return max(0.0, self.began_at + _PATIENCE_S - monotonic())
+
+
+class TritonFollower:
+    """Reads the repository index, proves what is new beside what serves, then swaps."""
+
+    def __init__(
+        self, channel: TritonChannel, memory: SharedImages | None, settings: Settings, models: Models
+    ) -> None:
+        """Follow a server.
+
+        Args:
+            channel: to the server.
+            memory: to pass images in, if it is wanted.
+            settings: of the service.
+            models: whose Triton lanes are kept.
+        """
+        self._channel = channel
+        self._memory = memory
+        self._settings = settings
+        self._models = models
+        self._seen: dict[tuple[str, str], Entry] = {}  # by <name>-<target> and version, as all of these are
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._unproved: dict[tuple[str, str], str] = {}  # why neither proved nor refused
+        self._proofs: dict[tuple[str, str, str], _Proof] = {}  # by the manifest's sha256 as well
+        self._probers: dict[str, asyncio.Task[None]] = {}  # by name of the model
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0  # when the last look that was finished began
+
+    async def run(self) -> None:
+        """Look every few seconds, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("following triton failed by a defect")
+            await asyncio.sleep(self._settings.triton.refresh_s)
+
+    async def look(self) -> None:
+        """Bring the lanes in step now; return when a look that began after this call is done."""
+        asked_at = monotonic()
+        while self._looked_at < asked_at:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look())
+            await asyncio.shield(self._looking)  # a caller who leaves must not end it for the others
+
+    def stop(self) -> Iterable[asyncio.Task[None]]:
+        """Cancel everything that was started; return it to be waited for."""
+        looking = () if self._looking is None else (self._looking,)
+        tasks = (*looking, *(proof.task for proof in self._proofs.values()), *self._probers.values())
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def _look(self) -> None:
+        began = monotonic()
+        try:
+            entries = await read_entries(self._channel, self._settings.triton.target)
+        except ServiceError as error:
+            # What is in force stays: whether the server is well is for the breakers to say.
+            self._note(str(error), explains_absence=True)
+        else:
+            await self._follow(entries)
+        self._looked_at = began
+
+    async def _follow(self, entries: Iterable[Entry]) -> None:
+        self._seen = {(entry.model, entry.version): entry for entry in entries}
+        found = await asyncio.gather(*map(self._find_out, self._seen.values()))
+        news = {(*key, one[1]): one[0] for key, one in zip(self._seen, found, strict=True) if one is not None}
+        for outdated in self._proofs.keys() - news.keys():
+            self._proofs.pop(outdated).task.cancel()
+        models = {model for model, _ in (*self._seen, *self._known)}
+        for model in models - {model for model, _, _ in news}:
+            self._put(model)
+        for key in news.keys() - self._proofs.keys():
+            self._proofs[key] = _Proof(asyncio.create_task(self._prove(key, news[key])), monotonic())
+        if young := {one.task: one.patience_s() for one in self._proofs.values() if one.patience_s() > 0}:
+            await asyncio.wait(young, timeout=max(young.values()))
+        for model in models:
+            self._put(model)
+        self._settle_default()
+        self._report()
+
+    async def _find_out(self, entry: Entry) -> tuple[Manifest, str] | None:
+        """Return the manifest and sha256 of a version that must be proved; None if it need not, or cannot."""
+        key = (entry.model, entry.version)
+        self._unproved.pop(key, None)
+        known = self._known.get(key)
+        if not entry.ready:
+            if known is not None:
+                listing = replace(known.listing, state="unavailable", why=entry.why)
+                self._known[key] = _Known(listing, None, monotonic())
+            return None
+        try:
+            found = await read_manifest(self._channel, entry)
+        except ServiceError as error:
+            self._unproved[key] = str(error)  # the next look tries again
+            if isinstance(error, ArtifactError):
+                self._known.pop(key, None)
+            return None
+        return None if found is None or (known is not None and known.holds(found[1])) else found
+
+    async def _prove(self, key: tuple[str, str, str], manifest: Manifest) -> None:
+        model, version, sha256 = key
+        try:
+            self._known[(model, version)] = await self._judge(manifest, sha256)
+        except ServiceError as error:
+            self._unproved[(model, version)] = str(error)  # not refused either: the next look tries again
+        finally:
+            self._proofs.pop(key, None)
+        # All versions of a model at once: a lower one must not be in force for a moment.
+        if model not in {other for other, _, _ in self._proofs}:
+            self._put(model)
+            self._settle_default()
+
+    async def _judge(self, manifest: Manifest, sha256: str) -> _Known:
+        backend = TritonBackend(self._channel, self._memory, manifest)
+        facts = {"model": f"{manifest.name}-{manifest.target}", "version": manifest.version}
+        try:
+            proof = await self._replay(manifest, sha256, backend)
+        except (ArtifactError, BackendFailed, DeadlineExceeded) as error:
+            late = f"it did not run within {_PROOF_S:g} s"
+            why = late if isinstance(error, DeadlineExceeded) else str(error)
+            log.error("version of triton refused", extra={**facts, "why": why})
+            return _Known(Listing(manifest, sha256, "refused", why), None, monotonic())
+        log.info("version of triton proved", extra={**facts, "proof": proof})
+        offer = Offer(BACKEND, manifest, sha256, backend)
+        return _Known(Listing(manifest, sha256, "ready"), offer, monotonic())
+
+    async def _replay(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> str:
+        artifact = await asyncio.to_thread(_local_twin, self._settings.repository, manifest, sha256)
+        if artifact is None:
+            await prove_by_blank(manifest, backend, _PROOF_S)
+            return "blank canvas"
+        await prove_by_golden(artifact, backend, _PROOF_S)
+        return "golden sample"
+
+    def _put(self, model: str) -> None:
+        name = model.removesuffix(f"-{self._settings.triton.target}")
+        known = {version: one for (owner, version), one in self._known.items() if owner == model}
+        for version in known.keys() - {version for owner, version in self._seen if owner == model}:
+            del self._known[(model, version)], known[version]  # deleted from the repository
+        if not known and name not in self._models.names:
+            return  # a model of somebody else, or not loaded yet
+        lane = self._models.add(name)[BACKEND]
+        lane.renew = self.look
+        lane.why_empty = _why_empty(model, [entry for entry in self._seen.values() if entry.model == model])
+        offers = {version: one.offer for version, one in known.items() if one.offer is not None}
+        self._models.put(BACKEND, name, offers, [one.listing for one in known.values()])
+        if name not in self._probers:
+            prober = Prober(lane, self._settings.breaker, self._check)
+            self._probers[name] = asyncio.create_task(prober.run())
+
+    def _settle_default(self) -> None:
+        # The first by name, not the first to be proved.
+        if self._models.default is not None or not self._proofs:
+            self._models.settle_default()
+
+    async def _check(self, offer: Offer, timeout_s: float) -> None:
+        if not await self._channel.is_live(timeout_s):
+            raise BackendUnavailable(f"triton at {self._channel.url} is not live")
+        model, version = f"{offer.manifest.name}-{offer.manifest.target}", offer.manifest.version
+        if not await self._channel.is_ready(model, version, timeout_s):
+            raise BackendUnavailable(f"triton has unloaded {model} version {version}", not_run=True)
+
+    def _report(self) -> None:
+        sentences = [
+            f"triton: {model} version {version} is refused: {known.listing.why}"
+            for (model, version), known in self._known.items()
+            if known.listing.state == "refused"
+        ]
+        sentences += [why for key, why in self._unproved.items() if key in self._seen]
+        sentences += [
+            f"triton: {model} version {version} is being proved" for model, version, _ in self._proofs
+        ]
+        nothing = f"triton at {self._channel.url} has no model for target {self._settings.triton.target}"
+        self._note("; ".join(sentences) or ("" if self._known else nothing))
+
+    def _note(self, sentence: str, *, explains_absence: bool = False) -> None:
+        if sentence != self._models.notes.get(BACKEND, ""):
+            log.warning("triton is not as it should be", extra={"why": sentence or "it is again"})
+        self._models.notes[BACKEND] = sentence
+        for name in self._models.names if explains_absence else ():
+            lane = self._models.lanes(name)[BACKEND]
+            if lane.current is None:
+                lane.why_empty = sentence
+
+
+def _why_empty(model: str, entries: list[Entry]) -> str:
+    if not entries:
+        return f"triton has no model {model}"
+    states = "; ".join(f"version {entry.version}: {entry.why}" for entry in entries)
+    return f"triton does not serve {model} now ({states})"
+
+
+def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
+    """Return the same artefact in the local repository, whose golden sample can then be replayed.
+
+    Raises:
+        ArtifactConflict: the local one of this name, target and version is another.
+        ArtifactBroken: it is not whole.
+    """
+    folder = repository / f"{manifest.name}-{manifest.target}" / manifest.version
+    if not (folder / "manifest.json").is_file():
+        return None
+    artifact = read_artifact(folder)
+    if artifact.sha256 != sha256:
+        raise ArtifactConflict(
+            f"triton's manifest has sha256 {sha256[:12]}…, the one in {folder} has {artifact.sha256[:12]}…"
+        )
+    return artifact

@@ -1,0 +1,89 @@
+"""Which versions are in force, whether the service is ready, and what the metrics say of it."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.errors import NotReady, UnknownModel
+from service.metrics import Metrics
+from service.serving.models import Models
+from service.settings import Settings
+from service.traffic.lanes import Listing
+from tests.unit.service.traffic.lane_builders import ScriptedBackend, make_offer
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def models(registry):
+    return Models(Settings(backends="triton,openvino"), Metrics(registry))
+
+
+def put(models, manifest, backend, *versions):
+    offers = {version: make_offer(manifest, backend, version, ScriptedBackend()) for version in versions}
+    listings = [Listing(offer.manifest, offer.sha256, "ready") for offer in offers.values()]
+    models.put(backend, manifest.name, offers, listings)
+    models.settle_default()
+
+
+def value(registry, name, **labels):
+    return registry.get_sample_value(name, labels)
+
+
+def info(registry, version):
+    labels = {"model": "tiny", "version": version, "sha256": f"sha-{version}", "routing": "normal"}
+    return registry.get_sample_value("sparsight_model_info", labels)
+
+
+def test_without_a_model_it_is_not_ready_and_says_what_it_waits_for(models):
+    models.notes["triton"] = "triton is not answering"
+    assert models.why_not_ready() == "there is no model yet; triton is not answering"
+    for name in (None, "tiny"):
+        with pytest.raises(NotReady, match="no model yet; triton is not answering"):
+            models.lanes(name)
+
+
+def test_one_backend_that_is_well_is_enough(models, artifact, registry):
+    put(models, artifact.manifest, "openvino", "1")
+    assert models.why_not_ready() is None
+    assert models.first_ready.is_set()
+    assert list(models.lanes(None)) == ["triton", "openvino"]
+    assert value(registry, "sparsight_backend_up", backend="openvino") == 1
+    with pytest.raises(UnknownModel, match="there is tiny"):
+        models.lanes("huge")
+
+
+def test_a_backend_is_down_while_its_breaker_is_open(models, artifact, registry):
+    put(models, artifact.manifest, "triton", "1")
+    breaker = models.lanes("tiny")["triton"].breaker
+    breaker.failed(breaker.begin(), "connection refused", at_once=True)
+    labels = {"backend": "triton", "model": "tiny"}
+    assert value(registry, "sparsight_breaker_state", **labels) == 2
+    assert value(registry, "sparsight_backend_up", backend="triton") == 0
+    assert "connection refused" in models.why_not_ready()
+    breaker.probe_started()
+    assert value(registry, "sparsight_breaker_state", **labels) == 1
+    breaker.probe_succeeded()
+    assert value(registry, "sparsight_backend_up", backend="triton") == 1
+    assert models.why_not_ready() is None
+
+
+def test_a_swap_changes_what_is_served_and_what_is_announced(models, artifact, registry):
+    put(models, artifact.manifest, "triton", "1")
+    put(models, artifact.manifest, "triton", "1", "2")
+    assert models.in_force()[0].manifest.version == "2"
+    assert (info(registry, "1"), info(registry, "2")) == (1, 1)
+    put(models, artifact.manifest, "triton", "2")
+    assert (info(registry, "1"), info(registry, "2")) == (None, 1)
+    put(models, artifact.manifest, "triton")
+    assert models.in_force() == ()
+    assert value(registry, "sparsight_backend_up", backend="triton") == 0
+
+
+def test_the_default_is_the_first_by_name_and_stays_when_others_come(models, artifact):
+    put(models, artifact.manifest, "openvino", "1")
+    put(models, artifact.manifest.model_copy(update={"name": "aardvark"}), "triton", "1")
+    assert models.default == "tiny"
+    assert models.names == ("aardvark", "tiny")

@@ -1,0 +1,84 @@
+"""Some of the classes of a data set: their objects stay, with new numbers."""
+
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from training.data.class_subset import ChosenClasses
+from training.data.labels import ANY_CLASS
+from training.data.remarks import ALIKE
+from training.data.sample import Sample
+from training.errors import DatasetError
+
+REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every class, of b and of c
+
+
+class ThreeClasses:
+    """Picture 0 has an object of each class, the last first; picture 1 has one of class a."""
+
+    class_names = ("a", "b", "c")
+    remarks = MappingProxyType({"crowds, ignored": 2})
+
+    def __len__(self):
+        return 2
+
+    def load(self, index):
+        class_ids = np.array([[2, 1, 0], [0]][index])
+        boxes = np.float32([[0, 0, side, side] for side in range(1, len(class_ids) + 1)])
+        regions = (REGIONS, np.array([ANY_CLASS, 1, 2]), 10.0 * boxes[:, 3])
+        return Sample(np.zeros((4, 4, 3), np.uint8), boxes, class_ids, f"{index}", *regions)
+
+    def encoded(self, index):
+        return bytes([index])
+
+
+def test_objects_of_chosen_classes_stay_with_their_boxes_and_new_numbers():
+    chosen = ChosenClasses(ThreeClasses(), ("a", "c"))
+    assert (chosen.class_names, len(chosen)) == (("a", "c"), 2)
+    sample = chosen.load(0)
+    assert sample.class_ids.tolist() == [1, 0]
+    assert sample.boxes_xyxy[:, 3].tolist() == [1, 3]
+    assert (sample.class_ids.dtype, chosen.encoded(1)) == (np.int64, b"\1")
+    assert sample.areas.tolist() == [10, 30]
+
+
+def test_regions_that_are_ignored_for_another_class_are_left_out():
+    sample = ChosenClasses(ThreeClasses(), ("a", "c")).load(0)
+    assert sample.ignored_xyxy[:, 2].tolist() == [1, 3]
+    assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 1]
+
+
+def test_what_is_like_a_chosen_class_is_a_region_to_ignore_for_it():
+    chosen = ChosenClasses(ThreeClasses(), ("c", "a"), {"b": "a", "a": "c"})  # a is chosen itself
+    sample = chosen.load(0)
+    assert sample.class_ids.tolist() == [0, 1]
+    assert sample.ignored_xyxy[:, 2].tolist() == [1, 3, 2]
+    assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 0, 1]
+    assert chosen.class_ids(0).tolist() == [0, 1]
+    assert dict(chosen.remarks) == {"crowds, ignored": 2, ALIKE: 1}
+
+
+def test_what_is_like_a_class_that_is_not_chosen_is_left_out_like_it():
+    chosen = ChosenClasses(ThreeClasses(), ("c",), {"b": "a"})
+    assert chosen.load(0).ignored_xyxy[:, 2].tolist() == [1, 3]
+    assert dict(chosen.remarks) == {"crowds, ignored": 2}
+
+
+def test_the_order_is_the_chosen_one():
+    assert ChosenClasses(ThreeClasses(), ("c", "b", "a")).load(0).class_ids.tolist() == [0, 1, 2]
+
+
+def test_a_picture_without_a_chosen_object_stays_as_background():
+    assert ChosenClasses(ThreeClasses(), ("c",)).load(1).boxes_xyxy.shape == (0, 4)
+
+
+def test_a_class_that_there_is_not_cannot_be_chosen():
+    with pytest.raises(DatasetError, match="no class cat, dog among a, b, c"):
+        ChosenClasses(ThreeClasses(), ("a", "cat", "dog"))
+
+
+def test_classes_are_known_as_a_loaded_picture_has_them():
+    chosen = ChosenClasses(ThreeClasses(), ("c", "a"))
+    for index in range(2):
+        assert chosen.class_ids(index).tolist() == chosen.load(index).class_ids.tolist()

@@ -1,0 +1,263 @@
+"""Exports: equal to the checkpoint on whatever routes, skipped for real, whole or not there."""
+
+import copy
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from service.artifact.repository import read_artifact
+from tests.builders import manifest_for
+from tests.training_builders import plain_model
+from tests.unit.training.export.engines import openvino, poisoned
+from training.data.letterbox import letterbox_image
+from training.data.scenes import ScenesDataset
+from training.errors import ExportError
+from training.export.artifact import build, bundle
+from training.export.artifact.bundle import Pictures, export_model, next_version
+from training.export.artifact.manifest import Provenance
+from training.export.artifact.release import remove_stale_staging
+from training.export.graph.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS, to_onnx
+from training.export.graph.precision import TOLERANCES
+from training.export.proof.engine import Engine
+from training.export.proof.parity import Parity, measure_parity, reference_outputs
+from training.export.targets.options import ExportOptions
+from training.export.targets.targets import graph_spec
+from training.models.mixture.routing import RoutingControls
+from training.trainer.checkpoint import save_model
+
+ROOT = Path(__file__).resolve().parents[5]
+PROVENANCE = Provenance(checkpoint_sha256="0" * 64)
+TOLERANCE = TOLERANCES["f32"]
+SPARSE = ExportOptions(execution="sparse")  # whatever is quicker on this machine
+
+
+def pictures() -> list[np.ndarray]:
+    """Scenes of different tints, so that routers that look at averages tell them apart."""
+    scenes = ScenesDataset(6, seed=3, image_hw=(48, 64))
+    tints = [(1, 1, 1), (0.1, 0.1, 0.1), (1, 0.2, 0.2), (0.2, 1, 0.2), (0.2, 0.2, 1), (0.5, 0.5, 0)]
+    return [(scenes.load(i).image * np.array(tint)).astype(np.uint8) for i, tint in enumerate(tints)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return plain_model()
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """By target, the graphs that `released` was made of; none is traced twice."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def released(model, traced, tmp_path_factory):
+    """One export of every target, shared by the tests that only read it."""
+    repository = tmp_path_factory.mktemp("repository")
+    images = pictures()
+    specs = {target: graph_spec(target, has_mixture=True) for target in ("openvino", "onnx", "tensorrt")}
+
+    def kept(model, spec):
+        (target,) = (target for target, known in specs.items() if known == spec)
+        traced[target] = to_onnx(model, spec)
+        return traced[target]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "to_onnx", kept)
+        return export_model(
+            model,
+            repository,
+            "tiny",
+            Pictures(images, images),
+            targets=list(specs),
+            options=SPARSE,
+            provenance=PROVENANCE,
+        )
+
+
+@pytest.mark.heavy
+def test_every_target_equals_the_checkpoint_on_inputs_that_route_differently(released):
+    for exported in released:
+        assert exported.parity.boxes_excess_px <= TOLERANCE.boxes_px
+        assert exported.parity.scores <= TOLERANCE.scores
+        assert exported.parity.gates <= TOLERANCE.gates
+        assert exported.parity.expert_sets == 1
+        assert exported.parity.distinct_expert_sets > 2, "top_k = 1 must see several sets"
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(model, traced, tmp_path):
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    spoilt = copy.deepcopy(model)
+    spoilt.backbone.mixtures["p3"].experts[0].conv.weight.data.fill_(float("nan"))
+    spec = graph_spec("openvino", has_mixture=True)
+    engine = openvino(poisoned(traced["openvino"], "backbone.p3", 0), tmp_path)
+    chose, spared = 0, 0
+    for canvas in canvases:
+        controls = RoutingControls(1)
+        want = reference_outputs(model, spec, canvas, controls)
+        got = engine.run(canvas, controls)
+        if want["gates"][0, 1, 0] > 0:
+            chose += 1
+            assert np.isnan(got["scores"]).any()
+        else:
+            spared += 1
+            assert np.abs(got["scores"] - want["scores"]).max() < 1e-4
+        dense = reference_outputs(spoilt, spec, canvas, controls)
+        assert np.isnan(dense["scores"]).any(), "computing every expert must show the poison"
+    assert chose
+    assert spared
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_an_expert_with_other_weights_is_refused_and_named(model, traced, tmp_path):
+    other = copy.deepcopy(model)
+    experts = other.backbone.mixtures["p3"].experts
+    experts[0].conv.weight.data = experts[0].conv.weight.data.flip(0)
+    spec = graph_spec("onnx", has_mixture=True)
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
+    parity = measure_parity(other, spec, openvino(traced["onnx"], tmp_path), canvases, [1, 2])
+    with pytest.raises(ExportError, match=r"exported graph (differ from|chooses) the checkpoint"):
+        parity.check()
+
+
+@pytest.mark.heavy
+def test_the_manifest_records_what_was_measured(released):
+    openvino, onnx, tensorrt = manifests = [
+        json.loads((e.path / "manifest.json").read_text()) for e in released
+    ]
+    assert [m["execution"] for m in manifests] == ["sparse", "dense", "dense"]
+    assert [m["outputs"]["selection"] for m in manifests] == ["graph", "service", "graph"]
+    assert [m["input"]["batch"] for m in manifests] == [[1], [1], [1, 2, 3, 4, 5, 6, 7, 8]]
+    assert set(onnx["files"]) == set(tensorrt["files"]) == {"model.onnx", "golden.npz"}
+    assert openvino["controls"]["top_k"] == {"allowed": [1, 2], "default": 1}
+    assert [row["layer"] for row in openvino["mixture"]] == [f"backbone.p{i}" for i in (2, 3, 4, 5)]
+    assert [m["parity"]["skippable_experts"] for m in manifests] == [8, 0, 0]
+    assert [(m["parity"]["expert_sets"], m["parity"]["map50_95"], m["speed"]) for m in manifests] == [
+        (1, None, None)
+    ] * 3
+    assert openvino["golden"]["router_margin"] > 1e-3, "a golden sample near a tie proves nothing elsewhere"
+    assert set(openvino["files"]) == {"model.xml", "model.bin", "golden.npz"}
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_the_static_graph_has_fixed_shapes_and_no_control_flow(traced):
+    graph = traced["onnx"].graph
+    operators = {node.op_type for node in graph.node}
+    assert operators <= STATIC_OPERATORS
+    assert not operators & {"If", "Loop", "TopK", "NonZero", "GatherND", "ScatterElements"}
+    for value in (*graph.input, *graph.output):
+        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim), value.name
+    assert {value.name for value in graph.input} == {"images", "top_k", "weight_threshold"}
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_the_graph_for_tensorrt_is_open_in_its_batch_alone_and_casts_before_it_does_anything(traced):
+    graph = traced["tensorrt"].graph
+    assert {node.op_type for node in graph.node} <= TENSORRT_OPERATORS
+    for value in (*graph.input, *graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == "batch", value.name
+        assert all(size.dim_value > 0 for size in others), value.name
+    readers = [node.op_type for node in graph.node if "images" in node.input]
+    assert readers == ["Cast"], "TensorRT knows no other operation on uint8"
+
+
+@pytest.mark.heavy
+def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
+    repository = tmp_path / "repository"
+    (repository / "tiny-onnx" / "1").mkdir(parents=True)
+    hopeless = copy.deepcopy(model)
+    for branch in hopeless.head.class_branches:
+        torch.nn.init.constant_(branch[-1].bias, -50.0)  # finds nothing, so has no golden sample
+    images = pictures()[:1]
+    with pytest.raises(ExportError, match="scores nothing"):
+        export_model(
+            hopeless, repository, "tiny", Pictures(images, images), targets=["onnx"], provenance=PROVENANCE
+        )
+    assert [str(p.relative_to(repository)) for p in sorted(repository.rglob("*"))] == [
+        "tiny-onnx",
+        "tiny-onnx/1",
+    ]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("moment", ["", "/*/1/golden.npz"])
+def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(model, tmp_path, moment):
+    checkpoint, repository = tmp_path / "model.safetensors", tmp_path / "repository"
+    save_model(checkpoint, model, {})
+    command = [sys.executable, "-m", "training", "export", str(checkpoint), "--name", "tiny"]
+    command += ["--repository", str(repository), "--target", "onnx", "--quiet"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(repository.glob(f".staging-*{moment}")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+        assert process.poll() is None, "the export ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # Killed late it may have released its artefact, but then a whole one.
+    released = [read_artifact(folder) for folder in repository.glob("tiny-onnx/[1-9]*")]
+    assert moment.endswith("golden.npz") or not released
+    assert all((repository / "tiny-onnx" / "config.pbtxt").exists() for _ in released)
+    assert list(repository.glob(".staging-*"))
+    remove_stale_staging(repository)
+    assert not list(repository.glob(".staging-*"))
+
+
+def test_versions_count_up_over_all_targets(tmp_path):
+    assert next_version(tmp_path, "cells") == 1
+    (tmp_path / "cells-openvino" / "9").mkdir(parents=True)
+    (tmp_path / "cells-onnx" / "10").mkdir(parents=True)
+    (tmp_path / "cells-onnx" / "draft").mkdir()
+    assert next_version(tmp_path, "cells") == 11
+    assert next_version(tmp_path, "other") == 1
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("released")
+def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(model, traced, tmp_path):
+    """Parity must see a row that takes another row's experts, which single runs never show."""
+
+    class Mixed(Engine):
+        def run_batch(self, canvases, controls):
+            outputs = super().run_batch(canvases, controls)
+            return {name: values[::-1] for name, values in outputs.items()}
+
+    spec = graph_spec("tensorrt", has_mixture=True)
+    path = tmp_path / "model.onnx"
+    onnx.save(traced["tensorrt"], path)
+    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    measure_parity(model, spec, Engine(path), canvases, [1, 2]).check()
+    with pytest.raises(ExportError, match="the exported graph chooses the checkpoint's experts in"):
+        measure_parity(model, spec, Mixed(path), canvases, [1, 2]).check()
+
+
+def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_path, monkeypatch):
+    def write(staging, identity, *_):
+        manifest = manifest_for(identity.name, identity.version, "service")
+        manifest |= {"target": "onnx", "files": dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0")}
+        (staging / "manifest.json").write_text(json.dumps(manifest))
+        return Parity(1, 1, 0.0, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(bundle, "_write_artefact", write)
+    for version in ("1", "2"):
+        (exported,) = export_model(
+            model, tmp_path, "tiny", Pictures([], []), targets=["onnx"], provenance=PROVENANCE
+        )
+        assert exported.path == tmp_path / "tiny-onnx" / version
+    assert sorted(path.name for path in (tmp_path / "tiny-onnx").iterdir()) == ["1", "2", "config.pbtxt"]
+    for name in ("tiny-onnx", "tiny-onnx-nms", "tiny-onnx-detect"):
+        config = (tmp_path / name / "config.pbtxt").read_text()
+        assert 'key: "manifest.1"' in config
+        assert 'key: "manifest.2"' in config

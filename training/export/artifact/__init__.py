@@ -1,0 +1,1 @@
+"""A version folder: its graph, its manifest, its release into the repository."""

@@ -1,0 +1,159 @@
+"""The traced network as ONNX."""
+
+import contextlib
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import onnx
+import torch
+
+from training.errors import ExportError
+from training.export.graph.export_graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.graph.switch import general_body, switch_by_top_k
+from training.models.detector import Detector
+from training.models.mixture.experts import SimpleExpert
+
+OPSET = 18
+INPUT_NAMES = ("images", "top_k", "weight_threshold")
+
+# What a static graph for NPUs may hold: no control flow, no sorting, no lookup or shape that depends on data.
+# AveragePool is how some routers shrink a map. InstanceNormalization is what group norm becomes, over a map
+# reshaped to its groups: sums over one image, of fixed size.
+STATIC_OPERATORS = frozenset(
+    "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather "  # noqa: SIM905
+    "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMax "
+    "ReduceMean ReduceSum Reshape Resize Sigmoid Slice Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze "
+    "Where".split()
+)
+
+# For TensorRT it may also select candidates and take sizes from the batch.
+TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
+
+
+def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
+    """Trace with batch norm folded, and check that the result is what was asked for.
+
+    Raises:
+        ExportError: experts are missing from the graph, or it holds what its targets lack.
+    """
+    proto = _trace(model, spec)
+    if spec.fixed_batch is not None or spec.max_batch > 1:
+        _check_operators(proto, TENSORRT_OPERATORS)
+    elif spec.execution == "sparse" and spec.exactly is None:  # a body is checked in parity, within the whole
+        _check_census(model, proto)
+        if spec.branches == "best":
+            bodies = {top_k: _trace(model, replace(spec, exactly=top_k)) for top_k in quick_top_ks(model)}
+            return switch_by_top_k(proto, bodies) if bodies else proto
+    elif spec.selection == "service":
+        _check_operators(proto, STATIC_OPERATORS)
+    return proto
+
+
+def quick_top_ks(model: Detector) -> tuple[int, ...]:
+    """What a sparse graph has bodies for beside the general one, what is asked for most first."""
+    if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
+        # Nothing to gather, and inside a branch CPUs run the weighted sums of light experts pass by pass.
+        return ()
+    return tuple(dict.fromkeys((model.config.top_k, 1, model.config.allowed_top_k[-1])))
+
+
+def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
+    height, width = model.config.input_hw
+    any_batch = spec.max_batch > 1
+    batch = 2 if any_batch else spec.batches[0]  # traced at 1, an open batch would be taken for a constant
+    example = (
+        torch.zeros(batch, height, width, 3, dtype=torch.uint8),
+        torch.full((batch, 1), spec.exactly or int(model.default_controls().top_k)),
+        torch.zeros(batch, 1),
+    )
+    open_sizes = tuple({0: torch.export.Dim("batch", max=spec.max_batch)} for _ in example)
+    has_mixture = bool(model.mixture_layers())
+    graph = ExportGraph(fold_batch_norm(model), spec).eval()
+    with torch.no_grad(), _quiet_exporter():
+        # Captured by running it; left to itself the exporter compiles first, which takes far longer.
+        captured = torch.export.export(
+            graph, example, strict=False, dynamic_shapes=open_sizes if any_batch else None
+        )
+        program = torch.onnx.export(
+            captured,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(INPUT_NAMES),
+            output_names=list(spec.output_names(has_mixture)),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _forget_origin(proto.graph)
+    if not has_mixture:
+        del proto.graph.input[1:]  # nobody reads the controls, and a server would have to send them
+    if any_batch:
+        _name_batch(proto)
+    return proto
+
+
+def conditional_experts(proto: onnx.ModelProto) -> int:
+    """Number of `If`s with a convolution in one branch: the experts that can be skipped.
+
+    Of a switched graph, those of the body that is right for every top_k and threshold.
+    """
+    count = 0
+    for node in general_body(proto.graph).node:
+        if node.op_type == "If":
+            branches = [{inner.op_type for inner in a.g.node} for a in node.attribute if a.HasField("g")]
+            count += int(sum("Conv" in operators for operators in branches) == 1)
+    return count
+
+
+def _forget_origin(graph: onnx.GraphProto) -> None:
+    """Drop what the exporter notes beside each node: paths and stack traces of the machine it ran on."""
+    graph.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.ClearField("metadata_props")
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_origin(attribute.g)
+
+
+def _check_census(model: Detector, proto: onnx.ModelProto) -> None:
+    expected = sum(len(layer.experts) for layer in model.mixture_layers().values())
+    found = conditional_experts(proto)
+    if found != expected:
+        raise ExportError(f"the model has {expected} experts, the exported graph can skip {found} of them")
+
+
+def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
+    foreign = Counter(n.op_type for n in proto.graph.node if n.op_type not in allowed)
+    if foreign:
+        raise ExportError(f"the graph holds operators its targets may lack: {dict(foreign)}")
+
+
+def _name_batch(proto: onnx.ModelProto) -> None:
+    """Call the open size `batch`, and check that it is the only one and every input and output has it."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        if not first.dim_param or any(size.dim_value < 1 for size in others):
+            raise ExportError(f"{value.name} of the exported graph is not open in its batch, and only there")
+        first.dim_param = "batch"
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hold back the exporter's remarks on optional packages and its own deprecations."""
+    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,1 @@
+"""That an exported graph does what its checkpoint does."""

@@ -1,0 +1,1 @@
+"""What each target can do, and what only one of them needs."""

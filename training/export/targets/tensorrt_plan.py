@@ -1,0 +1,155 @@
+"""A plan for the GPU of this machine, built by the TensorRT of this machine, where it has both."""
+
+import importlib
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from training.errors import ExportError
+from training.export.artifact.manifest import sha256_of
+from training.export.artifact.stored_manifest import StoredManifest, model_inputs
+from training.export.targets.plan import (
+    DESCRIPTION_FILE,
+    PLAN_FILE,
+    how_to_build_the_plan,
+    plan_arguments,
+    plan_description,
+)
+
+TIMINGS = Path("~/.cache/sparsight")  # how long the kernels took that were tried; saves minutes the next time
+
+
+def offer_plan(version_folder: Path, *, say: Callable[[str], None]) -> None:
+    """Build the plan of an artefact if this machine can; otherwise say what it lacks and what to do.
+
+    Raises:
+        ExportError: TensorRT cannot build it; the artefact stays as it was.
+    """
+    try:
+        tensorrt, gpu = _tensorrt(), gpu_names()
+    except _NotHereError as lack:
+        say(f"No plan was built: {lack}.\n{how_to_build_the_plan(version_folder)}")
+        return
+    build_plan(version_folder, tensorrt, gpu, say=say)
+
+
+def build_plan(
+    version_folder: Path,
+    tensorrt: ModuleType,
+    gpu: str,
+    *,
+    timings: Path = TIMINGS,
+    say: Callable[[str], None],
+) -> None:
+    """Write model.plan and then its description beside model.onnx, unless both are there and fit.
+
+    Args:
+        version_folder: of an artefact of target tensorrt.
+        tensorrt: the package, or TensorRT-RTX, which has the same builder.
+        gpu: for whose name the plan is.
+        timings: folder for the timing cache.
+
+    Raises:
+        ExportError: the graph cannot be read or built; names what the builder said.
+    """
+    stored = StoredManifest(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
+    onnx, plan = version_folder / "model.onnx", version_folder / PLAN_FILE
+    described = version_folder / DESCRIPTION_FILE
+    machine, arguments = (gpu, version_number(tensorrt.__version__)), plan_arguments(stored)
+
+    def description() -> bytes:
+        return plan_description(machine, (sha256_of(onnx), sha256_of(plan)), arguments).encode()
+
+    if plan.exists() and described.exists() and described.read_bytes() == description():
+        say(f"{plan} fits")
+        return
+    say(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
+    cache = _home(timings) / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
+    serialized, learned = _serialized(tensorrt, onnx, stored, cache)
+    _write(plan, serialized)
+    _write(described, description())  # last: a plan that it does not name is built again
+    say(f"built {plan}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        _write(cache, learned)
+    except OSError as error:
+        say(f"the timings of its kernels were not kept, the next plan takes as long: {error}")
+
+
+def _home(timings: Path) -> Path:
+    """The folder, or where there is no home, one that lasts as long as the machine is up."""
+    try:
+        return timings.expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "sparsight"
+
+
+def gpu_names() -> str:
+    """Kinds of GPU in this machine, joined by + where there are several, as build_plans.sh names them."""
+    command = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _NotHereError("nvidia-smi finds no GPU on this machine") from error
+    if not listed.strip():
+        raise _NotHereError("nvidia-smi names no GPU")
+    return "+".join(sorted(set(listed.splitlines())))
+
+
+def version_number(version: str) -> str:
+    """As trtexec writes it: 10.13.3.9 is 101303."""
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
+    return str(major * 10_000 + minor * 100 + patch)
+
+
+class _NotHereError(Exception):
+    """What this machine lacks to build a plan."""
+
+
+def _tensorrt() -> ModuleType:
+    try:
+        return importlib.import_module("tensorrt")
+    except (ImportError, OSError) as error:  # OSError: it is there, and its libraries are not
+        raise _NotHereError(
+            "the Python package tensorrt is not installed; the extra [gpu] brings it"
+        ) from error
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache: Path) -> tuple[Any, Any]:
+    """The bytes of the plan, and of the timing cache."""
+    log = tensorrt.Logger(tensorrt.Logger.ERROR)
+    try:
+        builder = tensorrt.Builder(log)
+    except Exception as error:  # the binding's own types: such as a driver that is too old
+        raise ExportError(f"TensorRT cannot build plans here: {error}. No plan was written.") from error
+    typed = tensorrt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = tensorrt.OnnxParser(network, log)
+    if not parser.parse(onnx.read_bytes()):
+        said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise ExportError(f"TensorRT cannot read {onnx}: {said}. No plan was written.")
+    config = builder.create_builder_config()
+    if stored.content["precision"] == "f32":
+        config.clear_flag(tensorrt.BuilderFlag.TF32)
+    batches = stored.content["input"]["batch"]
+    if len(batches) > 1:
+        profile = builder.create_optimization_profile()
+        for tensor in model_inputs(stored):
+            sizes = ((batch, *tensor.dims[1:]) for batch in (min(batches), max(batches), max(batches)))
+            profile.set_shape(tensor.name, *sizes)
+        config.add_optimization_profile(profile)
+    timings = config.create_timing_cache(cache.read_bytes() if cache.exists() else b"")
+    config.set_timing_cache(timings, ignore_mismatch=False)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ExportError(f"TensorRT cannot build {onnx}; what it says is above. No plan was written.")
+    return plan, config.get_timing_cache().serialize()

@@ -1,0 +1,1 @@
+"""What Triton needs beside an artefact's versions."""

@@ -1,0 +1,101 @@
+"""What Triton needs beside an artefact's versions: its configuration, and the models -nms and -detect."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.errors import ConfigError, ExportError
+from training.export.artifact.release import release, staging_room
+from training.export.artifact.stored_manifest import StoredManifest, read_manifests
+from training.export.triton.text import (
+    DETECT_SUFFIX,
+    NMS_SUFFIX,
+    TritonOptions,
+    detect_config,
+    fixed_batch,
+    model_config,
+    nms_config,
+)
+
+CONFIG_FILE = "config.pbtxt"
+NMS_SOURCES = Path(__file__).resolve().parent / "nms"
+ONLY_VERSION = "1"  # of -nms and -detect: what they do comes with the manifest
+
+
+def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
+    """Write into a staging room what Triton needs for one `<name>-<target>`.
+
+    A graph that takes several images at once, and no fewer, stands alone: -nms and -detect take one.
+
+    Args:
+        room: gets the folders `<name>-<target>`, where the graph's versions may already be, -nms and -detect.
+        manifests: of every version that will be in the repository.
+
+    Raises:
+        ConfigError: the options ask for what the model cannot do, or -detect would be left behind.
+    """
+    name = manifests[0].model_name
+    several = [(fixed_batch(stored) or 1) > 1 for stored in manifests]
+    if any(several) and not all(several):
+        raise ConfigError(
+            f"{name} has versions for single images and versions for several at once, which -nms and -detect "
+            "cannot serve alike; export a fixed batch under another --name"
+        )
+    (room / name).mkdir(exist_ok=True)
+    (room / name / CONFIG_FILE).write_text(model_config(manifests, options), encoding="ascii")
+    if any(several):
+        return
+    nms, detect = room / f"{name}{NMS_SUFFIX}", room / f"{name}{DETECT_SUFFIX}"
+    (nms / ONLY_VERSION).mkdir(parents=True)
+    for source in NMS_SOURCES.glob("*.py"):
+        (nms / ONLY_VERSION / source.name).write_bytes(source.read_bytes())
+    (nms / CONFIG_FILE).write_text(nms_config(manifests, options), encoding="ascii")
+    (detect / ONLY_VERSION).mkdir(parents=True)
+    (detect / ONLY_VERSION / ".keep").touch()  # Triton asks for a version, and git keeps no empty folder
+    (detect / CONFIG_FILE).write_text(detect_config(manifests), encoding="ascii")
+
+
+def write_configs(repository: Path, name: str, target: str, options: TritonOptions) -> Path:
+    """Write what Triton needs for the versions of one model and target, or change nothing.
+
+    Returns:
+        The folder `<name>-<target>`.
+
+    Raises:
+        ExportError: it has no version, a manifest is broken, or a file cannot be written.
+        ConfigError: the model cannot do what the options ask for.
+    """
+    folder = repository / f"{name}-{target}"
+    manifests = read_manifests(folder)
+    if not manifests:
+        raise ExportError(f"{folder} holds no version with a manifest.json")
+    _write(repository, [manifests], options)
+    return folder
+
+
+def write_all_configs(repository: Path, options: TritonOptions, *, name: str | None = None) -> list[Path]:
+    """Write what Triton needs for every model of a repository, or change nothing.
+
+    Args:
+        name: only of this model, all its targets.
+
+    Returns:
+        The folders `<name>-<target>`.
+
+    Raises:
+        ExportError: there is no such model, a manifest is broken, or a file cannot be written.
+        ConfigError: a model cannot do what the options ask for.
+    """
+    folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
+    stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
+    stored = [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]
+    if not stored:
+        raise ExportError(f"{repository} holds no version of {name or 'any model'}")
+    _write(repository, stored, options)
+    return [repository / manifests[0].model_name for manifests in stored]
+
+
+def _write(repository: Path, models: Sequence[Sequence[StoredManifest]], options: TritonOptions) -> None:
+    with staging_room(repository, "triton-config") as room:
+        for manifests in models:
+            stage_triton_models(room, manifests, options)
+        release(room, repository)

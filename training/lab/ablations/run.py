@@ -1,0 +1,278 @@
+"""Trains rows one after the other, each in its folder, and goes on where it was stopped."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from training.data.open import open_dataset
+from training.data_config import DataConfig
+from training.errors import ConfigError, TrainingError
+from training.lab.ablations.routing import RoutingFigures, measure_routing
+from training.lab.ablations.rows import RoutingRow, Row
+from training.models.cost import measure_cost
+from training.models.detector import count_parameters
+from training.recipes.recipe_data import RECIPES_WITH_DATA
+from training.trainer.checkpoint import load_model
+from training.workflows.dataset_config import GENERATED, SCENES_FOR_TRAINING
+from training.workflows.measure import evaluate_checkpoint
+from training.workflows.train import TrainOptions, train, training_config
+
+RESULT_FILE, SETTINGS_FILE = "result.json", "settings.json"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions:
+    """What all rows have in common; None leaves it to the recipe."""
+
+    output: Path
+    seeds: tuple[int, ...] = (0,)
+    recipe: str = "quick"
+    data: Path | None = None  # None: generated scenes
+    split: str = "train"
+    val_split: str | None = "val"
+    input_hw: tuple[int, int] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    scenes: int = SCENES_FOR_TRAINING.images
+
+    def train_options(self, row: Row, seed: int) -> TrainOptions:
+        """What `train` is to be told for one run."""
+        return TrainOptions(
+            run_dir=self.output / row.run / f"seed-{seed}",
+            recipe=self.recipe,
+            variant=row.variant,
+            mixture=row.mixture,
+            choice=row.choice,
+            data=self.data,
+            split=self.split,
+            val_split=self.val_split,
+            input_hw=self.input_hw,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed,
+            scenes=self.scenes,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The budget that all rows of an output share."""
+
+    recipe: str
+    data: str  # the folder's name, without the others around it: reports are given to others
+    split: str | None  # None, and the next: as the recipe parts its own data, or scenes are generated
+    val_split: str | None
+    classes: int
+    train_images: int
+    val_images: int
+    input_hw: tuple[int, int]
+    epochs: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished run, measured on the validation data. Its file says that the run is finished."""
+
+    seed: int
+    map50: float  # 0..1
+    map50_95: float
+    parameters: int
+    gflops_at_top_k: float
+    information_bits: dict[str, float]  # by mixture layer
+    seconds: float
+    resumed: bool  # then seconds are those of the last part alone
+    routing: RoutingFigures | None = None  # of a row on routing
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What there is of the runs asked for; runs by folder name and seed."""
+
+    finished: dict[tuple[str, int], Result]
+    failed: dict[tuple[str, int], str]
+    stopped: bool  # on request: the same command goes on
+
+
+def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, DataConfig]:
+    """The budget of these rows and the validation data; written into the output the first time.
+
+    Raises:
+        ConfigError: the output holds rows of another budget; or there is nothing to measure on.
+        DatasetError: the data cannot be read.
+    """
+    config, dataset = training_config(options.train_options(rows[0], options.seeds[0]))
+    if config.val_data is None:
+        raise ConfigError("ablations are compared on validation data: give --val-split")
+    of_folder = options.data is not None and options.recipe not in RECIPES_WITH_DATA
+    settings = Settings(
+        recipe=options.recipe,
+        data=options.data.resolve().name if options.data else GENERATED,
+        split=options.split if of_folder else None,
+        val_split=options.val_split if of_folder else None,
+        classes=len(dataset.class_names),
+        train_images=len(dataset),
+        val_images=len(open_dataset(config.val_data)),
+        input_hw=config.model.input_hw,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+    )
+    _keep_settings(options.output, settings)
+    return settings, config.val_data
+
+
+def _keep_settings(output: Path, settings: Settings) -> None:
+    path, ours = output / SETTINGS_FILE, json.loads(json.dumps(asdict(settings)))
+    theirs = _read_settings(path, ours) if path.exists() else ours
+    differing = [name for name in ours if theirs.get(name) != ours[name]]
+    if differing:
+        name = differing[0]
+        raise ConfigError(
+            f"{output} holds rows with {name} {theirs.get(name)}, not {ours[name]}; "
+            "give what they had, or another --output"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(ours, indent=2) + "\n")
+
+
+def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
+    """What was written. At first that was the whole path of the data, and nothing of splits."""
+    theirs = _read_json(path)
+    unsaid = {name: ours[name] for name in ("split", "val_split")}
+    return {**unsaid, **theirs, "data": Path(str(theirs.get("data"))).name}
+
+
+def run_rows(
+    rows: Sequence[Row],
+    options: AblationOptions,
+    val_data: DataConfig,
+    *,
+    after_each: Callable[[Progress], object],
+    quiet: bool,
+    say: Say,
+) -> Progress:
+    """Train and measure every row with every seed that is not there yet, seed by seed.
+
+    A run that fails is said, and the others go on.
+
+    Args:
+        after_each: called with what there is after each run.
+    """
+    runs = {(row.run, seed): row for seed in options.seeds for row in rows}
+    finished: dict[tuple[str, int], Result] = {}
+    failed: dict[tuple[str, int], str] = {}
+    for key, row in runs.items():
+        result = read_result(options.output / row.run / f"seed-{key[1]}")
+        if result is not None:
+            finished[key] = result
+    if finished:
+        say(f"{len(finished)} of {len(runs)} runs are finished already")
+    for key, row in runs.items():
+        if key in finished:
+            continue
+        done = len(finished) + len(failed)
+        say(
+            f"run {done + 1} of {len(runs)}: {row.run}, seed {key[1]}{_time_left(finished, len(runs) - done)}"
+        )
+        try:
+            result = _run(row, key[1], options, val_data, quiet=quiet, say=say)
+        except (TrainingError, OSError, RuntimeError, MemoryError) as error:  # torch's are RuntimeErrors
+            message = str(error) or type(error).__name__
+            failed[key] = _without_folders(message, options)
+            say(f"failed: {row.run}, seed {key[1]}: {message}; the others go on")
+        else:
+            if result is None:
+                return Progress(finished, failed, True)
+            finished[key] = result
+            say(f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}")
+        after_each(Progress(finished, failed, False))
+    return Progress(finished, failed, False)
+
+
+def _without_folders(message: str, options: AblationOptions) -> str:
+    """For reports, which are given to others: data and output by their names, without what they lie in."""
+    folders = [folder for folder in (options.data, options.output) if folder is not None]
+    around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
+    for parent in sorted(map(str, around), key=len, reverse=True):  # one may be the end of another
+        message = message.replace(f"{parent}/", "")
+    return message
+
+
+def _run(
+    row: Row, seed: int, options: AblationOptions, val_data: DataConfig, *, quiet: bool, say: Say
+) -> Result | None:
+    """Train and measure one; None if it was stopped."""
+    asked = options.train_options(row, seed)
+    resumed, started = asked.run_dir.exists(), time.monotonic()
+    outcome = train(asked, quiet=quiet, say=say)
+    if not outcome.finished:
+        return None
+    evaluation = evaluate_checkpoint(outcome.model_path, val_data, quiet=quiet)
+    model, _ = load_model(outcome.model_path)
+    routing = None
+    if isinstance(row, RoutingRow):
+        routing = measure_routing(outcome.model_path, model.config, evaluation, val_data, quiet=quiet)
+    result = Result(
+        seed=seed,
+        map50=evaluation.mean_ap.map50,
+        map50_95=evaluation.mean_ap.map50_95,
+        parameters=count_parameters(model),
+        gflops_at_top_k=measure_cost(model).at_top_k(model.config.top_k),
+        information_bits={use.layer: use.information_bits for use in evaluation.experts},
+        seconds=time.monotonic() - started,
+        resumed=resumed,
+        routing=routing,
+    )
+    write_text(asked.run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
+    return result
+
+
+def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
+    """As long as those took that ran without a stop; rows differ by less than half."""
+    whole = [result.seconds for result in finished.values() if not result.resumed]
+    if not whole:
+        return "; the time for all is known after the first"
+    minutes = fmean(whole) * runs / 60
+    return (
+        f"; about {minutes / 60:.1f} h left" if minutes >= 90 else f"; about {max(minutes, 1):.0f} min left"
+    )
+
+
+def read_result(run_dir: Path) -> Result | None:
+    """What a finished run left; None if it is not finished.
+
+    Raises:
+        ConfigError: the file is none of ours.
+    """
+    path = run_dir / RESULT_FILE
+    if not path.is_file():
+        return None
+    try:
+        values = _read_json(path)
+        routing = values.pop("routing", None)
+        return Result(**values, routing=None if routing is None else RoutingFigures(**routing))
+    except TypeError as error:
+        raise ConfigError(f"{path} is no result of this version: {error}; remove it to run again") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}; remove it to go on") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no JSON object; remove it to go on")
+    return values
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, then rename."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,265 @@
+"""What `python -m training benchmark` does."""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+from tqdm import tqdm
+
+from training.argument_types import from_zero, positive, size
+from training.errors import ConfigError
+from training.lab.benchmark.engines import (
+    ON_TORCH,
+    BenchmarkPrecision,
+    EngineName,
+    Run,
+    open_engine,
+    require_engine,
+)
+from training.lab.benchmark.graphs import Graphs, peer_inputs
+from training.lab.benchmark.machine import describe_machine
+from training.lab.benchmark.profile import Profile, profile
+from training.lab.benchmark.rows import Group, build_rows
+from training.lab.benchmark.subjects import (
+    VARIANT_INPUT_HW,
+    Form,
+    Subject,
+    checkpoint,
+    forms,
+    gflops,
+    named_variant,
+)
+from training.lab.benchmark.throughput import Throughput, measure_throughput
+from training.models.variants import VARIANTS
+from training.rounds import Timed, time_in_rounds
+
+DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """What is timed, and how."""
+
+    variants: tuple[str, ...] = ()  # with random weights
+    checkpoints: tuple[Path, ...] = ()
+    peers: tuple[Path, ...] = ()  # ONNX files of any origin
+    input_hw: tuple[int, int] | None = None  # None: 640 × 640; checkpoints as they were trained
+    top_ks: tuple[int, ...] | None = None  # None: one, the default and all
+    batches: tuple[int, ...] = (1,)  # more than 1: dense only
+    engines: tuple[EngineName, ...] = ("openvino",)
+    precisions: tuple[BenchmarkPrecision, ...] = ("f32",)
+    threads: tuple[int, ...] = (1,)
+    rounds: int = 30
+    profile: bool = False  # openvino: sparse runs, layer by layer
+    throughput: bool = False  # openvino: with all cores
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that was measured."""
+
+    machine: str
+    input_hws: tuple[tuple[int, int], ...]  # of all models
+    reference: str  # label of the model that all are compared with
+    groups: tuple[Group, ...]
+    profiles: tuple[Profile, ...] = ()
+    throughputs: tuple[Throughput, ...] = ()
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too busy for what was asked."""
+        return any(group.noisy for group in self.groups)
+
+
+def benchmark(options: BenchmarkOptions, *, quiet: bool, say: Say) -> Benchmark:
+    """Build every graph, then time group after group.
+
+    Raises:
+        TrainingError: any of its children; what was timed until then is lost.
+    """
+    combinations = list(product(options.engines, options.precisions, options.threads))
+    for engine, precision, _ in combinations:
+        require_engine(engine, precision)
+    peers = _peers(options)
+    subjects = _subjects(options, say)
+    both = sorted(set(peers) & set(subjects))
+    if both:
+        raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
+    reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
+    counted = {form: count for one in subjects.values() for form, count in gflops(one).items()}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as room:
+        graphs = Graphs(Path(room), subjects, peers, say)
+        for engine, precision, threads in combinations:  # what cannot run is said before hours are spent
+            strangers = [Form(label, "peer") for label in peers if engine not in ON_TORCH]
+            _prepare(graphs, strangers, engine, precision, threads)
+        groups = []
+        for engine, precision, threads in combinations:
+            wanted = [form for one in subjects.values() for form in forms(one, options.batches)]
+            if engine in ON_TORCH and peers:
+                say(f"{engine} runs no ONNX: peers are left out there")
+            wanted += [Form(label, "peer") for label in peers if engine not in ON_TORCH]
+            runs = _prepare(graphs, wanted, engine, precision, threads)
+            timed = _time(runs, subjects, options.rounds, f"{engine} {precision}", quiet)
+            goals_hold = precision if engine == "openvino" else None
+            rows = build_rows(timed, subjects, counted, reference, goals_hold)
+            groups.append(Group(engine, precision, threads, timed.rounds, timed.refused, timed.noisy, rows))
+        profiles, throughputs = _look_closer(graphs, subjects, options, say)
+    sizes = tuple(dict.fromkeys(one.model.config.input_hw for one in subjects.values()))
+    return Benchmark(describe_machine(), sizes, reference, tuple(groups), profiles, throughputs)
+
+
+def _look_closer(
+    graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions, say: Say
+) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
+    """What only OpenVINO tells."""
+    profiles, throughputs = list[Profile](), list[Throughput]()
+    ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
+    for precision in options.precisions if "openvino" in options.engines else ():
+        if not options.throughput and not options.profile:
+            break
+        sources = {form: (graphs.source(form, "openvino", precision), graphs.inputs(form)) for form in ours}
+        if options.throughput:
+            say(f"throughput, {precision}: {len(ours)} forms in turn")
+            throughputs += measure_throughput(sources, precision)
+        for form in [form for form in ours if form.kind == "sparse"] if options.profile else ():
+            body = (graphs.body(form, precision), graphs.inputs(form))
+            bound = sources.get(replace(form, kind="bound"))
+            profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
+    return tuple(profiles), tuple(throughputs)
+
+
+def _prepare(
+    graphs: Graphs, wanted: Sequence[Form], name: EngineName, precision: BenchmarkPrecision, threads: int
+) -> dict[Form, Run]:
+    engine = open_engine(name, precision, threads)
+    runs: dict[Form, Run] = {}
+    for form in wanted:
+        source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
+        try:
+            runs[form] = engine.prepare(source, inputs)
+        except Exception as error:  # each engine has types of its own, and a peer is a stranger's
+            if form.kind != "peer":
+                raise
+            said = " ".join(str(error).split())
+            raise ConfigError(f"{name} cannot run the peer {form.label}: {said}") from error
+    return runs
+
+
+def _time(
+    runs: dict[Form, Run], subjects: dict[str, Subject], rounds: int, what: str, quiet: bool
+) -> Timed[Form]:
+    twins = [(Form(label, "dense"), Form(label, "twin")) for label in subjects]
+    with tqdm(total=rounds, unit="round", desc=what, disable=quiet, leave=False) as bar:
+        refused = 0
+
+        def count(kept: bool) -> None:
+            nonlocal refused
+            refused += not kept
+            bar.update(int(kept))
+            bar.set_postfix_str(f"{refused} refused" if refused else "")
+
+        return time_in_rounds(runs, twins, rounds, on_round=count)
+
+
+def _subjects(options: BenchmarkOptions, say: Say) -> dict[str, Subject]:
+    variants = options.variants if options.variants or options.checkpoints else DEFAULT_VARIANTS
+    found: dict[str, Subject] = {}
+    for path in options.checkpoints:
+        one = checkpoint(path, options.input_hw, options.top_ks)
+        if one.label in found:
+            raise ConfigError(f"two checkpoints are called {one.label}; rename the folder of one")
+        found[one.label] = one
+    for variant in dict.fromkeys(variants):
+        if variant in found:
+            raise ConfigError(f"a checkpoint is called {variant}, as a variant is; rename its folder")
+        say(f"{variant}: building, with random weights")
+        found[variant] = named_variant(variant, options.input_hw or VARIANT_INPUT_HW, options.top_ks)
+    return found
+
+
+def _peers(options: BenchmarkOptions) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in options.peers:
+        if not path.is_file():
+            raise ConfigError(f"no peer at {path}")
+        peer_inputs(path, options.input_hw or VARIANT_INPUT_HW)  # says now what it cannot take
+        if path.stem in found:
+            raise ConfigError(f"two peers are called {path.stem}; rename one")
+        found[path.stem] = path
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every flag."""
+    _add_subjects(parser)
+    parser.add_argument(
+        "--engine", choices=get_args(EngineName), action="append", help="may be repeated; default: openvino"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(BenchmarkPrecision),
+        action="append",
+        help="bf16 for openvino; may be repeated; default: f32",
+    )
+    parser.add_argument("--threads", type=positive, action="append", help="may be repeated; default: 1")
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        action="append",
+        help="images a run, dense; may be repeated; default: 1, which is always there",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        default=BenchmarkOptions().rounds,
+        help="quiet ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="openvino: also which layers take the time of a sparse run"
+    )
+    parser.add_argument(
+        "--throughput", action="store_true", help="openvino: also images a second with all cores busy"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_subjects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, nargs="*", help="model.safetensors; any number")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with random weights and 80 classes; may be repeated; all are compared with the first model "
+        "without experts",
+    )
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="ONNX",
+        help="any other detector beside ours, in the same rounds; may be repeated",
+    )
+    parser.add_argument(
+        "--input",
+        type=size,
+        metavar="SIZE",
+        help="640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=from_zero,
+        action="append",
+        metavar="K",
+        help="experts that run; may be repeated; default: 1, the variant's, and all",
+    )

@@ -1,0 +1,63 @@
+"""What is wanted of skipping experts, beside what was measured.
+
+Shares of the bound come from trials with conditional branches in OpenVINO on synthetic models of this size,
+rounded up; ratios of named variants from the share of their operations that is routed. They are goals: a
+model may miss them, and then the table says so.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.config import HEAD_PLACES
+from training.lab.benchmark.engines import BenchmarkPrecision
+from training.models.detector import Detector
+
+Quantity = Literal["share", "ratio", "ratio_to_reference"]
+
+SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
+    ("full", "f32"): 0.95,
+    ("full", "bf16"): 0.85,
+    ("light", "f32"): 0.75,
+    ("light", "bf16"): 0.50,
+}
+# Of dense, in f32, by variant and top_k.
+RATIOS: dict[tuple[str, int], float] = {
+    ("modular-n", 2): 0.65,
+    ("sparsight-n", 2): 0.75,
+    ("sparsight-n", 1): 0.62,
+}
+AT_ALL_EXPERTS = 1.03  # of dense: nothing can be skipped, and asking must cost next to nothing
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit on one measured quantity."""
+
+    quantity: Quantity
+    limit: float
+
+    def met(self, value: float) -> bool:
+        """Shares are to be at least the limit, ratios at most."""
+        return value >= self.limit if self.quantity == "share" else value <= self.limit
+
+
+def expert_weight(model: Detector) -> Literal["full", "light"]:
+    """light: depthwise filters do part of the work; full: convolutions that mix all channels do."""
+    kinds = {mixture.expert for mixture in model.config.mixtures.values()}
+    return "full" if kinds == {"simple"} or HEAD_PLACES[0] in model.config.mixtures else "light"
+
+
+def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
+    """Goals of a sparse graph in OpenVINO; reference: the variant that others are compared with."""
+    config = model.config
+    if top_k == config.allowed_top_k[-1]:
+        return (Goal("ratio", AT_ALL_EXPERTS),)
+    goals = []
+    if top_k >= 1:
+        goals.append(Goal("share", SHARES[expert_weight(model), precision]))
+    if precision == "f32" and (config.variant, top_k) in RATIOS:
+        goals.append(Goal("ratio", RATIOS[config.variant, top_k]))
+    family, _, size = config.variant.partition("-")
+    if (family, top_k, reference) == ("sparsight", 2, f"yolov12-{size}") and precision == "f32":
+        goals.append(Goal("ratio_to_reference", 1.0))
+    return tuple(goals)

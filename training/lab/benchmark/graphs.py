@@ -1,0 +1,171 @@
+"""The files that engines run: each traced once, in a folder that goes with the benchmark."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from training.errors import ConfigError
+from training.export.graph.export_graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.graph.onnx_file import quick_top_ks, to_onnx
+from training.export.proof.engine import save_openvino
+from training.lab.benchmark.branch_weights import move_weights_into_branches
+from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
+from training.lab.benchmark.subjects import Form, Subject, bound_of, picture
+from training.models.detector import Detector
+
+Say = Callable[[str], None]
+
+# Types of a peer's inputs that we can draw values for.
+_RANGES: Mapping[int, tuple[type, float]] = {
+    onnx.TensorProto.UINT8: (np.uint8, 255),
+    onnx.TensorProto.FLOAT: (np.float32, 1),
+    onnx.TensorProto.FLOAT16: (np.float16, 1),
+}
+
+
+class Graphs:
+    """Sources of subjects and peers, by form, for each engine."""
+
+    def __init__(
+        self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path], say: Say
+    ) -> None:
+        self._room = room
+        self._subjects = subjects
+        self._peers = peers
+        self._say = say
+        self._sources: dict[tuple[object, ...], Source] = {}
+
+    def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
+        """What the engine shall run; traced the first time that anything asks for it."""
+        if form.kind == "peer":
+            return self._peers[form.label]
+        return self._source(form, engine, self._spec(form, engine, precision))
+
+    def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
+        """What of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
+        spec = self._spec(form, "openvino", precision)
+        quick = form.top_k in quick_top_ks(self._model(form))
+        inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
+        return self._source(form, "openvino", inside)
+
+    def _source(self, form: Form, engine: EngineName, spec: GraphSpec) -> Source:
+        eager = engine in ON_TORCH
+        key = (form.label, form.top_k if form.kind == "bound" else None, spec, eager)
+        if key not in self._sources:
+            self._sources[key] = self._eager(form, spec) if eager else self._traced(form, spec)
+        source = self._sources[key]
+        if not isinstance(source, Path):
+            return source
+        return _as_openvino(source) if engine == "openvino" else _for_onnxruntime(source)
+
+    def inputs(self, form: Form) -> Inputs:
+        """The benchmark's picture with controls; for a peer, random values in the shapes that it takes."""
+        if form.kind == "peer":
+            sizes = [subject.model.config.input_hw for subject in self._subjects.values()]
+            return peer_inputs(self._peers[form.label], sizes[0])
+        subject = self._subjects[form.label]
+        canvas = picture(subject.model.config.input_hw)
+        values: dict[str, NDArray[Any]] = {"images": np.repeat(canvas[None], form.batch, axis=0)}
+        if subject.top_ks:
+            top_k = subject.model.config.top_k if form.top_k is None else form.top_k
+            values["top_k"] = np.full((form.batch, 1), top_k, dtype=np.int64)
+            values["weight_threshold"] = np.zeros((form.batch, 1), dtype=np.float32)
+        return values
+
+    def _spec(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> GraphSpec:
+        if form.kind != "sparse":
+            return GraphSpec("dense", "graph", max_batch=form.batch)
+        if engine == "openvino":
+            return GraphSpec("sparse", "graph", ports=precision)
+        return GraphSpec("sparse", "graph", branches="per_expert")
+
+    def _traced(self, form: Form, spec: GraphSpec) -> Path:
+        what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
+        if spec.branches == "per_expert":
+            what += ", without a switch"
+        if spec.exactly is not None:
+            what += f" at K={spec.exactly}"
+        self._say(f"{form.label}: tracing, {what}")
+        path = self._room / f"{len(self._sources)}.onnx"
+        onnx.save(to_onnx(self._model(form), spec), path)
+        return path
+
+    def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
+        return EagerModel(self._model(form), spec)
+
+    def _model(self, form: Form) -> Detector:
+        subject = self._subjects[form.label]
+        if form.kind != "bound":
+            return subject.model
+        assert form.top_k is not None
+        return bound_of(subject, form.top_k)
+
+
+def _as_openvino(path: Path) -> Path:
+    """The same graph in the format that exports have."""
+    converted = path.with_suffix(".xml")
+    if not converted.exists():
+        save_openvino(path, converted)
+    return converted
+
+
+def _for_onnxruntime(path: Path) -> Path:
+    """The same graph with weights where ONNX Runtime folds them."""
+    moved = path.with_name(f"{path.stem}-moved.onnx")
+    if not moved.exists():
+        proto = onnx.load(path)
+        move_weights_into_branches(proto)
+        onnx.save(proto, moved)
+    return moved
+
+
+class EagerModel(ExportGraph):
+    """The model as a graph would be traced from it, for engines that need none."""
+
+    def __init__(self, model: Detector, spec: GraphSpec) -> None:
+        super().__init__(fold_batch_norm(model), spec)
+        self.eval()
+
+    def forward(self, *inputs: object) -> tuple[object, ...]:  # type: ignore[override]
+        """Without controls, where there are no mixtures: none are read."""
+        images, top_k, threshold = (*inputs, None, None)[:3]
+        return super().forward(images, top_k, threshold)  # type: ignore[arg-type]
+
+
+def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
+    """Random values for every input of an ONNX model; sizes that it leaves open are 1, or input_hw.
+
+    Raises:
+        ConfigError: it is no ONNX file, or has an input of a type that pictures do not have.
+    """
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # protobuf's own types, and the file is a stranger's
+        raise ConfigError(f"{path} is no ONNX model: {error}") from error
+    weights = {weight.name for weight in graph.initializer}
+    random = np.random.default_rng(0)
+    values: dict[str, NDArray[Any]] = {}
+    for value in graph.input:
+        if value.name in weights:
+            continue
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in _RANGES:
+            kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            raise ConfigError(f"{path}: input {value.name} is {kind}; only pictures can be made up for it")
+        shape = [size.dim_value for size in tensor.shape.dim]
+        dtype, top = _RANGES[tensor.elem_type]
+        values[value.name] = (random.random(_closed(shape, input_hw)) * top).astype(dtype)
+    return values
+
+
+def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
+    """Open sizes (0): the first is a batch of 1, the last two, or those before 3 channels, a picture's."""
+    rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
+    assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}
+    return [size or assumed.get(axis, 3) for axis, size in enumerate(shape)]

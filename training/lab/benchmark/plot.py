@@ -1,0 +1,125 @@
+"""The table as a picture: each model's forms as fractions of itself dense."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from training.errors import ConfigError
+from training.lab.benchmark.command import Benchmark
+from training.lab.benchmark.rows import Group, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".png", ".svg", ".pdf")
+WIDTH = 0.7  # of what stands beside one another, of the distance between models
+# One for each K, from few experts to many; told apart by the colour-blind, and in grey.
+COLOURS = ("#0b3c5d", "#2a7fb8", "#5fb7c9", "#d98b2b", "#a23b2a")
+
+
+def require_drawable(path: Path) -> None:
+    """Raises ConfigError for a file that could not be written in the end."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent} to draw into")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--plot needs matplotlib, which the extra [train] brings")
+
+
+def draw(result: Benchmark, path: Path) -> None:
+    """One panel a group, one above the other.
+
+    Raises:
+        ConfigError: no group has a kept round of a model with experts; there is nothing to draw.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups = [group for group in result.groups if _with_experts(group)]
+    if not groups:
+        raise ConfigError("nothing to draw: no model with experts was timed in a quiet round")
+    most = max(len(_labels(group)) for group in groups)
+    figure = Figure(figsize=(4 + 1.7 * most, 1.2 + 3 * len(groups)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(groups), sharey=True, squeeze=False)[:, 0]
+    for axes, group in zip(panels, groups, strict=True):
+        _panel(axes, group, result.reference)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    machine = fill(result.machine, 24 * (2 + most))
+    figure.suptitle(f"Time for an image, as a fraction of the same model dense\n{machine}", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def _with_experts(group: Group) -> list[Row]:
+    return [row for row in group.rows if row.form.kind == "sparse"]
+
+
+def _labels(group: Group) -> list[str]:
+    return list(dict.fromkeys(row.form.label for row in _with_experts(group)))
+
+
+def _panel(axes: "Axes", group: Group, reference: str) -> None:
+    labels = _labels(group)
+    for place, label in enumerate(labels):
+        _model(axes, place, [row for row in group.rows if row.form.label == label], reference)
+    axes.margins(y=0.15)
+    axes.axhline(1, color="black", linewidth=1, label="dense: every expert")
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_ylabel("of dense")
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
+    warning = ", TOO NOISY" if group.noisy else ""
+    axes.set_title(
+        f"{group.engine} {group.precision}, {threads}, rounds kept: {group.rounds}{warning}",
+        fontsize=9,
+        loc="left",
+    )
+
+
+def _model(axes: "Axes", place: int, rows: Sequence[Row], reference: str) -> None:
+    def once(text: str) -> str:
+        """In the legend for the first model only."""
+        return text if place == 0 else f"_{text}"
+
+    sparse = [row for row in rows if row.form.kind == "sparse"]
+    bounds = {row.form.top_k: row.ratio for row in rows if row.form.kind == "bound"}
+    step = WIDTH / len(sparse)
+    dense = next(row for row in rows if row.form.kind == "dense")
+    if reference != dense.form.label:
+        level = 1 / dense.ratio_to_reference.median
+        axes.hlines(
+            level,
+            place - WIDTH / 2,
+            place + WIDTH / 2,
+            color="#888888",
+            linestyles="dotted",
+            label=once(f"{reference}, dense"),
+        )
+    for index, row in enumerate(sparse):
+        assert row.ratio is not None
+        x = place + (index - (len(sparse) - 1) / 2) * step
+        colour = COLOURS[index % len(COLOURS)]
+        spread = [[row.ratio.median - row.ratio.low], [row.ratio.high - row.ratio.median]]
+        label = once("sparse, and the middle half of its rounds") if index == 0 else ""
+        axes.errorbar(
+            x, row.ratio.median, yerr=spread, fmt="o", markersize=6, capsize=3, color=colour, label=label
+        )
+        axes.annotate(
+            f"K={row.form.top_k}",
+            (x, row.ratio.high),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+        bound = bounds.get(row.form.top_k)
+        if bound is not None:
+            label = once("bound: only the chosen experts") if index == 0 else ""
+            axes.hlines(bound.median, x - step / 3, x + step / 3, color=colour, linewidth=2, label=label)

@@ -1,0 +1,77 @@
+"""Where the time of one sparse run goes, by what OpenVINO counts of every layer."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from training.lab.benchmark.engines import BenchmarkPrecision, Inputs, OpenVinoEngine, Source
+
+RUNS = 20
+TOP_LAYERS = 12
+
+_Layer = tuple[str, str]  # name and operator
+ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, dearest first
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of one run. A branch counts with all that ran in it."""
+
+    label: str
+    precision: BenchmarkPrecision
+    top_k: int
+    by_operator: ByOperator
+    bound: ByOperator  # of the same experts with nothing to choose; empty where that is the dense model
+    by_layer: tuple[tuple[str, str, float], ...]  # name, operator and seconds of the dearest
+
+    @property
+    def seconds(self) -> float:
+        """All layers; what the engine does between them is not in it."""
+        return sum(seconds for seconds, _ in self.by_operator.values())
+
+    @property
+    def bound_seconds(self) -> float:
+        """Likewise of the bound."""
+        return sum(seconds for seconds, _ in self.bound.values())
+
+
+def profile(
+    label: str,
+    sparse: tuple[Source, Inputs],
+    bound: tuple[Source, Inputs] | None,
+    precision: BenchmarkPrecision,
+    threads: int,
+) -> Profile:
+    """Run the graphs in turn with counters on; for each layer the least of all runs: what disturbs only adds.
+
+    Args:
+        sparse: without a switch around it, of which an engine would count one layer.
+        bound: likewise counted, if there is one.
+    """
+    engine = OpenVinoEngine(precision, threads, profiling=True)
+    requests = [engine.request(*each) for each in (sparse, bound) if each]
+    seen: list[dict[_Layer, float]] = [{} for _ in requests]
+    for _ in range(RUNS):
+        for request, least in zip(requests, seen, strict=True):
+            request.infer()
+            for counted in request.get_profiling_info():
+                layer, seconds = (counted.node_name, counted.node_type), counted.real_time.total_seconds()
+                least[layer] = min(seconds, least.get(layer, seconds))
+    layers = sorted(((*layer, seconds) for layer, seconds in seen[0].items()), key=lambda each: -each[2])
+    return Profile(
+        label,
+        precision,
+        int(sparse[1]["top_k"][0, 0]),
+        _by_operator(seen[0]),
+        _by_operator(seen[1]) if bound else {},
+        tuple(layers[:TOP_LAYERS]),
+    )
+
+
+def _by_operator(layers: Mapping[_Layer, float]) -> ByOperator:
+    operators: dict[str, list[float]] = defaultdict(list)
+    for (_, operator), seconds in layers.items():
+        if seconds:
+            operators[operator].append(seconds)
+    dearest = sorted(operators.items(), key=lambda item: -sum(item[1]))
+    return {operator: (sum(times), len(times)) for operator, times in dearest}

@@ -1,0 +1,167 @@
+"""The models of a benchmark, and the forms in which each is run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.data.letterbox import letterbox_image
+from training.data.scenes import ScenesDataset
+from training.errors import ConfigError
+from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
+from training.models.cost import measure_cost
+from training.models.detector import Detector
+from training.models.mixture.router import SpatialRouter
+from training.models.variants import model_config
+from training.trainer.checkpoint import MODEL_FILE, load_model
+
+CLASSES = tuple(f"class {index}" for index in range(80))
+VARIANT_INPUT_HW = (640, 640)
+SEED = 0
+SETTLING_PICTURES = 6  # of every kind of generated scene one
+
+# dense: every expert computed. sparse: experts that are not chosen are skipped. bound: only the chosen ones
+# are there. twin: dense once more, so that it can be seen how far a thing differs from itself.
+Kind = Literal["dense", "twin", "sparse", "bound", "peer"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model of the benchmark."""
+
+    label: str
+    model: Detector
+    top_ks: tuple[int, ...]  # at which it is run; without mixtures none
+
+    @property
+    def all_experts(self) -> int:
+        """The top_k at which nothing is skipped."""
+        return self.model.config.allowed_top_k[-1]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One thing that is timed."""
+
+    label: str  # of a subject or a peer
+    kind: Kind
+    top_k: int | None = None  # None: it makes no difference
+    batch: int = 1
+
+
+def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int] | None) -> Subject:
+    """A variant with random weights and 80 classes.
+
+    Raises:
+        ConfigError: no such variant, a size it cannot take, or none of the top_ks is one it can run with.
+    """
+    torch.manual_seed(SEED)
+    model = Detector(model_config(variant, CLASSES, input_hw))
+    settle(model)
+    return Subject(variant, model.eval(), _top_ks(model, top_ks, variant))
+
+
+def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[int] | None) -> Subject:
+    """A trained model; input_hw None: as it was trained.
+
+    Raises:
+        CheckpointError: missing, damaged or of another kind.
+        ConfigError: as of named_variant.
+    """
+    model, _ = load_model(path)
+    if input_hw is not None and input_hw != model.config.input_hw:
+        resized = Detector(replace(model.config, input_hw=input_hw))
+        resized.load_state_dict(model.state_dict())
+        model = resized.eval()
+    label = path.parent.name if path.name == MODEL_FILE and path.parent.name else path.stem
+    return Subject(label, model, _top_ks(model, top_ks, str(path)))
+
+
+def settle(model: Detector) -> None:
+    """Give fresh batch norms and routers the statistics of pictures, as training would.
+
+    Fresh norms pass their input on, and it shrinks or grows from layer to layer; routers after them give
+    experts probabilities like 1e-40. Numbers so small are computed many times slower than others.
+    """
+    scenes = ScenesDataset(SETTLING_PICTURES, seed=SEED, image_hw=(384, 512))
+    canvases = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
+    pictures = torch.from_numpy(np.stack(canvases))
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(pictures)
+        model.eval()
+        for layer in model.mixture_layers().values():  # in their order: each changes what the next one sees
+            _settle_router(model, layer.router, pictures)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _settle_router(model: Detector, router: nn.Module, pictures: torch.Tensor) -> None:
+    """Shift and scale its scores so that over the pictures each has mean 0, and all deviation 1."""
+    seen: list[torch.Tensor] = []
+    hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
+    model(pictures)
+    hook.remove()
+    last = router.norm if isinstance(router, SpatialRouter) else router.score
+    assert isinstance(last, nn.Linear | nn.Conv2d | nn.BatchNorm2d)
+    (logits,) = seen
+    scale = 1 / logits.std(dim=0).mean().clamp(min=1e-6)
+    last.weight.mul_(scale)
+    if last.bias is None:
+        return
+    last.bias.sub_(logits.mean(dim=0)).mul_(scale)
+
+
+def picture(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """A generated scene, letterboxed to (H, W, 3)."""
+    return letterbox_image(ScenesDataset(1, seed=7, image_hw=(384, 512)).load(0).image, input_hw)[0]
+
+
+def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
+    """What is timed of a subject: batches of more than one only dense."""
+    label = subject.label
+    found = [Form(label, kind) for kind in ("dense", "twin")]
+    for top_k in subject.top_ks:
+        found.append(Form(label, "sparse", top_k))
+        if top_k != subject.all_experts:  # there it is the dense model
+            found.append(Form(label, "bound", top_k))
+    return [*found, *(Form(label, "dense", None, batch) for batch in batches if batch != 1)]
+
+
+def bound_of(subject: Subject, top_k: int) -> Detector:
+    """The subject with only the experts that the benchmark's picture chooses."""
+    canvas = picture(subject.model.config.input_hw)
+    return hard_wire(subject.model, chosen_experts(subject.model, canvas, top_k))
+
+
+def gflops(subject: Subject) -> dict[Form, float]:
+    """GFLOPs for one image, of every form."""
+    dense = measure_cost(subject.model).dense
+    found = {Form(subject.label, kind): dense for kind in ("dense", "twin")}
+    for top_k in subject.top_ks:
+        at_all = top_k == subject.all_experts
+        chosen = dense if at_all else measure_cost(bound_of(subject, top_k)).dense
+        found[Form(subject.label, "sparse", top_k)] = found[Form(subject.label, "bound", top_k)] = chosen
+    return found
+
+
+def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
+    """Those that were asked for and can be; unasked one, the default and all."""
+    if not model.mixture_layers():
+        return ()
+    allowed = model.config.allowed_top_k
+    wanted = (1, model.config.top_k, allowed[-1]) if asked is None else asked
+    found = tuple(sorted({top_k for top_k in wanted if top_k in allowed}))
+    if not found:
+        raise ConfigError(
+            f"{name} runs with {', '.join(map(str, allowed))} experts; --top-k names none of them"
+        )
+    return found

@@ -1,0 +1,61 @@
+"""Images a second with every core busy: requests of one image each, many at once."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from training.lab.benchmark.engines import BenchmarkPrecision, Inputs
+from training.lab.benchmark.subjects import Form
+
+SLICES = 5
+SLICE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Of one form, with OpenVINO's own choice of streams and threads."""
+
+    form: Form
+    precision: BenchmarkPrecision
+    images_per_s: float  # median over the slices
+    requests: int  # at once
+
+
+def measure_throughput(
+    sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
+) -> tuple[Throughput, ...]:
+    """Slices of SLICE_S seconds for each form in turn, SLICES times."""
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+    queues = {}
+    compiled: dict[object, Any] = {}
+    for form, (source, inputs) in sources.items():
+        if source not in compiled:
+            compiled[source] = core.compile_model(core.read_model(source), "CPU", settings)
+        queue = ov.AsyncInferQueue(compiled[source])
+        for request in queue:
+            for name, values in inputs.items():
+                request.get_tensor(name).data[:] = values
+        queues[form] = queue
+        _fill(queue, 0.0)  # warm
+    rates: dict[Form, list[float]] = {form: [] for form in queues}
+    for _ in range(SLICES):
+        for form, queue in queues.items():
+            rates[form].append(_fill(queue, SLICE_S))
+    return tuple(
+        Throughput(form, precision, median(rates[form]), len(queue)) for form, queue in queues.items()
+    )
+
+
+def _fill(queue: Any, seconds: float) -> float:
+    """Images a second over at least this long, from an empty queue to an empty queue."""
+    start, images = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds or images < len(queue):
+        queue.start_async()
+        images += 1
+    queue.wait_all()
+    return images / (time.perf_counter() - start)

@@ -1,0 +1,74 @@
+"""All pictures of an inspection, drawn beside and then moved into their folder: all of them or none."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.errors import ConfigError
+from training.evaluate.expert_use import LayerUse
+from training.lab.inspection.command import Inspection, require_layer
+from training.lab.inspection.examples import draw_examples
+from training.lab.inspection.sets import draw_sets
+from training.lab.inspection.spent import draw_spent
+from training.lab.inspection.use import class_rows, draw_use, group_rows, size_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def require_folder(folder: Path) -> None:
+    """Raises ConfigError for a folder that could not be drawn into in the end."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder} is a file; name a folder")
+    if not folder.resolve().parent.is_dir():
+        raise ConfigError(f"no folder {folder.parent} to make {folder.name} in")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--output needs matplotlib, which the extra [train] brings")
+
+
+def telling_layer(uses: Sequence[LayerUse]) -> str:
+    """The layer with most bits, of those that have more than one set of experts if there are any."""
+    return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
+
+
+def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
+    """Draw every picture; those of an earlier inspection of the same name are replaced.
+
+    Args:
+        folder: made if missing.
+        layer: whose sets example pictures are sorted by; None: the one with most bits.
+
+    Raises:
+        ConfigError: there is no such layer; nothing was drawn.
+        DatasetError: a picture cannot be loaded; nothing was drawn.
+    """
+    uses = [each.use for each in inspection.report.layers]
+    require_layer(layer, [use.layer for use in uses])
+    folder = folder.resolve()
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        for name, figure in _figures(inspection, layer or telling_layer(uses)):
+            figure.savefig(beside / name)
+        folder.mkdir(exist_ok=True)
+        return [path.replace(folder / path.name) for path in sorted(beside.iterdir())]
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _figures(inspection: Inspection, layer: str) -> Iterator[tuple[str, "Figure"]]:
+    routed, report = inspection.routed, inspection.report
+    bits = {each.use.layer: each.use.information_bits for each in report.layers}
+    if routed.boxes_per_image.any():
+        classes = class_rows(routed, inspection.dataset.class_names)
+        yield "experts_by_class.png", draw_use(classes, routed, bits, "class", "objects")
+        yield "experts_by_size.png", draw_use(size_rows(routed), routed, bits, "size of object", "objects")
+    for grouping in report.groupings:
+        rows = group_rows(grouping)
+        yield f"experts_by_{grouping.name}.png", draw_use(rows, routed, bits, grouping.name, "images")
+        yield f"sets_by_{grouping.name}.png", draw_sets(routed, report, grouping)
+    yield "compute_by_boxes.png", draw_spent(routed, report, inspection.cost)
+    yield "examples.png", draw_examples(inspection.dataset, routed, layer)

@@ -1,0 +1,83 @@
+"""Which sets of experts ran together, in the groups of images."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.evaluate.expert_use import chosen_sets
+from training.evaluate.groups import Grouping
+from training.evaluate.routed import RoutedImages
+from training.evaluate.routing_report import RoutingReport
+from training.lab.inspection.style import COLOURS, FAINT, INK, OTHERS, SMALL, TEXT, bare, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEAST_WRITTEN = 0.07  # of a bar; in less there is no room for a number
+
+
+def set_name(experts: tuple[int, ...]) -> str:
+    """The experts of a set as they are written: 1+3, or none."""
+    return " + ".join(str(expert) for expert in experts) or "none"
+
+
+def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> "Figure":
+    """One panel for each layer: a bar for each group, parted by the sets that its images had."""
+    bars = len(grouping.labels)
+    figure = new_figure(
+        len(routed.gates) * (0.55 + 0.24 * bars),
+        f"Sets of experts by {grouping.name}",
+        "Share of a group's images for which these experts ran, numbered from 0. Where all bars are alike,\n"
+        "the layer takes no notice of the group. NMI: normalised mutual information of set and group.",
+    )
+    panels = figure.subplots(len(routed.gates), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, layer in zip(panels, report.layers, strict=True):
+        found = layer.by_grouping[grouping.name]
+        name = layer.use.layer
+        title = (
+            f"{name}, {layer.use.information_bits:.2f} bit; "
+            f"NMI {found.nmi:.2f} (by chance {found.chance:.2f}), p = {found.p_value:.4f}"
+        )
+        _panel(axes, grouping, *chosen_sets(routed.gates[name]), title)
+    panels[-1].set_xticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
+    panels[-1].set_xlabel("of the group's images", fontsize=SMALL, color=FAINT)
+    return figure
+
+
+def _panel(
+    axes: "Axes", grouping: Grouping, sets: tuple[tuple[int, ...], ...], ids: "np.ndarray", title: str
+) -> None:
+    left = np.zeros(len(grouping.labels))
+    sizes = np.bincount(grouping.ids)
+    shown = sets[: len(COLOURS)]
+    for place in range(len(shown) + (len(sets) > len(shown))):
+        rest = place == len(shown)
+        mine = ids >= place if rest else ids == place
+        share = np.bincount(grouping.ids[mine], minlength=len(sizes)) / sizes
+        label = f"{len(sets) - place} others" if rest else set_name(sets[place])
+        colour = OTHERS if rest else COLOURS[place]
+        axes.barh(range(len(sizes)), share, left=left, height=0.72, color=colour, label=label)
+        for row, part in enumerate(share):
+            if part >= LEAST_WRITTEN:
+                x = left[row] + part / 2
+                ink = INK if rest or place in (1, 4) else "white"
+                axes.text(x, row, f"{part:.0%}", ha="center", va="center", fontsize=7, color=ink)
+        left += share
+    labels = [f"{label} ({size:,})" for label, size in zip(grouping.labels, sizes, strict=True)]
+    axes.set_yticks(range(len(sizes)), labels)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
+    axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        fontsize=SMALL,
+        frameon=False,
+        title="experts",
+        title_fontsize=SMALL,
+        handlelength=1,
+        labelspacing=0.25,
+        borderaxespad=0.3,
+    )
+    bare(axes)

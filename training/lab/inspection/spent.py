@@ -1,0 +1,88 @@
+"""What images cost, against how much there is in them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluate.compute_use import used_gflops
+from training.evaluate.groups import Grouping
+from training.evaluate.routed import RoutedImages
+from training.evaluate.routing_report import RoutingReport
+from training.lab.inspection.style import COLOURS, FAINT, GRID, INK, SMALL, TEXT, bare, new_figure
+from training.models.cost import Cost
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SPREAD = 0.15  # boxes; so that images with as many do not lie on one another
+
+
+def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figure":
+    """A point for each image, the mean of each tertile of density, and what every expert would cost."""
+    compute = report.compute
+    if compute.spearman is None or compute.pearson is None:
+        correlation = "The same for every image, or as many objects in every image: no correlation."
+    else:
+        correlation = (
+            f"Correlation of the two: Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}."
+        )
+    figure = new_figure(
+        4.3,
+        "Compute of an image, by how much is in it",
+        f"The fixed part, and the experts that the image chose.\n{correlation}",
+    )
+    axes = figure.subplots()
+    boxes, used = routed.boxes_per_image, used_gflops(cost, routed.gates)
+    x = boxes + np.random.default_rng(0).uniform(-SPREAD, SPREAD, len(boxes))
+    for index, (label, mine) in enumerate(_by_origin(report, len(boxes))):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.scatter(x[mine], used[mine], s=18, color=colour, alpha=0.6, linewidths=0, label=label)
+    for grouping in report.groupings:
+        if grouping.name == "density":
+            _means(axes, grouping, boxes, used)
+    _levels(axes, cost)
+    axes.set_xlabel("labelled objects in the image", fontsize=TEXT, color=INK)
+    axes.set_ylabel("GFLOPs of the image", fontsize=TEXT, color=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    bare(axes)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", fontsize=SMALL, frameon=False, ncols=5
+    )
+    return figure
+
+
+def _by_origin(report: RoutingReport, images: int) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Which images are of each origin; all of them without a name where there is one."""
+    for grouping in report.groupings:
+        if grouping.name == "origin":
+            return [(label, grouping.ids == group) for group, label in enumerate(grouping.labels)]
+    return [("image", np.ones(images, dtype=np.bool_))]
+
+
+def _means(axes: "Axes", density: Grouping, boxes: NDArray[np.int64], used: NDArray[np.float64]) -> None:
+    for group in range(len(density.labels)):
+        mine = density.ids == group
+        low, high = boxes[mine].min() - 0.4, boxes[mine].max() + 0.4
+        label = "mean of a third by density" if group == 0 else "_"
+        axes.hlines(used[mine].mean(), low, high, color=INK, linewidth=2, label=label, zorder=1)
+
+
+def _levels(axes: "Axes", cost: Cost) -> None:
+    """What images would cost with every expert, and with none."""
+    for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
+        axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
+        axes.annotate(
+            f"{what}: {level:.3g}",
+            (1, level),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(-2, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=SMALL,
+            color=FAINT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
+    axes.set_ylim(0, cost.dense * 1.12)

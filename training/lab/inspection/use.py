@@ -1,0 +1,131 @@
+"""Which experts ran for what is in the images: of each class, size and density."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluate.groups import Grouping
+from training.evaluate.routed import RoutedImages
+from training.lab.inspection.style import FAINT, INK, SMALL, TEXT, bare, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# N images · R rows of the picture · E experts
+
+SMALL_BELOW, MEDIUM_BELOW = 32**2, 96**2  # square pixels of the source image, as COCO parts objects
+MOST_CLASSES = 20
+ACROSS = 3  # panels beside one another
+NUMBERS_TO = 8  # experts; with more there is no room for numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What is counted: how many of each kind are in each image."""
+
+    labels: tuple[str, ...]
+    weights: NDArray[np.float64]  # (R, N); every row has some
+
+    def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(R, E): of all of a kind, the share that is in images whose gates (N, E) chose the expert.
+
+        Where every expert always runs, the mean weight instead.
+        """
+        chosen = gates > 0
+        of_image = gates if chosen.all() else chosen
+        return np.asarray(self.weights @ of_image / self.weights.sum(axis=1, keepdims=True))
+
+
+def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
+    """Objects of each class that occurs, the commonest MOST_CLASSES of them."""
+    counts = np.stack(
+        [np.bincount(truth.class_ids, minlength=len(class_names)) for truth in routed.truths], axis=1
+    )  # (C, N)
+    commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]
+    return _present([class_names[index] for index in commonest], counts[commonest])
+
+
+def size_rows(routed: RoutedImages) -> Rows:
+    """Objects of COCO's three sizes, by the area of their box in the source image."""
+    counts = np.zeros((3, len(routed.truths)), dtype=np.int64)
+    for image, truth in enumerate(routed.truths):
+        sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
+        size = np.digitize(sides.prod(axis=1), (SMALL_BELOW, MEDIUM_BELOW))
+        counts[:, image] = np.bincount(size, minlength=3)
+    return _present(["small, under 32² px", "medium", "large, from 96² px"], counts)
+
+
+def group_rows(grouping: Grouping) -> Rows:
+    """Images of each group."""
+    return _present(list(grouping.labels), np.eye(len(grouping.labels), dtype=np.int64)[:, grouping.ids])
+
+
+def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: str, unit: str) -> "Figure":
+    """One panel for each layer: experts from left to right, kinds from top to bottom.
+
+    Args:
+        bits: of each layer, for the headings.
+        what: the headline says that experts are shown by this.
+        unit: what is counted, objects or images.
+    """
+    whole = _with_all(rows, len(routed.truths), unit)
+    layers = list(routed.gates)
+    down = -(-len(layers) // ACROSS)
+    across = min(ACROSS, len(layers))
+    chose = "that chose the expert" if unit == "images" else "whose image chose the expert"
+    figure = new_figure(
+        down * (0.75 + 0.22 * len(whole.labels)),
+        f"Experts by {what}",
+        f"Share of a row's {unit} {chose}, from 0% (white) to 100% (dark blue).\n"
+        f"Where all rows are alike, the layer takes no notice of {what}.",
+    )
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for place, axes in enumerate(panels):
+        if place >= len(layers):
+            axes.set_axis_off()
+            continue
+        layer = layers[place]
+        weighed = ", weights" if (routed.gates[layer] > 0).all() else ""
+        title = f"{layer}, {bits[layer]:.2f} bit{weighed}"
+        _panel(axes, whole, whole.shares(routed.gates[layer]), title)
+        if place % across:
+            axes.set_yticklabels([])
+    return figure
+
+
+def _panel(axes: "Axes", rows: Rows, shares: NDArray[np.float64], title: str) -> None:
+    count, experts = shares.shape
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    bare(axes)
+    if experts <= NUMBERS_TO:
+        for row in range(count):
+            for expert in range(experts):
+                share = shares[row, expert]
+                colour = "white" if share > 0.6 else INK
+                size = 7 if experts <= 4 else 6
+                axes.text(expert, row, f"{share:.0%}", ha="center", va="center", fontsize=size, color=colour)
+    counted = rows.weights.sum(axis=1)
+    labels = [f"{label} ({total:,.0f})" for label, total in zip(rows.labels, counted, strict=True)]
+    axes.set_yticks(range(count), labels)
+    axes.set_xticks(range(experts), [str(expert) for expert in range(experts)])
+    axes.tick_params(axis="x", labelsize=SMALL if experts <= NUMBERS_TO else 6)
+    axes.set_xlabel("expert", fontsize=SMALL, color=FAINT)
+    axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
+    axes.axhline(0.5, color="white", linewidth=3)  # sets the first row, all of them, apart
+
+
+def _present(labels: Sequence[str], counts: NDArray[np.int64]) -> Rows:
+    kept = counts.sum(axis=1) > 0
+    return Rows(
+        tuple(label for label, here in zip(labels, kept, strict=True) if here),
+        counts[kept].astype(np.float64),
+    )
+
+
+def _with_all(rows: Rows, images: int, unit: str) -> Rows:
+    every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(images)
+    return Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))

@@ -1,0 +1,91 @@
+"""How long a picture takes before and after, in turns on this machine."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.lab.benchmark.engines import open_engine
+from training.lab.benchmark.graphs import Graphs
+from training.lab.benchmark.machine import describe_machine
+from training.lab.benchmark.rows import Quartiles
+from training.lab.benchmark.subjects import Form, Kind, Subject
+from training.models.detector import Detector
+from training.rounds import Timed, time_in_rounds
+
+ROUNDS = 15
+KINDS: tuple[Kind, ...] = ("dense", "sparse")
+BEFORE, AFTER = "before", "after"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One execution, before and after."""
+
+    before_s: Quartiles
+    after_s: Quartiles
+    ratio: Quartiles  # after over before, within a round
+
+
+@dataclass(frozen=True)
+class Latency:
+    """OpenVINO, float32, one thread, one generated scene, at each model's own top_k."""
+
+    machine: str
+    rounds: int
+    refused: int
+    noisy: bool  # the machine was too busy for as many rounds as were wanted
+    noise: Quartiles | None  # of the dense graph before to itself; None: no round was quiet
+    pairs: Mapping[Kind, Pair]  # empty: no round was quiet
+
+
+def measure_latency(
+    before: Detector,
+    after: Detector,
+    *,
+    quiet: bool,
+    say: Callable[[str], None],
+    rounds: int = ROUNDS,
+    kinds: Sequence[Kind] = KINDS,
+) -> Latency:
+    """Trace both, dense (every expert computed) and sparse (only the chosen ones), and time them in turn."""
+    subjects = {
+        label: Subject(label, model, (model.config.top_k,))
+        for label, model in ((BEFORE, before), (AFTER, after))
+    }
+    forms = [Form(label, kind) for label in subjects for kind in ("dense", "twin", *kinds)]
+    with tempfile.TemporaryDirectory(prefix="prune-") as room:
+        graphs = Graphs(Path(room), subjects, {}, say)
+        engine = open_engine("openvino", "f32", 1)
+        runs = {
+            form: engine.prepare(graphs.source(form, "openvino", "f32"), graphs.inputs(form))
+            for form in dict.fromkeys(forms)
+        }
+        twins = [(Form(label, "dense"), Form(label, "twin")) for label in subjects]
+        with tqdm(total=rounds, unit="round", desc="time", disable=quiet, leave=False) as bar:
+
+            def count(kept: bool) -> None:
+                bar.update(int(kept))
+
+            timed = time_in_rounds(runs, twins, rounds, on_round=count)
+    return summarise(timed, kinds)
+
+
+def summarise(timed: Timed[Form], kinds: Sequence[Kind] = KINDS) -> Latency:
+    """Medians and middle halves of what was timed."""
+    pairs: dict[Kind, Pair] = {}
+    noise = None
+    if timed.rounds:
+        for kind in kinds:
+            first, second = (_seconds(timed, label, kind) for label in (BEFORE, AFTER))
+            pairs[kind] = Pair(Quartiles.of(first), Quartiles.of(second), Quartiles.of(second / first))
+        noise = Quartiles.of(_seconds(timed, BEFORE, "twin") / _seconds(timed, BEFORE, "dense"))
+    return Latency(describe_machine(), timed.rounds, timed.refused, timed.noisy, noise, pairs)
+
+
+def _seconds(timed: Timed[Form], label: str, kind: Kind) -> NDArray[np.float64]:
+    return np.array(timed.seconds[Form(label, kind)])

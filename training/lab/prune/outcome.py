@@ -1,0 +1,69 @@
+"""What came of a pruning: what was dropped by which measurement, and what that changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.sample import Dataset
+from training.evaluate.evaluator import Evaluation, evaluate
+from training.evaluate.expert_use import LayerUse
+from training.lab.prune.latency import Latency
+from training.models.cost import measure_cost
+from training.models.detector import Detector, count_parameters
+from training.trainer.loop import compute_device
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models."""
+
+    experts: Mapping[str, int]  # by layer
+    top_k: int
+    parameters: int
+    dense_gflops: float  # for one image, every expert computed
+    gflops: Mapping[int, float]  # by top_k, with the dearest experts chosen
+    map50: float  # 0..1, at its top_k
+    map50_95: float
+    bits: Mapping[str, float]  # routing information by layer, on the same pictures
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Everything that is reported."""
+
+    variant: str
+    rule: str
+    measured_on: str  # where use was measured
+    measured_images: int
+    measured_top_k: int
+    uses: Sequence[LayerUse]
+    kept: Mapping[str, tuple[int, ...]]
+    scored_on: str  # where mAP and bits were
+    scored_images: int
+    before: Side
+    after: Side
+    weight_threshold: float
+    latency: Latency | None  # None: it was not asked for
+    output: Path
+
+
+def evaluate_here(model: Detector, dataset: Dataset, *, quiet: bool) -> Evaluation:
+    """On the device that there is; the model is back on the CPU afterwards."""
+    evaluation = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+    model.cpu()
+    return evaluation
+
+
+def side_of(model: Detector, evaluation: Evaluation) -> Side:
+    """What is said of one model."""
+    cost, config = measure_cost(model), model.config
+    return Side(
+        experts={place: len(layer.experts) for place, layer in model.mixture_layers().items()},
+        top_k=config.top_k,
+        parameters=count_parameters(model),
+        dense_gflops=cost.dense,
+        gflops={top_k: cost.at_top_k(top_k) for top_k in config.allowed_top_k},
+        map50=evaluation.mean_ap.map50,
+        map50_95=evaluation.mean_ap.map50_95,
+        bits={use.layer: use.information_bits for use in evaluation.experts},
+    )

@@ -1,0 +1,82 @@
+"""The table of a model repository: what lies there, and what was proved of each artefact."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.errors import ExportError
+from training.export.artifact.stored_manifest import StoredManifest, read_manifests
+from training.export.targets.targets import TARGETS
+
+COLUMNS = (
+    *("artefact", "variant", "graph", "MB", "pictures"),
+    *("boxes px", "scores", "gates", "same sets", "mAP"),
+)
+EXPLAINED = """\
+graph: its precision; sparse skips experts that are not chosen, dense computes all; then, where both were
+timed at the export, what sparse took of dense.
+boxes, scores, gates: the largest difference from the checkpoint over the pictures, at several top_k and
+thresholds; an artefact beyond the limits of its precision was never released.
+same sets: how often layers chose the checkpoint's experts, and how many choices the pictures led to.
+mAP: mAP@[.5:.95] of the checkpoint and of the graph on the data of the export; - where it had none."""
+
+
+def read_repository(repository: Path) -> list[StoredManifest]:
+    """Every version of every artefact, by name, target and version.
+
+    Raises:
+        ExportError: there is none, or one is damaged.
+    """
+    folders = sorted({path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")})
+    ours = [folder for folder in folders if folder.name.rpartition("-")[2] in TARGETS]
+    found = [manifest for folder in ours for manifest in read_manifests(folder)]
+    if not found:
+        raise ExportError(f"{repository} holds no exported models: python -m training export writes them")
+    return found
+
+
+def exports_table(repository: Path) -> str:
+    """One line an artefact, and what the columns mean; raises ExportError as read_repository."""
+    rows = [COLUMNS, *(_cells(stored, _size(repository, stored)) for stored in read_repository(repository))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*(line.rstrip() for line in lines), "", EXPLAINED])
+
+
+def exports_json(repository: Path) -> str:
+    """The same for machines: of each manifest what says what it is and what was proved."""
+    keys = ("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed")
+    manifests = [stored.content for stored in read_repository(repository)]
+    return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
+
+
+def _cells(stored: StoredManifest, size: int) -> Sequence[str]:
+    manifest = stored.content
+    parity: Mapping[str, Any] = manifest["parity"]
+    graph = f"{manifest['precision']} {manifest['execution']}"
+    if speed := manifest.get("speed"):
+        graph += f" ({speed['sparse_to_dense']:.2f})"
+    sets = "-"
+    if manifest["mixture"]:
+        share = parity.get("expert_sets")
+        sets = f"{'-' if share is None else f'{share:.1%}'} of {parity['distinct_expert_sets']}"
+    pair = parity.get("map50_95")
+    return (
+        f"{stored.model_name}/{stored.version}",
+        manifest["variant"],
+        graph,
+        f"{size / 1e6:.1f}",
+        str(parity["images"]),
+        f"{parity['boxes_px']:.2g}",
+        f"{parity['scores']:.2g}",
+        f"{parity['gates']:.2g}" if manifest["mixture"] else "-",
+        sets,
+        f"{pair['checkpoint']:.4f} {pair['graph']:.4f}" if pair else "-",
+    )
+
+
+def _size(repository: Path, stored: StoredManifest) -> int:
+    """Bytes of the files that the manifest names."""
+    folder = repository / stored.model_name / str(stored.version)
+    return sum((folder / name).stat().st_size for name in stored.content["files"])

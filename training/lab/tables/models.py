@@ -1,0 +1,222 @@
+"""The table of models: what each has, what it computes for a picture, and what sources say of it."""
+
+import json
+from dataclasses import asdict, dataclass
+from textwrap import wrap
+
+import torch
+from torch import nn
+
+from training.lab.tables.published import (
+    GFLOPS_TOLERANCE,
+    PARAMETERS_TOLERANCE,
+    PUBLISHED,
+    Named,
+    Published,
+)
+from training.models.cost import measure_cost
+from training.models.detector import Detector, count_parameters
+from training.models.variants import VARIANTS, MixtureChoice, model_config
+
+ABLATIONS = (
+    MixtureChoice(placement="neck"),
+    MixtureChoice(placement="both"),
+    MixtureChoice(num_experts=2),
+    MixtureChoice(num_experts=8),
+    MixtureChoice(num_experts=3, top_k=3),
+    MixtureChoice(top_k=1),
+    MixtureChoice(top_k=4),
+)
+MODELS = (
+    *(Named(variant=variant) for variant in VARIANTS),
+    *(Named(variant="esmoe-n", choice=choice) for choice in ABLATIONS),
+)
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model, at 640 × 640."""
+
+    top_k: int
+    parameters: int
+    active_parameters: int  # less the experts that do not run: of each layer the smallest
+    gflops: float  # every expert computed
+    gflops_at_top_k: float  # the dearest experts chosen
+    routed: float  # share of gflops that is in experts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of a source beside ours. A difference of 0.01 says that ours has 1 % more."""
+
+    published: Published
+    parameters: int
+    gflops: float | None  # at its top_k; None where the source does not say
+
+    @property
+    def parameters_difference(self) -> float:
+        """Ours over theirs, less 1."""
+        return self.parameters / self.published.parameters - 1
+
+    @property
+    def gflops_difference(self) -> float | None:
+        """Ours over theirs, less 1; None where the source does not say."""
+        if self.gflops is None or self.published.gflops is None:
+            return None
+        return self.gflops / self.published.gflops - 1
+
+    @property
+    def needs_note(self) -> bool:
+        """Whether ours is further from the source than rounding would take it."""
+        gflops = self.gflops_difference or 0.0
+        return abs(self.parameters_difference) > PARAMETERS_TOLERANCE or abs(gflops) > GFLOPS_TOLERANCE
+
+
+def build(named: Named) -> Detector:
+    """The shapes of a model: no weights are made, and nothing can be computed with it."""
+    class_names = tuple(f"class {index}" for index in range(named.classes))
+    with torch.device("meta"):
+        return Detector(model_config(named.variant, class_names, (640, 640), named.choice))
+
+
+def measure(named: Named) -> Measured:
+    """Count a model from its shapes."""
+    model = build(named)
+    parameters, top_k = count_parameters(model), model.config.top_k
+    idle = 0
+    for layer in model.mixture_layers().values():
+        sizes = sorted(count_parameters(expert) for expert in layer.experts)
+        idle += sum(sizes[: max(len(sizes) - top_k, 0)])
+    _drop_what_is_not_counted(model)
+    with torch.device("meta"):
+        cost = measure_cost(model)
+    return Measured(
+        top_k=top_k,
+        parameters=parameters,
+        active_parameters=parameters - idle,
+        gflops=cost.dense,
+        gflops_at_top_k=cost.at_top_k(top_k),
+        routed=1 - cost.fixed / cost.dense,
+    )
+
+
+def _drop_what_is_not_counted(model: nn.Module) -> None:
+    """Norms and activations add no operations to the count, and take two thirds of the time to count."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d | nn.GroupNorm | nn.SiLU):
+                setattr(module, name, nn.Identity())
+
+
+def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
+    """Every model of the table, and every line of the sources beside ours."""
+    wanted = [*MODELS, *(line.of for line in PUBLISHED if line.gflops is not None)]
+    measured = {named: measure(named) for named in dict.fromkeys(wanted)}
+    comparisons = []
+    for line in PUBLISHED:
+        if line.gflops is None:
+            comparisons.append(Comparison(line, count_parameters(build(line.of)), None))
+        else:
+            ours = measured[line.of]
+            comparisons.append(Comparison(line, ours.parameters, ours.gflops_at_top_k))
+    return {named: measured[named] for named in MODELS}, comparisons
+
+
+def label(named: Named) -> str:
+    """As it stands in the table: esmoe-n E=8, 20 classes."""
+    choice = named.choice
+    parts = [named.variant]
+    parts += [] if choice.placement is None else [choice.placement]
+    parts += [] if choice.num_experts is None else [f"E={choice.num_experts}"]
+    parts += [] if choice.top_k is None else [f"K={choice.top_k}"]
+    return " ".join(parts) + ("" if named.classes == 80 else f", {named.classes} classes")
+
+
+def variants_table() -> str:
+    """The models, what sources say of them, and notes where the two differ."""
+    models, comparisons = measure_all()
+    notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
+    return "\n".join(
+        [
+            "80 classes, 640 × 640; 2 operations a multiply-add, norms folded, attention products left out",
+            "at K experts a layer: parameters without the smallest experts, GFLOPs with the dearest ones",
+            "",
+            *_models_block(models),
+            "",
+            "beside what others say (the originals count 16 fixed numbers of the box distribution as well)",
+            "",
+            *_comparisons_block(comparisons, notes),
+            "",
+            *(line for number, note in enumerate(notes, 1) for line in _numbered(number, note)),
+        ]
+    )
+
+
+def _models_block(models: dict[Named, Measured]) -> list[str]:
+    columns = "{:<18}{:>4}{:>13}{:>13}{:>13}{:>10}{:>9}".format
+    lines = [columns("model", "K", "parameters", "at K", "GFLOPs, all", "at K", "routed")]
+    for named, one in models.items():
+        top_k, routed = (one.top_k, f"{one.routed:.0%}") if one.routed else ("-", "-")
+        parameters = (f"{one.parameters:,}", f"{one.active_parameters:,}")
+        gflops = (f"{one.gflops:.2f}", f"{one.gflops_at_top_k:.2f}")
+        lines.append(columns(label(named), top_k, *parameters, *gflops, routed))
+    return lines
+
+
+def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[str]:
+    columns = "{:<29}{:<21}{:>10}{:>12}{:>8}{:>8}{:>7}{:>8} {}".format
+    lines = [columns("model", "source", "parameters", "theirs", "", "GFLOPs", "theirs", "", "").rstrip()]
+    for one in comparisons:
+        published, difference = one.published, one.gflops_difference
+        parameters = (
+            f"{one.parameters:,}",
+            _as_given(published.parameters),
+            _percent(one.parameters_difference),
+        )
+        gflops = ("", "", "")
+        if difference is not None:
+            gflops = (f"{one.gflops:.2f}", str(published.gflops), _percent(difference))
+        mark = f"[{notes.index(published.note) + 1}]" if published.note else ""
+        lines.append(columns(label(published.of), published.source, *parameters, *gflops, mark).rstrip())
+    return lines
+
+
+def _as_given(parameters: float) -> str:
+    """A count to the last one, a rounded figure in millions."""
+    return f"{parameters:,}" if isinstance(parameters, int) else f"{parameters / 1e6:g} M"
+
+
+def _percent(difference: float) -> str:
+    text = f"{difference:+.1%}"
+    return "0.0%" if text in ("+0.0%", "-0.0%") else text
+
+
+def _numbered(number: int, note: str) -> list[str]:
+    return wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
+
+
+def variants_json() -> str:
+    """The same for machines."""
+    models, comparisons = measure_all()
+    lines = [
+        _fields(one.published.of)
+        | {
+            "source": one.published.source,
+            "parameters": one.parameters,
+            "published_parameters": one.published.parameters,
+            "parameters_difference": one.parameters_difference,
+            "gflops_at_top_k": one.gflops,
+            "published_gflops": one.published.gflops,
+            "gflops_difference": one.gflops_difference,
+            "note": one.published.note or None,
+        }
+        for one in comparisons
+    ]
+    rows = [_fields(named) | asdict(measured) for named, measured in models.items()]
+    return json.dumps({"models": rows, "comparisons": lines})
+
+
+def _fields(named: Named) -> dict[str, object]:
+    asked = {f"asked_{name}": value for name, value in asdict(named.choice).items()}
+    return {"model": label(named), "variant": named.variant, "classes": named.classes, **asked}

@@ -1,0 +1,94 @@
+"""The data that a command works on, and how it is spoken of."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from training.config import ModelConfig
+from training.data.open import open_dataset
+from training.data.remarks import describe_remarks
+from training.data.sample import Dataset
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
+from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
+
+SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
+SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
+GENERATED = "generated scenes"  # in place of a folder, in a checkpoint's provenance
+
+Say = Callable[[str], None]
+
+
+def say_remarks(of: str, dataset: Dataset, say: Say) -> None:
+    """One line on what of the labels is left out, ignored or clipped; none if nothing is."""
+    remarks = describe_remarks(dataset.remarks)
+    if remarks:
+        say(f"{of}: {remarks}")
+
+
+def training_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
+    """What a recipe with data of its own trains on in the folder, or else this split of it.
+
+    Args:
+        folder: None: generated scenes.
+
+    Raises:
+        ConfigError: the recipe has data of its own, and no folder is given.
+    """
+    own = own_data(recipe or "", folder)
+    if own is not None:
+        return own.train
+    return SCENES_FOR_TRAINING if folder is None else _split_of(folder, split)
+
+
+def measured_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
+    """The same for what figures are of: generated scenes are others than those of training."""
+    own = own_data(recipe or "", folder)
+    if own is not None:
+        return own.val
+    return SCENES_UNSEEN if folder is None else _split_of(folder, split)
+
+
+def _split_of(folder: Path, split: str) -> FolderConfig:
+    return absolute(FolderConfig(root=str(folder), split=split))
+
+
+def described(data: DataConfig) -> str:
+    """Where it lies and which part it is, for the one who gave it."""
+    match data:
+        case ScenesConfig():
+            return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
+        case FolderConfig():
+            part = "" if _is_whole(data) else f", folds {', '.join(map(str, data.kept))} of {data.folds}"
+            return f"split {data.split} of {data.root}{part}"
+        case CombinedConfig():
+            return " and ".join(map(described, data.parts))
+
+
+def data_name(data: DataConfig) -> str:
+    """Short, and without the folders of this machine."""
+    match data:
+        case ScenesConfig():
+            return f"{GENERATED}, seed {data.seed}"
+        case FolderConfig():
+            part = "" if _is_whole(data) else f", fold {' and '.join(map(str, data.kept))} of {data.folds}"
+            return f"{Path(data.root).name} {data.split}{part}"
+        case CombinedConfig():
+            return " + ".join(map(data_name, data.parts))
+
+
+def _is_whole(data: FolderConfig) -> bool:
+    return len(set(data.kept)) == data.folds
+
+
+def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
+    """What a checkpoint says of its training data; like data_name it is given to others."""
+    if folder is None:
+        return GENERATED
+    return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
+
+
+def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
+    """A data set for a model; a folder takes its classes, since labels may name no order of their own."""
+    if isinstance(data, FolderConfig) and not data.kept_classes:
+        data = replace(data, class_names=config.class_names)
+    return open_dataset(data)

@@ -1,0 +1,160 @@
+"""Measure a checkpoint, then release it for every target."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import ModelConfig
+from training.data.sample import Dataset
+from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
+from training.data.scenes import ScenesDataset
+from training.data_config import DataConfig
+from training.errors import ConfigError, DatasetError
+from training.evaluate.baseline import routing_baseline
+from training.evaluate.evaluator import evaluate
+from training.evaluate.mean_ap import MeanAp
+from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
+from training.export.artifact.manifest import Provenance, sha256_of
+from training.export.graph.export_graph import Target
+from training.export.graph.shared_only import without_routed_experts
+from training.export.targets.options import USUAL, ExportOptions
+from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.export.targets.tensorrt_plan import offer_plan
+from training.lab.tables.evaluation import evaluation_report
+from training.trainer.checkpoint import load_model
+from training.trainer.loop import compute_device
+from training.workflows import dataset_config
+from training.workflows.dataset_config import Say, data_name, described, open_for, say_remarks
+from training.workflows.provenance import folder_name, origin_in_words
+
+PARITY_PICTURES = 6  # from the data, beside as many generated scenes
+MORE_PARITY_PICTURES = 48
+
+
+def export(
+    checkpoint: Path,
+    repository: Path,
+    name: str,
+    *,
+    data: DataConfig | None,
+    calibration: DataConfig | None = None,
+    targets: Sequence[Target] = DEFAULT_TARGETS,
+    options: ExportOptions = USUAL,
+    attribution: str = "",
+    metric_prefix: str = "val",
+    quiet: bool = False,
+    say: Say,
+) -> list[Exported]:
+    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing.
+
+    Args:
+        data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
+        calibration: what ranges of 8 bits are taken from. None: data, or scenes as in training.
+        attribution: the manifest has it, and after it whose weights the model began with.
+
+    Raises:
+        ConfigError: a target or the model cannot do what the options ask for, or nothing is there to
+            calibrate on.
+        ExportError: a graph does not reproduce the checkpoint; nothing was written.
+    """
+    model, provenance = load_model(checkpoint)
+    check_options(targets, options, model.config)
+    if options.experts == "shared":  # another detector, with an mAP of its own
+        model = without_routed_experts(model)
+    if data is None and model.config.class_names == SCENE_CLASSES:
+        data = dataset_config.SCENES_UNSEEN
+    calibrated = calibration_pictures(model.config, calibration or data, options)
+    golden = scene_pictures()
+    pictures, measured, metrics = Pictures(golden, golden), None, {}
+    if data is not None:
+        dataset = open_for(model.config, data)
+        say_remarks("labels", dataset, say)
+        result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+        say(f"measured on {described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
+        model.cpu()
+        baseline = routing_baseline(result, dataset, data_name(data))
+        measured = Measured(dataset, result.mean_ap.map50_95, baseline)
+        metrics = _metrics(metric_prefix, result.mean_ap)
+        pictures = Pictures(_compared(dataset, golden, options), golden, calibrated)
+    exported = export_model(
+        model,
+        repository,
+        name,
+        pictures,
+        targets=targets,
+        options=options,
+        measured=measured,
+        provenance=_provenance(checkpoint, provenance, metrics, attribution),
+        quiet=quiet,
+        say=say,
+    )
+    _report_released(exported, say)
+    return exported
+
+
+def _metrics(prefix: str, mean_ap: MeanAp) -> dict[str, float]:
+    return {
+        f"{prefix}_map50": round(mean_ap.map50, 4),
+        f"{prefix}_map50_95": round(mean_ap.map50_95, 4),
+    }
+
+
+def _provenance(
+    checkpoint: Path, told: Mapping[str, str], metrics: dict[str, float], attribution: str
+) -> Provenance:
+    whose = "; ".join(filter(None, (attribution, origin_in_words(told))))
+    return Provenance(sha256_of(checkpoint), folder_name(told.get("data", "")), metrics, whose)
+
+
+def _report_released(exported: Sequence[Exported], say: Say) -> None:
+    for artefact in exported:
+        say(f"released {artefact.path}")
+    for artefact in exported:
+        if artefact.path.parent.name.endswith("-tensorrt"):
+            offer_plan(artefact.path, say=say)
+
+
+def scene_pictures() -> list[NDArray[np.uint8]]:
+    """Generated scenes of every regime: ours to ship, so the golden sample is one of them."""
+    scenes = ScenesDataset(PARITY_PICTURES, seed=7, image_hw=(384, 512))
+    return [scenes.load(index).image for index in range(len(scenes))]
+
+
+def calibration_pictures(
+    config: ModelConfig, data: DataConfig | None, options: ExportOptions
+) -> list[NDArray[np.uint8]]:
+    """Pictures for the ranges of 8 bits. Those of training: what is measured on should have no say."""
+    if options.precision != "int8":
+        return []
+    if data is None:
+        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+    if data == dataset_config.SCENES_UNSEEN:
+        data = dataset_config.SCENES_FOR_TRAINING
+    try:
+        dataset = open_for(config, data)
+    except DatasetError as error:
+        raise ConfigError(
+            f"precision int8 is calibrated on pictures of training, and {error}; --calibration-split says "
+            "where else pictures are"
+        ) from error
+    return _some(dataset, options.calibration_images)
+
+
+def _compared(
+    dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions
+) -> list[NDArray[np.uint8]]:
+    """For f32 a few of the data and as many scenes, which route otherwise.
+
+    Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
+    router makes of pictures unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
+    """
+    if options.precision == "f32":
+        return _some(dataset, PARITY_PICTURES) + golden
+    return _some(dataset, MORE_PARITY_PICTURES)
+
+
+def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return [dataset.load(int(index)).image for index in indices]

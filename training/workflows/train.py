@@ -1,0 +1,175 @@
+"""Start a run, or go on with one."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from training.config import ModelConfig, TrainConfig
+from training.data.open import open_dataset
+from training.data.sample import Dataset
+from training.data_config import DataConfig, FolderConfig, absolute
+from training.errors import ConfigError
+from training.evaluate.evaluator import check_classes, evaluate
+from training.evaluate.validation import validation_scores, validation_sentence
+from training.models.detector import Detector
+from training.models.variants import MixtureChoice
+from training.recipes.overrides import TrainingChoice
+from training.recipes.recipe_data import own_data, refuse_splits
+from training.recipes.recipes import Request, build_config
+from training.trainer.checkpoint import STATE_FILE, load_model
+from training.trainer.distributed import ALONE, Processes
+from training.trainer.loop import Outcome, Trainer
+from training.workflows import dataset_config
+from training.workflows.dataset_config import SCENES_FOR_TRAINING, Say, say_remarks, trained_on
+from training.workflows.provenance import origin_in_words, origin_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `train` takes; None leaves it to the recipe."""
+
+    run_dir: Path
+    recipe: str = "quick"
+    variant: str = "esmoe-n"
+    mixture: MixtureChoice = field(default_factory=MixtureChoice)
+    choice: TrainingChoice = field(default_factory=TrainingChoice)
+    data: Path | None = None  # None: generated scenes
+    split: str = "train"
+    val_split: str | None = "val"
+    input_hw: tuple[int, int] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    weights: Path | None = None
+    scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
+    like: Path | None = None  # take model and weights from this checkpoint instead
+    tensorboard: bool = False
+
+
+def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
+    """Training and validation data: the recipe's own, the folder's, or generated scenes of two seeds.
+
+    Raises:
+        ConfigError: the recipe's own, and no folder is given; or a split, where neither has any to choose.
+    """
+    usual = TrainOptions(run_dir=options.run_dir)
+    others = [name for name in ("split", "val_split") if getattr(options, name) != getattr(usual, name)]
+    refuse_splits(options.recipe, others, folder=options.data is not None)
+    parted = own_data(options.recipe, options.data)
+    if parted is not None:
+        return parted
+    if options.data is None:
+        return replace(SCENES_FOR_TRAINING, images=options.scenes), dataset_config.SCENES_UNSEEN
+    train = absolute(FolderConfig(root=str(options.data), split=options.split))
+    if options.val_split is None:
+        return train, None
+    return train, absolute(FolderConfig(root=str(options.data), split=options.val_split))
+
+
+def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
+    """The whole configuration of a run, and its training data.
+
+    Raises:
+        DatasetError: the data cannot be read.
+        ConfigError: what is asked for cannot work.
+    """
+    train_data, val_data = data_configs(options)
+    like = _model_like(options)
+    dataset = open_dataset(train_data)
+    request = Request(
+        class_names=dataset.class_names,
+        train_data=train_data,
+        val_data=val_data,
+        variant=like.variant if like else options.variant,
+        mixture=options.mixture,
+        choice=options.choice,
+        like=like,
+        input_hw=options.input_hw or (like.input_hw if like else None),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return build_config(options.recipe, request), dataset
+
+
+def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes = ALONE) -> Outcome:
+    """Start a run, or go on with the one in run_dir if it was stopped.
+
+    Args:
+        processes: of this run; each calls this with the same options.
+
+    Raises:
+        TrainingError: any of its children; the message says what to do.
+    """
+    config, dataset = training_config(options)
+    resuming = (options.run_dir / STATE_FILE).exists()
+    if config.freeze_batch_norm and not (resuming or options.weights or options.like):
+        raise ConfigError("--freeze-bn keeps the statistics of a trained model: give one with --weights")
+    begun_from = None if resuming else options.like or options.weights
+    origin = {} if begun_from is None else origin_of(begun_from)
+    trainer = Trainer(
+        config,
+        dataset,
+        options.run_dir,
+        initial_weights=begun_from,
+        provenance={
+            **origin,
+            "recipe": options.recipe,
+            "data": trained_on(options.data, config.train_data, options.recipe),
+        },
+        processes=processes,
+    )
+    if origin:
+        say(origin_in_words(origin))
+    if resuming:
+        trainer.resume()
+        say(f"going on from step {trainer.position.step} in {options.run_dir}")
+    elif trainer.untouched_weights:
+        first = trainer.untouched_weights[0]
+        say(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
+    validation = open_dataset(config.val_data) if config.val_data else None
+    _announce(trainer, dataset, say)
+    if validation is not None:
+        check_classes(config.model.class_names, validation.class_names)  # before hours of training
+        say_remarks("validation labels", validation, say)
+    if config.val_data == config.train_data:
+        say("validating on what is trained on, which flatters the mAP: give another --val-split")
+
+    def validate(model: Detector) -> dict[str, float]:
+        assert validation is not None
+        return validation_scores(evaluate(model, validation, quiet=True), validation)
+
+    return trainer.run(
+        validate if validation else None,
+        describe=validation_sentence,
+        quiet=quiet,
+        tensorboard=options.tensorboard,
+    )
+
+
+def _model_like(options: TrainOptions) -> ModelConfig | None:
+    if options.like is None:
+        return None
+    if options.weights is not None or options.mixture != MixtureChoice():
+        raise ConfigError(
+            "a model like another has its weights, its experts and its top_k: leave --weights, --placement, "
+            "--experts, --expert, --router and --top-k out, or --like"
+        )
+    return load_model(options.like)[0].config
+
+
+def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
+    config = trainer.config
+    if config.model.mixtures and config.model.top_k == 1:
+        say("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
+    height, width = config.model.input_hw
+    precision = str(trainer.dtype or "f32").removeprefix("torch.")
+    say(
+        f"training {config.model.variant} on {len(dataset)} pictures of {len(dataset.class_names)} classes, "
+        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}"
+        f"{_among(trainer.processes)}; files in {trainer.run_dir}"
+    )
+    say_remarks("training labels", dataset, say)
+
+
+def _among(processes: Processes) -> str:
+    return f", {processes.size} processes" if processes.size > 1 else ""
