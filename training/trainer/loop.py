@@ -126,7 +126,7 @@ class Trainer:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        if to_json(read_state_config(path)) != to_json(self.config):
+        if read_state_config(path) != self.config:
             raise CheckpointError(
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )
