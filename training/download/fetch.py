@@ -15,6 +15,7 @@ import httpx
 from tqdm import tqdm
 
 from training.errors import DownloadError
+from training.files import write_atomically
 
 CHUNK = 1 << 16  # bytes
 REDIRECTIONS = 5  # more are not followed
@@ -296,10 +297,7 @@ def _origin_path(partial: Path) -> Path:
 
 
 def _remember(partial: Path, origin: _Origin) -> None:
-    path = _origin_path(partial)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(origin.__dict__), encoding="utf-8")
-    beside.replace(path)
+    write_atomically(_origin_path(partial), json.dumps(origin.__dict__))
 
 
 def _recall(partial: Path) -> _Origin | None:
