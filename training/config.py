@@ -5,7 +5,9 @@ A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Discriminator
 
 from training.data_config import DataConfig
 from training.errors import ConfigError
@@ -278,8 +280,8 @@ class TrainConfig:
     """One training run, complete: the same configuration and seed give the same model."""
 
     model: ModelConfig
-    train_data: DataConfig
-    val_data: DataConfig | None = None
+    train_data: Annotated[DataConfig, Discriminator("kind")]
+    val_data: Annotated[DataConfig, Discriminator("kind")] | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
