@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.columns import in_columns
 from training.errors import ExportError
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.targets import TARGETS
@@ -39,9 +40,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 def exports_table(repository: Path) -> str:
     """One line an artefact, and what the columns mean; raises ExportError as read_repository."""
     rows = [COLUMNS, *(_cells(stored, _size(repository, stored)) for stored in read_repository(repository))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*(line.rstrip() for line in lines), "", EXPLAINED])
+    return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:

@@ -129,7 +129,8 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
     text = prune_report(result)
     for part in (
         "6 pictures at K=1; those that at least 5.0%",
-        "backbone.p2        0         0.0%        0.000  dropped",
+        "layer        expert  of pictures  mean weight\n"
+        "backbone.p2       0         0.0%        0.000  dropped\n",
         "2       100.0%        1.000\n",
         "2 pictures, the same for both",
         "every expert left runs for every picture: backbone.p2, backbone.p3, backbone.p4, backbone.p5",
