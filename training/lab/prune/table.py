@@ -12,8 +12,8 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Share of pictures and mean weight of every expert, and what becomes of it."""
-    rows: list[tuple[object, ...]] = [("layer", "expert", "of pictures", "mean weight", "")]
+    """Share of images and mean weight of every expert, and what becomes of it."""
+    rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
         for expert, (share, weight) in enumerate(zip(use.expert_share, use.mean_weight, strict=True)):
             name = use.layer if expert == 0 else ""
@@ -25,11 +25,11 @@ def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> st
 def prune_report(result: Pruning) -> str:
     """The tables."""
     lines = [
-        f"use measured on {result.measured_on}: {result.measured_images} pictures at "
+        f"use measured on {result.measured_on}: {result.measured_images} images at "
         f"K={result.measured_top_k}; {result.rule}",
         use_table(result.uses, result.kept),
         "",
-        f"mAP and routing on {result.scored_on}: {result.scored_images} pictures, the same for both",
+        f"mAP and routing on {result.scored_on}: {result.scored_images} images, the same for both",
         *in_columns([*_comparison(result.before, result.after)], "lrrr", indent=2),
         *_notes(result),
     ]
@@ -69,10 +69,10 @@ def _comparison(before: Side, after: Side) -> Iterator[tuple[object, ...]]:
 
 def _notes(result: Pruning) -> Iterator[str]:
     if result.scored_on == result.measured_on:
-        yield "  these pictures also chose the experts, which flatters the mAP: give another --val-split"
+        yield "  these images also chose the experts, which flatters the mAP: give another --val-split"
     always = [layer for layer, experts in result.after.experts.items() if experts <= result.after.top_k]
     if always:
-        yield f"  every expert left runs for every picture: {', '.join(always)}"
+        yield f"  every expert left runs for every image: {', '.join(always)}"
     if result.weight_threshold:
         yield (
             f"  probabilities grow by what dropped experts had: more experts reach the weight threshold of "
@@ -82,7 +82,7 @@ def _notes(result: Pruning) -> Iterator[str]:
 
 def _latency(latency: Latency) -> Iterator[str]:
     rounds = f"{latency.rounds} rounds in turns, {latency.refused} refused"
-    yield f"OpenVINO float32, one thread, one picture, {rounds}; {latency.machine}"
+    yield f"OpenVINO float32, one thread, one image, {rounds}; {latency.machine}"
     rows = []
     for kind, pair in latency.pairs.items():
         ratio = f"{pair.ratio.median:.3f}× ({pair.ratio.low:.3f} to {pair.ratio.high:.3f})"

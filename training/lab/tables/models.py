@@ -1,4 +1,4 @@
-"""The table of models: what each has, what it computes for a picture, and what sources say of it."""
+"""The table of models: what each has, what it computes for an image, and what sources say of it."""
 
 import json
 from dataclasses import asdict, dataclass

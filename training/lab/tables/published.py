@@ -56,7 +56,7 @@ def _voc(**choice: Any) -> Named:
 
 _MODULAR = (
     "Parameters agree. How the release counts operations it does not say: the two experts a layer and the "
-    "shared one that run for a picture, and all the rest, add up to ours, on the original as here."
+    "shared one that run for an image, and all the rest, add up to ours, on the original as here."
 )
 
 PUBLISHED = (
