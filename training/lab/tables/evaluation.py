@@ -2,6 +2,7 @@
 
 import json
 
+from training.columns import in_columns
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
 
@@ -16,9 +17,11 @@ def evaluation_report(mean_ap: MeanAp, images: int, evaluation: Evaluation | Non
         f"   AR100 {mean_ap.ar100:.4f}",
         f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
     ]
-    width = max(len(name) for name in mean_ap.map50_by_class)
-    for name, value in mean_ap.map50_by_class.items():
-        lines.append(f"  {name:<{width}}  mAP50 {value:.4f}   mAP50-95 {mean_ap.map50_95_by_class[name]:.4f}")
+    classes = [
+        (name, f"{value:.4f}", f"{mean_ap.map50_95_by_class[name]:.4f}")
+        for name, value in mean_ap.map50_by_class.items()
+    ]
+    lines += in_columns([("class", "mAP50", "mAP50-95"), *classes], "lrr", indent=2)
     for use in evaluation.experts if evaluation else []:
         all_run = min(use.expert_share) == 1  # then it is their weights that tell experts apart
         shown = use.mean_weight if all_run else use.expert_share
