@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from training.errors import ConfigError
 
@@ -13,6 +14,7 @@ class ScenesConfig:
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
+    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of thing in each, which labels it
 
     def __post_init__(self) -> None:
         if self.images < 1:
