@@ -126,6 +126,8 @@ class Models:
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
         route = Route(backend, name, breaker, self._limits[backend], on_error)
+        if BACKENDS[backend].open is not None:  # it is asked once, when the service starts
+            route.why_empty = f"{backend} has no model {name!r}"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
 
