@@ -40,12 +40,12 @@ class Models:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the models, in order."""
+        """Return the names of the models, in order."""
         return tuple(sorted(self._routes))
 
     @property
     def default(self) -> str | None:
-        """The model of a request that names none; None while there is no model."""
+        """Return the model of a request that names none; None while there is no model."""
         return self._default
 
     def add(self, name: str) -> Mapping[str, Route]:
