@@ -63,7 +63,7 @@ class _Server(uvicorn.Server):
 
 
 def _serve(settings: Settings) -> int:
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
