@@ -1,36 +1,19 @@
 """The page at / in a real browser."""
 
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
 
+from tests.browser import open_browser
 from tests.builders import build_artifact, golden_image, image_bytes
-
-BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-FLAGS += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (shutil.which(BROWSER) and shutil.which(DRIVER)):
-        if os.environ.get("CI") == "true":
-            pytest.fail("install the Debian packages chromium and chromium-driver")
-        pytest.skip("needs the Debian package chromium (and chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.implicitly_wait(5)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
+        driver.implicitly_wait(5)
+        yield driver
 
 
 @pytest.fixture
