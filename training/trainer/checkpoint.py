@@ -6,7 +6,6 @@ last.safetensors    all that is needed to go on training exactly where it stoppe
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from training.config import TrainConfig
 from training.config_json import model_from_json, to_json, train_from_json
 from training.errors import CheckpointError, ConfigError
+from training.files import written_beside
 from training.models.detector import Detector
 
 SUFFIX = ".safetensors"
@@ -49,13 +49,10 @@ class Best:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside, flush to disk, then rename: a reader never sees half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a safetensors file that a reader never sees half of."""
+    with written_beside(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
 
 
 def check_output(path: Path) -> None:

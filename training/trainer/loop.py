@@ -14,6 +14,7 @@ from training.config_json import to_json
 from training.data.loader import CACHE_BYTES, Batch, TrainingLoader
 from training.data.sample import Dataset
 from training.errors import CheckpointError, ConfigError, TrainingError
+from training.files import write_atomically
 from training.losses.detection import LossTerms
 from training.models.detector import Detector
 from training.trainer.checkpoint import (
@@ -126,7 +127,7 @@ class Trainer:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        if to_json(read_state_config(path)) != to_json(self.config):
+        if read_state_config(path) != self.config:
             raise CheckpointError(
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )
@@ -167,7 +168,7 @@ class Trainer:
         ):
             total = len(loader) * config.epochs
             if first:
-                (self.run_dir / CONFIG_FILE).write_text(to_json(config) + "\n", encoding="utf-8")
+                write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
             folder = self.run_dir if first else None
             with Report(folder, total, self.position.step, quiet=quiet, tensorboard=tensorboard) as report:
                 validate = partial(self._evaluate, evaluate, describe, report)

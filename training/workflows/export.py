@@ -16,12 +16,13 @@ from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import evaluate
 from training.evaluate.mean_ap import MeanAp
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
-from training.export.artifact.manifest import Provenance, sha256_of
+from training.export.artifact.manifest import Provenance
 from training.export.graph.export_graph import Target
 from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
+from training.files import sha256_of
 from training.lab.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.export.artifact.manifest import sha256_of
+from training.files import sha256_of
 from training.trainer.checkpoint import load_provenance
 from training.trainer.loop import BEST_BY
 

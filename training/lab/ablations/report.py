@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from training.files import write_atomically
 from training.lab.ablations.agreement import Agreement, agreement, in_words
 from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.routing_table import TITLE, RoutingTable, routing_fields, routing_markdown
@@ -19,7 +20,7 @@ from training.lab.ablations.rows import (
     Row,
     published_spread,
 )
-from training.lab.ablations.run import Progress, Result, Settings, write_text
+from training.lab.ablations.run import Progress, Result, Settings
 from training.lab.tables.models import Measured, measure
 from training.lab.tables.published import Named
 
@@ -85,8 +86,8 @@ def _runs(
 
 def write_report(output: Path, tables: Tables, settings: Settings, seeds: Sequence[int]) -> None:
     """Write ablations.md and ablations.json into a folder."""
-    write_text(output / REPORT_FILE, as_markdown(tables, settings, seeds))
-    write_text(output / DATA_FILE, as_json(tables, settings, seeds))
+    write_atomically(output / REPORT_FILE, as_markdown(tables, settings, seeds))
+    write_atomically(output / DATA_FILE, as_json(tables, settings, seeds))
 
 
 def as_markdown(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:

@@ -10,8 +10,8 @@ from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.routing import measured_top_ks
 from training.lab.ablations.rows import RoutingRow
 from training.lab.ablations.run import Result
+from training.models.families.choose import parse_variant
 from training.models.variants import model_config
-from training.recipes.recipes import family_loss, trained_top_ks
 
 TITLE = "Routing of sparsight"
 GOAL_ONE, GOAL_ALL = 1.0, 0.5  # points of mAP50-95 that one expert, and all, may lie below the usual number
@@ -32,7 +32,8 @@ def routing_markdown(table: RoutingTable) -> list[str]:
     config = model_config(variant, ("any",), (64, 64))
     one, usual, every = measured_top_ks(config)
     kinds = {mixture.router.kind for mixture in config.mixtures.values()}
-    loss, drawn = family_loss(variant), trained_top_ks(config)
+    family = parse_variant(variant).family
+    loss, drawn = family.losses, family.trained_top_ks(config)
     columns = (
         *("row", f"mAP50-95, K = {usual}", f"K = {one}", f"K = {every}", "bits"),
         *(f"layers from {GOAL_BITS:g} bit", "dead experts", "commonest set, %"),

@@ -11,6 +11,7 @@ from typing import Any
 from training.data.open import open_dataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, TrainingError
+from training.files import write_atomically
 from training.lab.ablations.routing import RoutingFigures, measure_routing
 from training.lab.ablations.rows import RoutingRow, Row
 from training.models.cost import measure_cost
@@ -138,7 +139,7 @@ def _keep_settings(output: Path, settings: Settings) -> None:
             "give what they had, or another --output"
         )
     output.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(ours, indent=2) + "\n")
+    write_atomically(path, json.dumps(ours, indent=2) + "\n")
 
 
 def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def _run(
         resumed=resumed,
         routing=routing,
     )
-    write_text(asked.run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
+    write_atomically(asked.run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
@@ -269,10 +270,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no JSON object; remove it to go on")
     return values
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside, then rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

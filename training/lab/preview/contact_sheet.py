@@ -14,6 +14,7 @@ from training.data.letterbox import scale_image
 from training.data.loader import TrainingLoader
 from training.data.sample import Dataset, Sample
 from training.errors import ConfigError
+from training.files import write_atomically
 
 COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
@@ -108,7 +109,7 @@ def _colour(class_id: int) -> tuple[int, int, int]:
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Encode (H, W, 3) RGB by the file's suffix, beside it, then rename.
+    """Encode (H, W, 3) RGB by the file's suffix.
 
     Raises:
         ConfigError: the suffix is none of a picture.
@@ -117,6 +118,4 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    write_atomically(path, encoded.tobytes())

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.argument_types import from_0_to_1, positive
 from training.errors import ConfigError
 from training.evaluate.evaluator import evaluate
-from training.export.artifact.manifest import sha256_of
+from training.files import sha256_of
 from training.lab.prune.drop import drop_experts
 from training.lab.prune.latency import measure_latency
 from training.lab.prune.outcome import Pruning, evaluate_here, side_of
