@@ -10,20 +10,16 @@ from tests.contract.test_pages import PAGES, ROOT
 from training.__main__ import build_parser
 
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^ *(?:\.venv/bin/)?(?:python -m|torchrun .* -m --) training (.*)$", re.MULTILINE)
 
 
 def commands_of(page):
     """What follows `python -m training` on each line of a page's blocks, as words."""
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            found = re.match(
-                r"\s*(?:[A-Z_]+=\S+ )*(?:torchrun .*)?(?:\.venv/bin/)?python -m training +(.*)", line
-            )
-            found = found or re.match(r"\s*torchrun .* -m -- training +(.*)", line)
-            if found and "…" not in line and "--help" not in line:
-                yield shlex.split(
-                    re.sub(r"\$\([^)]*\)|\$name", "x", found[1]).replace("$variant", "esmoe-n"), comments=True
-                )
+        for line in COMMAND.findall(block.replace("\\\n", "")):
+            if "…" not in line and "--help" not in line:
+                filled_in = re.sub(r"\$\([^)]*\)", "name", line).replace("$variant", "esmoe-n")
+                yield shlex.split(filled_in, comments=True)
 
 
 COMMANDS = [(page, words) for page in PAGES for words in commands_of(page)]
