@@ -17,9 +17,10 @@ from pydantic.fields import FieldInfo
 
 from service import __version__
 from service.app import Outcome, create_app
+from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
-from service.rest.gateway import Gateway
+from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
@@ -47,18 +48,15 @@ def openapi_text() -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-_PROOFS = {"openvino": "loaded, golden sample reproduced", "triton": "served by triton"}
-
-
 class _Server(uvicorn.Server):
     """Stops taking part in the load balancing as soon as it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
         super().__init__(config)
-        self._gateway = gateway
+        self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._gateway.stopping = True
+        self._service.stopping = True
         super().handle_exit(sig, frame)
 
 
@@ -75,9 +73,10 @@ def _serve(settings: Settings) -> int:
             failure = outcome
             server.should_exit = True
             return
-        for offer in outcome.in_force():
-            manifest = offer.manifest
-            proof = _PROOFS[offer.backend_name]
+        for served in outcome.in_force():
+            manifest, name = served.manifest, served.backend_name
+            local = BACKENDS[name].open is not None
+            proof = "loaded, golden sample reproduced" if local else f"served by {name}"
             _say(f"{manifest.name} version {manifest.version} {proof}")
         _say(f"ready: open {url}")
 
@@ -90,11 +89,13 @@ def _serve(settings: Settings) -> int:
         lifespan="on",
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    server = _Server(config, app.state.gateway)
-    if "openvino" in settings.backends:
-        _say(f"loading models for {settings.target} from {settings.repository.resolve()}")
-    if "triton" in settings.backends:
-        _say(f"asking triton at {settings.triton.url} for models for {settings.triton.target}")
+    server = _Server(config, app.state.service)
+    for name in settings.backends:
+        target = BACKENDS[name].target(settings)
+        if BACKENDS[name].open is not None:
+            _say(f"loading models for {target} from {settings.repository.resolve()} with {name}")
+        else:
+            _say(f"asking {name} at {settings.triton.url} for models for {target}")
     # uvicorn raises the signal again when it is done; being asked to end is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:

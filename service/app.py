@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 from service import __version__
 from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
+from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
-from service.rest.gateway import Gateway
 from service.rest.middleware import RequestRecorder
 from service.rest.problems import BACKEND_ERRORS, STATUS, add_problem_handlers
 from service.rest.routes import router
+from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
 from service.settings import Settings
@@ -40,18 +41,18 @@ def create_app(
         registry: where to declare the metrics; a new one if None.
         on_loaded: told once, in the event loop: the models when the service is first ready, or the error.
     """
-    gateway = Gateway(settings, Metrics(registry or CollectorRegistry()))
-    gateway.metrics.declare_reasons(slug_of(error) for error in STATUS)
+    metrics = Metrics(registry or CollectorRegistry())
+    service = DetectService(settings, metrics, observers_of(metrics))
+    metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
-        gateway.metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
+        metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
-        models = asyncio.create_task(_keep_models(gateway, on_loaded))
+        models = asyncio.create_task(_keep_models(service, on_loaded))
         yield
-        gateway.stopping = True
-        await asyncio.to_thread(gateway.threads.close)
+        await service.close()
         models.cancel()
         await asyncio.gather(models, return_exceptions=True)
 
@@ -63,31 +64,31 @@ def create_app(
         docs_url=None,  # FastAPI's pages would fetch their scripts from elsewhere; ours is service/ui/docs.py
         redoc_url=None,
     )
-    app.state.gateway = gateway
+    app.state.service = service
     app.include_router(router)
     app.include_router(page_router)
     app.include_router(docs_router)
     add_problem_handlers(app)
     routes = (*app.routes, *router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
-    app.add_middleware(RequestRecorder, metrics=gateway.metrics, paths=paths)
+    app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
     return app
 
 
-async def _keep_models(gateway: Gateway, on_loaded: Callable[[Outcome], None] | None) -> None:
+async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], None] | None) -> None:
     """Open the models, hold them open until this task is cancelled, close them."""
     tell = on_loaded or (lambda outcome: None)
     try:
-        async with open_models(gateway.settings, gateway.models):
-            gateway.loading = ""
-            await gateway.models.first_ready.wait()
-            tell(gateway.models)
+        async with open_models(service.settings, service.models):
+            service.loading = ""
+            await service.models.first_ready.wait()
+            tell(service.models)
             await asyncio.Event().wait()
     except ServiceError as error:
-        gateway.loading = str(error)
-        log.error("models could not be loaded", extra={"why": str(error)})
+        service.loading = str(error)
+        log.error("models_not_loaded", extra={"why": str(error)})
         tell(error)
     except Exception as error:
-        gateway.loading = "the models could not be loaded; the log says why"
-        log.exception("models could not be loaded")
+        service.loading = "the models could not be loaded; the log says why"
+        log.exception("models_not_loaded")
         tell(ServiceError(f"the models could not be loaded: {error!r}"))

@@ -16,7 +16,7 @@ class SettingsInvalid(ServiceError):
     """A setting has a value that cannot be used."""
 
 
-# ---- the artefact on disk -------------------------------------------------------------------
+# ---- the artifact on disk -------------------------------------------------------------------
 
 
 class ArtifactError(ServiceError):
@@ -78,7 +78,7 @@ class EmptyImage(ServiceError):
     """There are no image bytes."""
 
     def __init__(self) -> None:
-        super().__init__("there are no image bytes; send a picture as the body, or as a file in a form")
+        super().__init__("there are no image bytes; send an image as the body, or as a file in a form")
 
 
 class UnsupportedImage(ServiceError):

@@ -1,7 +1,7 @@
 """Every setting of the service, read once from the environment by `python -m service`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -10,8 +10,10 @@ from service.logs import LogFormat
 
 ENV_PREFIX = "SPARSIGHT_"
 
-BackendName = Literal["openvino", "triton"]
-"""What can run a model: OpenVINO in this process, or a Triton server beside it."""
+BackendName = Literal["openvino", "onnx", "triton"]
+"""What can run a model: OpenVINO or ONNX Runtime in this process, or a Triton server beside it."""
+
+BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
@@ -28,6 +30,21 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
     ] = None
 
 
+class OnnxSettings(BaseModel, extra="forbid", frozen=True):
+    """How ONNX Runtime runs a graph inside this process."""
+
+    target: Annotated[Literal["onnx", "npu"], Field(description="Which exports ONNX Runtime runs.")] = "onnx"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU if onnxruntime-gpu sees one.")
+    ] = "auto"
+    intra_op_threads: Annotated[
+        int, Field(ge=0, le=1024, description="Threads of one graph; 0: as many as this process has cores.")
+    ] = 0
+    inter_op_threads: Annotated[
+        int, Field(ge=1, le=1024, description="Parts of a graph that run at the same time.")
+    ] = 1
+
+
 class TritonSettings(BaseModel, extra="forbid", frozen=True):
     """Where a Triton server is, and how it is spoken to over gRPC."""
 
@@ -35,7 +52,8 @@ class TritonSettings(BaseModel, extra="forbid", frozen=True):
         str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$", description="Host and gRPC port, without a scheme.")
     ] = "127.0.0.1:8001"
     target: Annotated[
-        Literal["openvino", "onnx", "tensorrt"], Field(description="Which exports to ask Triton for.")
+        Literal["openvino", "onnx", "npu", "tensorrt"],
+        Field(description="Which exports to ask Triton for."),
     ] = "openvino"
     max_inflight: Annotated[
         int, Field(ge=1, le=10_000, description="Images sent to Triton at once; more wait in this process.")
@@ -113,14 +131,17 @@ class Settings(BaseSettings):
         tuple[BackendName, ...],
         NoDecode,  # "openvino,triton", not JSON
         BeforeValidator(_split),
-        Field(min_length=1, description="What runs the models, preferred first: openvino, triton, or both."),
+        Field(
+            min_length=1,
+            description=f"What runs the models, preferred first: one or more of {', '.join(BACKEND_NAMES)}.",
+        ),
     ] = ("openvino",)
     repository: Annotated[Path, Field(description="Folder that holds <name>-<target>/<version>/.")] = Path(
         "model_repository"
     )
     target: Annotated[
-        Literal["openvino", "onnx"],
-        Field(description="Which exports to run in this process: OpenVINO runs both."),
+        Literal["openvino", "onnx", "npu"],
+        Field(description="Which exports OpenVINO runs in this process: it can run each of them."),
     ] = "openvino"
     default_model: Annotated[
         str | None, Field(description="Model of a request that names none; if unset, the first by name.")
@@ -147,6 +168,7 @@ class Settings(BaseSettings):
         LogFormat, Field(description="Form of a log line: text, or json for what collects logs.")
     ] = "text"
     openvino: OpenVinoSettings = OpenVinoSettings()
+    onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
 

@@ -40,6 +40,26 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """The best classes of one image, best first."""
+
+    class_ids: NDArray[np.int64]  # (N,)
+    scores: NDArray[np.float32]  # (N,)  0..1
+
+    def __post_init__(self) -> None:
+        if self.class_ids.shape != self.scores.shape or self.scores.ndim != 1:
+            raise ValueError(f"{self.class_ids.shape=} {self.scores.shape=} do not fit each other")
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
+
+
+Result = Detections | Classes
+"""What a task found in one image."""
+
+
+@dataclass(frozen=True)
 class ExpertActivation:
     """What one mixture layer decided for one image."""
 

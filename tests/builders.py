@@ -1,15 +1,18 @@
-"""Builds small real artefacts for the service's tests, with answers that a reader can check by hand.
+"""Builds small real artifacts for the service's tests, with answers that a reader can check by hand.
 
 The model looks at the average colour of its 64 x 64 canvas. Layer `backbone.p4` has four experts, one
 each for red, green, blue and dark; layer `backbone.p5` has three, for bright, middling and dark. A class
 is found where its colour's expert was chosen: its score is the expert's gate times how full the top left
 quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
+
+The classifier has the same experts; its probabilities are the softmax of the average colour, 32 levels a logit.
 """
 
 import copy
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ PAD_VALUE = 114
 
 @dataclass(frozen=True)
 class BuiltArtifact:
-    """Where an artefact lies, and what is in its manifest."""
+    """Where an artifact lies, and what is in its manifest."""
 
     repository: Path
     folder: Path
@@ -47,7 +50,7 @@ def build_artifact(
     selection: str = "graph",
     changes: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
-    """Write a whole artefact, `<repository>/<name>-openvino/<version>`.
+    """Write a whole artifact, `<repository>/<name>-openvino/<version>`.
 
     Args:
         repository: created if missing.
@@ -56,19 +59,41 @@ def build_artifact(
         selection: who picks the candidates, `graph` or `service`.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
-    folder = repository / f"{name}-openvino" / version
+    manifest = manifest_for(name, version, selection)
+    return _build(repository, tiny_graph(selection), manifest, golden_detections, changes)
+
+
+def build_classifier(
+    repository: Path, *, name: str = "colours", version: str = "1", changes: dict[str, Any] | None = None
+) -> BuiltArtifact:
+    """Write a whole artifact of task classify, whose resize is a centre crop."""
+    return _build(
+        repository, tiny_classifier(), classifier_manifest_for(name, version), golden_classes, changes
+    )
+
+
+def _build(
+    repository: Path,
+    graph: ov.Model,
+    manifest: dict[str, Any],
+    golden_answer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]],
+    changes: dict[str, Any] | None,
+) -> BuiltArtifact:
+    folder = repository / f"{manifest['name']}-openvino" / manifest["version"]
     folder.mkdir(parents=True)
-    ov.save_model(tiny_graph(selection), folder / "model.xml", compress_to_fp16=False)
+    ov.save_model(graph, folder / "model.xml", compress_to_fp16=False)
     image = golden_image()
     outputs = run_graph(folder / "model.xml", image[None], top_k=2)
-    np.savez(folder / "golden.npz", image=image, input=image[None], **outputs, **golden_detections(outputs))
-    manifest = manifest_for(name, version, selection)
-    manifest["files"] = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
-    }
+    np.savez(folder / "golden.npz", image=image, input=image[None], **outputs, **golden_answer(outputs))
+    manifest["files"] = sums_of(folder)
     manifest |= changes or {}
     write_manifest(folder, manifest)
     return BuiltArtifact(repository, folder, manifest)
+
+
+def sums_of(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file in a version folder."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -77,19 +102,29 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def golden_image() -> NDArray[np.uint8]:
-    """Return the golden picture: reddish, with a red top left quarter; no resize is needed."""
+    """Return the golden image: reddish, with a red top left quarter; no resize is needed."""
     image = np.full((CANVAS, CANVAS, 3), (120, 90, 40), dtype=np.uint8)
     image[:32, :32] = (230, 60, 30)
     return image
 
 
 def golden_detections(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Say what must be found in the golden picture: red, without its echo, and nothing else above 0.25."""
+    """Say what must be found in the golden image: red, without its echo, and nothing else above 0.25."""
     gate = outputs["gates"][0, 0, 0]
     return {
         "det_boxes_xyxy": np.array([BOXES_XYXY[0]], dtype=np.float32),
         "det_scores": np.array([gate * 230 / 255], dtype=np.float32),
         "det_class_ids": np.array([0], dtype=np.int32),
+    }
+
+
+def golden_classes(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Say what the golden image is of, best first: its average colour is 147.5, 82.5, 37.5."""
+    del outputs
+    likely = np.exp(np.array([147.5, 82.5, 37.5]) / LEVELS_PER_LOGIT)
+    return {
+        "cls_class_ids": np.array([0, 1, 2], dtype=np.int32),
+        "cls_scores": (likely / likely.sum()).astype(np.float32),
     }
 
 
@@ -132,61 +167,123 @@ def tiny_graph(selection: str = "graph") -> ov.Model:
     return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "tiny")
 
 
+def tiny_classifier() -> ov.Model:
+    """Return the classifier: the probabilities of the average colour, and the same experts."""
+    images = ops.parameter([1, CANVAS, CANVAS, 3], np.uint8, name="images")
+    top_k = ops.parameter([1, 1], np.int64, name="top_k")
+    threshold = ops.parameter([1, 1], np.float32, name="weight_threshold")
+    means = ops.reduce_mean(ops.convert(images, np.float32), _ints(1, 2))  # (1, 3)
+    router_probs = _router(means)
+    named = {
+        "probabilities": ops.softmax(ops.multiply(means, _floats(1 / LEVELS_PER_LOGIT)), 1),
+        "gates": _gate(router_probs, top_k, threshold),
+        "router_probs": router_probs,
+    }
+    for name, node in named.items():
+        node.output(0).set_names({name})
+    return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "classifier")
+
+
 _PARITY = {
     "images": 8,
     "distinct_expert_sets": 4,
-    "boxes_px": 0.0,
-    "scores": 0.0,
-    "gates": 0.0,
+    "differences": {"gates": 0.0},
     "compared_boxes": 40,
     "skippable_experts": 0,
     "expert_sets": 1.0,
-    "map50_95": {"checkpoint": 0.5, "graph": 0.5},
+    "metric": {"name": "map50_95", "checkpoint": 0.5, "graph": 0.5},
 }
 _GOLDEN: dict[str, Any] = {
-    "top_k": 2,
-    "weight_threshold": 0.0,
-    "conf": 0.25,
+    "controls": {"top_k": 2, "weight_threshold": 0.0},
+    "params": {"conf": 0.25},
     "router_margin": 0.05,
-    "tolerance": {
-        "input_levels": 1,
-        "boxes_px": 1e-3,
-        "boxes_relative": 1e-5,
-        "scores": 1e-4,
-        "gates": 1e-4,
-    },
+    "input_levels": 1,
 }
+_EXACT = (0, 0)
+_SCORES = (1e-4, 0)
+_BOXES = (1e-3, 1e-5)
+
+
+def output_row(
+    name: str, role: str, sizes: Sequence[int], tolerance: tuple[float, float] = _SCORES, dtype: str = "f32"
+) -> dict[str, Any]:
+    """Return one row of a manifest's outputs; tolerance is absolute and relative."""
+    absolute, relative = tolerance
+    within = {"absolute": absolute, "relative": relative}
+    return {"name": name, "dtype": dtype, "dims": ["B", *sizes], "role": role, "tolerance": within}
+
+
+def images_row(**resize: Any) -> dict[str, Any]:
+    """Return the row of the image input; a letterbox unless something else is said."""
+    resize = {"mode": "letterbox", "pad_value": PAD_VALUE, **resize}
+    if resize["mode"] == "center_crop":
+        del resize["pad_value"]
+    return {
+        "name": "images",
+        "dtype": "u8",
+        "dims": ["B", CANVAS, CANVAS, 3],
+        "role": "images",
+        "resize": {**resize, "interpolation": "bilinear"},
+    }
 
 
 def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
     """Return the manifest of the tiny model, without its files."""
+    boxes = output_row("boxes", "boxes_xyxy", [4, 4], _BOXES)
+    found = [
+        output_row("scores", "scores", [4]),
+        output_row("class_ids", "class_ids", [4], _EXACT, "i32"),
+    ]
+    if selection == "service":
+        found = [output_row("class_scores", "class_scores", [4, 3])]
+    defaults = {"conf": 0.25, "iou": 0.5, "max_det": 100}
+    return _manifest(name, version) | {
+        "outputs": [boxes, *found, *_routing_rows()],
+        "task": "detect",
+        "task_settings": {"selection": selection, "candidates": 4, "defaults": defaults},
+    }
+
+
+def classifier_manifest_for(name: str, version: str) -> dict[str, Any]:
+    """Return the manifest of the tiny classifier, without its files."""
+    manifest = _manifest(name, version) | {
+        "outputs": [output_row("probabilities", "probabilities", [3]), *_routing_rows()],
+        "task": "classify",
+        "task_settings": {"defaults": {"top": 2}},
+    }
+    manifest["inputs"][0] = images_row(mode="center_crop")
+    manifest["golden"]["params"] = {"top": 3}
+    manifest["parity"]["metric"]["name"] = "top1"
+    return manifest
+
+
+def _routing_rows() -> list[dict[str, Any]]:
+    return [output_row(name, name, [2, 4]) for name in ("gates", "router_probs")]
+
+
+def _manifest(name: str, version: str) -> dict[str, Any]:
+    """Return what the manifests of all tasks have in common."""
     layers = [("backbone.p4", 4, [0.5, 0.25, 0.25, 1.0]), ("backbone.p5", 3, [0.1, 0.2, 0.3])]
+    control = {"dims": ["B", 1], "role": "control"}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "target": "openvino",
         "version": version,
         "variant": "tiny",
-        "task": "detect",
         "created": "2026-11-21T12:00:00Z",
         "files": {},
+        "graphs": [{"name": "model", "file": "model.xml"}],
         "precision": "f32",
         "execution": "sparse",
         "routing": "normal",
-        "input": {
-            "name": "images",
-            "height": CANVAS,
-            "width": CANVAS,
-            "batch": [1],
-            "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
-        },
-        "controls": {
-            "top_k": {"allowed": [1, 2, 3, 4], "default": 2},
-            "weight_threshold": {"default": 0.0},
-        },
-        "outputs": {"selection": selection, "candidates": 4},
+        "batch": [1],
+        "inputs": [
+            images_row(),
+            {"name": "top_k", "dtype": "i64", **control, "allowed": [1, 2, 3, 4], "default": 2},
+            {"name": "weight_threshold", "dtype": "f32", **control, "range": [0, 1], "default": 0.0},
+        ],
         "class_names": list(CLASS_NAMES),
-        "defaults": {"conf": 0.25, "iou": 0.5, "max_det": 100},
         "mixture": [
             {
                 "layer": layer,

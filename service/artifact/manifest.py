@@ -1,75 +1,45 @@
-"""The manifest of an exported model: a strict mirror of model_repository/manifest.schema.json."""
+"""The manifest of an exported model, schema_version 2: a strict mirror of manifest.schema.json."""
 
-from typing import Annotated, Literal, Self
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
 
+from service.artifact.task_settings import SETTINGS_OF, Share, TaskSettings
+from service.artifact.tensors import (
+    ControlInput,
+    ImagesInput,
+    InputRow,
+    NotNegative,
+    OutputRow,
+    Part,
+    Positive,
+)
+from service.artifact.version_1 import upgrade
 from service.errors import ArtifactBroken
+from service.request import Number
+from service.types import RawOutputs
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Side = Annotated[int, Field(ge=32, multiple_of=32)]
+
+# A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
+
+_GRAPH_ENDINGS = {
+    "openvino": (".xml",),
+    "onnx": (".onnx",),
+    "npu": (".onnx",),
+    "tensorrt": (".onnx", ".plan"),
+}
 
 
-class Part(BaseModel):
-    """A JSON object with no unknown keys and no coerced values: guessing is how wrong boxes are served."""
+class GraphFile(Part):
+    """One graph, and the file that holds it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Resize(Part):
-    """How a picture becomes the model's canvas."""
-
-    mode: Literal["letterbox"]
-    pad_value: Annotated[int, Field(ge=0, le=255)]
-    interpolation: Literal["bilinear"]
-
-
-class InputSpec(Part):
-    """The image input: uint8 (B, H, W, 3) RGB."""
-
-    name: Literal["images"]
-    height: Side
-    width: Side
-    batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    resize: Resize
-
-
-class TopKSpec(Part):
-    """Experts chosen per image and layer: what the graph accepts, and what it does unless told."""
-
-    allowed: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-    default: int
-
-
-class ThresholdSpec(Part):
-    """Softmax probability that an expert beyond the best must reach to run."""
-
-    default: Share
-
-
-class Controls(Part):
-    """Run-time inputs of the graph beside the images; None where it has none."""
-
-    top_k: TopKSpec | None
-    weight_threshold: ThresholdSpec | None
-
-
-class OutputSpec(Part):
-    """Who selects the N best (anchor, class) pairs, and N."""
-
-    selection: Literal["graph", "service"]
-    candidates: Positive
-
-
-class Defaults(Part):
-    """What a request gets that does not say."""
-
-    conf: Share
-    iou: Share
-    max_det: Positive
+    name: Annotated[str, Field(min_length=1)]
+    file: Annotated[str, Field(min_length=1)]
 
 
 class SharedInformation(Part):
@@ -117,45 +87,35 @@ class Gflops(Part):
     dense: NotNegative
 
 
-class Tolerance(Part):
-    """How far a replay may be from the golden sample."""
-
-    input_levels: Annotated[int, Field(ge=0)]
-    boxes_px: NotNegative
-    boxes_relative: NotNegative
-    scores: NotNegative
-    gates: NotNegative
-
-
 class GoldenSpec(Part):
-    """How golden.npz was made, and how closely it must be met."""
+    """How golden.npz was made, and how closely its input must be met."""
 
-    top_k: int | None
-    weight_threshold: float | None
-    conf: Share
+    controls: dict[str, Number]
+    params: dict[str, Number]
     router_margin: float | None
-    tolerance: Tolerance
+    input_levels: Annotated[int, Field(ge=0)]
 
 
-class MapPair(Part):
-    """mAP@[.5:.95] on the data that was given to the export."""
+class MetricPair(Part):
+    """The task's metric on the data that was given to the export."""
 
+    name: Annotated[str, Field(min_length=1)]
     checkpoint: Share
     graph: Share
 
 
 class Parity(Part):
-    """Largest difference to the checkpoint, as measured before release; older exporters measured less."""
+    """Largest difference to the checkpoint by output, as measured before release; older exporters
+    measured less.
+    """
 
     images: Positive
     distinct_expert_sets: Annotated[int, Field(ge=0)]
-    boxes_px: NotNegative
-    scores: NotNegative
-    gates: NotNegative
+    differences: dict[str, NotNegative]
     compared_boxes: Positive | None = None
     skippable_experts: Annotated[int, Field(ge=0)] | None = None
     expert_sets: Share | None = None
-    map50_95: MapPair | None = None
+    metric: MetricPair | None = None
 
 
 class Speed(Part):
@@ -179,22 +139,23 @@ class Provenance(Part):
 class Manifest(Part):
     """Everything a server must know about one exported model."""
 
-    schema_version: Annotated[int, Field(ge=1, le=1)]  # not Literal: that would take true for 1
+    schema_version: Annotated[int, Field(ge=2, le=2)]  # not Literal: that would take true for 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-    target: Literal["openvino", "onnx", "tensorrt"]
+    target: Literal["openvino", "onnx", "npu", "tensorrt"]
     version: Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
     variant: str
-    task: Literal["detect"]
     created: str
     files: Annotated[dict[str, Sha256], Field(min_length=2)]
+    graphs: Annotated[tuple[GraphFile, ...], Field(min_length=1)]
     precision: Literal["f32", "bf16", "f16", "int8"]
     execution: Literal["sparse", "dense"]
     routing: Literal["normal", "static"]
-    input: InputSpec
-    controls: Controls
-    outputs: OutputSpec
+    batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    inputs: Annotated[tuple[InputRow, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputRow, ...], Field(min_length=1)]
+    task: Literal["detect", "classify"]
+    task_settings: TaskSettings
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-    defaults: Defaults
     mixture: tuple[MixtureSpec, ...]
     baseline: Baseline | None = None
     gflops: Gflops
@@ -204,24 +165,63 @@ class Manifest(Part):
     provenance: Provenance
 
     @property
-    def graph_file(self) -> str:
-        """Name of the file that holds the graph: the one ending in .xml or .onnx."""
-        return next(name for name in self.files if name.endswith((".xml", ".onnx")))
+    def images(self) -> ImagesInput:
+        """The row of the image input."""
+        return next(row for row in self.inputs if isinstance(row, ImagesInput))
 
     @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs that the graph must have."""
-        found = ("scores", "class_ids") if self.outputs.selection == "graph" else ("class_scores",)
-        return ("boxes", *found, *(("gates", "router_probs") if self.mixture else ()))
+    def controls(self) -> tuple[ControlInput, ...]:
+        """The rows of the inputs that a request may choose."""
+        return tuple(row for row in self.inputs if isinstance(row, ControlInput))
+
+    def only_graph(self) -> GraphFile:
+        """Return the graph of a model that is a single one.
+
+        Raises:
+            ArtifactBroken: there are several.
+        """
+        if len(self.graphs) > 1:
+            names = ", ".join(graph.name for graph in self.graphs)
+            raise ArtifactBroken(
+                f"{self.name}-{self.target} version {self.version} has {len(self.graphs)} graphs ({names}):"
+                " this service runs models of one; export it as a single graph"
+            )
+        return self.graphs[0]
+
+    def output(self, role: str) -> OutputRow:
+        """Return the row of an output; KeyError if the graph has none of this role."""
+        for row in self.outputs:
+            if row.role == role:
+                return row
+        raise KeyError(role)
+
+    def read(self, outputs: RawOutputs, role: str) -> NDArray[Any]:
+        """Return what the graph answered in a role."""
+        return outputs[self.output(role).name]
+
+    def feed(self, images: NDArray[np.uint8], controls: Mapping[str, Number]) -> dict[str, NDArray[Any]]:
+        """Return what the graph takes, by name.
+
+        Args:
+            images: (B, H, W, 3) canvases.
+            controls: for every image the same; the default of one that is missing.
+        """
+        fed: dict[str, NDArray[Any]] = {self.images.name: images}
+        for row in self.controls:
+            value = controls.get(row.name, row.default)
+            fed[row.name] = np.full(row.shape(len(images)), value, dtype=row.numpy_dtype)
+        return fed
 
     @model_validator(mode="after")
     def _files_are_a_model(self) -> Self:
-        ending = ".xml" if self.target == "openvino" else ".onnx"
-        graphs = [name for name in self.files if name.endswith((".xml", ".onnx"))]
-        if len(graphs) != 1 or not graphs[0].endswith(ending):
-            raise ValueError(f"files: exactly one {ending} graph is needed for {self.target}, found {graphs}")
-        if "golden.npz" not in self.files:
-            raise ValueError("files: golden.npz is missing")
+        endings = _GRAPH_ENDINGS[self.target]
+        for graph in self.graphs:
+            if not graph.file.endswith(endings):
+                wanted = " or ".join(endings)
+                raise ValueError(f"graphs: a graph for {self.target} ends in {wanted}, not {graph.file!r}")
+        for name in (*(graph.file for graph in self.graphs), "golden.npz"):
+            if name not in self.files:
+                raise ValueError(f"files: {name} is missing")
         for name in self.files:
             if "/" in name or "\\" in name or name in {"..", "."}:
                 raise ValueError(f"files: {name!r} is not a plain file name")
@@ -229,28 +229,77 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _names_and_rows_are_distinct(self) -> Self:
-        if len(set(self.class_names)) != len(self.class_names):
-            raise ValueError("class_names: a name appears twice")
+        _refuse_twice("class_names: a name", self.class_names)
+        _refuse_twice("graphs: a name", [graph.name for graph in self.graphs])
+        _refuse_twice("inputs: a name", [row.name for row in self.inputs])
+        _refuse_twice("outputs: a name", [row.name for row in self.outputs])
+        _refuse_twice("outputs: a role", [row.role for row in self.outputs])
+        _refuse_twice("mixture: a layer", [layer.layer for layer in self.mixture])
         if sorted(layer.row for layer in self.mixture) != list(range(len(self.mixture))):
             raise ValueError(f"mixture: rows must be 0..{len(self.mixture) - 1}, each once")
-        if len({layer.layer for layer in self.mixture}) != len(self.mixture):
-            raise ValueError("mixture: a layer appears twice")
+        if sum(isinstance(row, ImagesInput) for row in self.inputs) != 1:
+            raise ValueError("inputs: exactly one row must have the role images")
         return self
 
     @model_validator(mode="after")
-    def _controls_agree(self) -> Self:
-        top_k, golden = self.controls.top_k, self.golden
-        if top_k is not None and top_k.default not in top_k.allowed:
-            raise ValueError(f"controls.top_k: default {top_k.default} is not one of {top_k.allowed}")
-        if golden.top_k is not None and (top_k is None or golden.top_k not in top_k.allowed):
-            raise ValueError(f"golden.top_k: {golden.top_k} is not allowed by controls.top_k")
-        if golden.weight_threshold is not None and self.controls.weight_threshold is None:
-            raise ValueError("golden.weight_threshold is given, and the graph has no such input")
+    def _outputs_are_those_of_the_task(self) -> Self:
+        if not isinstance(self.task_settings, SETTINGS_OF[self.task]):
+            raise ValueError(f"task_settings: these are not the settings of task {self.task}")
+        needed = (*self.task_settings.needed_roles(), *(("gates", "router_probs") if self.mixture else ()))
+        roles = {row.role for row in self.outputs}
+        for role in needed:
+            if role not in roles:
+                raise ValueError(f"outputs: no row has the role {role}")
+        for role, sizes in _sizes(self).items():
+            row = self.output(role)
+            if row.sizes != sizes:
+                raise ValueError(
+                    f"outputs: {row.name} must be [B, {_text(sizes)}], not [B, {_text(row.sizes)}]"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _golden_can_be_asked_for(self) -> Self:
+        controls = {row.name: row for row in self.controls}
+        for name, value in self.golden.controls.items():
+            if name not in controls:
+                raise ValueError(f"golden.controls: the graph has no input {name}")
+            if not controls[name].accepts(value):
+                raise ValueError(f"golden.controls: {name}={value} is not allowed by the input")
+        for name in self.golden.params.keys() - self.task_settings.defaults.model_dump().keys():
+            raise ValueError(f"golden.params: task {self.task} has no parameter {name}")
         return self
 
 
+def _sizes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Return what must follow from the rest of the manifest: the sizes of outputs, by role."""
+    roles = {row.role for row in manifest.outputs}
+    sizes: dict[str, tuple[int, ...]] = {}
+    if manifest.task == "detect":
+        rows = manifest.output("boxes_xyxy").sizes[:1] or (1,)
+        sizes["boxes_xyxy"] = (*rows, 4)
+        sizes |= {role: rows for role in ("scores", "class_ids") if role in roles}
+        if "class_scores" in roles:
+            sizes["class_scores"] = (*rows, len(manifest.class_names))
+    if manifest.task == "classify":
+        sizes["probabilities"] = (len(manifest.class_names),)
+    if manifest.mixture:
+        experts = max(layer.num_experts for layer in manifest.mixture)
+        sizes |= dict.fromkeys(("gates", "router_probs"), (len(manifest.mixture), experts))
+    return sizes
+
+
+def _text(sizes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _refuse_twice(what: str, names: tuple[str, ...] | list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError(f"{what} appears twice")
+
+
 def parse_manifest(text: bytes, where: str) -> Manifest:
-    """Read a manifest strictly.
+    """Read a manifest strictly; one of schema_version 1 is converted first.
 
     Args:
         text: the JSON document.
@@ -260,7 +309,13 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         ArtifactBroken: names the first field that is wrong.
     """
     try:
-        return Manifest.model_validate_json(text)
+        document = upgrade(json.loads(text))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactBroken(f"{where}: Invalid JSON: {error}") from error
+    except ValueError as error:
+        raise ArtifactBroken(f"{where}: Value error, {error}") from error
+    try:
+        return Manifest.model_validate_json(json.dumps(document))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "document"

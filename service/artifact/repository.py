@@ -1,4 +1,4 @@
-"""Finds the artefacts to serve, and checks that their files are the ones that were exported."""
+"""Finds the artifacts to serve, and checks that their files are the ones that were exported."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Artifact:
 
     @property
     def graph(self) -> Path:
-        """Path of the graph that an engine reads."""
-        return self.folder / self.manifest.graph_file
+        """Path of the graph that an engine reads; ArtifactBroken if there are several."""
+        return self.folder / self.manifest.only_graph().file
 
 
 def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:

@@ -1,7 +1,7 @@
 """OpenVINO inside this process: the default way to run a graph."""
 
 import queue
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
-from service.backends.protocol import Call
+from service.artifact.tensors import TensorRow
+from service.backends.contract import Port, check_batch, check_ports
 from service.backends.threads import Threads
 from service.errors import ArtifactBroken, BackendFailed
+from service.request import RequestContext
 from service.settings import OpenVinoSettings
 
 # int8 lives in the graph's own quantisation nodes; what is left in float stays float32.
 _PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
+_DTYPES = {"boolean": "bool"}  # its other words are the manifest's own
 
 
 class OpenVinoBackend:
@@ -32,7 +35,7 @@ class OpenVinoBackend:
             workers: how many images may be inferred at the same time.
 
         Raises:
-            ArtifactBroken: OpenVINO cannot read the graph, it lacks an input or output of the manifest, or
+            ArtifactBroken: OpenVINO cannot read the graph, an input or output differs from the manifest, or
                 this CPU cannot compute in its precision.
         """
         self._manifest = artifact.manifest
@@ -45,22 +48,24 @@ class OpenVinoBackend:
             )
         except RuntimeError as error:
             raise ArtifactBroken(f"OpenVINO cannot load {artifact.graph}: {_first_line(error)}") from error
-        _check_ports(artifact, self._compiled)
+        manifest, compiled = self._manifest, self._compiled
+        inputs, outputs = _ports(compiled.inputs, manifest.inputs), _ports(compiled.outputs, manifest.outputs)
+        check_ports(manifest, str(artifact.graph), inputs, outputs)
         self._threads = Threads(workers, "openvino")
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(self._compiled.create_infer_request())
 
     async def infer(
-        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None, call: Call
+        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run (B, H, W, 3) RGB in a thread; return copies of the manifest's outputs by name.
+        """Run a graph in a thread; return copies of the manifest's outputs by name.
 
         Raises:
             DeadlineExceeded: there was no answer in time.
             BackendFailed: the batch is not one the graph was made for, or OpenVINO refused the input.
         """
-        return await self._threads.run(call, partial(self._run, images, top_k, weight_threshold))
+        return await self._threads.run(context, partial(self._run, inputs))
 
     async def close(self) -> None:
         """Drop the requests; OpenVINO frees the graph with the last of them."""
@@ -69,23 +74,14 @@ class OpenVinoBackend:
             self._idle.get_nowait()
         del self._compiled
 
-    def _run(
-        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None
-    ) -> Mapping[str, NDArray[Any]]:
-        batch = images.shape[0]
-        if batch not in self._manifest.input.batch:
-            allowed = ", ".join(map(str, self._manifest.input.batch))
-            raise BackendFailed(f"this graph takes batches of {allowed}, not {batch}")
-        inputs: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(images)}
-        if top_k is not None:
-            inputs["top_k"] = np.full((batch, 1), top_k, dtype=np.int64)
-        if weight_threshold is not None:
-            inputs["weight_threshold"] = np.full((batch, 1), weight_threshold, dtype=np.float32)
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        check_batch(self._manifest, inputs)
         request = self._idle.get()
         try:
-            request.infer(inputs, share_inputs=True)
+            whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            request.infer(whole, share_inputs=True)
             # Copied: the next request on this slot overwrites the engine's memory.
-            return {name: request.get_tensor(name).data.copy() for name in self._manifest.output_names}
+            return {row.name: request.get_tensor(row.name).data.copy() for row in self._manifest.outputs}
         except RuntimeError as error:
             raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
         finally:
@@ -121,20 +117,16 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
     return config
 
 
-def _check_ports(artifact: Artifact, compiled: ov.CompiledModel) -> None:
-    controls = artifact.manifest.controls
-    wanted_inputs = {"images"}
-    if controls.top_k is not None:
-        wanted_inputs.add("top_k")
-    if controls.weight_threshold is not None:
-        wanted_inputs.add("weight_threshold")
-    inputs = {name for port in compiled.inputs for name in port.get_names()}
-    outputs = {name for port in compiled.outputs for name in port.get_names()}
-    unfed = [sorted(port.get_names()) for port in compiled.inputs if not port.get_names() & wanted_inputs]
-    missing = sorted(wanted_inputs - inputs) + sorted(set(artifact.manifest.output_names) - outputs)
-    if missing or unfed:
-        facts = f"lacks {missing}" if missing else f"has inputs that the manifest does not know: {unfed}"
-        raise ArtifactBroken(f"{artifact.graph} {facts}")
+def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:
+    """Describe an engine's ports; of several names of one port, choose the one that a row has."""
+    wanted = {row.name for row in rows}
+    described = []
+    for port in ports:
+        names = sorted(port.get_names())
+        name = next((name for name in names if name in wanted), names[0] if names else "without a name")
+        dims = tuple(dim.get_length() if dim.is_static else None for dim in port.get_partial_shape())
+        described.append(Port(name, _DTYPES.get(kind := port.get_element_type().to_string(), kind), dims))
+    return described
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.backends.protocol import Call
+from service.request import RequestContext
 
 T = TypeVar("T")
 
@@ -17,13 +17,13 @@ class Threads:
         """Prepare `count` threads; they start with the first work."""
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
-    async def run(self, call: Call, work: Callable[[], T]) -> T:
+    async def run(self, context: RequestContext, work: Callable[[], T]) -> T:
         """Return what `work` returns. If the caller's task is cancelled, queued work is taken back.
 
         Raises:
             DeadlineExceeded: it was not done in time.
         """
-        async with call.in_time():
+        async with context.in_time():
             # wrap_future passes a cancellation on; a thread that has begun cannot be stopped, and is left.
             return await asyncio.wrap_future(self._executor.submit(work))
 

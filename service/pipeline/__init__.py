@@ -1,1 +1,1 @@
-"""Image bytes to detections: pure stages, one file each; run.py knows their order."""
+"""Pure stages, one file each: bytes to pixels, pixels to a canvas, outputs to what they mean."""

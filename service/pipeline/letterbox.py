@@ -1,4 +1,4 @@
-"""Fits a picture into the model's canvas, and boxes back into the picture."""
+"""Fits an image into the model's canvas, and boxes back into the image."""
 
 from dataclasses import dataclass
 from typing import Self

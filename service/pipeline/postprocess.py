@@ -1,36 +1,34 @@
-"""Raw outputs of a graph to detections in source pixels."""
+"""What a detector's graph answers to detections in source pixels."""
 
 from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.artifact.manifest import OutputSpec
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
-from service.types import Candidates, Detections, RawOutputs
+from service.types import Candidates, Detections
 
 
-def select_candidates(outputs: RawOutputs, spec: OutputSpec) -> Candidates:
-    """Return the N best (anchor, class) pairs of one image, best first.
+def select_candidates(
+    boxes_xyxy: NDArray[np.float32], class_scores: NDArray[np.float32], limit: int
+) -> Candidates:
+    """Return the best (anchor, class) pairs of one image, best first; equal scores in the order of pairs.
 
     Args:
-        outputs: of a batch of one. Either the graph has selected (boxes (1, N, 4), scores (1, N),
-            class_ids (1, N)), or it gives every anchor (boxes (1, A, 4), class_scores (1, A, C)).
-        spec: who selects, and N.
+        boxes_xyxy: (A, 4) of every anchor, on the canvas.
+        class_scores: (A, C) of every anchor and class.
+        limit: most pairs to return.
     """
-    boxes = outputs["boxes"][0]
-    if spec.selection == "graph":
-        return Candidates(boxes, outputs["scores"][0], outputs["class_ids"][0].astype(np.int64))
-    class_scores = outputs["class_scores"][0]  # (A, C)
     flat = class_scores.reshape(-1)
-    if len(flat) > spec.candidates:  # everything at or above the N-th score, so that ties stay in order
-        worst = np.partition(flat, -spec.candidates)[-spec.candidates]
+    if len(flat) > limit:  # everything at or above the last score, so that ties stay in order
+        worst = np.partition(flat, -limit)[-limit]
         pairs = np.flatnonzero(flat >= worst)
     else:
         pairs = np.arange(len(flat))
-    pairs = pairs[np.argsort(-flat[pairs], kind="stable")][: spec.candidates]
+    pairs = pairs[np.argsort(-flat[pairs], kind="stable")][:limit]
     anchors, class_ids = np.divmod(pairs, class_scores.shape[1])
-    return Candidates(boxes[anchors], flat[pairs], class_ids.astype(np.int64))
+    return Candidates(boxes_xyxy[anchors], flat[pairs], class_ids.astype(np.int64))
 
 
 def detections_in_source(

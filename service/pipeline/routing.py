@@ -10,13 +10,16 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
     """Return the activations of one image, in the manifest's order of layers.
 
     Args:
-        outputs: gates and router_probs are (1, L, Emax); a gate of 0 means "not chosen".
+        outputs: by name; gates and router_probs are (1, L, Emax), a gate of 0 means "not chosen".
         manifest: names the layers and their rows.
     """
+    if not manifest.mixture:
+        return ()
+    gates, router_probs = manifest.read(outputs, "gates"), manifest.read(outputs, "router_probs")
     activations = []
     for layer in manifest.mixture:
-        gate = outputs["gates"][0, layer.row, : layer.num_experts]  # (E,)
-        probabilities = outputs["router_probs"][0, layer.row, : layer.num_experts].astype(np.float64)
+        gate = gates[0, layer.row, : layer.num_experts]  # (E,)
+        probabilities = router_probs[0, layer.row, : layer.num_experts].astype(np.float64)
         active = np.flatnonzero(gate > 0)
         seen = probabilities[probabilities > 0]  # 0 log 0 = 0
         activations.append(

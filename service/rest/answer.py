@@ -1,45 +1,46 @@
-"""From what the pipeline found to what is sent."""
+"""From what the service found to what is sent."""
 
 from collections.abc import Collection, Mapping
 
-from service.artifact.manifest import Manifest, TopKSpec
+from service.artifact.manifest import Manifest
 from service.errors import NotReady
-from service.pipeline.run import Detected
+from service.observe.protocol import Answered
 from service.rest import wire
 from service.serving.models import Models
-from service.traffic.lanes import Lane
-from service.types import Detections, ExpertActivation, Timings
+from service.tasks.choose import task_of
+from service.traffic.routes import Route
+from service.types import ExpertActivation, Timings
 
 STATIC_ROUTING = (
     "Routing is static: what this model's routers say does not depend on the image, "
     "so it says nothing about this one."
 )
+_TOP_K = "top_k"  # the control that the answer reports
 
 
-def to_answer(request_id: str, found: Detected, *, moe: str) -> wire.Answer:
+def to_answer(found: Answered, *, moe: str) -> wire.Answer:
     """Build the answer for one image; `moe` is summary, full or off."""
-    offer = found.choice.offer
-    manifest = offer.manifest
+    version, manifest = found.version, found.version.manifest
     height, width = found.image_hw
     answer = wire.Answer(
-        id=request_id,
+        id=found.context.request_id,
         model=wire.ModelRef(
             name=manifest.name,
             version=manifest.version,
-            sha256=offer.sha256,
-            backend=offer.backend_name,
-            backend_reason=found.choice.reason,
+            sha256=version.sha256,
+            backend=version.backend_name,
+            backend_reason=found.reason,
             precision=manifest.precision,
         ),
         image=wire.ImageSize(width=width, height=height),
-        predictions=_predictions(found.detections, manifest.class_names),
+        predictions=list(task_of(manifest).describe(found.result)),
         timing_ms=_timing_ms(found.timings),
         warnings=[STATIC_ROUTING] if manifest.routing == "static" and moe != "off" else [],
     )
     if moe != "off":
         answer.moe = wire.Moe(
             layers=[_layer(layer, full=moe == "full") for layer in found.experts],
-            top_k=found.options.top_k,
+            top_k=_top_k(found),
             gflops=wire.GflopsUse(
                 used=round(found.compute.used_gflops, 6), dense=round(found.compute.dense_gflops, 6)
             ),
@@ -55,31 +56,15 @@ def to_model_list(models: Models) -> wire.ModelList:
     Raises:
         NotReady: there is none yet.
     """
-    described = [info for name in models.names if (info := _model_info(models.lanes(name))) is not None]
+    described = [info for name in models.names if (info := _model_info(models.routes(name))) is not None]
     if models.default is None or not described:
         raise NotReady(models.why_not_ready() or "there is no model yet")
     return wire.ModelList(default=models.default, models=described)
 
 
-def _predictions(detections: Detections, class_names: tuple[str, ...]) -> list[wire.Prediction]:
-    rows = zip(
-        detections.boxes_xyxy.astype(float).tolist(),
-        detections.scores.astype(float).tolist(),
-        detections.class_ids.tolist(),
-        strict=True,
-    )
-    return [
-        wire.Prediction(
-            x=round((left + right) / 2, 3),
-            y=round((top + bottom) / 2, 3),
-            width=round(right - left, 3),
-            height=round(bottom - top, 3),
-            class_name=class_names[class_id],
-            class_id=class_id,
-            confidence=round(score, 6),
-        )
-        for (left, top, right, bottom), score, class_id in rows
-    ]
+def _top_k(found: Answered) -> int | None:
+    value = found.params.controls.get(_TOP_K)
+    return None if value is None else int(value)
 
 
 def _layer(layer: ExpertActivation, *, full: bool) -> wire.LayerActivation:
@@ -109,12 +94,12 @@ def _timing_ms(timings: Timings) -> wire.TimingMs:
     )
 
 
-def _model_info(lanes: Mapping[str, Lane]) -> wire.ModelInfo | None:
-    described = _described(lanes.values())
+def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
+    described = _described(routes.values())
     if described is None:
         return None
     manifest, sha256 = described
-    top_k, threshold = manifest.controls.top_k, manifest.controls.weight_threshold
+    height, width = manifest.images.canvas_hw
     return wire.ModelInfo(
         name=manifest.name,
         version=manifest.version,
@@ -124,18 +109,16 @@ def _model_info(lanes: Mapping[str, Lane]) -> wire.ModelInfo | None:
         precision=manifest.precision,
         execution=manifest.execution,
         routing=manifest.routing,
-        backends=[name for name, lane in lanes.items() if lane.current is not None],
-        offers=_offers(lanes),
-        input=wire.InputSize(width=manifest.input.width, height=manifest.input.height),
+        backends=[name for name, route in routes.items() if route.current is not None],
+        versions=_versions(routes),
+        input=wire.InputSize(width=width, height=height),
         classes=list(manifest.class_names),
-        defaults=wire.DefaultValues(
-            conf=manifest.defaults.conf,
-            iou=manifest.defaults.iou,
-            max_det=manifest.defaults.max_det,
-            top_k=None if top_k is None else top_k.default,
-            weight_threshold=None if threshold is None else threshold.default,
-        ),
-        top_k=None if top_k is None else _top_k_choice(top_k),
+        task=manifest.task,
+        drawn_as=task_of(manifest).drawn_as,
+        defaults=manifest.task_settings.defaults.model_dump()
+        | {row.name: row.default for row in manifest.controls},
+        controls=_controls(manifest),
+        top_k=_top_k_choice(manifest),
         mixture=[
             wire.LayerInfo(
                 layer=layer.layer,
@@ -153,31 +136,46 @@ def _model_info(lanes: Mapping[str, Lane]) -> wire.ModelInfo | None:
     )
 
 
-def _described(lanes: Collection[Lane]) -> tuple[Manifest, str] | None:
+def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
     """Choose which version describes a model: the one that `auto` gets now, or else any that is known."""
-    in_force = [(lane.breaker.state, lane.current) for lane in lanes if lane.current is not None]
+    in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:
-        _, offer = min(in_force, key=lambda pair: pair[0])  # the first of those that are closed
-        return offer.manifest, offer.sha256
-    listings = [listing for lane in lanes for listing in lane.listings]
-    return (listings[-1].manifest, listings[-1].sha256) if listings else None
+        _, version = min(in_force, key=lambda pair: pair[0])  # the first of those that are closed
+        return version.manifest, version.sha256
+    statuses = [status for route in routes for status in route.statuses]
+    return (statuses[-1].manifest, statuses[-1].sha256) if statuses else None
 
 
-def _offers(lanes: Mapping[str, Lane]) -> list[wire.Offer]:
+def _versions(routes: Mapping[str, Route]) -> list[wire.VersionInfo]:
     return [
-        wire.Offer(
+        wire.VersionInfo(
             backend=name,
-            version=listing.manifest.version,
-            target=listing.manifest.target,
-            precision=listing.manifest.precision,
-            sha256=listing.sha256,
-            state=listing.state,
-            why=listing.why,
+            version=status.manifest.version,
+            target=status.manifest.target,
+            precision=status.manifest.precision,
+            sha256=status.sha256,
+            state=status.state,
+            why=status.why,
         )
-        for name, lane in lanes.items()
-        for listing in lane.listings
+        for name, route in routes.items()
+        for status in route.statuses
     ]
 
 
-def _top_k_choice(spec: TopKSpec) -> wire.TopKChoice:
-    return wire.TopKChoice(allowed=sorted(spec.allowed), default=spec.default)
+def _controls(manifest: Manifest) -> list[wire.ControlInfo]:
+    return [
+        wire.ControlInfo(
+            name=row.name,
+            default=row.default,
+            allowed=None if row.allowed is None else sorted(row.allowed),
+            range=row.range,
+        )
+        for row in manifest.controls
+    ]
+
+
+def _top_k_choice(manifest: Manifest) -> wire.TopKChoice | None:
+    for row in manifest.controls:
+        if row.name == _TOP_K and row.allowed is not None:
+            return wire.TopKChoice(allowed=sorted(row.allowed), default=int(row.default))
+    return None

@@ -1,6 +1,5 @@
 """Errors to RFC 9457 problems: the one place that knows which failure has which status."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,8 +11,9 @@ from starlette.requests import ClientDisconnect
 
 from service import errors
 from service.errors import slug_of
-from service.rest.gateway import gateway_of
-from service.rest.wire import DetectQuery, ParameterFault, Problem
+from service.rest.query import DetectQuery
+from service.rest.service_of import service_of
+from service.rest.wire import ParameterFault, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:sparsight:problem:"
@@ -62,14 +62,14 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(errors.ServiceError)
     async def on_service_error(request: Request, error: errors.ServiceError) -> Response:
-        gateway_of(request).metrics.rejected(slug_of(type(error)))
+        service_of(request).metrics.rejected(slug_of(type(error)))
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         return _response(to_problem(error, request.state.request_id), headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
-        gateway_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
+        service_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
         faults = [_fault(detail) for detail in error.errors()]
         sentence = "; ".join(fault.detail for fault in faults)
         problem = _problem(
@@ -125,12 +125,7 @@ def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Res
 
 def _fault(detail: Mapping[str, Any]) -> ParameterFault:
     name = str(detail["loc"][-1])
-    if detail["type"] != "extra_forbidden":
-        description = (DetectQuery.model_fields[name].description or detail["msg"]).rstrip(".")
-        return ParameterFault(
-            parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
-        )
-    known = list(DetectQuery.model_fields)
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-    sentence = f"there is no parameter {name[:40]!r}; did you mean {nearest!r}? There is {', '.join(known)}"
-    return ParameterFault(parameter=name[:40], detail=sentence)
+    description = (DetectQuery.model_fields[name].description or detail["msg"]).rstrip(".")
+    return ParameterFault(
+        parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
+    )

@@ -2,58 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-Part = Annotated[float, Field(ge=0, le=1)]
-
-
-class DetectQuery(BaseModel):
-    """Query parameters of a detection. A description doubles as the answer to a wrong value."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    model: Annotated[str | None, Field(description="Name of a model that GET /models lists.")] = None
-    conf: Annotated[
-        float | None, Field(ge=0, le=1, description="Lowest confidence to report: a number from 0 to 1.")
-    ] = None
-    iou: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Overlap above which boxes of a class are one: a number from 0 to 1."),
-    ] = None
-    max_det: Annotated[
-        int | None, Field(ge=1, le=10_000, description="Most detections: a whole number from 1 to 10000.")
-    ] = None
-    classes: Annotated[
-        str | None, Field(description="Names or ids of the classes to report, separated by commas.")
-    ] = None
-    backend: Annotated[
-        Literal["auto", "openvino", "onnx", "triton"],
-        Field(description="What runs the model: one of auto, openvino, onnx, triton."),
-    ] = "auto"
-    version: Annotated[
-        str | None,
-        Field(max_length=20, description="Version that GET /models lists as ready; if unset, the highest."),
-    ] = None
-    timeout_ms: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=600_000,
-            description="Time from the last byte sent to the answer: a whole number from 1 to 600000.",
-        ),
-    ] = None
-    top_k: Annotated[
-        int | None,
-        Field(ge=0, description="Experts per image and layer: a whole number that GET /models allows."),
-    ] = None
-    weight_threshold: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Probability an expert beyond the best needs: a number from 0 to 1."),
-    ] = None
-    moe: Annotated[
-        Literal["summary", "full", "off"],
-        Field(description="How much to tell about the experts: one of summary, full, off."),
-    ] = "summary"
+from service.tasks.classify import ClassPrediction
+from service.tasks.detect import Prediction
 
 
 class ModelRef(BaseModel):
@@ -75,20 +27,6 @@ class ImageSize(BaseModel):
 
     width: int
     height: int
-
-
-class Prediction(BaseModel):
-    """One object; x and y are the centre of its box, all in pixels of the upright image."""
-
-    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
-
-    x: float
-    y: float
-    width: float
-    height: float
-    class_name: Annotated[str, Field(alias="class")]
-    class_id: int
-    confidence: Part
 
 
 class LayerActivation(BaseModel):
@@ -133,12 +71,12 @@ class TimingMs(BaseModel):
 
 
 class Answer(BaseModel):
-    """Detections in one image."""
+    """What was found in one image: objects, or classes, as the model's task is."""
 
     id: str
     model: ModelRef
     image: ImageSize
-    predictions: Annotated[list[Prediction], Field(description="Highest confidence first.")]
+    predictions: Annotated[list[Prediction | ClassPrediction], Field(description="Highest confidence first.")]
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
     warnings: list[str]
@@ -192,17 +130,16 @@ class InputSize(BaseModel):
     height: int
 
 
-class DefaultValues(BaseModel):
-    """What a request gets that does not say."""
+class ControlInfo(BaseModel):
+    """An input of the graph that a request may choose by its name."""
 
-    conf: float
-    iou: float
-    max_det: int
-    top_k: int | None
-    weight_threshold: float | None
+    name: str
+    default: int | float
+    allowed: Annotated[list[int] | None, Field(description="The values; null if there is a range.")]
+    range: Annotated[tuple[float, float] | None, Field(description="Lowest and highest.")]
 
 
-class Offer(BaseModel):
+class VersionInfo(BaseModel):
     """One version of a model on one backend."""
 
     backend: str
@@ -229,10 +166,17 @@ class ModelInfo(BaseModel):
     execution: Literal["sparse", "dense"]
     routing: Literal["normal", "static"]
     backends: Annotated[list[str], Field(description="That serve a version of it, preferred first.")]
-    offers: Annotated[list[Offer], Field(description="Every version that a backend has.")]
+    versions: Annotated[list[VersionInfo], Field(description="Every version that a backend has.")]
     input: InputSize
     classes: list[str]
-    defaults: DefaultValues
+    task: Literal["detect", "classify"]
+    drawn_as: Annotated[
+        Literal["boxes", "labels"], Field(description="What the predictions are: on the image, or of it.")
+    ]
+    defaults: Annotated[
+        dict[str, int | float], Field(description="Parameters and controls of a request that does not say.")
+    ]
+    controls: list[ControlInfo]
     top_k: TopKChoice | None
     mixture: list[LayerInfo]
     gflops: Annotated[dict[str, float], Field(description="fixed and dense, in 1e9 operations.")]

@@ -4,53 +4,74 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from time import perf_counter
 
 from service.artifact.repository import Artifact, find_artifacts
-from service.backends.openvino import OpenVinoBackend
 from service.backends.protocol import Backend
+from service.backends.table import BACKENDS
 from service.errors import SettingsInvalid
 from service.serving.models import Models
 from service.serving.proof import prove_by_golden
-from service.settings import Settings
-from service.traffic.lanes import Listing, Offer
+from service.settings import BackendName, Settings
+from service.traffic.routes import ServedVersion, VersionStatus
 
 log = logging.getLogger(__name__)
 
-BACKEND = "openvino"
 _REPLAY_S = 600.0  # nobody waits for it; the first inference of a large graph on a small machine is slow
 
 
 @asynccontextmanager
-async def open_local_models(settings: Settings, models: Models) -> AsyncIterator[None]:
-    """Load every model, replay its golden sample, put it in force, and close all at the end.
+async def open_local_models(name: BackendName, settings: Settings, models: Models) -> AsyncIterator[None]:
+    """Load every model of a backend, replay its golden sample, put it in force, and close all at the end.
+
+    Args:
+        name: of a backend that runs in this process.
+        settings: which exports, and how they are run.
+        models: where they are served from.
 
     Raises:
         ArtifactError: a model is missing, broken, or does not reproduce its golden sample.
-        SettingsInvalid: the default model is not among the loaded ones, and nothing else could bring it.
     """
-    artifacts = await asyncio.to_thread(find_artifacts, settings.repository, settings.target)
-    names = tuple(artifact.manifest.name for artifact in artifacts)
-    default = settings.default_model
-    if settings.backends == (BACKEND,) and default is not None and default not in names:
-        raise SettingsInvalid(
-            f"default_model {default!r} is not in the repository; it has {', '.join(names)}"
-        )
+    kind = BACKENDS[name]
+    assert kind.open is not None, f"{name} does not run in this process"
+    artifacts = await asyncio.to_thread(find_artifacts, settings.repository, kind.target(settings))
     async with AsyncExitStack() as stack:
         for artifact in artifacts:
-            backend = await asyncio.to_thread(OpenVinoBackend, artifact, settings.openvino, settings.workers)
+            began = perf_counter()
+            backend = await asyncio.to_thread(kind.open, artifact, settings)
             stack.push_async_callback(backend.close)
             await prove_by_golden(artifact, backend, _REPLAY_S)
-            _put(artifact, backend, models)
+            _put(name, artifact, backend, models)
+            log.info(
+                "model_loaded",
+                extra={
+                    "model": artifact.manifest.name,
+                    "version": artifact.manifest.version,
+                    "backend": name,
+                    "folder": str(artifact.folder),
+                    "seconds": round(perf_counter() - began, 3),
+                },
+            )
         models.settle_default()
         yield
 
 
-def _put(artifact: Artifact, backend: Backend, models: Models) -> None:
+def check_default(settings: Settings, models: Models) -> None:
+    """Do nothing if the default model is there, or a server may still bring it.
+
+    Raises:
+        SettingsInvalid: it is not among the loaded ones, and nothing else could bring it.
+    """
+    default = settings.default_model
+    local = all(BACKENDS[name].open is not None for name in settings.backends)
+    if local and default is not None and default not in models.names:
+        raise SettingsInvalid(
+            f"default_model {default!r} is not in the repository; it has {', '.join(models.names)}"
+        )
+
+
+def _put(name: BackendName, artifact: Artifact, backend: Backend, models: Models) -> None:
     manifest = artifact.manifest
-    offer = Offer(BACKEND, manifest, artifact.sha256, backend)
-    listing = Listing(manifest, artifact.sha256, "ready")
-    models.put(BACKEND, manifest.name, {manifest.version: offer}, [listing])
-    log.info(
-        "model loaded, golden sample reproduced",
-        extra={"model": manifest.name, "version": manifest.version, "folder": str(artifact.folder)},
-    )
+    version = ServedVersion(name, manifest, artifact.sha256, backend)
+    status = VersionStatus(manifest, artifact.sha256, "ready")
+    models.put(name, manifest.name, {manifest.version: version}, [status])

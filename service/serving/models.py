@@ -1,4 +1,4 @@
-"""The served models: a lane for each model and backend, and which version is in force there."""
+"""The served models: a route for each model and backend, and which version is in force there."""
 
 import asyncio
 import logging
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from service.artifact.manifest import Manifest
+from service.backends.table import BACKENDS
 from service.errors import NotReady, ServiceError, UnknownModel, slug_of
 from service.metrics import Metrics
 from service.settings import BackendName, Settings
 from service.traffic.breaker import Breaker, State
-from service.traffic.lanes import Lane, Listing, Offer
-from service.traffic.turns import Turns
+from service.traffic.concurrency import ConcurrencyLimit
+from service.traffic.routes import Route, ServedVersion, VersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +24,12 @@ class Models:
         """Begin without a model."""
         self._settings = settings
         self._metrics = metrics
-        self._lanes: dict[str, dict[str, Lane]] = {}
+        self._routes: dict[str, dict[str, Route]] = {}
         self._default = settings.default_model
         self._announced: set[tuple[str, str, str, str]] = set()
-        limits = {"openvino": settings.workers, "triton": settings.triton.max_inflight}
-        self._turns = {
-            name: Turns(
-                limits[name],
+        self._limits = {
+            name: ConcurrencyLimit(
+                BACKENDS[name].limit(settings),
                 partial(metrics.set_queue_depth, name),
                 partial(metrics.record_queue_wait, name),
             )
@@ -41,76 +41,82 @@ class Models:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models, in order."""
-        return tuple(sorted(self._lanes))
+        return tuple(sorted(self._routes))
 
     @property
     def default(self) -> str | None:
         """The model of a request that names none; None while there is no model."""
         return self._default
 
-    def add(self, name: str) -> Mapping[str, Lane]:
-        """Return the lanes of a model by backend, preferred first; empty lanes at first."""
-        if name not in self._lanes:
-            self._lanes[name] = {backend: self._lane(backend, name) for backend in self._settings.backends}
-        return self._lanes[name]
+    def add(self, name: str) -> Mapping[str, Route]:
+        """Return the routes of a model by backend, preferred first; empty at first."""
+        if name not in self._routes:
+            self._routes[name] = {backend: self._route(backend, name) for backend in self._settings.backends}
+        return self._routes[name]
 
-    def lanes(self, name: str | None) -> Mapping[str, Lane]:
-        """Return the lanes of a model; None asks for the default.
+    def routes(self, name: str | None) -> Mapping[str, Route]:
+        """Return the routes of a model; None asks for the default.
 
         Raises:
             NotReady: there is no model at all yet, or not the default one.
             UnknownModel: there is none of this name.
         """
         wanted = self._default if name is None else name
-        if wanted is None or not self._lanes or (name is None and wanted not in self._lanes):
+        if wanted is None or not self._routes or (name is None and wanted not in self._routes):
             raise NotReady(self.why_not_ready() or "there is no model yet")
-        if wanted not in self._lanes:
+        if wanted not in self._routes:
             raise UnknownModel(wanted, self.names)
-        return self._lanes[wanted]
+        return self._routes[wanted]
 
-    def in_force(self) -> tuple[Offer, ...]:
-        """Return the version in force in every lane that has one."""
-        lanes = [lane for by_backend in self._lanes.values() for lane in by_backend.values()]
-        return tuple(lane.current for lane in lanes if lane.current is not None)
+    def in_force(self) -> tuple[ServedVersion, ...]:
+        """Return the version in force on every route that has one."""
+        routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
+        return tuple(route.current for route in routes if route.current is not None)
 
-    def put(self, backend: str, name: str, offers: Mapping[str, Offer], listings: Sequence[Listing]) -> None:
+    def put(
+        self,
+        backend: str,
+        name: str,
+        versions: Mapping[str, ServedVersion],
+        statuses: Sequence[VersionStatus],
+    ) -> None:
         """Put versions of a model in force on a backend, at once for all requests that begin from now on."""
-        lane = self.add(name)[backend]
-        before = lane.current
-        lane.set_offers(offers)
-        lane.listings = tuple(listings)
+        route = self.add(name)[backend]
+        before = route.current
+        route.set_versions(versions)
+        route.statuses = tuple(statuses)
         self._announce()
         self._show_health(backend)
-        after = lane.current
+        after = route.current
         if (before and before.sha256) != (after and after.sha256):
             facts = {"backend": backend, "model": name, "version": after and after.manifest.version}
-            log.info("version in force", extra=facts)
+            log.info("version_in_force", extra=facts)
 
     def settle_default(self) -> None:
         """If no default is set, make it the first by name; it stays, whatever models come later."""
-        if self._default is None and self._lanes:
+        if self._default is None and self._routes:
             self._default = self.names[0]
         if self.why_not_ready() is None:
             self.first_ready.set()
 
     def why_not_ready(self) -> str | None:
         """Say why the default model cannot be served; None if at least one backend can."""
-        if self._default is None or self._default not in self._lanes:
+        if self._default is None or self._default not in self._routes:
             what = "no model" if self._default is None else f"no model {self._default!r}"
             return "; ".join((f"there is {what} yet", *filter(None, self.notes.values())))
-        lanes = self._lanes[self._default].values()
-        if any(lane.healthy for lane in lanes):
+        routes = self._routes[self._default].values()
+        if any(route.healthy for route in routes):
             return None
-        reasons = [lane.breaker.why if lane.current else lane.why_empty for lane in lanes]
+        reasons = [route.breaker.why if route.current else route.why_empty for route in routes]
         return "; ".join(dict.fromkeys((*reasons, *filter(None, self.notes.values()))))
 
-    def _lane(self, backend: BackendName, name: str) -> Lane:
+    def _route(self, backend: BackendName, name: str) -> Route:
         def on_change(state: State) -> None:
             self._metrics.set_breaker_state(backend, name, state)
             self._show_health(backend)
             facts = {"backend": backend, "model": name, "state": state.name.lower(), "why": breaker.why}
             if state is State.OPEN:
-                lane.abandon()
+                route.abandon()
                 log.warning("breaker", extra=facts)
             elif state is State.CLOSED:
                 log.info("breaker", extra=facts)
@@ -119,20 +125,20 @@ class Models:
             self._metrics.backend_failed(backend, slug_of(type(error)))
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
-        lane = Lane(backend, name, breaker, self._turns[backend], on_error)
+        route = Route(backend, name, breaker, self._limits[backend], on_error)
         self._metrics.set_breaker_state(backend, name, breaker.state)
-        return lane
+        return route
 
     def _show_health(self, backend: str) -> None:
-        up = any(lanes[backend].healthy for lanes in self._lanes.values())
+        up = any(routes[backend].healthy for routes in self._routes.values())
         self._metrics.set_backend_up(backend, up)
 
     def _announce(self) -> None:
         served = {}
-        for lanes in self._lanes.values():
-            for offer in (offer for lane in lanes.values() for offer in lane.offers.values()):
-                manifest = offer.manifest
-                served[(manifest.name, manifest.version, offer.sha256, manifest.routing)] = manifest
+        for routes in self._routes.values():
+            for version in (one for route in routes.values() for one in route.versions.values()):
+                manifest = version.manifest
+                served[(manifest.name, manifest.version, version.sha256, manifest.routing)] = manifest
         for labels in self._announced - served.keys():
             self._metrics.retire_model(*labels)
         for labels, manifest in served.items():

@@ -1,9 +1,10 @@
-"""Chooses what runs the models."""
+"""Opens what runs the models."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import assert_never
 
+from service.backends.table import BACKENDS
+from service.serving.local_models import check_default, open_local_models
 from service.serving.models import Models
 from service.settings import Settings
 
@@ -16,17 +17,13 @@ async def open_models(settings: Settings, models: Models) -> AsyncIterator[None]
         ArtifactError: a local model is missing, broken, or does not reproduce its golden sample.
         SettingsInvalid: the default model cannot be had.
     """
+    local = [name for name in settings.backends if BACKENDS[name].open is not None]
     async with AsyncExitStack() as stack:
-        for name in sorted(settings.backends):  # local models are ready first, and give the default its name
-            match name:
-                case "openvino":
-                    from service.serving.local_models import open_local_models
+        for name in local:  # ready first, and give the default its name
+            await stack.enter_async_context(open_local_models(name, settings, models))
+        check_default(settings, models)
+        if len(local) < len(settings.backends):
+            from service.serving.triton_models import follow_triton
 
-                    await stack.enter_async_context(open_local_models(settings, models))
-                case "triton":
-                    from service.serving.triton_models import follow_triton
-
-                    await stack.enter_async_context(follow_triton(settings, models))
-                case _:
-                    assert_never(name)
+            await stack.enter_async_context(follow_triton(settings, models))
         yield

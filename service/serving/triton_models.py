@@ -11,8 +11,8 @@ from time import monotonic
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact, read_artifact
 from service.backends.triton.backend import TritonBackend
-from service.backends.triton.catalog import Entry, read_entries, read_manifest
-from service.backends.triton.channel import TritonChannel
+from service.backends.triton.catalog import read_manifest, read_versions
+from service.backends.triton.channel import RepositoryVersion, TritonChannel
 from service.backends.triton.memory import SharedImages
 from service.errors import (
     ArtifactConflict,
@@ -24,13 +24,13 @@ from service.errors import (
 )
 from service.serving.models import Models
 from service.serving.proof import prove_by_blank, prove_by_golden
-from service.settings import Settings
-from service.traffic.lanes import Listing, Offer
+from service.settings import BackendName, Settings
 from service.traffic.probe import Prober
+from service.traffic.routes import ServedVersion, VersionStatus
 
 log = logging.getLogger(__name__)
 
-BACKEND = "triton"
+BACKEND: BackendName = "triton"
 _REFUSED_S = 30.0
 _PROOF_S = 30.0  # the first inference after a model is loaded can be slow
 _PATIENCE_S = 0.8  # a look waits this long for a proof; a slower one puts its version in force by itself
@@ -54,18 +54,18 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Judgement:
     """What has been found out about one version, and for which manifest that holds."""
 
-    listing: Listing
-    offer: Offer | None  # None: refused, not proved in time, or not loaded
+    status: VersionStatus
+    served: ServedVersion | None  # None: refused, not proved in time, or not loaded
     found_at: float  # by time.monotonic
 
     def holds(self, sha256: str) -> bool:
         """Tell whether this is still so; a refusal is looked into again, it may have been mended."""
-        if self.listing.sha256 != sha256 or self.listing.state == "unavailable":
+        if self.status.sha256 != sha256 or self.status.state == "unavailable":
             return False
-        return self.offer is not None or monotonic() - self.found_at < _REFUSED_S
+        return self.served is not None or monotonic() - self.found_at < _REFUSED_S
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,21 @@ class TritonFollower:
             channel: to the server.
             memory: to pass images in, if it is wanted.
             settings: of the service.
-            models: whose Triton lanes are kept.
+            models: whose Triton routes are kept.
         """
         self._channel = channel
         self._memory = memory
         self._settings = settings
         self._models = models
-        self._seen: dict[tuple[str, str], Entry] = {}  # by <name>-<target> and version, as all of these are
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._seen: dict[
+            tuple[str, str], RepositoryVersion
+        ] = {}  # by <name>-<target> and version, as all of these are
+        self._judged: dict[tuple[str, str], _Judgement] = {}
         self._unproved: dict[tuple[str, str], str] = {}  # why neither proved nor refused
         self._proofs: dict[tuple[str, str, str], _Proof] = {}  # by the manifest's sha256 as well
         self._probers: dict[str, asyncio.Task[None]] = {}  # by name of the model
         self._looking: asyncio.Task[None] | None = None
+        self._degraded_at = 0.0  # by time.monotonic
         self._looked_at = 0.0  # when the last look that was finished began
 
     async def run(self) -> None:
@@ -116,7 +119,7 @@ class TritonFollower:
             await asyncio.sleep(self._settings.triton.refresh_s)
 
     async def look(self) -> None:
-        """Bring the lanes in step now; return when a look that began after this call is done."""
+        """Bring the routes in step now; return when a look that began after this call is done."""
         asked_at = monotonic()
         while self._looked_at < asked_at:
             if self._looking is None or self._looking.done():
@@ -134,21 +137,21 @@ class TritonFollower:
     async def _look(self) -> None:
         began = monotonic()
         try:
-            entries = await read_entries(self._channel, self._settings.triton.target)
+            versions = await read_versions(self._channel, self._settings.triton.target)
         except ServiceError as error:
             # What is in force stays: whether the server is well is for the breakers to say.
             self._note(str(error), explains_absence=True)
         else:
-            await self._follow(entries)
+            await self._follow(versions)
         self._looked_at = began
 
-    async def _follow(self, entries: Iterable[Entry]) -> None:
-        self._seen = {(entry.model, entry.version): entry for entry in entries}
+    async def _follow(self, versions: Iterable[RepositoryVersion]) -> None:
+        self._seen = {(one.model, one.version): one for one in versions}
         found = await asyncio.gather(*map(self._find_out, self._seen.values()))
         news = {(*key, one[1]): one[0] for key, one in zip(self._seen, found, strict=True) if one is not None}
         for outdated in self._proofs.keys() - news.keys():
             self._proofs.pop(outdated).task.cancel()
-        models = {model for model, _ in (*self._seen, *self._known)}
+        models = {model for model, _ in (*self._seen, *self._judged)}
         for model in models - {model for model, _, _ in news}:
             self._put(model)
         for key in news.keys() - self._proofs.keys():
@@ -160,29 +163,29 @@ class TritonFollower:
         self._settle_default()
         self._report()
 
-    async def _find_out(self, entry: Entry) -> tuple[Manifest, str] | None:
+    async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
         """Return the manifest and sha256 of a version that must be proved; None if it need not, or cannot."""
-        key = (entry.model, entry.version)
+        key = (one.model, one.version)
         self._unproved.pop(key, None)
-        known = self._known.get(key)
-        if not entry.ready:
-            if known is not None:
-                listing = replace(known.listing, state="unavailable", why=entry.why)
-                self._known[key] = _Known(listing, None, monotonic())
+        judged = self._judged.get(key)
+        if not one.ready:
+            if judged is not None:
+                status = replace(judged.status, state="unavailable", why=one.why)
+                self._judged[key] = _Judgement(status, None, monotonic())
             return None
         try:
-            found = await read_manifest(self._channel, entry)
+            found = await read_manifest(self._channel, one)
         except ServiceError as error:
             self._unproved[key] = str(error)  # the next look tries again
             if isinstance(error, ArtifactError):
-                self._known.pop(key, None)
+                self._judged.pop(key, None)
             return None
-        return None if found is None or (known is not None and known.holds(found[1])) else found
+        return None if found is None or (judged is not None and judged.holds(found[1])) else found
 
     async def _prove(self, key: tuple[str, str, str], manifest: Manifest) -> None:
         model, version, sha256 = key
         try:
-            self._known[(model, version)] = await self._judge(manifest, sha256)
+            self._judged[(model, version)] = await self._judge(manifest, sha256)
         except ServiceError as error:
             self._unproved[(model, version)] = str(error)  # not refused either: the next look tries again
         finally:
@@ -192,19 +195,19 @@ class TritonFollower:
             self._put(model)
             self._settle_default()
 
-    async def _judge(self, manifest: Manifest, sha256: str) -> _Known:
-        backend = TritonBackend(self._channel, self._memory, manifest)
+    async def _judge(self, manifest: Manifest, sha256: str) -> _Judgement:
         facts = {"model": f"{manifest.name}-{manifest.target}", "version": manifest.version}
         try:
+            backend = TritonBackend(self._channel, self._memory, manifest)
             proof = await self._replay(manifest, sha256, backend)
         except (ArtifactError, BackendFailed, DeadlineExceeded) as error:
             late = f"it did not run within {_PROOF_S:g} s"
             why = late if isinstance(error, DeadlineExceeded) else str(error)
-            log.error("version of triton refused", extra={**facts, "why": why})
-            return _Known(Listing(manifest, sha256, "refused", why), None, monotonic())
-        log.info("version of triton proved", extra={**facts, "proof": proof})
-        offer = Offer(BACKEND, manifest, sha256, backend)
-        return _Known(Listing(manifest, sha256, "ready"), offer, monotonic())
+            log.error("triton_version_refused", extra={**facts, "why": why})
+            return _Judgement(VersionStatus(manifest, sha256, "refused", why), None, monotonic())
+        log.info("triton_version_proved", extra={**facts, "proof": proof})
+        served = ServedVersion(BACKEND, manifest, sha256, backend)
+        return _Judgement(VersionStatus(manifest, sha256, "ready"), served, monotonic())
 
     async def _replay(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> str:
         artifact = await asyncio.to_thread(_local_twin, self._settings.repository, manifest, sha256)
@@ -216,18 +219,18 @@ class TritonFollower:
 
     def _put(self, model: str) -> None:
         name = model.removesuffix(f"-{self._settings.triton.target}")
-        known = {version: one for (owner, version), one in self._known.items() if owner == model}
-        for version in known.keys() - {version for owner, version in self._seen if owner == model}:
-            del self._known[(model, version)], known[version]  # deleted from the repository
-        if not known and name not in self._models.names:
+        judged = {version: one for (owner, version), one in self._judged.items() if owner == model}
+        for version in judged.keys() - {version for owner, version in self._seen if owner == model}:
+            del self._judged[(model, version)], judged[version]  # deleted from the repository
+        if not judged and name not in self._models.names:
             return  # a model of somebody else, or not loaded yet
-        lane = self._models.add(name)[BACKEND]
-        lane.renew = self.look
-        lane.why_empty = _why_empty(model, [entry for entry in self._seen.values() if entry.model == model])
-        offers = {version: one.offer for version, one in known.items() if one.offer is not None}
-        self._models.put(BACKEND, name, offers, [one.listing for one in known.values()])
+        route = self._models.add(name)[BACKEND]
+        route.renew = self.look
+        route.why_empty = _why_empty(model, [one for one in self._seen.values() if one.model == model])
+        served = {version: one.served for version, one in judged.items() if one.served is not None}
+        self._models.put(BACKEND, name, served, [one.status for one in judged.values()])
         if name not in self._probers:
-            prober = Prober(lane, self._settings.breaker, self._check)
+            prober = Prober(route, self._settings.breaker, self._check)
             self._probers[name] = asyncio.create_task(prober.run())
 
     def _settle_default(self) -> None:
@@ -235,45 +238,50 @@ class TritonFollower:
         if self._models.default is not None or not self._proofs:
             self._models.settle_default()
 
-    async def _check(self, offer: Offer, timeout_s: float) -> None:
+    async def _check(self, served: ServedVersion, timeout_s: float) -> None:
         if not await self._channel.is_live(timeout_s):
             raise BackendUnavailable(f"triton at {self._channel.url} is not live")
-        model, version = f"{offer.manifest.name}-{offer.manifest.target}", offer.manifest.version
+        model, version = f"{served.manifest.name}-{served.manifest.target}", served.manifest.version
         if not await self._channel.is_ready(model, version, timeout_s):
             raise BackendUnavailable(f"triton has unloaded {model} version {version}", not_run=True)
 
     def _report(self) -> None:
         sentences = [
-            f"triton: {model} version {version} is refused: {known.listing.why}"
-            for (model, version), known in self._known.items()
-            if known.listing.state == "refused"
+            f"triton: {model} version {version} is refused: {judged.status.why}"
+            for (model, version), judged in self._judged.items()
+            if judged.status.state == "refused"
         ]
         sentences += [why for key, why in self._unproved.items() if key in self._seen]
         sentences += [
             f"triton: {model} version {version} is being proved" for model, version, _ in self._proofs
         ]
         nothing = f"triton at {self._channel.url} has no model for target {self._settings.triton.target}"
-        self._note("; ".join(sentences) or ("" if self._known else nothing))
+        self._note("; ".join(sentences) or ("" if self._judged else nothing))
 
     def _note(self, sentence: str, *, explains_absence: bool = False) -> None:
-        if sentence != self._models.notes.get(BACKEND, ""):
-            log.warning("triton is not as it should be", extra={"why": sentence or "it is again"})
+        before = self._models.notes.get(BACKEND, "")
+        if sentence and sentence != before:
+            self._degraded_at = self._degraded_at if before else monotonic()
+            log.warning("triton_degraded", extra={"backend": BACKEND, "why": sentence})
+        elif before and not sentence:
+            after_s = round(monotonic() - self._degraded_at, 3)
+            log.info("triton_recovered", extra={"backend": BACKEND, "after_s": after_s})
         self._models.notes[BACKEND] = sentence
         for name in self._models.names if explains_absence else ():
-            lane = self._models.lanes(name)[BACKEND]
-            if lane.current is None:
-                lane.why_empty = sentence
+            route = self._models.routes(name)[BACKEND]
+            if route.current is None:
+                route.why_empty = sentence
 
 
-def _why_empty(model: str, entries: list[Entry]) -> str:
-    if not entries:
+def _why_empty(model: str, versions: list[RepositoryVersion]) -> str:
+    if not versions:
         return f"triton has no model {model}"
-    states = "; ".join(f"version {entry.version}: {entry.why}" for entry in entries)
+    states = "; ".join(f"version {one.version}: {one.why}" for one in versions)
     return f"triton does not serve {model} now ({states})"
 
 
 def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
-    """Return the same artefact in the local repository, whose golden sample can then be replayed.
+    """Return the same artifact in the local repository, whose golden sample can then be replayed.
 
     Raises:
         ArtifactConflict: the local one of this name, target and version is another.

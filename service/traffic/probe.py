@@ -1,19 +1,19 @@
-"""Looks at one lane again and again: a dead backend is left in seconds, and used again when it is well."""
+"""Looks at one route again and again: a dead backend is left in seconds, and used again when it is well."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.backends.protocol import Backend, Call
+from service.backends.protocol import Backend
 from service.errors import BackendBusy, BackendUnavailable, DeadlineExceeded, ServiceError
+from service.request import RequestContext
 from service.settings import BreakerSettings
 from service.traffic.breaker import State
-from service.traffic.lanes import Lane, Offer
+from service.traffic.routes import Route, ServedVersion
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +22,12 @@ PROBE_ID = "sparsight-probe"
 
 async def infer_blank(backend: Backend, manifest: Manifest, timeout_s: float) -> Mapping[str, NDArray[Any]]:
     """Run a graph on an empty canvas: the smallest proof that a model is really there."""
-    size = (1, manifest.input.height, manifest.input.width, 3)
-    canvas = np.full(size, manifest.input.resize.pad_value, dtype=np.uint8)
-    top_k, threshold = manifest.controls.top_k, manifest.controls.weight_threshold
-    return await backend.infer(
-        canvas,
-        None if top_k is None else top_k.default,
-        None if threshold is None else threshold.default,
-        Call.within(timeout_s, PROBE_ID),
-    )
+    inputs = manifest.feed(manifest.images.blank(), {})
+    return await backend.infer(inputs, RequestContext.within(timeout_s, PROBE_ID))
 
 
 class Prober:
-    """Moves the breaker of one lane by proofs.
+    """Moves the breaker of one route by proofs.
 
     While it is closed the server is asked whether it lives, and if no answer has come since the last look the
     model runs once on a blank canvas: a server says that a model is ready when the process that runs it has
@@ -42,16 +35,19 @@ class Prober:
     """
 
     def __init__(
-        self, lane: Lane, settings: BreakerSettings, check: Callable[[Offer, float], Awaitable[None]]
+        self,
+        route: Route,
+        settings: BreakerSettings,
+        check: Callable[[ServedVersion, float], Awaitable[None]],
     ) -> None:
-        """Watch a lane.
+        """Watch a route.
 
         Args:
-            lane: whose breaker is moved.
+            route: whose breaker is moved.
             settings: how often, and how long a proof may take.
             check: asks, within some seconds, whether the server lives and has the version; raises if not.
         """
-        self._lane = lane
+        self._route = route
         self._interval_s = settings.probe_interval_s
         self._timeout_s = settings.probe_timeout_s
         self._idle_s = 0.9 * settings.probe_interval_s  # less than one interval: timers are not exact
@@ -61,47 +57,47 @@ class Prober:
         """Look, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
-            offer = self._lane.current
-            if offer is None:
+            version = self._route.current
+            if version is None:
                 continue
             try:
-                await self.look(offer)
+                await self.look(version)
             except Exception:
-                log.exception("probe failed by a defect", extra={"backend": self._lane.backend_name})
+                log.exception("probe failed by a defect", extra={"backend": self._route.backend_name})
 
-    async def look(self, offer: Offer) -> None:
+    async def look(self, version: ServedVersion) -> None:
         """Look once."""
-        breaker = self._lane.breaker
+        breaker = self._route.breaker
         began = breaker.begin()
         try:
             if breaker.state is State.CLOSED:
-                await self._check(offer, self._timeout_s)
+                await self._check(version, self._timeout_s)
                 if breaker.idle_s() < self._idle_s:
                     return
             breaker.probe_started()
-            await infer_blank(offer.backend, offer.manifest, self._timeout_s)
+            await infer_blank(version.backend, version.manifest, self._timeout_s)
         except BackendBusy:  # the queue is full, and what is behind it may be dead
             breaker.probe_undecided()
             return
         except DeadlineExceeded:
-            sentence = f"{self._lane.backend_name} did not run the model within {self._timeout_s:g} s"
-            await self._slow_or_dead(offer, began, sentence)
+            sentence = f"{self._route.backend_name} did not run the model within {self._timeout_s:g} s"
+            await self._slow_or_dead(version, began, sentence)
             return
         except ServiceError as error:
             if isinstance(error, BackendUnavailable) and error.not_run:
                 breaker.probe_undecided()  # unloaded, not unwell: the repository says what is in force
-                await self._lane.renew_within(self._timeout_s)
+                await self._route.renew_within(self._timeout_s)
             else:
                 breaker.probe_failed(began, str(error))
             return
         breaker.probe_succeeded()
 
-    async def _slow_or_dead(self, offer: Offer, began: float, sentence: str) -> None:
+    async def _slow_or_dead(self, version: ServedVersion, began: float, sentence: str) -> None:
         """Judge a silent model: under a live server it may be slow, so that counts as one failure."""
-        breaker = self._lane.breaker
+        breaker = self._route.breaker
         try:
             if breaker.state is State.CLOSED:
-                await self._check(offer, self._timeout_s / 2)
+                await self._check(version, self._timeout_s / 2)
                 if breaker.last_success <= began:
                     breaker.failed(began, sentence)
                 return

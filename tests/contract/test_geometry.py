@@ -41,7 +41,7 @@ def test_both_letterboxes_give_the_same_canvas_and_the_same_way_back(source_hw, 
     assert np.array_equal(ours.to_source(boxes), theirs.to_source(boxes))
 
 
-def test_a_whole_picture_maps_onto_itself():
+def test_a_whole_image_maps_onto_itself():
     placed = Letterbox.fit((480, 640), (640, 640))
     corners = np.array([[0, 80, 640, 560]], dtype=np.float32)
     assert placed.to_source(corners).tolist() == [[0, 0, 640, 480]]
@@ -64,16 +64,6 @@ def crowded(seed: int, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarr
     return boxes[None].astype(np.float32), rng.random((1, anchors, classes), dtype=np.float32)
 
 
-class ServiceSelects:
-    selection = "service"
-    candidates = 100
-
-
-class GraphSelects:
-    selection = "graph"
-    candidates = 100
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("anchors", "classes"), [(300, 3), (20, 2), (1, 1)])
 def test_all_keep_the_same_detections_whoever_selects(triton, seed, anchors, classes):
@@ -84,11 +74,9 @@ def test_all_keep_the_same_detections_whoever_selects(triton, seed, anchors, cla
     placed = Letterbox.fit(image_hw, (200, 200))
     ours = keep_detections((picked[0][0], picked[1][0], picked[2][0]), placed, image_hw, config)
 
-    raw = {"boxes": boxes, "class_scores": class_scores}
-    chosen = {"boxes": picked[0].numpy(), "scores": picked[1].numpy(), "class_ids": picked[2].numpy()}
-    for outputs, spec in ((raw, ServiceSelects), (chosen, GraphSelects)):
-        candidates = select_candidates(outputs, spec)
-        assert isinstance(candidates, Candidates)
+    canvas = select_candidates(boxes[0], class_scores[0], 100)
+    by_graph = Candidates(picked[0][0].numpy(), picked[1][0].numpy(), picked[2][0].numpy())
+    for candidates in (canvas, by_graph):
         theirs = detections_in_source(
             candidates,
             ServiceLetterbox.fit(image_hw, (200, 200)),
@@ -101,7 +89,6 @@ def test_all_keep_the_same_detections_whoever_selects(triton, seed, anchors, cla
         assert np.array_equal(ours.class_ids, theirs.class_ids)
         assert np.allclose(ours.boxes_xyxy, theirs.boxes_xyxy, atol=1e-4)
 
-    canvas = select_candidates(raw, ServiceSelects)
     kept = suppress(canvas, config.conf, config.iou, config.max_det)
     picked_by_triton = triton.select_candidates(boxes[0], class_scores[0], 100)
     kept_by_triton = triton.suppress(*picked_by_triton, config.conf, config.iou, config.max_det)
@@ -151,12 +138,7 @@ def test_a_cut_through_equal_scores_keeps_the_lowest_pairs(triton):
     boxes = np.zeros((1, 6, 4), dtype=np.float32)
     class_scores = np.full((1, 6, 2), 0.25, dtype=np.float32)
     class_scores[0, 4, 1] = 0.75
-
-    class ThreeCandidates:
-        selection = "service"
-        candidates = 3
-
-    canvas = select_candidates({"boxes": boxes, "class_scores": class_scores}, ThreeCandidates)
+    canvas = select_candidates(boxes[0], class_scores[0], 3)
     _, scores, class_ids = triton.select_candidates(boxes[0], class_scores[0], 3)
     assert scores.tolist() == canvas.scores.tolist() == [0.75, 0.25, 0.25]
     assert class_ids.tolist() == canvas.class_ids.tolist() == [1, 0, 1]

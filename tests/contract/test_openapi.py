@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from service.__main__ import OPENAPI_FILE, main, openapi_text
-from service.rest.wire import DetectQuery
+from service.rest.query import DetectQuery
 
 
 def test_the_committed_file_is_current():

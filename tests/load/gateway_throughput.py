@@ -26,7 +26,7 @@ from threading import Thread
 
 from service.artifact.repository import read_artifact
 from service.pipeline.decode import decode
-from service.pipeline.letterbox import Letterbox
+from service.pipeline.preprocess import preprocess
 from tests.load.machine import describe_machine
 from tests.triton_server import ENVIRONMENT, ROOT, TritonServer, start_triton, why_no_triton
 
@@ -81,18 +81,12 @@ def main() -> int:
 def tensors_of(photo: bytes) -> dict[str, object]:
     """The request that the gateway makes of a photo, as perf_analyzer reads it."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
-    image = decode(photo, 40_000_000)
-    input_hw = (manifest.input.height, manifest.input.width)
-    canvas = Letterbox.fit(image.shape[:2], input_hw).apply(image, input_hw, manifest.input.resize.pad_value)
-    assert manifest.controls.top_k is not None
-    inputs = {
-        "images": {
-            "content": {"b64": base64.b64encode(canvas.tobytes()).decode()},
-            "shape": [1, *input_hw, 3],
-        },
-        "top_k": {"content": [manifest.controls.top_k.default], "shape": [1, 1]},
-        "weight_threshold": {"content": [0.0], "shape": [1, 1]},
-    }
+    canvas = preprocess(decode(photo, 40_000_000), manifest.images).canvas
+    inputs: dict[str, object] = {}
+    for name, array in manifest.feed(canvas, {}).items():
+        is_image = name == manifest.images.name
+        content = {"b64": base64.b64encode(array.tobytes()).decode()} if is_image else array.ravel().tolist()
+        inputs[name] = {"content": content, "shape": list(array.shape)}
     return {"data": [inputs]}
 
 

@@ -22,9 +22,9 @@ from tritonclient.grpc import aio
 
 from clients.transport import Deadline
 from clients.triton_http import HttpTransport
-from service.backends.protocol import Call
 from service.backends.triton.channel import TritonChannel
 from service.backends.triton.memory import ImageSlots
+from service.request import RequestContext
 from service.settings import TritonSettings
 from tests.load.machine import describe_machine
 from tests.triton_server import start_triton, why_no_triton
@@ -132,7 +132,9 @@ async def send_grpc(channel: TritonChannel, model: str, images: NDArray[np.gener
     """The image in the message."""
     tensor = aio.InferInput("images", list(images.shape), "UINT8" if images.dtype == np.uint8 else "FP32")
     tensor.set_data_from_numpy(images)
-    await channel.infer(model, "1", [tensor], [aio.InferRequestedOutput("nothing")], Call.within(10.0))
+    await channel.infer(
+        model, "1", [tensor], [aio.InferRequestedOutput("nothing")], RequestContext.within(10.0)
+    )
 
 
 async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray[np.uint8]) -> None:
@@ -142,7 +144,7 @@ async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray
         tensor = aio.InferInput("images", list(images.shape), "UINT8")
         tensor.set_shared_memory(slots.name, images.nbytes, offset)
         outputs = [aio.InferRequestedOutput("nothing")]
-        await channel.infer("noop-uint8", "1", [tensor], outputs, Call.within(10.0))
+        await channel.infer("noop-uint8", "1", [tensor], outputs, RequestContext.within(10.0))
 
 
 async def send_http(web: HttpTransport, images: NDArray[np.uint8]) -> None:

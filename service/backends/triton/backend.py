@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.utils import np_to_triton_dtype
 
 from service.artifact.manifest import Manifest
-from service.backends.protocol import Call
+from service.backends.contract import check_batch, check_outputs
 from service.backends.triton.channel import TritonChannel
 from service.backends.triton.memory import ImageSlots, SharedImages
 from service.backends.triton.status import RegionForgotten
 from service.errors import BackendFailed, BackendUnavailable
-
-_DTYPES = {"class_ids": np.dtype(np.int32)}  # every other output is float32
+from service.request import RequestContext
 
 
 class TritonBackend:
@@ -28,99 +28,80 @@ class TritonBackend:
             channel: to the server.
             memory: to pass images in; None to send them in the message.
             manifest: of the version.
+
+        Raises:
+            ArtifactBroken: it has more than one graph.
         """
+        manifest.only_graph()
         self._channel = channel
         self._memory = memory
         self._manifest = manifest
         self._model = f"{manifest.name}-{manifest.target}"
-        self._outputs = [InferRequestedOutput(name) for name in manifest.output_names]
+        self._outputs = [InferRequestedOutput(row.name) for row in manifest.outputs]
 
     async def infer(
-        self, images: NDArray[np.uint8], top_k: int | None, weight_threshold: float | None, call: Call
+        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run (B, H, W, 3) RGB on the server; return the manifest's outputs by name, read only.
+        """Run a graph on the server; return the manifest's outputs by name, read only.
 
         Raises:
             BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `triton_status.TABLE`.
         """
-        batch = images.shape[0]
-        if batch not in self._manifest.input.batch:
-            allowed = ", ".join(map(str, self._manifest.input.batch))
-            raise BackendFailed(f"this graph takes batches of {allowed}, not {batch}")
-        controls = []
-        if top_k is not None:
-            controls.append(_input("top_k", "INT64", np.full((batch, 1), top_k, dtype=np.int64)))
-        if weight_threshold is not None:
-            threshold = np.full((batch, 1), weight_threshold, dtype=np.float32)
-            controls.append(_input("weight_threshold", "FP32", threshold))
+        batch = check_batch(self._manifest, inputs)
+        images = inputs[self._manifest.images.name]
         region = None if self._memory is None else self._memory.region(images.nbytes)
         if self._memory is None or region is None:
-            return await self._run([_input("images", "UINT8", images), *controls], batch, call)
-        return await self._run_shared(images, controls, self._memory, region, call)
+            return await self._run(_message(inputs), batch, context)
+        return await self._run_shared(inputs, self._memory, region, context)
 
     async def close(self) -> None:
         """Do nothing: what is closed belongs to the process."""
 
     async def _run_shared(
         self,
-        images: NDArray[np.uint8],
-        controls: list[InferInput],
+        inputs: Mapping[str, NDArray[Any]],
         memory: SharedImages,
         region: ImageSlots,
-        call: Call,
+        context: RequestContext,
     ) -> Mapping[str, NDArray[Any]]:
-        batch = images.shape[0]
+        name = self._manifest.images.name
+        images, batch = inputs[name], len(inputs[name])
         with ExitStack() as stack:
             offset = stack.enter_context(region.hold(images))
             if offset is None:
-                return await self._run([_input("images", "UINT8", images), *controls], batch, call)
-            shared = InferInput("images", images.shape, "UINT8")
+                return await self._run(_message(inputs), batch, context)
+            shared = InferInput(name, images.shape, np_to_triton_dtype(images.dtype))
             shared.set_shared_memory(region.name, images.nbytes, offset)
+            others = {other: array for other, array in inputs.items() if other != name}
+            sent = [shared, *_message(others)]
             try:
-                return await self._run([shared, *controls], batch, call)
+                return await self._run(sent, batch, context)
             except RegionForgotten:
                 usable = await memory.register(region)
             if not usable:
-                return await self._run([_input("images", "UINT8", images), *controls], batch, call)
+                return await self._run(_message(inputs), batch, context)
             try:
-                return await self._run([shared, *controls], batch, call)
+                return await self._run(sent, batch, context)
             except RegionForgotten as error:
                 raise BackendUnavailable(str(error)) from error
 
-    async def _run(self, inputs: list[InferInput], batch: int, call: Call) -> Mapping[str, NDArray[Any]]:
-        result = await self._channel.infer(self._model, self._manifest.version, inputs, self._outputs, call)
-        outputs = {name: _output(result, name) for name in self._manifest.output_names}
-        check_outputs(outputs, self._manifest, batch)
+    async def _run(
+        self, inputs: list[InferInput], batch: int, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        version = self._manifest.version
+        result = await self._channel.infer(self._model, version, inputs, self._outputs, context)
+        outputs = {row.name: _output(result, row.name) for row in self._manifest.outputs}
+        check_outputs(outputs, self._manifest, batch, "triton")
         return outputs
 
 
-def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch: int) -> None:
-    """Check shapes and types against the manifest: a server can be given another graph under its name.
-
-    Raises:
-        BackendFailed: names the first output that does not fit.
-    """
-    rows = outputs["boxes"].shape[1] if outputs["boxes"].ndim == 3 else -1
-    wanted: dict[str, tuple[int, ...]] = {"boxes": (batch, rows, 4)}
-    if manifest.outputs.selection == "graph":
-        wanted |= {"scores": (batch, rows), "class_ids": (batch, rows)}
-    else:
-        wanted["class_scores"] = (batch, rows, len(manifest.class_names))
-    if manifest.mixture:
-        experts = max(layer.num_experts for layer in manifest.mixture)
-        wanted |= dict.fromkeys(("gates", "router_probs"), (batch, len(manifest.mixture), experts))
-    for name, shape in wanted.items():
-        array, dtype = outputs[name], _DTYPES.get(name, np.dtype(np.float32))
-        if array.shape != shape or array.dtype != dtype:
-            raise BackendFailed(
-                f"triton answered {name} as {array.dtype} {array.shape}; the manifest says {dtype} {shape}"
-            )
-
-
-def _input(name: str, datatype: str, array: NDArray[Any]) -> InferInput:
-    tensor = InferInput(name, array.shape, datatype)
-    tensor.set_data_from_numpy(array)
-    return tensor
+def _message(inputs: Mapping[str, NDArray[Any]]) -> list[InferInput]:
+    message = []
+    for name, array in inputs.items():
+        tensor = InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        message.append(tensor)
+    return message
 
 
 def _output(result: InferResult, name: str) -> NDArray[Any]:

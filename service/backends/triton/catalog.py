@@ -2,48 +2,36 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from service.artifact.manifest import Manifest, parse_manifest
-from service.backends.triton.channel import TritonChannel
+from service.backends.triton.channel import RepositoryVersion, TritonChannel
 from service.errors import ArtifactBroken
 
 _ASK_S = 2.0
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One version of one model in the index."""
-
-    model: str  # <name>-<target>
-    version: str
-    ready: bool
-    why: str  # it is not ready, in the server's words
-
-
-async def read_entries(channel: TritonChannel, target: str) -> tuple[Entry, ...]:
+async def read_versions(channel: TritonChannel, target: str) -> tuple[RepositoryVersion, ...]:
     """List the versions of every model of a target.
 
     Raises:
         BackendUnavailable: the server does not answer.
     """
-    rows = await channel.read_index(_ASK_S)
     return tuple(
-        Entry(row.model, row.version, row.state == "READY", row.reason or row.state.lower() or "not loaded")
-        for row in rows
-        if row.model.endswith(f"-{target}") and row.version.isascii() and row.version.isdigit()
+        one
+        for one in await channel.read_index(_ASK_S)
+        if one.model.endswith(f"-{target}") and one.version.isascii() and one.version.isdigit()
     )
 
 
-async def read_manifest(channel: TritonChannel, entry: Entry) -> tuple[Manifest, str] | None:
+async def read_manifest(channel: TritonChannel, one: RepositoryVersion) -> tuple[Manifest, str] | None:
     """Return the manifest of a loaded version and its sha256; None if its configuration holds none.
 
     Raises:
         BackendUnavailable: the server does not answer, or has unloaded it meanwhile.
         ArtifactBroken: the manifest is not what its sha256 says, or breaks the contract.
     """
-    parameters = await channel.read_parameters(entry.model, entry.version, _ASK_S)
-    return manifest_in(parameters, entry.model, entry.version)
+    parameters = await channel.read_parameters(one.model, one.version, _ASK_S)
+    return manifest_in(parameters, one.model, one.version)
 
 
 def manifest_in(parameters: Mapping[str, str], model: str, version: str) -> tuple[Manifest, str] | None:

@@ -8,9 +8,9 @@ from typing import TypeVar
 from tritonclient.grpc import aio, model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from service.backends.protocol import Call
 from service.backends.triton.status import to_error
 from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, SettingsInvalid
+from service.request import RequestContext
 from service.settings import TritonSettings
 
 T = TypeVar("T")
@@ -20,13 +20,23 @@ _MS = 1000
 
 
 @dataclass(frozen=True)
-class IndexRow:
+class RepositoryVersion:
     """One version of one model in Triton's repository."""
 
-    model: str
+    model: str  # <name>-<target>, if it is one of ours
     version: str
     state: str  # READY, LOADING, UNLOADING, UNAVAILABLE; empty if it was never loaded
     reason: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded."""
+        return self.state == "READY"
+
+    @property
+    def why(self) -> str:
+        """It is not ready, in the server's words."""
+        return self.reason or self.state.lower() or "not loaded"
 
 
 class TritonChannel:
@@ -75,11 +85,11 @@ class TritonChannel:
         question = self._client.is_model_ready(model, version, client_timeout=timeout_s)
         return bool(await self._ask(question, timeout_s))
 
-    async def read_index(self, timeout_s: float) -> tuple[IndexRow, ...]:
+    async def read_index(self, timeout_s: float) -> tuple[RepositoryVersion, ...]:
         """List every version of every model in the repository."""
         question = self._client.get_model_repository_index(client_timeout=timeout_s)
         answer = await self._ask(question, timeout_s)
-        return tuple(IndexRow(row.name, row.version, row.state, row.reason) for row in answer.models)
+        return tuple(RepositoryVersion(row.name, row.version, row.state, row.reason) for row in answer.models)
 
     async def read_parameters(self, model: str, version: str, timeout_s: float) -> Mapping[str, str]:
         """Return the parameters in the configuration of a loaded version."""
@@ -93,20 +103,20 @@ class TritonChannel:
         version: str,
         inputs: Sequence[aio.InferInput],
         outputs: Sequence[aio.InferRequestedOutput],
-        call: Call,
+        context: RequestContext,
     ) -> aio.InferResult:
         """Run a version of a model. If the task is cancelled, so is the work on the server."""
-        left_s = call.left_s()
-        headers = {"x-request-id": call.request_id} if call.request_id else {}
-        if call.traceparent is not None:
-            headers["traceparent"] = call.traceparent
+        left_s = context.left_s()
+        headers = {"x-request-id": context.request_id} if context.request_id else {}
+        if context.traceparent is not None:
+            headers["traceparent"] = context.traceparent
         try:
             return await self._client.infer(
                 model,
                 inputs,
                 model_version=version,
                 outputs=outputs,
-                request_id=call.request_id,
+                request_id=context.request_id,
                 timeout=max(1, round(left_s * 1e6)),  # microseconds: the server's queue drops what is late
                 client_timeout=left_s,
                 headers=headers,
@@ -115,9 +125,9 @@ class TritonChannel:
             raise to_error(
                 error.status() or "",
                 error.message() or "",
-                allowed_s=call.allowed_s,
-                own_limit=call.own_limit,
-                late=perf_counter() > call.deadline - _LATE_S,
+                allowed_s=context.allowed_s,
+                own_limit=context.own_limit,
+                late=perf_counter() > context.deadline - _LATE_S,
             ) from error
 
     async def register_memory(self, name: str, key: str, total_bytes: int, timeout_s: float) -> None:

@@ -27,8 +27,8 @@ def test_models_are_described(served):
     assert model["top_k"] == {"allowed": [1, 2, 3, 4], "default": 2}
     assert [layer["num_experts"] for layer in model["mixture"]] == [4, 3]
     assert model["sha256"] == served.detect(RED).json()["model"]["sha256"]
-    (offer,) = model["offers"]
-    assert offer == {
+    (version,) = model["versions"]
+    assert version == {
         "backend": "openvino",
         "version": "1",
         "target": "openvino",

@@ -76,9 +76,9 @@ def test_an_unknown_version_is_refused_with_the_known_ones(served):
 def test_the_callers_deadline_ends_the_waiting(start, repository, monkeypatch):
     running = start(repository=repository, workers=1)
     answered, waited = threading.Event(), []
-    monkeypatch.setattr("service.pipeline.run.decode", lambda *_: waited.append(answered.wait(30)))
+    monkeypatch.setattr("service.serving.stages.decode", lambda *_: waited.append(answered.wait(30)))
     words = refused(running.detect(RED, timeout_ms=50), 504, "deadline-exceeded")
-    assert not waited, "the picture was still being decoded"
+    assert not waited, "the image was still being decoded"
     answered.set()
     assert words.startswith("there was no answer within 0.05 s")
 

@@ -12,12 +12,11 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from service.artifact.golden import compare_detections
 from service.artifact.manifest import parse_manifest
 from service.pipeline.decode import decode
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
-from service.pipeline.postprocess import select_candidates
+from service.tasks.detect import DetectTask, compare_detections
 from service.types import Detections
 from tests.builders import build_artifact, golden_image
 from tests.training_builders import plain_model
@@ -85,7 +84,7 @@ def served(request, project_repository):
 
 def expected(served, raw, conf, iou, max_det):
     """What the service makes of the graph's outputs, on the canvas."""
-    candidates = select_candidates(raw, served.manifest.outputs)
+    candidates = DetectTask(served.manifest).candidates(raw)
     kept = suppress(candidates, conf, iou, max_det)
     return {
         "boxes": candidates.boxes_xyxy[kept],
@@ -107,14 +106,14 @@ def test_every_model_of_the_repository_is_ready_with_its_manifest(client, projec
 
 
 def test_the_golden_sample_comes_out_of_the_ensemble(client, served):
-    golden, spec = served.golden, served.manifest.golden
-    defaults = served.manifest.defaults
+    golden, spec, manifest = served.golden, served.manifest.golden, served.manifest
+    defaults = manifest.task_settings.defaults
     got = ask(
         client,
         f"{served.name}-detect",
         images=golden["input"],
-        **controls(spec.top_k, spec.weight_threshold),
-        **thresholds(spec.conf, defaults.iou, defaults.max_det),
+        **controls(spec.controls["top_k"], spec.controls["weight_threshold"]),
+        **thresholds(spec.params["conf"], defaults.iou, defaults.max_det),
     )
     height, width = golden["image"].shape[:2]
     placed = Letterbox.fit((height, width), golden["input"].shape[1:3])
@@ -122,10 +121,11 @@ def test_the_golden_sample_comes_out_of_the_ensemble(client, served):
     compare_detections(  # in 8 bits each kind of CPU rounds in its own way
         Detections(boxes_xyxy, got["scores"], got["class_ids"]),
         Detections(golden["det_boxes_xyxy"], golden["det_scores"], golden["det_class_ids"]),
-        spec.conf,
-        spec.tolerance,
+        conf=spec.params["conf"],
+        boxes=manifest.output("boxes_xyxy").tolerance,
+        scores=manifest.output("scores").tolerance,
     )
-    assert np.abs(got["gates"] - golden["gates"]).max() <= spec.tolerance.gates
+    assert np.abs(got["gates"] - golden["gates"]).max() <= manifest.output("gates").tolerance.absolute
     assert got["router_probs"].shape == golden["router_probs"].shape
 
 
@@ -134,11 +134,11 @@ def test_on_real_images_the_ensemble_equals_the_service_over_the_graph_s_outputs
     client, served, real_images, conf, iou, max_det, top_k
 ):
     found = 0
-    input_hw = (served.manifest.input.height, served.manifest.input.width)
+    spec = served.manifest.images
     for encoded in real_images:
         pixels = decode(encoded, max_pixels=10**7)
-        placed = Letterbox.fit(pixels.shape[:2], input_hw)
-        images = placed.apply(pixels, input_hw, served.manifest.input.resize.pad_value)
+        placed = Letterbox.fit(pixels.shape[:2], spec.canvas_hw)
+        images = placed.apply(pixels, spec.canvas_hw, spec.resize.pad_value)
         raw = ask(client, served.name, images=images, **controls(top_k))
         got = ask(
             client,
@@ -329,8 +329,8 @@ def test_the_ensemble_over_a_batching_model_takes_one_image_and_shares_batches_t
     images = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     request = {"images": images, **controls(top_k=1), **thresholds(conf=0.3, max_det=20)}
     manifest = (tensorrt.repository / "tiny-tensorrt" / "1" / "manifest.json").read_bytes()
-    assert json.loads(manifest)["input"]["batch"] == [1, 2, 3, 4, 5, 6, 7, 8]
     model = SimpleNamespace(manifest=parse_manifest(manifest, "tiny"))
+    assert model.manifest.batch == (1, 2, 3, 4, 5, 6, 7, 8)
     raw = ask(client, "tiny-tensorrt", images=images, **controls(top_k=1))
     want = expected(model, raw, 0.3, 0.7, 20)
     before = batches_run(client, "tiny-tensorrt")

@@ -73,10 +73,10 @@ def wait_for(condition, limit_s=20.0):
     return found
 
 
-def offers(gateway, backend="triton"):
+def versions(gateway, backend="triton"):
     """Return the state of every version that a backend has."""
     (model,) = gateway.client.get("/models").json()["models"]
-    return {row["version"]: row["state"] for row in model["offers"] if row["backend"] == backend}
+    return {row["version"]: row["state"] for row in model["versions"] if row["backend"] == backend}
 
 
 def version_in_force(gateway):
@@ -171,7 +171,7 @@ def test_an_unloaded_model_is_a_503_that_names_the_state(server):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert answer.json()["type"].endswith(":backend-unavailable")
         assert wait_for(lambda: "does not serve tiny-openvino now" in gateway.detect(RED).json()["detail"])
-        assert offers(gateway) == {"1": "unavailable"}
+        assert versions(gateway) == {"1": "unavailable"}
         assert gateway.client.get("/readyz").status_code == 503
         server.load(MODEL)
         wait_for(lambda: gateway.detect(RED).status_code == 200)
@@ -182,7 +182,7 @@ def test_another_model_of_the_same_name_and_version_is_refused(tmp_path, server)
     with gateway_to(server, ready=False, repository=local) as alone:
         wait_for(lambda: "is refused: triton's manifest has sha256" in alone.client.get("/readyz").text)
         assert alone.detect(RED).status_code == 503
-        assert offers(alone) == {"1": "refused"}
+        assert versions(alone) == {"1": "refused"}
     both = ("triton", "openvino")
     with gateway_to(server, backends=both, repository=local, ready=False) as gateway:
         assert wait_until_ready(gateway).status_code == 200
@@ -198,7 +198,7 @@ def test_a_version_that_does_not_prove_itself_never_serves(tmp_path, repository,
         shutil.copy(other.folder / "model.xml", built.folder)  # a graph without scores and class_ids
         shutil.copy(other.folder / "model.bin", built.folder)
         server.load(MODEL)
-        wait_for(lambda: offers(gateway).get("2") == "refused")
+        wait_for(lambda: versions(gateway).get("2") == "refused")
         assert version_in_force(gateway) == "1"
         assert gateway.detect(RED, version="2").status_code == 404
 

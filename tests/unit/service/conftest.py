@@ -1,4 +1,4 @@
-"""One tiny artefact for all unit tests of the service; tests that change it build their own."""
+"""Tiny artifacts for all unit tests of the service; tests that change it build their own."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from service.artifact.repository import read_artifact
 from service.backends.openvino import OpenVinoBackend
 from service.settings import OpenVinoSettings
-from tests.builders import build_artifact
+from tests.builders import build_artifact, build_classifier
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,11 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def artifact(tiny):
     return read_artifact(tiny.folder)
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory):
+    return read_artifact(build_classifier(tmp_path_factory.mktemp("repository")).folder)
 
 
 @pytest.fixture(scope="session")

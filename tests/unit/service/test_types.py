@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.types import Detections, ExpertActivation
+from service.types import Classes, Detections, ExpertActivation
 
 
 def test_rows_must_agree():
@@ -14,3 +14,8 @@ def test_rows_must_agree():
 def test_weights_must_agree_with_the_active_experts():
     with pytest.raises(ValueError, match="do not fit each other"):
         ExpertActivation("p4", 2, active=(0, 1), weights=(1.0,), probabilities=(0.5, 0.5), entropy_bits=1.0)
+
+
+def test_every_class_has_a_score():
+    with pytest.raises(ValueError, match="do not fit each other"):
+        Classes(np.zeros(2, np.int64), np.zeros(1, np.float32))

@@ -1,4 +1,4 @@
-"""Which artefacts are found, and which are refused."""
+"""Which artifacts are found, and which are refused."""
 
 import shutil
 

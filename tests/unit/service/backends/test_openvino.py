@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -12,15 +13,23 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from service.artifact.repository import Artifact
+from service.artifact.tensors import OutputRow
 from service.backends.openvino import OpenVinoBackend, check_capabilities
-from service.backends.protocol import Call
 from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
+from service.request import RequestContext
 from service.settings import OpenVinoSettings
-from tests.builders import golden_image, run_graph
+from tests.builders import golden_image, output_row, run_graph
+
+
+def fed(images, top_k=2, weight_threshold=0.0):
+    """Return the inputs of the tiny graph."""
+    rows = len(images)
+    threshold = np.full((rows, 1), weight_threshold, np.float32)
+    return {"images": images, "top_k": np.full((rows, 1), top_k, np.int64), "weight_threshold": threshold}
 
 
 def infer(backend, images, top_k, weight_threshold):
-    return asyncio.run(backend.infer(images, top_k, weight_threshold, Call.within(20)))
+    return asyncio.run(backend.infer(fed(images, top_k, weight_threshold), RequestContext.within(20)))
 
 
 def colour(level):
@@ -62,7 +71,7 @@ def test_threads_do_not_mix_their_answers(backend):
 
     async def together():
         return await asyncio.gather(
-            *(backend.infer(colour(level), 2, 0.0, Call.within(20)) for level in levels)
+            *(backend.infer(fed(colour(level)), RequestContext.within(20)) for level in levels)
         )
 
     for level, answer in zip(levels, asyncio.run(together()), strict=True):
@@ -87,13 +96,40 @@ def test_a_file_that_is_no_graph_is_refused(artifact, tmp_path):
         OpenVinoBackend(Artifact(tmp_path, artifact.manifest, ""), OpenVinoSettings(), workers=1)
 
 
-def test_a_graph_without_the_promised_outputs_is_refused(artifact, tmp_path):
+def save_graph(folder, **outputs):
+    """Write a graph that answers the average of its image under these names."""
     images = ops.parameter([1, 64, 64, 3], np.uint8, name="images")
-    other = ops.convert(images, np.float32)
-    other.output(0).set_names({"boxes"})
-    ov.save_model(ov.Model([other.output(0)], [images], "other"), tmp_path / "model.xml")
-    with pytest.raises(ArtifactBroken, match=r"lacks \['top_k', 'weight_threshold', 'class_ids'"):
-        OpenVinoBackend(Artifact(tmp_path, artifact.manifest, ""), OpenVinoSettings(), workers=1)
+    mean = ops.reduce_mean(ops.convert(images, np.float32), ops.constant(np.array([1, 2, 3])))
+    ports = []
+    for name, dtype in outputs.items():
+        node = ops.convert(mean, dtype)
+        node.output(0).set_names({name})
+        ports.append(node.output(0))
+    ov.save_model(ov.Model(ports, [images], "other"), folder / "model.xml", compress_to_fp16=False)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        pytest.param({"mean": np.float32}, None, id="as the manifest says"),
+        pytest.param({"median": np.float32}, "no output 'mean', which its manifest names", id="another name"),
+        pytest.param({"mean": np.int32}, r"output 'mean' is i32 \[1\]; its manifest says f32", id="dtype"),
+        pytest.param(
+            {"mean": np.float32, "more": np.float32}, "an output 'more' that its", id="one too many"
+        ),
+    ],
+)
+def test_a_graph_that_differs_from_its_manifest_is_refused(artifact, tmp_path, outputs, sentence):
+    row = OutputRow.model_validate_json(json.dumps(output_row("mean", "mean", [])))
+    rows = {"inputs": (artifact.manifest.images,), "outputs": (row,)}
+    manifest = artifact.manifest.model_copy(update=rows)
+    save_graph(tmp_path, **outputs)
+    load = partial(OpenVinoBackend, Artifact(tmp_path, manifest, ""), OpenVinoSettings(), workers=1)
+    if sentence is None:
+        asyncio.run(load().close())
+    else:
+        with pytest.raises(ArtifactBroken, match=sentence):
+            load()
 
 
 def test_threads_streams_and_cache_can_be_chosen(artifact, tmp_path):
@@ -132,9 +168,9 @@ def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
     backend, work = held
 
     async def two_and_one_leaves():
-        first = asyncio.ensure_future(backend.infer(colour(0), 2, 0.0, Call.within(20)))
+        first = asyncio.ensure_future(backend.infer(fed(colour(0)), RequestContext.within(20)))
         await asyncio.to_thread(work.begun.wait)
-        second = asyncio.ensure_future(backend.infer(colour(1), 2, 0.0, Call.within(20)))
+        second = asyncio.ensure_future(backend.infer(fed(colour(1)), RequestContext.within(20)))
         await asyncio.sleep(0.01)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
@@ -148,10 +184,10 @@ def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
 def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):
     backend, work = held
     with pytest.raises(DeadlineExceeded, match=r"within 0.5 s"):
-        asyncio.run(backend.infer(colour(0), 2, 0.0, Call.within(0.5)))
-    late = Call(request_id="", allowed_s=1, deadline=perf_counter() - 1)
+        asyncio.run(backend.infer(fed(colour(0)), RequestContext.within(0.5)))
+    late = RequestContext(request_id="", allowed_s=1, deadline=perf_counter() - 1)
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(backend.infer(colour(0), 2, 0.0, late))
+        asyncio.run(backend.infer(fed(colour(0)), late))
     assert work.runs == 1
 
 

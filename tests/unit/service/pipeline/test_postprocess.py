@@ -1,8 +1,7 @@
-"""Raw outputs become detections in source pixels."""
+"""A detector's answers become detections in source pixels."""
 
 import numpy as np
 
-from service.artifact.manifest import OutputSpec
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.postprocess import detections_in_source, select_candidates
 from service.types import Candidates
@@ -16,42 +15,29 @@ def candidates(*rows):
     return Candidates(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
 
 
-def test_what_the_graph_selected_is_taken_as_it_is():
-    outputs = {
-        "boxes": np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], np.float32),
-        "scores": np.array([[0.9, 0.5]], np.float32),
-        "class_ids": np.array([[1, 0]], np.int32),
-    }
-    selected = select_candidates(outputs, OutputSpec(selection="graph", candidates=2))
-    assert selected.class_ids.tolist() == [1, 0]
-    assert selected.boxes_xyxy.shape == (2, 4)
-
-
 def every_anchor(class_scores):
+    """Return boxes that say which anchor they are of, and the scores."""
     boxes = np.arange(len(class_scores), dtype=np.float32)[:, None].repeat(4, axis=1)
-    return {"boxes": boxes[None], "class_scores": np.array([class_scores], np.float32)}
+    return boxes, np.array(class_scores, np.float32)
 
 
-def test_the_service_selects_the_best_pairs_of_anchor_and_class():
-    outputs = every_anchor([[0.1, 0.8], [0.9, 0.2], [0.3, 0.7]])
-    selected = select_candidates(outputs, OutputSpec(selection="service", candidates=4))
+def test_the_best_pairs_of_anchor_and_class_are_selected():
+    selected = select_candidates(*every_anchor([[0.1, 0.8], [0.9, 0.2], [0.3, 0.7]]), 4)
     assert selected.scores.round(3).tolist() == np.array([0.9, 0.8, 0.7, 0.3], np.float32).round(3).tolist()
     assert selected.class_ids.tolist() == [0, 1, 1, 0]
     assert selected.boxes_xyxy[:, 0].tolist() == [1, 0, 2, 2]
 
 
 def test_equal_scores_are_selected_in_order():
-    outputs = every_anchor([[0.5, 0.5], [0.5, 0.9]])
-    selected = select_candidates(outputs, OutputSpec(selection="service", candidates=2))
+    selected = select_candidates(*every_anchor([[0.5, 0.5], [0.5, 0.9]]), 2)
     assert list(zip(selected.boxes_xyxy[:, 0], selected.class_ids, strict=True)) == [(1, 1), (0, 0)]
 
 
 def test_fewer_pairs_than_asked_for_are_all_selected():
-    selected = select_candidates(every_anchor([[0.5, 0.4]]), OutputSpec(selection="service", candidates=9))
-    assert len(selected.scores) == 2
+    assert len(select_candidates(*every_anchor([[0.5, 0.4]]), 9).scores) == 2
 
 
-def test_boxes_are_mapped_back_and_clipped_to_the_picture():
+def test_boxes_are_mapped_back_and_clipped_to_the_image():
     found = detections_in_source(
         candidates((-10, 20, 100, 60, 0.9, 0)),
         Letterbox(scale=0.5, left=0, top=16),

@@ -7,8 +7,8 @@ from service.errors import NotReady, UnknownModel
 from service.metrics import Metrics
 from service.serving.models import Models
 from service.settings import Settings
-from service.traffic.lanes import Listing
-from tests.unit.service.traffic.lane_builders import ScriptedBackend, make_offer
+from service.traffic.routes import VersionStatus
+from tests.unit.service.traffic.route_builders import ScriptedBackend, make_version
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def models(registry):
 
 
 def put(models, manifest, backend, *versions):
-    offers = {version: make_offer(manifest, backend, version, ScriptedBackend()) for version in versions}
-    listings = [Listing(offer.manifest, offer.sha256, "ready") for offer in offers.values()]
-    models.put(backend, manifest.name, offers, listings)
+    served = {version: make_version(manifest, backend, version, ScriptedBackend()) for version in versions}
+    statuses = [VersionStatus(one.manifest, one.sha256, "ready") for one in served.values()]
+    models.put(backend, manifest.name, served, statuses)
     models.settle_default()
 
 
@@ -42,22 +42,22 @@ def test_without_a_model_it_is_not_ready_and_says_what_it_waits_for(models):
     assert models.why_not_ready() == "there is no model yet; triton is not answering"
     for name in (None, "tiny"):
         with pytest.raises(NotReady, match="no model yet; triton is not answering"):
-            models.lanes(name)
+            models.routes(name)
 
 
 def test_one_backend_that_is_well_is_enough(models, artifact, registry):
     put(models, artifact.manifest, "openvino", "1")
     assert models.why_not_ready() is None
     assert models.first_ready.is_set()
-    assert list(models.lanes(None)) == ["triton", "openvino"]
+    assert list(models.routes(None)) == ["triton", "openvino"]
     assert value(registry, "sparsight_backend_up", backend="openvino") == 1
     with pytest.raises(UnknownModel, match="there is tiny"):
-        models.lanes("huge")
+        models.routes("huge")
 
 
 def test_a_backend_is_down_while_its_breaker_is_open(models, artifact, registry):
     put(models, artifact.manifest, "triton", "1")
-    breaker = models.lanes("tiny")["triton"].breaker
+    breaker = models.routes("tiny")["triton"].breaker
     breaker.failed(breaker.begin(), "connection refused", at_once=True)
     labels = {"backend": "triton", "model": "tiny"}
     assert value(registry, "sparsight_breaker_state", **labels) == 2

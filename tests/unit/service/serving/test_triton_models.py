@@ -1,4 +1,4 @@
-"""Lanes follow a Triton server, and one model that hangs holds up no other."""
+"""Routes follow a Triton server, and one model that hangs holds up no other."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.backends.triton.channel import IndexRow
+from service.backends.triton.channel import RepositoryVersion
 from service.errors import BackendUnavailable, DeadlineExceeded
 from service.metrics import Metrics
 from service.serving import triton_models
@@ -39,7 +39,7 @@ class StubChannel:
     async def read_index(self, timeout_s):
         self.reading += 1
         await asyncio.sleep(0.05)
-        return tuple(IndexRow(model, version, "READY", "") for model, version in self.rows)
+        return tuple(RepositoryVersion(model, version, "READY", "") for model, version in self.rows)
 
     async def read_parameters(self, model, version, timeout_s):
         return self.rows[(model, version)]
@@ -82,7 +82,7 @@ async def following(channel, repository):
 
 
 def versions(models, name):
-    return tuple(models.lanes(name)["triton"].offers)
+    return tuple(models.routes(name)["triton"].versions)
 
 
 def test_a_model_that_hangs_keeps_no_other_from_being_renewed(artifact, tmp_path, proofs):
@@ -113,7 +113,7 @@ def test_a_proof_that_was_not_done_in_time_is_remembered(artifact, tmp_path, pro
         async with following(channel, tmp_path) as (follower, models):
             await follower.look()
             await follower.look()
-            assert [listing.state for listing in models.lanes("a")["triton"].listings] == ["refused"]
+            assert [status.state for status in models.routes("a")["triton"].statuses] == ["refused"]
             assert "it did not run within 30 s" in models.notes["triton"]
 
     asyncio.run(follow())
@@ -157,9 +157,9 @@ def test_a_server_that_has_unloaded_a_version_is_not_unwell(artifact, tmp_path, 
         async with following(channel, tmp_path) as (follower, models):
             await follower.look()
             channel.rows.clear()
-            offer = models.lanes("a")["triton"].current
+            served = models.routes("a")["triton"].current
             with pytest.raises(BackendUnavailable, match="has unloaded a-openvino version 1") as raised:
-                await follower._check(offer, 1)
+                await follower._check(served, 1)
             assert raised.value.not_run
 
     asyncio.run(follow())

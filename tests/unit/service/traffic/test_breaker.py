@@ -3,7 +3,7 @@
 import pytest
 
 from service.traffic.breaker import Breaker, State
-from tests.unit.service.traffic.lane_builders import FakeClock
+from tests.unit.service.traffic.route_builders import FakeClock
 
 
 @pytest.fixture

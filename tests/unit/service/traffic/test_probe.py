@@ -1,4 +1,4 @@
-"""A prober leaves a lane by a proof, and lets requests back by one."""
+"""A prober leaves a route by a proof, and lets requests back by one."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from service.errors import BackendBusy, BackendUnavailable, DeadlineExceeded
 from service.settings import BreakerSettings
 from service.traffic.breaker import State
 from service.traffic.probe import Prober
-from tests.unit.service.traffic.lane_builders import FakeClock, ScriptedBackend, make_lane
+from tests.unit.service.traffic.route_builders import FakeClock, ScriptedBackend, make_route
 
 SETTINGS = BreakerSettings(probe_interval_s=0.5, probe_timeout_s=1)
 DEAD = BackendUnavailable("INTERNAL: stub process is not healthy")
@@ -19,95 +19,97 @@ def clock():
     return FakeClock()
 
 
-def look(lane, clock, *, after_s, check=None):
-    async def well(offer, timeout_s):
+def look(route, clock, *, after_s, check=None):
+    async def well(version, timeout_s):
         pass
 
     clock.now += after_s
-    asyncio.run(Prober(lane, SETTINGS, check or well).look(lane.current))
-    return lane.breaker.state
+    asyncio.run(Prober(route, SETTINGS, check or well).look(route.current))
+    return route.breaker.state
 
 
 def test_while_answers_come_the_model_is_not_bothered(artifact, clock):
     backend = ScriptedBackend()
-    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
-    assert look(lane, clock, after_s=0.4) is State.CLOSED
+    route = make_route(artifact.manifest, backend=backend, clock=clock)
+    assert look(route, clock, after_s=0.4) is State.CLOSED
     assert backend.calls == 0
 
 
 def test_a_model_that_answered_nobody_since_the_last_look_must_prove_itself(artifact, clock):
     backend = ScriptedBackend({}, DEAD)
-    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
-    assert look(lane, clock, after_s=0.5) is State.CLOSED
-    assert lane.breaker.idle_s() == 0
-    assert look(lane, clock, after_s=0.5) is State.OPEN
-    assert "not healthy" in lane.breaker.why
+    route = make_route(artifact.manifest, backend=backend, clock=clock)
+    assert look(route, clock, after_s=0.5) is State.CLOSED
+    assert route.breaker.idle_s() == 0
+    assert look(route, clock, after_s=0.5) is State.OPEN
+    assert "not healthy" in route.breaker.why
 
 
 def test_a_server_that_does_not_live_is_left_without_asking_the_model(artifact, clock):
-    async def silent(offer, timeout_s):
+    async def silent(version, timeout_s):
         raise BackendUnavailable("triton did not answer within 1 s")
 
     backend = ScriptedBackend()
-    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
-    assert look(lane, clock, after_s=0.5, check=silent) is State.OPEN
+    route = make_route(artifact.manifest, backend=backend, clock=clock)
+    assert look(route, clock, after_s=0.5, check=silent) is State.OPEN
     assert backend.calls == 0
 
 
 @pytest.mark.parametrize(("answer", "state"), [({}, State.CLOSED), (DEAD, State.OPEN)])
 def test_an_open_breaker_closes_by_a_real_inference_only(artifact, clock, answer, state):
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(answer), clock=clock)
-    lane.breaker.failed(clock.now, "dead", at_once=True)
-    assert look(lane, clock, after_s=0.5) is state
+    route = make_route(artifact.manifest, backend=ScriptedBackend(answer), clock=clock)
+    route.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(route, clock, after_s=0.5) is state
 
 
 def test_a_full_queue_is_life(artifact, clock):
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
-    assert look(lane, clock, after_s=2) is State.CLOSED
+    route = make_route(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
+    assert look(route, clock, after_s=2) is State.CLOSED
 
 
 def test_a_model_that_is_silent_under_a_live_server_is_slow_three_times_before_it_is_dead(artifact, clock):
     silences = [DeadlineExceeded(1, silent=True)] * 3
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(*silences), clock=clock)
-    states = [look(lane, clock, after_s=2) for _ in silences]
+    route = make_route(artifact.manifest, backend=ScriptedBackend(*silences), clock=clock)
+    states = [look(route, clock, after_s=2) for _ in silences]
     assert states == [State.CLOSED, State.CLOSED, State.OPEN]
-    assert "did not run the model within 1 s" in lane.breaker.why
+    assert "did not run the model within 1 s" in route.breaker.why
 
 
 def test_a_model_that_is_silent_under_a_silent_server_is_dead(artifact, clock):
     checks = []
 
-    async def lives_once(offer, timeout_s):
+    async def lives_once(version, timeout_s):
         checks.append(timeout_s)
         if len(checks) > 1:
             raise BackendUnavailable("triton did not answer within 0.5 s")
 
     backend = ScriptedBackend(DeadlineExceeded(1, silent=True))
-    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
-    assert look(lane, clock, after_s=2, check=lives_once) is State.OPEN
+    route = make_route(artifact.manifest, backend=backend, clock=clock)
+    assert look(route, clock, after_s=2, check=lives_once) is State.OPEN
     assert checks == [1, 0.5]
 
 
 def test_a_half_open_breaker_opens_again_at_the_first_silence(artifact, clock):
     backend = ScriptedBackend(DeadlineExceeded(1, silent=True))
-    lane = make_lane(artifact.manifest, backend=backend, clock=clock)
-    lane.breaker.failed(clock.now, "dead", at_once=True)
-    assert look(lane, clock, after_s=0.5) is State.OPEN
+    route = make_route(artifact.manifest, backend=backend, clock=clock)
+    route.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(route, clock, after_s=0.5) is State.OPEN
 
 
 def test_a_probe_that_met_a_full_queue_proves_nothing(artifact, clock):
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
-    lane.breaker.failed(clock.now, "dead", at_once=True)
-    assert look(lane, clock, after_s=2) is State.OPEN
-    assert (lane.breaker.why, lane.breaker.idle_s()) == ("dead", 2)
+    route = make_route(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), clock=clock)
+    route.breaker.failed(clock.now, "dead", at_once=True)
+    assert look(route, clock, after_s=2) is State.OPEN
+    assert (route.breaker.why, route.breaker.idle_s()) == ("dead", 2)
 
 
 def test_a_full_queue_does_not_make_failures_forgotten(artifact, clock):
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), failures=2, clock=clock)
-    lane.breaker.failed(clock.now, "silent")
-    look(lane, clock, after_s=2)
-    lane.breaker.failed(clock.now, "silent")
-    assert lane.breaker.state is State.OPEN
+    route = make_route(
+        artifact.manifest, backend=ScriptedBackend(BackendBusy("full")), failures=2, clock=clock
+    )
+    route.breaker.failed(clock.now, "silent")
+    look(route, clock, after_s=2)
+    route.breaker.failed(clock.now, "silent")
+    assert route.breaker.state is State.OPEN
 
 
 def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clock):
@@ -117,9 +119,9 @@ def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clo
         renewed.append(True)
 
     gone = BackendUnavailable("not at ready state", not_run=True)
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
-    lane.renew = renew
-    assert look(lane, clock, after_s=2) is State.CLOSED
+    route = make_route(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
+    route.renew = renew
+    assert look(route, clock, after_s=2) is State.CLOSED
     assert renewed == [True]
 
 
@@ -128,10 +130,10 @@ def test_a_look_at_the_repository_that_does_not_end_does_not_end_the_probing(art
         await asyncio.Event().wait()
 
     gone = BackendUnavailable("not at ready state", not_run=True)
-    lane = make_lane(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
-    lane.renew = never
+    route = make_route(artifact.manifest, backend=ScriptedBackend(gone), clock=clock)
+    route.renew = never
     prober = Prober(
-        lane, BreakerSettings(probe_interval_s=0.1, probe_timeout_s=0.1), lambda *_: asyncio.sleep(0)
+        route, BreakerSettings(probe_interval_s=0.1, probe_timeout_s=0.1), lambda *_: asyncio.sleep(0)
     )
     clock.now += 2
-    asyncio.run(asyncio.wait_for(prober.look(lane.current), 2))
+    asyncio.run(asyncio.wait_for(prober.look(route.current), 2))

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from service.backends.protocol import Call
 from service.errors import (
     BackendBusy,
     BackendFailed,
@@ -13,36 +12,45 @@ from service.errors import (
     DeadlineExceeded,
     UnknownVersion,
 )
-from service.traffic.select import Wanted, answer_by_first, choose
-from tests.unit.service.traffic.lane_builders import BLANK, ScriptedBackend, make_lane, make_offer
+from service.request import DetectParams, RequestContext
+from service.traffic.select import choose, choose_next
+from tests.unit.service.traffic.route_builders import BLANK, ScriptedBackend, make_route, make_version
 
 DEAD = BackendUnavailable("triton is not answering: connection refused", lost=True)
 
 
 @pytest.fixture
-def lanes_of(artifact):
+def routes_of(artifact):
     def build(triton=(), openvino=(), versions=("1",)):
         return {
-            name: make_lane(artifact.manifest, name, versions=versions, backend=ScriptedBackend(*script))
+            name: make_route(artifact.manifest, name, versions=versions, backend=ScriptedBackend(*script))
             for name, script in (("triton", triton), ("openvino", openvino))
         }
 
     return build
 
 
-def ask(lanes, wanted=Wanted(), failovers=None):  # noqa: B008 - it is frozen
-    left = [] if failovers is None else failovers
-    call = Call.within(5)
+def ask(routes, params=DetectParams(), failovers=None):  # noqa: B008 - it is frozen
+    """Do as the service does, the stages left out; return the choice that answered."""
 
-    async def attempt(choice):
-        await choice.lane.infer(choice.offer, BLANK, call, movable=choice.movable)
-        return choice
+    async def until_one_answers():
+        context, failed = RequestContext.within(5), {}
+        choice = choose(routes, params, failed)
+        while True:
+            try:
+                await choice.route.infer(choice.version, BLANK, context, movable=choice.movable)
+                return choice
+            except BackendUnavailable as error:
+                following = await choose_next(choice, error, routes, params, failed, context)
+                if following.route is not choice.route and failovers is not None:
+                    failovers.append(choice.route.backend_name)
+                choice = following
 
-    return asyncio.run(answer_by_first(lanes, wanted, attempt, left.append, call))
+    return asyncio.run(until_one_answers())
 
 
-def calls(lanes):
-    return [lane.current.backend.calls for lane in lanes.values()]
+def calls(routes):
+    return [route.current.backend.calls for route in routes.values()]
 
 
 @pytest.mark.parametrize(
@@ -53,46 +61,46 @@ def calls(lanes):
         ("openvino", "openvino", "requested"),
     ],
 )
-def test_the_preferred_or_the_requested_backend_answers(lanes_of, requested, answers, reason):
-    choice = ask(lanes_of(), Wanted(requested))
-    assert (choice.offer.backend_name, choice.reason) == (answers, reason)
+def test_the_preferred_or_the_requested_backend_answers(routes_of, requested, answers, reason):
+    choice = ask(routes_of(), DetectParams(backend=requested))
+    assert (choice.version.backend_name, choice.reason) == (answers, reason)
 
 
-def test_a_backend_that_is_not_configured_is_refused_with_what_there_is(lanes_of):
+def test_a_backend_that_is_not_configured_is_refused_with_what_there_is(routes_of):
     with pytest.raises(BackendNotOffered, match=r"'onnx' is not among.*: auto, triton, openvino"):
-        choose(lanes_of(), Wanted("onnx"), {})
+        choose(routes_of(), DetectParams(backend="onnx"), {})
 
 
-def test_the_same_request_goes_on_to_the_next_backend_and_says_why(lanes_of):
-    lanes, failovers = lanes_of(triton=[DEAD]), []
-    choice = ask(lanes, failovers=failovers)
-    assert choice.offer.backend_name == "openvino"
+def test_the_same_request_goes_on_to_the_next_backend_and_says_why(routes_of):
+    routes, failovers = routes_of(triton=[DEAD]), []
+    choice = ask(routes, failovers=failovers)
+    assert choice.version.backend_name == "openvino"
     assert choice.reason == "triton is not answering: connection refused"
     assert failovers == ["triton"]
 
 
-def test_an_open_breaker_is_passed_over_without_a_call_and_without_a_failover(lanes_of):
-    lanes, failovers = lanes_of(triton=[DEAD]), []
-    ask(lanes)
-    choice = ask(lanes, failovers=failovers)
-    assert (choice.offer.backend_name, failovers, calls(lanes)) == ("openvino", [], [1, 2])
+def test_an_open_breaker_is_passed_over_without_a_call_and_without_a_failover(routes_of):
+    routes, failovers = routes_of(triton=[DEAD]), []
+    ask(routes)
+    choice = ask(routes, failovers=failovers)
+    assert (choice.version.backend_name, failovers, calls(routes)) == ("openvino", [], [1, 2])
     assert choice.reason == "triton is not answering: connection refused"
 
 
-def test_a_caller_who_names_a_backend_gets_no_other(lanes_of):
-    lanes = lanes_of(triton=[DEAD])
+def test_a_caller_who_names_a_backend_gets_no_other(routes_of):
+    routes = routes_of(triton=[DEAD])
     with pytest.raises(BackendUnavailable, match="connection refused"):
-        ask(lanes, Wanted("triton"))
+        ask(routes, DetectParams(backend="triton"))
     with pytest.raises(BackendUnavailable, match="connection refused"):  # from the breaker
-        ask(lanes, Wanted("triton"))
-    assert calls(lanes) == [1, 0]
+        ask(routes, DetectParams(backend="triton"))
+    assert calls(routes) == [1, 0]
 
 
-def test_if_nobody_is_left_the_last_failure_is_told(lanes_of):
-    lanes = lanes_of(triton=[DEAD], openvino=[BackendUnavailable("no luck either")])
+def test_if_nobody_is_left_the_last_failure_is_told(routes_of):
+    routes = routes_of(triton=[DEAD], openvino=[BackendUnavailable("no luck either")])
     failovers = []
     with pytest.raises(BackendUnavailable, match="no luck either"):
-        ask(lanes, failovers=failovers)
+        ask(routes, failovers=failovers)
     assert failovers == ["triton"]
 
 
@@ -100,11 +108,11 @@ def test_if_nobody_is_left_the_last_failure_is_told(lanes_of):
     "error",
     [BackendBusy("full"), DeadlineExceeded(0.1), DeadlineExceeded(10, silent=True), BackendFailed("no")],
 )
-def test_only_what_is_unavailable_is_tried_elsewhere(lanes_of, error):
-    lanes = lanes_of(triton=[error])
+def test_only_what_is_unavailable_is_tried_elsewhere(routes_of, error):
+    routes = routes_of(triton=[error])
     with pytest.raises(type(error)):
-        ask(lanes)
-    assert calls(lanes) == [1, 0]
+        ask(routes)
+    assert calls(routes) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -118,84 +126,86 @@ def test_only_what_is_unavailable_is_tried_elsewhere(lanes_of, error):
         (BackendUnavailable("unloaded", not_run=True), False),
     ],
 )
-def test_what_opens_a_breaker_when_it_happens_three_times(lanes_of, error, opens):
-    lanes = lanes_of(triton=[error] * 6)
+def test_what_opens_a_breaker_when_it_happens_three_times(routes_of, error, opens):
+    routes = routes_of(triton=[error] * 6)
     for _ in range(3):
         with pytest.raises(type(error)):
-            ask(lanes, Wanted("triton"))
-    assert lanes["triton"].healthy is not opens
+            ask(routes, DetectParams(backend="triton"))
+    assert routes["triton"].healthy is not opens
 
 
-def test_a_version_is_found_where_it_is_served(lanes_of, artifact):
-    lanes = lanes_of()
-    lanes["openvino"] = make_lane(artifact.manifest, "openvino", versions=("2",))
-    assert ask(lanes, Wanted(version="2")).offer.backend_name == "openvino"
-    assert ask(lanes, Wanted(version="1")).offer.backend_name == "triton"
+def test_a_version_is_found_where_it_is_served(routes_of, artifact):
+    routes = routes_of()
+    routes["openvino"] = make_route(artifact.manifest, "openvino", versions=("2",))
+    assert ask(routes, DetectParams(version="2")).version.backend_name == "openvino"
+    assert ask(routes, DetectParams(version="1")).version.backend_name == "triton"
     with pytest.raises(UnknownVersion, match="no version '2' of model 'tiny'; there is 1"):
-        ask(lanes, Wanted("triton", "2"))
+        ask(routes, DetectParams(backend="triton", version="2"))
     with pytest.raises(UnknownVersion, match="no version '7'"):
-        ask(lanes, Wanted(version="7"))
+        ask(routes, DetectParams(version="7"))
 
 
-def test_of_several_versions_the_highest_number_is_in_force(lanes_of):
-    assert ask(lanes_of(versions=("9", "10"))).offer.manifest.version == "10"
+def test_of_several_versions_the_highest_number_is_in_force(routes_of):
+    assert ask(routes_of(versions=("9", "10"))).version.manifest.version == "10"
 
 
-def test_a_version_that_was_just_unloaded_is_asked_for_once_more_at_the_one_now_in_force(lanes_of, artifact):
+def test_a_version_that_was_just_unloaded_is_asked_for_once_more_at_the_one_now_in_force(routes_of, artifact):
     gone = BackendUnavailable("version 1 is not at ready state", not_run=True)
-    lanes = lanes_of(triton=[gone])
-    lane, other = lanes["triton"], ScriptedBackend()
+    routes = routes_of(triton=[gone])
+    route, other = routes["triton"], ScriptedBackend()
 
     async def renew():
-        lane.set_offers({"2": make_offer(artifact.manifest, "triton", "2", other)})
+        route.set_versions({"2": make_version(artifact.manifest, "triton", "2", other)})
 
-    lane.renew = renew
+    route.renew = renew
     failovers = []
-    choice = ask(lanes, failovers=failovers)
-    assert (choice.offer.backend_name, other.calls, failovers) == ("triton", 1, [])
+    choice = ask(routes, failovers=failovers)
+    assert (choice.version.backend_name, other.calls, failovers) == ("triton", 1, [])
 
 
-def test_if_no_version_is_left_the_next_backend_answers(lanes_of):
-    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
-
-    async def renew():
-        lanes["triton"].set_offers({})
-
-    lanes["triton"].renew = renew
-    assert ask(lanes).offer.backend_name == "openvino"
-
-
-def test_a_version_that_is_gone_here_and_served_elsewhere_is_answered_there(lanes_of, artifact):
-    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
-    other = make_offer(artifact.manifest, "triton", "2", ScriptedBackend())
+def test_if_no_version_is_left_the_next_backend_answers(routes_of):
+    routes = routes_of(triton=[BackendUnavailable("gone", not_run=True)])
 
     async def renew():
-        lanes["triton"].set_offers({"2": other})
+        routes["triton"].set_versions({})
 
-    lanes["triton"].renew = renew
+    routes["triton"].renew = renew
+    assert ask(routes).version.backend_name == "openvino"
+
+
+def test_a_version_that_is_gone_here_and_served_elsewhere_is_answered_there(routes_of, artifact):
+    routes = routes_of(triton=[BackendUnavailable("gone", not_run=True)])
+    other = make_version(artifact.manifest, "triton", "2", ScriptedBackend())
+
+    async def renew():
+        routes["triton"].set_versions({"2": other})
+
+    routes["triton"].renew = renew
     failovers = []
-    choice = ask(lanes, Wanted(version="1"), failovers)
-    assert (choice.offer.backend_name, choice.offer.manifest.version) == ("openvino", "1")
+    choice = ask(routes, DetectParams(version="1"), failovers)
+    assert (choice.version.backend_name, choice.version.manifest.version) == ("openvino", "1")
     assert failovers == ["triton"]
 
 
-def test_a_version_that_is_gone_and_served_nowhere_is_unknown(lanes_of, artifact):
-    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
+def test_a_version_that_is_gone_and_served_nowhere_is_unknown(routes_of, artifact):
+    routes = routes_of(triton=[BackendUnavailable("gone", not_run=True)])
 
     async def renew():
-        lanes["triton"].set_offers({"2": make_offer(artifact.manifest, "triton", "2", ScriptedBackend())})
+        routes["triton"].set_versions(
+            {"2": make_version(artifact.manifest, "triton", "2", ScriptedBackend())}
+        )
 
-    lanes["triton"].renew = renew
+    routes["triton"].renew = renew
     with pytest.raises(UnknownVersion, match=r"no version '1'.*there is 2"):
-        ask(lanes, Wanted("triton", "1"))
+        ask(routes, DetectParams(backend="triton", version="1"))
 
 
-def test_a_repository_that_is_not_read_in_a_second_is_not_waited_for(lanes_of):
-    lanes = lanes_of(triton=[BackendUnavailable("gone", not_run=True)])
+def test_a_repository_that_is_not_read_in_a_second_is_not_waited_for(routes_of):
+    routes = routes_of(triton=[BackendUnavailable("gone", not_run=True)])
 
     async def never():
         await asyncio.Event().wait()
 
-    lanes["triton"].renew = never
-    choice = ask(lanes)
-    assert (choice.offer.backend_name, choice.reason) == ("openvino", "gone")
+    routes["triton"].renew = never
+    choice = ask(routes)
+    assert (choice.version.backend_name, choice.reason) == ("openvino", "gone")

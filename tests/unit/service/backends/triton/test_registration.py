@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.backends.protocol import Call
 from service.backends.triton import memory as triton_memory
 from service.backends.triton.backend import TritonBackend
 from service.backends.triton.memory import ImageSlots, SharedImages
 from service.backends.triton.status import RegionForgotten
 from service.errors import BackendFailed, BackendUnavailable, DeadlineExceeded
+from service.request import RequestContext
 
 IMAGES = np.zeros((1, 64, 64, 3), np.uint8)
 
@@ -26,7 +26,7 @@ class ForgetfulChannel:
         self.error = error
         self.sent = []
 
-    async def infer(self, model, version, inputs, outputs, call):
+    async def infer(self, model, version, inputs, outputs, context):
         shared = "shared_memory_region" in inputs[0]._get_tensor().parameters
         self.sent.append("shared" if shared else "message")
         if shared:
@@ -48,7 +48,7 @@ def ask(artifact, monkeypatch, tmp_path):
         memory._regions[IMAGES.nbytes] = region
         backend = TritonBackend(channel, memory, artifact.manifest)
         with pytest.raises(expected):
-            asyncio.run(backend.infer(IMAGES, 2, 0.0, Call.within(5)))
+            asyncio.run(backend.infer(artifact.manifest.feed(IMAGES, {}), RequestContext.within(5)))
         return memory.region(IMAGES.nbytes) is not None
 
     yield once

@@ -1,14 +1,14 @@
-"""Lanes in front of backends that do what a test says."""
+"""Routes in front of backends that do what a test says."""
 
 import asyncio
 
 import numpy as np
 
 from service.traffic.breaker import Breaker
-from service.traffic.lanes import Inputs, Lane, Offer
-from service.traffic.turns import Turns
+from service.traffic.concurrency import ConcurrencyLimit
+from service.traffic.routes import Route, ServedVersion
 
-BLANK = Inputs(np.zeros((1, 64, 64, 3), np.uint8), 2, 0.0)
+BLANK = {"images": np.zeros((1, 64, 64, 3), np.uint8)}
 
 
 class ScriptedBackend:
@@ -19,7 +19,7 @@ class ScriptedBackend:
         self.calls = 0
         self.cancelled = 0
 
-    async def infer(self, images, top_k, weight_threshold, call):
+    async def infer(self, inputs, context):
         self.calls += 1
         step = self.script.pop(0) if self.script else {}
         if isinstance(step, Exception):
@@ -46,16 +46,17 @@ class FakeClock:
         return self.now
 
 
-def make_lane(manifest, backend_name="triton", *, versions=("1",), backend=None, failures=3, clock=None):
-    """Return a lane with these versions of the model, all on one backend."""
+def make_route(manifest, backend_name="triton", *, versions=("1",), backend=None, failures=3, clock=None):
+    """Return a route with these versions of the model, all on one backend."""
     breaker = Breaker(failures, lambda state: None, clock or FakeClock())
-    lane = Lane(backend_name, manifest.name, breaker, Turns(8))
+    route = Route(backend_name, manifest.name, breaker, ConcurrencyLimit(8))
     backend = backend or ScriptedBackend()
-    lane.set_offers({version: make_offer(manifest, backend_name, version, backend) for version in versions})
-    return lane
+    served = {version: make_version(manifest, backend_name, version, backend) for version in versions}
+    route.set_versions(served)
+    return route
 
 
-def make_offer(manifest, backend_name, version, backend):
+def make_version(manifest, backend_name, version, backend):
     """Return one version of the model."""
     numbered = manifest.model_copy(update={"version": version})
-    return Offer(backend_name, numbered, f"sha-{version}", backend)
+    return ServedVersion(backend_name, numbered, f"sha-{version}", backend)

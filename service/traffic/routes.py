@@ -1,35 +1,36 @@
-"""One backend's versions of one model, whether it is well, and the calls that are under way there."""
+"""A route: one backend's versions of one model, whether it is well, and the calls under way there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.backends.protocol import Backend, Call
+from service.backends.protocol import Backend
 from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, UnknownVersion
+from service.request import RequestContext
+from service.settings import BackendName
 from service.traffic.breaker import Breaker, State
-from service.traffic.turns import Turns
+from service.traffic.concurrency import ConcurrencyLimit
 from service.types import RawOutputs
 
 _FAIR_SHARE = 0.5  # a call that reached its backend with less of its time left says nothing about silence
 
 
 @dataclass(frozen=True)
-class Offer:
+class ServedVersion:
     """One version of one model that has proved itself on one backend."""
 
-    backend_name: str
+    backend_name: BackendName
     manifest: Manifest
     sha256: str  # of manifest.json, which holds the sha256 of every other file
     backend: Backend
 
 
 @dataclass(frozen=True)
-class Listing:
+class VersionStatus:
     """One version of a model that a backend has, whether or not it can be asked for."""
 
     manifest: Manifest
@@ -38,23 +39,14 @@ class Listing:
     why: str = ""  # it is not ready
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a graph is given for one image."""
-
-    images: NDArray[np.uint8]  # (1, H, W, 3)
-    top_k: int | None
-    weight_threshold: float | None
-
-
 async def _nothing_new() -> None:
     pass
 
 
-class Lane:
+class Route:
     """One way to have a model run. Used from the event loop only.
 
-    `offers` and `listings` are replaced as a whole, never changed, so that a request which began with one
+    `versions` and `statuses` are replaced as a whole, never changed, so that a request which began with one
     version ends with it.
     """
 
@@ -63,7 +55,7 @@ class Lane:
         backend_name: str,
         model: str,
         breaker: Breaker,
-        turns: Turns,
+        limit: ConcurrencyLimit,
         on_error: Callable[[ServiceError], None] = lambda error: None,
     ) -> None:
         """Begin without any version.
@@ -72,30 +64,30 @@ class Lane:
             backend_name: what a caller names it by.
             model: name of the model.
             breaker: of this backend and model.
-            turns: of this backend, shared by its models.
+            limit: of this backend, shared by its models.
             on_error: told every call that was not answered.
         """
         self.backend_name = backend_name
         self.model = model
         self.breaker = breaker
-        self.turns = turns
+        self.limit = limit
         self._on_error = on_error
         self.renew: Callable[[], Awaitable[None]] = _nothing_new  # looks again at which versions there are
-        self.offers: Mapping[str, Offer] = {}  # by version, highest first
-        self.listings: tuple[Listing, ...] = ()
+        self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
+        self.statuses: tuple[VersionStatus, ...] = ()
         self.why_empty = f"{backend_name} has not said yet whether it serves {model!r}"
         self._movable: set[asyncio.Future[Any]] = set()
 
     @property
-    def current(self) -> Offer | None:
+    def current(self) -> ServedVersion | None:
         """The version in force: the highest."""
-        return next(iter(self.offers.values()), None)
+        return next(iter(self.versions.values()), None)
 
-    def set_offers(self, offers: Mapping[str, Offer]) -> None:
+    def set_versions(self, versions: Mapping[str, ServedVersion]) -> None:
         """Put other versions in force, by version."""
-        self.offers = dict(sorted(offers.items(), key=lambda item: int(item[0]), reverse=True))
+        self.versions = dict(sorted(versions.items(), key=lambda item: int(item[0]), reverse=True))
 
-    def get(self, version: str | None) -> Offer:
+    def get(self, version: str | None) -> ServedVersion:
         """Return a version, or the one in force.
 
         Raises:
@@ -106,9 +98,9 @@ class Lane:
             raise BackendUnavailable(self.why_empty)
         if version is None:
             return self.current
-        if version not in self.offers:
-            raise UnknownVersion(self.model, version, tuple(self.offers))
-        return self.offers[version]
+        if version not in self.versions:
+            raise UnknownVersion(self.model, version, tuple(self.versions))
+        return self.versions[version]
 
     def check_open(self) -> None:
         """Do nothing if requests may go here.
@@ -134,27 +126,39 @@ class Lane:
         return True
 
     async def infer(
-        self, offer: Offer, inputs: Inputs, call: Call, *, movable: bool
+        self,
+        version: ServedVersion,
+        inputs: Mapping[str, NDArray[Any]],
+        context: RequestContext,
+        *,
+        movable: bool,
     ) -> tuple[RawOutputs, float]:
-        """Run a graph when it is its turn; tell the breaker how that went. Return the wait in seconds too.
+        """Run a graph as soon as the limit allows, and tell the breaker how that went.
+
+        Return the outputs, and the seconds waited.
 
         Args:
-            offer: which version.
-            inputs: for the graph.
-            call: for whom, and until when.
+            version: which one.
+            inputs: for the graph, by name.
+            context: for whom, and until when.
             movable: another backend could do it: do not wait for this one to the end if its breaker opens.
         """
         try:
-            return await self._infer(offer, inputs, call, movable=movable)
+            return await self._infer(version, inputs, context, movable=movable)
         except ServiceError as error:
             self._on_error(error)
             raise
 
     async def _infer(
-        self, offer: Offer, inputs: Inputs, call: Call, *, movable: bool
+        self,
+        version: ServedVersion,
+        inputs: Mapping[str, NDArray[Any]],
+        context: RequestContext,
+        *,
+        movable: bool,
     ) -> tuple[RawOutputs, float]:
         began = self.breaker.begin()
-        work = asyncio.ensure_future(self._in_turn(offer, inputs, call))
+        work = asyncio.ensure_future(self._in_limit(version, inputs, context))
         if movable:
             self._movable.add(work)
         try:
@@ -184,15 +188,15 @@ class Lane:
         for work in self._movable:
             work.cancel()
 
-    async def _in_turn(self, offer: Offer, inputs: Inputs, call: Call) -> tuple[RawOutputs, float]:
-        async with self.turns.take(call) as wait_s:
-            given_s = call.left_s()
+    async def _in_limit(
+        self, version: ServedVersion, inputs: Mapping[str, NDArray[Any]], context: RequestContext
+    ) -> tuple[RawOutputs, float]:
+        async with self.limit.acquire(context) as wait_s:
+            given_s = context.left_s()
             try:
-                outputs = await offer.backend.infer(
-                    inputs.images, inputs.top_k, inputs.weight_threshold, call
-                )
+                outputs = await version.backend.infer(inputs, context)
             except DeadlineExceeded as error:
-                if given_s >= _FAIR_SHARE * call.allowed_s:
+                if given_s >= _FAIR_SHARE * context.allowed_s:
                     raise
                 raise DeadlineExceeded(error.allowed_s) from error  # the time went by in our own queue
         return outputs, wait_s

@@ -1,14 +1,14 @@
-"""Turns at a backend: so many calls at once, the others wait, counted, until their deadline."""
+"""A concurrency limit: so many calls to a backend at once, the others wait, counted, until their deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 
-from service.backends.protocol import Call
+from service.request import RequestContext
 
 
-class Turns:
+class ConcurrencyLimit:
     """A queue in front of one backend, first come, first served. Used from the event loop only."""
 
     def __init__(
@@ -24,16 +24,16 @@ class Turns:
         self._waiting = 0
 
     @asynccontextmanager
-    async def take(self, call: Call) -> AsyncIterator[float]:
-        """Wait for a turn and hold it; give the seconds waited.
+    async def acquire(self, context: RequestContext) -> AsyncIterator[float]:
+        """Wait for a free place and hold it; give the seconds waited.
 
         Raises:
-            DeadlineExceeded: the turn did not come in time.
+            DeadlineExceeded: no place was free in time.
         """
         began = perf_counter()
         self._count(+1)
         try:
-            async with call.in_time():
+            async with context.in_time():
                 await self._free.acquire()
         finally:
             self._count(-1)

@@ -1,29 +1,29 @@
-"""Calls under way leave a lane when its breaker opens, if another backend can take them over."""
+"""Calls under way leave a route when its breaker opens, if another backend can take them over."""
 
 import asyncio
 
 import pytest
 
-from service.backends.protocol import Call
 from service.errors import BackendUnavailable, DeadlineExceeded
-from tests.unit.service.traffic.lane_builders import BLANK, FakeClock, ScriptedBackend, make_lane
+from service.request import RequestContext
+from tests.unit.service.traffic.route_builders import BLANK, FakeClock, ScriptedBackend, make_route
 
 
-def start(lane, *, movable):
-    work = lane.infer(lane.current, BLANK, Call.within(5), movable=movable)
+def start(route, *, movable):
+    work = route.infer(route.current, BLANK, RequestContext.within(5), movable=movable)
     return asyncio.ensure_future(work)
 
 
 def test_a_call_that_another_backend_can_take_over_is_ended_when_the_breaker_opens(artifact):
     backend = ScriptedBackend(None)
-    lane = make_lane(artifact.manifest, backend=backend)
+    route = make_route(artifact.manifest, backend=backend)
 
     async def open_while_waiting():
-        work = start(lane, movable=True)
+        work = start(route, movable=True)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        lane.breaker.probe_failed(lane.breaker.begin() + 1, "triton is silent")
-        lane.abandon()
+        route.breaker.probe_failed(route.breaker.begin() + 1, "triton is silent")
+        route.abandon()
         with pytest.raises(BackendUnavailable, match="triton is silent"):
             await work
 
@@ -33,12 +33,12 @@ def test_a_call_that_another_backend_can_take_over_is_ended_when_the_breaker_ope
 
 def test_a_call_that_has_nowhere_to_go_is_let_run(artifact):
     backend = ScriptedBackend(None)
-    lane = make_lane(artifact.manifest, backend=backend)
+    route = make_route(artifact.manifest, backend=backend)
 
     async def open_while_waiting():
-        work = start(lane, movable=False)
+        work = start(route, movable=False)
         await asyncio.sleep(0.01)
-        lane.abandon()
+        route.abandon()
         await asyncio.sleep(0.01)
         assert not work.done()
         work.cancel()
@@ -51,17 +51,17 @@ def test_a_call_that_has_nowhere_to_go_is_let_run(artifact):
 
 def test_a_caller_who_leaves_cancels_the_call_and_is_no_failure(artifact):
     backend = ScriptedBackend(None)
-    lane = make_lane(artifact.manifest, backend=backend, failures=1)
+    route = make_route(artifact.manifest, backend=backend, failures=1)
 
     async def leave():
-        work = start(lane, movable=True)
+        work = start(route, movable=True)
         await asyncio.sleep(0.01)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
 
     asyncio.run(leave())
-    assert (backend.cancelled, lane.healthy) == (1, True)
+    assert (backend.cancelled, route.healthy) == (1, True)
 
 
 class LateBackend(ScriptedBackend):
@@ -71,9 +71,9 @@ class LateBackend(ScriptedBackend):
         super().__init__()
         self.meanwhile = meanwhile
 
-    async def infer(self, images, top_k, weight_threshold, call):
+    async def infer(self, inputs, context):
         self.meanwhile()
-        raise DeadlineExceeded(call.allowed_s, silent=True)
+        raise DeadlineExceeded(context.allowed_s, silent=True)
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -83,28 +83,28 @@ def test_a_backend_that_answers_others_meanwhile_is_slow_and_not_silent(artifact
     def meanwhile():
         clock.now += 5
         if answers:
-            lane.breaker.succeeded(clock.now - 1)
+            route.breaker.succeeded(clock.now - 1)
         clock.now += 5
 
-    lane = make_lane(artifact.manifest, backend=LateBackend(meanwhile), failures=1, clock=clock)
+    route = make_route(artifact.manifest, backend=LateBackend(meanwhile), failures=1, clock=clock)
 
     async def ask():
         with pytest.raises(DeadlineExceeded):
-            await start(lane, movable=False)
+            await start(route, movable=False)
 
     asyncio.run(ask())
-    assert lane.healthy is answers
+    assert route.healthy is answers
 
 
 @pytest.mark.parametrize(("waited_s", "healthy"), [(0.0, False), (0.3, True)])
-def test_time_spent_waiting_for_a_turn_is_not_the_backends_silence(artifact, waited_s, healthy):
-    lane = make_lane(artifact.manifest, backend=LateBackend(lambda: None), failures=1)
+def test_time_spent_waiting_in_our_own_queue_is_not_the_backends_silence(artifact, waited_s, healthy):
+    route = make_route(artifact.manifest, backend=LateBackend(lambda: None), failures=1)
 
     async def ask():
-        call = Call.within(0.5)
+        context = RequestContext.within(0.5)
         await asyncio.sleep(waited_s)
         with pytest.raises(DeadlineExceeded):
-            await lane.infer(lane.current, BLANK, call, movable=False)
+            await route.infer(route.current, BLANK, context, movable=False)
 
     asyncio.run(ask())
-    assert lane.healthy is healthy
+    assert route.healthy is healthy

@@ -1,0 +1,112 @@
+"""ONNX Runtime inside this process: on the CPU, or on a GPU where onnxruntime-gpu sees one."""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.artifact.repository import Artifact
+from service.backends.contract import Port, check_batch, check_ports
+from service.backends.threads import Threads
+from service.errors import ArtifactBroken, BackendFailed, SettingsInvalid
+from service.request import RequestContext
+from service.settings import OnnxSettings
+
+_DTYPES = {"uint8": "u8", "int32": "i32", "int64": "i64", "float16": "f16", "float": "f32"}
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+class OnnxBackend:
+    """One session for a graph: its threads are shared by as many calls at once as there are workers."""
+
+    def __init__(self, artifact: Artifact, settings: OnnxSettings, workers: int) -> None:
+        """Load the graph.
+
+        Args:
+            artifact: the model, its files verified.
+            settings: which device, and how many threads.
+            workers: how many images may be inferred at the same time.
+
+        Raises:
+            SettingsInvalid: a GPU is asked for, and there is none.
+            ArtifactBroken: ONNX Runtime cannot load the graph, or an input or output differs from the
+                manifest.
+        """
+        self._manifest = artifact.manifest
+        self._names = [row.name for row in artifact.manifest.outputs]
+        graph = artifact.graph
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(graph), session_options(settings), providers=_providers(settings)
+            )
+        except Exception as error:  # the library's own errors have no common parent but this
+            raise ArtifactBroken(f"ONNX Runtime cannot load {graph}: {_first_line(error)}") from error
+        if settings.device == "cuda" and _CUDA not in self._session.get_providers():
+            raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, and ONNX Runtime sees no such device here")
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_ports(self._manifest, str(graph), _ports(inputs), _ports(outputs))
+        self._threads = Threads(workers, "onnx")
+
+    async def infer(
+        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run a graph in a thread; return the manifest's outputs by name.
+
+        Raises:
+            DeadlineExceeded: there was no answer in time.
+            BackendFailed: the batch is not one the graph was made for, or ONNX Runtime refused the input.
+        """
+        return await self._threads.run(context, partial(self._run, inputs))
+
+    async def close(self) -> None:
+        """Drop the session."""
+        self._threads.close()
+        del self._session
+
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        check_batch(self._manifest, inputs)
+        try:
+            answer = self._session.run(self._names, dict(inputs))
+        except Exception as error:  # as above
+            raise BackendFailed(f"ONNX Runtime refused the input: {_first_line(error)}") from error
+        return dict(zip(self._names, answer, strict=True))
+
+
+def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
+    """Return options in which the number of threads is always stated.
+
+    Left alone, ONNX Runtime pins a thread to every core of the machine, those that this process may not use
+    included; and threads that spin while they wait take the cores from the decoders.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = settings.inter_op_threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _ERRORS_ONLY
+    return options
+
+
+def _providers(settings: OnnxSettings) -> list[str | tuple[str, dict[str, str]]]:
+    if settings.device == "cpu" or _CUDA not in onnxruntime.get_available_providers():
+        return [_CPU]
+    # TF32 would round what was proved in float32, and rounding moves experts.
+    return [(_CUDA, {"use_tf32": "0"}), _CPU]
+
+
+def _ports(nodes: Iterable[Any]) -> list[Port]:
+    ports = []
+    for node in nodes:
+        kind = node.type.removeprefix("tensor(").removesuffix(")")
+        dims = tuple(dim if isinstance(dim, int) else None for dim in node.shape)
+        ports.append(Port(node.name, _DTYPES.get(kind, kind), dims))
+    return ports
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

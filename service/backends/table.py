@@ -1,0 +1,53 @@
+"""Every way to run a graph, one row each: all that the rest of the service knows of a backend."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from service.artifact.repository import Artifact
+from service.backends.protocol import Backend
+from service.settings import BackendName, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendKind:
+    """What a backend can do, and how it is opened."""
+
+    runs: frozenset[str]  # targets of the manifests that it can run
+    target: Callable[[Settings], str]  # the one of them that it is to serve
+    limit: Callable[[Settings], int]  # images at once; more wait in this process
+    open: Callable[[Artifact, Settings], Backend] | None
+    """Loads a model of the repository in this process; None: a server beside it has its own models."""
+
+
+def _openvino(artifact: Artifact, settings: Settings) -> Backend:
+    from service.backends.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(artifact, settings.openvino, settings.workers)
+
+
+def _onnx(artifact: Artifact, settings: Settings) -> Backend:
+    from service.backends.onnx import OnnxBackend
+
+    return OnnxBackend(artifact, settings.onnx, settings.workers)
+
+
+BACKENDS: Mapping[BackendName, BackendKind] = {
+    "openvino": BackendKind(
+        runs=frozenset({"openvino", "onnx", "npu"}),
+        target=lambda settings: settings.target,
+        limit=lambda settings: settings.workers,
+        open=_openvino,
+    ),
+    "onnx": BackendKind(
+        runs=frozenset({"onnx", "npu"}),
+        target=lambda settings: settings.onnx.target,
+        limit=lambda settings: settings.workers,
+        open=_onnx,
+    ),
+    "triton": BackendKind(
+        runs=frozenset({"openvino", "onnx", "npu", "tensorrt"}),
+        target=lambda settings: settings.triton.target,
+        limit=lambda settings: settings.triton.max_inflight,
+        open=None,
+    ),
+}

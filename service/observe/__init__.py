@@ -1,0 +1,1 @@
+"""Who is told of every image, outside of any protocol: metrics today."""

@@ -1,0 +1,26 @@
+"""Counts every image in the metrics."""
+
+from service.errors import ServiceError, slug_of
+from service.metrics import Metrics
+from service.observe.protocol import Answered
+from service.request import RequestContext
+
+
+class MetricsObserver:
+    """Moves the series that one image moves."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Count in these metrics."""
+        self._metrics = metrics
+
+    def answered(self, image: Answered) -> None:
+        """Count stage times, results, chosen experts and compute."""
+        manifest = image.version.manifest
+        self._metrics.record_stages(image.version.backend_name, image.timings)
+        self._metrics.record_image(
+            manifest.name, manifest.version, len(image.result), image.experts, image.compute
+        )
+
+    def refused(self, error: ServiceError, context: RequestContext) -> None:
+        """Count the refusal by its reason."""
+        self._metrics.rejected(slug_of(type(error)))

@@ -1,0 +1,57 @@
+"""Fills the model's canvas with the middle of an image."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_LONGEST = (
+    32  # canvases in a row; nothing that was photographed is longer, and resizing it could take all memory
+)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Which part of a scaled image is on the model's canvas: x_canvas = x_source * scale - left."""
+
+    scale: float
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
+        """Scale to cover and centre; an odd pixel too many is cut from the right and from the bottom."""
+        (height, width), (canvas_h, canvas_w) = source_hw, input_hw
+        scale = max(canvas_h / height, canvas_w / width)
+        resized_h, resized_w = _resized_hw(source_hw, scale)
+        return cls(scale=scale, left=(resized_w - canvas_w) // 2, top=(resized_h - canvas_h) // 2)
+
+    def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """Resize (H, W, 3) and cut; return the (1, canvas_h, canvas_w, 3) canvas."""
+        canvas_h, canvas_w = input_hw
+        height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
+        if height > _LONGEST * canvas_h or width > _LONGEST * canvas_w:
+            middle = _middle(image, self.scale, input_hw)
+            return CenterCrop.fit((middle.shape[0], middle.shape[1]), input_hw).apply(middle, input_hw)
+        if image.shape[:2] != (height, width):
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(
+                np.uint8, copy=False
+            )
+        return np.ascontiguousarray(
+            image[None, self.top : self.top + canvas_h, self.left : self.left + canvas_w]
+        )
+
+
+def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the part around the centre that becomes at most half as long as is too long."""
+    (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
+    kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
+    kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))
+    top, left = (height - kept_h) // 2, (width - kept_w) // 2
+    return image[top : top + kept_h, left : left + kept_w]
+
+
+def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))

@@ -1,0 +1,24 @@
+"""Chooses how an answer is written."""
+
+from typing import Literal, assert_never, get_args
+
+from service.rest.formats.protocol import Format
+
+FormatName = Literal["json", "coco"]
+
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+
+def format_of(name: FormatName) -> Format:
+    """Return what writes answers in a format."""
+    match name:
+        case "json":
+            from service.rest.formats.json import JsonFormat
+
+            return JsonFormat()
+        case "coco":
+            from service.rest.formats.coco import CocoFormat
+
+            return CocoFormat()
+        case _:
+            assert_never(name)

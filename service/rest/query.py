@@ -1,0 +1,129 @@
+"""The query of a detection: its parameters, and what they mean to the service."""
+
+import difflib
+import re
+from collections import Counter
+from typing import Annotated, Literal
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact.manifest import Manifest
+from service.errors import InvalidParameter
+from service.request import DetectParams, RequestContext
+from service.rest.formats.choose import FORMAT_NAMES, FormatName
+from service.settings import BACKEND_NAMES, BackendName
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_VALUES = ("conf", "iou", "max_det", "top")  # of the tasks
+CONTROLS = ("top_k", "weight_threshold")
+"""Controls that most models have, and which are described; others are looked up in the model."""
+
+
+class DetectQuery(BaseModel):
+    """Query parameters of a detection. A description doubles as the answer to a wrong value."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)  # what else there is, the model knows
+
+    model: Annotated[str | None, Field(description="Name of a model that GET /models lists.")] = None
+    conf: Annotated[
+        float | None, Field(ge=0, le=1, description="Lowest confidence to report: a number from 0 to 1.")
+    ] = None
+    iou: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Overlap above which boxes of a class are one: a number from 0 to 1."),
+    ] = None
+    max_det: Annotated[
+        int | None, Field(ge=1, le=10_000, description="Most detections: a whole number from 1 to 10000.")
+    ] = None
+    top: Annotated[
+        int | None,
+        Field(ge=1, le=10_000, description="Classes of a whole image: a whole number from 1 to 10000."),
+    ] = None
+    classes: Annotated[
+        str | None, Field(description="Names or ids of the classes to report, separated by commas.")
+    ] = None
+    backend: Annotated[
+        Literal["auto", BackendName],
+        Field(description=f"What runs the model: one of auto, {', '.join(BACKEND_NAMES)}."),
+    ] = "auto"
+    version: Annotated[
+        str | None,
+        Field(max_length=20, description="Version that GET /models lists as ready; if unset, the highest."),
+    ] = None
+    timeout_ms: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=600_000,
+            description="Time from the last byte sent to the answer: a whole number from 1 to 600000.",
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        Field(ge=0, description="Experts per image and layer: a whole number that GET /models allows."),
+    ] = None
+    weight_threshold: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Probability an expert beyond the best needs: a number from 0 to 1."),
+    ] = None
+    moe: Annotated[
+        Literal["summary", "full", "off"],
+        Field(description="How much to tell about the experts: one of summary, full, off."),
+    ] = "summary"
+    format: Annotated[
+        FormatName, Field(description=f"How the answer is written: one of {', '.join(FORMAT_NAMES)}.")
+    ] = "json"
+
+    def params(self) -> DetectParams:
+        """Return what is asked for, without what concerns HTTP alone."""
+        others: dict[str, str] = self.model_extra or {}
+        return DetectParams(
+            model=self.model,
+            backend=self.backend,
+            version=self.version,
+            classes=self.classes,
+            values=self.model_dump(include=set(_VALUES), exclude_none=True),
+            controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
+        )
+
+    def context(self, request: Request, timeout_s: float) -> RequestContext:
+        """Begin the time that a request has: its body has just arrived."""
+        allowed_s = timeout_s if self.timeout_ms is None else self.timeout_ms / 1000
+        trace = request.headers.get("traceparent", "")
+        return RequestContext.within(
+            allowed_s,
+            request.state.request_id,
+            own_limit=allowed_s >= timeout_s,
+            traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+            caller=None if request.client is None else request.client.host,
+        )
+
+    def check_names(self, manifest: Manifest) -> None:
+        """Refuse a parameter that neither the API nor this model has.
+
+        Raises:
+            InvalidParameter: names the nearest, and all that there are.
+        """
+        controls = [row.name for row in manifest.controls if row.name not in CONTROLS]
+        known = [*DetectQuery.model_fields, *controls]
+        for name in self.model_extra or {}:
+            if name not in controls:
+                nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
+                shown = name[:40]
+                sentence = (
+                    f"there is no parameter {shown!r}; did you mean {nearest!r}? There is {', '.join(known)}"
+                )
+                raise InvalidParameter(shown, sentence)
+
+
+def refuse_repeated(request: Request) -> None:
+    """Refuse a parameter that is given more than once.
+
+    Raises:
+        InvalidParameter: names it.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in counts.items():
+        if count > 1:
+            raise InvalidParameter(name, f"{name} is given {count} times; give it once")

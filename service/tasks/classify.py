@@ -1,0 +1,74 @@
+"""Classification: the best classes of a whole image."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact.golden import Golden
+from service.artifact.manifest import Manifest
+from service.errors import ArtifactMismatch
+from service.pipeline.preprocess import Placed
+from service.request import ResolvedParams
+from service.types import Classes, RawOutputs
+
+
+class ClassPrediction(BaseModel):
+    """One class of the whole image."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    class_name: Annotated[str, Field(alias="class")]
+    class_id: int
+    confidence: Annotated[float, Field(ge=0, le=1)]
+
+
+class ClassifyTask:
+    """Post-processing of a classifier."""
+
+    drawn_as: Literal["boxes", "labels"] = "labels"
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Read the outputs as this manifest describes them."""
+        self._manifest = manifest
+
+    def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Classes:
+        """Return the best classes, equal ones by lowest id; of those that are asked for, if some are."""
+        probabilities = self._manifest.read(outputs, "probabilities")[0].astype(np.float32)  # (C,)
+        order = np.argsort(-probabilities, kind="stable")
+        if params.class_ids is not None:
+            order = order[np.isin(order, np.array(sorted(params.class_ids), dtype=np.int64))]
+        best = order[: int(params.values["top"])].astype(np.int64)
+        return Classes(best, probabilities[best])
+
+    def describe(self, result: Classes) -> list[ClassPrediction]:
+        """Return the predictions as they are sent, highest confidence first."""
+        names = self._manifest.class_names
+        rows = zip(result.class_ids.tolist(), result.scores.astype(float).tolist(), strict=True)
+        return [
+            ClassPrediction(class_name=names[class_id], class_id=class_id, confidence=round(score, 6))
+            for class_id, score in rows
+        ]
+
+    def compare(self, result: Classes, golden: Golden) -> None:
+        """Check the best classes of the golden image; classes as likely as each other may swap places.
+
+        Raises:
+            ArtifactBroken: the sample has none.
+            ArtifactMismatch: names the place that differs.
+        """
+        want_ids = golden.answer("cls_class_ids").reshape(-1)
+        want_scores = golden.answer("cls_scores").astype(np.float64).reshape(-1)
+        if len(want_ids) != len(result):
+            off = float(abs(len(want_ids) - len(result)))
+            raise ArtifactMismatch("classes", off, 0.0, f"{len(result)} of {len(want_ids)}")
+        limits = self._manifest.output("probabilities").tolerance.limits(want_scores)
+        golden_score = dict(zip(want_ids.tolist(), want_scores.tolist(), strict=True))
+        for i, (class_id, score) in enumerate(
+            zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
+        ):
+            place_error = abs(score - want_scores[i])
+            # A class that the sample does not list was as likely as its last, within the tolerance.
+            error = max(place_error, abs(score - golden_score.get(class_id, want_scores[-1])))
+            if not error <= limits[i]:
+                raise ArtifactMismatch("class", error, float(limits[i]), f"place {i}")

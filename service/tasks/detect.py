@@ -1,0 +1,164 @@
+"""Detection: boxes, each with a class and a confidence."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact.golden import Golden
+from service.artifact.manifest import Manifest
+from service.artifact.task_settings import DetectSettings
+from service.artifact.tensors import Tolerance
+from service.errors import ArtifactMismatch
+from service.pipeline.letterbox import Letterbox
+from service.pipeline.postprocess import detections_in_source, select_candidates
+from service.pipeline.preprocess import Placed
+from service.request import ResolvedParams
+from service.types import Candidates, Detections, RawOutputs
+
+_SAME_OBJECT_IOU = 0.5  # pairs a replayed box with its golden one; the tolerance then decides
+
+
+class Prediction(BaseModel):
+    """One object; x and y are the centre of its box, all in pixels of the upright image."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    x: float
+    y: float
+    width: float
+    height: float
+    class_name: Annotated[str, Field(alias="class")]
+    class_id: int
+    confidence: Annotated[float, Field(ge=0, le=1)]
+
+
+class DetectTask:
+    """Post-processing of a detector."""
+
+    drawn_as: Literal["boxes", "labels"] = "boxes"
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Read the outputs as this manifest describes them."""
+        assert isinstance(manifest.task_settings, DetectSettings)
+        self._manifest = manifest
+        self._settings = manifest.task_settings
+
+    def candidates(self, outputs: RawOutputs) -> Candidates:
+        """Return the best boxes on the canvas, whoever selects them, best first."""
+        manifest = self._manifest
+        boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
+        if self._settings.selection == "graph":
+            scores, class_ids = manifest.read(outputs, "scores")[0], manifest.read(outputs, "class_ids")[0]
+            return Candidates(boxes_xyxy, scores, class_ids.astype(np.int64))
+        class_scores = manifest.read(outputs, "class_scores")[0]
+        return select_candidates(boxes_xyxy, class_scores, self._settings.candidates)
+
+    def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Detections:
+        """Return the detections of one image in its own pixels."""
+        assert isinstance(placed.place, Letterbox)
+        return detections_in_source(
+            self.candidates(outputs),
+            placed.place,
+            placed.source_hw,
+            conf=params.values["conf"],
+            iou=params.values["iou"],
+            max_det=int(params.values["max_det"]),
+            class_ids=params.class_ids,
+        )
+
+    def describe(self, result: Detections) -> list[Prediction]:
+        """Return the predictions as they are sent, highest confidence first."""
+        names = self._manifest.class_names
+        rows = zip(
+            result.boxes_xyxy.astype(float).tolist(),
+            result.scores.astype(float).tolist(),
+            result.class_ids.tolist(),
+            strict=True,
+        )
+        return [
+            Prediction(
+                x=round((left + right) / 2, 3),
+                y=round((top + bottom) / 2, 3),
+                width=round(right - left, 3),
+                height=round(bottom - top, 3),
+                class_name=names[class_id],
+                class_id=class_id,
+                confidence=round(score, 6),
+            )
+            for (left, top, right, bottom), score, class_id in rows
+        ]
+
+    def compare(self, result: Detections, golden: Golden) -> None:
+        """Check the detections in the golden image.
+
+        Raises:
+            ArtifactBroken: the sample has none.
+            ArtifactMismatch: a box or score differs, or a detection has no partner.
+        """
+        want = Detections(
+            golden.answer("det_boxes_xyxy").astype(np.float32).reshape(-1, 4),
+            golden.answer("det_scores").astype(np.float32),
+            golden.answer("det_class_ids").astype(np.int64),
+        )
+        scores = "scores" if self._settings.selection == "graph" else "class_scores"
+        compare_detections(
+            result,
+            want,
+            conf=float(self._manifest.golden.params.get("conf", self._settings.defaults.conf)),
+            boxes=self._manifest.output("boxes_xyxy").tolerance,
+            scores=self._manifest.output(scores).tolerance,
+        )
+
+
+def compare_detections(
+    got: Detections, want: Detections, *, conf: float, boxes: Tolerance, scores: Tolerance
+) -> None:
+    """Compare detections by class and IoU, not row by row: equal scores may swap places.
+
+    A detection whose score is within tolerance of `conf` may be on one side only.
+
+    Raises:
+        ArtifactMismatch: a box or score differs, or a detection has no partner.
+    """
+    free = np.ones(len(got), dtype=bool)
+    at_conf = float(scores.limits(np.array(conf)))
+    for i in range(len(want)):
+        same = free & (got.class_ids == want.class_ids[i])
+        ious = np.where(same, _ious(want.boxes_xyxy[i], got.boxes_xyxy), 0.0)
+        best = int(ious.argmax()) if len(ious) else -1
+        if best < 0 or not ious[best] >= _SAME_OBJECT_IOU:
+            if not abs(want.scores[i] - conf) <= at_conf:
+                raise ArtifactMismatch("detections", 1.0, 0.0, f"golden detection {i} was not found")
+            continue
+        free[best] = False
+        _compare_pair(got, best, want, i, (boxes, scores))
+    for extra in np.flatnonzero(free):
+        if not abs(got.scores[extra] - conf) <= at_conf:
+            raise ArtifactMismatch("detections", 1.0, 0.0, f"detection {extra} is not in the golden sample")
+
+
+def _compare_pair(
+    got: Detections, best: int, want: Detections, i: int, tolerances: tuple[Tolerance, Tolerance]
+) -> None:
+    boxes, scores = tolerances
+    limits = boxes.limits(want.boxes_xyxy[i])
+    errors = np.abs(got.boxes_xyxy[best].astype(np.float64) - want.boxes_xyxy[i])
+    worst = int(np.argmax(errors - limits))
+    if not np.all(errors <= limits):
+        raise ArtifactMismatch("box", float(errors[worst]), float(limits[worst]), f"detection {i}")
+    score_error = abs(float(got.scores[best]) - float(want.scores[i]))
+    score_limit = float(scores.limits(want.scores[i]))
+    if not score_error <= score_limit:
+        raise ArtifactMismatch("score", score_error, score_limit, f"detection {i}")
+
+
+def _ious(box_xyxy: NDArray[np.float32], boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    top_left = np.maximum(box_xyxy[:2], boxes_xyxy[:, :2])
+    bottom_right = np.minimum(box_xyxy[2:], boxes_xyxy[:, 2:])
+    overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
+    area = (box_xyxy[2:] - box_xyxy[:2]).prod()
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
+    ious: NDArray[np.float32] = overlap / np.maximum(area + areas - overlap, np.finfo(np.float32).tiny)
+    return ious

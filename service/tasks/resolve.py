@@ -1,0 +1,77 @@
+"""What a caller asks for, checked against what a model can do."""
+
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import ControlInput
+from service.errors import InvalidParameter
+from service.request import DetectParams, Number, ResolvedParams
+
+
+def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
+    """Fill in the model's defaults.
+
+    Raises:
+        InvalidParameter: the model has no such class, parameter or control, or not with this value.
+    """
+    return ResolvedParams(
+        values=_values(params, manifest),
+        class_ids=None if params.classes is None else _class_ids(params.classes, manifest.class_names),
+        controls=_controls(params, manifest),
+    )
+
+
+def golden_params(manifest: Manifest) -> ResolvedParams:
+    """Return the parameters under which the golden sample was made."""
+    golden = manifest.golden
+    return resolve(DetectParams(values=golden.params, controls=golden.controls), manifest)
+
+
+def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
+    defaults: dict[str, Number] = manifest.task_settings.defaults.model_dump()
+    for name in params.values:
+        if name not in defaults:
+            raise InvalidParameter(
+                name,
+                f"{name} means nothing to model {manifest.name!r}, whose task is {manifest.task};"
+                f" leave it out: there is {', '.join(defaults)}",
+            )
+    return defaults | dict(params.values)
+
+
+def _controls(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
+    rows = {row.name: row for row in manifest.controls}
+    for name in params.controls:
+        if name not in rows:
+            raise InvalidParameter(name, f"model {manifest.name!r} has no {name}; leave it out")
+    asked = {name: _number(rows[name], value) for name, value in params.controls.items()}
+    return {name: asked.get(name, row.default) for name, row in rows.items()}
+
+
+def _number(row: ControlInput, value: Number | str) -> Number:
+    """Return a value that the graph takes."""
+    if row.allowed is not None:
+        what = f"use one of: {', '.join(map(str, sorted(row.allowed)))}"
+        kind: type[int] | type[float] = int
+    else:
+        low, high = row.range or (0.0, 0.0)
+        what, kind = f"use a number from {low:g} to {high:g}", float
+    try:
+        number = kind(value)
+    except ValueError:
+        number = None
+    if number is None or not row.accepts(number):  # not accepted: NaN as well
+        raise InvalidParameter(row.name, f"{row.name}={str(value)[:40]} is not allowed; {what}")
+    return number
+
+
+def _class_ids(classes: str, class_names: tuple[str, ...]) -> frozenset[int]:
+    ids = {name: i for i, name in enumerate(class_names)}
+    chosen = set()
+    for part in (part.strip() for part in classes.split(",")):
+        if part in ids:  # a name wins over an id: a class may be called "7"
+            chosen.add(ids[part])
+        elif part.isascii() and part.isdigit() and int(part[:9]) < len(class_names) and len(part) < 9:
+            chosen.add(int(part))
+        else:
+            known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
+            raise InvalidParameter("classes", f"there is no class {part!r}; there is {known}")
+    return frozenset(chosen)
