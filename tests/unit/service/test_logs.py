@@ -1,7 +1,9 @@
 """Lines of the log: one event each, in a form that programs can read."""
 
+import ast
 import json
 import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -119,3 +121,17 @@ def test_uvicorn_s_warnings_pass_and_its_greetings_do_not():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == ["trouble"]
+
+
+def events():
+    """The first argument of every call of a module's `log`."""
+    for path in sorted((ROOT / "service").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+                yield ast.unparse(node.args[0]).strip("'")
+
+
+@pytest.mark.parametrize("event", sorted(set(events())))
+def test_what_is_logged_is_the_name_of_an_event_that_the_page_explains(event):
+    assert re.fullmatch("[a-z]+(_[a-z]+)+", event)
+    assert f"`{event}`" in (ROOT / "service" / "README.md").read_text(encoding="utf-8")
