@@ -24,7 +24,7 @@ from service.logs import log_to_stderr
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("service")  # not __main__, which says nothing in a line of the log
 
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 

@@ -38,6 +38,18 @@ def test_every_link_to_a_file_leads_to_one(page):
     assert dead == []
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_path_that_a_page_on_the_code_names_is_there(page):
+    named = re.findall(
+        r"`((?:service|training|clients|deploy|tests|model_repository)/[\w/.<>-]+)`",
+        (ROOT / page).read_text(),
+    )
+    # The <task> of service/tasks/<task>.py is the reader's choice: its folder must be there.
+    there = [path.partition("<")[0] for path in named]
+    assert [path for path in there if not (ROOT / path).exists()] == []
+    assert page != "ARCHITECTURE.md" or len(there) > 40
+
+
 @pytest.mark.parametrize("name", [name for name, *_ in _list_settings()])
 def test_the_gateway_s_page_explains_every_setting(name):
     assert f"`{name}`" in GATEWAY
