@@ -15,6 +15,7 @@ from training.errors import ConfigError
 STRIDES = (8, 16, 32)
 TaskName = Literal["detect", "classify"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
+Resize = Literal["letterbox", "center_crop"]  # of an image to the canvas, as manifests name it
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
@@ -214,11 +215,15 @@ class AugmentConfig:
     scale: float = 0.5  # gain is drawn from 1 ± this
     flip_horizontal: float = 0.5  # probability
     flip_vertical: float = 0.0
+    crop_area: float = 0.5  # of classification: least share of the image that a random crop shows
+    crop_aspect: float = 4 / 3  # and by how much it may be wider or higher than the canvas
 
     def __post_init__(self) -> None:
         for name in ("mosaic", "mixup", "copy_paste", "flip_horizontal", "flip_vertical"):
             _require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} is not a probability")
         _require(0 <= self.scale < 1, f"scale={self.scale} must be in 0..1, 1 excluded")
+        _require(0 < self.crop_area <= 1, f"crop_area={self.crop_area} must be in 0..1, 0 excluded")
+        _require(self.crop_aspect >= 1, f"crop_aspect={self.crop_aspect} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +244,7 @@ class LossConfig:
     information: float = 0.0  # for what each layer's routing lacks of information_bits
     information_bits: float = 1.0  # of a batch; more is not asked for
     coverage: float = 0.0  # for how far each layer's experts are from equal shares
+    label_smoothing: float = 0.0  # share of a class's target that all classes share; of classification
     assign_top_k: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
@@ -246,6 +252,10 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("box", "classes", "dfl", "balance", "load", "z", "diversity", "information", "coverage"):
             _require(getattr(self, name) >= 0, f"loss weight {name}={getattr(self, name)} is negative")
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing={self.label_smoothing} is outside 0..1, or 1",
+        )
         _require(self.assign_top_k >= 1, f"assign_top_k={self.assign_top_k} must be at least 1")
 
 

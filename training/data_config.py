@@ -15,6 +15,7 @@ class ScenesConfig:
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
+    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of thing in each, which labels it
 
     def __post_init__(self) -> None:
         if self.images < 1:

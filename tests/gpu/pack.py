@@ -1,6 +1,6 @@
 """Makes the folder that travels to a machine that can fetch nothing: the starter's images, and wheels.
 
-    python -m tests.gpu.pack DATA      DATA holds bccd, aquarium and playing_cards; or set SPARSIGHT_DATA
+python -m tests.gpu.pack DATA      DATA holds bccd, aquarium and playing_cards; or set SPARSIGHT_DATA
 """
 
 import argparse
@@ -99,11 +99,7 @@ def fitting_quality(data: Path, room_bytes: int) -> int:
         PackError: not even the lowest fits.
     """
     for quality in QUALITIES:
-        expected = 0.0
-        for name in DATASETS:
-            images = images_of(data / name)
-            sample = images[::SAMPLED]
-            expected += sum(len(shrink(path, quality).encoded) for path in sample) * len(images) / len(sample)
+        expected = sum(expected_bytes(images_of(data / name), quality) for name in DATASETS)
         if expected * 1.05 < room_bytes:  # labels are a few per cent, and a sample is a sample
             return quality
     raise PackError(
@@ -112,11 +108,18 @@ def fitting_quality(data: Path, room_bytes: int) -> int:
     )
 
 
+def expected_bytes(images: Sequence[Path], quality: int) -> float:
+    """Return how large all images will be, told by every twelfth."""
+    sample = images[::SAMPLED]
+    return sum(len(shrink(path, quality).encoded) for path in sample) * len(images) / max(len(sample), 1)
+
+
 def check_size(total_bytes: int) -> None:
     """Raise PackError: more than may travel."""
     if total_bytes > LIMIT_BYTES:
         raise PackError(
-            f"tree, images and wheels are {megabytes(total_bytes)}, over {megabytes(LIMIT_BYTES)}; nothing packed"
+            f"tree, images and wheels are {megabytes(total_bytes)}, over {megabytes(LIMIT_BYTES)}; "
+            "nothing was packed"
         )
 
 

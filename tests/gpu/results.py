@@ -42,7 +42,7 @@ class Results:
 
     @contextmanager
     def check(self, name: str) -> Iterator[dict[str, Any]]:
-        """Record what is put into the mapping as passed, or an exception as failed: the next check is made."""
+        """Record what is put into the mapping as passed, or an exception as failed, and go on either way."""
         values: dict[str, Any] = {}
         try:
             yield values
@@ -57,13 +57,21 @@ class Results:
 
 
 def in_words(values: Mapping[str, Any]) -> str:
-    """Return values for people: four digits are enough, and nested ones stay in the JSON lines."""
-    shown = {name: value for name, value in values.items() if not isinstance(value, list | dict)}
-    words = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
-    return "".join(f"\n    {word}" for word in words)
+    """Return values for people; longer ones stay in the JSON lines."""
+    words = [f"{name} {text}" for name, value in values.items() if (text := _text(value))]
+    return f"  {', '.join(words)}" if words else ""
+
+
+def _text(value: Any) -> str:
+    match value:
+        case float():
+            return f"{value:.4g}"
+        case {"median": median, "least": least, "most": most}:
+            return f"{median:.4g} ({least:.4g} to {most:.4g})"
+        case list() | dict():
+            return ""
+        case _:
+            return str(value)
 
 
 def append(path: Path, line: str) -> None:

@@ -53,7 +53,7 @@ def shrink(path: Path, quality: int) -> Shrunk:
     scale = min(SIDE / max(height, width), 1.0)
     hw = (round(height * scale), round(width * scale))
     if hw != (height, width):
-        image = cv2.resize(image, (hw[1], hw[0]), interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, (hw[1], hw[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     # A third smaller than JPEG that looks as good: with JPEG the starter's images would not fit.
     encoded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
     if hw == (height, width) and len(original) <= len(encoded):

@@ -44,6 +44,7 @@ class Run:
     """What a training run of STEPS steps came to."""
 
     losses: list[float]
+    last_step_s: float
     trainer: Trainer
 
 
@@ -53,15 +54,14 @@ def main() -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     given = read_given()
     results = Results(given.results, "smoke")
-    results.record("machine", "measured", **machine(given.device))
+    with results.check("machine") as found:
+        found.update(machine(given.device))
     for precision in ("f16", "bf16"):
         with results.check(f"{precision}, channels-last, stopped and resumed") as found:
             if precision == "f16":
                 need_gpu(given.device, "training in f16")
             config = replace(training(given), precision=precision)
             resumed_like_whole(config, BOUND, found)
-    with results.check("deterministic, stopped and resumed") as found:
-        resumed_like_whole(replace(training(given), deterministic=True), 0.0, found)
     with results.check("one process of NCCL") as found, process_group(given.device, found):
         numbers = torch.tensor([1.0, 2.0, 3.0], device=given.device)
         dist.all_reduce(numbers)
@@ -69,6 +69,8 @@ def main() -> int:
         need_gpu(given.device, "synchronised batch norm")
         found["norm_difference"] = synchronised_norm_difference(given.device)
         found["model_difference"] = synchronised_model_difference(given.device)
+    with results.check("deterministic, stopped and resumed") as found:
+        resumed_like_whole(replace(training(given), deterministic=True), 0.0, found)
     return 1 if results.failed else 0
 
 
@@ -117,6 +119,7 @@ def resumed_like_whole(config: TrainConfig, bound: float, found: dict[str, Any])
     found["losses_whole"], found["losses_resumed"] = whole.losses, resumed.losses
     found["repeated_differs"] = most_different(again.losses, whole.losses)
     found["resumed_differs"] = most_different(resumed.losses, whole.losses)
+    found["step_s_whole"], found["step_s_resumed"] = whole.last_step_s, resumed.last_step_s
     found["scale_whole"] = whole.trainer.scaler.get_scale()
     found["scale_resumed"] = resumed.trainer.scaler.get_scale()
     for run in (whole, resumed):
@@ -131,7 +134,7 @@ def whole_run(config: TrainConfig, run_dir: Path) -> Run:
     trainer = Trainer(config, open_dataset(config.train_data), run_dir)
     watched = watch(trainer)
     assert trainer.run(quiet=True).finished
-    return Run(watched.losses, trainer)
+    return Run(watched.losses, watched.ended_s[-1] - watched.ended_s[-2], trainer)
 
 
 def resumed_run(config: TrainConfig, run_dir: Path) -> Run:
@@ -143,7 +146,7 @@ def resumed_run(config: TrainConfig, run_dir: Path) -> Run:
     trainer.resume()
     after = watch(trainer)
     assert trainer.run(quiet=True).finished
-    return Run([*before.losses, *after.losses], trainer)
+    return Run([*before.losses, *after.losses], after.ended_s[-1] - after.ended_s[-2], trainer)
 
 
 def most_different(got: list[float], want: list[float]) -> float:

@@ -14,7 +14,6 @@ from pathlib import Path
 from tests.gpu.given import Given, cores, read_given
 from tests.gpu.results import Results
 from tests.gpu.sparsight import (
-    BEST_FILE,
     METRICS_FILE,
     MODEL_FILE,
     CombinedConfig,
@@ -151,14 +150,11 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
             seconds=time.monotonic() - begun_s,
             scores=scores,
         )
-        save_model(kept / MODEL_FILE, model, {"step": str(len(watched.losses))})
-        shutil.copyfile(run_dir / METRICS_FILE, kept / METRICS_FILE)
+        keep(model, trainer, kept)
         return scores
 
     outcome = trainer.run(validate, quiet=True)
-    for name in (MODEL_FILE, BEST_FILE, METRICS_FILE):
-        if (run_dir / name).exists():
-            shutil.copyfile(run_dir / name, kept / name)
+    keep(trainer.average.model, trainer, kept)
     results.record(
         "run",
         "passed" if outcome.finished else "failed",
@@ -169,6 +165,17 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
         last_loss=watched.losses[-1],
     )
     return outcome.finished
+
+
+def keep(model: Detector, trainer: Trainer, folder: Path) -> None:
+    """Write the model and the run's figures where they stay.
+
+    Weights are rounded to float16, as the starter's are: in float32 the file is larger than what comes back.
+    """
+    rounded = {name: each.half() for name, each in model.state_dict().items() if each.ndim > 1}
+    provenance = {**trainer.provenance, "step": str(trainer.position.step)}
+    save_model(folder / MODEL_FILE, model, provenance, stored=rounded)
+    shutil.copyfile(trainer.run_dir / METRICS_FILE, folder / METRICS_FILE)
 
 
 def classes_by_origin(data: CombinedConfig) -> Mapping[str, tuple[str, ...]]:

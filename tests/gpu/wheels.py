@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-# What is run here imports these beside torch, OpenCV, NumPy and safetensors (test_closure.py): module, package.
+# Module and package of what is imported beside torch, OpenCV, NumPy and safetensors (see test_closure.py).
 TRAVELLING = {"faster_coco_eval": "faster-coco-eval", "tqdm": "tqdm", "yaml": "PyYAML"}
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 

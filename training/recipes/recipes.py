@@ -9,8 +9,10 @@ from training.models.families.choose import parse_variant
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
 from training.recipes.overrides import TrainingChoice, chosen
+from training.tasks.choose import task_named
 
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
+ANY_TASK = ("quick", "small-data")  # the others are papers' and data sets' for detection
 
 # arXiv:2502.12524, table 7; mosaic, translation and colours are the same for all sizes.
 PAPER_AUGMENT = {
@@ -45,6 +47,12 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
     Raises:
         ConfigError: no such recipe (names those there are), or values that cannot work.
     """
+    task = parse_variant(request.variant).task
+    if recipe in RECIPES and recipe not in ANY_TASK and task != "detect":
+        raise ConfigError(
+            f"recipe {recipe} trains detectors, and {request.variant} is for the task {task}: "
+            f"take {' or '.join(ANY_TASK)}"
+        )
     match recipe:
         case "quick":
             config = quick(request)
@@ -73,40 +81,36 @@ def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
 
 
 def small_data(request: Request) -> TrainConfig:
-    """A few hundred pictures, from scratch: AdamW, small batches for many steps, flips both ways.
+    """A few hundred images, from scratch: AdamW, small batches for many steps.
 
-    100 epochs. Both flips suit pictures without an up, such as those from a microscope.
+    A detector: 100 epochs, flips both ways, which suits images without an up, such as those from a
+    microscope. A classifier: 60 epochs of random crops at 224 px, with smoothed labels.
     """
-    model, family = _model(request, (640, 640)), parse_variant(request.variant).family
+    family, _, task_name = parse_variant(request.variant)
+    task = task_named(task_name)
+    usual = task.defaults
+    model = _model(request, usual.input_hw)
     return TrainConfig(
         model=model,
         top_ks=family.trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
-        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
-        loss=family.losses,
-        optimizer=OptimizerConfig(
-            name="adamw",
-            lr=1.4e-3,
-            final_lr=1.4e-5,
-            schedule="cosine",
-            momentum=0.9,
-            weight_decay=0.02,
-            ema_decay=0.998,
-            ema_tau_steps=300,
-        ),
-        epochs=100,
-        batch_size=8,
+        augment=usual.augment,
+        loss=task.losses(family.losses),
+        optimizer=usual.optimizer,
+        epochs=usual.epochs,
+        batch_size=usual.batch_size,
         seed=request.seed,
     )
 
 
 def quick(request: Request) -> TrainConfig:
-    """A try in minutes on two cores: small pictures, few epochs, no vertical flip."""
-    base = small_data(replace(request, input_hw=request.input_hw or (256, 256)))
+    """A try in minutes on two cores: small images, few epochs, no vertical flip."""
+    usual = task_named(parse_variant(request.variant).task).defaults
+    base = small_data(replace(request, input_hw=request.input_hw or usual.quick_hw))
     return replace(
         base,
-        augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
+        augment=usual.quick_augment,
         optimizer=replace(base.optimizer, warmup_epochs=1.0),
         epochs=8,
         evaluate_every_epochs=4,

@@ -24,7 +24,7 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.files import sha256_of
 from training.lab.tables.evaluation import evaluation_report
-from training.trainer.checkpoint import load_model
+from training.trainer.checkpoint import load_detector
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import Say, data_name, described, open_for, say_remarks
@@ -60,7 +60,7 @@ def export(
             calibrate on.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
-    model, provenance = load_model(checkpoint)
+    model, provenance = load_detector(checkpoint)
     check_options(targets, options, model.config)
     if options.experts == "shared":  # another detector, with an mAP of its own
         model = without_routed_experts(model)

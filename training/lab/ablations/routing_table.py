@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
+from training.columns import in_markdown
 from training.evaluate.routing_report import GOAL_BITS, GOAL_NMI
 from training.evaluate.validation import GROUPINGS
 from training.lab.ablations.cells import mean_cell
@@ -48,13 +49,13 @@ def routing_markdown(table: RoutingTable) -> list[str]:
         f"picture of a training step draws its K from {', '.join(map(str, drawn))}. Each other row changes "
         "what it names.",
         "",
-        f"| {' | '.join(columns)} |",
-        "|---" + "|---:" * (len(columns) - 1) + "|",
     ]
-    for row, runs in zip(table.rows, table.ours, strict=True):
-        lines.append(f"| {' | '.join(_cells(row.name, runs, (one, usual, every)))} |")
+    rows = [
+        _cells(row.name, runs, (one, usual, every)) for row, runs in zip(table.rows, table.ours, strict=True)
+    ]
     return [
         *lines,
+        *in_markdown(columns, rows, "l" + "r" * (len(columns) - 1)),
         "",
         f"mAP in percent; in brackets the difference to K = {usual}, in points. The goals: K = {one} at most "
         f"{GOAL_ONE:.1f} below, K = {every} at most {GOAL_ALL:.1f} below; {GOAL_BITS:g} bit in half of the "

@@ -17,9 +17,9 @@ from training.lab.ablations.rows import RoutingRow, Row
 from training.models.cost import measure_cost
 from training.models.detector import count_parameters
 from training.recipes.recipe_data import RECIPES_WITH_DATA
-from training.trainer.checkpoint import load_model
+from training.trainer.checkpoint import load_detector
 from training.workflows.dataset_config import GENERATED, SCENES_FOR_TRAINING
-from training.workflows.measure import evaluate_checkpoint
+from training.workflows.measure import evaluate_detector
 from training.workflows.train import TrainOptions, train, training_config
 
 RESULT_FILE, SETTINGS_FILE = "result.json", "settings.json"
@@ -214,8 +214,8 @@ def _run(
     outcome = train(asked, quiet=quiet, say=say)
     if not outcome.finished:
         return None
-    evaluation = evaluate_checkpoint(outcome.model_path, val_data, quiet=quiet)
-    model, _ = load_model(outcome.model_path)
+    evaluation = evaluate_detector(outcome.model_path, val_data, quiet=quiet)
+    model, _ = load_detector(outcome.model_path)
     routing = None
     if isinstance(row, RoutingRow):
         routing = measure_routing(outcome.model_path, model.config, evaluation, val_data, quiet=quiet)
