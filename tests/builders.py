@@ -5,7 +5,8 @@ each for red, green, blue and dark; layer `backbone.p5` has three, for bright, m
 is found where its colour's expert was chosen: its score is the expert's gate times how full the top left
 quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
 
-The classifier has the same experts; its probabilities are the softmax of the average colour, 32 levels a logit.
+The classifier has the same experts; its probabilities are the softmax of the average colour, 32 levels a
+logit.
 """
 
 import copy

@@ -166,12 +166,12 @@ class Manifest(Part):
 
     @property
     def images(self) -> ImagesInput:
-        """The row of the image input."""
+        """Return the row of the image input."""
         return next(row for row in self.inputs if isinstance(row, ImagesInput))
 
     @property
     def controls(self) -> tuple[ControlInput, ...]:
-        """The rows of the inputs that a request may choose."""
+        """Return the rows of the inputs that a request may choose."""
         return tuple(row for row in self.inputs if isinstance(row, ControlInput))
 
     def only_graph(self) -> GraphFile:

@@ -18,7 +18,7 @@ class Artifact:
 
     @property
     def graph(self) -> Path:
-        """Path of the graph that an engine reads; ArtifactBroken if there are several."""
+        """Return the path of the graph that an engine reads; ArtifactBroken if there are several."""
         return self.folder / self.manifest.only_graph().file
 
 

@@ -39,12 +39,12 @@ class TensorRow(Part):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The dimensions behind the batch."""
+        """Return the dimensions behind the batch."""
         return tuple(dim for dim in self.dims if dim != "B")
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """What the values are in numpy."""
+        """Return what the values are in numpy."""
         return NUMPY_DTYPES[self.dtype]
 
     def shape(self, batch: int) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class ImagesInput(TensorRow):
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
-        """Height and width of the canvas."""
+        """Return height and width of the canvas."""
         height, width, _ = self.sizes
         return height, width
 

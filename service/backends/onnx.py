@@ -84,11 +84,17 @@ def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
     included; and threads that spin while they wait take the cores from the decoders.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = settings.intra_op_threads or _cores()
     options.inter_op_num_threads = settings.inter_op_threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
     return options
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _providers(settings: OnnxSettings) -> list[str | tuple[str, dict[str, str]]]:

@@ -54,7 +54,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys(_PROBLEM_CODES, _PROB
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
 async def detect_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
-    """One image is answered with its detections; a form with several files with a list of answers."""
+    """Answer one image with its predictions, and a form with several files with a list of answers."""
     service, params, written = service_of(request), query.params(), format_of(query.format)
     refuse_repeated(request)
     with service.admit():

@@ -40,12 +40,12 @@ class Models:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the models, in order."""
+        """Return the names of the models, in order."""
         return tuple(sorted(self._routes))
 
     @property
     def default(self) -> str | None:
-        """The model of a request that names none; None while there is no model."""
+        """Return the model of a request that names none; None while there is no model."""
         return self._default
 
     def add(self, name: str) -> Mapping[str, Route]:
@@ -126,6 +126,8 @@ class Models:
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
         route = Route(backend, name, breaker, self._limits[backend], on_error)
+        if BACKENDS[backend].open is not None:  # it is asked once, when the service starts
+            route.why_empty = f"{backend} has no model {name!r}"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
 

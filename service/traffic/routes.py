@@ -80,7 +80,7 @@ class Route:
 
     @property
     def current(self) -> ServedVersion | None:
-        """The version in force: the highest."""
+        """Return the version in force: the highest."""
         return next(iter(self.versions.values()), None)
 
     def set_versions(self, versions: Mapping[str, ServedVersion]) -> None:
@@ -113,7 +113,7 @@ class Route:
 
     @property
     def healthy(self) -> bool:
-        """Whether requests may go here, and there is a version to answer them."""
+        """Tell whether requests may go here, and there is a version to answer them."""
         return self.current is not None and self.breaker.state is State.CLOSED
 
     async def renew_within(self, limit_s: float) -> bool:

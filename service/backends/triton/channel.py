@@ -30,12 +30,12 @@ class RepositoryVersion:
 
     @property
     def ready(self) -> bool:
-        """Whether it is loaded."""
+        """Tell whether it is loaded."""
         return self.state == "READY"
 
     @property
     def why(self) -> str:
-        """It is not ready, in the server's words."""
+        """Return why it is not ready, in the server's words."""
         return self.reason or self.state.lower() or "not loaded"
 
 

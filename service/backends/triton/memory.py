@@ -54,7 +54,7 @@ class ImageSlots:
 
     @property
     def key(self) -> str:
-        """What shm_open calls the region."""
+        """Return what shm_open calls the region."""
         return f"/{self.name}"
 
     @contextmanager

@@ -39,7 +39,7 @@ def test_an_answer_tells_what_the_experts_did(served):
     assert (moe["top_k"], moe["degraded"], moe["routing"]) == (2, False, "normal")
 
 
-def test_another_picture_goes_to_other_experts(served):
+def test_another_image_goes_to_other_experts(served):
     first = served.detect(GREEN).json()
     assert first["predictions"][0]["class"] == "green"
     assert first["moe"]["layers"][0]["active"] == [1, 3]

@@ -13,6 +13,7 @@ from service.settings import Settings
         ("triton", ("triton",)),
         ("triton,openvino", ("triton", "openvino")),
         (" openvino , triton ", ("openvino", "triton")),
+        ("onnx,triton,openvino", ("onnx", "triton", "openvino")),
     ],
 )
 def test_backends_are_a_list_with_commas(monkeypatch, text, backends):
@@ -50,3 +51,18 @@ def test_triton_and_the_breaker_are_set_by_names_with_two_underscores(monkeypatc
 def test_what_cannot_be_meant_is_refused(triton):
     with pytest.raises(ValidationError):
         Settings(triton=triton)
+
+
+def test_onnx_runtime_has_settings_of_its_own(monkeypatch):
+    monkeypatch.setenv("SPARSIGHT_ONNX__TARGET", "npu")
+    monkeypatch.setenv("SPARSIGHT_ONNX__INTRA_OP_THREADS", "2")
+    settings = Settings()
+    assert (settings.onnx.target, settings.onnx.intra_op_threads, settings.target) == ("npu", 2, "openvino")
+
+
+@pytest.mark.parametrize(
+    "onnx", [{"target": "openvino"}, {"device": "tpu"}, {"intra_op_threads": -1}, {"inter_op_threads": 0}]
+)
+def test_what_onnx_runtime_cannot_do_is_refused(onnx):
+    with pytest.raises(ValidationError):
+        Settings(onnx=onnx)

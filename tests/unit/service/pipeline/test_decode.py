@@ -1,4 +1,4 @@
-"""Every kind of picture is read upright; damaged and oversized ones are refused."""
+"""Every kind of image is read upright; damaged and oversized ones are refused."""
 
 import struct
 import zlib
@@ -19,7 +19,7 @@ def quiet():
     silence_decoders()
 
 
-def picture(height=48, width=64):
+def sample(height=48, width=64):
     """Left half red, right half blue, with a green top left quarter of the left half."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2] = (200, 0, 0)
@@ -31,13 +31,13 @@ def picture(height=48, width=64):
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_a_lossless_format_comes_back_as_it_was(image_format):
     options = {"lossless": True} if image_format == "WEBP" else {}
-    assert np.array_equal(decode(image_bytes(picture(), image_format, **options), PLENTY), picture())
+    assert np.array_equal(decode(image_bytes(sample(), image_format, **options), PLENTY), sample())
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
 def test_a_jpeg_comes_back_nearly_as_it_was(options):
-    decoded = decode(image_bytes(picture(), "JPEG", quality=95, subsampling=0, **options), PLENTY)
-    assert np.abs(decoded.astype(int) - picture()).mean() < 3
+    decoded = decode(image_bytes(sample(), "JPEG", quality=95, subsampling=0, **options), PLENTY)
+    assert np.abs(decoded.astype(int) - sample()).mean() < 3
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_sixteen_bits_are_scaled_to_eight(image_format):
 
 
 def stored_as(upright, orientation):
-    """Return the pixels that a camera stores for an upright picture, by EXIF orientation."""
+    """Return the pixels that a camera stores for an upright image, by EXIF orientation."""
     turned = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
     turned |= {6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
     image = Image.fromarray(upright)
@@ -86,21 +86,21 @@ def stored_as(upright, orientation):
 def test_every_exif_orientation_comes_out_upright(orientation, image_format):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = image_bytes(stored_as(picture(), orientation), image_format, exif=exif)
-    assert np.array_equal(decode(data, PLENTY), picture())
+    data = image_bytes(stored_as(sample(), orientation), image_format, exif=exif)
+    assert np.array_equal(decode(data, PLENTY), sample())
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_several_frames_the_first_is_read(image_format):
     others = [Image.new("RGB", (64, 48), "white")] * 2
     options = {"lossless": True} if image_format == "WEBP" else {}
-    data = image_bytes(picture(), image_format, save_all=True, append_images=others, **options)
-    assert np.array_equal(decode(data, PLENTY), picture())
+    data = image_bytes(sample(), image_format, save_all=True, append_images=others, **options)
+    assert np.array_equal(decode(data, PLENTY), sample())
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 def test_a_jpeg_cut_at_any_byte_is_refused(options):
-    data = image_bytes(picture(), "JPEG", **options)
+    data = image_bytes(sample(), "JPEG", **options)
     for length in range(3, len(data)):
         with pytest.raises(UndecodableImage):
             decode(data[:length], PLENTY)
@@ -108,7 +108,7 @@ def test_a_jpeg_cut_at_any_byte_is_refused(options):
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_other_formats_cut_anywhere_are_refused(image_format):
-    data = image_bytes(picture(), image_format)
+    data = image_bytes(sample(), image_format)
     for length in [*range(16, min(len(data), 200), 7), *range(200, len(data), 53), len(data) - 1]:
         with pytest.raises(UndecodableImage):
             decode(data[:length], PLENTY)
@@ -136,7 +136,7 @@ def test_a_huge_png_is_refused_by_its_header_alone():
 
 
 def test_the_pixel_limit_itself_is_allowed_and_one_more_is_not():
-    data = image_bytes(picture(48, 64), "PNG")
+    data = image_bytes(sample(48, 64), "PNG")
     assert decode(data, 48 * 64).shape == (48, 64, 3)
     with pytest.raises(ImageTooLarge):
         decode(data, 48 * 64 - 1)

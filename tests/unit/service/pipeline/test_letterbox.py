@@ -1,4 +1,4 @@
-"""Where a picture sits on the canvas, and how boxes come back."""
+"""Where an image sits on the canvas, and how boxes come back."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_letterbox_centres_the_image(source_hw, expected):
     assert Letterbox.fit(source_hw, (640, 640)) == expected
 
 
-def test_the_canvas_is_padded_around_the_picture():
+def test_the_canvas_is_padded_around_the_image():
     image = np.full((32, 64, 3), 200, np.uint8)
     canvas = Letterbox.fit((32, 64), (64, 64)).apply(image, (64, 64), pad_value=114)
     assert canvas.shape == (1, 64, 64, 3)

@@ -1,0 +1,78 @@
+"""A classifier is served like a detector: the same route, its own predictions and parameters."""
+
+import numpy as np
+import pytest
+
+from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
+
+RED = image_bytes(golden_image())
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A repository with a classifier and a detector."""
+    repository = tmp_path_factory.mktemp("both")
+    build_classifier(repository)
+    build_artifact(repository)
+    return repository
+
+
+@pytest.fixture
+def running(start, both):
+    return start(repository=both)
+
+
+def test_the_best_classes_are_told_and_what_the_experts_did(running):
+    answer = running.detect(RED, model="colours").json()
+    assert [set(one) for one in answer["predictions"]] == [{"class", "class_id", "confidence"}] * 2
+    assert [one["class"] for one in answer["predictions"]] == ["red", "green"]
+    likely = np.exp(np.array([147.5, 82.5, 37.5]) / 32)
+    told = [one["confidence"] for one in answer["predictions"]]
+    assert told == pytest.approx((likely / likely.sum())[:2], abs=1e-5)
+    assert [layer["active"] for layer in answer["moe"]["layers"]] == [[0, 3], [1, 2]]
+    assert answer["moe"]["top_k"] == 2
+
+
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (3, 3), (10_000, 3)])
+def test_as_many_classes_as_asked_for(running, top, count):
+    assert len(running.detect(RED, model="colours", top=top).json()["predictions"]) == count
+
+
+def test_only_the_middle_of_an_image_is_looked_at(running):
+    pixels = np.zeros((64, 192, 3), np.uint8)
+    pixels[:, 64:128] = (0, 0, 255)
+    pixels[:, :64] = pixels[:, 128:] = (255, 0, 0)
+    (best,) = running.detect(image_bytes(pixels), model="colours", top=1).json()["predictions"]
+    assert best["class"] == "blue"
+    assert best["confidence"] == pytest.approx(1 / (1 + 2 * np.exp(-255 / 32)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("conf", 0.5), ("iou", 0.5), ("max_det", 5)])
+def test_a_classifier_refuses_what_means_nothing_to_it(running, name, value):
+    answer = running.detect(RED, model="colours", **{name: value})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        f"{name} means nothing to model 'colours', whose task is classify; leave it out: there is top"
+    )
+    assert answer.json()["errors"][0]["parameter"] == name
+
+
+def test_a_detector_refuses_top(running):
+    answer = running.detect(RED, model="tiny", top=3)
+    assert answer.status_code == 422
+    assert "top means nothing to model 'tiny', whose task is detect" in answer.json()["detail"]
+
+
+def test_top_is_a_whole_number_from_1(running):
+    assert "a whole number from 1" in running.detect(RED, model="colours", top=0).json()["detail"]
+
+
+def test_models_tell_their_task_their_controls_and_how_they_are_drawn(running):
+    described = {one["name"]: one for one in running.client.get("/models").json()["models"]}
+    assert (described["colours"]["task"], described["colours"]["drawn_as"]) == ("classify", "labels")
+    assert (described["tiny"]["task"], described["tiny"]["drawn_as"]) == ("detect", "boxes")
+    assert described["colours"]["defaults"] == {"top": 2, "top_k": 2, "weight_threshold": 0.0}
+    assert described["tiny"]["controls"] == [
+        {"name": "top_k", "default": 2, "allowed": [1, 2, 3, 4], "range": None},
+        {"name": "weight_threshold", "default": 0.0, "allowed": None, "range": [0.0, 1.0]},
+    ]
