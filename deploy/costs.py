@@ -1,7 +1,7 @@
 """Measures what an image costs here, and works out what a rate of images needs: `python deploy/costs.py`.
 
 It starts the service as its environment says (SPARSIGHT_… settings; by default the starter inside the
-service, one engine thread), sends one picture again and again, and reads the processor time of the process
+service, one engine thread), sends one image again and again, and reads the processor time of the process
 and the service's own metrics. deploy/scaling.md explains the formulas. Linux only: it reads /proc.
 """
 # ruff: noqa: T201 - a command line tool
@@ -52,7 +52,7 @@ class Costs:
         return statistics.median(self.rounds.get(name, [0.0]))
 
 
-def picture() -> bytes:
+def sample_jpeg() -> bytes:
     """Return a JPEG of 640 x 480 with about as much detail as a photograph: some 120 KB."""
     noise = np.random.default_rng(0).normal(128, 110, (480, 640, 3))
     smooth = cv2.GaussianBlur(noise, (0, 0), 1.1) + 3 * (cv2.GaussianBlur(noise, (0, 0), 24) - 128)
@@ -76,7 +76,7 @@ def triton_of_the_tests() -> Iterator[int]:
 
 
 def measure(jpeg: bytes, images: int, rounds: int, triton_pid: int | None) -> Costs:
-    """Start the service, warm it up, and send the picture `images` times in each round."""
+    """Start the service, warm it up, and send the image `images` times in each round."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -239,7 +239,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("--picture", type=Path, help="a picture of yours; else one is made")
+    add("--image", type=Path, help="a JPEG of yours; else one is generated")
     add("--images", type=int, default=100, help="in each round (%(default)s)")
     add("--rounds", type=int, default=5, help="(%(default)s)")
     add("--triton-pid", type=int, help="the tritonserver whose processor time to read as well")
@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     gateway_ms, infer_ms = args.gateway_ms, args.infer_ms
     if gateway_ms is None or infer_ms is None:
-        jpeg = args.picture.read_bytes() if args.picture else picture()
+        jpeg = args.image.read_bytes() if args.image else sample_jpeg()
         with triton_of_the_tests() if args.test_triton else nullcontext(args.triton_pid) as triton_pid:
             costs = measure(jpeg, args.images, args.rounds, triton_pid)
         print_costs(costs, jpeg, args.images)

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
+
+log = logging.getLogger("service")  # not __main__, which says nothing in a line of the log
 
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
@@ -61,11 +64,14 @@ class _Server(uvicorn.Server):
 
 
 def _serve(settings: Settings) -> int:
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     failure: ServiceError | None = None
+    tell = (
+        _say if settings.log_format == "text" else _say_nothing
+    )  # json: what collects logs reads every line
 
     def on_loaded(outcome: Outcome) -> None:
         nonlocal failure
@@ -77,8 +83,9 @@ def _serve(settings: Settings) -> int:
             manifest, name = served.manifest, served.backend_name
             local = BACKENDS[name].open is not None
             proof = "loaded, golden sample reproduced" if local else f"served by {name}"
-            _say(f"{manifest.name} version {manifest.version} {proof}")
-        _say(f"ready: open {url}")
+            tell(f"{manifest.name} version {manifest.version} {proof}")
+        log.info("service_ready", extra={"url": url})
+        tell(f"ready: open {url}")
 
     app = create_app(settings, on_loaded=on_loaded)
     config = uvicorn.Config(
@@ -93,9 +100,9 @@ def _serve(settings: Settings) -> int:
     for name in settings.backends:
         target = BACKENDS[name].target(settings)
         if BACKENDS[name].open is not None:
-            _say(f"loading models for {target} from {settings.repository.resolve()} with {name}")
+            tell(f"loading models for {target} from {settings.repository.resolve()} with {name}")
         else:
-            _say(f"asking {name} at {settings.triton.url} for models for {target}")
+            tell(f"asking {name} at {settings.triton.url} for models for {target}")
     # uvicorn raises the signal again when it is done; being asked to end is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -186,6 +193,10 @@ def _parser() -> argparse.ArgumentParser:
     openapi = commands.add_parser("openapi", help="write the API's description")
     openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="default: %(default)s")
     return parser
+
+
+def _say_nothing(sentence: str) -> None:
+    """Leave a sentence for people out."""
 
 
 def _say(sentence: str) -> None:

@@ -20,6 +20,7 @@ from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
 from service.settings import Settings
+from service.ui.docs import router as docs_router
 from service.ui.page import router as page_router
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,15 @@ def create_app(
         version=__version__,
         description="Object detection with a mixture of experts, and what the experts did.",
         lifespan=lifespan,
-        docs_url=None,  # these pages would fetch their scripts from elsewhere
+        docs_url=None,  # FastAPI's pages would fetch their scripts from elsewhere; ours is service/ui/docs.py
         redoc_url=None,
     )
     app.state.service = service
     app.include_router(router)
     app.include_router(page_router)
+    app.include_router(docs_router)
     add_problem_handlers(app)
-    routes = (*app.routes, *router.routes, *page_router.routes)
+    routes = (*app.routes, *router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
     return app

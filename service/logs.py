@@ -1,24 +1,76 @@
-"""One line per event on stderr: the message, then its facts as key=value."""
+"""Write each event as one line on stderr: its name, then its fields, as text or as JSON.
 
+Modules log with the standard library, an event name that can be searched for and the facts in `extra`:
+`log.info("model_loaded", extra={"model": "starter", "version": "1"})`. Records of uvicorn and of other
+libraries pass through the same processors, so that every line has one form.
+"""
+
+import json
 import logging
+import re
 import sys
+from typing import Any, Literal
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+LogFormat = Literal["text", "json"]
+"""text for people, json for what collects logs."""
 
-class FactsFormatter(logging.Formatter):
-    """Shows what was passed in `extra` after the message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line for one record."""
-        line = super().format(record)
-        facts = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
-        return " ".join([line, *facts])
+_NEEDS_QUOTES = re.compile(r'[ ="\\]')
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(log_format: LogFormat = "text") -> None:
     """Send every record at INFO or above to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(FactsFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(line_formatter(log_format))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its greetings say less than ours
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def line_formatter(log_format: LogFormat) -> logging.Formatter:
+    """Return what turns a record into its line."""
+    render: list[Processor]
+    match log_format:
+        case "json":
+            render = [structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        case "text":
+            render = [_text_line]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _without_terminal_text,
+            *render,
+        ],
+    )
+
+
+def _without_terminal_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # uvicorn's message once more, with escape codes
+    return event
+
+
+def _text_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    traceback = event.pop("exception", None)
+    time, level, name = event.pop("time"), event.pop("level").upper(), _quoted(event.pop("event"))
+    logger = event.pop("logger")
+    fields = [f"{key}={_quoted(value)}" for key, value in (*event.items(), ("logger", logger))]
+    line = " ".join([time, level, name, *fields])
+    return line if traceback is None else f"{line}\n{traceback}"
+
+
+def _quoted(value: Any) -> str:
+    plain = value is None or isinstance(value, bool | list | tuple | dict)
+    text = json.dumps(value, default=str, ensure_ascii=False) if plain else str(value)
+    if text and text.isprintable() and not _NEEDS_QUOTES.search(text):
+        return text
+    return json.dumps(
+        text, ensure_ascii=not text.isprintable()
+    )  # nothing that a caller sends begins a line of its own

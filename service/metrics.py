@@ -77,10 +77,10 @@ class Metrics:
             ["backend", "model"], registry=registry,
         )  # fmt: skip
         self._queue_depth = Gauge(
-            "sparsight_queue_depth", "Images waiting for a turn at a backend.", ["backend"], registry=registry
+            "sparsight_queue_depth", "Images waiting for a backend.", ["backend"], registry=registry
         )
         self._queue_wait_s = Histogram(
-            "sparsight_queue_wait_seconds", "How long an image waited for its turn.", ["backend"],
+            "sparsight_queue_wait_seconds", "How long an image waited for a backend.", ["backend"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._backend_errors = Counter(
@@ -134,11 +134,11 @@ class Metrics:
         self._breaker_state.labels(backend, model).set(state)
 
     def set_queue_depth(self, backend: str, depth: int) -> None:
-        """Record how many images wait for a turn."""
+        """Record how many images wait for a backend."""
         self._queue_depth.labels(backend).set(depth)
 
     def record_queue_wait(self, backend: str, wait_s: float) -> None:
-        """Record how long an image waited for its turn."""
+        """Record how long an image waited for a backend."""
         self._queue_wait_s.labels(backend).observe(wait_s)
 
     def backend_failed(self, backend: str, reason: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.logs import LogFormat
+
 ENV_PREFIX = "SPARSIGHT_"
 
 BackendName = Literal["openvino", "onnx", "triton"]
@@ -162,6 +164,9 @@ class Settings(BaseSettings):
     shutdown_timeout_s: Annotated[
         int, Field(ge=1, description="Seconds for requests in flight to finish after SIGTERM.")
     ] = 30
+    log_format: Annotated[
+        LogFormat, Field(description="Form of a log line: text, or json for what collects logs.")
+    ] = "text"
     openvino: OpenVinoSettings = OpenVinoSettings()
     onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()

@@ -2,7 +2,7 @@
 #
 #   docker build -f deploy/docker/training.Dockerfile -t sparsight-training:0.1.0 .
 #   docker run --rm --gpus all --shm-size 2g --user "$(id -u):$(id -g)" -v "$PWD/runs:/app/runs" \
-#       -v "$PWD/model_repository:/app/model_repository" -v /path/to/pictures:/data:ro \
+#       -v "$PWD/model_repository:/app/model_repository" -v /path/to/images:/data:ro \
 #       sparsight-training:0.1.0 train-export --name mine --recipe small-data --data /data
 
 FROM python:3.13.9-slim-bookworm

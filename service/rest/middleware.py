@@ -52,4 +52,4 @@ class RequestRecorder:
             self._metrics.request_ended(route, code, duration_s)
             if route not in _PROBES:
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
-                log.info("answered", extra=facts)
+                log.info("request_answered", extra=facts)

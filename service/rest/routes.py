@@ -49,7 +49,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys(_PROBLEM_CODES, _PROB
     response_model=Answer | Results,
     responses=_PROBLEMS,
     openapi_extra={"requestBody": _REQUEST_BODY},
-    summary="Find objects in an image, and tell which experts looked at it.",
+    summary="Detect the objects in an image, and report the experts that ran.",
+    tags=["detection"],
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
 async def detect_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
@@ -75,19 +76,25 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
         return written.write([Outcome(context.request_id, answered)], several=False, moe=query.moe)
 
 
-@router.get("/models")
+@router.get("/models", summary="List the models.", tags=["models"])
 async def models_route(request: Request) -> ModelList:
     """List the served models: classes, defaults, allowed top_k, mixture layers."""
     return to_model_list(service_of(request).ready_models())
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Is the process alive?", tags=["operation"])
 async def health_route() -> Health:
     """Tell that the process answers."""
     return Health(status="ok")
 
 
-@router.get("/readyz", responses={503: _PROBLEM}, response_model_exclude_defaults=True)
+@router.get(
+    "/readyz",
+    responses={503: _PROBLEM},
+    response_model_exclude_defaults=True,
+    summary="Can the default model answer?",
+    tags=["operation"],
+)
 async def ready_route(request: Request) -> Readiness:
     """Tell that some backend has proved the default model, and is well."""
     service = service_of(request)
@@ -95,7 +102,7 @@ async def ready_route(request: Request) -> Readiness:
     return Readiness(status="ready", notes=[note for note in service.models.notes.values() if note])
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, summary="Every series, for Prometheus.", tags=["operation"])
 async def metrics_route(request: Request) -> Response:
     """Give every series in Prometheus' text format."""
     return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

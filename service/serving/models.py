@@ -114,12 +114,12 @@ class Models:
         def on_change(state: State) -> None:
             self._metrics.set_breaker_state(backend, name, state)
             self._show_health(backend)
-            facts = {"backend": backend, "model": name, "state": state.name.lower(), "why": breaker.why}
+            facts = {"backend": backend, "model": name}
             if state is State.OPEN:
                 route.abandon()
-                log.warning("breaker", extra=facts)
+                log.warning("breaker_opened", extra={**facts, "why": breaker.why})
             elif state is State.CLOSED:
-                log.info("breaker", extra=facts)
+                log.info("breaker_closed", extra=facts)
 
         def on_error(error: ServiceError) -> None:
             self._metrics.backend_failed(backend, slug_of(type(error)))

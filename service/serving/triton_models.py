@@ -115,7 +115,7 @@ class TritonFollower:
             try:
                 await self.look()
             except Exception:
-                log.exception("following triton failed by a defect")
+                log.exception("triton_follow_failed")
             await asyncio.sleep(self._settings.triton.refresh_s)
 
     async def look(self) -> None:

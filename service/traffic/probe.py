@@ -63,7 +63,7 @@ class Prober:
             try:
                 await self.look(version)
             except Exception:
-                log.exception("probe failed by a defect", extra={"backend": self._route.backend_name})
+                log.exception("probe_failed", extra={"backend": self._route.backend_name})
 
     async def look(self, version: ServedVersion) -> None:
         """Look once."""

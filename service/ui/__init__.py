@@ -1,1 +1,1 @@
-"""The web page served at /: choose a picture, see boxes and experts."""
+"""The web page served at /: choose an image, see boxes and experts."""

@@ -91,7 +91,7 @@ class SharedImages:
         self._regions: dict[int, ImageSlots] = {}
         self._works = True
         if removed := remove_leftovers():
-            log.info("shared memory of dead processes removed", extra={"regions": ", ".join(removed)})
+            log.info("shared_memory_leftovers_removed", extra={"regions": ", ".join(removed)})
 
     def region(self, image_bytes: int) -> ImageSlots | None:
         """Return the region for images of this size; None if they must travel in the message."""
@@ -136,13 +136,13 @@ class SharedImages:
                 return
             except ServiceError as error:
                 if pause_s is None or "in use" not in str(error):
-                    log.info("shared memory could not be unregistered", extra={"why": str(error)})
+                    log.info("shared_memory_not_unregistered", extra={"why": str(error)})
                     return
             await asyncio.sleep(pause_s)
 
     def _give_up(self, why: str) -> None:
         self._works = False
-        log.warning("no shared memory: images travel in the message", extra={"why": why})
+        log.warning("shared_memory_unavailable", extra={"why": why})
 
 
 def remove_leftovers(folder: Path = _FOLDER) -> list[str]:

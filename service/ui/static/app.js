@@ -1,9 +1,9 @@
-// The page: takes a picture, asks POST /detect, shows the answer.
+// The page: takes an image, sends it to POST /detect, shows the answer.
 
-import { computeRows, drawPicture, element, foundRow, layerRow, timingBar, timingRows } from "/ui/draw.js";
+import { computeRows, detectionRow, drawImage, element, hasBox, layerRow, timingBar, timingRows } from "/ui/draw.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { models: [], model: null, file: null, bitmap: null, answer: null, asked: 0 };
+const state = { models: [], model: null, file: null, bitmap: null, answer: null, requests: 0 };
 
 start();
 
@@ -20,7 +20,7 @@ async function start() {
   conf.addEventListener("input", () => { byId("conf-value").textContent = Number(conf.value).toFixed(2); });
   conf.addEventListener("change", detect);
   byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); detect(); });
-  window.addEventListener("resize", () => state.bitmap && drawPicture(byId("picture"), state.bitmap, state.answer));
+  window.addEventListener("resize", () => state.bitmap && drawImage(byId("image"), state.bitmap, state.answer));
   await loadModels();
 }
 
@@ -55,8 +55,12 @@ function useModel(name) {
   byId("model").textContent =
     `${model.name} ${model.version} · ${model.precision} · ${model.classes.length} classes · ${model.input.width} × ${model.input.height}`;
   byId("attribution").textContent = model.attribution;
-  byId("conf").value = model.defaults.conf;
-  byId("conf-value").textContent = model.defaults.conf.toFixed(2);
+  const conf = model.defaults.conf ?? null; // null: the model's task has no such parameter
+  byId("conf-row").hidden = conf === null;
+  if (conf !== null) {
+    byId("conf").value = conf;
+    byId("conf-value").textContent = conf.toFixed(2);
+  }
   byId("top-k-row").hidden = !model.top_k;
   byId("top-k").replaceChildren(...(model.top_k ? model.top_k.allowed.map((k) => topKChoice(k, model.top_k.default)) : []));
 }
@@ -75,18 +79,19 @@ async function choose(file) {
   try {
     state.bitmap = await createImageBitmap(file);
     byId("drop").classList.add("filled");
-    drawPicture(byId("picture"), state.bitmap, null);
+    drawImage(byId("image"), state.bitmap, null);
   } catch {
     byId("drop").classList.remove("filled"); // not shown by this browser; the service may still read it
-    byId("picture").hidden = true;
+    byId("image").hidden = true;
   }
   await detect();
 }
 
 async function detect() {
   if (!state.file || !state.model) return;
-  const turn = (state.asked += 1);
-  const query = new URLSearchParams({ model: state.model.name, conf: byId("conf").value });
+  const request = (state.requests += 1);
+  const query = new URLSearchParams({ model: state.model.name });
+  if (!byId("conf-row").hidden) query.set("conf", byId("conf").value);
   const topK = document.querySelector("input[name=top_k]:checked");
   if (topK) query.set("top_k", topK.value);
   byId("drop").classList.add("busy");
@@ -99,7 +104,7 @@ async function detect() {
   } catch (error) {
     sentence = `The service does not answer: ${error.message}`;
   }
-  if (turn !== state.asked) return; // a later question has been asked meanwhile
+  if (request !== state.requests) return; // a later request has been sent meanwhile
   byId("drop").classList.remove("busy");
   if (answer) showAnswer(answer);
   else showProblem(sentence);
@@ -109,12 +114,12 @@ function showAnswer(answer) {
   state.answer = answer;
   byId("problem").hidden = true;
   const count = answer.predictions.length;
-  const summary = count === 0 ? "Nothing found at this confidence." : `${count} ${count === 1 ? "object" : "objects"} found.`;
+  const summary = summaryOf(answer.predictions);
   byId("summary").textContent = summary;
-  byId("picture").setAttribute("aria-label", summary);
-  if (state.bitmap) drawPicture(byId("picture"), state.bitmap, answer);
-  byId("found").replaceChildren(...answer.predictions.map(foundRow));
-  byId("found-card").hidden = count === 0;
+  byId("image").setAttribute("aria-label", summary);
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, answer);
+  byId("detections").replaceChildren(...answer.predictions.map(detectionRow));
+  byId("detections-card").hidden = count === 0;
   const moe = answer.moe;
   byId("experts-card").hidden = moe.layers.length === 0;
   byId("static").hidden = moe.routing !== "static";
@@ -127,11 +132,17 @@ function showAnswer(answer) {
   byId("timing").replaceChildren(...timingRows(answer.timing_ms));
 }
 
+function summaryOf(predictions) {
+  if (predictions.length === 0) return "No objects found at this confidence.";
+  if (!hasBox(predictions[0])) return `Most likely: ${predictions[0].class}.`; // a classifier's answer
+  return `${predictions.length} ${predictions.length === 1 ? "object" : "objects"} found.`;
+}
+
 function showProblem(sentence) {
   state.answer = null;
   byId("problem").textContent = sentence;
   byId("problem").hidden = false;
   byId("summary").textContent = "";
-  for (const id of ["experts-card", "found-card", "timing-card"]) byId(id).hidden = true;
-  if (state.bitmap) drawPicture(byId("picture"), state.bitmap, null);
+  for (const id of ["experts-card", "detections-card", "timing-card"]) byId(id).hidden = true;
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, null);
 }

@@ -16,8 +16,8 @@ const hue = (classId) => (classId * 137.5 + 168) % 360;
 export const classColour = (classId) => `hsl(${hue(classId)} 78% 48%)`;
 const tagColour = (classId) => `hsl(${hue(classId)} 78% 26%)`; // dark enough for white letters
 
-// The canvas has the pixels of the screen, not of the picture: lines and letters stay sharp and legible.
-export function drawPicture(canvas, bitmap, answer) {
+// The canvas has the pixels of the screen, not of the image: lines and letters stay sharp and legible.
+export function drawImage(canvas, bitmap, answer) {
   canvas.hidden = false;
   const { width, height } = bitmap;
   const scale = Math.min(canvas.parentElement.clientWidth / width, (0.78 * window.innerHeight) / height, 8);
@@ -29,9 +29,11 @@ export function drawPicture(canvas, bitmap, answer) {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const predictions = answer ? answer.predictions : [];
-  // The surest is drawn last, on top.
-  for (const prediction of [...predictions].reverse()) drawPrediction(context, prediction, scale * unit, unit);
+  // The most confident is drawn last, on top.
+  for (const prediction of predictions.filter(hasBox).reverse()) drawPrediction(context, prediction, scale * unit, unit);
 }
+
+export const hasBox = (prediction) => prediction.width !== undefined; // false: the class of the whole image
 
 function drawPrediction(context, prediction, scale, unit) {
   const left = (prediction.x - prediction.width / 2) * scale;
@@ -59,13 +61,13 @@ export function layerRow(layer, idle) {
     const place = layer.active.indexOf(expert);
     const weight = place < 0 ? 0 : layer.weights[place];
     const percent = `${Math.round(weight * 100)}%`;
-    const said = place < 0 ? `expert ${expert} ${idle}` : `expert ${expert} ran with weight ${percent}`;
-    const item = element("li", { class: place < 0 ? "expert" : "expert active", title: said, "aria-label": said });
+    const label = place < 0 ? `expert ${expert} ${idle}` : `expert ${expert} ran with weight ${percent}`;
+    const item = element("li", { class: place < 0 ? "expert" : "expert active", title: label, "aria-label": label });
     if (place >= 0) item.append(fill(weight), element("b", {}, `${expert}`), element("i", {}, percent));
     else item.append(element("b", {}, `${expert}`));
     items.push(item);
   }
-  const bits = element("span", { title: "How undecided the router was: 0 is certain" }, `${layer.entropy_bits.toFixed(2)} bit`);
+  const bits = element("span", { title: "Entropy of the router's probabilities; 0 bit: the router is certain" }, `${layer.entropy_bits.toFixed(2)} bit`);
   return element(
     "div", { class: "layer" },
     element("div", { class: "layer-head" }, layer.layer, bits),
@@ -115,7 +117,7 @@ export function timingBar(timing) {
   return bars(`0 0 ${x || 1} 1`, rows);
 }
 
-export function foundRow(prediction) {
+export function detectionRow(prediction) {
   const dot = bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill: classColour(prediction.class_id) }]);
   return element("li", {}, dot, prediction.class, element("span", {}, `${Math.round(prediction.confidence * 100)}%`));
 }

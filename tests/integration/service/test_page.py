@@ -1,36 +1,19 @@
 """The page at / in a real browser."""
 
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
 
+from tests.browser import open_browser
 from tests.builders import build_artifact, golden_image, image_bytes
-
-BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-FLAGS += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (shutil.which(BROWSER) and shutil.which(DRIVER)):
-        if os.environ.get("CI") == "true":
-            pytest.fail("install the Debian packages chromium and chromium-driver")
-        pytest.skip("needs the Debian package chromium (and chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.implicitly_wait(5)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
+        driver.implicitly_wait(5)
+        yield driver
 
 
 @pytest.fixture
@@ -70,21 +53,21 @@ def active_experts(browser):
     return [[item.text for item in row.find_elements("css selector", ".expert.active")] for row in rows]
 
 
-def test_a_picture_shows_its_objects_and_experts(page, red):
+def test_an_image_shows_its_objects_and_experts(page, red):
     send(page, red)
     wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
-    assert text_of(page, "found").split() == ["red", "75%"]
+    assert text_of(page, "detections").split() == ["red", "75%"]
     assert active_experts(page) == [["0\n83%", "3\n17%"], ["1\n23%", "2\n77%"]]
     assert "6.00 of 6.60 GFLOPs used, 9% skipped" in text_of(page, "compute")
     assert "total" in text_of(page, "timing")
     assert page.get_log("browser") == []  # nothing was blocked, nothing failed
 
 
-def test_boxes_are_drawn_over_the_picture(page, red):
+def test_boxes_are_drawn_over_the_image(page, red):
     send(page, red)
     wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
     script = """
-        const canvas = document.getElementById('picture'), pixel = canvas.width / 64;
+        const canvas = document.getElementById('image'), pixel = canvas.width / 64;
         const at = (x, y) => [...canvas.getContext('2d').getImageData(x * pixel, y * pixel, 1, 1).data];
         return [at(4, 30), at(20, 30)];
     """
@@ -107,14 +90,14 @@ def test_a_file_that_is_no_image_shows_the_sentence_of_the_problem(page, tmp_pat
     wait_for(page, lambda: "not an image that is served" in text_of(page, "problem"))
 
 
-def test_nothing_found_is_said(page, tmp_path):
+def test_an_image_without_objects_gets_a_sentence(page, tmp_path):
     path = tmp_path / "black.png"
     path.write_bytes(image_bytes(np.zeros((64, 64, 3), np.uint8)))
     send(page, path)
-    wait_for(page, lambda: text_of(page, "summary") == "Nothing found at this confidence.")
+    wait_for(page, lambda: text_of(page, "summary") == "No objects found at this confidence.")
 
 
-def test_static_routing_is_said(browser, start, tmp_path, red):
+def test_static_routing_gets_a_sentence(browser, start, tmp_path, red):
     built = build_artifact(tmp_path / "static", changes={"routing": "static"})
     browser.get(start(repository=built.repository).url)
     wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))

@@ -1,5 +1,6 @@
 """`python -m service` as an operator meets it: sentences, exit codes, signals."""
 
+import json
 import os
 import signal
 import socket
@@ -52,6 +53,25 @@ def test_it_says_when_it_is_ready_and_ends_well_when_told_to(repository):
         process.send_signal(signal.SIGTERM)
         process.stderr.read()
         assert process.wait(timeout=30) == 0
+
+
+def test_with_json_every_line_of_the_log_is_an_event(repository):
+    wanted = {"SPARSIGHT_REPOSITORY": repository, "PORT": 0, "SPARSIGHT_LOG_FORMAT": "json"}
+    with subprocess.Popen(**command(**wanted)) as process:
+        events = []
+        for line in process.stderr:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "service_ready":
+                break
+        with httpx.Client(trust_env=False) as client:
+            client.get(f"{events[-1]['url']}models")
+        process.send_signal(signal.SIGTERM)
+        events += [json.loads(line) for line in process.stderr]
+        assert process.wait(timeout=30) == 0
+    loaded = next(event for event in events if event["event"] == "model_loaded")
+    assert (loaded["model"], loaded["version"], loaded["backend"]) == ("tiny", "1", "openvino")
+    answered = next(event for event in events if event["event"] == "request_answered")
+    assert (answered["route"], answered["code"]) == ("/models", 200)
 
 
 def test_without_triton_it_stays_says_why_and_ends_well_when_told_to():

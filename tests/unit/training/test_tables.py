@@ -22,7 +22,7 @@ from training.models.detector import count_parameters
 from training.models.variants import VARIANTS, MixtureChoice
 
 VOC_CLASSES = 20
-README = Path(__file__).resolve().parents[3] / "README.md"
+README = Path(__file__).resolve().parents[3] / "training" / "models" / "README.md"
 
 
 def ids(values):

@@ -1,0 +1,137 @@
+"""Lines of the log: one event each, in a form that programs can read."""
+
+import ast
+import json
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.logs import line_formatter
+
+ROOT = Path(__file__).parents[3]
+
+
+def record(message, *arguments, level=logging.INFO, exc_info=None, **facts):
+    made = logging.getLogger("service.serving").makeRecord(
+        "service.serving", level, "models.py", 1, message, arguments, exc_info, extra=facts
+    )
+    made.exc_info = exc_info
+    return made
+
+
+def text(*arguments, **facts):
+    """The line without its time, which is the first word."""
+    return line_formatter("text").format(record(*arguments, **facts)).partition(" ")[2]
+
+
+def test_a_line_is_the_event_and_then_its_fields():
+    line = text("model_loaded", model="starter", version="1", seconds=0.9)
+    assert line == "INFO model_loaded model=starter version=1 seconds=0.9 logger=service.serving"
+
+
+def test_a_line_begins_with_its_time_in_utc():
+    time = line_formatter("text").format(record("ready")).split()[0]
+    assert time[10] == "T"
+    assert time.endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param("plain", "plain", id="a word stands as it is"),
+        pytest.param("two words", '"two words"', id="spaces"),
+        pytest.param("", '""', id="nothing"),
+        pytest.param("a=b", '"a=b"', id="an equals sign"),
+        pytest.param('say "hi"', r'"say \"hi\""', id="quotes"),
+        pytest.param("C:\\models", r'"C:\\models"', id="a backslash"),
+        pytest.param("one\ntwo", r'"one\ntwo"', id="a line break"),
+        pytest.param("one\u2028two", r'"one\u2028two"', id="a line break of Unicode"),
+        pytest.param("\x1b[31m", r'"\u001b[31m"', id="a terminal's escape code"),
+        pytest.param("größe", "größe", id="letters beyond ASCII"),
+        pytest.param(True, "true", id="a truth value"),
+        pytest.param(None, "null", id="none"),
+        pytest.param([1, 2], '"[1, 2]"', id="a list"),
+        pytest.param(Path("/models/a b"), '"/models/a b"', id="a path"),
+    ],
+)
+def test_a_value_is_quoted_where_it_must_be(value, written):
+    assert text("event", field=value) == f"INFO event field={written} logger=service.serving"
+
+
+def test_a_shell_reads_the_fields_back():
+    line = text("breaker_opened", why='triton is not answering: it said "no"', backend="triton")
+    assert dict(word.partition("=")[::2] for word in shlex.split(line)[2:]) == {
+        "why": 'triton is not answering: it said "no"',
+        "backend": "triton",
+        "logger": "service.serving",
+    }
+
+
+def test_a_library_s_sentence_is_one_quoted_event():
+    assert text("Started server process [%d]", 7) == (
+        'INFO "Started server process [7]" logger=service.serving'
+    )
+
+
+def test_uvicorn_s_second_message_for_terminals_is_left_out():
+    assert "color_message" not in text("ready", color_message="\x1b[1mready\x1b[0m")
+
+
+def test_a_traceback_follows_its_line_in_text_and_is_a_field_in_json():
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        fault = record("probe_failed", level=logging.ERROR, exc_info=sys.exc_info())
+    first, *others = line_formatter("text").format(fault).splitlines()
+    assert "ERROR probe_failed logger=service.serving" in first
+    assert others[0].startswith("Traceback")
+    assert others[-1] == "ValueError: broken"
+    parsed = json.loads(line_formatter("json").format(fault))
+    assert parsed["event"] == "probe_failed"
+    assert parsed["exception"].endswith("ValueError: broken")
+
+
+def test_json_is_one_object_a_line_with_numbers_as_numbers():
+    line = line_formatter("json").format(record("answered", code=200, duration_s=0.0123, why="a\nb"))
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("Z")
+    assert fields == {
+        "event": "answered",
+        "level": "info",
+        "logger": "service.serving",
+        "code": 200,
+        "duration_s": 0.0123,
+        "why": "a\nb",
+    }
+
+
+def test_uvicorn_s_warnings_pass_and_its_greetings_do_not():
+    script = (
+        "import logging; from service.logs import log_to_stderr; log_to_stderr('json');"
+        "logging.getLogger('uvicorn.error').info('greeting');"
+        "logging.getLogger('uvicorn.error').warning('trouble')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == ["trouble"]
+
+
+def events():
+    """The first argument of every call of a module's `log`."""
+    for path in sorted((ROOT / "service").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+                yield ast.unparse(node.args[0]).strip("'")
+
+
+@pytest.mark.parametrize("event", sorted(set(events())))
+def test_what_is_logged_is_the_name_of_an_event_that_the_page_explains(event):
+    assert re.fullmatch("[a-z]+(_[a-z]+)+", event)
+    assert f"`{event}`" in (ROOT / "service" / "README.md").read_text(encoding="utf-8")
