@@ -7,8 +7,9 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
-from training.recipes.overrides import TrainingChoice, chosen
+from training.recipes.overrides import Overrides, override
 
+DEFAULT_VARIANT = "sparsight-n"  # wherever none is named
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
 
 # YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
@@ -26,19 +27,15 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user says of a run; None leaves it to the recipe."""
+    """What a user says of a run; the recipe decides the rest."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig
     val_data: DataConfig | None = None
-    variant: str = "esmoe-n"
+    variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    choice: TrainingChoice = field(default_factory=TrainingChoice)
+    overrides: Overrides = field(default_factory=dict)  # of what the recipe decides
     like: ModelConfig | None = None  # instead of the variant's own configuration
-    input_hw: tuple[int, int] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
 
 
 def build_config(recipe: str, request: Request) -> TrainConfig:
@@ -60,11 +57,7 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = benchmark(request)
         case _:
             raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
-    if request.epochs is not None:
-        config = replace(config, epochs=request.epochs)
-    if request.batch_size is not None:
-        config = replace(config, batch_size=request.batch_size)
-    return chosen(config, request.choice)
+    return override(config, request.overrides)
 
 
 def family_loss(variant: str) -> LossConfig:
@@ -96,24 +89,23 @@ def trained_top_ks(model: ModelConfig) -> tuple[int, ...]:
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
-    input_hw = request.input_hw or default_hw
     if request.like is not None:
-        return replace(request.like, class_names=request.class_names, input_hw=input_hw)
-    return model_config(request.variant, request.class_names, input_hw, request.mixture)
+        return replace(request.like, class_names=request.class_names)
+    return model_config(request.variant, request.class_names, default_hw, request.mixture)
 
 
-def small_data(request: Request) -> TrainConfig:
-    """A few hundred pictures, from scratch: AdamW, small batches for many steps, flips both ways.
+def small_data(request: Request, default_hw: tuple[int, int] = (640, 640)) -> TrainConfig:
+    """A few hundred images, from scratch: AdamW, small batches for many steps. 100 epochs.
 
-    100 epochs. Both flips suit pictures without an up, such as those from a microscope.
+    Images stay upright: those without an up, such as a microscope's, want flip_vertical 0.5.
     """
-    model = _model(request, (640, 640))
+    model = _model(request, default_hw)
     return TrainConfig(
         model=model,
         top_ks=trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
-        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
+        augment=AugmentConfig(close_mosaic_epochs=15),
         loss=family_loss(request.variant),
         optimizer=OptimizerConfig(
             name="adamw",
@@ -127,13 +119,12 @@ def small_data(request: Request) -> TrainConfig:
         ),
         epochs=100,
         batch_size=8,
-        seed=request.seed,
     )
 
 
 def quick(request: Request) -> TrainConfig:
-    """A try in minutes on two cores: small pictures, few epochs, no vertical flip."""
-    base = small_data(replace(request, input_hw=request.input_hw or (256, 256)))
+    """A try in minutes on two cores: small images, few epochs."""
+    base = small_data(request, (256, 256))
     return replace(
         base,
         augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
@@ -144,12 +135,8 @@ def quick(request: Request) -> TrainConfig:
 
 
 def starter(request: Request) -> TrainConfig:
-    """Pictures of three kinds at 416 px, two of which have an up.
-
-    60 epochs: as many as two CPU cores do in a few hours.
-    """
-    base = small_data(replace(request, input_hw=request.input_hw or (416, 416)))
-    return replace(base, augment=replace(base.augment, flip_vertical=0.0), epochs=60)
+    """Images of three kinds at 416 px; 60 epochs: as many as two CPU cores do in a few hours."""
+    return replace(small_data(request, (416, 416)), epochs=60)
 
 
 def paper(request: Request) -> TrainConfig:
@@ -172,7 +159,6 @@ def paper(request: Request) -> TrainConfig:
         optimizer=OptimizerConfig(schedule="cosine" if master else "linear"),
         epochs=600,
         batch_size=32,
-        seed=request.seed,
         evaluate_every_epochs=10,
     )
 

@@ -1,31 +1,10 @@
 """Forms of what is written on the command line: argparse's `type=`, with errors that say what to write."""
 
 import argparse
-from typing import Any
-
-
-class Split(argparse.Action):
-    """The name of a split; `split_flags` are those that were written, since a default is nobody's wish."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        flag: str | None = None,
-    ) -> None:
-        """Keep both."""
-        setattr(namespace, self.dest, values)
-        namespace.split_flags = (*split_flags(namespace), flag)
-
-
-def split_flags(args: argparse.Namespace) -> tuple[str, ...]:
-    """Of those that name a split, the flags that were written."""
-    return getattr(args, "split_flags", ())
 
 
 def size(text: str) -> tuple[int, int]:
-    """640 or 384x512, as (height, width)."""
+    """Return 640 or 384x512 as (height, width)."""
     try:
         parts = [int(part) for part in text.lower().split("x")]
     except ValueError:
@@ -36,21 +15,21 @@ def size(text: str) -> tuple[int, int]:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Return a whole number from 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
 def from_zero(text: str) -> int:
-    """A whole number from 0."""
+    """Return a whole number from 0."""
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 
 def from_0_to_1(text: str) -> float:
-    """A share or a probability."""
+    """Return a share or a probability."""
     try:
         number = float(text)
     except ValueError:
@@ -58,3 +37,16 @@ def from_0_to_1(text: str) -> float:
     if not 0 <= number <= 1:  # written so that NaN fails too
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
+
+
+def in_words(value: object) -> str:
+    """Return a default as one would write it, or say it, on the command line."""
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return "x".join(map(str, value))
+        case _:
+            return str(value)

@@ -1,0 +1,86 @@
+"""Time models here: dense, sparse, and what skipping experts could gain at most."""
+
+import argparse
+from pathlib import Path
+
+from training.cli.flags import add_field, add_json, add_quiet, read, say, say_aside
+from training.cli.values import from_zero
+from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
+from training.lab.benchmark.plot import draw, require_drawable
+from training.lab.tables.benchmark import benchmark_json, benchmark_report
+from training.models.variants import VARIANTS
+
+EXAMPLES = f"""
+every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
+bound of what skipping can gain: with only the experts that the image chose, nothing to choose. All of them
+take turns, round after round; a round in which dense differs from itself by more than 10 % is refused and
+run again. Leave the machine alone meanwhile.
+
+examples:
+  python -m training benchmark
+      {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
+  python -m training benchmark --variant sparsight-n --variant yolov12-n --precision f32 --precision bf16
+  python -m training benchmark runs/cells/model.safetensors --peer other.onnx --plot benchmark.png
+  python -m training benchmark --variant esmoe-n --profile
+      and where the time of a sparse run goes
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
+    for field, meaning, flag, how in (
+        (
+            "checkpoints",
+            "model.safetensors; any number",
+            "checkpoints",
+            {"nargs": "*", "metavar": "checkpoint"},
+        ),
+        (
+            "variants",
+            "with random weights and 80 classes; may be repeated; all are compared with the first model "
+            "without experts",
+            "--variant",
+            {"choices": VARIANTS, "metavar": "NAME"},
+        ),
+        (
+            "peers",
+            "any other detector beside ours, in the same rounds; may be repeated",
+            "--peer",
+            {"metavar": "ONNX"},
+        ),
+        (
+            "input_hw",
+            "640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
+            "--input",
+            {"metavar": "SIZE"},
+        ),
+        (
+            "top_ks",
+            "experts that run; may be repeated; default: 1, the variant's, and all",
+            "--top-k",
+            {"type": from_zero, "metavar": "K"},
+        ),
+        ("engines", "may be repeated", "--engine", {}),
+        ("precisions", "bf16 for openvino; may be repeated", "--precision", {}),
+        ("threads", "may be repeated", "--threads", {}),
+        ("batches", "images a run, dense; may be repeated; 1 is always there", "--batch", {}),
+        ("rounds", "quiet ones", "--rounds", {}),
+        ("profile", "openvino: also which layers take the time of a sparse run", "--profile", {}),
+        ("throughput", "openvino: also images a second with all cores busy", "--throughput", {}),
+    ):
+        add_field(parser, BenchmarkOptions, field, meaning, flag, **how)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
+    add_json(parser)
+    add_quiet(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Time, and print; 1 where the machine was too busy."""
+    if args.plot:
+        require_drawable(args.plot)
+    result = benchmark(read(BenchmarkOptions, args), quiet=args.quiet, say=say_aside)
+    say((benchmark_json if args.json else benchmark_report)(result))
+    if args.plot:
+        draw(result, args.plot)
+        say_aside(f"drew {args.plot}")
+    return int(result.noisy)
