@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from training.cli.flags import add_field, add_json, add_quiet, read, say, say_aside
+from training.cli.flags import add_fields, add_json, add_quiet, read, say, say_aside
 from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
@@ -28,47 +28,24 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
-    for field, meaning, flag, how in (
-        (
-            "checkpoints",
-            "model.safetensors; any number",
-            "checkpoints",
-            {"nargs": "*", "metavar": "checkpoint"},
-        ),
-        (
-            "variants",
-            "with random weights and 80 classes; may be repeated; all are compared with the first model "
-            "without experts",
-            "--variant",
-            {"choices": VARIANTS, "metavar": "NAME"},
-        ),
-        (
-            "peers",
-            "any other detector beside ours, in the same rounds; may be repeated",
-            "--peer",
-            {"metavar": "ONNX"},
-        ),
-        (
-            "input_hw",
-            "640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
-            "--input",
-            {"metavar": "SIZE"},
-        ),
-        (
-            "top_ks",
-            "experts that run; may be repeated; default: 1, the variant's, and all",
-            "--top-k",
-            {"type": from_zero, "metavar": "K"},
-        ),
-        ("engines", "may be repeated", "--engine", {}),
-        ("precisions", "bf16 for openvino; may be repeated", "--precision", {}),
-        ("threads", "may be repeated", "--threads", {}),
-        ("batches", "images a run, dense; may be repeated; 1 is always there", "--batch", {}),
-        ("rounds", "quiet ones", "--rounds", {}),
-        ("profile", "openvino: also which layers take the time of a sparse run", "--profile", {}),
-        ("throughput", "openvino: also images a second with all cores busy", "--throughput", {}),
-    ):
-        add_field(parser, BenchmarkOptions, field, meaning, flag, **how)
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="*", metavar="checkpoint", help="model.safetensors; any number"
+    )
+    meanings = {
+        "variants --variant NAME": "with random weights and 80 classes; may be repeated; all are compared "
+        "with the first model without experts",
+        "peers --peer ONNX": "any other detector beside ours, in the same rounds; may be repeated",
+        "input_hw --input SIZE": "640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
+        "top_ks --top-k K": "experts that run; may be repeated; default: 1, the variant's, and all",
+        "engines --engine": "may be repeated",
+        "precisions --precision": "bf16 for openvino; may be repeated",
+        "threads N": "may be repeated",
+        "batches --batch N": "images a run, dense; may be repeated; 1 is always there",
+        "rounds N": "quiet ones",
+        "profile": "openvino: also which layers take the time of a sparse run",
+        "throughput": "openvino: also images a second with all cores busy",
+    }
+    add_fields(parser, BenchmarkOptions, meanings, variants=VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
     add_json(parser)
     add_quiet(parser)

@@ -6,7 +6,7 @@ lies in the folder under its own name is used instead of a download.
 import argparse
 from pathlib import Path
 
-from training.cli.flags import UsageError, add_field, read, say, say_aside
+from training.cli.flags import UsageError, add_fields, read, say, say_aside
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
 
@@ -28,15 +28,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `download`."""
     parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to put it; one folder a data set")
-    add_field(
-        parser,
-        DownloadOptions,
-        "mirror",
-        "take the archives from here, URL_PREFIX/ARCHIVE; default: where their owners keep them",
-        "--from",
-        metavar="URL_PREFIX",
-    )
-    add_field(parser, DownloadOptions, "remove_archives", "remove each archive once it is unpacked")
+    meanings = {
+        "mirror --from URL_PREFIX": "take the archives from here, URL_PREFIX/ARCHIVE; default: where their "
+        "owners keep them",
+        "remove_archives": "remove each archive once it is unpacked",
+    }
+    add_fields(parser, DownloadOptions, meanings)
     parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

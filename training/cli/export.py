@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import Split, add_measured_data, split_flags
-from training.cli.flags import add_checkpoint, add_field, add_quiet, add_repository, read, say
+from training.cli.flags import add_checkpoint, add_fields, add_quiet, add_repository, read, say
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.graph.precision import PRECISIONS
@@ -46,22 +46,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="train",
         help="of --data, for the ranges of precision int8: not what is measured on (default: %(default)s)",
     )
-    # Not of train-export, where these two names mean how a model is trained.
-    add_field(
-        parser,
-        ExportOptions,
-        "fixed_batch",
-        "target tensorrt: always exactly N images, of which each computes only its own experts; "
-        "default: 1 to 8 images, every expert computed",
-        "--batch",
-        metavar="N",
-    )
-    add_field(
-        parser,
-        ExportOptions,
-        "experts",
-        "target onnx: shared leaves out the experts that are chosen from",
-    )
+    meanings = {  # not of train-export, where these two flags mean how a model is trained
+        "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
+        "own experts; default: 1 to 8 images, every expert computed",
+        "experts": "target onnx: shared leaves out the experts that are chosen from",
+    }
+    add_fields(parser, ExportOptions, meanings)
     add_quiet(parser)
 
 
@@ -75,23 +65,14 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
     )
     able = "; ".join(f"{target}: {', '.join(PRECISIONS[target])}" for target in TARGETS)
-    for name, meaning, flags, how in (
-        ("precision", f"what the graph computes in; {able}", (), {}),
-        (
-            "execution",
-            "target openvino: sparse skips experts that are not chosen, dense computes all; auto times both "
-            "on this machine and ships dense where sparse gains less than 3 %%",
-            (),
-            {},
-        ),
-        (
-            "calibration_images",
-            "precision int8: take the ranges of values from N images of training",
-            ("--calibration",),
-            {"metavar": "N"},
-        ),
-    ):
-        add_field(parser, ExportOptions, name, meaning, *flags, **how)
+    meanings = {
+        "precision": f"what the graph computes in; {able}",
+        "execution": "target openvino: sparse skips experts that are not chosen, dense computes all; auto "
+        "times both on this machine and ships dense where sparse gains less than 3 %%",
+        "calibration_images --calibration N": "precision int8: take the ranges of values from N images of "
+        "training",
+    }
+    add_fields(parser, ExportOptions, meanings)
     parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
     parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
 

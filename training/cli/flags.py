@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType
@@ -12,7 +12,6 @@ from training.cli.values import from_0_to_1, from_zero, in_words, positive, size
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 _FORMS: dict[Any, Callable[[str], Any]] = {int: positive, tuple[int, int]: size}  # of others: the type itself
-
 STOPPED = 130  # the exit code that a shell reports after Ctrl-C
 
 Options = TypeVar("Options")
@@ -23,51 +22,50 @@ class UsageError(Exception):
     """Flags that make no sense together: the exit code is 2."""
 
 
-def add_field(parser: Adds, options: type, name: str, meaning: str, *flags: str, **how: Any) -> None:
-    """Add the flag of a dataclass's field, which says its name, default, choices and form.
+def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms: Any) -> None:
+    """Add flags for fields of a dataclass, which say what forms, choices and defaults they have.
 
     Args:
-        options: a dataclass that `read` makes from what was written.
-        meaning: the help; a default other than None and () is added to it.
-        flags: instead of --field-name; a name without dashes is a positional.
-        how: of add_argument, where the field's type does not say it, such as a narrower `type`.
+        options: what `read` makes of that which was written.
+        meanings: the help of each, by the field's name: "rounds", or "input_hw --input SIZE" where the flag
+            or the placeholder has another. A default other than None and () is added to it.
+        forms: by field, where its type does not say it: argparse's `type`, or what is chosen from.
     """
-    declared = {field.name: field for field in fields(options)}[name]
-    kind = next(each for each in _alternatives(get_type_hints(options)[name]) if each is not NoneType)
-    settings: dict[str, Any] = {"help": meaning, "default": None}
+    hints = get_type_hints(options)
+    defaults = {field.name: field.default for field in fields(options)}
+    for written, meaning in meanings.items():
+        name, flag, metavar = named(written)
+        default = defaults[name]
+        if default not in (None, (), MISSING) and default is not False:
+            meaning = f"{meaning} (default: {_shown(default)})"  # noqa: PLW2901
+        how = value_of(hints[name], metavar, forms.get(name))
+        parser.add_argument(flag, dest=name, help=meaning, required=default is MISSING, **how)
+
+
+def named(written: str) -> tuple[str, str, str | None]:
+    """Return field, flag and placeholder; of the last two, what is not written follows from the field."""
+    field, *words = written.split()
+    flag = words.pop(0) if words and words[0].startswith("-") else None
+    name = field.rpartition(".")[2].removesuffix("_s").replace("_", "-")
+    return field, flag or f"--{name}", words[0] if words else None
+
+
+def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[str, Any]:
+    """Return what argparse is told of a type: tuples of any length are given one by one."""
+    kind = next(each for each in (*(get_args(kind) if NoneType in get_args(kind) else ()), kind))
     if kind is bool:
-        settings |= {"action": "store_true", "default": False}
-    else:
-        settings |= _values(kind)
-    if declared.default not in (None, (), MISSING) and kind is not bool:
-        settings["help"] = f"{meaning} (default: {_shown(declared.default)})"
-    positional = bool(flags) and not flags[0].startswith("-")
-    if declared.default is MISSING and not positional:
-        settings["required"] = True
-    if positional:
-        settings.pop("action", None)
-    else:
-        settings["dest"] = name
-    names = flags or ("--" + name.removesuffix("_s").replace("_", "-"),)
-    parser.add_argument(*names, **{**settings, **how})
+        return {"action": "store_const", "const": True}
+    how: dict[str, Any] = {} if metavar is None else {"metavar": metavar}
+    if get_origin(kind) is tuple and kind not in _FORMS:
+        how["action"], kind = "append", get_args(kind)[0]
+    if get_origin(kind) is Literal or isinstance(form, Collection):
+        return {**how, "choices": form or get_args(kind)}
+    return {**how, "type": form or _FORMS.get(kind, kind)}
 
 
 def _shown(default: Any) -> str:
     repeated = isinstance(default, tuple) and len(default) == 1
-    return in_words(default[0] if repeated else default).replace("%", "%%")
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if NoneType in get_args(kind) else (kind,)
-
-
-def _values(kind: Any) -> dict[str, Any]:
-    """What argparse is told of a type: Literals are chosen from, tuples of any length given repeatedly."""
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    if get_origin(kind) is tuple and kind not in _FORMS:
-        return {"action": "append", **_values(get_args(kind)[0])}
-    return {"type": _FORMS.get(kind, kind)}
+    return in_words(default[0] if repeated else default)
 
 
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_recipe_data, add_training_data
-from training.cli.flags import add_checkpoint, add_field, add_json, add_quiet, read, say, say_aside
+from training.cli.flags import add_checkpoint, add_fields, add_json, add_quiet, read, say, say_aside
 from training.cli.values import from_0_to_1
 from training.lab.prune.command import PruneOptions, prune
 from training.lab.prune.select import Rule
@@ -37,22 +37,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
     rule = parser.add_mutually_exclusive_group(required=True)
-    add_field(rule, Rule, "keep", "the N most used experts of each layer stay", metavar="N")
-    add_field(
-        rule,
-        Rule,
-        "min_share",
-        "experts go that fewer than this share of images chose, such as 0.05; top_k of a layer stay",
-        type=from_0_to_1,
-        metavar="S",
-    )
-    add_field(
-        parser,
-        PruneOptions,
-        "top_k",
-        "experts that run for an image, in measuring use and from now on; default: the checkpoint's",
-        metavar="K",
-    )
+    meanings = {
+        "keep N": "the N most used experts of each layer stay",
+        "min_share S": "experts go that fewer than this share of images chose, such as 0.05; top_k of a "
+        "layer stay",
+    }
+    add_fields(rule, Rule, meanings, min_share=from_0_to_1)
+    top_k = "experts that run for an image, in measuring use and from now on; default: the checkpoint's"
+    add_fields(parser, PruneOptions, {"top_k K": top_k})
     add_training_data(parser, use="measure use on", val_use="measure mAP on")
     add_recipe_data(parser, "measure use on what this recipe trains on, and mAP on what it validates on,")
     parser.add_argument("--no-latency", action="store_true", help="do not time both, which takes minutes")

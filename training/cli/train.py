@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.cli.flags import STOPPED, read, say
-from training.cli.run_flags import add_run, mixture_of, overrides_of
+from training.cli.run_flags import add_run, overrides_of
+from training.models.variants import MixtureChoice
 
 if TYPE_CHECKING:
     from training.workflows.train import TrainOptions
@@ -61,7 +62,11 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
     val_split = args.val_split or None
     return read(
-        TrainOptions, args, mixture=mixture_of(args), overrides=overrides_of(args), val_split=val_split
+        TrainOptions,
+        args,
+        mixture=read(MixtureChoice, args),
+        overrides=overrides_of(args),
+        val_split=val_split,
     )
 
 

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from training.cli import export, train
-from training.cli.flags import say
-from training.cli.run_flags import add_run, mixture_of
+from training.cli.flags import read, say
+from training.cli.run_flags import add_run
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 
 EXAMPLES = """
 examples:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     args.run_dir = args.run_dir or Path("runs") / args.name
     # Before the training, not hours later.
-    model = model_config(args.variant, ("any",), (64, 64), mixture_of(args))
+    model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
     check_options(args.target or DEFAULT_TARGETS, export.export_options(args), model)
     data = _held_out(args)
     code = train.run(args)

@@ -5,7 +5,7 @@ up when the model is loaded again.
 
 import argparse
 
-from training.cli.flags import add_field, add_repository, read, say
+from training.cli.flags import add_fields, add_repository, read, say
 from training.export.triton.config import TritonOptions, write_all_configs
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
 
@@ -14,16 +14,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `triton-config`."""
     add_repository(parser)
     parser.add_argument("--name", help="only this model, all its targets; default: every model")
-    for field, meaning in (
-        ("instances", "run at once"),
-        ("max_queue", "may wait"),
-        ("queue_timeout_s", "seconds"),
-        ("threads", "of an instance on the CPU; default: the engine's"),
-        ("device", "runs target onnx"),
-        ("max_batch", "of target tensorrt"),
-        ("batch_delay_s", "target tensorrt: seconds to wait for a fuller batch"),
-    ):
-        add_field(parser, TritonOptions, field, meaning)
+    meanings = {
+        "instances N": "run at once",
+        "max_queue N": "may wait",
+        "queue_timeout_s S": "seconds",
+        "threads N": "of an instance on the CPU; default: the engine's",
+        "device": "runs target onnx",
+        "max_batch N": "of target tensorrt",
+        "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",
+    }
+    add_fields(parser, TritonOptions, meanings)
 
 
 def run(args: argparse.Namespace) -> int:

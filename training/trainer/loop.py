@@ -126,7 +126,9 @@ class Trainer:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        if to_json(read_state_config(path)) != to_json(self.config):
+        # How many processes load images changes no bit of them.
+        stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
+        if to_json(stored) != to_json(self.config):
             raise CheckpointError(
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )

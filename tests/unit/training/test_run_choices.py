@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.training.command_line import failure, flags_of
+from tests.unit.training.data.small_data import write_image
 from training.__main__ import main
 from training.cli.commands import COMMANDS
 from training.export.targets import targets
@@ -204,3 +205,50 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
 def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
     assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_chosen_of_the_rest_of_a_recipe_reaches_the_run(monkeypatch, tmp_path):
+    asked = []
+
+    def start(options, **_):
+        asked.append((options.overrides, options.device, options.classes))
+        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(train, "train", start)
+    chosen = ["--lr", "0.001", "--warmup", "0.5", "--weight-decay", "0.01", "--seed", "3", "--workers", "0"]
+    chosen += ["--flip-horizontal", "0", "--flip-vertical", "0.5", "--close-mosaic", "0"]
+    chosen += ["--evaluate-every", "2", "--device", "cpu", "--classes", "disc", "ring"]
+    assert main(["train", "--run", "r", *chosen]) == 0
+    overrides = {
+        "optimizer.lr": 0.001,
+        "optimizer.warmup_epochs": 0.5,
+        "optimizer.weight_decay": 0.01,
+        "seed": 3,
+        "loader_workers": 0,
+        "augment.flip_horizontal": 0.0,
+        "augment.flip_vertical": 0.5,
+        "augment.close_mosaic_epochs": 0,
+        "evaluate_every_epochs": 2,
+    }
+    assert asked == [(overrides, "cpu", ("disc", "ring"))]
+
+
+def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys, tmp_path):
+    argv = ["train", "--run", str(tmp_path / "run"), "--input", "64", "--epochs", "1", "--quiet"]
+    argv += ["--data", str(own_folder(tmp_path)), "--batch", "2", "--device", "cpu"]
+    assert main([*argv, "--workers", "0"]) == 0
+    assert main([*argv, "--workers", "1"]) == 0
+    assert "going on from step 1" in capsys.readouterr().out
+    assert "holds a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
+
+
+def own_folder(tmp_path):
+    """Two images of one class, in both splits."""
+    for split in ("train", "val"):
+        for index in range(2):
+            write_image(tmp_path / "own" / "images" / split / f"{index}.png")
+        (tmp_path / "own" / "labels" / split).mkdir(parents=True)
+        for index in range(2):
+            (tmp_path / "own" / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "own" / "data.yaml").write_text("names: [disc]\n")
+    return tmp_path / "own"

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.training.command_line import flags_of
 from training.__main__ import main
 from training.cli.commands import COMMANDS
-from training.cli.flags import add_field, read
+from training.cli.flags import add_fields, read
 from training.recipes.recipes import RECIPES
 
 OF_DATA = "--data --split --classes --recipe"
@@ -23,8 +23,8 @@ OF_SETTINGS = (
     "--precision"
 )
 OF_A_RUN = (
-    f"{OF_DATA} --val-split {OF_SETTINGS} --variant --experts --top-k --placement --expert --router --weights "
-    "--device --tensorboard --quiet"
+    f"{OF_DATA} --val-split {OF_SETTINGS} --variant --experts --top-k --placement --expert --router "
+    "--weights --device --tensorboard --quiet"
 )
 OF_AN_EXPORT = (
     "--name --repository --target --precision --execution --calibration --metric-prefix --attribution --quiet"
@@ -46,8 +46,8 @@ FLAGS = {
     "exports": "--repository --json",
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
     "--max-batch --batch-delay",
-    "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch --rounds "
-    "--profile --throughput --plot --json --quiet",
+    "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
+    "--rounds --profile --throughput --plot --json --quiet",
     "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "
     f"{OF_DATA}",
     "variants": "--json",
@@ -81,10 +81,11 @@ class Cake:
 
 def baked(*argv):
     parser = argparse.ArgumentParser()
-    for name in ("eggs", "heat_s", "fruit", "tin_hw", "toppings", "glaze"):
-        add_field(parser, Cake, name, f"the {name}")
-    add_field(parser, Cake, "flour", "the flour", "flour")
-    return read(Cake, parser.parse_args([*argv, "bag"])), parser.format_help()
+    add_fields(
+        parser, Cake, {name: f"the {name}" for name in ("eggs N", "heat_s", "fruit", "toppings", "glaze")}
+    )
+    add_fields(parser, Cake, {"flour --from BAG": "the flour", "tin_hw --tin SIZE": "the tin"})
+    return read(Cake, parser.parse_args([*argv, "--from", "bag"])), parser.format_help()
 
 
 def test_what_is_not_written_has_the_default_of_its_field():
@@ -97,7 +98,7 @@ def test_what_is_not_written_has_the_default_of_its_field():
 
 def test_what_is_written_has_the_form_of_its_field():
     cake, _ = baked(
-        *("--eggs", "3", "--heat", "60", "--fruit", "plum", "--tin-hw", "20x30", "--glaze"),
+        *("--eggs", "3", "--heat", "60", "--fruit", "plum", "--tin", "20x30", "--glaze"),
         *("--toppings", "icing", "--toppings", "nuts"),
     )
     assert cake == Cake(Path("bag"), 3, 60.0, "plum", (20, 30), ("icing", "nuts"), glaze=True)
@@ -113,12 +114,14 @@ def test_what_no_field_takes_is_wrong_usage(wrong, capsys):
     assert wrong[0] in capsys.readouterr().err
 
 
-def test_what_no_flag_says_can_be_given():
+def test_what_no_flag_says_can_be_given_and_what_has_no_default_has_to_be_written():
     parser = argparse.ArgumentParser()
-    add_field(parser, Cake, "flour", "the flour")
+    add_fields(parser, Cake, {"flour": "the flour", "eggs": "how many", "oven": "which"}, oven=("gas",))
     assert read(Cake, parser.parse_args(["--flour", "bag"]), oven="gas") == Cake(Path("bag"), oven="gas")
-    with pytest.raises(SystemExit):
-        parser.parse_args([])  # a field without a default has to be written
+    assert read(Cake, parser.parse_args(["--flour", "bag", "--oven", "gas"])).oven == "gas"
+    for wrong in ([], ["--flour", "bag", "--oven", "fire"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
 
 
 def help_of(capsys, monkeypatch, *argv):
@@ -139,9 +142,9 @@ def help_of(capsys, monkeypatch, *argv):
                 "passes over the data (small-data: 100)",
                 "images a step (small-data: 8)",
                 "with it (small-data: 0.0014)",
-                "upside down: for those without an up, as of cells (small-data: 0)",
+                "upside down, for those without an up, as of cells (small-data: 0)",
                 "change places (small-data: 0.5)",
-                "0: the trainer loads (small-data: 1)",
+                "0: the one that trains (small-data: 1)",
                 "with any (small-data: off)",  # sparsight draws several
             ],
         ),
