@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from training.cli.data_flags import add_measured_data
 from training.cli.flags import UsageError, add_controls, add_json, add_quiet, say, say_aside
@@ -36,23 +37,33 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print."""
-    from training.evaluate.report import evaluation_json, evaluation_report
+    from training.evaluate.classification import ClassEvaluation
+    from training.evaluate.evaluator import Evaluation
+    from training.evaluate.report import (
+        classification_json,
+        classification_report,
+        evaluation_json,
+        evaluation_report,
+    )
     from training.workflows import measure
     from training.workflows.dataset_config import measured_data
 
     _check(args)
     data = measured_data(args.data, args.split, args.recipe, args.classes)
     told = {"quiet": args.quiet, "say": say_aside}
+    found: Any
     if args.url:
-        mean_ap, images = measure.evaluate_service(
-            args.url, data, model=args.model, backend=args.backend, **told
-        )
-        evaluation = None
+        found = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend, **told)
     else:
         controls = {"top_k": args.top_k, "weight_threshold": args.weight_threshold}
-        evaluation = measure.evaluate_checkpoint(args.checkpoint, data, **controls, **told)
-        mean_ap, images = evaluation.mean_ap, evaluation.images
-    say((evaluation_json if args.json else evaluation_report)(mean_ap, images, evaluation))
+        found = measure.evaluate_checkpoint(args.checkpoint, data, **controls, **told)
+    match found:
+        case Evaluation():
+            say((evaluation_json if args.json else evaluation_report)(found.mean_ap, found.images, found))
+        case ClassEvaluation():
+            say((classification_json if args.json else classification_report)(found))
+        case (mean_ap, images):
+            say((evaluation_json if args.json else evaluation_report)(mean_ap, images))
     return 0
 
 

@@ -44,8 +44,8 @@ SETTINGS = {
     "repeat_threshold --balance-classes SHARE": "show images of classes that are in fewer than this share of "
     "all more often, by the root of SHARE over theirs; LVIS has 0.001, data of few classes wants more, such "
     "as 0.3",
-    "patience N": "end after N evaluations without a better mAP50-95; best.safetensors is of the best one, "
-    "which train-export then exports; 0: never",
+    "patience N": "end after N evaluations without a better mAP50-95 (top-1 of a classifier), 0: never; "
+    "best.safetensors is of the best one, which train-export then exports",
     "evaluate_every_epochs --evaluate-every N": "epochs from one evaluation to the next",
     "loader_workers --workers N": "processes that load images; 0: the one that trains",
     "deterministic": "only algorithms that give the same bits every time; on GPUs slower ones",

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return STOPPED
     tell(f"done: {outcome.model_path}")
     if outcome.best_path is not None:
-        tell(f"of the evaluation with the highest mAP50-95: {outcome.best_path}")
+        tell(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
     return 0
 
 

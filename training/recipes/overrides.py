@@ -6,6 +6,7 @@ from typing import Any
 
 from training.config import TrainConfig
 from training.errors import ConfigError
+from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
 
@@ -26,6 +27,13 @@ def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     if of_experts and not config.model.mixtures:
         name = of_experts[0].rpartition(".")[2]
         raise ConfigError(f"{config.model.variant} has no experts: leave {name} to its recipe")
+    without = task_named(config.model.task).without
+    idle = [name for path in overrides if (name := path.rpartition(".")[2]) in without]
+    if idle:
+        raise ConfigError(
+            f"--{idle[0].replace('_', '-')} means nothing to {config.model.variant}, which is for the task "
+            f"{config.model.task}: leave it out"
+        )
     whole, parts = dict[str, Any](), dict[str, dict[str, Any]]()
     for path, value in overrides.items():
         part, _, name = path.rpartition(".")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from training.data.open import open_dataset
+from training.data.sample import Dataset
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.evaluate.comparison import Comparison, compare
@@ -10,9 +11,11 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
-from training.trainer.checkpoint import load_model
+from training.models.network import Network
+from training.tasks.choose import task_named
+from training.tasks.task import Result
+from training.trainer.checkpoint import load_detector, load_model
 from training.trainer.loop import compute_device
 from training.workflows.dataset_config import Say, open_for, say_remarks
 
@@ -25,8 +28,8 @@ def evaluate_checkpoint(
     weight_threshold: float | None = None,
     quiet: bool = False,
     say: Say | None = None,
-) -> Evaluation:
-    """mAP and expert use of a checkpoint on a data set, in float32.
+) -> Result:
+    """Measure a checkpoint on a data set by its task's metric, and what its experts do, in float32.
 
     Args:
         top_k: None: as trained; likewise weight_threshold.
@@ -37,10 +40,32 @@ def evaluate_checkpoint(
     """
     model, _ = load_model(checkpoint)
     controls = controls_of(model, top_k, weight_threshold)
+    dataset = _labelled(model, data, say)
+    task = task_named(model.config.task)
+    return task.evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def evaluate_detector(
+    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
+) -> Evaluation:
+    """Measure mAP and expert use of a detector's checkpoint as evaluate_checkpoint does.
+
+    Raises:
+        CheckpointError: it is for another task.
+    """
+    model, _ = load_detector(checkpoint)
+    controls = controls_of(model, top_k)
+    dataset = _labelled(model, data, None)
+    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def _labelled(model: Network, data: DataConfig, say: Say | None) -> Dataset:
+    """Open the data; say what of its labels is left out, and refuse labels of another task."""
     dataset = open_for(model.config, data)
     if say:
         say_remarks("labels", dataset, say)
-    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+    task_named(model.config.task).check_labels(dataset)
+    return dataset
 
 
 def compare_checkpoints(
@@ -59,14 +84,15 @@ def compare_checkpoints(
     """
     sides = []
     for checkpoint, top_k in zip(checkpoints, top_ks, strict=True):
-        model, _ = load_model(checkpoint)
+        model, _ = load_detector(checkpoint)
         controls = controls_of(model, top_k)
         sides.append((model.to(compute_device()), controls))
     dataset = open_for(sides[0][0].config, data)
+    task_named("detect").check_labels(dataset)
     return compare(sides[0], sides[1], dataset, draws=draws, quiet=quiet)
 
 
-def controls_of(model: Detector, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
+def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
     """Return what is asked for, and otherwise what the model is configured with.
 
     Raises:

@@ -1,6 +1,5 @@
 """manifest.json: everything a server must know, checked against the committed schema."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from training.export.graph.precision import Precision, Tolerance
 from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
 from training.export.proof.selection import Speed
+from training.files import sha256_of
 from training.models.cost import Cost
 from training.models.detector import Detector
 
@@ -49,12 +49,6 @@ class Evidence(NamedTuple):
     cost: Cost
     baseline: Baseline | None  # None: routing was not measured
     speed: Speed | None  # None: sparse and dense were not timed
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_manifest(

@@ -12,9 +12,10 @@ from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
-from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
 from training.recipes.recipe_data import refuse_splits
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import CONFIG_FILE, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
@@ -48,7 +49,7 @@ class Inspection:
 
 
 def inspect(
-    model: Detector, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
+    model: Network, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
 ) -> Inspection:
     """Route every image of a data set, and measure what the routers know of them.
 
@@ -116,6 +117,7 @@ def inspect_checkpoint(
     controls = controls_of(model, top_k, weight_threshold)
     dataset = open_for(model.config, data)
     check_classes(model.config.class_names, dataset.class_names)
+    task_named(model.config.task).check_labels(dataset)
     return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
 
 

@@ -167,9 +167,7 @@ def test_every_recipe_shows_all_its_values(capsys, monkeypatch, recipe):
     )
 
 
-@pytest.mark.parametrize(
-    "argv", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["download", "--help"]]
-)
+@pytest.mark.parametrize("argv", [["--help"], ["evaluate", "--help"], ["download", "--help"]])
 def test_help_is_there_at_once_without_torch(argv):
     program = (
         "import sys\n"
