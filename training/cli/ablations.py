@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import STOPPED, UsageError, add_quiet, read, say
+from training.cli.flags import STOPPED, UsageError, add_shared, read, say
 from training.cli.run_flags import add_settings, overrides_of
 from training.cli.values import from_zero, positive
 from training.errors import ConfigError
@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help="one run each (default: 0)"
     )
-    add_quiet(parser)
+    add_shared(parser, "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from training.cli.flags import add_fields, add_json, add_quiet, read, say, say_aside
+from training.cli.flags import add_fields, add_shared, read, say, say_aside
 from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
@@ -47,8 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_fields(parser, BenchmarkOptions, meanings, variants=VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
-    add_json(parser)
-    add_quiet(parser)
+    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

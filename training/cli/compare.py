@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import add_json, add_quiet, say
+from training.cli.flags import add_shared, say
 from training.cli.values import from_zero, positive
 
 EXAMPLES = """
@@ -29,8 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for flag, of in (("--top-k", "experts that run in the first"), ("--second-top-k", "and in the second")):
         parser.add_argument(flag, type=from_zero, metavar="K", help=f"{of}; default: as trained")
     parser.add_argument("--draws", type=positive, default=1000, help="default: %(default)s")
-    add_json(parser)
-    add_quiet(parser)
+    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

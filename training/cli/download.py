@@ -6,7 +6,7 @@ lies in the folder under its own name is used instead of a download.
 import argparse
 from pathlib import Path
 
-from training.cli.flags import UsageError, add_fields, read, say, say_aside
+from training.cli.flags import UsageError, add_fields, add_shared, read, say, say_aside
 from training.columns import in_columns
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_fields(parser, DownloadOptions, meanings)
     parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_shared(parser, "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

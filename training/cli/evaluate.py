@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_controls, add_json, add_quiet, say, say_aside
+from training.cli.flags import UsageError, add_shared, say, say_aside
 
 BACKENDS = ("auto", "openvino", "triton")
 
@@ -30,9 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
     )
     add_measured_data(parser)
-    add_controls(parser)
-    add_json(parser)
-    add_quiet(parser)
+    add_shared(parser, "--top-k", "--weight-threshold", "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

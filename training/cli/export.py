@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import Split, add_measured_data, split_flags
-from training.cli.flags import add_checkpoint, add_fields, add_quiet, add_repository, read, say
+from training.cli.flags import add_fields, add_shared, read, say
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.graph.precision import PRECISIONS
@@ -32,7 +32,7 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `export`."""
-    add_checkpoint(parser)
+    add_shared(parser, "checkpoint")
     parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
     add_export(parser)
     add_measured_data(
@@ -52,12 +52,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "experts": "target onnx: shared leaves out the experts that are chosen from",
     }
     add_fields(parser, ExportOptions, meanings)
-    add_quiet(parser)
+    add_shared(parser, "--quiet")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Add what `export` and `train-export` share."""
-    add_repository(parser)
+    add_shared(parser, "--repository")
     parser.add_argument(
         "--target",
         choices=TARGETS,

@@ -2,13 +2,12 @@
 
 import argparse
 
-from training.cli.flags import add_json, add_repository, say
+from training.cli.flags import add_shared, say
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `exports`."""
-    add_repository(parser)
-    add_json(parser)
+    add_shared(parser, "--repository", "--json")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
         name, flag, metavar = named(written)
         default = defaults[name]
         if default not in (None, (), MISSING) and default is not False:
-            meaning = f"{meaning} (default: {_shown(default)})"  # noqa: PLW2901
+            meaning = f"{meaning} (default: {in_words(default)})"  # noqa: PLW2901
         how = value_of(hints[name], metavar, forms.get(name))
         parser.add_argument(flag, dest=name, help=meaning, required=default is MISSING, **how)
 
@@ -63,11 +63,6 @@ def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[st
     return {**how, "type": form or _FORMS.get(kind, kind)}
 
 
-def _shown(default: Any) -> str:
-    repeated = isinstance(default, tuple) and len(default) == 1
-    return in_words(default[0] if repeated else default)
-
-
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
     """Return the options that were written; None, and no flag, leave a field its default.
 
@@ -80,38 +75,30 @@ def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any)
     return options(**{**{name: each for name, each in as_tuples.items() if each is not None}, **more})
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the one positional of most commands."""
-    parser.add_argument("checkpoint", type=Path, help="model.safetensors")
+# What more than one command has, each declared here alone.
+SHARED: dict[str, dict[str, Any]] = {
+    "checkpoint": {"type": Path, "help": "model.safetensors"},
+    "--top-k": {
+        "type": from_zero,
+        "metavar": "K",
+        "help": "experts per image and layer; default: as trained",
+    },
+    "--weight-threshold": {
+        "type": from_0_to_1,
+        "metavar": "P",
+        "help": "of those, experts beyond the best run only if their probability reaches this, so that "
+        "simple images may cost less; default: as trained",
+    },
+    "--repository": {"type": Path, "default": REPOSITORY, "help": "default: model_repository"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+    "--quiet": {"action": "store_true", "help": "no progress bar"},
+}
 
 
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Add --quiet."""
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add --json."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def add_repository(parser: argparse.ArgumentParser) -> None:
-    """Add --repository."""
-    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
-
-
-def add_controls(parser: argparse.ArgumentParser) -> None:
-    """Add how many experts run when a checkpoint is measured."""
-    parser.add_argument(
-        "--top-k", type=from_zero, metavar="K", help="experts per image and layer; default: as trained"
-    )
-    parser.add_argument(
-        "--weight-threshold",
-        type=from_0_to_1,
-        metavar="P",
-        help="of those, experts beyond the best run only if their probability reaches this, so that simple "
-        "images may cost less; default: as trained",
-    )
+def add_shared(parser: argparse.ArgumentParser, *flags: str) -> None:
+    """Add flags of SHARED."""
+    for flag in flags:
+        parser.add_argument(flag, **SHARED[flag])
 
 
 def say(message: str) -> None:

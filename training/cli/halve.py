@@ -6,7 +6,7 @@ norms stay as they are: they are a hundredth of the numbers.
 import argparse
 from pathlib import Path
 
-from training.cli.flags import add_checkpoint, say
+from training.cli.flags import add_shared, say
 
 EXAMPLES = """
 examples:
@@ -18,7 +18,7 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `halve`."""
-    add_checkpoint(parser)
+    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
 
 

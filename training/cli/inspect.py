@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_checkpoint, add_controls, add_json, add_quiet, say, say_aside
+from training.cli.flags import UsageError, add_shared, say, say_aside
 
 EXAMPLES = """
 examples:
@@ -21,7 +21,7 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `inspect`."""
-    add_checkpoint(parser)
+    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw charts into this folder")
     parser.add_argument(
         "--layer",
@@ -33,9 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="what the checkpoint's run validated on",
         split=None,
     )
-    add_controls(parser)
-    add_json(parser)
-    add_quiet(parser)
+    add_shared(parser, "--top-k", "--weight-threshold", "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

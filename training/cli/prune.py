@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_recipe_data, add_training_data
-from training.cli.flags import add_checkpoint, add_fields, add_json, add_quiet, read, say, say_aside
+from training.cli.flags import add_fields, add_shared, read, say, say_aside
 from training.cli.values import from_0_to_1
 from training.lab.prune.command import PruneOptions, prune
 from training.lab.prune.select import Rule
@@ -34,7 +34,7 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `prune`."""
-    add_checkpoint(parser)
+    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
     rule = parser.add_mutually_exclusive_group(required=True)
     meanings = {
@@ -48,8 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_training_data(parser, use="measure use on", val_use="measure mAP on")
     add_recipe_data(parser, "measure use on what this recipe trains on, and mAP on what it validates on,")
     parser.add_argument("--no-latency", action="store_true", help="do not time both, which takes minutes")
-    add_json(parser)
-    add_quiet(parser)
+    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import add_fields, add_quiet, named, value_of
+from training.cli.flags import add_fields, add_shared, named, value_of
 from training.cli.values import from_zero, in_words
 from training.config import TrainConfig
 from training.data_config import ScenesConfig
@@ -81,7 +81,8 @@ def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> Non
     )
     for written, meaning in SETTINGS.items():
         path, flag, metavar = named(written)
-        how = value_of(_type_of(path), metavar, from_zero if path in _FROM_ZERO else None)
+        kind = reduce(lambda part, name: get_type_hints(part)[name], path.split("."), TrainConfig)
+        how = value_of(kind, metavar, from_zero if path in _FROM_ZERO else None)
         if path == "top_ks":
             how = {"action": "store_const", "const": ()}
         if flag in flags:
@@ -94,10 +95,6 @@ def overrides_of(args: argparse.Namespace) -> Overrides:
     """Return the values that were written, by the path of the field that each overrides."""
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
     return {path: value for path, value in written.items() if value is not None}
-
-
-def _type_of(path: str) -> Any:
-    return reduce(lambda kind, name: get_type_hints(kind)[name], path.split("."), TrainConfig)
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
@@ -150,4 +147,4 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     parser.add_argument(
         "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder"
     )
-    add_quiet(parser)
+    add_shared(parser, "--quiet")

@@ -1,6 +1,7 @@
 """Forms of what is written on the command line: argparse's `type=`, with errors that say what to write."""
 
 import argparse
+from collections.abc import Callable
 
 
 def size(text: str) -> tuple[int, int]:
@@ -14,18 +15,16 @@ def size(text: str) -> tuple[int, int]:
     return parts[0], parts[-1]
 
 
-def positive(text: str) -> int:
-    """Return a whole number from 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
+def _whole(lowest: int) -> Callable[[str], int]:
+    def form(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest}")
+        return int(text)
+
+    return form
 
 
-def from_zero(text: str) -> int:
-    """Return a whole number from 0."""
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
+positive, from_zero = _whole(1), _whole(0)
 
 
 def from_0_to_1(text: str) -> float:

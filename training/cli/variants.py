@@ -2,12 +2,12 @@
 
 import argparse
 
-from training.cli.flags import add_json, say
+from training.cli.flags import add_shared, say
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `variants`."""
-    add_json(parser)
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
