@@ -32,7 +32,7 @@ class Part:
     spare_s: float = 3.0  # of these: it is told to be done by then
 
 
-TOTAL_S = 520.0  # with the grace of the last part below nine minutes
+TOTAL_S = 525.0  # with the grace of the last part below nine minutes
 PARTS = (Part("smoke", 75), Part("train", 360, spare_s=15), Part("latency", TOTAL_S, spare_s=10))
 SMALLEST_TOTAL_S = 150.0
 SMALLEST_PARTS = (

@@ -33,7 +33,7 @@ MOST_S = 10.0  # of rounds; after so long the fewest are enough
 CALLS = 4  # back to back, for throughput
 WARM_UPS = 3
 BATCHES = (8, 1, 32)  # what is most asked for comes first, should the time end
-COMPILE_S = 40.0  # what one more compilation may take, before one has been timed
+COMPILE_S = 30.0  # what one more compilation may take, before one has been timed
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -65,11 +65,14 @@ def main() -> int:
         with results.check(f"batch {batch}: eager and CUDA graphs"):
             subjects = [Subject(name, "eager", partial(run, images)) for name, run in runs.items()]
             subjects += list(graphs(runs, images, "graph"))
-            measure(subjects, batch, results, given.device)
+            measure(subjects, batch, results, given)
     deadline_s = begun_s + given.seconds
     compile_s = 0.0 if given.smallest else COMPILE_S
-    for batch in batches:
-        compile_s = compiled(detector, dispatches, batch, results, given, deadline_s - compile_s) or compile_s
+    # Grouped last: each number of images that an expert gets is compiled anew.
+    for name in ("gathered", "grouped"):
+        pair = {each: dispatches[each] for each in ("dense", name)}
+        for batch in batches:
+            compile_s = compiled(detector, pair, batch, results, given, deadline_s - compile_s) or compile_s
     return 1 if results.failed else 0
 
 
@@ -190,13 +193,13 @@ def compiled(
     with results.check(f"batch {batch}: compiled and CUDA graphs of it"):
         subjects = [Subject(name, "compiled", partial(run, images)) for name, run in ready.items()]
         subjects += list(graphs(ready, images, "compiled graph"))
-        measure(subjects, batch, results, given.device)
+        measure(subjects, batch, results, given)
     return max(took_s)
 
 
-def measure(subjects: Sequence[Subject], batch: int, results: Results, device: torch.device) -> None:
+def measure(subjects: Sequence[Subject], batch: int, results: Results, given: Given) -> None:
     """Time subjects in interleaved rounds, and record each with its ratio to dense of the same mode."""
-    one, many = timed(subjects, 1, device), timed(subjects, CALLS, device)
+    one, many = timed(subjects, 1, given), timed(subjects, CALLS, given)
     for index, subject in enumerate(subjects):
         dense = next(
             (i for i, s in enumerate(subjects) if (s.dispatch, s.mode) == ("dense", subject.mode)), None
@@ -211,24 +214,24 @@ def measure(subjects: Sequence[Subject], batch: int, results: Results, device: t
         results.record(check, "measured", **values, rounds=rounds)
 
 
-def timed(subjects: Sequence[Subject], calls: int, device: torch.device) -> list[list[float]]:
+def timed(subjects: Sequence[Subject], calls: int, given: Given) -> list[list[float]]:
     """Return seconds a call of each subject in each round, of calls back to back.
 
     The order turns and reverses from round to round, and each runs once untimed before it is timed.
     """
     seconds: list[list[float]] = [[] for _ in subjects]
     begun_s = time.monotonic()
-    for number in range(ROUNDS):
+    for number in range(FEWEST_ROUNDS if given.smallest else ROUNDS):
         if number >= FEWEST_ROUNDS and time.monotonic() - begun_s > MOST_S:
             break
         for index in order(range(len(subjects)), number):
             call = subjects[index].call
             call()
-            wait(device)
+            wait(given.device)
             started_s = time.perf_counter()
             for _ in range(calls):
                 call()
-            wait(device)
+            wait(given.device)
             seconds[index].append((time.perf_counter() - started_s) / calls)
     return seconds
 

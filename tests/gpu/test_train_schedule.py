@@ -14,9 +14,9 @@ PACE = Pace(start_s=10.0, epoch_s=8.0, evaluation_s=5.0)  # 10 + 2 evaluations o
 @pytest.mark.parametrize(
     ("left_s", "epochs"),
     [
-        pytest.param(100.0, 8, id="96 of 100 s, 66 of them for epochs: 8.25"),
-        pytest.param(97.92, 8, id="94.0032 s, 64.0032 for epochs: 8 just fit"),
-        pytest.param(97.91, 7, id="93.9936 s, 63.9936 for epochs: 8 just do not"),
+        pytest.param(110.0, 9, id="94 % are 103.4 s, 73.4 of them for epochs: 9.2"),
+        pytest.param(100.01, 8, id="94.0094 s, 64.0094 for epochs: 8 just fit"),
+        pytest.param(99.99, 7, id="93.9906 s, 63.9906 for epochs: 8 just do not"),
         pytest.param(5.0, 1, id="none fits: one is run all the same"),
     ],
 )

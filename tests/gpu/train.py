@@ -35,7 +35,8 @@ from tests.gpu.steps import watch
 NOT_TIMED = 0.1  # of the timed steps, the first: workers start, kernels are chosen
 TIMED_AT_MOST = 0.15  # of the time that there is
 EVALUATIONS = 2  # one in the middle, should the end be cut off, and the last
-SPARE = 0.04  # of what is left after the timing: for checkpoints, and for epochs that take longer
+SPARE = 0.06  # of what is left after the timing: for checkpoints, and for epochs that take longer
+FEW_EPOCHS = 6  # of a trial
 EVALUATION_GROWS = 2.0  # one of a trained model has more to match than that of random weights
 
 
@@ -57,7 +58,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pace = measured_pace(config, Path(folder, "timed"), given.seconds * TIMED_AT_MOST)
         left_s = given.seconds - (time.monotonic() - begun_s)
-        config = scheduled(config, epochs_that_fit(pace, left_s))
+        epochs = epochs_that_fit(pace, left_s)
+        config = scheduled(config, min(epochs, FEW_EPOCHS) if given.smallest else epochs)
         results.record(
             "first epoch", "measured", **vars(pace), batch=config.batch_size, workers=config.loader_workers
         )

@@ -5,8 +5,18 @@ import sys
 import zipfile
 from pathlib import Path
 
-# Module and package of what is imported beside torch, OpenCV, NumPy and safetensors (see test_closure.py).
-TRAVELLING = {"faster_coco_eval": "faster-coco-eval", "tqdm": "tqdm", "yaml": "PyYAML"}
+# Module and package of what is imported beside torch, OpenCV, NumPy and safetensors (test_closure.py), and
+# of what these packages need in turn.
+TRAVELLING = {
+    "annotated_types": "annotated-types",
+    "faster_coco_eval": "faster-coco-eval",
+    "pydantic": "pydantic",
+    "pydantic_core": "pydantic_core",
+    "tqdm": "tqdm",
+    "typing_extensions": "typing_extensions",
+    "typing_inspection": "typing-inspection",
+    "yaml": "PyYAML",
+}
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
