@@ -98,9 +98,7 @@ def training(given: Given) -> TrainConfig:
         class_names=SCENE_CLASS_NAMES,
         train_data=scenes,
         variant="sparsight-n",
-        input_hw=(side, side),
-        epochs=1,
-        batch_size=batch,
+        overrides={"model.input_hw": (side, side), "epochs": 1, "batch_size": batch},
     )
     return build_config("starter", request)
 

@@ -30,8 +30,9 @@ def test_as_many_epochs_are_run_as_fit_beside_start_and_evaluations(left_s, epoc
 )
 def test_the_last_quarter_has_no_mosaic_and_there_are_two_evaluations(epochs, closing, every):
     data = ScenesConfig(images=8, image_hw=(64, 64))
+    overrides = {"model.input_hw": (64, 64)}
     request = Request(
-        class_names=SCENE_CLASS_NAMES, train_data=data, variant="sparsight-n", input_hw=(64, 64)
+        class_names=SCENE_CLASS_NAMES, train_data=data, variant="sparsight-n", overrides=overrides
     )
     config = scheduled(build_config("starter", request), epochs)
     assert (config.epochs, config.augment.close_mosaic_epochs, config.evaluate_every_epochs) == (

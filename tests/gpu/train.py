@@ -86,8 +86,7 @@ def recipe(given: Given) -> TrainConfig:
         train_data=train,
         val_data=val,
         variant="sparsight-n",
-        input_hw=(side, side),
-        batch_size=given.batch,
+        overrides={"model.input_hw": (side, side), "batch_size": given.batch},
     )
     config = build_config("starter", request)
     return replace(config, loader_workers=min(cores(), 16), checkpoint_every_s=60.0)

@@ -1,12 +1,10 @@
 """What `python -m training convert` does."""
 
-import argparse
 import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from training.argument_types import size
 from training.convert.convert import Conversion, read_foreign
 from training.convert.expect import as_table, compare, read_expected
 from training.convert.provenance import provenance_of
@@ -87,23 +85,3 @@ def next_steps(output: Path) -> str:
 
 def _shortened(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every flag."""
-    parser.description = (
-        "Turn a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) into one that trains, exports "
-        "and serves here. The file is read as data: nothing in it is run. What does not fit is refused."
-    )
-    parser.add_argument("file", type=Path, help="the .pt that its training wrote")
-    parser.add_argument("--output", type=Path, help="default: beside the file; replaces nothing")
-    parser.add_argument(
-        "--input", type=size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: as the file was trained"
-    )
-    parser.add_argument(
-        "--expect",
-        type=Path,
-        metavar="NPZ",
-        help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
-        "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
-    )

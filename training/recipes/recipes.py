@@ -8,9 +8,10 @@ from training.errors import ConfigError
 from training.models.families.choose import parse_variant
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
-from training.recipes.overrides import TrainingChoice, chosen
+from training.recipes.overrides import Overrides, override
 from training.tasks.choose import task_named
 
+DEFAULT_VARIANT = "sparsight-n"  # wherever none is named
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
 ANY_TASK = ("quick", "small-data")  # the others are papers' and data sets' for detection
 
@@ -26,19 +27,15 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user says of a run; None leaves it to the recipe."""
+    """What a user says of a run; the recipe decides the rest."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig
     val_data: DataConfig | None = None
-    variant: str = "esmoe-n"
+    variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    choice: TrainingChoice = field(default_factory=TrainingChoice)
+    overrides: Overrides = field(default_factory=dict)  # of what the recipe decides
     like: ModelConfig | None = None  # instead of the variant's own configuration
-    input_hw: tuple[int, int] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
 
 
 def build_config(recipe: str, request: Request) -> TrainConfig:
@@ -66,30 +63,25 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = benchmark(request)
         case _:
             raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
-    if request.epochs is not None:
-        config = replace(config, epochs=request.epochs)
-    if request.batch_size is not None:
-        config = replace(config, batch_size=request.batch_size)
-    return chosen(config, request.choice)
+    return override(config, request.overrides)
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
-    input_hw = request.input_hw or default_hw
     if request.like is not None:
-        return replace(request.like, class_names=request.class_names, input_hw=input_hw)
-    return model_config(request.variant, request.class_names, input_hw, request.mixture)
+        return replace(request.like, class_names=request.class_names)
+    return model_config(request.variant, request.class_names, default_hw, request.mixture)
 
 
-def small_data(request: Request) -> TrainConfig:
+def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> TrainConfig:
     """A few hundred images, from scratch: AdamW, small batches for many steps.
 
-    A detector: 100 epochs, flips both ways, which suits images without an up, such as those from a
-    microscope. A classifier: 60 epochs of random crops at 224 px, with smoothed labels.
+    A detector: 100 epochs. A classifier: 60 epochs of random crops at 224 px, with smoothed labels. Images
+    stay upright: those without an up, such as a microscope's, want flip_vertical 0.5.
     """
     family, _, task_name = parse_variant(request.variant)
     task = task_named(task_name)
     usual = task.defaults
-    model = _model(request, usual.input_hw)
+    model = _model(request, default_hw or usual.input_hw)
     return TrainConfig(
         model=model,
         top_ks=family.trained_top_ks(model),
@@ -100,14 +92,13 @@ def small_data(request: Request) -> TrainConfig:
         optimizer=usual.optimizer,
         epochs=usual.epochs,
         batch_size=usual.batch_size,
-        seed=request.seed,
     )
 
 
 def quick(request: Request) -> TrainConfig:
-    """A try in minutes on two cores: small images, few epochs, no vertical flip."""
+    """A try in minutes on two cores: small images, few epochs."""
     usual = task_named(parse_variant(request.variant).task).defaults
-    base = small_data(replace(request, input_hw=request.input_hw or usual.quick_hw))
+    base = small_data(request, usual.quick_hw)
     return replace(
         base,
         augment=usual.quick_augment,
@@ -118,12 +109,8 @@ def quick(request: Request) -> TrainConfig:
 
 
 def starter(request: Request) -> TrainConfig:
-    """Pictures of three kinds at 416 px, two of which have an up.
-
-    60 epochs: as many as two CPU cores do in a few hours.
-    """
-    base = small_data(replace(request, input_hw=request.input_hw or (416, 416)))
-    return replace(base, augment=replace(base.augment, flip_vertical=0.0), epochs=60)
+    """Images of three kinds at 416 px; 60 epochs: as many as two CPU cores do in a few hours."""
+    return replace(small_data(request, (416, 416)), epochs=60)
 
 
 def paper(request: Request) -> TrainConfig:
@@ -144,7 +131,6 @@ def paper(request: Request) -> TrainConfig:
         optimizer=OptimizerConfig(schedule=family.paper_schedule),
         epochs=600,
         batch_size=32,
-        seed=request.seed,
         evaluate_every_epochs=10,
     )
 

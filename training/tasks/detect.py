@@ -41,7 +41,7 @@ class Detect:
         quick_hw=(256, 256),
         epochs=100,
         batch_size=8,
-        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
+        augment=AugmentConfig(close_mosaic_epochs=15),
         quick_augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
         optimizer=OptimizerConfig(
             name="adamw",

@@ -6,7 +6,7 @@ gradient is the sum of what the processes find, added up once a step, however ma
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +45,7 @@ class Processes:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # on this machine: the number of its GPU
+    wanted: str | None = None  # a device by name; None: a GPU if there is one
 
     @property
     def first(self) -> bool:
@@ -57,11 +58,13 @@ class Processes:
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
-        """A GPU of its own, or the CPU.
+        """Return what is wanted, or a GPU of its own, or the CPU.
 
         Raises:
             ConfigError: there are GPUs, but not for all.
         """
+        if self.wanted is not None:
+            return torch.device(self.wanted)
         if not torch.cuda.is_available():
             return torch.device("cpu")
         if self.local_rank >= torch.cuda.device_count():
@@ -70,6 +73,21 @@ class Processes:
                 f"say --nproc-per-node {torch.cuda.device_count()}"
             )
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
+
+    def on(self, wanted: str) -> "Processes":
+        """Return the same on another device.
+
+        Raises:
+            ConfigError: there are several, and each has a device of its own; or this machine has no such.
+        """
+        if self.size > 1:
+            raise ConfigError("each of several processes has a device of its own: leave --device out")
+        there = ["cpu"]
+        if torch.cuda.is_available():
+            there += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        if wanted not in there:
+            raise ConfigError(f"no device {wanted} here; there are: {', '.join(there)}")
+        return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over processes. Its gradient is that of the own summand alone.
@@ -134,7 +152,8 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
         yield ALONE
         return
     try:
-        processes = Processes(*(int(environment[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+        rank, size, local_rank = (int(environment[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        processes = Processes(rank, size, local_rank)
         device = processes.device()
         if device.type == "cuda":
             torch.cuda.set_device(device)

@@ -135,7 +135,9 @@ class Trainer:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        if read_state_config(path) != self.config:
+        # How many processes load images changes no bit of them.
+        stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
+        if stored != self.config:
             raise CheckpointError(
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )

@@ -1,6 +1,6 @@
 """The data that a command works on, and how it is spoken of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
+from training.errors import ConfigError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
 from training.tasks.choose import task_named
 
@@ -26,31 +27,56 @@ def say_remarks(of: str, dataset: Dataset, say: Say) -> None:
         say(f"{of}: {remarks}")
 
 
-def training_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
-    """What a recipe with data of its own trains on in the folder, or else this split of it.
+def training_data(
+    folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
+) -> DataConfig:
+    """Return what a recipe with data of its own trains on in the folder, or else this split of it.
 
     Args:
         folder: None: generated scenes.
+        classes: those of the data that are kept, in this order; empty: every one.
 
     Raises:
-        ConfigError: the recipe has data of its own, and no folder is given.
+        ConfigError: the recipe has data of its own, and no folder is given; or the data's classes cannot be
+            chosen from.
     """
     own = own_data(recipe or "", folder)
-    if own is not None:
-        return own.train
-    return SCENES_FOR_TRAINING if folder is None else _split_of(folder, split)
+    usual = SCENES_FOR_TRAINING if folder is None else _split_of(folder, split)
+    return _of_classes(usual if own is None else own.train, classes)
 
 
-def measured_data(folder: Path | None, split: str, recipe: str | None = None) -> DataConfig:
-    """The same for what figures are of: generated scenes are others than those of training."""
+def measured_data(
+    folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
+) -> DataConfig:
+    """Return the same for what figures are of: generated scenes are others than those of training."""
     own = own_data(recipe or "", folder)
-    if own is not None:
-        return own.val
-    return SCENES_UNSEEN if folder is None else _split_of(folder, split)
+    usual = SCENES_UNSEEN if folder is None else _split_of(folder, split)
+    return _of_classes(usual if own is None else own.val, classes)
 
 
 def _split_of(folder: Path, split: str) -> FolderConfig:
     return absolute(FolderConfig(root=str(folder), split=split))
+
+
+def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
+    if not classes:
+        return data
+    if len(set(classes)) < len(classes):
+        raise ConfigError(f"--classes names one twice: {', '.join(classes)}")
+    match data:
+        case FolderConfig():
+            return replace(data, kept_classes=tuple(classes))
+        case CombinedConfig() if data.shared_classes:
+            return replace(
+                data, parts=tuple(replace(part, kept_classes=tuple(classes)) for part in data.parts)
+            )
+        case CombinedConfig():
+            raise ConfigError("classes of several folders as one are not chosen from: leave --classes out")
+        case ScenesConfig():
+            raise ConfigError(
+                "generated scenes have classes of their own: give a folder with --data, or leave --classes "
+                "out"
+            )
 
 
 def described(data: DataConfig) -> str:

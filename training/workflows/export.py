@@ -15,6 +15,7 @@ from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import evaluate
 from training.evaluate.mean_ap import MeanAp
+from training.evaluate.report import evaluation_report
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.graph.export_graph import Target
@@ -23,7 +24,6 @@ from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.files import sha256_of
-from training.lab.tables.evaluation import evaluation_report
 from training.trainer.checkpoint import load_detector
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config

@@ -1,35 +1,23 @@
-"""What a checkpoint or a service finds, and what its experts do."""
+"""What a checkpoint or a service finds."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from training.config_json import train_from_json
 from training.data.open import open_dataset
 from training.data.sample import Dataset
-from training.data_config import DataConfig, FolderConfig
+from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.evaluate.comparison import Comparison, compare
 from training.evaluate.detections import DetectConfig
-from training.evaluate.evaluator import Evaluation, check_classes, evaluate, evaluate_with
+from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
-from training.lab.inspection.command import Inspection, inspect, require_layer
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
-from training.recipes.recipe_data import refuse_splits
 from training.tasks.choose import task_named
 from training.tasks.task import Result
-from training.trainer.checkpoint import CONFIG_FILE, load_detector, load_model
+from training.trainer.checkpoint import load_detector, load_model
 from training.trainer.loop import compute_device
-from training.workflows import dataset_config
-from training.workflows.dataset_config import (
-    GENERATED,
-    Say,
-    data_name,
-    measured_data,
-    open_for,
-    say_remarks,
-)
+from training.workflows.dataset_config import Say, open_for, say_remarks
 
 
 def evaluate_checkpoint(
@@ -51,7 +39,7 @@ def evaluate_checkpoint(
         ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
     """
     model, _ = load_model(checkpoint)
-    controls = _controls(model, top_k, weight_threshold)
+    controls = controls_of(model, top_k, weight_threshold)
     dataset = _labelled(model, data, say)
     task = task_named(model.config.task)
     return task.evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
@@ -66,7 +54,7 @@ def evaluate_detector(
         CheckpointError: it is for another task.
     """
     model, _ = load_detector(checkpoint)
-    controls = _controls(model, top_k)
+    controls = controls_of(model, top_k)
     dataset = _labelled(model, data, None)
     return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
 
@@ -97,81 +85,19 @@ def compare_checkpoints(
     sides = []
     for checkpoint, top_k in zip(checkpoints, top_ks, strict=True):
         model, _ = load_detector(checkpoint)
-        controls = _controls(model, top_k)
+        controls = controls_of(model, top_k)
         sides.append((model.to(compute_device()), controls))
     dataset = open_for(sides[0][0].config, data)
     task_named("detect").check_labels(dataset)
     return compare(sides[0], sides[1], dataset, draws=draws, quiet=quiet)
 
 
-def inspect_checkpoint(
-    checkpoint: Path,
-    folder: Path | None = None,
-    split: str | None = None,
-    *,
-    recipe: str | None = None,
-    top_k: int | None = None,
-    weight_threshold: float | None = None,
-    layer: str | None = None,
-    quiet: bool = False,
-) -> Inspection:
-    """What a checkpoint's routers do on a data set.
-
-    Args:
-        folder: of pictures and labels; None: what the run validated on, as its configuration beside the
-            checkpoint says.
-        split: of the folder; None: val, or without a folder what the run validated on.
-        recipe: measures on what it validates on in the folder.
-        top_k: None: as trained; likewise weight_threshold.
-        layer: of which pictures will be drawn; None: no certain one.
+def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
+    """Return what is asked for, and otherwise what the model is configured with.
 
     Raises:
-        ConfigError: the model has no mixture, or none in that layer, cannot run with top_k experts, or does
-            not say what it was trained on.
-        DatasetError: no such folder, or one whose classes are not the model's.
+        ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
     """
-    model, provenance = load_model(checkpoint)
-    require_layer(layer, model.config.mixtures)  # before every image is routed
-    if folder is None and recipe is None:
-        data = _data_of_run(checkpoint, provenance.get("data", ""), split)
-    else:
-        data = measured_data(folder, split or "val", recipe)
-    controls = _controls(model, top_k, weight_threshold)
-    dataset = open_for(model.config, data)
-    check_classes(model.config.class_names, dataset.class_names)
-    task_named(model.config.task).check_labels(dataset)
-    return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
-
-
-def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
-    """What the run validated on, or another split of the folder that it trained on."""
-    if not trained_on:
-        raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
-    if trained_on == GENERATED:
-        refuse_splits(None, [] if split is None else ["--split"], folder=False)
-        return dataset_config.SCENES_UNSEEN
-    path = checkpoint.with_name(CONFIG_FILE)
-    if not path.is_file():
-        raise ConfigError(
-            f"it was trained on {trained_on}, and where that lies the run's {CONFIG_FILE} would say, "
-            f"which is not beside {checkpoint}; give --data"
-        )
-    try:
-        config = train_from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; give --data") from error
-    if split is None and config.val_data is not None:
-        return config.val_data
-    if split is not None and isinstance(config.train_data, FolderConfig):
-        return replace(config.train_data, split=split)
-    what = (
-        "validated on nothing" if split is None else f"was of several folders, which share no split {split}"
-    )
-    raise ConfigError(f"the run of {checkpoint} {what}; give --data")
-
-
-def _controls(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """What is asked for, and otherwise what the model is configured with."""
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
         allowed = ", ".join(str(each) for each in config.allowed_top_k)

@@ -7,68 +7,73 @@ from pathlib import Path
 from training.config import ModelConfig, TrainConfig
 from training.data.open import open_dataset
 from training.data.sample import Dataset
-from training.data_config import DataConfig, FolderConfig, absolute
+from training.data_config import DataConfig, ScenesConfig
 from training.errors import ConfigError
 from training.evaluate.evaluator import check_classes
 from training.models.families.choose import parse_variant
 from training.models.network import Network
 from training.models.variants import MixtureChoice
-from training.recipes.overrides import TrainingChoice
+from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import own_data, refuse_splits
-from training.recipes.recipes import Request, build_config
+from training.recipes.recipes import DEFAULT_VARIANT, Request, build_config
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.distributed import ALONE, Processes
 from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
-from training.workflows.dataset_config import SCENES_FOR_TRAINING, Say, say_remarks, scenes_for, trained_on
+from training.workflows.dataset_config import (
+    SCENES_FOR_TRAINING,
+    Say,
+    measured_data,
+    say_remarks,
+    scenes_for,
+    trained_on,
+    training_data,
+)
 from training.workflows.provenance import origin_in_words, origin_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What `train` takes; None leaves it to the recipe."""
+    """What `train` takes; the recipe decides what is not overridden."""
 
     run_dir: Path
     recipe: str = "quick"
-    variant: str = "esmoe-n"
+    variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    choice: TrainingChoice = field(default_factory=TrainingChoice)
+    overrides: Overrides = field(default_factory=dict)  # such as {"epochs": 3, "optimizer.lr": 1e-3}
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
-    input_hw: tuple[int, int] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
+    classes: tuple[str, ...] = ()  # of the folder, those that are learned; empty: every one
     weights: Path | None = None
     scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
     like: Path | None = None  # take model and weights from this checkpoint instead
     tensorboard: bool = False
+    device: str | None = None  # cpu, cuda or cuda:1; None: a GPU if there is one
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Training and validation data: the recipe's own, the folder's, or generated scenes of two seeds.
+    """Return training and validation data: the recipe's own, the folder's, or scenes of two seeds.
 
     Raises:
-        ConfigError: the recipe's own, and no folder is given; or a split, where neither has any to choose.
+        ConfigError: the recipe's own, and no folder is given; or a split or classes, where there are none to
+            choose.
     """
     usual = TrainOptions(run_dir=options.run_dir)
     others = [name for name in ("split", "val_split") if getattr(options, name) != getattr(usual, name)]
     refuse_splits(options.recipe, others, folder=options.data is not None)
-    parted = own_data(options.recipe, options.data)
-    if parted is not None:
-        return parted
-    if options.data is None:
-        return replace(SCENES_FOR_TRAINING, images=options.scenes), dataset_config.SCENES_UNSEEN
-    train = absolute(FolderConfig(root=str(options.data), split=options.split))
-    if options.val_split is None:
+    asked = (options.recipe, options.classes)
+    train = training_data(options.data, options.split, *asked)
+    if isinstance(train, ScenesConfig):
+        return replace(train, images=options.scenes), dataset_config.SCENES_UNSEEN
+    if options.val_split is None and own_data(options.recipe, options.data) is None:
         return train, None
-    return train, absolute(FolderConfig(root=str(options.data), split=options.val_split))
+    return train, measured_data(options.data, options.val_split or "", *asked)
 
 
 def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
-    """The whole configuration of a run, and its training data.
+    """Return the whole configuration of a run, and its training data.
 
     Raises:
         DatasetError: the data cannot be read.
@@ -87,12 +92,8 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
         val_data=val_data,
         variant=like.variant if like else options.variant,
         mixture=options.mixture,
-        choice=options.choice,
+        overrides=options.overrides,
         like=like,
-        input_hw=options.input_hw or (like.input_hw if like else None),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
     )
     return build_config(options.recipe, request), dataset
 
@@ -112,6 +113,8 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
         raise ConfigError("--freeze-bn keeps the statistics of a trained model: give one with --weights")
     begun_from = None if resuming else options.like or options.weights
     origin = {} if begun_from is None else origin_of(begun_from)
+    if options.device is not None:
+        processes = processes.on(options.device)
     trainer = Trainer(
         config,
         dataset,

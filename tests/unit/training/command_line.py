@@ -1,6 +1,7 @@
 """The command line, as tests call it."""
 
 from training.__main__ import main
+from training.cli.commands import build_parser
 
 
 def failure(capsys, *argv):
@@ -9,3 +10,11 @@ def failure(capsys, *argv):
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("training: ")
     return captured.err
+
+
+def flags_of(command):
+    """What can be written after it: flags by their names, and what stands alone."""
+    parser = build_parser([command])
+    (commands,) = (each.choices for each in parser._actions if isinstance(each.choices, dict))
+    actions = [each for each in commands[command]._actions if each.dest != "help"]
+    return {name for each in actions for name in each.option_strings or [each.metavar or each.dest]}

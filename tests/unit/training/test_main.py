@@ -7,7 +7,9 @@ import cv2
 import pytest
 
 from tests.unit.training.command_line import failure
-from training.__main__ import COMMANDS, build_parser, main
+from training.__main__ import main
+from training.cli.commands import COMMANDS, build_parser
+from training.cli.run_flags import overrides_of
 from training.data.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.export.targets.options import ExportOptions
@@ -118,7 +120,8 @@ def test_what_is_not_a_size_is_wrong_usage(capsys, size):
     ("text", "input_hw"), [("640", (640, 640)), ("384x512", (384, 512)), ("384X512", (384, 512))]
 )
 def test_a_size_is_height_by_width(text, input_hw):
-    assert build_parser().parse_args(["train", "--run", "r", "--input", text]).input == input_hw
+    argv = ["train", "--run", "r", "--input", text]
+    assert overrides_of(build_parser(argv).parse_args(argv)) == {"model.input_hw": input_hw}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     argv = ("--recipe", "paper", "--variant", "esmoe-s", "--input", "64", "--output", "seen.png")
     assert main(["look", *argv, "--pictures", "5"]) == 0
-    assert capsys.readouterr().out == "drew 5 pictures of epoch 1 into seen.png\n"
+    assert capsys.readouterr().out == "drew 5 images of epoch 1 into seen.png\n"
     sheet = cv2.imread("seen.png")
     assert sheet.shape == (6 + 2 * 326, 6 + 4 * 326, 3)  # two rows of four, 320 px each, and 6 px between
     assert [path.name for path in tmp_path.iterdir()] == ["seen.png"]
@@ -255,7 +258,7 @@ def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tm
     trained, exported = [], []
 
     def start(options, **_):
-        trained.append((options.batch_size, options.mixture.num_experts))
+        trained.append((options.overrides["batch_size"], options.mixture.num_experts))
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
     monkeypatch.setattr(train, "train", start)
@@ -309,7 +312,7 @@ def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys
     exported = []
     monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options))
     argv = ["export", "model.safetensors", "--name", "a", "--data", "cells", flag, "3"]
-    assert f"{flag}: only --precision int8 takes ranges from pictures" in failure(capsys, *argv)
+    assert f"{flag}: only --precision int8 takes ranges from images" in failure(capsys, *argv)
     assert main([*argv, "--precision", "int8"]) == 0
     assert exported == [
         ExportOptions(precision="int8", calibration_images=3 if flag == "--calibration" else 64)
@@ -327,8 +330,8 @@ def test_what_a_service_is_asked_for_is_wrong_usage_beside_a_checkpoint(capsys, 
     [
         (["--variant", "yolov12-n", "--experts", "2"], "yolov12-n has no mixture"),
         (["--variant", "modular-n", "--placement", "neck"], "mixtures of modular-n stand where they stand"),
-        (["--experts", "2", "--top-k", "3"], "top_k=3 is outside 1..num_experts=2"),
-        (["--top-k", "0"], "top_k=0 is outside 1..num_experts=4"),
+        (["--variant", "esmoe-n", "--experts", "2", "--top-k", "3"], "top_k=3 is outside 1..num_experts=2"),
+        (["--variant", "esmoe-n", "--top-k", "0"], "top_k=0 is outside 1..num_experts=4"),
     ],
 )
 def test_a_mixture_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):

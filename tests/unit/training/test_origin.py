@@ -34,9 +34,8 @@ def converted(tmp_path_factory):
 
 def trained(run_dir, **given):
     said = []
-    options = train.TrainOptions(
-        run_dir=run_dir, input_hw=(64, 64), scenes=4, epochs=1, batch_size=4, **given
-    )
+    overrides = {"model.input_hw": (64, 64), "epochs": 1, "batch_size": 4}
+    options = train.TrainOptions(run_dir=run_dir, variant="esmoe-n", scenes=4, overrides=overrides, **given)
     train.train(options, quiet=True, say=said.append)
     return load_provenance(run_dir / MODEL_FILE), said
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.unit.training.command_line import failure
-from training import __main__ as command_line
-from training.__main__ import build_parser, main
+from tests.unit.training.command_line import failure, flags_of
+from tests.unit.training.data.small_data import write_image
+from training.__main__ import main
+from training.cli.commands import COMMANDS
 from training.export.targets import targets
+from training.lab.preview import command as preview
 from training.models.variants import MixtureChoice
-from training.recipes.overrides import TrainingChoice
 from training.trainer.checkpoint import Position
 from training.trainer.loop import Outcome
 from training.workflows import export, train
@@ -26,7 +27,7 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
 
     monkeypatch.setattr(train, "train", start)
     chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
-    chosen += ["--router", "adaptive"]
+    chosen += ["--router", "adaptive", "--variant", "esmoe-n"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
@@ -44,7 +45,7 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
         pass
 
     def start(options, **_):
-        asked.append(options.choice)
+        asked.append(options.overrides)
         raise Stop
 
     monkeypatch.setattr(train, "train", start)
@@ -54,17 +55,17 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
-        TrainingChoice(),
-        TrainingChoice(
-            dfl=0.0,
-            balance=1.5,
-            mosaic=0.5,
-            mixup=0.25,
-            copy_paste=1.0,
-            information=0.25,
-            coverage=0.0,
-            top_ks=(),
-        ),
+        {},
+        {
+            "loss.dfl": 0.0,
+            "loss.balance": 1.5,
+            "augment.mosaic": 0.5,
+            "augment.mixup": 0.25,
+            "augment.copy_paste": 1.0,
+            "loss.information": 0.25,
+            "loss.coverage": 0.0,
+            "top_ks": (),
+        },
     ]
 
 
@@ -76,7 +77,7 @@ def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
         pass
 
     def start(options, **_):
-        asked.append((options.choice, options.tensorboard))
+        asked.append((options.overrides, options.tensorboard))
         raise Stop
 
     monkeypatch.setattr(train, "train", start)
@@ -85,29 +86,33 @@ def test_what_is_chosen_of_the_training_reaches_the_run(monkeypatch, command):
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
-    every = TrainingChoice(
-        accumulate=2, freeze_batch_norm=True, repeat_threshold=0.3, patience=5, deterministic=True
-    )
-    assert asked == [(TrainingChoice(), False), (every, True)]
+    every = {
+        "accumulate": 2,
+        "freeze_batch_norm": True,
+        "repeat_threshold": 0.3,
+        "patience": 5,
+        "deterministic": True,
+    }
+    assert asked == [({}, False), (every, True)]
 
 
 def test_look_shows_what_a_balanced_run_is_shown(monkeypatch, tmp_path):
     asked = []
 
     def draw(options, *_, **__):
-        asked.append(options.choice)
+        asked.append(options.overrides)
         return 0
 
-    monkeypatch.setattr(command_line, "look", draw)
+    monkeypatch.setattr(preview, "look", draw)
     assert main(["look", "--output", str(tmp_path / "a.png"), "--balance-classes", "0.3"]) == 0
-    assert asked == [TrainingChoice(repeat_threshold=0.3)]
+    assert asked == [{"repeat_threshold": 0.3}]
 
 
 def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch, tmp_path):
     trained = []
 
     def start(options, **_):
-        trained.append(options.choice.precision)
+        trained.append(options.overrides.get("precision"))
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
     monkeypatch.setattr(train, "train", start)
@@ -132,10 +137,9 @@ TAKE_SPLITS = {
 
 
 def test_these_commands_take_a_recipe_and_splits():
-    (commands,) = (each.choices for each in build_parser()._actions if isinstance(each.choices, dict))
-    flags = {name: each._option_string_actions.keys() for name, each in commands.items()}
+    flags = {name: flags_of(name) for name in COMMANDS}
     assert {name for name, each in flags.items() if "--split" in each} == TAKE_SPLITS.keys()
-    assert all("--recipe" in flags[name] for name in TAKE_SPLITS)
+    assert all({"--recipe", "--classes"} <= flags[name] for name in TAKE_SPLITS)
 
 
 @pytest.mark.parametrize("split", ["--split", "--val-split"])
@@ -171,7 +175,7 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
         asked.append((options.split, options.val_split))
         return 0
 
-    monkeypatch.setattr(command_line, "look", draw)
+    monkeypatch.setattr(preview, "look", draw)
     argv = ["look", "--output", str(tmp_path / "a.png"), "--data", str(tmp_path)]
     assert main(argv) == main([*argv, "--split", "test", "--val-split", ""]) == 0
     assert asked == [("train", "val"), ("test", None)]
@@ -189,6 +193,10 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
         (["--variant", "yolov12-n", "--fixed-top-k"], "yolov12-n has no experts: leave top_ks to its recipe"),
         (["--information", "-1"], "loss weight information=-1.0 is negative"),
         (["--variant", "yolov12-n", "--router", "pooled"], "yolov12-n has no mixture"),
+        (["--lr", "0"], "lr=0.0 must be positive"),
+        (["--flip-vertical", "1.5"], "flip_vertical=1.5 is not a probability"),
+        (["--device", "tpu"], "no device tpu here; there are: cpu"),
+        (["--classes", "disc"], "generated scenes have classes of their own"),
         (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
         (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
         (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),
@@ -197,3 +205,50 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
 def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
     assert message in failure(capsys, "train", "--run", str(tmp_path / "run"), *argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_chosen_of_the_rest_of_a_recipe_reaches_the_run(monkeypatch, tmp_path):
+    asked = []
+
+    def start(options, **_):
+        asked.append((options.overrides, options.device, options.classes))
+        return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
+
+    monkeypatch.setattr(train, "train", start)
+    chosen = ["--lr", "0.001", "--warmup", "0.5", "--weight-decay", "0.01", "--seed", "3", "--workers", "0"]
+    chosen += ["--flip-horizontal", "0", "--flip-vertical", "0.5", "--close-mosaic", "0"]
+    chosen += ["--evaluate-every", "2", "--device", "cpu", "--classes", "disc", "ring"]
+    assert main(["train", "--run", "r", *chosen]) == 0
+    overrides = {
+        "optimizer.lr": 0.001,
+        "optimizer.warmup_epochs": 0.5,
+        "optimizer.weight_decay": 0.01,
+        "seed": 3,
+        "loader_workers": 0,
+        "augment.flip_horizontal": 0.0,
+        "augment.flip_vertical": 0.5,
+        "augment.close_mosaic_epochs": 0,
+        "evaluate_every_epochs": 2,
+    }
+    assert asked == [(overrides, "cpu", ("disc", "ring"))]
+
+
+def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys, tmp_path):
+    argv = ["train", "--run", str(tmp_path / "run"), "--input", "64", "--epochs", "1", "--quiet"]
+    argv += ["--data", str(own_folder(tmp_path)), "--batch", "2", "--device", "cpu"]
+    assert main([*argv, "--workers", "0"]) == 0
+    assert main([*argv, "--workers", "1"]) == 0
+    assert "going on from step 1" in capsys.readouterr().out
+    assert "holds a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
+
+
+def own_folder(tmp_path):
+    """Two images of one class, in both splits."""
+    for split in ("train", "val"):
+        for index in range(2):
+            write_image(tmp_path / "own" / "images" / split / f"{index}.png")
+        (tmp_path / "own" / "labels" / split).mkdir(parents=True)
+        for index in range(2):
+            (tmp_path / "own" / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "own" / "data.yaml").write_text("names: [disc]\n")
+    return tmp_path / "own"

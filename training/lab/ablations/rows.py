@@ -4,10 +4,11 @@ Source of those: arXiv:2512.23273, tables 5 to 8, on PASCAL VOC 2007+2012. The r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from training.models.variants import MixtureChoice
-from training.recipes.overrides import TrainingChoice
+from training.recipes.overrides import Overrides
+from training.recipes.recipes import DEFAULT_VARIANT
 
 TABLES = {
     5: "where experts stand",
@@ -24,9 +25,9 @@ class Row:
     """What one line of a table trains."""
 
     name: str
-    variant: str = "esmoe-n"
+    variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    choice: TrainingChoice = field(default_factory=TrainingChoice)
+    overrides: Overrides = field(default_factory=dict)
 
     @property
     def run(self) -> str:
@@ -37,11 +38,12 @@ class Row:
             "" if self.mixture.num_experts is None else f"e{self.mixture.num_experts}",
             "" if self.mixture.top_k is None else f"k{self.mixture.top_k}",
             self.mixture.router or "",
-            "" if self.choice.dfl is None else f"dfl{self.choice.dfl:g}",
-            "" if self.choice.balance is None else f"balance{self.choice.balance:g}",
-            "" if self.choice.information is None else f"information{self.choice.information:g}",
-            "" if self.choice.coverage is None else f"coverage{self.choice.coverage:g}",
-            "fixed-k" if self.choice.top_ks == () else "",
+            *(
+                f"{name}{self.overrides[f'loss.{name}']:g}"
+                for name in ("dfl", "balance", "information", "coverage")
+                if f"loss.{name}" in self.overrides
+            ),
+            "fixed-k" if self.overrides.get("top_ks") == () else "",
         ]
         return "-".join(part for part in parts if part)
 
@@ -50,6 +52,7 @@ class Row:
 class PaperRow(Row):
     """One line of a table of the paper; its figures are in percent."""
 
+    variant: str = "esmoe-n"
     table: int
     map50_95: float
     map50: float | None = None
@@ -60,12 +63,10 @@ class PaperRow(Row):
 class RoutingRow(Row):
     """sparsight with one of our own choices undone; measured with several numbers of experts."""
 
-    variant: str = "sparsight-n"
-
 
 # What the paper adopts. Of tables 5 to 7 it does not say which losses they had; table 5 has the very figure
 # of the final model in table 1. The baseline has no experts and keeps YOLOv12's DFL.
-ADOPTED = TrainingChoice(dfl=0.0, balance=1.5)
+ADOPTED: Overrides = {"loss.dfl": 0.0, "loss.balance": 1.5}
 
 
 def _mixture(placement: str = "backbone", experts: int = 4, top_k: int = 2) -> MixtureChoice:
@@ -78,7 +79,7 @@ def _placed(name: str, placement: str, parameters: float, map50_95: float) -> Pa
         table=5,
         name=name,
         mixture=_mixture(placement),
-        choice=ADOPTED,
+        overrides=ADOPTED,
         parameters=parameters,
         map50_95=map50_95,
     )
@@ -89,7 +90,7 @@ def _experts(count: int, parameters: float, map50: float, map50_95: float) -> Pa
         table=6,
         name=f"{count} experts",
         mixture=_mixture(experts=count),
-        choice=ADOPTED,
+        overrides=ADOPTED,
         parameters=parameters,
         map50=map50,
         map50_95=map50_95,
@@ -99,13 +100,13 @@ def _experts(count: int, parameters: float, map50: float, map50_95: float) -> Pa
 def _chosen(top_k: int, map50: float, map50_95: float) -> PaperRow:
     mixture = _mixture(top_k=top_k)
     return PaperRow(
-        table=7, name=f"K = {top_k}", mixture=mixture, choice=ADOPTED, map50=map50, map50_95=map50_95
+        table=7, name=f"K = {top_k}", mixture=mixture, overrides=ADOPTED, map50=map50, map50_95=map50_95
     )
 
 
 def _losses(name: str, dfl: float, balance: float, map50_95: float) -> PaperRow:
-    choice = TrainingChoice(dfl=dfl, balance=balance)
-    return PaperRow(table=8, name=name, mixture=_mixture(), choice=choice, map50_95=map50_95)
+    overrides = {"loss.dfl": dfl, "loss.balance": balance}
+    return PaperRow(table=8, name=name, mixture=_mixture(), overrides=overrides, map50_95=map50_95)
 
 
 ROWS = (
@@ -113,7 +114,7 @@ ROWS = (
         table=5,
         name="baseline (no ES-MoE)",
         variant="yolov12-n",
-        choice=TrainingChoice(dfl=1.5),
+        overrides={"loss.dfl": 1.5},
         parameters=2.63e6,
         map50_95=60.8,
     ),
@@ -135,15 +136,15 @@ ROWS = (
 )
 
 
-_NO_OBJECTIVE = TrainingChoice(information=0.0, coverage=0.0)
+_NO_OBJECTIVE: Overrides = {"loss.information": 0.0, "loss.coverage": 0.0}
 ROUTING_ROWS = (
     RoutingRow(name="as it is"),
-    RoutingRow(name="no objective for routers", choice=_NO_OBJECTIVE),
-    RoutingRow(name="the paper's balance 1.5 alone", choice=replace(_NO_OBJECTIVE, balance=1.5)),
-    RoutingRow(name="no coverage", choice=TrainingChoice(coverage=0.0)),
-    RoutingRow(name="no information", choice=TrainingChoice(information=0.0)),
+    RoutingRow(name="no objective for routers", overrides=_NO_OBJECTIVE),
+    RoutingRow(name="the paper's balance 1.5 alone", overrides={**_NO_OBJECTIVE, "loss.balance": 1.5}),
+    RoutingRow(name="no coverage", overrides={"loss.coverage": 0.0}),
+    RoutingRow(name="no information", overrides={"loss.information": 0.0}),
     RoutingRow(name="routers see averages alone", mixture=MixtureChoice(router="pooled")),
-    RoutingRow(name="trained with K = 2 alone", choice=TrainingChoice(top_ks=())),
+    RoutingRow(name="trained with K = 2 alone", overrides={"top_ks": ()}),
 )
 
 

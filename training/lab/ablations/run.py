@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from training.lab.ablations.routing import RoutingFigures, measure_routing
 from training.lab.ablations.rows import RoutingRow, Row
 from training.models.cost import measure_cost
 from training.models.detector import count_parameters
+from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import load_detector
 from training.workflows.dataset_config import GENERATED, SCENES_FOR_TRAINING
@@ -29,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class AblationOptions:
-    """What all rows have in common; None leaves it to the recipe."""
+    """What all rows have in common."""
 
     output: Path
     seeds: tuple[int, ...] = (0,)
@@ -37,9 +38,8 @@ class AblationOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
-    input_hw: tuple[int, int] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
+    classes: tuple[str, ...] = ()
+    overrides: Overrides = field(default_factory=dict)  # of what the recipe decides; a row's own come last
     scenes: int = SCENES_FOR_TRAINING.images
 
     def train_options(self, row: Row, seed: int) -> TrainOptions:
@@ -49,14 +49,11 @@ class AblationOptions:
             recipe=self.recipe,
             variant=row.variant,
             mixture=row.mixture,
-            choice=row.choice,
             data=self.data,
             split=self.split,
             val_split=self.val_split,
-            input_hw=self.input_hw,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed,
+            classes=self.classes,
+            overrides={**self.overrides, **row.overrides, "seed": seed},
             scenes=self.scenes,
         )
 

@@ -1,16 +1,13 @@
 """What `python -m training benchmark` does."""
 
-import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 from tqdm import tqdm
 
-from training.argument_types import from_zero, positive, size
 from training.errors import ConfigError
 from training.lab.benchmark.engines import (
     ON_TORCH,
@@ -34,7 +31,6 @@ from training.lab.benchmark.subjects import (
     named_variant,
 )
 from training.lab.benchmark.throughput import Throughput, measure_throughput
-from training.models.variants import VARIANTS
 from training.rounds import Timed, time_in_rounds
 
 DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
@@ -193,73 +189,3 @@ def _peers(options: BenchmarkOptions) -> dict[str, Path]:
             raise ConfigError(f"two peers are called {path.stem}; rename one")
         found[path.stem] = path
     return found
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every flag."""
-    _add_subjects(parser)
-    parser.add_argument(
-        "--engine", choices=get_args(EngineName), action="append", help="may be repeated; default: openvino"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=get_args(BenchmarkPrecision),
-        action="append",
-        help="bf16 for openvino; may be repeated; default: f32",
-    )
-    parser.add_argument("--threads", type=positive, action="append", help="may be repeated; default: 1")
-    parser.add_argument(
-        "--batch",
-        type=positive,
-        action="append",
-        help="images a run, dense; may be repeated; default: 1, which is always there",
-    )
-    parser.add_argument(
-        "--rounds",
-        type=positive,
-        default=BenchmarkOptions().rounds,
-        help="quiet ones (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--profile", action="store_true", help="openvino: also which layers take the time of a sparse run"
-    )
-    parser.add_argument(
-        "--throughput", action="store_true", help="openvino: also images a second with all cores busy"
-    )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def _add_subjects(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, nargs="*", help="model.safetensors; any number")
-    parser.add_argument(
-        "--variant",
-        choices=VARIANTS,
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="with random weights and 80 classes; may be repeated; all are compared with the first model "
-        "without experts",
-    )
-    parser.add_argument(
-        "--peer",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="ONNX",
-        help="any other detector beside ours, in the same rounds; may be repeated",
-    )
-    parser.add_argument(
-        "--input",
-        type=size,
-        metavar="SIZE",
-        help="640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=from_zero,
-        action="append",
-        metavar="K",
-        help="experts that run; may be repeated; default: 1, the variant's, and all",
-    )

@@ -1,17 +1,26 @@
-"""What `python -m training inspect` does, and what can be written after it."""
+"""What `python -m training inspect` does."""
 
-import argparse
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from training.config_json import train_from_json
 from training.data.sample import Dataset
+from training.data_config import DataConfig, FolderConfig
 from training.errors import ConfigError
+from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
+from training.recipes.recipe_data import refuse_splits
+from training.tasks.choose import task_named
+from training.trainer.checkpoint import CONFIG_FILE, load_model
+from training.trainer.loop import compute_device
+from training.workflows import dataset_config
+from training.workflows.dataset_config import GENERATED, data_name, measured_data, open_for
+from training.workflows.measure import controls_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +78,71 @@ def require_layer(layer: str | None, layers: Collection[str]) -> None:
         raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every flag of its own; arguments.py adds those that commands share."""
-    parser.description = (
-        "Measure what the routers of a checkpoint know of the images: bits of routing information, experts "
-        "that no image chose, how much the chosen experts depend on where an image comes from and on how "
-        "crowded it is, and what images cost. training/lab/inspection/README.md says how to read it."
+def inspect_checkpoint(
+    checkpoint: Path,
+    folder: Path | None = None,
+    split: str | None = None,
+    *,
+    recipe: str | None = None,
+    classes: Sequence[str] = (),
+    top_k: int | None = None,
+    weight_threshold: float | None = None,
+    layer: str | None = None,
+    quiet: bool = False,
+) -> Inspection:
+    """Return what a checkpoint's routers do on a data set.
+
+    Args:
+        folder: of pictures and labels; None: what the run validated on, as its configuration beside the
+            checkpoint says.
+        split: of the folder; None: val, or without a folder what the run validated on.
+        recipe: measures on what it validates on in the folder.
+        classes: those of the folder that are kept; empty: every one.
+        top_k: None: as trained; likewise weight_threshold.
+        layer: of which images will be drawn; None: no certain one.
+
+    Raises:
+        ConfigError: the model has no mixture, or none in that layer, cannot run with top_k experts, or does
+            not say what it was trained on.
+        DatasetError: no such folder, or one whose classes are not the model's.
+    """
+    model, provenance = load_model(checkpoint)
+    require_layer(layer, model.config.mixtures)  # before every image is routed
+    if folder is None and recipe is None:
+        if classes:
+            raise ConfigError("a run's own data has its own classes: give --data, or leave --classes out")
+        data = _data_of_run(checkpoint, provenance.get("data", ""), split)
+    else:
+        data = measured_data(folder, split or "val", recipe, classes)
+    controls = controls_of(model, top_k, weight_threshold)
+    dataset = open_for(model.config, data)
+    check_classes(model.config.class_names, dataset.class_names)
+    task_named(model.config.task).check_labels(dataset)
+    return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
+
+
+def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
+    """What the run validated on, or another split of the folder that it trained on."""
+    if not trained_on:
+        raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
+    if trained_on == GENERATED:
+        refuse_splits(None, [] if split is None else ["--split"], folder=False)
+        return dataset_config.SCENES_UNSEEN
+    path = checkpoint.with_name(CONFIG_FILE)
+    if not path.is_file():
+        raise ConfigError(
+            f"it was trained on {trained_on}, and where that lies the run's {CONFIG_FILE} would say, "
+            f"which is not beside {checkpoint}; give --data"
+        )
+    try:
+        config = train_from_json(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}; give --data") from error
+    if split is None and config.val_data is not None:
+        return config.val_data
+    if split is not None and isinstance(config.train_data, FolderConfig):
+        return replace(config.train_data, split=split)
+    what = (
+        "validated on nothing" if split is None else f"was of several folders, which share no split {split}"
     )
-    parser.add_argument("checkpoint", type=Path, help="model.safetensors")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw pictures into this folder")
-    parser.add_argument(
-        "--layer",
-        help="with --output: whose experts example pictures are sorted by; default: the one with most bits",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    raise ConfigError(f"the run of {checkpoint} {what}; give --data")

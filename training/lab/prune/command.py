@@ -1,11 +1,9 @@
 """What `python -m training prune` does."""
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.argument_types import from_0_to_1, positive
 from training.errors import ConfigError
 from training.evaluate.evaluator import evaluate
 from training.files import sha256_of
@@ -16,31 +14,11 @@ from training.lab.prune.select import Rule, pruned_top_k, select_experts
 from training.lab.prune.table import use_table
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
-from training.recipes.data_arguments import add_recipe_data, add_training_data
 from training.trainer.checkpoint import check_output, load_detector, save_model
 from training.trainer.loop import compute_device
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
 Say = Callable[[str], None]
-
-EXAMPLES = """
-Use is measured on the pictures that the model was trained on, and mAP on others: to choose experts by the
-validation split and then report its mAP would be tuning. Pictures that chose none of the dropped experts are
-answered as before; the others get the next best of those that stay.
-
-examples:
-  python -m training prune runs/cells/model.safetensors --data bccd --keep 3 --output cells-3.safetensors
-      the three most used experts of each layer stay
-  python -m training prune runs/cells/model.safetensors --data bccd --min-share 0.05 --output few.safetensors
-      experts go that fewer than one picture in twenty chose; layers may end with different numbers
-  python -m training prune converted.safetensors --data folder --top-k 2 --keep 2 --output two.safetensors
-      a model that runs every expert for every picture: from now on two, and only those two are kept
-  python -m training prune runs/voc/model.safetensors --recipe voc --data data/voc --keep 3 \\
-      --output voc-3.safetensors
-      trained by a recipe with data of its own: what it trains on chooses, what it validates on scores
-  python -m training train --like cells-3.safetensors --data bccd --recipe small-data --run runs/cells-3
-      and train what is left a little more
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,49 +101,3 @@ def _provenance(options: PruneOptions, model: Detector, result: Pruning, use_dat
         f"{result.measured_images} pictures",
         "pruned experts": shown,
     }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `prune`, and what they teach."""
-    parser.description = (
-        "Write a checkpoint without the experts that hardly any picture chooses, and say what that changes: "
-        "parameters, GFLOPs, mAP, time."
-    )
-    parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoint", type=Path, help="model.safetensors")
-    parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
-    rule = parser.add_mutually_exclusive_group(required=True)
-    rule.add_argument("--keep", type=positive, metavar="N", help="the N most used experts of each layer stay")
-    rule.add_argument(
-        "--min-share",
-        type=from_0_to_1,
-        metavar="S",
-        help="experts go that fewer than this share of pictures chose, such as 0.05; top_k of a layer stay",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=positive,
-        metavar="K",
-        help="experts that run for a picture, in measuring use and from now on; default: the checkpoint's",
-    )
-    add_training_data(parser, use="measure use on", val_use="measure mAP on")
-    add_recipe_data(parser, "measure use on what this recipe trains on, and mAP on what it validates on,")
-    parser.add_argument("--no-latency", action="store_true", help="do not time both, which takes minutes")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def options_from(args: argparse.Namespace) -> PruneOptions:
-    """What was written on the command line."""
-    return PruneOptions(
-        checkpoint=args.checkpoint,
-        output=args.output,
-        rule=Rule(keep=args.keep, min_share=args.min_share),
-        top_k=args.top_k,
-        data=args.data,
-        split=args.split,
-        val_split=args.val_split,
-        recipe=args.recipe,
-        latency=not args.no_latency,
-    )

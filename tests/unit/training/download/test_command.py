@@ -9,8 +9,8 @@ import pytest
 from tests.unit.training.download.archives import write_zip
 from tests.unit.training.download.http_server import serving
 from training.__main__ import main
+from training.cli.download import benchmarks_table
 from training.download.catalogue import BENCHMARKS, find_benchmark
-from training.download.command import benchmarks_table
 from training.download.download import RECORDS
 from training.download.fetch import CHUNK, length
 from training.errors import DownloadError

@@ -9,7 +9,6 @@ from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.families.choose import FAMILIES, family_named, parse_variant
 from training.models.variants import VARIANTS, MixtureChoice
-from training.recipes.overrides import TrainingChoice
 from training.recipes.recipe_data import own_data
 from training.recipes.recipes import RECIPES, Request, build_config
 from training.recipes.starter import starter_data
@@ -54,7 +53,9 @@ def test_a_family_that_there_is_not_names_those_there_are():
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_takes_what_is_asked_of_the_model(recipe):
     choice = MixtureChoice(placement="neck", num_experts=3, top_k=1)
-    config = build_config(recipe, replace(REQUEST, mixture=choice, input_hw=(64, 96)))
+    config = build_config(
+        recipe, replace(REQUEST, variant="esmoe-n", mixture=choice, overrides={"model.input_hw": (64, 96)})
+    )
     assert list(config.model.mixtures) == ["neck.p3", "neck.p4", "neck.p5"]
     assert {mixture.num_experts for mixture in config.model.mixtures.values()} == {3}
     assert (config.model.top_k, config.model.input_hw) == (1, (64, 96))
@@ -71,7 +72,7 @@ def test_every_recipe_takes_the_losses_of_the_family(recipe, variant):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_epochs_and_batch_are_the_request_s_if_it_says_so(recipe):
     usual = build_config(recipe, REQUEST)
-    asked = build_config(recipe, replace(REQUEST, epochs=3, batch_size=5))
+    asked = build_config(recipe, replace(REQUEST, overrides={"epochs": 3, "batch_size": 5}))
     assert (asked.epochs, asked.batch_size) == (3, 5)
     assert replace(asked, epochs=usual.epochs, batch_size=usual.batch_size) == usual
 
@@ -126,40 +127,69 @@ def test_other_recipes_neither_mix_nor_paste_unless_asked(recipe):
 def test_losses_and_augmentation_are_the_request_s_if_it_says_so(recipe, value):
     usual = build_config(recipe, REQUEST)
     names = ("dfl", "balance", "information", "coverage", "mosaic", "mixup", "copy_paste")
-    asked = build_config(recipe, replace(REQUEST, choice=TrainingChoice(**dict.fromkeys(names, value))))
+    paths = [*(f"loss.{name}" for name in names[:4]), *(f"augment.{name}" for name in names[4:])]
+    asked = build_config(recipe, replace(REQUEST, overrides=dict.fromkeys(paths, value)))
     assert [getattr(asked.loss, name) for name in names[:4]] == [value] * 4
     assert [getattr(asked.augment, name) for name in names[4:]] == [value] * 3
     assert replace(asked, loss=usual.loss, augment=usual.augment) == usual
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("overrides", "message"),
     [
-        ({"dfl": -0.1}, "loss weight dfl=-0.1 is negative"),
-        ({"balance": float("nan")}, "loss weight balance=nan is negative"),
-        ({"mixup": 1.1}, "mixup=1.1 is not a probability"),
-        ({"copy_paste": -0.1}, "copy_paste=-0.1 is not a probability"),
+        ({"loss.dfl": -0.1}, "loss weight dfl=-0.1 is negative"),
+        ({"loss.balance": float("nan")}, "loss weight balance=nan is negative"),
+        ({"augment.mixup": 1.1}, "mixup=1.1 is not a probability"),
+        ({"augment.copy_paste": -0.1}, "copy_paste=-0.1 is not a probability"),
+        ({"optimizer.lr": 0.0}, "lr=0.0 must be positive"),
+        ({"optimizer.lr": 0.001, "optimizer.final_lr": 0.002}, "final_lr=0.002 must be in 0..lr=0.001"),
+        ({"learning_rate": 1.0}, "a training configuration has no learning_rate"),
+        ({"optimizer.rate": 1.0}, "a training configuration has no optimizer.rate"),
+        ({"optimiser.lr": 1.0}, "a training configuration has no optimiser.lr"),
+        ({"epochs.most": 1}, "a training configuration has no epochs.most"),
     ],
 )
-def test_a_choice_that_cannot_work_is_refused(choice, message):
+def test_an_override_that_cannot_work_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        build_config("quick", replace(REQUEST, choice=TrainingChoice(**choice)))
+        build_config("quick", replace(REQUEST, overrides=overrides))
 
 
-@pytest.mark.parametrize("name", ["balance", "information", "coverage", "top_ks"])
-def test_without_experts_there_is_nothing_to_choose_of_them(name):
-    choice = TrainingChoice(**{name: () if name == "top_ks" else 0.0})
+def test_a_learning_rate_takes_along_what_it_falls_to():
+    usual = build_config("small-data", REQUEST).optimizer
+    assert (usual.lr, usual.final_lr) == (1.4e-3, 1.4e-5)
+    asked = build_config("small-data", replace(REQUEST, overrides={"optimizer.lr": 1e-6})).optimizer
+    assert (asked.lr, asked.final_lr) == (1e-6, pytest.approx(1e-8))
+    both = {"optimizer.lr": 1e-2, "optimizer.final_lr": 1e-3}
+    asked = build_config("small-data", replace(REQUEST, overrides=both)).optimizer
+    assert (asked.lr, asked.final_lr) == (1e-2, 1e-3)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_recipe_turns_images_upside_down_unless_asked(recipe):
+    assert build_config(recipe, REQUEST).augment.flip_vertical == 0
+    asked = build_config(recipe, replace(REQUEST, overrides={"augment.flip_vertical": 0.5}))
+    assert asked.augment.flip_vertical == 0.5
+
+
+def test_where_no_variant_is_named_it_is_ours():
+    assert build_config("quick", REQUEST).model.variant == "sparsight-n"
+
+
+@pytest.mark.parametrize("path", ["loss.balance", "loss.information", "loss.coverage", "top_ks"])
+def test_without_experts_there_is_nothing_to_choose_of_them(path):
+    name = path.removeprefix("loss.")
+    overrides = {path: () if name == "top_ks" else 0.0}
     with pytest.raises(ConfigError, match=f"yolov12-n has no experts: leave {name} to its recipe"):
-        build_config("quick", replace(REQUEST, variant="yolov12-n", choice=choice))
+        build_config("quick", replace(REQUEST, variant="yolov12-n", overrides=overrides))
 
 
 def test_a_choice_of_top_k_in_training_is_the_request_s_and_refused_if_the_model_cannot():
     request = replace(REQUEST, variant="sparsight-n")
     for top_ks in ((), (0, 4)):
-        config = build_config("quick", replace(request, choice=TrainingChoice(top_ks=top_ks)))
+        config = build_config("quick", replace(request, overrides={"top_ks": top_ks}))
         assert config.top_ks == top_ks
     with pytest.raises(ConfigError, match=r"top_ks=\(5,\): sparsight-n runs with 0, 1, 2, 3, 4 experts"):
-        build_config("quick", replace(request, choice=TrainingChoice(top_ks=(5,))))
+        build_config("quick", replace(request, overrides={"top_ks": (5,)}))
 
 
 def test_an_unknown_recipe_names_those_there_are():
@@ -179,7 +209,9 @@ def test_an_unknown_recipe_names_those_there_are():
     ],
 )
 def test_pictures_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, variant, choice, top_ks):
-    config = build_config(recipe, replace(REQUEST, variant=variant, mixture=choice, input_hw=(64, 64)))
+    overrides = {"model.input_hw": (64, 64)}
+    request = replace(REQUEST, variant=variant, mixture=choice, overrides=overrides)
+    config = build_config(recipe, request)
     assert config.top_ks == top_ks
 
 

@@ -234,3 +234,11 @@ def test_frozen_it_answers_as_batch_norm_and_group_norm_is_left_alone():
     before = model[1].running_mean.clone()
     Processes(0, 2).average_statistics(nn.Sequential(group))  # has nothing to wait for the others with
     assert torch.equal(model[1].running_mean, before)
+
+
+def test_a_run_is_on_the_device_that_is_named():
+    assert Processes().on("cpu").device() == torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"no device cuda:99 here; there are: cpu"):
+        Processes().on("cuda:99")
+    with pytest.raises(ConfigError, match="each of several processes has a device of its own"):
+        Processes(rank=0, size=2).on("cpu")

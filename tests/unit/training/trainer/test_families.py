@@ -28,9 +28,8 @@ def test_every_family_learns_four_pictures(variant, tmp_path):
         class_names=CLASS_NAMES,
         train_data=SCENES,
         variant=variant,
-        input_hw=(64, 64),
-        epochs=STEPS,  # of one step each, so that each has a line in the metrics
-        batch_size=4,
+        # Epochs of one step each, so that each has a line in the metrics.
+        overrides={"model.input_hw": (64, 64), "epochs": STEPS, "batch_size": 4},
     )
     config = build_config("quick", request)
     # At this rate and from this seed the last bits of the first steps, which are the machine's, do not decide

@@ -50,7 +50,10 @@ def few_scenes():
 
 
 def options_in(output, **changes):
-    return replace(AblationOptions(output=output, input_hw=(64, 64), epochs=1, scenes=8), **changes)
+    return replace(
+        AblationOptions(output=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8),
+        **changes,
+    )
 
 
 def run(rows, options):
@@ -148,9 +151,15 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
 def test_an_output_holds_rows_of_one_budget(three_rows):
     options = options_in(three_rows[2])
     for changes, message in (
-        ({"epochs": 2}, "holds rows with epochs 1, not 2; give what they had, or another --output"),
+        (
+            {"overrides": {"model.input_hw": (64, 64), "epochs": 2}},
+            "holds rows with epochs 1, not 2; give what they had, or another --output",
+        ),
         ({"scenes": 16}, "holds rows with train_images 8, not 16"),
-        ({"input_hw": (64, 96)}, r"holds rows with input_hw \[64, 64\], not \[64, 96\]"),
+        (
+            {"overrides": {"model.input_hw": (64, 96), "epochs": 1}},
+            r"holds rows with input_hw \[64, 64\], not \[64, 96\]",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             run((NECK,), replace(options, **changes))
@@ -280,7 +289,8 @@ from training.data_config import ScenesConfig
 
 torch.set_num_threads(1)
 dataset_config.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
-options = AblationOptions(output=Path(sys.argv[1]), input_hw=(64, 64), epochs=1, scenes=8)
+overrides = {"model.input_hw": (64, 64), "epochs": 1}
+options = AblationOptions(output=Path(sys.argv[1]), overrides=overrides, scenes=8)
 ablations(rows_of([5])[1:3], options, quiet=True, say=print)
 """
 

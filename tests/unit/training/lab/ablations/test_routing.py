@@ -30,7 +30,7 @@ AS_IT_IS, _, BALANCE, *_, POOLED, FIXED = ROUTING_ROWS
 
 
 def config_of(row):
-    options = AblationOptions(output=Path("out"), input_hw=(64, 64), scenes=1)
+    options = AblationOptions(output=Path("out"), overrides={"model.input_hw": (64, 64)}, scenes=1)
     return train.training_config(options.train_options(row, 3))[0]
 
 
@@ -125,7 +125,9 @@ def trained(tmp_path_factory):
     output = tmp_path_factory.mktemp("routing")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(dataset_config, "SCENES_UNSEEN", FEW_SCENES)
-        options = AblationOptions(output=output, input_hw=(64, 64), epochs=1, scenes=8)
+        options = AblationOptions(
+            output=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8
+        )
         yield ablations((FIXED,), options, quiet=True, say=lambda _: None), output
 
 

@@ -12,7 +12,9 @@ from training.workflows import train
 
 
 def config_of(row, recipe="quick"):
-    options = AblationOptions(output=Path("out"), recipe=recipe, input_hw=(64, 64), scenes=1)
+    options = AblationOptions(
+        output=Path("out"), recipe=recipe, overrides={"model.input_hw": (64, 64)}, scenes=1
+    )
     return train.training_config(options.train_options(row, 3))[0]
 
 
@@ -69,7 +71,7 @@ def test_rows_that_train_the_same_share_a_run_and_no_others_do():
     assert [[row.table for row in rows] for rows in shared] == [[5, 6, 7, 8]]
     assert len(by_run) == 13
     for rows in by_run.values():
-        assert len({(row.variant, row.mixture, row.choice) for row in rows}) == 1
+        assert len({(row.variant, row.mixture, *row.overrides.items()) for row in rows}) == 1
     assert by_run["esmoe-n-backbone-e4-k2-dfl0-balance1.5"][0].mixture == MixtureChoice(
         placement="backbone", num_experts=4, top_k=2
     )

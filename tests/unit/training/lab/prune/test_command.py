@@ -279,9 +279,8 @@ def test_both_are_timed_in_turn():
 
 def test_what_is_pruned_is_trained_further_in_its_own_shape(pruned, data, tmp_path):
     result, _ = pruned
-    wanted = train.TrainOptions(
-        run_dir=tmp_path / "run", data=data, like=result.output, epochs=1, batch_size=2
-    )
+    overrides = {"epochs": 1, "batch_size": 2}
+    wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, overrides=overrides)
     said: list[str] = []
     outcome = train.train(wanted, quiet=True, say=said.append)
     model, _ = load_model(outcome.model_path)

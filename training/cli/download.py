@@ -1,19 +1,18 @@
-"""What can be written after `python -m training download`, and the table of what there is."""
+"""Bring a benchmark's data set from its owners into a folder, check it and unpack it; the recipe of the same
+name trains on it. Says the owners' terms first. Stopped anywhere, the same command goes on. An archive that
+lies in the folder under its own name is used instead of a download.
+"""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from training.cli.flags import UsageError, add_fields, add_shared, read, say, say_aside
 from training.columns import in_columns
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
 
 NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
 
-DESCRIPTION = """\
-Bring a benchmark's data set from its owners into a folder, check it and unpack it; the recipe of the same
-name trains on it. Says the owners' terms first. Stopped anywhere, the same command goes on. An archive that
-lies in the folder under its own name is used instead of a download."""
 EXAMPLES = """
 examples:
   python -m training download --list
@@ -26,44 +25,37 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `download`."""
-    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `download`."""
     parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to put it; one folder a data set")
-    parser.add_argument(
-        "--from",
-        dest="mirror",
-        metavar="URL_PREFIX",
-        help="take the archives from here, URL_PREFIX/ARCHIVE; default: where their owners keep them",
-    )
-    parser.add_argument(
-        "--remove-archives", action="store_true", help="remove each archive once it is unpacked"
-    )
+    meanings = {
+        "mirror --from URL_PREFIX": "take the archives from here, URL_PREFIX/ARCHIVE; default: where their "
+        "owners keep them",
+        "remove_archives": "remove each archive once it is unpacked",
+    }
+    add_fields(parser, DownloadOptions, meanings)
     parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_shared(parser, "--quiet")
 
 
-def run(args: argparse.Namespace, say: Callable[[str], None], complain: Callable[[str], None]) -> int:
-    """Do what the flags ask; the exit code is 2 where they make no sense."""
+def run(args: argparse.Namespace) -> int:
+    """Download, or list."""
     if args.list:
         say(benchmarks_table())
         return 0
     if args.name is None or args.to is None:
-        complain("training: download takes a NAME and --to FOLDER, or --list")
-        return 2
-    options = DownloadOptions(mirror=args.mirror, remove_archives=args.remove_archives)
+        raise UsageError("download takes a NAME and --to FOLDER, or --list")
     try:
-        download(find_benchmark(args.name), args.to, options, quiet=args.quiet, say=say)
+        download(find_benchmark(args.name), args.to, read(DownloadOptions, args), quiet=args.quiet, say=say)
     except KeyboardInterrupt:
-        complain("training: what came through is kept; the same command goes on")
+        say_aside("training: what came through is kept; the same command goes on")
         raise
     return 0
 
 
 def benchmarks_table() -> str:
-    """One line a data set: its name, what it is, how much comes over the wire, on what terms."""
+    """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
     rows = [("name", "what", "download", "checksums", "licence")]
     for benchmark in BENCHMARKS:
         exact = all(archive.size_is_exact for archive in benchmark.archives)

@@ -1,0 +1,121 @@
+"""Measure a checkpoint, then write it for every target into the model repository, or change nothing."""
+
+import argparse
+from pathlib import Path
+
+from training.cli.data_flags import Split, add_measured_data, split_flags
+from training.cli.flags import add_fields, add_shared, read, say
+from training.data_config import DataConfig
+from training.errors import ConfigError
+from training.export.graph.precision import PRECISIONS
+from training.export.targets.options import ExportOptions
+from training.export.targets.targets import DEFAULT_TARGETS, TARGETS
+
+EXAMPLES = """
+examples:
+  python -m training export runs/cells/model.safetensors --name cells --data bccd
+      float32 for CPUs (openvino) and for NPUs and other engines (onnx)
+  python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
+      measured on what the recipe validates on
+  python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
+      faster on CPUs that compute in bf16; an artifact has one precision, so another one gets another name
+  python -m training export runs/cells/model.safetensors --name faster --target openvino --precision int8 \\
+      --data bccd --calibration 128
+      its ranges of values are taken from 128 images of the training split
+  python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --precision f16 \\
+      --batch 8
+      for an NVIDIA GPU, always eight images at a time
+  python -m training export runs/cells/model.safetensors --name small --target onnx --experts shared
+      for the smallest NPUs: models with a shared expert, without the others
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `export`."""
+    add_shared(parser, "checkpoint")
+    parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
+    add_export(parser)
+    add_measured_data(
+        parser,
+        use="measure mAP and routing on this folder, for the manifest",
+        default="generated scenes, if it was trained on such",
+    )
+    parser.add_argument(
+        "--calibration-split",
+        action=Split,
+        default="train",
+        help="of --data, for the ranges of precision int8: not what is measured on (default: %(default)s)",
+    )
+    meanings = {  # not of train-export, where these two flags mean how a model is trained
+        "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
+        "own experts; default: 1 to 8 images, every expert computed",
+        "experts": "target onnx: shared leaves out the experts that are chosen from",
+    }
+    add_fields(parser, ExportOptions, meanings)
+    add_shared(parser, "--quiet")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add what `export` and `train-export` share."""
+    add_shared(parser, "--repository")
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        action="append",
+        help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
+    )
+    able = "; ".join(f"{target}: {', '.join(PRECISIONS[target])}" for target in TARGETS)
+    meanings = {
+        "precision": f"what the graph computes in; {able}",
+        "execution": "target openvino: sparse skips experts that are not chosen, dense computes all; auto "
+        "times both on this machine and ships dense where sparse gains less than 3 %%",
+        "calibration_images --calibration N": "precision int8: take the ranges of values from N images of "
+        "training",
+    }
+    add_fields(parser, ExportOptions, meanings)
+    parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
+    parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
+
+
+def export_options(args: argparse.Namespace) -> ExportOptions:
+    """Return what was written of an export. Raise ConfigError: images for 8 bits, which nothing has."""
+    idle = [flag for flag in split_flags(args) if flag == "--calibration-split"]
+    idle += ["--calibration"] if args.calibration_images is not None else []
+    options = read(ExportOptions, args)
+    if idle and options.precision != "int8":
+        raise ConfigError(f"{' and '.join(idle)}: only --precision int8 takes ranges from images")
+    return options
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export."""
+    from training.workflows.dataset_config import measured_data, training_data
+
+    asked = args.data is not None or args.recipe is not None
+    data = measured_data(args.data, args.split, args.recipe, args.classes) if asked else None
+    calibration = (
+        training_data(args.data, args.calibration_split, args.recipe, args.classes) if asked else None
+    )
+    write_artifacts(args, args.checkpoint, data, calibration)
+    return 0
+
+
+def write_artifacts(
+    args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
+) -> None:
+    """Export as it was written; data as `export` takes it."""
+    from training.workflows import export
+
+    export.export(
+        checkpoint,
+        args.repository,
+        args.name,
+        data=data,
+        calibration=calibration,
+        targets=args.target or DEFAULT_TARGETS,
+        options=export_options(args),
+        attribution=args.attribution,
+        metric_prefix=args.metric_prefix,
+        quiet=args.quiet,
+        say=say,
+    )

@@ -1,0 +1,92 @@
+"""Train a detector, or go on with a run that was stopped."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.cli.flags import STOPPED, read, say
+from training.cli.run_flags import add_run, overrides_of
+from training.models.variants import MixtureChoice
+
+if TYPE_CHECKING:
+    from training.workflows.train import TrainOptions
+
+EXAMPLES = """
+variants by family, the size after the dash; what each holds and computes: python -m training variants
+  yolov12-{n,s,m,l,x}  no experts: what the others are measured against
+  esmoe-{n,s,m,l,x}    after each stage of the backbone 4 experts of growing kernels, 2 for each image
+  modular-{n,s,m,l}    4, 8 and 16 equal experts, 2 for each image, beside one that always runs
+  optimized-n          the same with 4 everywhere, the step before it
+  ultra-n              the step after it: a cheaper router, group norm, experts of little weight left out
+  moehead-n            4 light detection heads a level, all of them run, weighed for each image
+  sparsight-{n,s}      ours: experts do the work of the deep stages; runs with any number of them, 0 included
+
+what a recipe decides
+  python -m training train --recipe small-data --help
+      shows its values in brackets; each flag overrides one
+  python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5
+      cells have no up: images of them may be turned upside down as well
+  python -m training train --recipe small-data --data bccd --run runs/red --classes RBC
+      some of the classes; evaluate and export take --classes too
+
+a recipe with data of its own: --data is the folder it lies in, as `download` leaves it
+  python -m training train --recipe voc --data data/voc --run runs/voc
+  python -m training train --recipe starter --data data --run runs/starter
+      data holds bccd, aquarium and playing_cards
+
+an ablation: where experts stand, how many there are, how many run
+  python -m training train --run runs/neck --variant esmoe-n --placement neck
+  python -m training train --run runs/eight --variant esmoe-n --experts 8 --top-k 2
+  python -m training train --run runs/ghost --variant esmoe-n --expert ghost
+  python -m training evaluate runs/eight/model.safetensors --top-k 1
+  python -m training train --run runs/config5 --variant esmoe-n --dfl 0 --balance 1.5
+  python -m training train --run runs/averages --router pooled --fixed-top-k
+
+several GPUs, each with its share of every batch; the two dashes end torchrun's own flags
+  torchrun --nproc-per-node 2 -m -- training train --run runs/two
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `train`."""
+    parser.add_argument(
+        "--run", type=Path, dest="run_dir", required=True, help="folder for checkpoints and metrics"
+    )
+    add_run(parser)
+
+
+def train_options(args: argparse.Namespace) -> "TrainOptions":
+    """Return what was written of a run."""
+    from training.workflows.train import TrainOptions
+
+    val_split = args.val_split or None
+    return read(
+        TrainOptions,
+        args,
+        mixture=read(MixtureChoice, args),
+        overrides=overrides_of(args),
+        val_split=val_split,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 130 where it was stopped."""
+    from training.trainer.distributed import joined
+    from training.workflows import train
+
+    options = train_options(args)
+    with joined(os.environ) as processes:
+        tell = say if processes.first else _say_nothing
+        outcome = train.train(options, quiet=args.quiet, say=tell, processes=processes)
+    if not outcome.finished:
+        tell(f"stopped after {outcome.position.step} steps; the same command goes on from there")
+        return STOPPED
+    tell(f"done: {outcome.model_path}")
+    if outcome.best_path is not None:
+        tell(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
+    return 0
+
+
+def _say_nothing(message: str) -> None:
+    """For processes beside the first of a run."""

@@ -1,0 +1,75 @@
+"""Train, evaluate and export in one go."""
+
+import argparse
+from pathlib import Path
+
+from training.cli import export, train
+from training.cli.flags import read, say
+from training.cli.run_flags import add_run
+from training.data_config import DataConfig
+from training.errors import ConfigError
+from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.models.variants import MixtureChoice, model_config
+
+EXAMPLES = """
+examples:
+  python -m training train-export
+      generated scenes
+  python -m training train-export --name cells --recipe small-data --data bccd
+  python -m training train-export --name voc --recipe voc --data data/voc
+      of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
+  python -m training train-export --name all --recipe small-data --data bccd --val-split ""
+      nothing is held out, so the export is not measured
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `train-export`: those of `train`, and those of an export but for two."""
+    parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
+    parser.add_argument(
+        "--run", type=Path, dest="run_dir", help="folder for checkpoints and metrics; default: runs/NAME"
+    )
+    add_run(parser, leave_out=("--like", "--precision"))  # --precision is that of the export
+    export.add_export(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then export the best or the last checkpoint."""
+    from training.trainer.checkpoint import BEST_FILE, MODEL_FILE
+    from training.workflows.dataset_config import training_data
+
+    args.run_dir = args.run_dir or Path("runs") / args.name
+    # Before the training, not hours later.
+    model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
+    check_options(args.target or DEFAULT_TARGETS, export.export_options(args), model)
+    data = _held_out(args)
+    code = train.run(args)
+    if code:
+        return code
+    # Where patience ended the run, the last model is some evaluations past the best.
+    best = args.run_dir / BEST_FILE
+    patient = bool(train.train_options(args).overrides.get("patience"))
+    checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
+    trained_on = training_data(args.data, args.split, args.recipe, args.classes)
+    export.write_artifacts(args, checkpoint, data, trained_on)
+    say(
+        f"serve it:  make serve MODEL={args.name}\n"
+        f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
+    )
+    return 0
+
+
+def _held_out(args: argparse.Namespace) -> DataConfig | None:
+    """What an export is measured on; None where all is trained on, since that mAP would be no mAP."""
+    from training.workflows.dataset_config import measured_data
+
+    if args.val_split not in ("", args.split):
+        return measured_data(args.data, args.val_split, args.recipe, args.classes)
+    if args.precision == "int8":
+        raise ConfigError("precision int8 is measured on images held out: give another --val-split")
+    why = "--val-split is what is trained on" if args.val_split else "no --val-split"
+    say(
+        f"{why}: nothing is held out, so neither mAP nor routing of the export will be measured; export with "
+        "--data does that on other images"
+    )
+    return None

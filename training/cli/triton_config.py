@@ -1,0 +1,35 @@
+"""Write config.pbtxt, -nms and -detect of every model in the repository, from its manifests. What is not
+given here gets its default, whatever was written before; an export does the same. A running Triton takes it
+up when the model is loaded again.
+"""
+
+import argparse
+
+from training.cli.flags import add_fields, add_shared, read, say
+from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `triton-config`."""
+    add_shared(parser, "--repository")
+    parser.add_argument("--name", help="only this model, all its targets; default: every model")
+    meanings = {
+        "instances N": "run at once",
+        "max_queue N": "may wait",
+        "queue_timeout_s S": "seconds",
+        "threads N": "of an instance on the CPU; default: the engine's",
+        "device": "runs target onnx",
+        "max_batch N": "of target tensorrt",
+        "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",
+    }
+    add_fields(parser, TritonOptions, meanings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write them, and say where."""
+    for folder in write_all_configs(args.repository, read(TritonOptions, args), name=args.name):
+        steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
+        there = [step for step in steps if (folder.parent / step).is_dir()]
+        say(f"wrote {folder}, {' and '.join(there)}" if there else f"wrote {folder}")
+    return 0
