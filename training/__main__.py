@@ -14,7 +14,7 @@ from training.download import command as download_command
 from training.errors import ConfigError, TrainingError
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
-from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
 from training.lab.ablations import command as ablations
 from training.lab.ablations.report import as_list
@@ -226,6 +226,9 @@ def _triton_config(args: argparse.Namespace) -> int:
         threads=args.threads,
         device=args.device,
     )
+    if args.upgrade_manifests:
+        for path in upgrade_manifests(args.repository, name=args.name):
+            _say(f"upgraded {path}")
     for folder in write_all_configs(args.repository, options, name=args.name):
         steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
         there = [step for step in steps if (folder.parent / step).is_dir()]

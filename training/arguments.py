@@ -18,7 +18,7 @@ from training.examples import (
     TRAIN_EXAMPLES,
     TRAIN_EXPORT_EXAMPLES,
 )
-from training.export.graph.precision import Precision
+from training.export.contract.precision import Precision
 from training.export.targets.options import USUAL, ExecutionChoice, Experts
 from training.export.targets.targets import DEFAULT_TARGETS, TARGETS
 from training.export.triton.config import TritonOptions
@@ -243,7 +243,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Experts),
         dest="exported_experts",
         default=USUAL.experts,
-        help="target onnx: shared leaves out the experts that are chosen from (default: %(default)s)",
+        help="target npu: shared leaves out the experts that are chosen from (default: %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -260,15 +260,15 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=get_args(Precision),
         default=USUAL.precision,
-        help="what the graph computes in; openvino: f32, bf16, int8; onnx: f32; tensorrt: f32, f16 "
+        help="what the graph computes in; openvino: f32, bf16, int8; onnx, npu: f32; tensorrt: f32, f16 "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--execution",
         choices=get_args(ExecutionChoice),
         default=USUAL.execution,
-        help="target openvino: sparse skips experts that are not chosen, dense computes all; auto times both "
-        "on this machine and ships dense where sparse gains less than 3 %% (default: %(default)s)",
+        help="targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; auto "
+        "times both on this machine and ships dense where sparse gains less than 3 %% (default: %(default)s)",
     )
     parser.add_argument(
         "--calibration",
@@ -313,6 +313,11 @@ def _add_triton_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default: model_repository")
     parser.add_argument("--name", help="only this model, all its targets; default: every model")
     parser.add_argument(
+        "--upgrade-manifests",
+        action="store_true",
+        help="first rewrite every manifest.json of an older version; its sha256 changes, its graph does not",
+    )
+    parser.add_argument(
         "--instances", type=positive, default=usual.instances, help="run at once (default: %(default)s)"
     )
     parser.add_argument(
@@ -326,7 +331,7 @@ def _add_triton_config(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=("CPU", "NPU"),
         default=usual.device,
-        help="runs target onnx (default: %(default)s)",
+        help="runs target npu (default: %(default)s)",
     )
     parser.add_argument(
         "--max-batch",

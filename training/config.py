@@ -116,6 +116,7 @@ class ModelConfig:
     """A detector: backbone, neck and head widths, and the mixtures if there are any."""
 
     variant: str = "yolov12-n"
+    task: Literal["detect", "classify"] = "detect"
     class_names: tuple[str, ...] = ()
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage

@@ -112,7 +112,7 @@ examples:
   python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --precision f16 \\
       --batch 8
       for an NVIDIA GPU, always eight pictures at a time
-  python -m training export runs/cells/model.safetensors --name small --target onnx --experts shared
+  python -m training export runs/cells/model.safetensors --name small --target npu --experts shared
       for the smallest NPUs: models with a shared expert, without the others
 """
 
