@@ -45,7 +45,7 @@ def quantize_dense(
     """Return the 8-bit form of a graph without branches, calibrated on inputs by name, an image each.
 
     Raises:
-        ExportError: there are not enough pictures.
+        ExportError: there are not enough images.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
