@@ -12,6 +12,8 @@ from training.convert.command import convert
 from training.data_config import DataConfig
 from training.download import command as download_command
 from training.errors import ConfigError, TrainingError
+from training.evaluate.classification import ClassEvaluation
+from training.evaluate.evaluator import Evaluation
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
@@ -27,7 +29,12 @@ from training.lab.prune.table import prune_json, prune_report
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
 from training.lab.tables.comparison import comparison_json, comparison_report
 from training.lab.tables.depthwise import depthwise_table
-from training.lab.tables.evaluation import evaluation_json, evaluation_report
+from training.lab.tables.evaluation import (
+    classification_json,
+    classification_report,
+    evaluation_json,
+    evaluation_report,
+)
 from training.lab.tables.exports import exports_json, exports_table
 from training.lab.tables.models import variants_json, variants_table
 from training.lab.tables.routing import routing_json, routing_table
@@ -122,7 +129,7 @@ def _train(args: argparse.Namespace) -> int:
         return STOPPED
     say(f"done: {outcome.model_path}")
     if outcome.best_path is not None:
-        say(f"of the evaluation with the highest mAP50-95: {outcome.best_path}")
+        say(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
     return 0
 
 
@@ -146,7 +153,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
         evaluation = None
     else:
-        evaluation = measure.evaluate_checkpoint(
+        found = measure.evaluate_checkpoint(
             args.checkpoint,
             data,
             top_k=args.top_k,
@@ -154,6 +161,10 @@ def _evaluate(args: argparse.Namespace) -> int:
             quiet=args.quiet,
             say=_say_aside,
         )
+        if isinstance(found, ClassEvaluation):
+            return _print((classification_json if args.json else classification_report)(found))
+        assert isinstance(found, Evaluation)
+        evaluation = found
         mean_ap, images = evaluation.mean_ap, evaluation.images
     write = evaluation_json if args.json else evaluation_report
     return _print(write(mean_ap, images, evaluation))

@@ -5,12 +5,17 @@ A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Discriminator
 
 from training.data_config import DataConfig
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
+TaskName = Literal["detect", "classify"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+Resize = Literal["letterbox", "center_crop"]  # of an image to the canvas, as manifests name it
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
@@ -104,19 +109,29 @@ class MixtureConfig:
 
 STAGES = ("p2", "p3", "p4", "p5")  # of the backbone, by stride: 4, 8, 16, 32
 LEVELS = ("p3", "p4", "p5")  # of neck and head
-MIXTURE_PLACES = (*(f"backbone.{stage}" for stage in STAGES), *(f"neck.{level}" for level in LEVELS))
+BACKBONE_PLACES = tuple(f"backbone.{stage}" for stage in STAGES)
+MIXTURE_PLACES = (*BACKBONE_PLACES, *(f"neck.{level}" for level in LEVELS))
 PLAIN_PLACES = tuple(
     place for place in MIXTURE_PLACES if place not in ("backbone.p2", "backbone.p3")
 )  # widen
 HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 
+def places_of(task: TaskName) -> tuple[str, ...]:
+    """Return where the network of a task has room for mixtures."""
+    match task:
+        case "detect":
+            return (*MIXTURE_PLACES, *HEAD_PLACES)
+        case "classify":  # no neck
+            return BACKBONE_PLACES
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A detector: backbone, neck and head widths, and the mixtures if there are any."""
+    """A network: what its head is for, its widths and depths, and the mixtures if there are any."""
 
     variant: str = "yolov12-n"
-    task: Literal["detect", "classify"] = "detect"
+    task: TaskName = "detect"
     class_names: tuple[str, ...] = ()
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage
@@ -132,7 +147,8 @@ class ModelConfig:
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
 
     def __post_init__(self) -> None:
-        _require(len(self.class_names) > 0, "class_names is empty: a detector needs at least one class")
+        _require_one_of("task", self.task, TASKS)
+        _require(len(self.class_names) > 0, "class_names is empty: a model needs at least one class")
         _require(
             len(set(self.class_names)) == len(self.class_names), f"class_names repeat: {self.class_names}"
         )
@@ -150,7 +166,7 @@ class ModelConfig:
 
     def _check_mixtures(self) -> None:
         for place in self.mixtures:
-            _require_one_of("mixture place", place, (*MIXTURE_PLACES, *HEAD_PLACES))
+            _require_one_of("mixture place", place, places_of(self.task))
         in_head = set(HEAD_PLACES) & set(self.mixtures)
         _require(len(in_head) in (0, 3), f"a mixture head needs all of {HEAD_PLACES}, not {sorted(in_head)}")
         for place in sorted(in_head):
@@ -199,11 +215,15 @@ class AugmentConfig:
     scale: float = 0.5  # gain is drawn from 1 ± this
     flip_horizontal: float = 0.5  # probability
     flip_vertical: float = 0.0
+    crop_area: float = 0.5  # of classification: least share of the image that a random crop shows
+    crop_aspect: float = 4 / 3  # and by how much it may be wider or higher than the canvas
 
     def __post_init__(self) -> None:
         for name in ("mosaic", "mixup", "copy_paste", "flip_horizontal", "flip_vertical"):
             _require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} is not a probability")
         _require(0 <= self.scale < 1, f"scale={self.scale} must be in 0..1, 1 excluded")
+        _require(0 < self.crop_area <= 1, f"crop_area={self.crop_area} must be in 0..1, 0 excluded")
+        _require(self.crop_aspect >= 1, f"crop_aspect={self.crop_aspect} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +244,7 @@ class LossConfig:
     information: float = 0.0  # for what each layer's routing lacks of information_bits
     information_bits: float = 1.0  # of a batch; more is not asked for
     coverage: float = 0.0  # for how far each layer's experts are from equal shares
+    label_smoothing: float = 0.0  # share of a class's target that all classes share; of classification
     assign_top_k: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
@@ -231,6 +252,10 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("box", "classes", "dfl", "balance", "load", "z", "diversity", "information", "coverage"):
             _require(getattr(self, name) >= 0, f"loss weight {name}={getattr(self, name)} is negative")
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing={self.label_smoothing} is outside 0..1, or 1",
+        )
         _require(self.assign_top_k >= 1, f"assign_top_k={self.assign_top_k} must be at least 1")
 
 
@@ -265,8 +290,8 @@ class TrainConfig:
     """One training run, complete: the same configuration and seed give the same model."""
 
     model: ModelConfig
-    train_data: DataConfig
-    val_data: DataConfig | None = None
+    train_data: Annotated[DataConfig, Discriminator("kind")]
+    val_data: Annotated[DataConfig, Discriminator("kind")] | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -3,61 +3,46 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
-from training.config import (
-    MIXTURE_PLACES,
-    AugmentConfig,
-    LossConfig,
-    MixtureConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RouterConfig,
-    TrainConfig,
-)
-from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from pydantic import TypeAdapter, ValidationError
+
+from training.config import MIXTURE_PLACES, ModelConfig, TrainConfig
 from training.errors import ConfigError
 
-_DATA_KINDS = {"scenes": ScenesConfig, "folder": FolderConfig, "combined": CombinedConfig}
+_Config = TypeVar("_Config", ModelConfig, TrainConfig)
+
+# Left out, these would silently become defaults: such a file was not written by to_json.
+_PARTS_OF_MODEL = ("class_names", "mixtures")
+_PARTS_OF_TRAIN = ("model", "train_data", "val_data", "augment", "loss", "optimizer")
 
 
 def to_json(config: TrainConfig | ModelConfig) -> str:
-    """One line of JSON that model_from_json and train_from_json read back to an equal configuration."""
-    return json.dumps(_tagged(config), sort_keys=True)
-
-
-def _tagged(config: Any) -> dict[str, Any]:
-    values = asdict(config)
-    if isinstance(config, TrainConfig):
-        for name in ("train_data", "val_data"):
-            data = getattr(config, name)
-            if data is not None:
-                values[name]["kind"] = next(kind for kind, of in _DATA_KINDS.items() if isinstance(data, of))
-    return values
+    """Return one line of JSON; model_from_json and train_from_json read it back to an equal configuration."""
+    return json.dumps(asdict(config), sort_keys=True)
 
 
 def model_from_json(text: str) -> ModelConfig:
-    """Read what to_json wrote. Raises ConfigError for anything else."""
-    return _model(_parse(text))
+    """Read what to_json wrote.
+
+    Raises:
+        ConfigError: it is anything else; names the keys that do not fit by their paths.
+    """
+    return _checked(ModelConfig, _current_model(_parse(text)), "not a model configuration of this version")
 
 
 def train_from_json(text: str) -> TrainConfig:
-    """Read what to_json wrote. Raises ConfigError for anything else."""
+    """Read what to_json wrote.
+
+    Raises:
+        ConfigError: it is anything else; names the keys that do not fit by their paths.
+    """
+    wrong = "not a training configuration of this version"
     values = _parse(text)
-    try:
-        return TrainConfig(
-            **{
-                **_tuples(values),
-                "model": _model(values["model"]),
-                "train_data": _data(values["train_data"]),
-                "val_data": _data(values["val_data"]) if values["val_data"] else None,
-                "augment": AugmentConfig(**values["augment"]),
-                "loss": LossConfig(**values["loss"]),
-                "optimizer": OptimizerConfig(**values["optimizer"]),
-            }
-        )
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"not a training configuration of this version: {error}") from error
+    _require_keys(values, _PARTS_OF_TRAIN, wrong)
+    if isinstance(values["model"], dict):
+        values["model"] = _current_model(values["model"])
+    return _checked(TrainConfig, values, wrong)
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -70,42 +55,43 @@ def _parse(text: str) -> dict[str, Any]:
     return values
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _model(values: Mapping[str, Any]) -> ModelConfig:
+def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
+    """The configuration, of strict types and without a key that it does not know."""
     try:
-        fields = _tuples(_named_by_place(values))
-        fields["mixtures"] = {place: _mixture(mixture) for place, mixture in fields["mixtures"].items()}
-        return ModelConfig(**fields)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"not a model configuration of this version: {error}") from error
+        # By way of text: only from JSON do strict types take a list for a tuple.
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigError(f"{wrong}: {'; '.join(found)}") from error
 
 
-def _mixture(values: Mapping[str, Any]) -> MixtureConfig:
-    return MixtureConfig(**{**_tuples(values), "router": RouterConfig(**values["router"])})
+def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str) -> None:
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ConfigError(f"{wrong}: without {', '.join(missing)}")
 
 
-def _named_by_place(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checkpoints of version 0.1 name one mixture and where it stands: backbone, neck or both."""
-    if "mixture" not in values:
-        return values
+def _current_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As to_json writes a model today.
+
+    Checkpoints of version 0.1 name one mixture and where it stands: backbone, neck or both.
+    """
+    wrong = "not a model configuration of this version"
     fields = dict(values)
+    if "mixture" not in fields:
+        _require_keys(fields, _PARTS_OF_MODEL, wrong)
+        return fields
     mixture = fields.pop("mixture")
     if mixture is None:
         return {**fields, "mixtures": {}}
-    mixture = dict(mixture)
-    placement = mixture.pop("placement")
-    router = {"reduction": mixture.pop("router_reduction"), "min_hidden": mixture.pop("router_min_hidden")}
-    places = [place for place in MIXTURE_PLACES if placement in ("both", place.split(".")[0])]
+    try:
+        mixture = dict(mixture)
+        placement = mixture.pop("placement")
+        router = {
+            "reduction": mixture.pop("router_reduction"),
+            "min_hidden": mixture.pop("router_min_hidden"),
+        }
+        places = [place for place in MIXTURE_PLACES if placement in ("both", place.split(".")[0])]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(f"{wrong}: mixture: {error!r}") from error
     return {**fields, "mixtures": {place: {**mixture, "router": router} for place in places}}
-
-
-def _data(values: Mapping[str, Any]) -> DataConfig:
-    fields = _tuples(values)
-    kind = fields.pop("kind")
-    if kind == "combined":
-        parts = tuple(FolderConfig(**_tuples(part)) for part in fields.pop("parts"))
-        return CombinedConfig(parts=parts, **fields)
-    return ScenesConfig(**fields) if kind == "scenes" else FolderConfig(**fields)

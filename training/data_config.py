@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from training.errors import ConfigError
 
@@ -10,9 +11,11 @@ from training.errors import ConfigError
 class ScenesConfig:
     """Generated scenes: no files, exact boxes, the same for the same seed."""
 
+    kind: Literal["scenes"] = "scenes"  # tells the three apart in JSON
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
+    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of thing in each, which labels it
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -26,6 +29,7 @@ class FolderConfig:
     A split can be parted further: its pictures are dealt to `folds` in turn, and those of `kept` stay.
     """
 
+    kind: Literal["folder"] = "folder"
     root: str
     split: str = "train"
     class_names: tuple[str, ...] = ()  # VOC lists no classes of its own; empty: collect them from the labels
@@ -44,6 +48,7 @@ class FolderConfig:
 class CombinedConfig:
     """Several folders as one data set; their classes follow one another in the order of the parts."""
 
+    kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]
     shared_classes: bool = False  # the parts have the same classes, in the same order: those of the whole
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.artifact.repository import find_artifacts
 from tests.integration.service.conftest import serve, wait_until_ready
-from training.export.artifact.manifest import sha256_of
+from training.files import sha256_of
 from training.recipes.recipe_data import own_data
 from training.trainer.checkpoint import load_model
 from training.workflows.export import scene_pictures

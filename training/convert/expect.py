@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.columns import in_columns
 from training.errors import CheckpointError
 from training.models.detector import Detector
 
@@ -103,14 +104,11 @@ def _differences(
 
 def as_table(differences: list[Differences]) -> str:
     """One line an image, with the limits in the heading."""
-    lines = [
-        "largest difference from the original",
-        f"(limits: scores {SCORE_LIMIT:g}, boxes {BOX_LIMIT_PX:g} px beyond {BOX_LIMIT_RELATIVE:g} × value)",
-        f"{'image':>6} {'scores':>10} {'boxes px':>10} {'beyond':>10}",
-    ]
+    rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
     for index, one in enumerate(differences):
-        verdict = "" if one.within else "  too far"
-        lines.append(
-            f"{index:>6} {one.scores:>10.2e} {one.boxes_px:>10.2e} {one.boxes_excess_px:>10.2e}{verdict}"
-        )
-    return "\n".join(lines)
+        figures = (f"{figure:.2e}" for figure in (one.scores, one.boxes_px, one.boxes_excess_px))
+        rows.append((index, *figures, "" if one.within else "too far"))
+    limits = f"scores {SCORE_LIMIT:g}, boxes {BOX_LIMIT_PX:g} px beyond {BOX_LIMIT_RELATIVE:g} × value"
+    return "\n".join(
+        ["largest difference from the original", f"(limits: {limits})", *in_columns(rows, "rrrrl")]
+    )

@@ -78,6 +78,7 @@ class CombinedDataset:
             sample,
             class_ids=sample.class_ids + first,
             ignored_class_ids=None if regions is None else np.where(regions >= 0, regions + first, regions),
+            image_class=None if sample.image_class is None else sample.image_class + first,
             name=f"{self.origins[part]}/{sample.name}",
         )
 

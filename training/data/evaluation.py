@@ -1,4 +1,4 @@
-"""Batches of images for evaluation: letterboxed, unchanged otherwise, with their truth in source pixels."""
+"""Batches of images for evaluation: on the canvas, unchanged otherwise, their truth in source pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.letterbox import Letterbox, letterbox_image
+from training.config import Resize
+from training.data.center_crop import center_crop_image
+from training.data.letterbox import letterbox_image
 from training.data.sample import Dataset, Sample, no_boxes
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects and ignored regions of one image, in source pixels; fields as in Sample."""
+    """What is labelled of one image, in source pixels; fields as in Sample."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
@@ -24,6 +26,7 @@ class Truth:
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
     areas: NDArray[np.float64] | None = None  # (N,) of outlines; NaN: that of the box
+    image_class: int | None = None
 
     @classmethod
     def of(cls, sample: Sample) -> Self:
@@ -36,23 +39,32 @@ class Truth:
             sample.ignored_xyxy,
             sample.ignored_class_ids,
             sample.areas,
+            sample.image_class,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """Images in the order of the data set; the four parts have one entry for each image."""
+    """Images in the order of the data set; indices and truths have one entry for each image."""
 
     indices: list[int]
     images: Tensor  # (B, H, W, 3) uint8 RGB
-    letterboxes: list[Letterbox]
     truths: list[Truth]
 
 
+def on_canvas(image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resize) -> NDArray[np.uint8]:
+    """Return an image (h, w, 3) as a network takes it, (H, W, 3)."""
+    match resize:
+        case "letterbox":
+            return letterbox_image(image, input_hw)[0]
+        case "center_crop":
+            return center_crop_image(image, input_hw)
+
+
 def evaluation_batches(
-    dataset: Dataset, input_hw: tuple[int, int], batch_size: int
+    dataset: Dataset, input_hw: tuple[int, int], batch_size: int, resize: Resize = "letterbox"
 ) -> Iterator[EvaluationBatch]:
-    """Every image of a data set once; the last batch may be smaller.
+    """Yield every image of a data set once; the last batch may be smaller.
 
     Raises:
         DatasetError: an image cannot be loaded.
@@ -60,10 +72,9 @@ def evaluation_batches(
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))
         samples = [dataset.load(index) for index in indices]
-        boxed = [letterbox_image(sample.image, input_hw) for sample in samples]
+        images = [on_canvas(sample.image, input_hw, resize) for sample in samples]
         yield EvaluationBatch(
             indices=indices,
-            images=torch.from_numpy(np.stack([canvas for canvas, _ in boxed])),
-            letterboxes=[placed for _, placed in boxed],
+            images=torch.from_numpy(np.stack(images)),
             truths=[Truth.of(sample) for sample in samples],
         )

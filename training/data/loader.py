@@ -8,47 +8,40 @@ import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
-from training.data.augment import augment
 from training.data.balance import KnowsClasses, class_ids_of, repeat_factors, repeated
-from training.data.letterbox import scale_sample
+from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 
 CACHE_BYTES = 2 * 1024**3
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Augmented images and all their objects; M is the number of objects in the batch."""
+class SampleMaker(Protocol):
+    """What a task makes of the samples of its data sets."""
 
-    images: Tensor  # (B, H, W, 3) uint8 RGB
-    boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
-    class_ids: Tensor  # (M,) int64
-    image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
-    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions where nothing is asked for
-    ignored_image_ids: Tensor  # (R,) int64: the image that holds the region
+    def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
+        """Return a sample at the size at which it is kept. Doing it twice changes nothing more."""
+        ...
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on a device."""
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+    def augment(
+        self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
+    ) -> Sample:
+        """Return a sample as training gets it in this epoch, on the canvas; randomness comes from rng."""
+        ...
 
-    def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; DataLoader calls this by name."""
-        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return tuple(getattr(self, part.name) for part in fields(self))
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Return augmented samples as one batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +73,7 @@ class TrainingLoader:
         self,
         dataset: Dataset,
         config: TrainConfig,
+        maker: SampleMaker,
         cache_bytes: int = CACHE_BYTES,
         pin_memory: bool = False,
         *,
@@ -88,6 +82,7 @@ class TrainingLoader:
         """Decodes images until cache_bytes are used, before the workers start, so that they share them.
 
         Args:
+            maker: the task, which makes samples and batches.
             share: of each batch; the shares of all processes together are the batch that one would have.
 
         Raises:
@@ -95,7 +90,7 @@ class TrainingLoader:
         """
         if len(dataset) == 0:
             raise DatasetError("the training data set has no images")
-        cached = CachedDataset(dataset, config.model.input_hw, cache_bytes)
+        cached = CachedDataset(dataset, config.model.input_hw, maker, cache_bytes)
         factors = np.ones(len(dataset))
         if config.repeat_threshold:
             class_ids = [cached.class_ids(index) for index in range(len(dataset))]
@@ -105,10 +100,10 @@ class TrainingLoader:
         # fork shares the cache without copying it; torch.utils.data would pick another start method some day.
         can_fork = "fork" in multiprocessing.get_all_start_methods()
         self._batches: DataLoader[Any] = DataLoader(
-            _AugmentedSamples(cached, config),
+            _AugmentedSamples(cached, config, maker),
             batch_sampler=self._sampler,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_Collate(maker),
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             multiprocessing_context="fork" if workers and can_fork else None,
@@ -153,17 +148,20 @@ class TrainingLoader:
 
 
 class CachedDataset:
-    """Keeps the first images of a data set in memory at their letterbox scale, up to a number of bytes.
+    """Keeps the first images of a data set in memory as its task scales them, up to a number of bytes.
 
     Augmentation scales every image so first of all, and scaling again changes nothing: a cached image
     gives the same sample as one read anew.
     """
 
-    def __init__(self, dataset: Dataset, input_hw: tuple[int, int], cache_bytes: int) -> None:
+    def __init__(
+        self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker, cache_bytes: int
+    ) -> None:
         self.class_names = dataset.class_names
         self.remarks = dataset.remarks
         self._dataset = dataset
         self._input_hw = input_hw
+        self._maker = maker
         self._samples: list[Sample] = []
         used = 0
         while used < cache_bytes and len(self._samples) < len(dataset):
@@ -189,7 +187,7 @@ class CachedDataset:
         return self._samples[index].class_ids
 
     def _read(self, index: int) -> Sample:
-        return scale_sample(self._dataset.load(index), self._input_hw)
+        return self._maker.scale(self._dataset.load(index), self._input_hw)
 
 
 @dataclass(frozen=True)
@@ -232,36 +230,33 @@ class _EpochSampler:
 class _AugmentedSamples(torch.utils.data.Dataset[Sample | DatasetError]):
     """Makes the sample of a draw. An error is returned, so that it reaches the caller as it was raised."""
 
-    def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
+    def __init__(self, dataset: Dataset, config: TrainConfig, maker: SampleMaker) -> None:
         self._dataset = dataset
         self._config = config
+        self._maker = maker
 
     def __getitem__(self, draw: _Draw) -> Sample | DatasetError:
         config = self._config
         rng = np.random.default_rng([config.seed, draw.epoch, draw.place])
-        mosaic = draw.epoch < config.epochs - config.augment.close_mosaic_epochs
         try:
-            return augment(self._dataset, draw.index, rng, config.augment, config.model.input_hw, mosaic)
+            return self._maker.augment(self._dataset, draw.index, rng, config, draw.epoch)
         except DatasetError as error:
             return error
 
 
-def _collate(samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
-    drawn: list[Sample] = []
-    for sample in samples:
-        if isinstance(sample, DatasetError):
-            return sample
-        drawn.append(sample)
-    counts = [len(sample.class_ids) for sample in drawn]
-    regions = [len(sample.ignored_xyxy) for sample in drawn]
-    return Batch(
-        images=torch.from_numpy(np.stack([sample.image for sample in drawn])),
-        boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in drawn])),
-        class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in drawn])),
-        image_ids=torch.from_numpy(np.repeat(np.arange(len(drawn)), counts)),
-        ignored_xyxy=torch.from_numpy(np.concatenate([sample.ignored_xyxy for sample in drawn])),
-        ignored_image_ids=torch.from_numpy(np.repeat(np.arange(len(drawn)), regions)),
-    )
+@dataclass(frozen=True)
+class _Collate:
+    """Joins samples into a batch; the first error among them is returned instead."""
+
+    maker: SampleMaker
+
+    def __call__(self, samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
+        drawn: list[Sample] = []
+        for sample in samples:
+            if isinstance(sample, DatasetError):
+                return sample
+            drawn.append(sample)
+        return self.maker.collate(drawn)
 
 
 def _start_worker(_worker: int) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import assert_never
 
 from training.data import kitti
+from training.data.class_scenes import ClassScenesDataset
 from training.data.class_subset import ChosenClasses
 from training.data.coco import CocoDataset
 from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.image_folder import ImageFolderDataset, is_image_folder
 from training.data.kitti import KittiDataset
 from training.data.sample import Dataset
 from training.data.scenes import ScenesDataset
@@ -25,6 +27,7 @@ LOOKED_FOR = (
     "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
     "ImageSets/Main/ (VOC)",
     "xml files beside images (VOC)",
+    "a folder of images for each class, here or in train/ and val/ (classification)",
 )
 
 
@@ -36,7 +39,8 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     match config:
         case ScenesConfig():
-            return ScenesDataset(config.images, config.seed, config.image_hw)
+            scenes = ScenesDataset if config.labels == "boxes" else ClassScenesDataset
+            return scenes(config.images, config.seed, config.image_hw)
         case FolderConfig():
             dataset = _open_folder(config)
             if config.kept_classes:
@@ -65,17 +69,22 @@ def _open_folder(config: FolderConfig) -> Dataset:
 
 
 def _reader(root: Path, config: FolderConfig) -> Dataset:
-    """By what lies in the folder; xml files are looked for last, since that may mean a long walk."""
+    """Choose by what lies in the folder; xml files are looked for late, since that may mean a long walk."""
+    split = config.split
     if (root / "data.yaml").is_file():
-        return YoloTxtDataset(root, config.split)
-    if any((root / "annotations").glob("instances_*.json")):
-        return CocoDataset(root, config.split)
-    if any((root / "annotations").glob("annotations_*.csv")):
-        return Sku110kDataset(root, config.split)
-    if (root / "training" / "label_2").is_dir():
-        return KittiDataset(root, config.split)
-    if split_folders(root):
-        return VisDroneDataset(root, config.split)
-    if (root / "ImageSets" / "Main").is_dir() or next(root.rglob("*.xml"), None) is not None:
-        return VocDataset(root, config.split, config.class_names)
-    raise DatasetError(f"{root}: no known format; looked for {', '.join(LOOKED_FOR)}")
+        found: Dataset = YoloTxtDataset(root, split)
+    elif any((root / "annotations").glob("instances_*.json")):
+        found = CocoDataset(root, split)
+    elif any((root / "annotations").glob("annotations_*.csv")):
+        found = Sku110kDataset(root, split)
+    elif (root / "training" / "label_2").is_dir():
+        found = KittiDataset(root, split)
+    elif split_folders(root):
+        found = VisDroneDataset(root, split)
+    elif (root / "ImageSets" / "Main").is_dir() or next(root.rglob("*.xml"), None) is not None:
+        found = VocDataset(root, split, config.class_names)
+    elif is_image_folder(root, split):
+        found = ImageFolderDataset(root, split)
+    else:
+        raise DatasetError(f"{root}: no known format; looked for {', '.join(LOOKED_FOR)}")
+    return found

@@ -30,6 +30,7 @@ class Sample:
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
     areas: NDArray[np.float64] | None = None  # (N,) source pixels, of outlines; NaN: that of the box
+    image_class: int | None = None  # of the image as a whole; None: it is labelled by its objects
 
     def __post_init__(self) -> None:
         n = len(self.class_ids)

@@ -25,7 +25,7 @@ Maker = Callable[[Pose, Rng], Thing]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What stands in a scene: how many objects, how large, how close, of which kinds."""
 
     count: int
@@ -67,45 +67,45 @@ class ScenesDataset:
             raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
         rng = np.random.default_rng([self._seed, index])
         regime = self.regime(index)
-        canvas = _BACKGROUNDS[regime](self._image_hw, rng)
-        things = _place(_PLANS[regime](rng), self._image_hw, rng)
+        canvas = BACKGROUNDS[regime](self._image_hw, rng)
+        things = place(_PLANS[regime](rng), self._image_hw, rng)
         boxes_xyxy, class_ids = draw(canvas, things)
         return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, f"scene-{self._seed}-{index}")
 
 
-def _microscope_plan(rng: Rng) -> _Plan:
+def _microscope_plan(rng: Rng) -> Plan:
     makers: tuple[tuple[Maker, float], ...] = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
     if rng.random() < 0.2:
-        return _Plan(int(rng.integers(1, 4)), (0.09, 0.18), 0.9, makers)
-    return _Plan(int(rng.integers(10, 41)), (0.03, 0.065), 0.8, makers)
+        return Plan(int(rng.integers(1, 4)), (0.09, 0.18), 0.9, makers)
+    return Plan(int(rng.integers(10, 41)), (0.03, 0.065), 0.8, makers)
 
 
-def _aquarium_plan(rng: Rng) -> _Plan:
+def _aquarium_plan(rng: Rng) -> Plan:
     makers: tuple[tuple[Maker, float], ...] = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
     if rng.random() < 0.5:
-        return _Plan(int(rng.integers(1, 6)), (0.08, 0.2), 0.5, makers)
-    return _Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, makers)
+        return Plan(int(rng.integers(1, 6)), (0.08, 0.2), 0.5, makers)
+    return Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, makers)
 
 
-def _table_plan(rng: Rng) -> _Plan:
+def _table_plan(rng: Rng) -> Plan:
     makers: tuple[tuple[Maker, float], ...] = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
-    return _Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, makers)
+    return Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, makers)
 
 
-_PLANS: Mapping[str, Callable[[Rng], _Plan]] = {
+_PLANS: Mapping[str, Callable[[Rng], Plan]] = {
     "microscope": _microscope_plan,
     "aquarium": _aquarium_plan,
     "table": _table_plan,
 }
-_BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
+BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
     "microscope": microscope_field,
     "aquarium": aquarium_water,
     "table": table_top,
 }
 
 
-def _place(plan: _Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
-    """Things with their centres on the canvas; one that finds no room is left out."""
+def place(plan: Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
+    """Return things with their centres on the canvas; one that finds no room is left out."""
     shorter = min(image_hw)
     makers, chances = zip(*plan.makers, strict=True)
     poses: list[Pose] = []

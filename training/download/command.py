@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from training.columns import in_columns
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
 
@@ -78,6 +79,4 @@ def benchmarks_table() -> str:
                 benchmark.licence,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(in_columns(rows, "lllll"))

@@ -1,6 +1,5 @@
 """A data set from its owners to a folder: space, download, checksum, unpacking, in this order."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -15,9 +14,9 @@ from training.download.catalogue import Archive, Benchmark
 from training.download.fetch import USUAL_PATIENCE, Expected, Patience, fetch, forget, full_disk, length
 from training.download.unpack import unpack
 from training.errors import DownloadError
+from training.files import sha256_of, write_atomically
 
 RECORDS = ".download"  # in the folder: what was unpacked, and what is being unpacked
-HASH_CHUNK = 1 << 22
 
 Say = Callable[[str], None]
 
@@ -99,20 +98,6 @@ def in_bytes(count: int) -> str:
     return f"{count} B"
 
 
-def sha256_of(path: Path, *, quiet: bool) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with (
-        path.open("rb") as file,
-        tqdm(total=length(path), unit="B", unit_scale=True, disable=quiet, leave=False) as bar,
-    ):
-        bar.set_description(f"check {path.name}")
-        while chunk := file.read(HASH_CHUNK):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    return digest.hexdigest()
-
-
 def _is_there(archive: Archive, folder: Path, say: Say) -> bool:
     """Unpacked earlier: by this command, or by hand, which is believed where no archive waits beside it."""
     if not all((folder / path).exists() for path in archive.holds):
@@ -169,7 +154,9 @@ def _check(archive: Archive, path: Path, quiet: bool, say: Say) -> str:
         raise DownloadError(
             f"{path}: has {length(path):,} bytes where {archive.size:,} are expected; get it again"
         )
-    got = sha256_of(path, quiet=quiet)
+    with tqdm(total=length(path), unit="B", unit_scale=True, disable=quiet, leave=False) as bar:
+        bar.set_description(f"check {path.name}")
+        got = sha256_of(path, bar.update)
     if archive.sha256 is None:
         say(f"{archive.name}: nobody's checksum is known to compare with; its SHA-256 is {got}")
     elif got != archive.sha256:
@@ -197,10 +184,7 @@ def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str, quiet
     shutil.rmtree(beside)
     say(f"{archive.name}: {unpacked.files:,} files, {in_bytes(unpacked.size)} unpacked")
     facts = {"sha256": sum_got, "files": unpacked.files, "bytes": unpacked.size}
-    record = _record(folder, archive)
-    new = record.with_name(record.name + ".new")
-    new.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    new.replace(record)
+    write_atomically(_record(folder, archive), json.dumps(facts) + "\n")
 
 
 def _move(source: Path, target: Path) -> None:

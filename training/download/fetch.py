@@ -3,34 +3,23 @@
 import errno
 import json
 import re
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import urllib3
+import httpx
 from tqdm import tqdm
-from urllib3.exceptions import (
-    HTTPError,
-    LocationValueError,
-    MaxRetryError,
-    ProtocolError,
-    ProxySchemeUnknown,
-    ReadTimeoutError,
-    ResponseError,
-    SSLError,
-)
 
 from training.errors import DownloadError
+from training.files import write_atomically
 
-CHUNK = 1 << 16  # bytes; what is lost at most when a connection breaks
+CHUNK = 1 << 16  # bytes
+REDIRECTIONS = 5  # more are not followed
 WAITABLE = (408, 425, 429)  # beside all from 500: the same request may succeed later
-# A broken connection is ours to mend, since what came through is kept; urllib3 only follows redirections.
-ONE_TRY = urllib3.Retry(
-    total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
-)
 
 Say = Callable[[str], None]
 
@@ -98,14 +87,14 @@ def fetch(
     _require_address(url)
     failures = 0
     with (
-        _client(url) as client,
+        _client(url, patience) as client,
         tqdm(total=expected.size, unit="B", unit_scale=True, disable=quiet, leave=False) as bar,
     ):
         bar.set_description(partial.stem)
         while True:
             before = length(partial)
             try:
-                _go_on(client, url, partial, expected, patience, bar)
+                _go_on(client, url, partial, expected, bar)
                 return
             except _Passing as error:
                 failures = 0 if length(partial) > before else failures + 1
@@ -141,49 +130,36 @@ def forget(partial: Path) -> None:
     _origin_path(partial).unlink(missing_ok=True)
 
 
-def _client(url: str) -> urllib3.PoolManager:
-    """Through the proxy that the environment names, if it names one for this address."""
-    parts = urlsplit(url)
-    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-    if not proxy:
-        return urllib3.PoolManager()
+def _client(url: str, patience: Patience) -> httpx.Client:
+    """Through the proxies that the environment names; trusts whom the system trusts."""
     try:
-        login = urllib3.util.parse_url(proxy).auth
-        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
-        return urllib3.ProxyManager(proxy, proxy_headers=headers)
-    except (ProxySchemeUnknown, LocationValueError) as error:
-        raise DownloadError(f"the environment's proxy for {parts.scheme} does not work: {error}") from error
+        return httpx.Client(
+            headers={"Accept-Encoding": "identity", "User-Agent": "sparsight"},
+            timeout=httpx.Timeout(patience.read_s, connect=patience.connect_s),
+            follow_redirects=True,
+            max_redirects=REDIRECTIONS,
+            verify=ssl.create_default_context(),
+        )
+    except (ImportError, ValueError) as error:  # ImportError: of a kind that wants another package
+        scheme = urlsplit(url).scheme
+        raise DownloadError(f"the environment's proxy for {scheme} does not work: {error}") from error
 
 
-def _go_on(
-    client: urllib3.PoolManager,
-    url: str,
-    partial: Path,
-    expected: Expected,
-    patience: Patience,
-    bar: tqdm,
-) -> None:
+def _go_on(client: httpx.Client, url: str, partial: Path, expected: Expected, bar: tqdm) -> None:
     """One request for what is missing; returns when nothing is."""
     offset, origin = _held(partial, url, expected)
     if offset and offset == expected.size:
         return
-    headers = {"Accept-Encoding": "identity", "User-Agent": "sparsight"}
+    headers = {}
     if offset:
         headers["Range"] = f"bytes={offset}-"
         if origin.validator:
             headers["If-Range"] = origin.validator
-    timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
-    try:
-        response = client.request(
-            "GET", url, headers=headers, preload_content=False, retries=ONE_TRY, timeout=timeout
-        )
-    except HTTPError as error:
-        raise _as_ours(url, error) from error
-    try:
+    with _ours(url), client.stream("GET", url, headers=headers) as response:
         _refuse_errors(url, response)
-        if response.status == 416 and _total(response) == offset:
+        if response.status_code == 416 and _total(response) == offset:
             return  # there is no more than what is here
-        if response.status == 200:
+        if response.status_code == 200:
             offset = 0
         else:
             _check_continues(response, offset, origin, partial)
@@ -196,8 +172,6 @@ def _go_on(
         bar.n = bar.last_print_n = offset  # so that the speed is that of the network
         bar.initial = offset
         _append(response, url, partial, offset, expected, bar)
-    finally:
-        response.close()
 
 
 def _held(partial: Path, url: str, expected: Expected) -> tuple[int, _Origin]:
@@ -213,15 +187,13 @@ def _held(partial: Path, url: str, expected: Expected) -> tuple[int, _Origin]:
     return offset, origin
 
 
-def _refuse_errors(url: str, response: urllib3.BaseHTTPResponse) -> None:
-    history = response.retries.history if response.retries else ()
-    if url.startswith("https:") and any(
-        (each.redirect_location or "").startswith("http:") for each in history
-    ):
+def _refuse_errors(url: str, response: httpx.Response) -> None:
+    passed = (each.url.scheme for each in (*response.history, response))
+    if url.startswith("https:") and "http" in passed:
         raise DownloadError(
             f"{url}: the server leads to an address without encryption; name a mirror with --from"
         )
-    status = response.status
+    status = response.status_code
     if status in (200, 206, 416):
         return
     if status >= 500 or status in WAITABLE:
@@ -232,7 +204,7 @@ def _refuse_errors(url: str, response: urllib3.BaseHTTPResponse) -> None:
     raise DownloadError(f"{url}: the server says {status}; name a mirror with --from")
 
 
-def _check_continues(response: urllib3.BaseHTTPResponse, offset: int, origin: _Origin, partial: Path) -> None:
+def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
     """That a server's part goes on exactly where the file ends; otherwise nothing of it is kept."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
@@ -241,9 +213,9 @@ def _check_continues(response: urllib3.BaseHTTPResponse, offset: int, origin: _O
         raise _Passing("the server went on with something else: starting anew")
 
 
-def _total(response: urllib3.BaseHTTPResponse) -> int | None:
+def _total(response: httpx.Response) -> int | None:
     """Bytes of the whole file, if the server says."""
-    if response.status in (206, 416):
+    if response.status_code in (206, 416):
         found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
     stated = response.headers.get("Content-Length", "")
@@ -262,19 +234,17 @@ def _check_size(url: str, total: int | None, expected: Expected) -> None:
 
 
 def _append(
-    response: urllib3.BaseHTTPResponse, url: str, partial: Path, offset: int, expected: Expected, bar: tqdm
+    response: httpx.Response, url: str, partial: Path, offset: int, expected: Expected, bar: tqdm
 ) -> None:
     try:
         with partial.open("ab") as file:
-            for chunk in response.stream(CHUNK):
+            for chunk in response.iter_raw():  # as it comes, so that nothing is lost when it breaks
                 offset += len(chunk)
                 if offset > expected.largest:
                     raise DownloadError(f"{url}: does not end after {expected.largest:,} bytes; another file")
                 file.write(chunk)
                 bar.update(len(chunk))
-    except HTTPError as error:
-        raise _as_ours(url, error) from error
-    except OSError as error:  # of the disk: those of the network are HTTPErrors
+    except OSError as error:  # of the disk: those of the network are httpx's
         raise full_disk(error, partial) from error
     if expected.size is not None and offset < expected.size:
         raise _Passing(f"{url}: ended after {offset:,} of {expected.size:,} bytes")
@@ -289,20 +259,34 @@ def full_disk(error: OSError, path: Path) -> Exception:
     )
 
 
-def _as_ours(url: str, error: HTTPError) -> Exception:
-    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    if isinstance(reason, SSLError):
-        return DownloadError(f"{url}: no trust in the server's certificate: {reason}")
-    if isinstance(reason, LocationValueError | ResponseError):  # ResponseError: redirected without end
-        return DownloadError(f"{url}: {reason}")
-    if isinstance(reason, ProtocolError):  # whose own words are for programmers
-        return _Passing(f"{url}: the connection broke")
-    if isinstance(reason, ReadTimeoutError):
-        return _Passing(f"{url}: silent for too long")
-    return _Passing(f"{url}: {reason}")
+@contextmanager
+def _ours(url: str) -> Iterator[None]:
+    """Turns httpx's errors into ours: what may pass, and what a person has to mend."""
+    try:
+        yield
+    except httpx.TooManyRedirects as error:
+        raise DownloadError(f"{url}: too many redirects; name a mirror with --from") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise DownloadError(f"{url}: {error}") from error
+    except httpx.ReadTimeout as error:
+        raise _Passing(f"{url}: silent for too long") from error
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:  # whose own words are for programmers
+        raise _Passing(f"{url}: the connection broke") from error
+    except httpx.ConnectError as error:
+        if isinstance(_first_cause(error), ssl.SSLError):
+            raise DownloadError(f"{url}: no connection that can be trusted: {error}") from error
+        raise _Passing(f"{url}: {error}") from error
+    except httpx.HTTPError as error:
+        raise _Passing(f"{url}: {error}") from error
 
 
-def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
+def _validator(response: httpx.Response) -> str | None:
     """What If-Range takes: a strong ETag (a weak one is not of bytes: RFC 9110, 13.1.5), or else the date."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
@@ -313,10 +297,7 @@ def _origin_path(partial: Path) -> Path:
 
 
 def _remember(partial: Path, origin: _Origin) -> None:
-    path = _origin_path(partial)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(origin.__dict__), encoding="utf-8")
-    beside.replace(path)
+    write_atomically(_origin_path(partial), json.dumps(origin.__dict__))
 
 
 def _recall(partial: Path) -> _Origin | None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
 
-# Files and folders of one archive. The largest that download brings, COCO's pictures to train, has 118,288.
+# Files and folders of one archive. The largest that download brings, COCO's images to train, has 118,288.
 MOST_MEMBERS = 250_000
 DAMAGE = (
     gzip.BadGzipFile,

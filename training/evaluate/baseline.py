@@ -28,7 +28,7 @@ def routing_baseline(result: Evaluation, dataset: Dataset, data: str) -> Baselin
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
     """Normalised mutual information of chosen set and group, for every grouping that the data set has."""
-    groupings = group_images(dataset, routed.boxes_per_image)
+    groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():
         ids = chosen_sets(gates).ids

@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from training.data.evaluation import Truth, evaluation_batches
+from training.data.letterbox import Letterbox
 from training.data.sample import Dataset
 from training.errors import DatasetError
 from training.evaluate.detections import DetectConfig, Detections, keep_detections
@@ -51,15 +52,16 @@ def evaluate(
     check_classes(model.config.class_names, dataset.class_names)
     config = config or DetectConfig()
     model.eval()
-    device = model.points.device
+    device = model.device
     found, collector = [], RoutingCollector()
     with tqdm(total=len(dataset), unit="image", desc="evaluate", disable=quiet, leave=False) as bar:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
             predictions = model(batch.images.to(device), controls, dispatch="grouped")
             boxes, scores = model.decode(predictions)
             candidates = select_candidates(boxes, scores, config.candidates)
-            for row, (placed, truth) in enumerate(zip(batch.letterboxes, batch.truths, strict=True)):
+            for row, truth in enumerate(batch.truths):
                 one = (candidates[0][row], candidates[1][row], candidates[2][row])
+                placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
                 found.append(keep_detections(one, placed, truth.image_hw, config))
             collector.add(batch.truths, predictions.routings)
             bar.update(len(batch.indices))

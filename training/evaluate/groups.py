@@ -1,4 +1,4 @@
-"""Groups of images that a router might tell apart: where they come from, how crowded they are."""
+"""Groups of images that a router might tell apart: by where they come from, by crowding, by class."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,19 @@ TERTILES = 3
 class Grouping:
     """A division of a data set into at least two groups, none of them empty."""
 
-    name: str  # origin or density
+    name: str  # origin, density or class
     labels: tuple[str, ...]  # of each group
     ids: NDArray[np.int64]  # (images,)  the group of each
 
 
-def group_images(dataset: Dataset, boxes_per_image: NDArray[np.int64]) -> tuple[Grouping, ...]:
-    """Every grouping that this data set has: by origin, by density, both or neither."""
-    found = (origin_groups(dataset), density_groups(boxes_per_image))
+def group_images(
+    dataset: Dataset,
+    boxes_per_image: NDArray[np.int64],
+    image_classes: NDArray[np.int64] | None = None,
+) -> tuple[Grouping, ...]:
+    """Return every grouping that a data set has: by origin, by density, by the class of its images."""
+    by_class = None if image_classes is None else _grouping("class", dataset.class_names, image_classes)
+    found = (origin_groups(dataset), density_groups(boxes_per_image), by_class)
     return tuple(grouping for grouping in found if grouping is not None)
 
 

@@ -15,7 +15,7 @@ class ServiceError(TrainingError):
 
 
 class RemoteDetector:
-    """Sends pictures to `POST /detect` of one service."""
+    """Sends images to `POST /detect` of one service."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class RemoteDetector:
         self._client.close()
 
     def detect(self, encoded: bytes) -> Detections:
-        """Send one encoded picture.
+        """Send one encoded image.
 
         Raises:
             ServiceError: no answer, or an answer that is a problem.

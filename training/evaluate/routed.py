@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from training.data.evaluation import Truth, evaluation_batches
 from training.data.sample import Dataset
-from training.models.detector import Detector
 from training.models.mixture.routing import Routing, RoutingControls
+from training.models.network import Network
 
 # N images · E experts of a layer
 
@@ -28,6 +28,12 @@ class RoutedImages:
     def boxes_per_image(self) -> NDArray[np.int64]:
         """(N,) labelled objects."""
         return np.array([len(truth.class_ids) for truth in self.truths], dtype=np.int64)
+
+    @property
+    def image_classes(self) -> NDArray[np.int64] | None:
+        """(N,) of each image as a whole; None where images are labelled by their objects."""
+        classes = [truth.image_class for truth in self.truths if truth.image_class is not None]
+        return np.array(classes, dtype=np.int64) if len(classes) == len(self.truths) > 0 else None
 
 
 class RoutingCollector:
@@ -54,23 +60,23 @@ class RoutingCollector:
 
 @torch.inference_mode()
 def route_images(
-    model: Detector,
+    model: Network,
     dataset: Dataset,
     controls: RoutingControls | None = None,
     *,
     batch_size: int = 8,
     quiet: bool = False,
 ) -> RoutedImages:
-    """Run a detector over a data set for its routing alone, in float32, on the device the model is on.
+    """Run a network over a data set for its routing alone, in float32, on the device the model is on.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     model.eval()
-    device = model.points.device
+    device = model.device
     collector = RoutingCollector()
     with tqdm(total=len(dataset), unit="image", desc="route", disable=quiet, leave=False) as bar:
-        for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
+        for batch in evaluation_batches(dataset, model.config.input_hw, batch_size, model.resize):
             predictions = model(batch.images.to(device), controls, dispatch="grouped")
             collector.add(batch.truths, predictions.routings)
             bar.update(len(batch.indices))

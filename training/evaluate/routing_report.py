@@ -95,7 +95,7 @@ def report_routing(
         permutations: for the p of each dependence.
     """
     boxes_per_image = routed.boxes_per_image
-    groupings = group_images(dataset, boxes_per_image)
+    groupings = group_images(dataset, boxes_per_image, routed.image_classes)
     layers = []
     for layer, gates in routed.gates.items():
         ids = chosen_sets(gates).ids

@@ -1,8 +1,5 @@
 """The loss of a detector on one batch."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,27 +8,9 @@ from training.config import LossConfig
 from training.losses.assigner import Targets, assign
 from training.losses.box import distribution_focal_loss, side_distances
 from training.losses.routing import routing_loss
+from training.losses.terms import LossTerms, Total, alone
 from training.models.detector import Detector, Predictions
 from training.ops.boxes import complete_iou
-
-# Adds up what each process of a run has of a batch; its gradient is that of the own summand.
-Total = Callable[[Tensor], Tensor]
-
-
-class LossTerms(NamedTuple):
-    """What is minimised, and of what it is made."""
-
-    total: Tensor  # the weighted sum times the batch size
-    box: Tensor  # before their weights
-    classes: Tensor
-    dfl: Tensor
-    routing: Tensor  # what the routers are asked for; a sum of terms, each by its weight already
-    weight: Tensor  # sum of the batch's target scores, at least 1: box, classes and dfl are divided by it
-
-
-def alone(values: Tensor) -> Tensor:
-    """The total where one process has the batch whole."""
-    return values
 
 
 def detection_loss(
@@ -44,7 +23,8 @@ def detection_loss(
 ) -> LossTerms:
     """CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
 
-    The sum is multiplied by the batch size, which the published learning rates presume.
+    The sum is multiplied by the batch size, which the published learning rates presume. The weight of the
+    batch is the sum of its target scores, at least 1: box, classes and dfl are divided by it.
 
     Args:
         truth: boxes (M, 4) canvas pixels, class ids (M,), image ids (M,).
@@ -68,8 +48,9 @@ def detection_loss(
         predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
     )
     weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
-    shown = (box, classes, dfl, routing, weight_sum)
-    return LossTerms(weighted * images, *(term.detach() for term in shown))
+    parts = {"box": box, "classes": classes, "dfl": dfl, "routing": routing}
+    shown = {name: term.detach() for name, term in parts.items()}
+    return LossTerms(weighted * images, shown, weight_sum.detach())
 
 
 def _local_sums(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.models.detector import Detector
+from training.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cost:
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:
-        """The dearest top_k experts of each layer and the fixed part."""
+        """Return the fixed part with the most expensive top_k experts of each layer."""
         return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 
@@ -40,12 +40,12 @@ def _gflops(run: Callable[[torch.Tensor], object], x: torch.Tensor) -> float:
     return sum(by_operator.get(operator, 0) for operator in _COUNTED) / 1e9
 
 
-def measure_cost(model: Detector) -> Cost:
+def measure_cost(model: Network) -> Cost:
     """Count one image through the model, and each expert on the map that it would get."""
     was_training = model.training
     model.eval()
     height, width = model.config.input_hw
-    device = model.points.device
+    device = model.device
     images = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     dense = _gflops(lambda x: model(x, dispatch="dense"), images)
     experts = {}

@@ -1,17 +1,19 @@
-"""The detector: uint8 pictures in, raw predictions and every mixture's routing out."""
+"""The detector: uint8 images in, raw predictions and every mixture's routing out."""
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.config import HEAD_PLACES, STRIDES, ModelConfig
-from training.models.backbone import Backbone
 from training.models.heads.detect import DetectHead
 from training.models.heads.mixture import MixtureDetectHead
-from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.neck import Neck
+from training.models.network import Network, count_parameters, scaled_pixels
 from training.ops.anchors import anchor_points, decode_boxes
+
+__all__ = ("Detector", "Predictions", "count_parameters")
 
 # B batch · A anchors of all levels · C classes · R bins of a side's distribution
 
@@ -24,16 +26,15 @@ class Predictions(NamedTuple):
     routings: dict[str, Routing]  # by layer name, in the order they ran
 
 
-class Detector(nn.Module):
-    """Backbone, neck and detection head, built from one configuration."""
+class Detector(Network):
+    """Backbone, neck and detection head."""
 
+    resize = "letterbox"
     points: Tensor
     strides: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = Backbone(config)
+        super().__init__(config)
         self.neck = Neck(config, self.backbone.channels)
         head = MixtureDetectHead if HEAD_PLACES[0] in config.mixtures else DetectHead
         self.head = head(config, self.neck.channels)
@@ -54,11 +55,8 @@ class Detector(nn.Module):
             controls: None: the configured top_k and threshold.
             dispatch: how experts are run; None: as each layer is configured to train.
         """
-        # (B, 3, H, W) 0..1. Cast first, as TensorRT can do nothing else to uint8; turned last, which engines
-        # whose convolutions read channels last then need not do.
-        x = (images.float() / 255).permute(0, 3, 1, 2)
         controls = controls or self.default_controls()
-        maps, backbone_routings = self.backbone(x, controls, dispatch)
+        maps, backbone_routings = self.backbone(scaled_pixels(images), controls, dispatch)
         maps, neck_routings = self.neck(maps, controls, dispatch)
         found = self.head(maps, controls, dispatch)
         routings = {**backbone_routings, **neck_routings, **found.routings}
@@ -83,27 +81,9 @@ class Detector(nn.Module):
             )
         return decode_boxes(box_logits, points, strides), class_logits.sigmoid()
 
-    def default_controls(self) -> RoutingControls:
-        """The configured top_k and threshold."""
-        return RoutingControls(self.config.top_k, self.config.weight_threshold)
-
-    def mixture_layers(self) -> dict[str, MixtureLayer]:
-        """Every mixture layer by name, in the order they run."""
-        layers = {}
-        for room in ("backbone", "neck", "head"):
-            for name, layer in getattr(self.get_submodule(room), "mixtures", nn.ModuleDict()).items():
-                assert isinstance(layer, MixtureLayer)
-                layers[f"{room}.{name}"] = layer
-        return layers
-
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
     """Of (B, A, F) the rows that ids (B, N) name: (B, N, F)."""
     if values.shape[0] == 1:  # for engines, far less work
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Trainable numbers."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -6,6 +6,7 @@ from typing import get_args
 
 from training.config import ComputePrecision, TrainConfig
 from training.errors import ConfigError
+from training.tasks.choose import task_named
 
 LOSS_FIELDS = ("dfl", "balance", "information", "coverage")
 ROUTING_FIELDS = ("balance", "information", "coverage", "top_ks")  # only a model with experts has them
@@ -38,6 +39,12 @@ def chosen(config: TrainConfig, choice: TrainingChoice) -> TrainConfig:
     of_experts = [name for name in ROUTING_FIELDS if name in given]
     if of_experts and not config.model.mixtures:
         raise ConfigError(f"{config.model.variant} has no experts: leave {of_experts[0]} to its recipe")
+    idle = [name for name in task_named(config.model.task).without if name in given]
+    if idle:
+        raise ConfigError(
+            f"--{idle[0].replace('_', '-')} means nothing to {config.model.variant}, which is for the task "
+            f"{config.model.task}: leave it out"
+        )
     loss = {name: given.pop(name) for name in LOSS_FIELDS if name in given}
     augment = {name: given.pop(name) for name in AUGMENT_FIELDS if name in given}
     return replace(
@@ -83,8 +90,8 @@ def add_way_arguments(parser: argparse.ArgumentParser, *, precision: bool) -> No
         "--patience",
         type=int,
         metavar="N",
-        help="end after N evaluations without a better mAP50-95; best.safetensors is of the best one, which "
-        "train-export then exports",
+        help="end after N evaluations without a better mAP50-95 (top-1 of a classifier); best.safetensors is "
+        "of the best one, which train-export then exports",
     )
     parser.add_argument(
         "--deterministic",

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass, field, replace
 
-from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
+from training.config import AugmentConfig, ModelConfig, OptimizerConfig, TrainConfig
 from training.data_config import DataConfig
 from training.errors import ConfigError
+from training.models.families.choose import parse_variant
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES
 from training.recipes.overrides import TrainingChoice, chosen
+from training.tasks.choose import task_named
 
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
-
-# YOLO-Master v0.1 multiplies the sum of its routers' terms by this before it adds it to the other losses.
-V01_GAIN = 0.15
+ANY_TASK = ("quick", "small-data")  # the others are papers' and data sets' for detection
 
 # arXiv:2502.12524, table 7; mosaic, translation and colours are the same for all sizes.
 PAPER_AUGMENT = {
@@ -47,6 +47,12 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
     Raises:
         ConfigError: no such recipe (names those there are), or values that cannot work.
     """
+    task = parse_variant(request.variant).task
+    if recipe in RECIPES and recipe not in ANY_TASK and task != "detect":
+        raise ConfigError(
+            f"recipe {recipe} trains detectors, and {request.variant} is for the task {task}: "
+            f"take {' or '.join(ANY_TASK)}"
+        )
     match recipe:
         case "quick":
             config = quick(request)
@@ -67,34 +73,6 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
     return chosen(config, request.choice)
 
 
-def family_loss(variant: str) -> LossConfig:
-    """The weights of a variant's losses: those of boxes and classes are the same for all.
-
-    Raises:
-        ConfigError: no family of variants is called that.
-    """
-    match variant.partition("-")[0]:
-        case "modular" | "ultra":
-            return LossConfig(balance=0.0, load=0.01 * V01_GAIN, z=0.001 * V01_GAIN)
-        case "optimized":  # before v0.1 had its z-loss
-            return LossConfig(balance=0.0, load=0.01 * V01_GAIN)
-        case "moehead":  # the notes add it to the loss with this weight and no gain
-            return LossConfig(balance=0.0, diversity=0.01)
-        case "sparsight":
-            return LossConfig(balance=0.0, information=0.5, coverage=0.1)
-        case "esmoe" | "yolov12":  # which has no routers
-            return LossConfig()
-        case family:
-            raise ConfigError(f"family {family!r} has no losses")
-
-
-def trained_top_ks(model: ModelConfig) -> tuple[int, ...]:
-    """sparsight's pictures each draw their own: one expert, the usual number twice as often, and all."""
-    if not model.variant.startswith("sparsight"):
-        return ()
-    return (1, model.top_k, model.top_k, model.allowed_top_k[-1])
-
-
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
     input_hw = request.input_hw or default_hw
     if request.like is not None:
@@ -103,40 +81,36 @@ def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
 
 
 def small_data(request: Request) -> TrainConfig:
-    """A few hundred pictures, from scratch: AdamW, small batches for many steps, flips both ways.
+    """A few hundred images, from scratch: AdamW, small batches for many steps.
 
-    100 epochs. Both flips suit pictures without an up, such as those from a microscope.
+    A detector: 100 epochs, flips both ways, which suits images without an up, such as those from a
+    microscope. A classifier: 60 epochs of random crops at 224 px, with smoothed labels.
     """
-    model = _model(request, (640, 640))
+    family, _, task_name = parse_variant(request.variant)
+    task = task_named(task_name)
+    usual = task.defaults
+    model = _model(request, usual.input_hw)
     return TrainConfig(
         model=model,
-        top_ks=trained_top_ks(model),
+        top_ks=family.trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
-        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
-        loss=family_loss(request.variant),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            lr=1.4e-3,
-            final_lr=1.4e-5,
-            schedule="cosine",
-            momentum=0.9,
-            weight_decay=0.02,
-            ema_decay=0.998,
-            ema_tau_steps=300,
-        ),
-        epochs=100,
-        batch_size=8,
+        augment=usual.augment,
+        loss=task.losses(family.losses),
+        optimizer=usual.optimizer,
+        epochs=usual.epochs,
+        batch_size=usual.batch_size,
         seed=request.seed,
     )
 
 
 def quick(request: Request) -> TrainConfig:
-    """A try in minutes on two cores: small pictures, few epochs, no vertical flip."""
-    base = small_data(replace(request, input_hw=request.input_hw or (256, 256)))
+    """A try in minutes on two cores: small images, few epochs, no vertical flip."""
+    usual = task_named(parse_variant(request.variant).task).defaults
+    base = small_data(replace(request, input_hw=request.input_hw or usual.quick_hw))
     return replace(
         base,
-        augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
+        augment=usual.quick_augment,
         optimizer=replace(base.optimizer, warmup_epochs=1.0),
         epochs=8,
         evaluate_every_epochs=4,
@@ -156,20 +130,18 @@ def paper(request: Request) -> TrainConfig:
     """The papers' training, for large data: 600 epochs of SGD, augmentation by size.
 
     YOLOv12: arXiv:2502.12524, table 7, of whose 8 devices this is one: `batch_size` 256 is all of them.
-    YOLO-Master (esmoe): arXiv:2512.23273, section 4.1 and the last line of table 8: the rate falls as a
-    cosine, and no DFL stands beside a balance of 1.5.
+    YOLO-Master: arXiv:2512.23273, what families/esmoe.py says of it.
     """
     model = _model(request, (640, 640))
-    master = request.variant.startswith("esmoe")
-    loss = family_loss(request.variant)
+    family, size, _ = parse_variant(request.variant)
     return TrainConfig(
         model=model,
-        top_ks=trained_top_ks(model),
+        top_ks=family.trained_top_ks(model),
         train_data=request.train_data,
         val_data=request.val_data,
-        augment=PAPER_AUGMENT[request.variant.rpartition("-")[2]],
-        loss=replace(loss, dfl=0.0) if master else loss,
-        optimizer=OptimizerConfig(schedule="cosine" if master else "linear"),
+        augment=PAPER_AUGMENT[size],
+        loss=family.paper_losses or family.losses,
+        optimizer=OptimizerConfig(schedule=family.paper_schedule),
         epochs=600,
         batch_size=32,
         seed=request.seed,

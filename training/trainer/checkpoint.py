@@ -1,12 +1,11 @@
 """Checkpoints: tensors in safetensors, everything else as JSON in its header. No pickle.
 
 model.safetensors   the averaged weights and the model's configuration: what is evaluated and exported
-best.safetensors    the same, of the evaluation with the highest mAP50-95
+best.safetensors    the same, of the best evaluation: with the highest mAP50-95, or top1 of a classifier
 last.safetensors    all that is needed to go on training exactly where it stopped
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,10 @@ from torch import Tensor, nn
 from training.config import TrainConfig
 from training.config_json import model_from_json, to_json, train_from_json
 from training.errors import CheckpointError, ConfigError
+from training.files import written_beside
 from training.models.detector import Detector
+from training.models.network import Network
+from training.tasks.choose import task_named
 
 SUFFIX = ".safetensors"
 MODEL_FILE = "model.safetensors"
@@ -49,13 +51,10 @@ class Best:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside, flush to disk, then rename: a reader never sees half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a safetensors file that a reader never sees half of."""
+    with written_beside(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
 
 
 def check_output(path: Path) -> None:
@@ -73,7 +72,7 @@ def check_output(path: Path) -> None:
 
 
 def save_model(
-    path: Path, model: Detector, provenance: dict[str, str], *, stored: Mapping[str, Tensor] | None = None
+    path: Path, model: Network, provenance: dict[str, str], *, stored: Mapping[str, Tensor] | None = None
 ) -> None:
     """Write weights and configuration.
 
@@ -86,19 +85,32 @@ def save_model(
     write_tensors(path, {**model.state_dict(), **(stored or {})}, metadata)
 
 
-def load_model(path: Path) -> tuple[Detector, dict[str, str]]:
-    """The detector in evaluation mode, and its provenance.
+def load_model(path: Path) -> tuple[Network, dict[str, str]]:
+    """Load the network of whatever task in evaluation mode, and its provenance.
 
     Raises:
         CheckpointError: missing, truncated, of another kind, or with tensors that do not fit.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
-        model = Detector(model_from_json(metadata["model"]))
+        config = model_from_json(metadata["model"])
+        model = task_named(config.task).build(config)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _load_strictly(path, model, tensors)
     return model.eval(), json.loads(metadata["provenance"])
+
+
+def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
+    """Load a detector as load_model does, for what only detectors can do.
+
+    Raises:
+        CheckpointError: as load_model, or the network is for another task.
+    """
+    model, provenance = load_model(path)
+    if not isinstance(model, Detector):
+        raise CheckpointError(f"{path} is for the task {model.config.task}, and this needs a detector")
+    return model, provenance
 
 
 def load_provenance(path: Path) -> dict[str, str]:
@@ -107,7 +119,7 @@ def load_provenance(path: Path) -> dict[str, str]:
     return dict(json.loads(metadata["provenance"]))
 
 
-def load_matching_weights(path: Path, model: Detector) -> list[str]:
+def load_matching_weights(path: Path, model: Network) -> list[str]:
     """Start a model from another's weights where names and shapes agree; returns the names that did not."""
     _, tensors = _read(path, _MODEL_KIND)
     own = model.state_dict()

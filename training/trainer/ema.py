@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from training.config import OptimizerConfig
-from training.models.detector import Detector
+from training.models.network import Network
 
 
 class WeightAverage:
@@ -16,7 +16,7 @@ class WeightAverage:
     The decay starts near 0 and grows, so that early averages do not remember the random start.
     """
 
-    def __init__(self, model: Detector, config: OptimizerConfig) -> None:
+    def __init__(self, model: Network, config: OptimizerConfig) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = config.ema_decay
         self._tau_steps = config.ema_tau_steps

@@ -11,11 +11,14 @@ import torch
 
 from training.config import TrainConfig
 from training.config_json import to_json
-from training.data.loader import CACHE_BYTES, Batch, TrainingLoader
+from training.data.batch import Batch
+from training.data.loader import CACHE_BYTES, TrainingLoader
 from training.data.sample import Dataset
 from training.errors import CheckpointError, ConfigError, TrainingError
-from training.losses.detection import LossTerms
-from training.models.detector import Detector
+from training.files import write_atomically
+from training.losses.terms import LossTerms
+from training.models.network import Network
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import (
     BEST_FILE,
     CONFIG_FILE,
@@ -37,10 +40,7 @@ from training.trainer.optimizer import build_optimizer, learning_rate
 from training.trainer.report import Report, figures
 from training.trainer.step import Stepper
 
-BEST_BY = "mAP50-95"
-REPORTED = LossTerms._fields[:-1]  # without the weight of the others
-
-Evaluate = Callable[[Detector], Mapping[str, float]]
+Evaluate = Callable[[Network], Mapping[str, float]]
 Describe = Callable[[Mapping[str, float]], str]
 
 
@@ -51,7 +51,8 @@ class Outcome:
     finished: bool  # False: stopped on request; the same command goes on
     position: Position
     model_path: Path
-    best_path: Path | None = None  # of the evaluation with the highest mAP50-95, if there was one
+    best_path: Path | None = None  # of the best evaluation, if there was one
+    best_by: str = ""  # the figure that tells which that is
 
 
 def compute_device() -> torch.device:
@@ -101,8 +102,9 @@ class Trainer:
         self.processes = processes
         self.device = processes.device()
         self.provenance = dict(provenance or {})
+        self.task = task_named(config.model.task)
         torch.manual_seed(config.seed)
-        model = Detector(config.model)
+        model = self.task.build(config.model)
         self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
         # Channels-last is what both CPU and GPU convolutions run in.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,7 +115,14 @@ class Trainer:
         self.dtype = autocast_dtype(config, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.stepper = Stepper(
-            config, self.model, self.optimizer, self.scaler, self.dtype, self.device, processes
+            config=config,
+            task=self.task,
+            model=self.model,
+            optimizer=self.optimizer,
+            scaler=self.scaler,
+            dtype=self.dtype,
+            device=self.device,
+            processes=processes,
         )
         self.position = Position(epoch=0, batch=0, step=0)
         self.best = Best()
@@ -126,7 +135,7 @@ class Trainer:
             CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        if to_json(read_state_config(path)) != to_json(self.config):
+        if read_state_config(path) != self.config:
             raise CheckpointError(
                 f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
             )
@@ -163,18 +172,18 @@ class Trainer:
         with (
             deterministic_algorithms(config.deterministic),
             StopRequest() as stop,
-            TrainingLoader(self.dataset, config, cache_bytes, share=share) as loader,
+            TrainingLoader(self.dataset, config, self.task, cache_bytes, share=share) as loader,
         ):
             total = len(loader) * config.epochs
             if first:
-                (self.run_dir / CONFIG_FILE).write_text(to_json(config) + "\n", encoding="utf-8")
+                write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
             folder = self.run_dir if first else None
             with Report(folder, total, self.position.step, quiet=quiet, tensorboard=tensorboard) as report:
                 validate = partial(self._evaluate, evaluate, describe, report)
                 finished = self._epochs(loader, report, stop, validate)
         self._save()
         best = self.run_dir / BEST_FILE if self.best.score is not None else None
-        return Outcome(finished, self.position, self.run_dir / MODEL_FILE, best)
+        return Outcome(finished, self.position, self.run_dir / MODEL_FILE, best, self.task.best_by)
 
     def _epochs(
         self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
@@ -194,29 +203,29 @@ class Trainer:
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
         if first == batches:  # stopped after the last batch: its evaluation is all that is missing
             return False
-        sums, started = [0.0] * len(REPORTED), time.monotonic()
+        sums, started = dict[str, float](), time.monotonic()
         stopped = False
         for parts in _together(loader.epoch(epoch, start_batch=first), self.config.accumulate):
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
-            terms = torch.stack(self._step(parts)[: len(REPORTED)]).tolist()
-            if not math.isfinite(terms[0]):
+            terms = _as_numbers(self._step(parts))
+            if not math.isfinite(terms["total"]):
                 raise TrainingError(
-                    f"the loss of step {self.position.step + 1} is {terms[0]}; try a lower learning rate. "
-                    "The last checkpoint is from before it."
+                    f"the loss of step {self.position.step + 1} is {terms['total']}; try a lower learning "
+                    "rate. The last checkpoint is from before it."
                 )
-            sums = [a + b for a, b in zip(sums, terms, strict=True)]
+            sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
             done = self.position.batch + 1
             self.position = Position(epoch, done, self.position.step + 1)
             self.average.update(self.model, self.position.step)
             speed = (done - first) * self.config.batch_size / (time.monotonic() - started)
-            shown = dict(zip(("box", "cls", "dfl", "route"), terms[1:], strict=True))
+            shown = {name: value for name, value in terms.items() if name != "total"}
             report.step(self.position, self.config.epochs, {**shown, "img/s": speed})
             stopped = self.processes.any(stop.requested, self.device)
             if stopped and done < batches:
                 return True
-        means = {name: value / (batches - first) for name, value in zip(REPORTED, sums, strict=True)}
+        means = {name: value / (batches - first) for name, value in sums.items()}
         report.record(
             self.position.step,
             {"kind": "train", "epoch": epoch + 1, **means, "lr": lr, "images_per_s": round(speed, 2)},
@@ -250,22 +259,24 @@ class Trainer:
         return True
 
     def _keep_best(self, scores: Mapping[str, float], epoch: int) -> None:
-        if BEST_BY not in scores:
+        best_by, best = self.task.best_by, self.best
+        if best_by not in scores:
             return
-        score, best = scores[BEST_BY], self.best
+        score = scores[best_by]
         if best.score is not None and not score > best.score:
             self.best = replace(best, stale=best.stale + 1)
             return
         self.best = Best(score, epoch)
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch)}
-        save_model(self.run_dir / BEST_FILE, self.average.model, {**provenance, BEST_BY: f"{score:.6f}"})
+        save_model(self.run_dir / BEST_FILE, self.average.model, {**provenance, best_by: f"{score:.6f}"})
 
     def _out_of_patience(self, report: Report) -> bool:
         patience, best = self.config.patience, self.best
         if not self.processes.any(0 < patience <= best.stale, self.device):
             return False
         report.say(
-            f"no better {BEST_BY} in {best.stale} evaluations: the best was that of epoch {best.epoch}"
+            f"no better {self.task.best_by} in {best.stale} evaluations: "
+            f"the best was that of epoch {best.epoch}"
         )
         return True
 
@@ -287,6 +298,12 @@ class Trainer:
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(self.position.epoch)}
         save_model(self.run_dir / MODEL_FILE, self.average.model, provenance)
         self._saved_at = time.monotonic()
+
+
+def _as_numbers(terms: LossTerms) -> dict[str, float]:
+    """Return the loss and its parts by name; from a GPU, all at once."""
+    values = torch.stack([terms.total, *terms.parts.values()]).tolist()
+    return dict(zip(("total", *terms.parts), values, strict=True))
 
 
 def _together(batches: Iterator[Batch], parts: int) -> Iterator[tuple[Batch, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from tqdm import tqdm
 
 from training.errors import TrainingError
+from training.files import write_atomically
 from training.trainer.checkpoint import Position
 
 if TYPE_CHECKING:
@@ -114,6 +115,4 @@ def _drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             continue  # the line that was being written when the process died
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, "".join(kept))

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.config import TrainConfig
-from training.data.loader import Batch
-from training.losses.detection import LossTerms, detection_loss
-from training.models.detector import Detector
+from training.data.batch import Batch
+from training.losses.terms import LossTerms
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
+from training.tasks.task import Task
 from training.trainer.distributed import Processes
 
 STEPS_APART = 10**9  # of two seeds: more steps than any run has
@@ -22,7 +23,8 @@ class Stepper:
     """What a step needs beside its batch."""
 
     config: TrainConfig
-    model: Detector
+    task: Task
+    model: Network
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     dtype: torch.dtype | None  # to compute in; None: float32
@@ -32,13 +34,13 @@ class Stepper:
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
         """Move the weights; returns the losses of the whole batch, over all parts and processes.
 
-        The sum of a part's losses is weighted by that part's sum of target scores, so that box, classes and
-        dfl, and their gradient, are those of one undivided batch (where the sums are 1 or more, and apart
-        from batch norm's statistics). It is gradients that are weighted, which are float32: a loss with a
-        weight of some hundreds, beside a part without objects, would overflow where half precision passes it
-        back. What overflows in one part stays so in the sum, and the scaler skips the step as it would for
-        the batch whole. Terms of routers are means over parts by the same weights: each sees
-        the images of its part, of all processes.
+        The sum of a part's losses is weighted by that part's weight (of a detector, the sum of its target
+        scores), so that its terms and their gradient are those of one undivided batch (where the weights are
+        1 or more, and apart from batch norm's statistics). It is gradients that are weighted, which are
+        float32: a loss with a weight of some hundreds, beside a part without objects, would overflow where
+        half precision passes it back. What overflows in one part stays so in the sum, and the scaler skips
+        the step as it would for the batch whole. Terms of routers are means over parts by the same weights:
+        each sees the images of its part, of all processes.
 
         Args:
             step: number of the step, from 0: what is drawn in it belongs to it.
@@ -55,7 +57,7 @@ class Stepper:
             if terms:
                 torch._foreach_mul_(self._gradients(), terms[-1].weight / found.weight)
             self.scaler.scale(found.total).backward()
-            terms.append(LossTerms(*(term.detach() for term in found)))
+            terms.append(found._replace(total=found.total.detach()))
         self._move(terms)
         return terms[0] if len(terms) == 1 else _over_parts(terms)
 
@@ -79,9 +81,7 @@ class Stepper:
         controls = None if top_k is None else RoutingControls(top_k, self.config.model.weight_threshold)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             predictions = self.model(part.images, controls)
-        truth = (part.boxes_xyxy, part.class_ids, part.image_ids)
-        ignored = (part.ignored_xyxy, part.ignored_image_ids)
-        return detection_loss(self.model, predictions, truth, self.config.loss, ignored, self.processes.total)
+        return self.task.loss(self.model, predictions, part, self.config.loss, self.processes.total)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [each for group in self.optimizer.param_groups for each in group["params"]]
@@ -112,8 +112,15 @@ def freeze_statistics(model: nn.Module) -> None:
 
 
 def _over_parts(terms: Sequence[LossTerms]) -> LossTerms:
-    """Losses of the batch that was passed in these parts."""
+    """Return the losses of the batch that was passed in these parts."""
     weights = torch.stack([each.weight for each in terms])
     share = weights / weights.sum()
-    means = LossTerms(*((torch.stack(values) * share).sum() for values in zip(*terms, strict=True)))
-    return means._replace(total=means.total * len(terms), weight=weights.sum())
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return (torch.stack(values) * share).sum()
+
+    return LossTerms(
+        total=mean([each.total for each in terms]) * len(terms),
+        parts={name: mean([each.parts[name] for each in terms]) for name in terms[0].parts},
+        weight=weights.sum(),
+    )

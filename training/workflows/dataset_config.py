@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from training.config import ModelConfig
+from training.config import ModelConfig, TaskName
 from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
 from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
+from training.tasks.choose import task_named
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
@@ -87,8 +88,16 @@ def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
+def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
+    """Return the data with generated scenes labelled for a task; a folder is labelled as it is."""
+    if isinstance(data, ScenesConfig):
+        return replace(data, labels=task_named(task).scene_labels)
+    return data
+
+
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """A data set for a model; a folder takes its classes, since labels may name no order of their own."""
+    """Open data for a model; a folder takes its classes, since labels may name no order of their own."""
+    data = scenes_for(config.task, data)
     if isinstance(data, FolderConfig) and not data.kept_classes:
         data = replace(data, class_names=config.class_names)
     return open_dataset(data)

@@ -16,14 +16,15 @@ from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import evaluate
 from training.evaluate.mean_ap import MeanAp
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
-from training.export.artifact.manifest import Provenance, sha256_of
+from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
 from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
+from training.files import sha256_of
 from training.lab.tables.evaluation import evaluation_report
-from training.trainer.checkpoint import load_model
+from training.trainer.checkpoint import load_detector
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import Say, data_name, described, open_for, say_remarks
@@ -59,7 +60,7 @@ def export(
             calibrate on.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
-    model, provenance = load_model(checkpoint)
+    model, provenance = load_detector(checkpoint)
     check_options(targets, options, model.config)
     if options.experts == "shared":  # another detector, with an mAP of its own
         model = without_routed_experts(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from training.errors import CheckpointError
-from training.export.artifact.manifest import sha256_of
+from training.files import sha256_of
 from training.trainer.checkpoint import check_output, load_model, save_model
 from training.workflows.dataset_config import Say
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.config_json import train_from_json
 from training.data.open import open_dataset
+from training.data.sample import Dataset
 from training.data_config import DataConfig, FolderConfig
 from training.errors import ConfigError
 from training.evaluate.comparison import Comparison, compare
@@ -13,10 +14,12 @@ from training.evaluate.evaluator import Evaluation, check_classes, evaluate, eva
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
 from training.lab.inspection.command import Inspection, inspect, require_layer
-from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
 from training.recipes.recipe_data import refuse_splits
-from training.trainer.checkpoint import CONFIG_FILE, load_model
+from training.tasks.choose import task_named
+from training.tasks.task import Result
+from training.trainer.checkpoint import CONFIG_FILE, load_detector, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import (
@@ -37,8 +40,8 @@ def evaluate_checkpoint(
     weight_threshold: float | None = None,
     quiet: bool = False,
     say: Say | None = None,
-) -> Evaluation:
-    """mAP and expert use of a checkpoint on a data set, in float32.
+) -> Result:
+    """Measure a checkpoint on a data set by its task's metric, and what its experts do, in float32.
 
     Args:
         top_k: None: as trained; likewise weight_threshold.
@@ -49,10 +52,32 @@ def evaluate_checkpoint(
     """
     model, _ = load_model(checkpoint)
     controls = _controls(model, top_k, weight_threshold)
+    dataset = _labelled(model, data, say)
+    task = task_named(model.config.task)
+    return task.evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def evaluate_detector(
+    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
+) -> Evaluation:
+    """Measure mAP and expert use of a detector's checkpoint as evaluate_checkpoint does.
+
+    Raises:
+        CheckpointError: it is for another task.
+    """
+    model, _ = load_detector(checkpoint)
+    controls = _controls(model, top_k)
+    dataset = _labelled(model, data, None)
+    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+
+
+def _labelled(model: Network, data: DataConfig, say: Say | None) -> Dataset:
+    """Open the data; say what of its labels is left out, and refuse labels of another task."""
     dataset = open_for(model.config, data)
     if say:
         say_remarks("labels", dataset, say)
-    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+    task_named(model.config.task).check_labels(dataset)
+    return dataset
 
 
 def compare_checkpoints(
@@ -71,10 +96,11 @@ def compare_checkpoints(
     """
     sides = []
     for checkpoint, top_k in zip(checkpoints, top_ks, strict=True):
-        model, _ = load_model(checkpoint)
+        model, _ = load_detector(checkpoint)
         controls = _controls(model, top_k)
         sides.append((model.to(compute_device()), controls))
     dataset = open_for(sides[0][0].config, data)
+    task_named("detect").check_labels(dataset)
     return compare(sides[0], sides[1], dataset, draws=draws, quiet=quiet)
 
 
@@ -113,6 +139,7 @@ def inspect_checkpoint(
     controls = _controls(model, top_k, weight_threshold)
     dataset = open_for(model.config, data)
     check_classes(model.config.class_names, dataset.class_names)
+    task_named(model.config.task).check_labels(dataset)
     return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
 
 
@@ -143,7 +170,7 @@ def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataCo
     raise ConfigError(f"the run of {checkpoint} {what}; give --data")
 
 
-def _controls(model: Detector, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
+def _controls(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
     """What is asked for, and otherwise what the model is configured with."""
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:

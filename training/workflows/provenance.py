@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.export.artifact.manifest import sha256_of
+from training.config import TASKS
+from training.files import sha256_of
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_provenance
-from training.trainer.loop import BEST_BY
 
-OF_THE_RUN = ("recipe", "data", "step", "epoch", BEST_BY)  # said anew by the one that goes on from there
+BEST_BY = tuple(task_named(name).best_by for name in TASKS)
+OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # said anew by the one that goes on from there
 
 
 def origin_of(checkpoint: Path) -> dict[str, str]:

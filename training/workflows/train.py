@@ -1,5 +1,6 @@
 """Start a run, or go on with one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,18 +9,19 @@ from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data_config import DataConfig, FolderConfig, absolute
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes, evaluate
-from training.evaluate.validation import validation_scores, validation_sentence
-from training.models.detector import Detector
+from training.evaluate.evaluator import check_classes
+from training.models.families.choose import parse_variant
+from training.models.network import Network
 from training.models.variants import MixtureChoice
 from training.recipes.overrides import TrainingChoice
 from training.recipes.recipe_data import own_data, refuse_splits
 from training.recipes.recipes import Request, build_config
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import STATE_FILE, load_model
 from training.trainer.distributed import ALONE, Processes
 from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
-from training.workflows.dataset_config import SCENES_FOR_TRAINING, Say, say_remarks, trained_on
+from training.workflows.dataset_config import SCENES_FOR_TRAINING, Say, say_remarks, scenes_for, trained_on
 from training.workflows.provenance import origin_in_words, origin_of
 
 
@@ -74,7 +76,11 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     """
     train_data, val_data = data_configs(options)
     like = _model_like(options)
+    task = like.task if like else parse_variant(options.variant).task
+    train_data = scenes_for(task, train_data)
+    val_data = None if val_data is None else scenes_for(task, val_data)
     dataset = open_dataset(train_data)
+    task_named(task).check_labels(dataset)
     request = Request(
         class_names=dataset.class_names,
         train_data=train_data,
@@ -132,15 +138,17 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
         check_classes(config.model.class_names, validation.class_names)  # before hours of training
         say_remarks("validation labels", validation, say)
     if config.val_data == config.train_data:
-        say("validating on what is trained on, which flatters the mAP: give another --val-split")
+        say("validating on what is trained on, which flatters the figures: give another --val-split")
 
-    def validate(model: Detector) -> dict[str, float]:
+    task = trainer.task
+
+    def validate(model: Network) -> Mapping[str, float]:
         assert validation is not None
-        return validation_scores(evaluate(model, validation, quiet=True), validation)
+        return task.scores(task.evaluate(model, validation, quiet=True), validation)
 
     return trainer.run(
         validate if validation else None,
-        describe=validation_sentence,
+        describe=task.sentence,
         quiet=quiet,
         tensorboard=options.tensorboard,
     )
@@ -164,7 +172,7 @@ def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
     height, width = config.model.input_hw
     precision = str(trainer.dtype or "f32").removeprefix("torch.")
     say(
-        f"training {config.model.variant} on {len(dataset)} pictures of {len(dataset.class_names)} classes, "
+        f"training {config.model.variant} on {len(dataset)} images of {len(dataset.class_names)} classes, "
         f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}"
         f"{_among(trainer.processes)}; files in {trainer.run_dir}"
     )

@@ -12,7 +12,7 @@ from training.lab.tables.exports import COLUMNS, exports_json, exports_table
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 
 
-def test_every_artefact_has_its_line_and_companions_without_a_manifest_have_none():
+def test_every_artifact_has_its_line_and_companions_without_a_manifest_have_none():
     head, *lines = exports_table(REPOSITORY).partition("\n\n")[0].splitlines()
     assert head.split() == " ".join(COLUMNS).split()
     folders = sorted(path.parents[1].name for path in REPOSITORY.glob("*/*/manifest.json"))

@@ -1,6 +1,5 @@
 """manifest.json: everything a server must know, checked against the committed schema."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
 from training.export.proof.selection import Speed
 from training.export.tasks.tasks import export_task
+from training.files import sha256_of
 from training.models.cost import Cost
 from training.models.detector import Detector
 
@@ -51,12 +51,6 @@ class Evidence(NamedTuple):
     cost: Cost
     baseline: Baseline | None  # None: routing was not measured
     speed: Speed | None  # None: sparse and dense were not timed
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_manifest(

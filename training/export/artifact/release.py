@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from training.errors import ExportError
+from training.files import flush
 
 STAGING_PREFIX = ".staging-"
 
@@ -96,5 +97,4 @@ def _flush(room: Path) -> None:
     """Bring every file to the disk, so that a power cut cannot leave a name without its content."""
     for path in room.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(path)

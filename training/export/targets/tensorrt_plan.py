@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 from training.errors import ExportError
-from training.export.artifact.manifest import sha256_of
 from training.export.artifact.stored_manifest import StoredManifest
 from training.export.contract.tensors import Tensor
 from training.export.targets.plan import (
@@ -19,6 +18,7 @@ from training.export.targets.plan import (
     plan_arguments,
     plan_description,
 )
+from training.files import sha256_of, write_atomically
 
 TIMINGS = Path("~/.cache/sparsight")  # how long the kernels took that were tried; saves minutes the next time
 
@@ -70,12 +70,12 @@ def build_plan(
     say(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
     cache = _home(timings) / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
     serialized, learned = _serialized(tensorrt, onnx, stored, cache)
-    _write(plan, serialized)
-    _write(described, description())  # last: a plan that it does not name is built again
+    write_atomically(plan, serialized)
+    write_atomically(described, description())  # last: a plan that it does not name is built again
     say(f"built {plan}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        _write(cache, learned)
+        write_atomically(cache, learned)
     except OSError as error:
         say(f"the timings of its kernels were not kept, the next plan takes as long: {error}")
 
@@ -117,12 +117,6 @@ def _tensorrt() -> ModuleType:
         raise _NotHereError(
             "the Python package tensorrt is not installed; the extra [gpu] brings it"
         ) from error
-
-
-def _write(path: Path, content: Any) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache: Path) -> tuple[Any, Any]:

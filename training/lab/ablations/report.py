@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from training.columns import in_columns, in_markdown
+from training.files import write_atomically
 from training.lab.ablations.agreement import Agreement, agreement, in_words
 from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.routing_table import TITLE, RoutingTable, routing_fields, routing_markdown
@@ -19,13 +21,13 @@ from training.lab.ablations.rows import (
     Row,
     published_spread,
 )
-from training.lab.ablations.run import Progress, Result, Settings, write_text
+from training.lab.ablations.run import Progress, Result, Settings
 from training.lab.tables.models import Measured, measure
 from training.lab.tables.published import Named
 
 REPORT_FILE, DATA_FILE = "ablations.md", "ablations.json"
 VOC_CLASSES = 20
-HEADER = "| {} | parameters, M | ours | GFLOPs, ours | mAP50 | ours | mAP50-95 | ours | seeds |"
+HEADING = ("row", "parameters, M", "ours", "GFLOPs, ours", "mAP50", "ours", "mAP50-95", "ours", "seeds")
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def _runs(
 
 def write_report(output: Path, tables: Tables, settings: Settings, seeds: Sequence[int]) -> None:
     """Write ablations.md and ablations.json into a folder."""
-    write_text(output / REPORT_FILE, as_markdown(tables, settings, seeds))
-    write_text(output / DATA_FILE, as_json(tables, settings, seeds))
+    write_atomically(output / REPORT_FILE, as_markdown(tables, settings, seeds))
+    write_atomically(output / DATA_FILE, as_json(tables, settings, seeds))
 
 
 def as_markdown(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:
@@ -144,14 +146,9 @@ def _missing(tables: Tables) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [
-        f"## Table {table.number}: {TABLES[table.number]}",
-        "",
-        HEADER.format("row"),
-        "|---" + "|---:" * 8 + "|",
-    ]
+    rows = []
     for row, runs in zip(table.rows, table.ours, strict=True):
-        cells = [
+        cells = (
             row.name,
             "" if row.parameters is None else f"{row.parameters / 1e6:.2f}",
             f"{runs[0].parameters / 1e6:.2f}" if runs else "",
@@ -161,9 +158,15 @@ def _table(table: Table) -> list[str]:
             f"{row.map50_95:.1f}",
             mean_cell([100 * run.map50_95 for run in runs]),
             ", ".join(str(run.seed) for run in runs) or "none",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", in_words(table.agreement, spread())]
+        )
+        rows.append(cells)
+    return [
+        f"## Table {table.number}: {TABLES[table.number]}",
+        "",
+        *in_markdown(HEADING, rows, "lrrrrrrrr"),
+        "",
+        in_words(table.agreement, spread()),
+    ]
 
 
 def as_json(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:
@@ -207,20 +210,19 @@ def as_json(tables: Tables, settings: Settings, seeds: Sequence[int]) -> str:
 def as_list(rows: Sequence[Row]) -> str:
     """Every row with what it costs, and what the paper has."""
     measure_once = cache(measure)
-    columns = "{:<31}{:<46}{:>12}{:>9}{:>9}{:>11}{:>10}".format
     lines = [
         f"at 640 × 640, {VOC_CLASSES} classes; in training every expert computes, in use those chosen",
         "",
     ]
     for title, mine in _by_table(rows).items():
         lines.append(title)
-        lines.append(columns("", "run", "parameters", "GFLOPs", "at K", "published", "mAP50-95").rstrip())
+        cells = [("", "run", "parameters", "GFLOPs", "at K", "published", "mAP50-95")]
         for row in mine:
             cost: Measured = measure_once(Named(variant=row.variant, choice=row.mixture, classes=VOC_CLASSES))
             gflops = (f"{cost.gflops:.2f}", f"{cost.gflops_at_top_k:.2f}")
             published = _published(row) if isinstance(row, PaperRow) else ("", "")
-            lines.append(columns(row.name, row.run, f"{cost.parameters:,}", *gflops, *published).rstrip())
-        lines.append("")
+            cells.append((row.name, row.run, f"{cost.parameters:,}", *gflops, *published))
+        lines += [*in_columns(cells, "llrrrrr"), ""]
     runs = len({row.run for row in rows})
     lines.append(f"{len(rows)} rows of {runs} runs a seed: rows that train the same share one")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from training.data_config import DataConfig
 from training.evaluate.baseline import nmi_by_layer
 from training.evaluate.evaluator import Evaluation
 from training.workflows.dataset_config import open_for
-from training.workflows.measure import evaluate_checkpoint
+from training.workflows.measure import evaluate_detector
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def measure_routing(
     """Evaluate a checkpoint with one and with all experts; the rest is in its usual evaluation."""
     map50_95 = {
         str(top_k): (
-            usual
-            if top_k == config.top_k
-            else evaluate_checkpoint(checkpoint, data, top_k=top_k, quiet=quiet)
+            usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k, quiet=quiet)
         ).mean_ap.map50_95
         for top_k in measured_top_ks(config)
     }

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
+from training.columns import in_markdown
 from training.evaluate.routing_report import GOAL_BITS, GOAL_NMI
 from training.evaluate.validation import GROUPINGS
 from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.routing import measured_top_ks
 from training.lab.ablations.rows import RoutingRow
 from training.lab.ablations.run import Result
+from training.models.families.choose import parse_variant
 from training.models.variants import model_config
-from training.recipes.recipes import family_loss, trained_top_ks
 
 TITLE = "Routing of sparsight"
 GOAL_ONE, GOAL_ALL = 1.0, 0.5  # points of mAP50-95 that one expert, and all, may lie below the usual number
@@ -32,7 +33,8 @@ def routing_markdown(table: RoutingTable) -> list[str]:
     config = model_config(variant, ("any",), (64, 64))
     one, usual, every = measured_top_ks(config)
     kinds = {mixture.router.kind for mixture in config.mixtures.values()}
-    loss, drawn = family_loss(variant), trained_top_ks(config)
+    family = parse_variant(variant).family
+    loss, drawn = family.losses, family.trained_top_ks(config)
     columns = (
         *("row", f"mAP50-95, K = {usual}", f"K = {one}", f"K = {every}", "bits"),
         *(f"layers from {GOAL_BITS:g} bit", "dead experts", "commonest set, %"),
@@ -47,13 +49,13 @@ def routing_markdown(table: RoutingTable) -> list[str]:
         f"picture of a training step draws its K from {', '.join(map(str, drawn))}. Each other row changes "
         "what it names.",
         "",
-        f"| {' | '.join(columns)} |",
-        "|---" + "|---:" * (len(columns) - 1) + "|",
     ]
-    for row, runs in zip(table.rows, table.ours, strict=True):
-        lines.append(f"| {' | '.join(_cells(row.name, runs, (one, usual, every)))} |")
+    rows = [
+        _cells(row.name, runs, (one, usual, every)) for row, runs in zip(table.rows, table.ours, strict=True)
+    ]
     return [
         *lines,
+        *in_markdown(columns, rows, "l" + "r" * (len(columns) - 1)),
         "",
         f"mAP in percent; in brackets the difference to K = {usual}, in points. The goals: K = {one} at most "
         f"{GOAL_ONE:.1f} below, K = {every} at most {GOAL_ALL:.1f} below; {GOAL_BITS:g} bit in half of the "

@@ -18,7 +18,7 @@ from training.models.cost import measure_cost
 from training.models.detector import Detector
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
-from training.trainer.checkpoint import MODEL_FILE, load_model
+from training.trainer.checkpoint import MODEL_FILE, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
@@ -73,7 +73,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         CheckpointError: missing, damaged or of another kind.
         ConfigError: as of named_variant.
     """
-    model, _ = load_model(path)
+    model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
         resized = Detector(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())

@@ -10,8 +10,8 @@ from training.errors import ConfigError
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
-from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Inspection:
 
 
 def inspect(
-    model: Detector, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
+    model: Network, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
 ) -> Inspection:
     """Route every image of a data set, and measure what the routers know of them.
 

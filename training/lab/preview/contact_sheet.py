@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, TrainConfig
+from training.data.batch import Batch, BoxBatch, ClassBatch
 from training.data.letterbox import scale_image
 from training.data.loader import TrainingLoader
-from training.data.sample import Dataset, Sample
+from training.data.sample import Dataset, Sample, no_boxes
 from training.errors import ConfigError
+from training.files import write_atomically
+from training.tasks.choose import task_named
 
 COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
@@ -35,14 +38,26 @@ def training_pictures(dataset: Dataset, config: TrainConfig, epoch: int, count: 
     # A sample is that of its place in the epoch, whatever the batch: by twos no more are made than are shown.
     # And what is looked at once needs no cache of the whole data set.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
-    with TrainingLoader(dataset, pairs, cache_bytes=0) as loader:
+    with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
-            for place, image in enumerate(batch.images.numpy()):
-                mine = batch.image_ids.numpy() == place
-                boxes, class_ids = batch.boxes_xyxy.numpy()[mine], batch.class_ids.numpy()[mine]
-                ignored = batch.ignored_xyxy.numpy()[batch.ignored_image_ids.numpy() == place]
-                shown.append(Sample(image, boxes, class_ids, f"sample {len(shown)}", ignored))
+            shown += [_sample(batch, place) for place in range(len(batch.images))]
     return shown[:count]
+
+
+def _sample(batch: Batch, place: int) -> Sample:
+    """Return one image of a batch with what labels it."""
+    image, name = batch.images[place].numpy(), f"sample {place}"
+    match batch:
+        case BoxBatch():
+            mine = batch.image_ids.numpy() == place
+            boxes, class_ids = batch.boxes_xyxy.numpy()[mine], batch.class_ids.numpy()[mine]
+            ignored = batch.ignored_xyxy.numpy()[batch.ignored_image_ids.numpy() == place]
+            return Sample(image, boxes, class_ids, name, ignored)
+        case ClassBatch():
+            whole = int(batch.class_ids[place])
+            return Sample(image, no_boxes(), np.zeros(0, np.int64), name, image_class=whole)
+        case _:
+            raise TypeError(f"no samples can be drawn of a {type(batch).__name__}")
 
 
 def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
@@ -87,6 +102,9 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
             cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
+    if sample.image_class is not None:
+        colour = _colour(sample.image_class)
+        cv2.putText(tile, class_names[sample.image_class], (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
     return tile
 
 
@@ -108,7 +126,7 @@ def _colour(class_id: int) -> tuple[int, int, int]:
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Encode (H, W, 3) RGB by the file's suffix, beside it, then rename.
+    """Encode (H, W, 3) RGB by the file's suffix.
 
     Raises:
         ConfigError: the suffix is none of a picture.
@@ -117,6 +135,4 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    write_atomically(path, encoded.tobytes())

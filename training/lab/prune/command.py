@@ -8,7 +8,7 @@ from pathlib import Path
 from training.argument_types import from_0_to_1, positive
 from training.errors import ConfigError
 from training.evaluate.evaluator import evaluate
-from training.export.artifact.manifest import sha256_of
+from training.files import sha256_of
 from training.lab.prune.drop import drop_experts
 from training.lab.prune.latency import measure_latency
 from training.lab.prune.outcome import Pruning, evaluate_here, side_of
@@ -17,7 +17,7 @@ from training.lab.prune.table import use_table
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.recipes.data_arguments import add_recipe_data, add_training_data
-from training.trainer.checkpoint import check_output, load_model, save_model
+from training.trainer.checkpoint import check_output, load_detector, save_model
 from training.trainer.loop import compute_device
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
@@ -65,7 +65,7 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
         TrainingError: any of its children; nothing was written.
     """
     check_output(options.output)
-    model, provenance = load_model(options.checkpoint)
+    model, provenance = load_detector(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
     use_data = training_data(options.data, options.split, options.recipe)
     score_data = measured_data(options.data, options.val_split, options.recipe)

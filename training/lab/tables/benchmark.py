@@ -3,13 +3,12 @@
 import json
 from dataclasses import asdict
 
+from training.columns import in_columns
 from training.lab.benchmark.command import Benchmark
 from training.lab.benchmark.profile import Profile
 from training.lab.benchmark.rows import Group, Quartiles, Row, Verdict
 from training.lab.benchmark.subjects import Form
 from training.rounds import NOISE, PATIENCE
-
-_COLUMNS = "{:<16}{:<13}{:>7}{:>7}{:>9}{:>7}{:>10}  {:<12}{:>11}{:>10}  {}".format
 
 LEAST_SHARE = 0.005  # of a run; less is not worth a line of its profile
 
@@ -65,17 +64,14 @@ def _group(group: Group) -> list[str]:
     if not group.rows:
         return lines
     head = ("model", "", "GFLOPs", "", "ms", "", "of dense", "", "of ref.", "realised", "goals")
-    lines.append(_COLUMNS(*head).rstrip())
-    before = ""
-    for row in group.rows:
-        lines.append(_line(row, before))
-        before = row.form.label
-    return lines
+    before = ("", *(row.form.label for row in group.rows))
+    cells = [_cells(row, label) for row, label in zip(group.rows, before, strict=False)]
+    return lines + in_columns([head, *cells], "llrrrrrlrrl")
 
 
-def _line(row: Row, before: str) -> str:
+def _cells(row: Row, before: str) -> tuple[str, ...]:
     form = row.form
-    return _COLUMNS(
+    return (
         form.label if form.label != before else "",
         _form(row.form),
         "" if row.gflops is None else f"{row.gflops:.2f}",
@@ -87,17 +83,16 @@ def _line(row: Row, before: str) -> str:
         f"{row.ratio_to_reference.median:.3f}",
         "" if row.share is None else f"{row.share:.0%}",
         ", ".join(map(_verdict, row.verdicts)),
-    ).rstrip()
+    )
 
 
 def _profile(profile: Profile) -> list[str]:
-    columns = "  {:<20}{:>9}{:>8}{:>8}{:>12}{:>8}".format
     whole, bound = profile.seconds, profile.bound_seconds
     lines = [
         f"{profile.label} at K={profile.top_k}, {profile.precision}: where {whole * 1e3:.2f} ms go",
         "  a branch (If) counts with all that ran in it; beside it what the bound takes",
-        columns("", "ms", "share", "layers", "bound, ms", "layers").rstrip(),
     ]
+    rows: list[tuple[object, ...]] = [("", "ms", "share", "layers", "bound, ms", "layers")]
     nothing = (0.0, 0)
     for operator in dict.fromkeys((*profile.by_operator, *profile.bound)):
         (seconds, layers), (least, others) = (
@@ -105,14 +100,16 @@ def _profile(profile: Profile) -> list[str]:
         )
         if max(seconds, least) >= LEAST_SHARE * whole:
             beside = (f"{least * 1e3:.2f}", others) if profile.bound else ("", "")
-            cells = (operator, f"{seconds * 1e3:.2f}", f"{seconds / whole:.1%}", layers, *beside)
-            lines.append(columns(*cells).rstrip())
+            rows.append((operator, f"{seconds * 1e3:.2f}", f"{seconds / whole:.1%}", layers, *beside))
     if profile.bound:
-        lines.append(columns("all", f"{whole * 1e3:.2f}", "", "", f"{bound * 1e3:.2f}", "").rstrip())
-    lines.append("  dearest layers")
-    for name, operator, seconds in profile.by_layer:
-        lines.append(f"    {seconds * 1e3:8.3f} ms  {operator:<16} {name}")
-    return lines
+        rows.append(("all", f"{whole * 1e3:.2f}", "", "", f"{bound * 1e3:.2f}", ""))
+    dearest = [(f"{seconds * 1e3:.3f} ms", operator, name) for name, operator, seconds in profile.by_layer]
+    return [
+        *lines,
+        *in_columns(rows, "lrrrrr", indent=2),
+        "  dearest layers",
+        *in_columns(dearest, "rll", indent=4),
+    ]
 
 
 def _rates(result: Benchmark) -> list[str]:
@@ -121,16 +118,12 @@ def _rates(result: Benchmark) -> list[str]:
         for one in result.throughputs
         if one.form.kind == "dense"
     }
-    columns = "{:<18}{:<13}{:<6}{:>10}{:>10}{:>10}".format
-    lines = [columns("model", "", "", "images/s", "of dense", "at once")]
+    rows: list[tuple[object, ...]] = [("model", "", "", "images/s", "of dense", "at once")]
     for one in result.throughputs:
         ratio = one.images_per_s / dense[one.form.label, one.precision]
         rate = f"{one.images_per_s:.1f}"
-        form = one.form
-        lines.append(
-            columns(form.label, _form(form), one.precision, rate, f"{ratio:.3f}", one.requests).rstrip()
-        )
-    return lines
+        rows.append((one.form.label, _form(one.form), one.precision, rate, f"{ratio:.3f}", one.requests))
+    return in_columns(rows, "lllrrr")
 
 
 def _form(form: Form) -> str:

@@ -2,17 +2,24 @@
 
 import json
 
+from training.columns import in_columns
 from training.evaluate.comparison import Comparison
 
 
 def comparison_report(found: Comparison) -> str:
     """The result for people; mAP in percent."""
-    width = max(len(found.first.name), len(found.second.name))
-    lines = [f"{found.images} images", f"{'':<{width}}  mAP50-95   mAP50   GFLOPs used"]
-    lines += [
-        f"{side.name:<{width}}  {100 * side.mean_ap.map50_95:8.2f}  {100 * side.mean_ap.map50:6.2f}"
-        f"  {side.gflops:13.2f}"
+    rows = [
+        (
+            side.name,
+            f"{100 * side.mean_ap.map50_95:.2f}",
+            f"{100 * side.mean_ap.map50:.2f}",
+            f"{side.gflops:.2f}",
+        )
         for side in (found.first, found.second)
+    ]
+    lines = [
+        f"{found.images} images",
+        *in_columns([("", "mAP50-95", "mAP50", "GFLOPs used"), *rows], "lrrr"),
     ]
     difference = found.difference
     verdict = "so the difference may be chance"

@@ -1,29 +1,30 @@
-"""The table of a model repository: what lies there, and what was proved of each artefact."""
+"""The table of a model repository: what lies there, and what was proved of each artifact."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.columns import in_columns
 from training.errors import ExportError
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.targets import TARGETS
 
 COLUMNS = (
-    *("artefact", "variant", "graph", "MB", "pictures"),
+    *("artifact", "variant", "graph", "MB", "images"),
     *("boxes px", "scores", "gates", "same sets", "mAP"),
 )
 EXPLAINED = """\
 graph: its precision; sparse skips experts that are not chosen, dense computes all; then, where both were
 timed at the export, what sparse took of dense.
-boxes, scores, gates: the largest difference from the checkpoint over the pictures, at several top_k and
-thresholds; an artefact beyond the limits of its precision was never released.
-same sets: how often layers chose the checkpoint's experts, and how many choices the pictures led to.
+boxes, scores, gates: the largest difference from the checkpoint over the images, at several top_k and
+thresholds; an artifact beyond the limits of its precision was never released.
+same sets: how often layers chose the checkpoint's experts, and how many choices the images led to.
 mAP: mAP@[.5:.95] of the checkpoint and of the graph on the data of the export; - where it had none."""
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
-    """Every version of every artefact, by name, target and version.
+    """Every version of every artifact, by name, target and version.
 
     Raises:
         ExportError: there is none, or one is damaged.
@@ -37,11 +38,9 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """One line an artefact, and what the columns mean; raises ExportError as read_repository."""
+    """One line an artifact, and what the columns mean; raises ExportError as read_repository."""
     rows = [COLUMNS, *(_cells(stored, _size(repository, stored)) for stored in read_repository(repository))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*(line.rstrip() for line in lines), "", EXPLAINED])
+    return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:

@@ -1,4 +1,4 @@
-"""The table of models: what each has, what it computes for a picture, and what sources say of it."""
+"""The table of models: what each has, what it computes for an image, and what sources say of it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from textwrap import wrap
 import torch
 from torch import nn
 
+from training.columns import in_columns
 from training.lab.tables.published import (
     GFLOPS_TOLERANCE,
     PARAMETERS_TOLERANCE,
@@ -154,19 +155,17 @@ def variants_table() -> str:
 
 
 def _models_block(models: dict[Named, Measured]) -> list[str]:
-    columns = "{:<18}{:>4}{:>13}{:>13}{:>13}{:>10}{:>9}".format
-    lines = [columns("model", "K", "parameters", "at K", "GFLOPs, all", "at K", "routed")]
+    rows: list[tuple[object, ...]] = [("model", "K", "parameters", "at K", "GFLOPs, all", "at K", "routed")]
     for named, one in models.items():
         top_k, routed = (one.top_k, f"{one.routed:.0%}") if one.routed else ("-", "-")
         parameters = (f"{one.parameters:,}", f"{one.active_parameters:,}")
         gflops = (f"{one.gflops:.2f}", f"{one.gflops_at_top_k:.2f}")
-        lines.append(columns(label(named), top_k, *parameters, *gflops, routed))
-    return lines
+        rows.append((label(named), top_k, *parameters, *gflops, routed))
+    return in_columns(rows, "lrrrrrr")
 
 
 def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[str]:
-    columns = "{:<29}{:<21}{:>10}{:>12}{:>8}{:>8}{:>7}{:>8} {}".format
-    lines = [columns("model", "source", "parameters", "theirs", "", "GFLOPs", "theirs", "", "").rstrip()]
+    rows = [("model", "source", "parameters", "theirs", "", "GFLOPs", "theirs", "", "")]
     for one in comparisons:
         published, difference = one.published, one.gflops_difference
         parameters = (
@@ -178,8 +177,8 @@ def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[
         if difference is not None:
             gflops = (f"{one.gflops:.2f}", str(published.gflops), _percent(difference))
         mark = f"[{notes.index(published.note) + 1}]" if published.note else ""
-        lines.append(columns(label(published.of), published.source, *parameters, *gflops, mark).rstrip())
-    return lines
+        rows.append((label(published.of), published.source, *parameters, *gflops, mark))
+    return in_columns(rows, "llrrrrrrl")
 
 
 def _as_given(parameters: float) -> str:

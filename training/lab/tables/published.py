@@ -56,7 +56,7 @@ def _voc(**choice: Any) -> Named:
 
 _MODULAR = (
     "Parameters agree. How the release counts operations it does not say: the two experts a layer and the "
-    "shared one that run for a picture, and all the rest, add up to ours, on the original as here."
+    "shared one that run for an image, and all the rest, add up to ours, on the original as here."
 )
 
 PUBLISHED = (
@@ -79,7 +79,7 @@ PUBLISHED = (
         (_of("modular-l"), 58_459_416, 133.2, ""),
     ),
     *_lines(
-        "YOLOv12, table 1",
+        "YOLOv12 table 1",
         (_of("yolov12-n"), 2.6e6, 6.5, ""),
         (_of("yolov12-s"), 9.3e6, 21.4, ""),
         (_of("yolov12-m"), 20.2e6, 67.5, ""),
@@ -87,7 +87,7 @@ PUBLISHED = (
         (_of("yolov12-x"), 59.1e6, 199.0, ""),
     ),
     *_lines(
-        "YOLO-Master, table 2",
+        "YOLO-Master table 2",
         (_released("s"), 9.64e6, 28.6, ""),
         (
             _of("esmoe-s"),
@@ -97,7 +97,7 @@ PUBLISHED = (
         ),
     ),
     *_lines(
-        "YOLO-Master, table 5",
+        "YOLO-Master table 5",
         (
             _of("yolov12-n", classes=20),
             2.63e6,
@@ -124,7 +124,7 @@ PUBLISHED = (
         ),
     ),
     *_lines(
-        "YOLO-Master, table 6",
+        "YOLO-Master table 6",
         (_voc(num_experts=2), 2.51e6, None, ""),
         (
             _voc(num_experts=4),

@@ -1,18 +1,17 @@
 """The report on routing, for people and for machines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 
+from training.columns import in_columns
 from training.evaluate.compute_use import ComputeUse
 from training.evaluate.dependence import PERMUTATIONS, Dependence
 from training.evaluate.expert_use import STATIC_BELOW_BITS, LayerUse
 from training.evaluate.groups import Grouping
 from training.evaluate.routing_report import GOAL_BITS, LayerRouting, RoutingReport
-
-_COLUMNS = "{:<13}{:>7}  {:<9}{:>6}{:>11}{:>10}{:>24}{:>24}".format
 
 LEGEND = (
     f"bits: what a layer's probabilities say of the image, 0 if nothing; routes from {GOAL_BITS:g},"
@@ -26,12 +25,12 @@ LEGEND = (
 def routing_table(report: RoutingReport, heading: str) -> str:
     """The table, what is asked of it, and what images cost."""
     names = [grouping.name for grouping in report.groupings]
-    titles = [f"NMI with {name}" for name in names] + [""] * (2 - len(names))
+    titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
+    layers = [_layer(layer, names) for layer in report.layers]
     lines = [heading, *LEGEND, *map(_group_sizes, report.groupings), ""]
-    lines.append(_COLUMNS("layer", "bits", "", "sets", "commonest", "set bits", *titles).rstrip())
-    lines += [_layer(layer, names) for layer in report.layers]
+    lines += in_columns([titles, *layers], "lrlrrr" + "r" * len(names))
     lines += ["", "share of images that chose each expert (mean weight where all always run)"]
-    lines += [_experts(layer.use) for layer in report.layers]
+    lines += _experts([layer.use for layer in report.layers])
     lines += ["", *_compute(report.compute), "", "goals"]
     lines += [f"  {'met   ' if goal.met else 'MISSED'}  {goal.what}: {goal.found}" for goal in report.goals]
     if not report.groupings:
@@ -78,19 +77,17 @@ def verdict(layer: LayerRouting) -> str:
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"
 
 
-def _layer(layer: LayerRouting, names: list[str]) -> str:
+def _layer(layer: LayerRouting, names: list[str]) -> tuple[object, ...]:
     use = layer.use
-    cells = [_dependence(layer.by_grouping[name], layer.follows(name)) for name in names]
-    return _COLUMNS(
+    return (
         use.layer,
         f"{use.information_bits:.3f}",
         verdict(layer),
         use.distinct_sets,
         f"{use.commonest_set_share:.0%}",
         f"{use.set_entropy_bits:.2f}",
-        *cells,
-        *[""] * (2 - len(cells)),
-    ).rstrip()
+        *(_dependence(layer.by_grouping[name], layer.follows(name)) for name in names),
+    )
 
 
 def _dependence(found: Dependence, follows: bool) -> str:
@@ -98,12 +95,17 @@ def _dependence(found: Dependence, follows: bool) -> str:
     return f"{found.nmi:.2f}{mark}({found.chance:.2f})  p {found.p_value:.4f}"
 
 
-def _experts(use: LayerUse) -> str:
-    all_run = min(use.expert_share) == 1
-    shown = use.mean_weight if all_run else use.expert_share
-    shares = "".join(f"{share:6.0%}" for share in shown)
-    dead = "".join(f" {expert}" for expert in use.dead_experts)
-    return f"{use.layer:<13}{shares}{'  weights' if all_run else ''}{f'  DEAD:{dead}' if dead else ''}"
+def _experts(uses: Sequence[LayerUse]) -> list[str]:
+    """One line a layer; layers may have different numbers of experts."""
+    most = max((len(use.expert_share) for use in uses), default=0)
+    rows = []
+    for use in uses:
+        all_run = min(use.expert_share) == 1
+        shown = [f"{share:.0%}" for share in (use.mean_weight if all_run else use.expert_share)]
+        dead = f"DEAD: {' '.join(map(str, use.dead_experts))}" if use.dead_experts else ""
+        remarks = "  ".join(remark for remark in ("weights" if all_run else "", dead) if remark)
+        rows.append((use.layer, *shown, *[""] * (most - len(shown)), remarks))
+    return in_columns(rows, "l" + "r" * most + "l")
 
 
 def _group_sizes(grouping: Grouping) -> str:

@@ -13,6 +13,7 @@ from training.data.loader import TrainingLoader
 from training.data.open import open_dataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
+from training.tasks.detect import DETECT
 
 # Class 0 is in all 16 pictures, class 1 in 4 of them, class 2 in the last alone.
 CLASSES = [np.array([0, 0, *([1] if i >= 12 else []), *([2] if i == 15 else [])]) for i in range(16)]
@@ -67,7 +68,7 @@ def with_one_rare_class():
 
 
 def shown(config, epoch):
-    with TrainingLoader(with_one_rare_class(), config) as loader:
+    with TrainingLoader(with_one_rare_class(), config, DETECT) as loader:
         return [batch.class_ids.tolist() for batch in loader.epoch(epoch)]
 
 
@@ -84,7 +85,7 @@ def test_an_epoch_is_longer_by_what_is_repeated_and_the_same_for_a_seed():
 
 
 def test_without_a_threshold_the_order_is_that_of_a_plain_shuffle():
-    with TrainingLoader(with_one_rare_class(), replace(CONFIG, repeat_threshold=0.0)) as loader:
+    with TrainingLoader(with_one_rare_class(), replace(CONFIG, repeat_threshold=0.0), DETECT) as loader:
         draws = [draw.index for batch in loader._sampler for draw in batch]
     assert draws == np.random.default_rng([0, 0]).permutation(16).tolist()
 

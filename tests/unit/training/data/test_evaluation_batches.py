@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample
+from training.config import PAD_VALUE
 from training.data.evaluation import evaluation_batches
-from training.data.letterbox import Letterbox
 
 
 def test_every_image_comes_once_in_order_and_the_last_batch_may_be_small():
@@ -18,7 +18,9 @@ def test_images_are_letterboxed_and_truth_stays_in_source_pixels():
     (batch,) = evaluation_batches(dataset, (64, 64), batch_size=8)
     assert batch.images.shape == (1, 64, 64, 3)
     assert batch.images.dtype == torch.uint8
-    assert batch.letterboxes == [Letterbox(0.5, left=0, top=24)]
+    assert (batch.images[0, :24] == PAD_VALUE).all()
+    assert (batch.images[0, 24:40] != PAD_VALUE).any(dim=-1).all(), "half as high, in the middle"
+    assert (batch.images[0, 40:] == PAD_VALUE).all()
     (truth,) = batch.truths
     assert truth.image_hw == (32, 128)
     np.testing.assert_array_equal(truth.boxes_xyxy, [[10, 4, 20, 8]])

@@ -7,9 +7,11 @@ import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import AugmentConfig, ModelConfig, TrainConfig
-from training.data.loader import Batch, CachedDataset, Share, TrainingLoader
+from training.data.batch import BoxBatch
+from training.data.loader import CachedDataset, Share, TrainingLoader
 from training.data_config import ScenesConfig
 from training.errors import DatasetError
+from training.tasks.detect import DETECT
 
 # A machine with one core runs two workers as well.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -39,7 +41,7 @@ def noise_dataset(images):
 
 
 def equal(one, two):
-    parts = [part.name for part in fields(Batch)]
+    parts = [part.name for part in fields(BoxBatch)]
     return len(one) == len(two) and all(
         torch.equal(getattr(a, part), getattr(b, part))
         for a, b in zip(one, two, strict=True)
@@ -50,14 +52,14 @@ def equal(one, two):
 @pytest.fixture(scope="module")
 def epochs_without_workers():
     """Both epochs of 14 images in the main process: 3 full batches each."""
-    with TrainingLoader(noise_dataset(14), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(14), CONFIG, DETECT) as loader:
         return [list(loader.epoch(epoch)) for epoch in range(2)]
 
 
 def test_a_batch_names_the_image_of_each_object():
     three = [sample((64, 64), [[0, 0, 32, 32]] * count, [count] * count) for count in (0, 1, 2)]
     config = replace(CONFIG, augment=PLAIN, batch_size=3)
-    with TrainingLoader(MemoryDataset(three), config) as loader:
+    with TrainingLoader(MemoryDataset(three), config, DETECT) as loader:
         (batch,) = loader.epoch(0)
     assert batch.images.shape == (3, 64, 64, 3)
     assert batch.images.dtype == torch.uint8
@@ -71,7 +73,7 @@ def test_a_batch_names_the_image_of_each_object():
 
 def test_a_batch_without_objects_keeps_its_shapes():
     config = replace(CONFIG, augment=PLAIN, batch_size=1)
-    with TrainingLoader(MemoryDataset([sample((64, 64), [], [])]), config) as loader:
+    with TrainingLoader(MemoryDataset([sample((64, 64), [], [])]), config, DETECT) as loader:
         (batch,) = loader.epoch(0)
     assert batch.boxes_xyxy.shape == (0, 4)
     assert batch.image_ids.shape == (0,)
@@ -80,19 +82,19 @@ def test_a_batch_without_objects_keeps_its_shapes():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_change_nothing(epochs_without_workers, workers):
-    with TrainingLoader(noise_dataset(14), replace(CONFIG, loader_workers=workers)) as loader:
+    with TrainingLoader(noise_dataset(14), replace(CONFIG, loader_workers=workers), DETECT) as loader:
         assert equal(list(loader.epoch(0)), epochs_without_workers[0])
         assert equal(list(loader.epoch(1, start_batch=2)), epochs_without_workers[1][2:])
 
 
 def test_an_epoch_resumed_in_its_middle_goes_on_as_if_never_stopped(epochs_without_workers):
-    with TrainingLoader(noise_dataset(14), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(14), CONFIG, DETECT) as loader:
         assert equal(list(loader.epoch(1, start_batch=1)), epochs_without_workers[1][1:])
         assert list(loader.epoch(1, start_batch=3)) == []
 
 
 def test_an_epoch_left_early_does_not_leak_into_the_next(epochs_without_workers):
-    with TrainingLoader(noise_dataset(14), replace(CONFIG, loader_workers=2)) as loader:
+    with TrainingLoader(noise_dataset(14), replace(CONFIG, loader_workers=2), DETECT) as loader:
         next(loader.epoch(0))
         assert equal(list(loader.epoch(1)), epochs_without_workers[1])
 
@@ -102,21 +104,21 @@ def test_epochs_differ(epochs_without_workers):
 
 
 def test_without_augmentation_an_epoch_shows_each_image_once():
-    with TrainingLoader(noise_dataset(12), replace(CONFIG, augment=PLAIN)) as loader:
+    with TrainingLoader(noise_dataset(12), replace(CONFIG, augment=PLAIN), DETECT) as loader:
         images = torch.cat([batch.images for batch in loader.epoch(0)])
     assert len(torch.unique(images.flatten(1), dim=0)) == 12
 
 
 @pytest.mark.parametrize(("images", "batches"), [(1, 1), (3, 1), (4, 1), (7, 1), (8, 2)], ids=str)
 def test_every_batch_is_full(images, batches):
-    with TrainingLoader(noise_dataset(images), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(images), CONFIG, DETECT) as loader:
         sizes = [len(batch.images) for batch in loader.epoch(0)]
         assert len(loader) == batches
     assert sizes == [4] * batches
 
 
 def test_an_image_repeated_to_fill_a_batch_is_augmented_anew():
-    with TrainingLoader(noise_dataset(1), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(1), CONFIG, DETECT) as loader:
         (batch,) = loader.epoch(0)
     assert (batch.images[0] != batch.images[1]).any()
 
@@ -125,7 +127,7 @@ def test_mosaic_ends_with_the_last_epochs():
     # Without mosaic and other changes an image of the canvas's shape comes out as it went in.
     config = replace(CONFIG, augment=replace(PLAIN, mosaic=1.0, close_mosaic_epochs=1), batch_size=1)
     dataset = MemoryDataset([sample((64, 64), [[8, 8, 40, 40]], [2])])
-    with TrainingLoader(dataset, config) as loader:
+    with TrainingLoader(dataset, config, DETECT) as loader:
         last_with, without = (next(iter(loader.epoch(epoch))) for epoch in (1, 2))
     assert torch.equal(without.images[0], torch.from_numpy(dataset.load(0).image))
     assert not torch.equal(last_with.images, without.images)
@@ -135,7 +137,7 @@ def test_loading_leaves_the_global_generators_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    with TrainingLoader(noise_dataset(4), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(4), CONFIG, DETECT) as loader:
         list(loader.epoch(0))
     assert torch.equal(torch.rand(1), expected)
 
@@ -145,7 +147,7 @@ def test_an_image_that_cannot_be_loaded_ends_the_epoch_with_its_own_message(work
     dataset = MemoryDataset([sample((64, 64), [], []), None])
     config = replace(CONFIG, augment=PLAIN, batch_size=2, loader_workers=workers)
     with (
-        TrainingLoader(dataset, config, cache_bytes=1) as loader,
+        TrainingLoader(dataset, config, DETECT, cache_bytes=1) as loader,
         pytest.raises(DatasetError, match=r"^image 1 is torn$"),
     ):
         list(loader.epoch(0))
@@ -153,12 +155,12 @@ def test_an_image_that_cannot_be_loaded_ends_the_epoch_with_its_own_message(work
 
 def test_an_empty_data_set_is_refused():
     with pytest.raises(DatasetError, match="no images"):
-        TrainingLoader(MemoryDataset([]), CONFIG)
+        TrainingLoader(MemoryDataset([]), CONFIG, DETECT)
 
 
 def test_closing_ends_the_worker_processes():
     before = len(multiprocessing.active_children())
-    loader = TrainingLoader(noise_dataset(8), replace(CONFIG, loader_workers=2))
+    loader = TrainingLoader(noise_dataset(8), replace(CONFIG, loader_workers=2), DETECT)
     next(loader.epoch(0))
     assert len(multiprocessing.active_children()) == before + 2
     loader.close()
@@ -168,7 +170,7 @@ def test_closing_ends_the_worker_processes():
 def test_the_cache_stops_at_its_limit_and_changes_no_sample():
     dataset = noise_dataset(5)
     one_image = 48 * 64 * 3
-    cached, uncached = (CachedDataset(dataset, (64, 64), size) for size in (2 * one_image, 0))
+    cached, uncached = (CachedDataset(dataset, (64, 64), DETECT, size) for size in (2 * one_image, 0))
     assert dataset.loads == 2
     for index in range(5):
         np.testing.assert_array_equal(cached.load(index).image, uncached.load(index).image)
@@ -178,7 +180,7 @@ def test_the_cache_stops_at_its_limit_and_changes_no_sample():
 
 def test_a_large_image_is_kept_at_the_size_training_uses():
     dataset = MemoryDataset([sample((128, 256), [[0, 0, 128, 64]], [0])])
-    kept = CachedDataset(dataset, (64, 64), 10**6).load(0)
+    kept = CachedDataset(dataset, (64, 64), DETECT, 10**6).load(0)
     assert kept.image.shape == (32, 64, 3)
     np.testing.assert_array_equal(kept.boxes_xyxy, [[0, 0, 32, 16]])
 
@@ -187,7 +189,7 @@ def test_ignored_regions_reach_the_batch_with_their_pictures():
     one, none = sample((64, 64), [[4, 4, 30, 40]], [1]), sample((32, 32), [], [])
     two = with_regions(none, [[0, 0, 8, 8], [16, 16, 32, 24]])  # drawn twice as large on the canvas
     config = replace(CONFIG, augment=PLAIN, batch_size=3)
-    with TrainingLoader(MemoryDataset([one, none, two]), config) as loader:
+    with TrainingLoader(MemoryDataset([one, none, two]), config, DETECT) as loader:
         (batch,) = loader.epoch(0)
     owner = batch.ignored_image_ids.tolist()
     assert owner == [owner[0]] * 2
@@ -197,7 +199,7 @@ def test_ignored_regions_reach_the_batch_with_their_pictures():
 
 
 def test_pictures_without_regions_make_an_empty_part_of_the_batch():
-    with TrainingLoader(noise_dataset(4), CONFIG) as loader:
+    with TrainingLoader(noise_dataset(4), CONFIG, DETECT) as loader:
         batch = next(loader.epoch(0))
     assert (batch.ignored_xyxy.shape, batch.ignored_image_ids.shape) == ((0, 4), (0,))
 
@@ -207,7 +209,7 @@ def test_parts_and_shares_together_are_the_batch_of_one_process(epochs_without_w
     config = replace(CONFIG, accumulate=accumulate)
     of_ranks = []
     for rank in range(ranks):
-        with TrainingLoader(noise_dataset(14), config, share=Share(rank, ranks)) as loader:
+        with TrainingLoader(noise_dataset(14), config, DETECT, share=Share(rank, ranks)) as loader:
             assert len(loader) == 3
             of_ranks.append(list(loader.epoch(1, start_batch=1)))
     for number, whole in enumerate(epochs_without_workers[1][1:]):
@@ -228,4 +230,4 @@ def test_classes_of_a_picture_are_those_of_its_labels_whether_it_is_in_memory_or
             return np.array([7, 8])  # of which decoding shows one alone
 
     dataset = Labelled([sample((16, 16), [[0, 0, 8, 8]], [1])])
-    assert CachedDataset(dataset, (16, 16), cache_bytes).class_ids(0).tolist() == [7, 8]
+    assert CachedDataset(dataset, (16, 16), DETECT, cache_bytes).class_ids(0).tolist() == [7, 8]

@@ -6,10 +6,9 @@ import socket
 import threading
 import time
 
+import httpx
 import numpy as np
 import pytest
-import urllib3
-from urllib3.util.retry import RequestHistory
 
 from tests.unit.training.download.http_server import serving
 from training.download.fetch import CHUNK, Expected, Patience, _refuse_errors, fetch, forget, length
@@ -343,8 +342,34 @@ def test_a_damaged_record_counts_for_nothing(partial, record):
 
 
 def test_an_address_with_encryption_does_not_lead_to_one_without():
-    step = RequestHistory("GET", "https://a/x.zip", None, 302, "http://b/x.zip")
-    response = urllib3.HTTPResponse(status=200, retries=urllib3.Retry(history=(step,)))
+    first, last = httpx.Request("GET", "https://a/x.zip"), httpx.Request("GET", "http://b/x.zip")
+    step = httpx.Response(302, request=first, headers={"Location": "http://b/x.zip"})
+    response = httpx.Response(200, request=last, history=[step])
     with pytest.raises(DownloadError, match="leads to an address without encryption"):
         _refuse_errors("https://a/x.zip", response)
     _refuse_errors("http://a/x.zip", response)  # which had none to lose
+
+
+def test_five_redirections_are_followed_and_a_sixth_is_not(partial):
+    home = {"Location": "/a.zip"}
+    with serving(files={"/a.zip": CONTENT}, statuses=[302] * 5, headers=home) as server:
+        get(server, partial)
+        assert partial.read_bytes() == CONTENT
+        forget(partial)
+        server.statuses.extend([302] * 6)
+        assert "too many redirects" in refusal(server, partial)
+
+
+def test_a_server_that_does_not_encrypt_is_not_asked_again_in_the_hope_that_it_may(partial):
+    with serving(files={"/a.zip": CONTENT}) as server:
+        url = server.url.replace("http:", "https:") + "/a.zip"
+        with pytest.raises(DownloadError, match="no connection that can be trusted"):
+            fetch(url, partial, EXACT, patience=HASTY, quiet=True, say=lambda _: None)
+        assert server.requests == []
+
+
+def test_what_came_since_the_last_full_chunk_is_kept_too(partial):
+    with serving(files={"/a.zip": CONTENT}, drops=[HALF + 5]) as server:
+        get(server, partial)
+    assert partial.read_bytes() == CONTENT
+    assert server.offsets == [None, f"bytes={HALF + 5}-"]

@@ -67,18 +67,21 @@ def test_the_loss_falls_as_predictions_approach_the_truth(model):
         )
         terms.append(detection_loss(model, there, object_in_each(1), config))
     for name in ("total", "box", "classes"):
-        values = [getattr(each, name).item() for each in terms]
+        values = [{"total": each.total, **each.parts}[name].item() for each in terms]
         assert values[0] > values[1] > values[2], name
-    assert terms[2].box.item() == pytest.approx(0, abs=1e-3)
-    assert terms[2].classes.item() == pytest.approx(0, abs=1e-2)
+    assert terms[2].parts["box"].item() == pytest.approx(0, abs=1e-3)
+    assert terms[2].parts["classes"].item() == pytest.approx(0, abs=1e-2)
 
 
 def test_total_is_the_weighted_sum_times_the_batch_size(model):
     config = LossConfig(box=2.0, classes=3.0, dfl=5.0, balance=7.0)
     terms = detection_loss(model, predictions_of(*leaves(3)), object_in_each(3), config)
-    expected = 3 * (2 * terms.box + 3 * terms.classes + 5 * terms.dfl + terms.routing)
+    expected = 3 * (
+        2 * terms.parts["box"] + 3 * terms.parts["classes"] + 5 * terms.parts["dfl"] + terms.parts["routing"]
+    )
     assert terms.total.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert all(term.item() > 0 for term in terms)
+    assert all(term.item() > 0 for term in terms.parts.values())
+    assert terms.weight.item() >= 1
 
 
 def test_two_copies_of_an_image_cost_twice_as_much_as_one(model):
@@ -97,8 +100,8 @@ def test_a_batch_without_objects_has_finite_loss_and_gradients(model):
     terms = detection_loss(model, predictions_of(*logits), NO_OBJECTS, LossConfig())
     terms.total.backward()
     assert terms.total.isfinite()
-    assert (terms.box.item(), terms.dfl.item()) == (0, 0)
-    assert terms.classes.item() > 0
+    assert (terms.parts["box"].item(), terms.parts["dfl"].item()) == (0, 0)
+    assert terms.parts["classes"].item() > 0
     assert logits[0].grad.abs().max() == 0  # the graph is whole, and no box is pulled anywhere
     assert (logits[1].grad > 0).all()  # every score is pulled down
     assert logits[2].grad.isfinite().all()
@@ -120,7 +123,7 @@ def test_a_weight_of_zero_turns_its_term_off(model, name):
     without = detection_loss(
         model, predictions_of(*leaves(2)), object_in_each(2), replace(config, **{name: 0.0})
     )
-    difference = 2 * getattr(config, name) * getattr(whole, name)
+    difference = 2 * getattr(config, name) * whole.parts[name]
     assert (whole.total - without.total).item() == pytest.approx(difference.item(), rel=1e-4)
 
 
@@ -131,9 +134,9 @@ def test_a_term_of_the_router_is_part_of_the_total_and_off_at_zero(model, name):
         model, predictions_of(*leaves(2)), object_in_each(2), replace(off, **{name: 100.0})
     )
     without = detection_loss(model, predictions_of(*leaves(2)), object_in_each(2), off)
-    assert without.routing.item() == 0
-    assert whole.routing.item() > 1
-    assert (whole.total - without.total).item() == pytest.approx(2 * whole.routing.item(), rel=1e-4)
+    assert without.parts["routing"].item() == 0
+    assert whole.parts["routing"].item() > 1
+    assert (whole.total - without.total).item() == pytest.approx(2 * whole.parts["routing"].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -175,14 +178,14 @@ def test_boxes_are_found_with_and_without_dfl(model, dfl):
         (gradient,) = torch.autograd.grad(terms.total, box_logits)
         with torch.no_grad():
             box_logits -= 0.15 * (1 - step / 50) * gradient.sign()
-    assert (terms.dfl > 0) == (dfl > 0)
+    assert (terms.parts["dfl"] > 0) == (dfl > 0)
     assert overlap() > 0.9
 
 
 def test_without_a_mixture_nothing_is_asked_of_routers(model):
     box_logits, class_logits, _ = leaves(1)
     terms = detection_loss(model, Predictions(box_logits, class_logits, {}), object_in_each(1), LossConfig())
-    assert terms.routing.item() == 0
+    assert terms.parts["routing"].item() == 0
 
 
 def test_five_steps_on_one_picture_lower_its_loss_and_reach_every_router():

@@ -7,18 +7,19 @@ import pytest
 from training.config import LossConfig
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
+from training.models.families.choose import FAMILIES, family_named, parse_variant
 from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.overrides import TrainingChoice
 from training.recipes.recipe_data import own_data
-from training.recipes.recipes import RECIPES, Request, build_config, family_loss
+from training.recipes.recipes import RECIPES, Request, build_config
 from training.recipes.starter import starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
 ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
 
 
-def routing_weights(variant):
-    loss = family_loss(variant)
+def routing_weights(family):
+    loss = family_named(family).losses
     return {name: getattr(loss, name) for name in ROUTING_TERMS if getattr(loss, name)}
 
 
@@ -35,22 +36,19 @@ def routing_weights(variant):
     ],
 )
 def test_a_family_gets_the_losses_of_its_source_for_its_routers(family, weights):
-    variants = [variant for variant in VARIANTS if variant.startswith(family)]
-    assert variants
-    for variant in variants:
-        assert routing_weights(variant) == pytest.approx(weights)
+    assert routing_weights(family) == pytest.approx(weights)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_has_losses_and_those_of_boxes_and_classes_are_the_same(variant):
-    assert replace(family_loss(variant), **dict.fromkeys(ROUTING_TERMS, 0.0)) == replace(
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_the_same_losses_for_boxes_and_classes(family):
+    assert replace(family_named(family).losses, **dict.fromkeys(ROUTING_TERMS, 0.0)) == replace(
         LossConfig(), balance=0.0
     )
 
 
-def test_a_family_without_losses_is_refused():
-    with pytest.raises(ConfigError, match="family 'swin' has no losses"):
-        family_loss("swin-n")
+def test_a_family_that_there_is_not_names_those_there_are():
+    with pytest.raises(ConfigError, match="no family 'swin'; there are: yolov12, esmoe, modular"):
+        family_named("swin")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -65,7 +63,9 @@ def test_every_recipe_takes_what_is_asked_of_the_model(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("variant", ["modular-n", "moehead-n", "yolov12-n"])
 def test_every_recipe_takes_the_losses_of_the_family(recipe, variant):
-    assert build_config(recipe, replace(REQUEST, variant=variant)).loss == family_loss(variant)
+    assert (
+        build_config(recipe, replace(REQUEST, variant=variant)).loss == parse_variant(variant).family.losses
+    )
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -24,6 +24,7 @@ from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.detector import Detector
 from training.models.variants import MixtureChoice, model_config
+from training.tasks.detect import DETECT
 from training.trainer.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -104,7 +105,7 @@ def torchrun(*command, **options):
 def weights(tmp_path_factory):
     """Of a detector whose batch norms know their inputs, so that they can stay as they are."""
     path = tmp_path_factory.mktemp("weights") / MODEL_FILE
-    with TrainingLoader(open_dataset(CONFIG.train_data), replace(CONFIG, accumulate=1)) as loader:
+    with TrainingLoader(open_dataset(CONFIG.train_data), replace(CONFIG, accumulate=1), DETECT) as loader:
         images = torch.cat([batch.images for epoch in range(STEPS) for batch in loader.epoch(epoch)])
     save_model(path, settled(CONFIG.model, images), {})
     return path

@@ -13,8 +13,9 @@ from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
-from training.losses.detection import LossTerms
+from training.losses.terms import LossTerms
 from training.models.variants import model_config
+from training.tasks.detect import DETECT
 from training.trainer.checkpoint import MODEL_FILE, save_model
 from training.trainer.loop import Trainer
 from training.trainer.step import _over_parts, freeze_statistics
@@ -33,7 +34,7 @@ DENSE = TrainConfig(
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / MODEL_FILE
-    with TrainingLoader(open_dataset(DENSE.train_data), DENSE) as loader:
+    with TrainingLoader(open_dataset(DENSE.train_data), DENSE, DETECT) as loader:
         (batch,) = loader.epoch(0)
     save_model(path, settled(DENSE.model, batch.images), {})
     return path
@@ -42,7 +43,7 @@ def weights(tmp_path_factory):
 def one_step(config, weights, run_dir):
     """The losses and the gradients, before they are clipped, of a first step."""
     trainer = Trainer(config, open_dataset(config.train_data), run_dir, initial_weights=weights)
-    with TrainingLoader(trainer.dataset, config) as loader:
+    with TrainingLoader(trainer.dataset, config, DETECT) as loader:
         terms = trainer._step(list(loader.epoch(0)))
     return terms, [p.grad.clone() for p in trainer.model.parameters()]
 
@@ -53,7 +54,10 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole(weights, tmp_path,
     whole, want = one_step(config, weights, tmp_path)
     found, got = one_step(replace(config, accumulate=parts), weights, tmp_path)
     assert whole.weight > 2 * parts, "no part is so poor in targets that it counts as 1"
-    for name, one, other in zip(LossTerms._fields, whole, found, strict=True):
+    assert list(whole.parts) == ["box", "classes", "dfl", "routing"]
+    pairs = {name: (one, found.parts[name]) for name, one in whole.parts.items()}
+    pairs |= {"total": (whole.total, found.total), "weight": (whole.weight, found.weight)}
+    for name, (one, other) in pairs.items():
         assert other.item() == pytest.approx(one.item(), rel=1e-5), name
     longest = max(gradient.norm() for gradient in want)
     assert max((a - b).norm() for a, b in zip(want, got, strict=True)) < 1e-5 * longest
@@ -76,7 +80,7 @@ def test_the_weight_of_a_part_never_passes_through_half_precision(weights, tmp_p
     config = replace(DENSE, accumulate=2, optimizer=replace(DENSE.optimizer, clip_norm=1e9))
     trainer = Trainer(config, open_dataset(config.train_data), tmp_path, initial_weights=weights)
     stepper = replace(trainer.stepper, scaler=Recording())
-    with TrainingLoader(trainer.dataset, config) as loader:
+    with TrainingLoader(trainer.dataset, config, DETECT) as loader:
         parts = list(loader.epoch(0))
     nothing = {name: getattr(parts[poor], name)[:0] for name in ("boxes_xyxy", "class_ids", "image_ids")}
     parts[poor] = replace(parts[poor], **nothing)
@@ -101,11 +105,12 @@ def test_the_weight_of_a_part_never_passes_through_half_precision(weights, tmp_p
 
 def test_terms_of_routers_are_means_over_parts_by_their_targets():
     def part(total, box, routing, weight):
-        return LossTerms(*map(torch.tensor, (total, box, 0.0, 0.0, routing, weight)))
+        parts = {"box": torch.tensor(box), "routing": torch.tensor(routing)}
+        return LossTerms(torch.tensor(total), parts, torch.tensor(weight))
 
     both = _over_parts([part(8.0, 2.0, 1.0, 3.0), part(4.0, 4.0, 5.0, 1.0)])
-    assert both.box.item() == pytest.approx((3 * 2 + 1 * 4) / 4)
-    assert both.routing.item() == pytest.approx((3 * 1 + 1 * 5) / 4)
+    assert both.parts["box"].item() == pytest.approx((3 * 2 + 1 * 4) / 4)
+    assert both.parts["routing"].item() == pytest.approx((3 * 1 + 1 * 5) / 4)
     assert both.total.item() == pytest.approx(2 * (3 * 8 + 1 * 4) / 4), "of twice as many images"
     assert both.weight.item() == 4
 
@@ -114,7 +119,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_scales(weights, t
     trainer = Trainer(DENSE, open_dataset(DENSE.train_data), tmp_path, initial_weights=weights)
     norms = [module for module in trainer.model.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(n.running_mean.clone(), n.running_var.clone(), n.weight.clone().detach()) for n in norms]
-    with TrainingLoader(trainer.dataset, DENSE) as loader:
+    with TrainingLoader(trainer.dataset, DENSE, DETECT) as loader:
         trainer._step(list(loader.epoch(0)))
     assert trainer.model.training
     for norm, (mean, var, weight) in zip(norms, before, strict=True):

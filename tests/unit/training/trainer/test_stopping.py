@@ -17,7 +17,7 @@ from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import CheckpointError, TrainingError
-from training.losses.detection import LossTerms
+from training.losses.terms import LossTerms
 from training.models.variants import MixtureChoice, model_config
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config
 from training.trainer.loop import Trainer
@@ -40,7 +40,7 @@ def trainer_in(run_dir, config=CONFIG):
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     trainer = trainer_in(tmp_path)
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
-    trainer._step = lambda batch: LossTerms(nan, one, one, one, one, one)
+    trainer._step = lambda batch: LossTerms(nan, {"box": one}, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
         trainer.run(quiet=True)
 

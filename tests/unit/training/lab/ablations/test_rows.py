@@ -30,7 +30,7 @@ def test_rows_are_those_of_the_paper_s_tables():
 
 @pytest.mark.parametrize("table", [5, 6])
 def test_parameters_are_those_that_the_table_of_models_has(table):
-    there = [one.parameters for one in PUBLISHED if one.source == f"YOLO-Master, table {table}"]
+    there = [one.parameters for one in PUBLISHED if one.source == f"YOLO-Master table {table}"]
     assert {row.parameters for row in rows_of([table])} == set(there)
 
 

@@ -9,6 +9,7 @@ from training.config import PAD_VALUE, AugmentConfig, ModelConfig, TrainConfig
 from training.data.loader import TrainingLoader
 from training.data_config import ScenesConfig
 from training.lab.preview.contact_sheet import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_pictures
+from training.tasks.detect import DETECT
 
 CONFIG = TrainConfig(
     model=ModelConfig(class_names=MemoryDataset.class_names, input_hw=(64, 96)),
@@ -24,7 +25,7 @@ DATA = MemoryDataset([sample((48, 64), [[4, 4, 30, 40]] * (k % 3), [k % 4] * (k 
 def test_samples_are_those_of_the_epoch_in_their_order():
     shown = training_pictures(DATA, CONFIG, 1, 6)
     assert len(shown) == 6
-    with TrainingLoader(DATA, CONFIG) as loader:
+    with TrainingLoader(DATA, CONFIG, DETECT) as loader:
         batches = list(loader.epoch(1))
     for place, each in enumerate(shown):
         batch = batches[place // 4]
@@ -36,7 +37,7 @@ def test_a_balanced_run_shows_its_rare_classes_as_often_here():
     config = replace(CONFIG, repeat_threshold=1.0, batch_size=2)
     data = MemoryDataset([sample((64, 96), [[4, 4, 30, 40]], [int(index == 0)]) for index in range(10)])
     shown = training_pictures(data, config, 0, 100)
-    with TrainingLoader(data, config) as loader:
+    with TrainingLoader(data, config, DETECT) as loader:
         images = [image for batch in loader.epoch(0) for image in batch.images]
     assert len(shown) == len(images) > 10
     for each, image in zip(shown, images, strict=True):
@@ -49,7 +50,7 @@ def test_ignored_regions_are_those_of_the_sample():
     )
     plain = replace(CONFIG, epochs=1)  # the last ones stand alone
     shown = training_pictures(data, plain, 0, 8)
-    with TrainingLoader(data, plain) as loader:
+    with TrainingLoader(data, plain, DETECT) as loader:
         batches = list(loader.epoch(0))
     for place, each in enumerate(shown):
         batch = batches[place // 4]

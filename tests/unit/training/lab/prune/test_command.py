@@ -128,11 +128,11 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
     result, _ = pruned
     text = prune_report(result)
     for part in (
-        "6 pictures at K=1; those that at least 5.0%",
-        "backbone.p2        0         0.0%        0.000  dropped",
-        "2       100.0%        1.000\n",
-        "2 pictures, the same for both",
-        "every expert left runs for every picture: backbone.p2, backbone.p3, backbone.p4, backbone.p5",
+        "6 images at K=1; those that at least 5.0%",
+        "layer        expert  of images  mean weight\nbackbone.p2       0       0.0%        0.000  dropped\n",
+        "2     100.0%        1.000\n",
+        "2 images, the same for both",
+        "every expert left runs for every image: backbone.p2, backbone.p3, backbone.p4, backbone.p5",
         "GFLOPs at K=4",
         "mAP50-95 at K=1",
         "+0.0000",
@@ -201,7 +201,7 @@ def test_what_cannot_be_done_writes_nothing(checkpoint, data, tmp_path, changes,
     with pytest.raises(ConfigError, match=message):
         prune(options(checkpoint, data, tmp_path, **changes), quiet=True, say=said.append)
     assert list(tmp_path.iterdir()) == []
-    assert "nothing" not in message or "of pictures" in said[-1]  # what use there is, is shown
+    assert "nothing" not in message or "of images" in said[-1]  # what use there is, is shown
 
 
 def test_min_share_1_leaves_as_many_as_run(checkpoint, data, tmp_path):

@@ -1,0 +1,53 @@
+"""What every part is told by the command that runs it."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tests.gpu.results import Skipped
+
+
+@dataclass(frozen=True)
+class Given:
+    """The settings of one part."""
+
+    results: Path
+    packed: Path
+    seconds: float  # by when it should have ended by itself
+    smallest: bool  # as little as shows that every line runs
+    batch: int | None  # images a training step; None: the recipe's
+    device: torch.device
+
+
+def read_given(argv: Sequence[str] | None = None) -> Given:
+    """Parse the arguments of a part.
+
+    Raises:
+        SystemExit: a GPU is asked for and there is none.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--smallest", action="store_true")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--device", choices=("cuda", "cpu"), required=True)
+    given = parser.parse_args(argv)
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU; say --device cpu for a trial without one")
+    return Given(**{**vars(given), "device": torch.device(given.device)})
+
+
+def need_gpu(device: torch.device, what: str) -> None:
+    """Raise Skipped: there is no GPU, and `what` is for them."""
+    if device.type != "cuda":
+        raise Skipped(f"{what}: for GPUs")
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))

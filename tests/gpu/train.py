@@ -1,0 +1,209 @@
+"""Trains sparsight-n by the recipe `starter` for as many epochs as its time holds, so that the schedule ends.
+
+The first epoch is run twice: once to be timed and thrown away, as the number of epochs shapes the schedule.
+"""
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.gpu.given import Given, cores, read_given
+from tests.gpu.results import Results
+from tests.gpu.sparsight import (
+    METRICS_FILE,
+    MODEL_FILE,
+    CombinedConfig,
+    Detector,
+    Evaluation,
+    Request,
+    TrainConfig,
+    Trainer,
+    build_config,
+    evaluate,
+    open_dataset,
+    own_data,
+    save_model,
+    validation_scores,
+    validation_sentence,
+)
+from tests.gpu.steps import watch
+
+NOT_TIMED = 0.1  # of the timed steps, the first: workers start, kernels are chosen
+TIMED_AT_MOST = 0.15  # of the time that there is
+EVALUATIONS = 2  # one in the middle, should the end be cut off, and the last
+SPARE = 0.06  # of what is left after the timing: for checkpoints, and for epochs that take longer
+FEW_EPOCHS = 6  # of a trial
+EVALUATION_GROWS = 2.0  # one of a trained model has more to match than that of random weights
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things take, in seconds."""
+
+    start_s: float  # from the trainer's call to its first step: images are decoded
+    epoch_s: float
+    evaluation_s: float
+
+
+def main() -> int:
+    """Time, choose, train, measure; 1 if the schedule did not end."""
+    begun_s = time.monotonic()
+    given = read_given()
+    results = Results(given.results, "train")
+    config = recipe(given)
+    with tempfile.TemporaryDirectory() as folder:
+        pace = measured_pace(config, Path(folder, "timed"), given.seconds * TIMED_AT_MOST)
+        left_s = given.seconds - (time.monotonic() - begun_s)
+        epochs = epochs_that_fit(pace, left_s)
+        config = scheduled(config, min(epochs, FEW_EPOCHS) if given.smallest else epochs)
+        results.record(
+            "first epoch", "measured", **vars(pace), batch=config.batch_size, workers=config.loader_workers
+        )
+        results.record("schedule", "measured", epochs=config.epochs, left_s=left_s)
+        finished = trained(config, Path(folder, "run"), results, given.results)
+    return 0 if finished else 1
+
+
+def recipe(given: Given) -> TrainConfig:
+    """Return the recipe on the packed data, its loader on all cores.
+
+    Raises:
+        DatasetError: the packed data cannot be read.
+        ConfigError: the batch is too small.
+    """
+    splits = own_data("starter", given.packed / "data")
+    assert splits is not None
+    train, val = splits
+    if given.smallest:
+        train, val = few_of(train, 1), few_of(val, 0)
+    side = 64 if given.smallest else 640
+    request = Request(
+        class_names=open_dataset(train).class_names,
+        train_data=train,
+        val_data=val,
+        variant="sparsight-n",
+        input_hw=(side, side),
+        batch_size=given.batch,
+    )
+    config = build_config("starter", request)
+    return replace(config, loader_workers=min(cores(), 16), checkpoint_every_s=60.0)
+
+
+def few_of(data: object, fold: int) -> CombinedConfig:
+    """Return every fortieth image of each part."""
+    assert isinstance(data, CombinedConfig)
+    return CombinedConfig(parts=tuple(replace(part, folds=40, kept=(fold,)) for part in data.parts))
+
+
+def measured_pace(config: TrainConfig, run_dir: Path, at_most_s: float) -> Pace:
+    """Train the first epoch, or as much of it as at_most_s holds, and validate once."""
+    assert config.val_data is not None
+    trainer = Trainer(config, open_dataset(config.train_data), run_dir)
+    batches = max(1, len(trainer.dataset) // config.batch_size)
+    watched = watch(trainer, stop_after=batches, stop_at_s=time.monotonic() + at_most_s)
+    begun_s = time.monotonic()
+    trainer.run(quiet=True)
+    first = min(math.ceil(len(watched.ended_s) * NOT_TIMED), len(watched.ended_s) - 1)
+    ended_s = watched.ended_s[first:]
+    steps = len(ended_s) - 1
+    step_s = (ended_s[-1] - ended_s[0]) / steps if steps else ended_s[0] - begun_s
+    start_s = max(watched.ended_s[0] - begun_s - step_s, 0.0)
+    validated_s = time.monotonic()
+    evaluate(trainer.average.model, open_dataset(config.val_data), quiet=True)
+    return Pace(start_s, step_s * batches, time.monotonic() - validated_s)
+
+
+def epochs_that_fit(pace: Pace, left_s: float) -> int:
+    """Return how many epochs, with what stands around them, end within left_s; 1 where none does."""
+    around_s = pace.start_s + EVALUATIONS * EVALUATION_GROWS * pace.evaluation_s
+    return max(1, int((left_s * (1 - SPARE) - around_s) / pace.epoch_s))
+
+
+def scheduled(config: TrainConfig, epochs: int) -> TrainConfig:
+    """Return the run of so many epochs: a quarter of them without mosaic, as the recipe has 15 of 60."""
+    closing = replace(config.augment, close_mosaic_epochs=min(15, math.ceil(epochs / 4)))
+    every = math.ceil(epochs / EVALUATIONS)
+    return replace(config, epochs=epochs, augment=closing, evaluate_every_epochs=every)
+
+
+def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) -> bool:
+    """Train; what is worth keeping is in `kept` after every validation. False: stopped before the end."""
+    assert isinstance(config.val_data, CombinedConfig)
+    trainer = Trainer(config, open_dataset(config.train_data), run_dir, provenance={"recipe": "starter"})
+    watched = watch(trainer)
+    validation = open_dataset(config.val_data)
+    class_names = classes_by_origin(config.val_data)
+
+    def validate(model: Detector) -> dict[str, float]:
+        begun_s = time.monotonic()
+        result = evaluate(model, validation, quiet=True)
+        scores = validation_scores(result, validation)
+        results.record(
+            "validation",
+            "measured",
+            step=len(watched.losses),
+            told=validation_sentence(scores),
+            **by_origin(result, class_names),
+            images=result.images,
+            seconds=time.monotonic() - begun_s,
+            scores=scores,
+        )
+        keep(model, trainer, kept)
+        return scores
+
+    outcome = trainer.run(validate, quiet=True)
+    keep(trainer.average.model, trainer, kept)
+    results.record(
+        "run",
+        "passed" if outcome.finished else "failed",
+        **vars(outcome.position),
+        precision=str(trainer.dtype or "f32"),
+        images_per_s=throughput(watched.ended_s, config.batch_size),
+        first_loss=watched.losses[0],
+        last_loss=watched.losses[-1],
+    )
+    return outcome.finished
+
+
+def keep(model: Detector, trainer: Trainer, folder: Path) -> None:
+    """Write the model and the run's figures where they stay.
+
+    Weights are rounded to float16, as the starter's are: in float32 the file is larger than what comes back.
+    """
+    rounded = {name: each.half() for name, each in model.state_dict().items() if each.ndim > 1}
+    provenance = {**trainer.provenance, "step": str(trainer.position.step)}
+    save_model(folder / MODEL_FILE, model, provenance, stored=rounded)
+    shutil.copyfile(trainer.run_dir / METRICS_FILE, folder / METRICS_FILE)
+
+
+def classes_by_origin(data: CombinedConfig) -> Mapping[str, tuple[str, ...]]:
+    """Return the classes of each part, by the name of its folder."""
+    return {Path(part.root).name: open_dataset(part).class_names for part in data.parts}
+
+
+def by_origin(result: Evaluation, class_names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """Return mAP over the classes of each data set."""
+    scores: dict[str, float] = {}
+    for figure, by_class in (
+        ("mAP50", result.mean_ap.map50_by_class),
+        ("mAP50-95", result.mean_ap.map50_95_by_class),
+    ):
+        for origin, names in class_names.items():
+            values = [by_class[name] for name in names if name in by_class]
+            if values:
+                scores[f"{figure} {origin}"] = sum(values) / len(values)
+    return scores
+
+
+def throughput(ended_s: list[float], batch_size: int) -> float:
+    """Return images a second in the middle half of the steps; 0 where there are too few to tell."""
+    middle = ended_s[len(ended_s) // 4 : len(ended_s) * 3 // 4 + 1]
+    return (len(middle) - 1) * batch_size / (middle[-1] - middle[0]) if len(middle) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

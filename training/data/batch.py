@@ -1,0 +1,43 @@
+"""What a step of training is given: images, and what each task labels them with."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Augmented images; each task's batch adds its labels."""
+
+    images: Tensor  # (B, H, W, 3) uint8 RGB
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the same batch on a device."""
+        return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+
+    def pin_memory(self) -> Self:
+        """Return the same batch in page-locked memory; DataLoader calls this by name."""
+        return type(self)(*(tensor.pin_memory() for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, part.name) for part in fields(self))
+
+
+@dataclass(frozen=True, eq=False)
+class BoxBatch(Batch):
+    """Images and all their objects; M is the number of objects in the batch."""
+
+    boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
+    class_ids: Tensor  # (M,) int64
+    image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
+    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions where nothing is asked for
+    ignored_image_ids: Tensor  # (R,) int64: the image that holds the region
+
+
+@dataclass(frozen=True, eq=False)
+class ClassBatch(Batch):
+    """Images and the class of each."""
+
+    class_ids: Tensor  # (B,) int64

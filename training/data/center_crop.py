@@ -1,0 +1,37 @@
+"""Scales an image to cover the model's canvas and cuts out the centre, without changing its shape."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.letterbox import scale_image, scaled_hw
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Which part of a source image the canvas shows: x_canvas = x_source * scale - left."""
+
+    scale: float
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
+        """Return the least scale at which the source covers the canvas, and the offsets that centre it."""
+        scale = cover_scale(source_hw, input_hw)
+        height, width = scaled_hw(source_hw, scale)
+        return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
+
+
+def cover_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
+    """Return the least scale at which the source covers the canvas."""
+    return max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
+
+
+def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the centre of an image (h, w, 3) that fills the canvas (H, W, 3)."""
+    placed = CenterCrop.fit(image.shape[:2], input_hw)
+    scaled = scale_image(image, placed.scale)
+    return scaled[placed.top : placed.top + input_hw[0], placed.left : placed.left + input_hw[1]]

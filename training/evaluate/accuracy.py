@@ -1,0 +1,39 @@
+"""How often the right class is among the likeliest."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 5  # that top5 looks at; data of fewer classes has all of them among the likeliest five
+
+# N images · C classes
+
+
+class Accuracy(NamedTuple):
+    """Shares of images, 0..1."""
+
+    top1: float  # the likeliest class is the right one
+    top5: float  # the right class is among the five likeliest
+    by_class: Mapping[str, float | None]  # top1 of the images of each class; None: the data has none
+
+
+def accuracy(
+    probabilities: NDArray[np.floating], class_ids: NDArray[np.int64], class_names: Sequence[str]
+) -> Accuracy:
+    """Measure predictions.
+
+    Args:
+        probabilities: (N, C), at least one image. Of equal ones, the first class counts as the likelier.
+        class_ids: (N,) the right ones.
+    """
+    own = probabilities[np.arange(len(class_ids)), class_ids][:, None]  # (N, 1)
+    before = np.arange(probabilities.shape[1])[None] < class_ids[:, None]  # (N, C)
+    rank = ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)  # (N,) 0: the likeliest
+    right = rank == 0
+    by_class = {
+        name: float(right[class_ids == class_id].mean()) if (class_ids == class_id).any() else None
+        for class_id, name in enumerate(class_names)
+    }
+    return Accuracy(float(right.mean()), float((rank < MOST).mean()), by_class)

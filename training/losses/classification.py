@@ -1,0 +1,33 @@
+"""The loss of a classifier on one batch."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import LossConfig
+from training.losses.routing import routing_loss
+from training.losses.terms import LossTerms, Total, alone
+from training.models.classifier import ClassPredictions
+
+
+def classification_loss(
+    predictions: ClassPredictions, class_ids: Tensor, config: LossConfig, total: Total = alone
+) -> LossTerms:
+    """Softmax cross entropy with label smoothing, and what the routers are asked for.
+
+    The sum is multiplied by the batch size, as that of a detector is. The weight of the batch is its number
+    of images.
+
+    Args:
+        class_ids: (B,).
+        total: for a batch that is shared by several processes, as in detection_loss.
+    """
+    logits = predictions.class_logits.float()
+    own = functional.cross_entropy(logits, class_ids, reduction="sum", label_smoothing=config.label_smoothing)
+    images = total(logits.new_tensor(len(class_ids)))
+    classes = total(own) / images
+    routing = routing_loss(
+        predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
+    )
+    weighted = config.classes * classes + routing
+    parts = {"classes": classes.detach(), "routing": routing.detach()}
+    return LossTerms(weighted * images, parts, images.detach())

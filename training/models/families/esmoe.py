@@ -1,0 +1,29 @@
+"""ES-MoE (YOLO-Master, arXiv:2512.23273): a mixture after every stage of the backbone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from training.config import MIXTURE_PLACES, LossConfig, MixtureConfig, ModelConfig
+from training.models.families.family import Family, Placement
+
+
+def _place(placement: Placement) -> Mapping[str, MixtureConfig]:
+    places = [place for place in MIXTURE_PLACES if placement in ("both", place.split(".")[0])]
+    return dict.fromkeys(places, MixtureConfig())
+
+
+def _configure(config: ModelConfig, size: str) -> ModelConfig:
+    del size
+    return replace(config, neck="c3k", mixtures=_place("backbone"))
+
+
+ESMOE = Family(
+    name="esmoe",
+    sizes="nsmlx",
+    tasks=("detect", "classify"),
+    configure=_configure,
+    # Section 4.1 and the last line of table 8: a cosine, and no DFL beside a balance of 1.5.
+    paper_losses=LossConfig(dfl=0.0),
+    paper_schedule="cosine",
+    place=_place,
+)

@@ -1,0 +1,1 @@
+"""What a network is for, one file each: its head, loss, samples, metric and defaults."""

@@ -1,0 +1,127 @@
+"""Classification: one class of an image as a whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from training.config import (
+    AugmentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskName,
+    TrainConfig,
+)
+from training.data.batch import Batch, ClassBatch
+from training.data.letterbox import scale_image
+from training.data.random_crop import augment_whole
+from training.data.sample import Dataset, Sample
+from training.errors import DatasetError
+from training.evaluate.classification import ClassEvaluation, evaluate_classes
+from training.evaluate.validation import classification_scores, classification_sentence
+from training.losses.classification import classification_loss
+from training.losses.terms import LossTerms, Total
+from training.models.classifier import Classifier, ClassPredictions
+from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
+from training.tasks.task import Defaults
+
+KEPT_OVER_CANVAS = 1.5  # an image is kept no larger than this: crops of less than half of it lose no detail
+
+
+class Classify:
+    """The task of a classifier; see task.Task."""
+
+    name: TaskName = "classify"
+    scene_labels: Literal["boxes", "class"] = "class"
+    best_by = "top1"
+    without = ("dfl", "mosaic", "mixup", "copy_paste")
+    defaults = Defaults(
+        input_hw=(224, 224),
+        quick_hw=(128, 128),
+        epochs=60,
+        batch_size=16,
+        augment=AugmentConfig(),
+        quick_augment=AugmentConfig(),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            lr=1.4e-3,
+            final_lr=1.4e-5,
+            schedule="cosine",
+            momentum=0.9,
+            weight_decay=0.02,
+            ema_decay=0.998,
+            ema_tau_steps=300,
+        ),
+    )
+
+    def build(self, config: ModelConfig) -> Network:
+        """Make a classifier."""
+        return Classifier(config)
+
+    def losses(self, family: LossConfig) -> LossConfig:
+        """Return cross entropy at its own size, smoothed, beside the family's terms for routers."""
+        return replace(family, classes=1.0, label_smoothing=0.1)
+
+    def check_labels(self, dataset: Dataset) -> None:
+        """Raise DatasetError: images are not labelled as a whole."""
+        if len(dataset) and dataset.load(0).image_class is None:
+            raise DatasetError(
+                "the data set labels boxes, and a classifier learns one class for each image: give a folder "
+                "with a folder of images for each class, or take a variant for detection"
+            )
+
+    def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
+        """Return a sample whose shorter side is not much longer than the canvas."""
+        shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_CANVAS * max(input_hw))
+        return replace(sample, image=scale_image(sample.image, min(1.0, most / shorter)))
+
+    def augment(
+        self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
+    ) -> Sample:
+        """Return a random crop, flipped and shifted in colour; all epochs are alike."""
+        del epoch
+        sample = dataset.load(index)
+        image = augment_whole(sample.image, rng, config.augment, config.model.input_hw)
+        return replace(sample, image=image)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Return images with the class of each."""
+        return ClassBatch(
+            images=torch.from_numpy(np.stack([sample.image for sample in samples])),
+            class_ids=torch.tensor([sample.image_class for sample in samples], dtype=torch.int64),
+        )
+
+    def loss(
+        self, model: Network, predictions: ClassPredictions, batch: Batch, config: LossConfig, total: Total
+    ) -> LossTerms:
+        """Return cross entropy, and what the routers are asked for."""
+        del model
+        assert isinstance(batch, ClassBatch)
+        return classification_loss(predictions, batch.class_ids, config, total)
+
+    def evaluate(
+        self,
+        model: Network,
+        dataset: Dataset,
+        *,
+        controls: RoutingControls | None = None,
+        quiet: bool = False,
+    ) -> ClassEvaluation:
+        """Measure accuracy on centre crops."""
+        assert isinstance(model, Classifier)
+        return evaluate_classes(model, dataset, controls=controls, quiet=quiet)
+
+    def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
+        """Return accuracy and routing."""
+        return classification_scores(result, dataset)
+
+    def sentence(self, scores: Mapping[str, float]) -> str:
+        """Return the same for people."""
+        return classification_sentence(scores)
+
+
+CLASSIFY = Classify()

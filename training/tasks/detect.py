@@ -1,0 +1,129 @@
+"""Detection: boxes and classes of the objects in an image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from training.config import (
+    AugmentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskName,
+    TrainConfig,
+)
+from training.data.augment import augment
+from training.data.batch import Batch, BoxBatch
+from training.data.letterbox import scale_sample
+from training.data.sample import Dataset, Sample
+from training.errors import DatasetError
+from training.evaluate.evaluator import Evaluation, evaluate
+from training.evaluate.validation import validation_scores, validation_sentence
+from training.losses.detection import detection_loss
+from training.losses.terms import LossTerms, Total
+from training.models.detector import Detector, Predictions
+from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
+from training.tasks.task import Defaults
+
+
+class Detect:
+    """The task of a detector; see task.Task."""
+
+    name: TaskName = "detect"
+    scene_labels: Literal["boxes", "class"] = "boxes"
+    best_by = "mAP50-95"
+    without: tuple[str, ...] = ()
+    defaults = Defaults(
+        input_hw=(640, 640),
+        quick_hw=(256, 256),
+        epochs=100,
+        batch_size=8,
+        augment=AugmentConfig(flip_vertical=0.5, close_mosaic_epochs=15),
+        quick_augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            lr=1.4e-3,
+            final_lr=1.4e-5,
+            schedule="cosine",
+            momentum=0.9,
+            weight_decay=0.02,
+            ema_decay=0.998,
+            ema_tau_steps=300,
+        ),
+    )
+
+    def build(self, config: ModelConfig) -> Network:
+        """Make a detector."""
+        return Detector(config)
+
+    def losses(self, family: LossConfig) -> LossConfig:
+        """Return them as they are."""
+        return family
+
+    def check_labels(self, dataset: Dataset) -> None:
+        """Raise DatasetError: images are labelled as a whole."""
+        if len(dataset) and dataset.load(0).image_class is not None:
+            raise DatasetError(
+                "the data set has a class for each image and no boxes, which a detector learns from: take a "
+                "variant for classification, such as sparsight-n-cls"
+            )
+
+    def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
+        """Return a sample at its letterbox scale."""
+        return scale_sample(sample, input_hw)
+
+    def augment(
+        self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
+    ) -> Sample:
+        """Return a sample whose boxes follow; the last epochs close mosaic, mixup and copy-paste."""
+        mosaic = epoch < config.epochs - config.augment.close_mosaic_epochs
+        return augment(dataset, index, rng, config.augment, config.model.input_hw, mosaic)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Return images with all their objects and ignored regions."""
+        counts = [len(sample.class_ids) for sample in samples]
+        regions = [len(sample.ignored_xyxy) for sample in samples]
+        return BoxBatch(
+            images=torch.from_numpy(np.stack([sample.image for sample in samples])),
+            boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in samples])),
+            class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in samples])),
+            image_ids=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
+            ignored_xyxy=torch.from_numpy(np.concatenate([sample.ignored_xyxy for sample in samples])),
+            ignored_image_ids=torch.from_numpy(np.repeat(np.arange(len(samples)), regions)),
+        )
+
+    def loss(
+        self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
+    ) -> LossTerms:
+        """Return CIoU, BCE and DFL over task-aligned anchors, and what the routers are asked for."""
+        assert isinstance(model, Detector)
+        assert isinstance(batch, BoxBatch)
+        truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
+        ignored = (batch.ignored_xyxy, batch.ignored_image_ids)
+        return detection_loss(model, predictions, truth, config, ignored, total)
+
+    def evaluate(
+        self,
+        model: Network,
+        dataset: Dataset,
+        *,
+        controls: RoutingControls | None = None,
+        quiet: bool = False,
+    ) -> Evaluation:
+        """Measure mAP."""
+        assert isinstance(model, Detector)
+        return evaluate(model, dataset, controls=controls, quiet=quiet)
+
+    def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
+        """Return mAP and routing."""
+        return validation_scores(result, dataset)
+
+    def sentence(self, scores: Mapping[str, float]) -> str:
+        """Return the same for people."""
+        return validation_sentence(scores)
+
+
+DETECT = Detect()

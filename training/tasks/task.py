@@ -1,0 +1,131 @@
+"""The seam between tasks and everything that trains, measures and loads networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from training.config import (
+    AugmentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskName,
+    TrainConfig,
+)
+from training.data.batch import Batch
+from training.data.sample import Dataset, Sample
+from training.evaluate.expert_use import LayerUse
+from training.evaluate.routed import RoutedImages
+from training.losses.terms import LossTerms, Total
+from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """How a task is trained on a few hundred images unless a recipe or a user says otherwise."""
+
+    input_hw: tuple[int, int]
+    quick_hw: tuple[int, int]  # of the recipe `quick`
+    epochs: int
+    batch_size: int
+    augment: AugmentConfig
+    quick_augment: AugmentConfig
+    optimizer: OptimizerConfig
+
+
+class Result(Protocol):
+    """What every evaluation gives; each task adds its own figures."""
+
+    @property
+    def experts(self) -> Sequence[LayerUse]:
+        """Return what the experts of each layer did."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """Return how many images were evaluated."""
+        ...
+
+    @property
+    def routed(self) -> RoutedImages:
+        """Return how each image was routed."""
+        ...
+
+
+class Task(Protocol):
+    """What a network is for. Networks and predictions that a task is given are those that it builds.
+
+    Attributes:
+        scene_labels: of the generated scenes that it trains on.
+        best_by: the figure of `scores` by which the best evaluation of a run is kept; higher is better.
+        without: settings of a run that mean nothing to it.
+    """
+
+    @property
+    def name(self) -> TaskName: ...  # noqa: D102
+
+    @property
+    def scene_labels(self) -> Literal["boxes", "class"]: ...  # noqa: D102
+
+    @property
+    def best_by(self) -> str: ...  # noqa: D102
+
+    @property
+    def without(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def defaults(self) -> Defaults: ...  # noqa: D102
+
+    def build(self, config: ModelConfig) -> Network:
+        """Make a network with fresh weights."""
+        ...
+
+    def losses(self, family: LossConfig) -> LossConfig:
+        """Return a family's weights as this task's recipes take them."""
+        ...
+
+    def check_labels(self, dataset: Dataset) -> None:
+        """Raise DatasetError unless the data set is labelled with what this task learns."""
+        ...
+
+    def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
+        """Return a sample at the size at which it is kept in memory; as in loader.SampleMaker."""
+        ...
+
+    def augment(
+        self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
+    ) -> Sample:
+        """Return a sample as training gets it in an epoch, counted from 0."""
+        ...
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Return augmented samples as one batch."""
+        ...
+
+    def loss(
+        self, model: Network, predictions: Any, batch: Batch, config: LossConfig, total: Total
+    ) -> LossTerms:
+        """Return the loss of a network's predictions for a batch, of which this process has a part."""
+        ...
+
+    def evaluate(
+        self,
+        model: Network,
+        dataset: Dataset,
+        *,
+        controls: RoutingControls | None = None,
+        quiet: bool = False,
+    ) -> Result:
+        """Measure a network, in float32, on the device that it is on."""
+        ...
+
+    def scores(self, result: Any, dataset: Dataset) -> Mapping[str, float]:
+        """Return flat figures of an evaluation, for one line of metrics.jsonl."""
+        ...
+
+    def sentence(self, scores: Mapping[str, float]) -> str:
+        """Return the same for people."""
+        ...
