@@ -24,12 +24,15 @@ import pathlib
 import sys
 
 manifest = json.loads(pathlib.Path(sys.argv[1]).read_text())
-image = manifest["input"]
-smallest, largest = min(image["batch"]), max(image["batch"])
-controls = [name for name in ("top_k", "weight_threshold") if manifest["controls"].get(name) is not None]
+if manifest["schema_version"] == 1:  # image and controls stand apart, and the sizes are known
+    image, controls = manifest["input"], manifest["controls"]
+    manifest["batch"] = image["batch"]
+    manifest["inputs"] = [{"name": image["name"], "dims": ["B", image["height"], image["width"], 3]}]
+    manifest["inputs"] += [{"name": name, "dims": ["B", 1]} for name in controls if controls[name] is not None]
+smallest, largest = min(manifest["batch"]), max(manifest["batch"])
 sizes = [("minShapes", smallest), ("optShapes", largest), ("maxShapes", largest)]
 for option, batch in sizes if smallest < largest else ():  # trtexec takes none for a graph of one fixed size
-    shapes = [f"images:{batch}x{image['height']}x{image['width']}x3", *(f"{name}:{batch}x1" for name in controls)]
+    shapes = (f"{row['name']}:{'x'.join(map(str, [batch, *row['dims'][1:]]))}" for row in manifest["inputs"])
     print(f"--{option}={','.join(shapes)}")
 print("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx
 if manifest["precision"] == "f32":

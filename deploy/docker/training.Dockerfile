@@ -16,7 +16,7 @@ RUN if [ -n "$TORCH_INDEX_URL" ]; then \
     fi \
     && python -m pip install --no-cache-dir --constraint constraints.txt ".[train]"
 COPY training/ training/
-COPY model_repository/manifest.schema.json model_repository/manifest.schema.json
+COPY model_repository/manifest.schema.json model_repository/manifest.1.schema.json model_repository/
 ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -15,6 +15,7 @@ import pytest
 
 from training.export.targets.tensorrt_plan import build_plan, gpu_names
 
+CONTROLS = ("top_k", "weight_threshold")
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "docker" / "build_plans.sh"
 TRTEXEC = """#!/usr/bin/env bash
 echo "&&&& RUNNING TensorRT.trtexec [TensorRT v${FAKE_TENSORRT:-101303}] [b9] # trtexec $*"
@@ -47,25 +48,27 @@ class Machine:
     def repository(self):
         return self.folder / "models"
 
-    def add(
-        self, name, *, onnx="graph", precision="f32", controls=("top_k", "weight_threshold"), batch=(1, 8)
-    ):
+    def add(self, name, *, onnx="graph", precision="f32", controls=CONTROLS, batch=(1, 8), schema_version=2):
         version = self.repository / name / "1"
         version.mkdir(parents=True)
         (version / "model.onnx").write_text(onnx)
+        batches = list(range(batch[0], batch[1] + 1))
         manifest = {
+            "schema_version": 2,
             "precision": precision,
-            "input": {
-                "name": "images",
-                "height": 384,
-                "width": 512,
-                "batch": list(range(batch[0], batch[1] + 1)),
-            },
-            "controls": {
-                "top_k": {"allowed": [1, 2], "default": 2} if "top_k" in controls else None,
-                "weight_threshold": {"default": 0.0} if "weight_threshold" in controls else None,
-            },
+            "batch": batches,
+            "inputs": [
+                {"name": "images", "dtype": "u8", "dims": ["B", 384, 512, 3], "role": "images"},
+                *({"name": name, "dtype": "f32", "dims": ["B", 1], "role": "control"} for name in controls),
+            ],
         }
+        if schema_version == 1:
+            manifest = {
+                "schema_version": 1,
+                "precision": precision,
+                "input": {"name": "images", "height": 384, "width": 512, "batch": batches},
+                "controls": {name: {} if name in controls else None for name in CONTROLS},
+            }
         (version / "manifest.json").write_text(json.dumps(manifest))
         return version
 
@@ -96,8 +99,9 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def test_a_plan_is_built_for_the_shapes_of_the_manifest(machine):
-    version = machine.add("starter-tensorrt")
+@pytest.mark.parametrize("schema_version", [1, 2])
+def test_a_plan_is_built_for_the_shapes_of_the_manifest(machine, schema_version):
+    version = machine.add("starter-tensorrt", schema_version=schema_version)
     done, calls = machine.build()
     assert done.returncode == 0, done.stderr
     assert calls == [
@@ -120,8 +124,10 @@ def test_a_plan_is_built_for_the_shapes_of_the_manifest(machine):
     assert not list(version.glob("*.partial"))
 
 
-def test_a_model_without_run_time_controls_and_in_half_precision(machine):
-    machine.add("plain-tensorrt", controls=(), precision="f16", batch=(1, 4))
+@pytest.mark.parametrize("schema_version", [1, 2])
+def test_a_model_without_run_time_controls_and_in_half_precision(machine, schema_version):
+    about = {"controls": (), "precision": "f16", "batch": (1, 4)}
+    machine.add("plain-tensorrt", **about, schema_version=schema_version)
     _, (arguments,) = machine.build()
     assert "--minShapes=images:1x384x512x3" in arguments
     assert "--maxShapes=images:4x384x512x3" in arguments

@@ -1,7 +1,8 @@
-"""The service and the JSON schema accept and refuse the same manifests."""
+"""The service and the JSON schema accept and refuse the same manifests: those that the exporter writes."""
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -9,22 +10,80 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from service.errors import ArtifactBroken
-from tests.builders import build_artifact
+from tests.unit.training.export.artifact.test_manifest_routing import BY_ORIGIN, measured
+from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
+from training.export.contract.spec import GraphSpec
+from training.export.proof.golden import Golden
+from training.export.proof.parity import MetricPair, Parity
+from training.export.proof.selection import Speed
+from training.models.cost import Cost
+from training.models.detector import Detector
+from training.models.variants import model_config
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.schema.json").read_text())
-# Exporters did not always write them; artefacts without them are served all the same.
+# Exporters did not always write them; artifacts without them are served all the same.
 OPTIONAL = {
     ("speed",),
     ("baseline",),
     *(("mixture", row, key) for row in (0, 1) for key in ("distinct_sets", "commonest_set_share", "nmi")),
-    *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "map50_95")),
+    *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "metric")),
+}
+# Objects whose keys are names: of files, controls, parameters, outputs and metrics.
+NAMED = {
+    ("files",),
+    ("golden", "controls"),
+    ("golden", "params"),
+    ("parity", "differences"),
+    ("provenance", "metrics"),
 }
 WRONG = (None, "", "x", -1, 0.5, 1.5, 33, 10**6, True, [], {}, ["x"], [-1], {"x": 1})
+LAYERS = ("p3", "p5")
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    return build_artifact(tmp_path_factory.mktemp("repository")).manifest
+def exported(folder):
+    """A manifest with every entry that the schema knows for detection."""
+    config = model_config("esmoe-n", ("disc", "ring"), (64, 64))
+    config = replace(config, mixtures={f"backbone.{p}": config.mixtures[f"backbone.{p}"] for p in LAYERS})
+    (folder / "model.xml").write_bytes(b"")
+    (folder / "golden.npz").write_bytes(b"")
+    differences = dict.fromkeys(("boxes_xyxy", "scores", "gates", "router_probs"), 1e-6)
+    metric = MetricPair("map50_95", 0.5, 0.4)
+    evidence = Evidence(
+        Golden({}, {"conf": 0.25}, 0.01),
+        Parity(8, 4, differences, {}, {}, 1.0, metric, skippable_experts=8, compared_boxes=40),
+        Cost(4.0, {f"backbone.{place}": (0.1,) * 4 for place in LAYERS}),
+        measured(BY_ORIGIN, (1, 1, 1, 9, 9, 9), LAYERS),
+        Speed(0.9, 9.0, 10.0, "a small one"),
+    )
+    return build_manifest(
+        Identity("tiny", "openvino", "1"),
+        Detector(config),
+        (GraphSpec("sparse", "graph"), "f32"),
+        evidence,
+        Provenance("0" * 64, "arithmetic", {"scenes_map50": 1.0}, "Made by the tests."),
+        sorted(folder.iterdir()),
+    )
+
+
+def classifying(detecting):
+    """The same artifact as one of task classify."""
+    document = copy.deepcopy(detecting)
+    images, *_ = document["inputs"]
+    images["resize"] = {"mode": "center_crop", "interpolation": "bilinear"}
+    boxes, _, _, *routing = document["outputs"]
+    probabilities = {**boxes, "name": "probabilities", "dims": ["B", 2], "role": "probabilities"}
+    document["outputs"] = [probabilities, *routing]
+    document |= {"task": "classify", "task_settings": {"defaults": {"top": 2}}}
+    document["golden"]["params"] = {}
+    document["parity"]["differences"] = {"probabilities": 1e-6}
+    document["parity"]["metric"]["name"] = "top1"
+    return document
+
+
+@pytest.fixture(scope="module", params=["detect", "classify"])
+def manifest(request, tmp_path_factory):
+    document = exported(tmp_path_factory.mktemp("artifact"))
+    return document if request.param == "detect" else classifying(document)
 
 
 def places(node, path=()):
@@ -70,7 +129,7 @@ def test_both_refuse_a_manifest_without_any_one_key(manifest):
                 assert schema_accepts(document)
                 assert service_says(document) is None
                 continue
-            assert not schema_accepts(document) or path[0] in {"files", "provenance"}, path
+            assert not schema_accepts(document) or path[:-1] in NAMED, path
             if not schema_accepts(document):
                 assert service_says(document), path
 
@@ -81,7 +140,7 @@ def test_both_refuse_an_unknown_key_in_any_object(manifest):
         node = document
         for key in path:
             node = node[key]
-        if isinstance(node, dict) and path != ("provenance", "metrics"):
+        if isinstance(node, dict) and path not in NAMED - {("files",)}:
             node["zz"] = 1
             assert not schema_accepts(document), path
             assert service_says(document), path

@@ -1,8 +1,8 @@
 """What Triton and its clients read in config.pbtxt, with their own parser, is what the exporter meant."""
 
-import copy
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,44 +11,41 @@ from tritonclient.grpc import model_config_pb2
 
 from service.artifact.manifest import parse_manifest
 from training.export.artifact.stored_manifest import StoredManifest
+from training.export.graph.export_graph import graph_contract
+from training.export.targets.options import USUAL, ExportOptions
+from training.export.targets.targets import TARGETS, graph_spec
 from training.export.triton.config import TritonOptions, write_all_configs
-from training.export.triton.text import detect_config, model_config, nms_config, quoted
+from training.export.triton.text import detect_config, model_config, nms_config
+from training.models.variants import model_config as model_config_of
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
 
-def _starter():
-    """The committed manifest, with the sizes that are counted on below."""
-    stored = json.loads((REPOSITORY / "starter-openvino" / "1" / "manifest.json").read_bytes())
-    return stored | {
-        "precision": "f32",
-        "input": stored["input"] | {"height": 384, "width": 512},
-        "class_names": ["RBC", "WBC", "Platelets"],
-        "mixture": stored["mixture"][:4],
-    }
-
-
-STARTER = {
-    "openvino": _starter(),
-    "onnx": _starter()
-    | {
-        "target": "onnx",
-        "execution": "dense",
-        "outputs": {"selection": "service", "candidates": 1000},
-        "files": dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0"),
-    },
-}
+COMMITTED = json.loads((REPOSITORY / "starter-openvino" / "1" / "manifest.json").read_bytes())
+MODEL = model_config_of("sparsight-n", ("RBC", "WBC", "Platelets"), (384, 512))
+FOUR = replace(MODEL, mixtures={place: MODEL.mixtures[place] for place in list(MODEL.mixtures)[:4]})
 ODD_NAMES = ['"quoted"', "back\\slash", "line\nbreak", "tab\there", "naïve", "细胞", "🩸", "\\303", "'", "?"]
 
 
-def manifest(target="openvino", version=1, **changes):
-    """A starter manifest with changes; for tensorrt, the openvino one with batches and no branches."""
-    content = copy.deepcopy(STARTER["onnx" if target == "onnx" else "openvino"])
-    content |= {"target": target, "version": str(version)}
-    if target == "tensorrt":
-        content["input"]["batch"] = list(range(1, 9))
-        content["execution"] = "dense"
-        content["files"] = STARTER["onnx"]["files"]
+def manifest(target="openvino", version=1, config=FOUR, options=USUAL, **changes):
+    """The starter's manifest with the tensors that an export of another model would give it."""
+    spec = graph_spec(target, bool(config.mixtures), options)
+    contract = graph_contract(config, spec)
+    content = COMMITTED | {
+        "target": target,
+        "version": str(version),
+        "precision": options.precision,
+        "execution": spec.execution,
+        "class_names": list(config.class_names),
+        "mixture": COMMITTED["mixture"][: len(config.mixtures)],
+        "batch": list(contract.batch),
+        "inputs": [each.row() for each in contract.inputs],
+        "outputs": [each.row() for each in contract.outputs],
+        "task_settings": COMMITTED["task_settings"] | {"selection": spec.selection},
+    }
+    if target != "openvino":
+        content["files"] = dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0")
+        content["graphs"] = [{"name": "model", "file": "model.onnx"}]
     content |= changes
     return StoredManifest(version, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
@@ -97,13 +94,20 @@ def test_openvino_takes_one_image_of_exact_size_on_the_cpu():
 
 def test_fewer_pairs_than_candidates_are_all_there_is():
     """At 64 × 64 there are 64 + 16 + 4 anchors, with three classes 252 pairs."""
-    small = {**STARTER["openvino"]["input"], "height": 64, "width": 64}
-    config = parsed(model_config([manifest(input=small)], TritonOptions()))
+    small = replace(FOUR, input_hw=(64, 64))
+    config = parsed(model_config([manifest(config=small)], TritonOptions()))
     assert tensors(config.output)["scores"] == ("TYPE_FP32", [1, 252])
 
 
-def test_onnx_returns_every_anchor_and_runs_in_onnxruntime_or_on_an_npu_by_openvino():
-    config = parsed(model_config([manifest("onnx")], TritonOptions(threads=3)))
+def test_onnx_selects_in_the_graph_and_runs_in_onnxruntime_whatever_the_device():
+    config = parsed(model_config([manifest("onnx")], TritonOptions(threads=3, device="NPU")))
+    assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
+    assert tensors(config.output)["scores"] == ("TYPE_FP32", [1, 1000])
+    assert config.parameters["intra_op_thread_count"].string_value == "3"
+
+
+def test_npu_returns_every_anchor_and_runs_in_onnxruntime_or_on_an_npu_by_openvino():
+    config = parsed(model_config([manifest("npu")], TritonOptions(threads=3)))
     assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
     assert tensors(config.output) == {
         "boxes": ("TYPE_FP32", [1, 4032, 4]),
@@ -111,7 +115,7 @@ def test_onnx_returns_every_anchor_and_runs_in_onnxruntime_or_on_an_npu_by_openv
         **ROUTING,
     }
     assert config.parameters["intra_op_thread_count"].string_value == "3"
-    npu = parsed(model_config([manifest("onnx")], TritonOptions(device="NPU")))
+    npu = parsed(model_config([manifest("npu")], TritonOptions(device="NPU")))
     assert (npu.backend, npu.default_model_filename) == ("openvino", "model.onnx")
     assert npu.parameters["TARGET_DEVICE"].string_value == "NPU"
     sparse = parsed(model_config([manifest()], TritonOptions(device="NPU", threads=3)))
@@ -144,7 +148,7 @@ def test_tensorrt_gathers_batches_and_is_warmed_up_at_both_ends():
 
 
 def test_a_fixed_batch_comes_with_each_request_and_is_warmed_up_as_it_is():
-    fixed = manifest("tensorrt", input={**STARTER["openvino"]["input"], "batch": [4]}, precision="f16")
+    fixed = manifest("tensorrt", options=ExportOptions(fixed_batch=4, precision="f16"))
     config = parsed(model_config([fixed], TritonOptions(max_batch=8)))
     assert (config.backend, config.max_batch_size) == ("tensorrt", 0)
     assert tensors(config.input) == {
@@ -165,13 +169,15 @@ def test_a_fixed_batch_comes_with_each_request_and_is_warmed_up_as_it_is():
 
 
 def test_half_precision_changes_nothing_of_what_goes_in_and_comes_out():
-    full, half = (model_config([manifest("tensorrt", precision=p)], TritonOptions()) for p in ("f32", "f16"))
-    assert [line for line in full.splitlines() if line.startswith(("input", "output"))] == [
-        line for line in half.splitlines() if line.startswith(("input", "output"))
-    ]
+    full, half = (
+        parsed(model_config([manifest("tensorrt", options=ExportOptions(precision=p))], TritonOptions()))
+        for p in ("f32", "f16")
+    )
+    assert tensors(full.input) == tensors(half.input)
+    assert tensors(full.output) == tensors(half.output)
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_queue_is_bounded_in_length_and_time_for_every_target(target):
     options = TritonOptions(max_queue=5, queue_timeout_s=0.25)
     for text in (model_config([manifest(target)], options), nms_config([manifest(target)], options)):
@@ -182,7 +188,7 @@ def test_the_queue_is_bounded_in_length_and_time_for_every_target(target):
         assert policy.max_queue_size == 5
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
     config = parsed(detect_config([manifest(target)]))
     name = f"starter-{target}"
@@ -194,7 +200,7 @@ def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
     assert (nms.model_name, nms.model_version) == (f"{name}-nms", -1)
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_step_is_given_what_its_model_asks_for(target):
     """Each input of a step comes from the ensemble's inputs or from a step before, and has its name there."""
     options = TritonOptions()
@@ -217,7 +223,7 @@ def test_every_step_is_given_what_its_model_asks_for(target):
 
 
 def test_a_model_without_a_mixture_has_neither_controls_nor_gates():
-    plain = manifest(mixture=[], controls={"top_k": None, "weight_threshold": None})
+    plain = manifest(config=replace(FOUR, mixtures={}))
     config = parsed(model_config([plain], TritonOptions()))
     assert [tensor.name for tensor in config.input] == ["images"]
     assert [tensor.name for tensor in config.output] == ["boxes", "scores", "class_ids"]
@@ -226,17 +232,11 @@ def test_a_model_without_a_mixture_has_neither_controls_nor_gates():
     assert tensors(ensemble.output) == DETECTIONS
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx"])
-def test_layers_of_unequal_width_are_padded_to_the_widest_and_the_head_has_layers_too(target):
-    row = STARTER[target]["mixture"][0] | {"information_bits": None, "expert_share": None}
-    mixture = [
-        row | {"layer": layer, "row": index, "num_experts": experts, "expert_gflops": [0.1] * experts}
-        for index, (layer, experts) in enumerate({"backbone.p3": 4, "backbone.p5": 16, "head.p3": 8}.items())
-    ]
-    controls = STARTER[target]["controls"] | {"top_k": {"allowed": list(range(17)), "default": 0}}
-    golden = STARTER[target]["golden"] | {"top_k": 0}
-    unequal = manifest(target, mixture=mixture, controls=controls, golden=golden)
-    parse_manifest(unequal.text, "manifest")
+@pytest.mark.parametrize("target", ["openvino", "npu"])
+def test_layers_of_unequal_width_are_padded_to_the_widest(target):
+    modular = model_config_of("modular-n", ("RBC", "WBC", "Platelets"), (384, 512))
+    unequal = manifest(target, config=modular)
+    assert [mixture.num_experts for mixture in modular.mixtures.values()] == [4, 8, 16]
     padded = {"gates": ("TYPE_FP32", [1, 3, 16]), "router_probs": ("TYPE_FP32", [1, 3, 16])}
     for config in (model_config([unequal], TritonOptions()), detect_config([unequal])):
         assert padded.items() <= tensors(parsed(config).output).items()
@@ -244,7 +244,8 @@ def test_layers_of_unequal_width_are_padded_to_the_widest_and_the_head_has_layer
 
 def test_manifests_arrive_byte_for_byte_with_their_sha256_and_the_service_can_read_them():
     """Class names are the one free text in a manifest."""
-    stored = [manifest(version=3, class_names=ODD_NAMES), manifest(version=12, class_names=ODD_NAMES)]
+    odd = replace(MODEL, class_names=tuple(ODD_NAMES))
+    stored = [manifest(version=version, config=odd) for version in (3, 12)]
     for text in (
         model_config(stored, TritonOptions()),
         nms_config(stored, TritonOptions()),
@@ -271,18 +272,20 @@ def test_manifests_arrive_byte_for_byte_with_their_sha256_and_the_service_can_re
         "".join(map(chr, range(512))),
     ],
 )
-def test_any_text_survives_quoting(text):
-    stored = f"parameters {{ key: 'x' value {{ string_value:\n{quoted(text.encode())}\n}} }}"
-    assert parsed(stored).parameters["x"].string_value == text
+def test_any_text_survives(text):
+    content = manifest().content | {"provenance": COMMITTED["provenance"] | {"attribution": text}}
+    stored = StoredManifest(1, json.dumps(content, ensure_ascii=False).encode())
+    arrived = parsed(detect_config([stored])).parameters["manifest.1"].string_value
+    assert arrived.encode() == stored.text
+    assert json.loads(arrived)["provenance"]["attribution"] == text
 
 
 def test_with_other_tensors_only_the_new_version_is_served_since_a_config_describes_one_shape():
-    other_classes = manifest(
-        version=2, class_names=["a", "b"], outputs={"selection": "service", "candidates": 9}
-    )
+    fewer = replace(FOUR, input_hw=(64, 64))
+    other_classes = manifest(version=2, config=fewer)
     config = parsed(model_config([manifest(), other_classes], TritonOptions()))
     assert config.version_policy.latest.num_versions == 1
-    third = manifest(version=3, class_names=["a", "b"], outputs={"selection": "service", "candidates": 9})
+    third = manifest(version=3, config=fewer)
     config = parsed(model_config([manifest(), other_classes, third], TritonOptions()))
     assert config.version_policy.latest.num_versions == 2, "the first version is out of reach anyway"
     assert "manifest.1" in config.parameters
@@ -296,6 +299,6 @@ def test_the_committed_files_are_what_the_command_writes(tmp_path):
         (version / "manifest.json").write_bytes((REPOSITORY / folder / "1" / "manifest.json").read_bytes())
     write_all_configs(tmp_path, TritonOptions())
     written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == 7 * len(folders) > 0
+    assert len(written) == 8 * len(folders) > 0
     for path in written:
         assert (REPOSITORY / path).read_bytes() == (tmp_path / path).read_bytes(), path

@@ -7,14 +7,13 @@ from training.cli.data_flags import Split, add_measured_data, split_flags
 from training.cli.flags import add_fields, add_shared, read, say
 from training.data_config import DataConfig
 from training.errors import ConfigError
-from training.export.graph.precision import PRECISIONS
 from training.export.targets.options import ExportOptions
-from training.export.targets.targets import DEFAULT_TARGETS, TARGETS
+from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, target_of
 
 EXAMPLES = """
 examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
-      float32 for CPUs (openvino) and for NPUs and other engines (onnx)
+      float32 for CPUs, by OpenVINO (openvino) and by ONNX Runtime (onnx)
   python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
       measured on what the recipe validates on
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
@@ -25,7 +24,7 @@ examples:
   python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --precision f16 \\
       --batch 8
       for an NVIDIA GPU, always eight images at a time
-  python -m training export runs/cells/model.safetensors --name small --target onnx --experts shared
+  python -m training export runs/cells/model.safetensors --name small --target npu --experts shared
       for the smallest NPUs: models with a shared expert, without the others
 """
 
@@ -49,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     meanings = {  # not of train-export, where these two flags mean how a model is trained
         "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
         "own experts; default: 1 to 8 images, every expert computed",
-        "experts": "target onnx: shared leaves out the experts that are chosen from",
+        "experts": "target npu: shared leaves out the experts that are chosen from",
     }
     add_fields(parser, ExportOptions, meanings)
     add_shared(parser, "--quiet")
@@ -64,10 +63,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         action="append",
         help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
     )
-    able = "; ".join(f"{target}: {', '.join(PRECISIONS[target])}" for target in TARGETS)
+    able = "; ".join(f"{target}: {', '.join(target_of(target).precisions)}" for target in TARGETS)
     meanings = {
         "precision": f"what the graph computes in; {able}",
-        "execution": "target openvino: sparse skips experts that are not chosen, dense computes all; auto "
+        "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; auto "
         "times both on this machine and ships dense where sparse gains less than 3 %%",
         "calibration_images --calibration N": "precision int8: take the ranges of values from N images of "
         "training",

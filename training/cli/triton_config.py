@@ -6,7 +6,7 @@ up when the model is loaded again.
 import argparse
 
 from training.cli.flags import add_fields, add_shared, read, say
-from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
 
 
@@ -19,15 +19,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "max_queue N": "may wait",
         "queue_timeout_s S": "seconds",
         "threads N": "of an instance on the CPU; default: the engine's",
-        "device": "runs target onnx",
+        "device": "runs target npu",
         "max_batch N": "of target tensorrt",
         "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",
     }
     add_fields(parser, TritonOptions, meanings)
+    parser.add_argument(
+        "--upgrade-manifests",
+        action="store_true",
+        help="first rewrite every manifest.json of an older version; its sha256 changes, its graph does not",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write them, and say where."""
+    if args.upgrade_manifests:
+        for path in upgrade_manifests(args.repository, name=args.name):
+            say(f"upgraded {path}")
     for folder in write_all_configs(args.repository, read(TritonOptions, args), name=args.name):
         steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
         there = [step for step in steps if (folder.parent / step).is_dir()]

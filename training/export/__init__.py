@@ -1,1 +1,1 @@
-"""From a checkpoint to artefacts in the model repository, all or nothing."""
+"""From a checkpoint to artifacts in the model repository, all or nothing."""

@@ -18,7 +18,7 @@ from training.evaluate.mean_ap import MeanAp
 from training.evaluate.report import evaluation_report
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
 from training.export.artifact.manifest import Provenance
-from training.export.graph.export_graph import Target
+from training.export.contract.spec import TargetName
 from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
@@ -41,7 +41,7 @@ def export(
     *,
     data: DataConfig | None,
     calibration: DataConfig | None = None,
-    targets: Sequence[Target] = DEFAULT_TARGETS,
+    targets: Sequence[TargetName] = DEFAULT_TARGETS,
     options: ExportOptions = USUAL,
     attribution: str = "",
     metric_prefix: str = "val",

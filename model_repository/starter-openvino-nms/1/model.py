@@ -1,7 +1,7 @@
 """Triton model `<name>-<target>-nms`: a graph's raw outputs to detections, and the count of what was served.
 
-It reads the newest manifest from its own configuration. One image a request. Boxes stay on the canvas: only
-the caller knows where its picture lies on it.
+It reads the newest manifest from its own configuration, and finds the graph's tensors in it by their role.
+One image a request. Boxes stay on the canvas: only the caller knows where its image lies on it.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import suppression
 import triton_python_backend_utils as pb_utils
+import version_1
 from numpy.typing import NDArray
 
 # L mixture layers · E experts of the widest layer · M detections
@@ -37,6 +38,7 @@ class TritonPythonModel:
         """Read the newest manifest and declare the metrics."""
         parameters = json.loads(args["model_config"])["parameters"]
         self.manifest = newest_manifest(parameters)
+        self.names = {row["role"]: row["name"] for row in self.manifest["outputs"]}
         self.counts = Counts(self.manifest)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -44,7 +46,7 @@ class TritonPythonModel:
         responses = []
         for request in requests:
             try:
-                detections, gates = detect(request, self.manifest)
+                detections, gates = detect(request, self.manifest, self.names)
             except BadRequest as error:
                 refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
                 responses.append(pb_utils.InferenceResponse(error=refusal))
@@ -63,29 +65,31 @@ class TritonPythonModel:
 
 
 def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The manifest of the highest version among the model's parameters."""
+    """Return the manifest of the highest version among the model's parameters, in the words of version 2."""
     versions = [int(key.partition(".")[2]) for key in parameters if key.startswith("manifest.")]
-    return dict(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
+    return version_1.upgrade(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
 
 
 def detect(
-    request: Any, manifest: Mapping[str, Any]
+    request: Any, manifest: Mapping[str, Any], names: Mapping[str, str]
 ) -> tuple[tuple[NDArray[Any], ...], NDArray[np.float32] | None]:
-    """Boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
+    """Return boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
+
+    Args:
+        names: of the graph's outputs, by role.
 
     Raises:
         BadRequest: a parameter is out of its limits, or the request holds more than one image.
     """
     conf, iou, max_det = check_parameters(request, manifest)
-    boxes = one_image("boxes", tensor(request, "boxes"))
-    if manifest["outputs"]["selection"] == "graph":
-        scores = one_image("scores", tensor(request, "scores"))
-        class_ids = one_image("class_ids", tensor(request, "class_ids"))
-    else:
-        class_scores = one_image("class_scores", tensor(request, "class_scores"))
-        limit = manifest["outputs"]["candidates"]
+    boxes = one_image(request, names["boxes_xyxy"])
+    if "class_scores" in names:
+        class_scores = one_image(request, names["class_scores"])
+        limit = manifest["task_settings"]["candidates"]
         boxes, scores, class_ids = suppression.select_candidates(boxes, class_scores, limit)
-    gates = one_image("gates", tensor(request, "gates")) if manifest["mixture"] else None
+    else:
+        scores, class_ids = (one_image(request, names[role]) for role in ("scores", "class_ids"))
+    gates = one_image(request, names["gates"]) if "gates" in names else None
     kept = suppression.suppress(boxes, scores, class_ids, conf, iou, max_det)
     if not len(kept):
         return NO_DETECTIONS, gates
@@ -94,7 +98,7 @@ def detect(
 
 
 def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:
-    """conf, iou and max_det; the graph has already used the others, which are checked for the caller's sake.
+    """Return conf, iou and max_det; the graph has used the others, which are checked for the caller's sake.
 
     Raises:
         BadRequest: one is out of its limits. Comparisons are written so that NaN is, too.
@@ -106,33 +110,39 @@ def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, 
     max_det = number(request, "max_det")
     if not max_det >= 1:
         raise BadRequest(f"max_det is {max_det}; it must be at least 1")
-    controls = manifest["controls"]
-    if controls["top_k"] is not None:
-        top_k, allowed = number(request, "top_k"), controls["top_k"]["allowed"]
-        if top_k not in allowed:
-            raise BadRequest(f"top_k is {top_k}; it must be one of {allowed}")
-    if controls["weight_threshold"] is not None:
-        threshold = number(request, "weight_threshold")
-        if not 0 <= threshold <= 1:
-            raise BadRequest(f"weight_threshold is {threshold:g}; it must be between 0 and 1")
+    for row in manifest["inputs"]:
+        if row["role"] == "control":
+            check_control(row, number(request, row["name"]))
     return conf, iou, int(max_det)
 
 
+def check_control(row: Mapping[str, Any], value: float) -> None:
+    """Raise BadRequest for a value that the graph's input does not allow."""
+    if "allowed" in row:
+        if value not in row["allowed"]:
+            raise BadRequest(f"{row['name']} is {value:g}; it must be one of {row['allowed']}")
+        return
+    lowest, highest = row["range"]
+    if not lowest <= value <= highest:
+        raise BadRequest(f"{row['name']} is {value:g}; it must be between {lowest:g} and {highest:g}")
+
+
 def tensor(request: Any, name: str) -> NDArray[Any]:
-    """An input as an array."""
+    """Return an input as an array."""
     return np.asarray(pb_utils.get_input_tensor_by_name(request, name).as_numpy())
 
 
 def number(request: Any, name: str) -> float:
-    """An input that holds one number."""
+    """Return the one number of an input."""
     values = tensor(request, name)
     if values.size != 1:
         raise BadRequest(f"{name} holds {values.size} numbers; send one, for one image")
     return values.item()
 
 
-def one_image(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """The only row of a batch of one."""
+def one_image(request: Any, name: str) -> NDArray[Any]:
+    """Return the only row of an input with a batch of one."""
+    values = tensor(request, name)
     if len(values) != 1:
         raise BadRequest(f"{name} holds {len(values)} images; send one a request")
     return np.asarray(values[0])
@@ -172,5 +182,5 @@ class Counts:
 
 
 def counter(name: str, description: str) -> Any:
-    """A family of counters, the same for all instances and models; its counters end with this object."""
+    """Return a family of counters, one for all instances and models; its counters end with this object."""
     return pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)

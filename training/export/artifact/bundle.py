@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +12,17 @@ from numpy.typing import NDArray
 from training.data.sample import Dataset
 from training.errors import ConfigError
 from training.evaluate.baseline import Baseline
-from training.export.artifact.build import Source, build_graph
-from training.export.artifact.manifest import (
-    DEFAULT_IOU,
-    DEFAULT_MAX_DET,
-    Evidence,
-    Identity,
-    Provenance,
-    build_manifest,
-)
+from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
-from training.export.graph.export_graph import GraphSpec, Target
+from training.export.contract.precision import TOLERANCES
+from training.export.contract.spec import GraphSpec, TargetName
+from training.export.graph.export_graph import graph_contract
 from training.export.graph.half import EagerHalf
-from training.export.graph.precision import TOLERANCES
-from training.export.proof.accuracy import graph_map50_95
-from training.export.proof.engine import Engine
+from training.export.proof.engine import Engine, check_ports
 from training.export.proof.golden import make_golden
-from training.export.proof.parity import MapPair, Parity, measure_parity
+from training.export.proof.parity import MetricPair, Parity, measure_parity
+from training.export.targets.build import Built, Source
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import (
     DEFAULT_TARGETS,
@@ -36,17 +30,19 @@ from training.export.targets.targets import (
     check_options,
     compared_top_ks,
     graph_spec,
+    target_of,
 )
+from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector
 
-ROUNDED_PICTURES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
+ROUNDED_IMAGES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One released artefact."""
+    """One released artifact."""
 
     path: Path
     parity: Parity
@@ -66,7 +62,7 @@ class Measured:
     """What the checkpoint did on a data set, on which every graph is measured as well."""
 
     dataset: Dataset
-    map50_95: float  # 0..1
+    metric: float  # of the task, 0..1
     baseline: Baseline  # routing, for the manifest
 
 
@@ -76,7 +72,7 @@ def export_model(
     name: str,
     pictures: Pictures,
     *,
-    targets: Sequence[Target] = DEFAULT_TARGETS,
+    targets: Sequence[TargetName] = DEFAULT_TARGETS,
     options: ExportOptions = USUAL,
     measured: Measured | None = None,
     provenance: Provenance,
@@ -86,14 +82,14 @@ def export_model(
     """Export for every target, under the next free version, or change nothing.
 
     Args:
-        pictures: on which parity is measured, and of which one becomes the golden sample.
-        measured: on data on which mAP must not fall; None: it is not looked at.
+        pictures: images on which parity is measured, and of which one becomes the golden sample.
+        measured: on data on which the metric must not fall; None: it is not looked at.
         quiet: no progress bar.
         say: is told what is being done.
 
     Raises:
         ConfigError: a target or the model cannot do what the options ask for.
-        ExportError: a graph does not reproduce the checkpoint, or finds nothing in the pictures.
+        ExportError: a graph does not reproduce the checkpoint, or finds nothing in the images.
     """
     check_options(targets, options, model.config)
     version = next_version(repository, name)
@@ -109,7 +105,7 @@ def export_model(
             staging = room / folder / str(version)
             staging.mkdir(parents=True)
             say(f"{target}: tracing and converting")
-            parity = _write_artefact(staging, Identity(name, target, str(version)), job)
+            parity = _write_artifact(staging, Identity(name, target, str(version)), job)
             say(f"{target}: {parity}")
             manifest = StoredManifest(version, (staging / "manifest.json").read_bytes())
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
@@ -119,7 +115,7 @@ def export_model(
 
 
 def next_version(repository: Path, name: str) -> int:
-    """One more than the highest version of any target of this model."""
+    """Return one more than the highest version of any target of this model."""
     versions = [
         int(folder.name)
         for target in TARGETS
@@ -130,8 +126,8 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Raises ConfigError early where Triton could not serve the versions side by side."""
-    others = [stored for stored in older if stored.content["input"]["batch"] != [fixed]]
+    """Raise ConfigError early where Triton could not serve the versions side by side."""
+    others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(
             f"{others[-1].model_name} version {others[-1].version} takes other batches than {fixed}, and "
@@ -141,7 +137,7 @@ def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the artefacts of one export share."""
+    """What the artifacts of one export share."""
 
     source: Source
     pictures: Pictures
@@ -150,36 +146,45 @@ class _Job:
     cost: Cost
 
 
-def _write_artefact(staging: Path, identity: Identity, job: _Job) -> Parity:
+def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     source, model, precision = job.source, job.source.model, job.source.options.precision
-    wanted = graph_spec(identity.target, bool(model.mixture_layers()), source.options)
-    built = build_graph(staging, identity.target, wanted, source)
-    spec, engine = built.spec, Engine(built.path, precision)
-    parity = measure_parity(
-        model,
-        spec,
-        engine,
-        source.canvases(source.pictures),
-        compared_top_ks(model.config, spec),
-        tolerance=TOLERANCES[precision],
-        quiet=source.quiet,
-    )
-    if precision == "f16":
-        alone = GraphSpec("dense", spec.selection, spec.candidates)
-        some, top_ks = source.canvases(source.pictures[:ROUNDED_PICTURES]), [model.config.top_k]
-        half = EagerHalf(model, alone)
-        rounded = measure_parity(model, alone, half, some, top_ks, tolerance=TOLERANCES[precision])
-        parity = parity.worse_of(rounded)
-    parity = replace(parity, skippable_experts=built.skippable_experts)
-    if job.measured is not None:
-        got = graph_map50_95(engine, spec, model.config, job.measured.dataset, quiet=source.quiet)
-        parity = replace(parity, map50_95=MapPair(job.measured.map50_95, got))
-    parity.check()
-    golden = make_golden(model, engine, spec, job.pictures.golden, (DEFAULT_IOU, DEFAULT_MAX_DET))
+    target = target_of(identity.target)
+    wanted = graph_spec(target.name, bool(model.mixture_layers()), source.options)
+    built = target.build(staging, wanted, source)
+    engine = target.open(built.path, precision)
+    check_ports(engine, graph_contract(model.config, built.spec))
+    parity = _prove(engine, built, job)
+    golden = make_golden(model, engine, built.spec, job.pictures.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one
     baseline = job.measured.baseline if job.measured else None
     evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
     files = sorted(path for path in staging.iterdir())
-    manifest = build_manifest(identity, model, (spec, precision), evidence, job.provenance, files)
+    manifest = build_manifest(identity, model, (built.spec, precision), evidence, job.provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return parity
+
+
+def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
+    """Compare a graph with its checkpoint; raises ExportError where it is too far off."""
+    source, model, spec = job.source, job.source.model, built.spec
+    tolerance = TOLERANCES[source.options.precision]
+    canvases = source.canvases(source.images)
+    top_ks = compared_top_ks(model.config, spec)
+    parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance, quiet=source.quiet)
+    if source.options.precision == "f16":
+        alone = GraphSpec("dense", spec.selection, spec.candidates)
+        half, some = EagerHalf(model, alone), canvases[:ROUNDED_IMAGES]
+        rounded = measure_parity(model, alone, half, some, [model.config.top_k], tolerance=tolerance)
+        parity = parity.worse_of(rounded)
+    parity = replace(parity, skippable_experts=built.skippable_experts)
+    if job.measured is not None:
+        task, contract = export_task(model.config), graph_contract(model.config, spec)
+        controls = model.default_controls()
+
+        def run(canvas: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+            return contract.by_role(engine.run(contract.feed([canvas], [controls])), slice(1))
+
+        got = task.metric(run, model.config.input_hw, job.measured.dataset, quiet=source.quiet)
+        parity = replace(parity, metric=MetricPair(task.metric_name, job.measured.metric, got))
+    parity.check()
     return parity

@@ -6,25 +6,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.config import PAD_VALUE, ModelConfig
 from training.evaluate.baseline import Baseline
 from training.evaluate.expert_use import is_static
 from training.export.artifact.stored_manifest import check_manifest
-from training.export.graph.export_graph import GraphSpec, Target
-from training.export.graph.precision import Precision, Tolerance
+from training.export.contract.precision import Precision
+from training.export.contract.spec import GraphSpec, TargetName
+from training.export.contract.tensors import CONTROL, GraphContract
+from training.export.graph.export_graph import graph_contract
 from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
 from training.export.proof.selection import Speed
+from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.cost import Cost
 from training.models.detector import Detector
 
-DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.7, 300
+GRAPH_SUFFIXES = (".xml", ".onnx")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an artefact comes from, for the manifest."""
+    """Where an artifact comes from, for the manifest."""
 
     checkpoint_sha256: str
     data: str = ""
@@ -34,15 +36,15 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Identity:
-    """What an artefact is called."""
+    """What an artifact is called."""
 
     name: str
-    target: Target
+    target: TargetName
     version: str
 
 
 class Evidence(NamedTuple):
-    """What was measured of an artefact."""
+    """What was measured of an artifact."""
 
     golden: Golden
     parity: Parity
@@ -59,47 +61,43 @@ def build_manifest(
     provenance: Provenance,
     files: Sequence[Path],
 ) -> dict[str, Any]:
-    """The manifest of one artefact.
+    """Return the manifest of one artifact.
 
     Raises:
         ExportError: it does not satisfy the schema, which is a defect of the exporter or a bad model name.
     """
     (spec, precision), (golden, parity, cost, baseline, speed) = form, evidence
-    height, width = model.config.input_hw
-    config = model.config
-    has_mixture = bool(config.mixtures)
+    config, task = model.config, export_task(model.config)
+    contract = graph_contract(config, spec, parity.tolerance)
+    controls = {each.name: each.facts["default"] for each in contract.inputs if each.role == CONTROL}
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2,
         **asdict(identity),
-        "variant": model.config.variant,
-        "task": "detect",
+        "variant": config.variant,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {path.name: sha256_of(path) for path in files},
+        "graphs": [{"name": "model", "file": path.name} for path in files if path.suffix in GRAPH_SUFFIXES],
         "precision": precision,
         "execution": spec.execution,
         "routing": "static" if baseline and is_static(list(baseline.uses)) else "normal",
-        "input": {
-            "name": "images",
-            "height": height,
-            "width": width,
-            "batch": list(spec.batches),
-            "resize": {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
-        },
-        "controls": _controls(config, spec),
-        "outputs": {"selection": spec.selection, "candidates": spec.candidates},
-        "class_names": list(model.config.class_names),
-        "defaults": {"conf": DEFAULT_CONF, "iou": DEFAULT_IOU, "max_det": DEFAULT_MAX_DET},
+        "batch": list(contract.batch),
+        "inputs": [each.row() for each in contract.inputs],
+        "outputs": [each.row() for each in contract.outputs],
+        "task": config.task,
+        "task_settings": task.settings(spec),
+        "class_names": list(config.class_names),
         "mixture": _mixture_rows(cost, baseline),
-        "baseline": {"data": baseline.data, "images": baseline.images} if baseline and has_mixture else None,
+        "baseline": (
+            {"data": baseline.data, "images": baseline.images} if baseline and config.mixtures else None
+        ),
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
-            "top_k": config.top_k if has_mixture else None,
-            "weight_threshold": config.weight_threshold if has_mixture else None,
-            "conf": golden.conf,
+            "controls": controls,
+            "params": dict(golden.params),
             "router_margin": golden.router_margin,
-            "tolerance": _replay_tolerance(parity.tolerance),
+            "input_levels": parity.tolerance.input_levels,
         },
-        "parity": _parity(parity),
+        "parity": _parity(parity, contract),
         "speed": asdict(speed) if speed else None,
         "provenance": asdict(provenance),
     }
@@ -107,23 +105,16 @@ def build_manifest(
     return manifest
 
 
-def _replay_tolerance(tolerance: Tolerance) -> dict[str, float]:
-    """What holds for one picture, without what holds for many."""
-    names = ("boxes_px", "boxes_relative", "scores", "gates", "input_levels")
-    return {name: getattr(tolerance, name) for name in names}
-
-
-def _parity(parity: Parity) -> dict[str, Any]:
-    every = asdict(parity)
-    return {name: value for name, value in every.items() if name not in ("boxes_excess_px", "tolerance")}
-
-
-def _controls(config: ModelConfig, spec: GraphSpec) -> dict[str, Any]:
-    if not config.mixtures:
-        return {"top_k": None, "weight_threshold": None}
+def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
+    names = {each.role: each.name for each in contract.outputs}
     return {
-        "top_k": {"allowed": list(spec.top_ks(config)), "default": config.top_k},
-        "weight_threshold": {"default": config.weight_threshold},
+        "images": parity.images,
+        "distinct_expert_sets": parity.distinct_expert_sets,
+        "expert_sets": parity.expert_sets,
+        "compared_boxes": parity.compared_boxes,
+        "skippable_experts": parity.skippable_experts,
+        "differences": {names[role]: error for role, error in parity.differences.items()},
+        "metric": asdict(parity.metric) if parity.metric else None,
     }
 
 

@@ -71,7 +71,7 @@ def release(room: Path, repository: Path) -> None:
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
     """Every file to replace, and every folder to rename in whole, with the place where it shall be."""
-    # An artefact's version is never merged into another: renaming onto a folder that holds anything fails.
+    # An artifact's version is never merged into another: renaming onto a folder that holds anything fails.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final
         return

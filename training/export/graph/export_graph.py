@@ -1,77 +1,38 @@
 """The network as it is shipped: uint8 in, named flat outputs out."""
 
 import copy
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.config import ModelConfig
+from training.export.contract.controls import control_rows
+from training.export.contract.precision import TOLERANCES, Tolerance
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import (
+    GATES,
+    IMAGES,
+    ROUTER_PROBS,
+    Arrays,
+    GraphContract,
+    Input,
+    Output,
+)
+from training.export.tasks.tasks import export_task
 from training.models.detector import Detector
 from training.models.layers import ConvBlock
-from training.models.mixture.dispatch import Conditional, Gathered
 from training.models.mixture.experts import DepthwiseSeparableExpert
-from training.models.mixture.layer import Dispatch
 from training.models.mixture.router import SpatialRouter
 from training.models.mixture.routing import Routing, RoutingControls
-from training.ops.nms import select_candidates
 
-# B batch · A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
-
-Target = Literal["openvino", "onnx", "tensorrt"]
-Execution = Literal["sparse", "dense"]
-Selection = Literal["graph", "service"]
-Branches = Literal["best", "per_expert"]
-Ports = Literal["f32", "bf16"]
-
-
-@dataclass(frozen=True)
-class GraphSpec:
-    """What an exported graph does beyond the network itself."""
-
-    execution: Execution  # sparse: experts that are not chosen are not computed
-    selection: Selection  # service: every anchor is returned, for targets that cannot gather by data
-    candidates: int = 1000
-    max_batch: int = 1  # more than 1: any number of images up to this, each with its own top_k
-    fixed_batch: int | None = None  # sparse without branches: so many images, at most the default top_k
-    branches: Branches = "best"  # of a sparse graph; per_expert: for tools that cannot follow nested ones
-    exactly: int | None = None  # sparse: the only top_k, without a threshold, that this graph is right for
-    ports: Ports = "f32"  # of maps that cross a branch; bf16 where the engine computes in it
-
-    def __post_init__(self) -> None:
-        if self.fixed_batch is not None and (self.execution == "dense" or self.max_batch > 1):
-            raise ValueError("a fixed batch is for sparse execution, and no other batch stands beside it")
-
-    @property
-    def batches(self) -> range:
-        """Numbers of images that one run may take."""
-        if self.fixed_batch is not None:
-            return range(self.fixed_batch, self.fixed_batch + 1)
-        return range(1, self.max_batch + 1)
-
-    def top_ks(self, config: ModelConfig) -> range:
-        """What callers may ask for; gathered weights have room for no more than the default."""
-        every = config.allowed_top_k
-        return every if self.fixed_batch is None else range(every[0], config.top_k + 1)
-
-    def dispatch(self, config: ModelConfig) -> Dispatch:
-        """How the traced network runs its experts."""
-        if self.execution == "dense":
-            return "dense"
-        if self.fixed_batch is not None:
-            return Gathered(config.top_k)
-        return Conditional(self.exactly, torch.bfloat16 if self.ports == "bf16" else torch.float32)
-
-    def output_names(self, has_mixture: bool) -> tuple[str, ...]:
-        """Names of the graph's outputs, in order."""
-        found = ("boxes", "scores", "class_ids") if self.selection == "graph" else ("boxes", "class_scores")
-        return (*found, "gates", "router_probs") if has_mixture else found
+# B batch · L mixture layers · E experts of the widest layer
 
 
 def fold_batch_norm(model: Detector) -> Detector:
-    """A copy in which every batch norm that follows a convolution is part of that convolution.
+    """Return a copy in which every batch norm that follows a convolution is part of that convolution.
 
     The norm after the weighted sum stays: experts end in an activation, which it cannot pass. So does group
     norm, whose statistics are those of the image.
@@ -88,7 +49,7 @@ def fold_batch_norm(model: Detector) -> Detector:
 
 
 def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
-    """Gates and router probabilities of all layers, (B, L, E) each; narrower layers are padded with 0."""
+    """Return gates and router probabilities of all layers, (B, L, E); narrower layers are padded with 0."""
     widest = max(routing.gate.shape[1] for routing in routings.values())
 
     def stack(rows: list[Tensor]) -> Tensor:
@@ -98,24 +59,45 @@ def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
 
 
 class ExportGraph(nn.Module):
-    """What is traced. Images (B, H, W, 3) uint8 RGB; top_k (B, 1) int64; weight_threshold (B, 1) f32."""
+    """What is traced: the tensors of a graph's contract in, its outputs out."""
 
     def __init__(self, model: Detector, spec: GraphSpec) -> None:
         super().__init__()
         self.model = model
         self.spec = spec
+        self.task = export_task(model.config)
 
-    def forward(self, images: Tensor, top_k: Tensor, weight_threshold: Tensor) -> tuple[Tensor, ...]:
-        """The outputs that GraphSpec.output_names names."""
-        controls = RoutingControls(top_k, weight_threshold)
-        predictions = self.model(images, controls, dispatch=self.spec.dispatch(self.model.config))
-        in_graph = self.spec.selection == "graph"
-        boxes, class_scores = self.model.decode(predictions, self.spec.candidates if in_graph else None)
-        if in_graph:
-            boxes, scores, class_ids = select_candidates(boxes, class_scores, self.spec.candidates)
-            outputs: tuple[Tensor, ...] = (boxes, scores, class_ids.to(torch.int32))
-        else:
-            outputs = (boxes, class_scores)
+    def forward(self, images: Tensor, *controls: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs in the order of graph_contract.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB.
+            controls: (B, 1) each, the fields of RoutingControls; none without mixture layers.
+        """
+        asked = RoutingControls(*controls) if controls else self.model.default_controls()
+        predictions = self.model(images, asked, dispatch=self.spec.dispatch(self.model.config))
+        outputs = self.task.outputs(self.model, predictions, self.spec)
         if predictions.routings:
             outputs += stack_routings(predictions.routings)
         return outputs
+
+
+def graph_contract(
+    config: ModelConfig, spec: GraphSpec, tolerance: Tolerance = TOLERANCES["f32"]
+) -> GraphContract:
+    """Return what a graph of this form takes and returns, and how far each output may be off."""
+    task = export_task(config)
+    images = Input(IMAGES, "u8", (*config.input_hw, 3), IMAGES, {"resize": task.resize})
+    outputs = task.output_rows(config, spec, tolerance)
+    if config.mixtures:
+        widest = max(mixture.num_experts for mixture in config.mixtures.values())
+        sizes = (len(config.mixtures), widest)
+        outputs += tuple(Output(r, "f32", sizes, r, tolerance.gates) for r in (GATES, ROUTER_PROBS))
+    return GraphContract(tuple(spec.batches), (images, *control_rows(config, spec)), outputs)
+
+
+@torch.inference_mode()
+def run_eager(graph: ExportGraph, contract: GraphContract, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Run the module itself as an engine runs its trace: arrays by name in, arrays by name out."""
+    outputs = graph(*(torch.from_numpy(inputs[each.name]) for each in contract.inputs))
+    return {each.name: output.numpy() for each, output in zip(contract.outputs, outputs, strict=True)}

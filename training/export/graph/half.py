@@ -8,18 +8,15 @@ stands where the network's code has one, weights are rounded once, and the same 
 what half precision does to it can be measured.
 """
 
-from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.export.graph.export_graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import Arrays
+from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract, run_eager
 from training.models.detector import Detector
-from training.models.mixture.routing import RoutingControls
 
 # B batch · C channels · H, W feature-map size
 
@@ -32,25 +29,13 @@ class EagerHalf:
     """
 
     def __init__(self, model: Detector, spec: GraphSpec) -> None:
-        names = spec.output_names(bool(model.mixture_layers()))
-        self._names = names
-        self._graph = ExportGraph(half_precision(model), GraphSpec("dense", spec.selection, spec.candidates))
+        dense = GraphSpec("dense", spec.selection, spec.candidates)
+        self._contract = graph_contract(model.config, dense)
+        self._graph = ExportGraph(half_precision(model), dense)
 
-    def run(self, canvas: NDArray[np.uint8], controls: RoutingControls) -> Mapping[str, NDArray[Any]]:
-        """Outputs by name for one letterboxed image (H, W, 3)."""
-        return self.run_batch([canvas], [controls])
-
-    @torch.inference_mode()
-    def run_batch(
-        self, canvases: Sequence[NDArray[np.uint8]], controls: Sequence[RoutingControls]
-    ) -> Mapping[str, NDArray[Any]]:
-        """Outputs by name for letterboxed images (H, W, 3) with controls for each."""
-        outputs = self._graph(
-            torch.from_numpy(np.stack(canvases)),
-            torch.tensor([[each.top_k] for each in controls]),
-            torch.tensor([[each.weight_threshold] for each in controls], dtype=torch.float32),
-        )
-        return {name: output.numpy() for name, output in zip(self._names, outputs, strict=True)}
+    def run(self, inputs: Arrays) -> Arrays:
+        """Return outputs by name for inputs by name."""
+        return run_eager(self._graph, self._contract, inputs)
 
 
 class ToHalf(nn.Module):

@@ -1,15 +1,15 @@
 """OpenVINO graphs in 8 bit: convolutions only, and only where that moves neither experts nor boxes.
 
-NNCF quantises the dense graph, in which every picture shows it the range of every expert. A sparse graph
+NNCF quantises the dense graph, in which every image shows it the range of every expert. A sparse graph
 takes over what was found, convolution by convolution: both compute the same. Left to quantise branches by
-itself, NNCF runs the whole graph on every picture once for each expert, and sees only pictures that chose it.
+itself, NNCF runs the whole graph on every image once for each expert, and sees only images that chose it.
 """
 
 import contextlib
 import importlib.util
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from openvino import opset13 as operators
 
 from training.errors import ExportError
-from training.models.mixture.routing import RoutingControls
 
 # Parts of the names that weights keep through the conversion. The stem sees raw pixels; routers and attention
 # decide by small differences; the head's last convolutions hold a side of a box in a few bits.
@@ -28,7 +27,7 @@ CONVOLUTIONS = ("Convolution", "GroupConvolution")
 # They pass quantised values on; nothing of them is computed. What is neither here nor a convolution is float.
 PASSING = ("Concat", "Interpolate", "Pad", "Reshape", "Split", "Transpose", "VariadicSplit")
 SUBSTANCELESS = ("Constant", "If", "Parameter", "Result")
-MIN_PICTURES = 2
+MIN_IMAGES = 2
 
 
 def check_nncf() -> None:
@@ -41,34 +40,30 @@ def check_nncf() -> None:
 
 
 def quantize_dense(
-    xml_path: Path, canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls, *, quiet: bool = True
+    xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]], *, quiet: bool = True
 ) -> ov.Model:
-    """The 8-bit form of a graph without branches, calibrated on letterboxed pictures (H, W, 3).
+    """Return the 8-bit form of a graph without branches, calibrated on inputs by name, an image each.
 
     Raises:
-        ExportError: there are not enough pictures.
+        ExportError: there are not enough images.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    if len(canvases) < MIN_PICTURES:
+    if len(samples) < MIN_IMAGES:
         raise ExportError(
-            f"precision int8 is calibrated on pictures: {MIN_PICTURES} are needed at least, there are "
-            f"{len(canvases)}. Give more with --data. Nothing was written."
+            f"precision int8 is calibrated on images: {MIN_IMAGES} are needed at least, there are "
+            f"{len(samples)}. Give more with --data. Nothing was written."
         )
     nncf.set_log_level(40)  # errors
     model = ov.Core().read_model(xml_path)
-    names = {port.get_any_name() for port in model.inputs}
-    samples = [
-        {name: value for name, value in _inputs(canvas, controls) if name in names} for canvas in canvases
-    ]
     with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):  # its progress bar
         quantized: ov.Model = nncf.quantize(
             model,
-            nncf.Dataset(samples),
+            nncf.Dataset(list(samples)),
             preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
             subset_size=len(samples),
-            # The extremes of all pictures. NNCF's own choice, the mean of each picture's, cuts off what only
+            # The extremes of all images. NNCF's own choice, the mean of each image's, cuts off what only
             # some of them show: objects. It cost sparsight-n 0.9 points of mAP on generated scenes, this 0.1
             # (0.3 where it is calibrated on other scenes than those).
             advanced_parameters=nncf.AdvancedQuantizationParameters(
@@ -153,12 +148,6 @@ def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str],
 def _copy(example: ov.Node, source: ov.Output) -> ov.Node:
     ranges = [np.array(example.input_value(index).get_node().data) for index in range(1, 5)]
     return operators.fake_quantize(source, *ranges, levels=example.get_attributes()["levels"])
-
-
-def _inputs(canvas: NDArray[np.uint8], controls: RoutingControls) -> Iterator[tuple[str, NDArray[Any]]]:
-    yield "images", canvas[None]
-    yield "top_k", np.array([[controls.top_k]], dtype=np.int64)
-    yield "weight_threshold", np.array([[controls.weight_threshold]], dtype=np.float32)
 
 
 def _float_nodes(model: ov.Model) -> Iterator[str]:

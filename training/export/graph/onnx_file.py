@@ -7,17 +7,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import torch
 
 from training.errors import ExportError
-from training.export.graph.export_graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import GraphContract
+from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
 from training.export.graph.switch import general_body, switch_by_top_k
 from training.models.detector import Detector
 from training.models.mixture.experts import SimpleExpert
+from training.models.mixture.routing import RoutingControls
 
 OPSET = 18
-INPUT_NAMES = ("images", "top_k", "weight_threshold")
 
 # What a static graph for NPUs may hold: no control flow, no sorting, no lookup or shape that depends on data.
 # AveragePool is how some routers shrink a map. InstanceNormalization is what group norm becomes, over a map
@@ -61,38 +64,42 @@ def quick_top_ks(model: Detector) -> tuple[int, ...]:
 
 
 def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
-    height, width = model.config.input_hw
     any_batch = spec.max_batch > 1
-    batch = 2 if any_batch else spec.batches[0]  # traced at 1, an open batch would be taken for a constant
-    example = (
-        torch.zeros(batch, height, width, 3, dtype=torch.uint8),
-        torch.full((batch, 1), spec.exactly or int(model.default_controls().top_k)),
-        torch.zeros(batch, 1),
-    )
-    open_sizes = tuple({0: torch.export.Dim("batch", max=spec.max_batch)} for _ in example)
-    has_mixture = bool(model.mixture_layers())
+    contract = graph_contract(model.config, spec)
+    images, *controls = _example(model, spec, contract)
+    batch = {0: torch.export.Dim("batch", max=spec.max_batch)}
+    open_sizes = (batch, tuple(batch for _ in controls))
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
         # Captured by running it; left to itself the exporter compiles first, which takes far longer.
         captured = torch.export.export(
-            graph, example, strict=False, dynamic_shapes=open_sizes if any_batch else None
+            graph, (images, *controls), strict=False, dynamic_shapes=open_sizes if any_batch else None
         )
         program = torch.onnx.export(
             captured,
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(INPUT_NAMES),
-            output_names=list(spec.output_names(has_mixture)),
+            input_names=[each.name for each in contract.inputs],
+            output_names=[each.name for each in contract.outputs],
             verbose=False,
         )
     assert program is not None
     proto = program.model_proto
     _forget_origin(proto.graph)
-    if not has_mixture:
-        del proto.graph.input[1:]  # nobody reads the controls, and a server would have to send them
     if any_batch:
         _name_batch(proto)
     return proto
+
+
+def _example(model: Detector, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
+    """Return what is traced with: no image, no threshold, and a top_k that runs experts."""
+    # Traced at 1, an open batch would be taken for a constant.
+    batch = 2 if spec.max_batch > 1 else spec.batches[0]
+    height, width = model.config.input_hw
+    controls = RoutingControls(spec.exactly or int(model.default_controls().top_k))
+    blank = np.zeros((height, width, 3), dtype=np.uint8)
+    values = contract.feed([blank] * batch, [controls] * batch)
+    return [torch.from_numpy(values[each.name]) for each in contract.inputs]
 
 
 def conditional_experts(proto: onnx.ModelProto) -> int:

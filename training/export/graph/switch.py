@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-TOP_K, THRESHOLD = "top_k", "weight_threshold"
+from training.export.contract.controls import THRESHOLD, TOP_K
+
 SWITCH = "switch_on_top_k_"
 
 

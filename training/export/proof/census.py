@@ -1,8 +1,9 @@
-"""What of an OpenVINO graph can be skipped, seen in the graph itself."""
+"""What of a graph can be skipped, seen in the graph itself."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import openvino as ov
 
 from training.errors import ExportError
@@ -11,7 +12,7 @@ CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 def skippable_experts(xml_path: Path) -> int:
-    """Number of branches that convolve on one side only: the experts that can be skipped one by one.
+    """Count the branches that convolve on one side only: the experts that can be skipped one by one.
 
     Of a switched graph, those of the body that is right for every top_k and threshold.
     """
@@ -20,13 +21,35 @@ def skippable_experts(xml_path: Path) -> int:
 
 
 def check_branches(xml_path: Path) -> None:
-    """Raises ExportError for a branch on a constant: tracing has frozen what one picture chose."""
+    """Raise ExportError for a branch on a constant: tracing has frozen what one image chose."""
     for branch in branches(ov.Core().read_model(xml_path)):
         if not _depends_on_input(branch.input_value(0).get_node()):
-            raise ExportError(
-                f"branch {branch.get_friendly_name()!r} of the graph does not depend on the picture: "
-                "tracing has frozen an expert. Nothing was written."
-            )
+            raise _frozen(branch.get_friendly_name())
+
+
+def check_onnx_branches(proto: onnx.ModelProto) -> None:
+    """Raise ExportError likewise for a branch of an ONNX graph."""
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    given = {value.name for value in proto.graph.input}
+    for node in proto.graph.node:
+        if node.op_type != "If":
+            continue
+        seen: set[str] = set()
+        todo = [node.input[0]]
+        while todo:
+            name = todo.pop()
+            if name in makers and name not in seen:
+                todo += makers[name].input
+            seen.add(name)
+        if not seen & given:
+            raise _frozen(node.name)
+
+
+def _frozen(branch: str) -> ExportError:
+    return ExportError(
+        f"branch {branch!r} of the graph does not depend on the image: tracing has frozen an expert. "
+        "Nothing was written."
+    )
 
 
 def branches(model: ov.Model) -> Iterator[ov.Node]:

@@ -1,26 +1,23 @@
 """How far the routing of an image is from being another."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
 from training.models.mixture.routing import RoutingControls
 
 # L mixture layers · E experts of the widest layer
 
 
-def router_margin(
-    outputs: Mapping[str, NDArray[Any]], experts: Sequence[int], controls: RoutingControls
-) -> float | None:
-    """Smallest difference in probability by which some layer would choose other experts.
+def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
+    """Return the smallest difference in probability by which some layer would choose other experts.
 
     That is the gap between the last chosen and the first refused expert, or what parts one of the two from
     the threshold.
 
     Args:
-        outputs: gates and router_probs (1, L, E) of one image under these controls.
+        outputs: by role; gates and router_probs (1, L, E) of one image under these controls.
         experts: how many each layer has; what is behind them in a row is padding.
         controls: plain numbers.
 
@@ -28,7 +25,7 @@ def router_margin(
         None if nothing could change: every layer runs all of its experts, or none.
     """
     margins: list[float] = []
-    for gate, probs, count in zip(outputs["gates"][0], outputs["router_probs"][0], experts, strict=True):
+    for gate, probs, count in zip(outputs[GATES][0], outputs[ROUTER_PROBS][0], experts, strict=True):
         falling = -np.sort(-probs[:count])
         chosen, allowed = int((gate > 0).sum()), min(int(controls.top_k), count)
         if not chosen:

@@ -1,22 +1,22 @@
 """How far an exported graph is from its checkpoint, and whether that is near enough."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from training.errors import ExportError
-from training.export.graph.export_graph import ExportGraph, GraphSpec
-from training.export.graph.half import EagerHalf
-from training.export.graph.precision import TOLERANCES, Tolerance
-from training.export.proof.differences import Outputs, differences, max_or_nan
-from training.export.proof.engine import Engine
+from training.export.contract.precision import TOLERANCES, Tolerance
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import GATES, Arrays, GraphContract
+from training.export.graph.export_graph import ExportGraph, graph_contract, run_eager
+from training.export.proof.engine import Runner
 from training.export.proof.margin import router_margin
+from training.export.tasks.tasks import export_task
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 
@@ -27,9 +27,10 @@ TIE = 1e-5  # as far as rounding moves a probability
 
 
 @dataclass(frozen=True)
-class MapPair:
-    """mAP@[.5:.95] on one data set, 0..1."""
+class MetricPair:
+    """The task's metric on one data set, 0..1."""
 
+    name: str  # as in the manifest: map50_95
     checkpoint: float
     graph: float
 
@@ -44,91 +45,95 @@ class Parity:
 
     images: int
     distinct_expert_sets: int  # of (layer, experts), without a threshold: 1 per top_k if routing is static
-    boxes_px: float
-    boxes_excess_px: float  # after the relative allowance
-    scores: float
-    gates: float
+    differences: Mapping[str, float]  # absolute, by role of the output
+    excess: Mapping[str, float]  # after the relative allowance, likewise
+    allowed: Mapping[str, float]  # of the excess, likewise
     expert_sets: float | None = None  # share of (image, layer, top_k); None: nothing is chosen
-    map50_95: MapPair | None = None  # None: there was no data to measure it on
+    metric: MetricPair | None = None  # None: there was no data to measure it on
     skippable_experts: int = 0  # in a branch of the graph that may not run
     compared_boxes: int | None = None  # None: not counted
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:
-        parts = [f"boxes within {self.boxes_px:.1g} px and scores within {self.scores:.1g}"]
+        parts = [" and ".join(f"{role} within {error:.1g}" for role, error in self.differences.items())]
         if self.expert_sets is not None and self.expert_sets < 1:
             parts.insert(0, f"the same experts in {self.expert_sets:.1%} of cases")
-        if self.map50_95 is not None:
-            parts.append(f"mAP@[.5:.95] {self.map50_95.checkpoint:.4f} → {self.map50_95.graph:.4f}")
-        return f"equal on {self.images} pictures, " + ", ".join(parts)
+        if self.metric is not None:
+            parts.append(f"{self.metric.name} {self.metric.checkpoint:.4f} → {self.metric.graph:.4f}")
+        return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """This one with the larger of both differences, and the smaller share of equal sets."""
+        """Return this one with the larger of both differences, and the smaller share of equal sets."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         return replace(
             self,
-            boxes_px=max_or_nan(self.boxes_px, other.boxes_px),
-            boxes_excess_px=max_or_nan(self.boxes_excess_px, other.boxes_excess_px),
-            scores=max_or_nan(self.scores, other.scores),
-            gates=max_or_nan(self.gates, other.gates),
+            differences=_worse(self.differences, other.differences),
+            excess=_worse(self.excess, other.excess),
             expert_sets=min(shares, default=None),
             compared_boxes=min(self.compared_boxes or 0, other.compared_boxes or 0),
         )
 
     def check(self) -> None:
-        """Raises ExportError naming the first thing that is too far from the checkpoint."""
-        limits = self.tolerance
-        if self.expert_sets is not None and not self.expert_sets >= limits.expert_sets:
+        """Raise ExportError naming the first thing that is too far from the checkpoint."""
+        if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
                 f"the exported graph chooses the checkpoint's experts in {self.expert_sets:.1%} of cases, "
-                f"each one layer on one picture; at least {limits.expert_sets:.1%} are needed. "
+                f"each one layer on one image; at least {self.tolerance.expert_sets:.1%} are needed. "
                 "Nothing was written."
             )
-        for name, error, limit in (
-            ("gates", self.gates, limits.gates),
-            ("scores", self.scores, limits.scores),
-            ("boxes", self.boxes_excess_px, limits.boxes_px),
-        ):
+        for role in reversed(list(self.excess)):  # routing first: where that is off, all else is
+            error, limit = self.excess[role], self.allowed[role]
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(
-                    f"{name} of the exported graph differ from the checkpoint by {error:g}; "
+                    f"{role} of the exported graph differ from the checkpoint by {error:g}; "
                     f"the limit is {limit:g}. Nothing was written."
                 )
         if self.compared_boxes == 0:
             raise ExportError(
-                "nothing in the pictures scores enough for its box to be compared, so that nothing is proved "
-                "of the graph: give pictures of what the model knows with --data. Nothing was written."
+                "nothing in the images scores enough for its box to be compared, so that nothing is proved "
+                "of the graph: give images of what the model knows with --data. Nothing was written."
             )
-        if self.map50_95 is not None:
-            fall = self.map50_95.checkpoint - self.map50_95.graph
-            if not fall <= limits.map50_95:
-                raise ExportError(
-                    f"mAP@[.5:.95] falls from {self.map50_95.checkpoint:.4f} of the checkpoint to "
-                    f"{self.map50_95.graph:.4f} of the exported graph; it may fall by {limits.map50_95:g}. "
-                    "Nothing was written."
-                )
+        self._check_metric()
+
+    def _check_metric(self) -> None:
+        if self.metric is None:
+            return
+        fall = self.metric.checkpoint - self.metric.graph
+        if not fall <= self.tolerance.metric:
+            raise ExportError(
+                f"{self.metric.name} falls from {self.metric.checkpoint:.4f} of the checkpoint to "
+                f"{self.metric.graph:.4f} of the exported graph; it may fall by {self.tolerance.metric:g}. "
+                "Nothing was written."
+            )
+
+
+def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {role: max_or_nan(error, other[role]) for role, error in one.items()}
+
+
+def max_or_nan(a: float, b: float) -> float:
+    """Return the larger, or NaN if either is: Python's max would lose it."""
+    return float(np.maximum(a, b))
+
+
+def eager_outputs(model: Detector, spec: GraphSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Return what the checkpoint itself answers in eager float32, by the names of the graph's outputs."""
+    dense = GraphSpec("dense", spec.selection, spec.candidates)
+    return run_eager(ExportGraph(model, dense), graph_contract(model.config, dense), inputs)
 
 
 def reference_outputs(
     model: Detector, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
 ) -> dict[str, NDArray[Any]]:
-    """What the checkpoint itself answers in eager float32, by the graph's output names."""
+    """Return eager_outputs of one image (H, W, 3)."""
     dense = GraphSpec("dense", spec.selection, spec.candidates)
-    inputs = (
-        torch.from_numpy(canvas)[None],
-        torch.tensor([[controls.top_k]]),
-        torch.tensor([[controls.weight_threshold]], dtype=torch.float32),
-    )
-    with torch.inference_mode():
-        outputs = ExportGraph(model, dense)(*inputs)
-    names = spec.output_names(bool(model.mixture_layers()))
-    return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+    return eager_outputs(model, dense, graph_contract(model.config, dense).feed([canvas], [controls]))
 
 
 def measure_parity(
     model: Detector,
     spec: GraphSpec,
-    engine: Engine | EagerHalf,
+    engine: Runner,
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
     *,
@@ -141,15 +146,16 @@ def measure_parity(
     row must be what its image gives alone.
 
     Raises:
-        ExportError: the checkpoint's own routers are undecided on every picture.
+        ExportError: the checkpoint's own routers are undecided on every image.
     """
-    seen = _Comparison(model, tolerance)
+    contract = graph_contract(model.config, spec, tolerance)
+    seen = _Comparison(model, contract, tolerance)
     compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
     with tqdm(total=sum(map(len, compared)), unit="run", desc="compare", disable=quiet, leave=False) as bar:
         for canvas, each in zip(canvases, compared, strict=True):
             for controls in each:
-                wanted = reference_outputs(model, spec, canvas, controls)
-                seen.add(wanted, engine.run(canvas, controls), controls)
+                outputs = engine.run(contract.feed([canvas], [controls]))
+                seen.add(reference_outputs(model, spec, canvas, controls), outputs, 0, controls)
                 bar.update()
     largest = spec.batches[-1]
     if largest > 1:
@@ -157,14 +163,13 @@ def measure_parity(
         # From the last on, so that thresholds are among them whatever the number of images.
         each_row = islice(cycle(compared), len(together))
         chosen = [of_image[-1 - row % len(of_image)] for row, of_image in enumerate(each_row)]
-        outputs = engine.run_batch(together, chosen)
+        outputs = engine.run(contract.feed(together, chosen))
         for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
-            wanted = reference_outputs(model, spec, canvas, controls)
-            seen.add(wanted, {name: values[row : row + 1] for name, values in outputs.items()}, controls)
+            seen.add(reference_outputs(model, spec, canvas, controls), outputs, row, controls)
     undecided = sorted(set(top_ks) - seen.decided)
     if undecided:
         raise ExportError(
-            f"at top_k={undecided[0]} the routers are within {TIE:g} of a tie on every picture, so that "
+            f"at top_k={undecided[0]} the routers are within {TIE:g} of a tie on every image, so that "
             "rounding would choose the experts; train it longer. Nothing was written."
         )
     return seen.parity(len(canvases))
@@ -173,7 +178,7 @@ def measure_parity(
 def compared_controls(
     model: Detector, canvas: NDArray[np.uint8], top_ks: Sequence[int]
 ) -> list[RoutingControls]:
-    """Every top_k without a threshold; at the highest also the model's own, if it has one, and another."""
+    """Return every top_k without a threshold; at the highest also the model's own, if any, and another."""
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
     if not layers:
@@ -184,7 +189,8 @@ def compared_controls(
     spec = GraphSpec("dense", "service")
     for threshold in PARTING_THRESHOLDS:
         parting = RoutingControls(top_ks[-1], threshold)
-        margin = router_margin(reference_outputs(model, spec, canvas, parting), experts, parting)
+        outputs = reference_outputs(model, spec, canvas, parting)  # gates are called as their role
+        margin = router_margin(outputs, experts, parting)
         if margin is None or margin >= CLEAR_MARGIN:
             break
     return [*found, parting]
@@ -193,50 +199,58 @@ def compared_controls(
 class _Comparison:
     """What has been seen of a graph so far."""
 
-    def __init__(self, model: Detector, tolerance: Tolerance) -> None:
+    def __init__(self, model: Detector, contract: GraphContract, tolerance: Tolerance) -> None:
+        self.task = export_task(model.config)
+        self.contract = contract
         self.experts = [len(layer.experts) for layer in model.mixture_layers().values()]
         self.own_threshold = model.config.weight_threshold
         self.tolerance = tolerance
-        self.decided: set[int] = set()  # every top_k at which some picture is not left to rounding
-        self._errors = dict.fromkeys(("boxes_px", "boxes_excess_px", "scores", "gates"), 0.0)
+        self.decided: set[int] = set()  # every top_k at which some image is not left to rounding
+        self._differences: dict[str, float] = {}
+        self._excess: dict[str, float] = {}
         self._sets: set[bytes] = set()
         self._boxes = 0
         self._cases, self._equal_cases = 0, 0
 
-    def add(self, wanted: Outputs, got: Outputs, controls: RoutingControls) -> None:
-        """Compare the outputs of one image, unless rounding may choose its experts."""
-        margin = router_margin(wanted, self.experts, controls) if self.experts else None
+    def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
+        """Compare a row of a batch with its image's own answer, unless rounding may choose its experts."""
+        want = self.contract.by_role(wanted)
+        have = self.contract.by_role(got, slice(row, row + 1))
+        margin = router_margin(want, self.experts, controls) if self.experts else None
         if margin is not None and margin < TIE:
             return
         self.decided.add(int(controls.top_k))
-        found = differences(wanted, got, self.tolerance)
+        found = self.task.differences(want, have, self.tolerance)
         # A threshold of ours cuts through probabilities wherever they lie: only exact graphs must follow it.
         counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
-        if self._same_sets(wanted, got, counts=counts) or np.isnan(found["scores"]):
-            self._errors = {name: max_or_nan(error, found[name]) for name, error in self._errors.items()}
-            self._boxes += int(found["compared_boxes"])
-        if "gates" in got and controls.weight_threshold == 0:
-            self._sets.add((got["gates"] > 0).tobytes())
+        no_number = any(np.isnan(each.largest) for each in found.values())
+        if self._same_sets(want, have, counts=counts) or no_number:
+            for role, each in found.items():
+                self._differences[role] = max_or_nan(self._differences.get(role, 0.0), each.largest)
+                self._excess[role] = max_or_nan(self._excess.get(role, 0.0), each.excess)
+            self._boxes += self.task.compared(found)
+        if GATES in have and controls.weight_threshold == 0:
+            self._sets.add((have[GATES] > 0).tobytes())
 
     def parity(self, images: int) -> Parity:
-        """The whole of it."""
+        """Return the whole of it."""
+        measured = [each for each in self.contract.outputs if each.role in self.task.measured]
         return Parity(
             images=images,
             distinct_expert_sets=len(self._sets),
-            boxes_px=self._errors["boxes_px"],
-            boxes_excess_px=self._errors["boxes_excess_px"],
-            scores=self._errors["scores"],
-            gates=self._errors["gates"],
+            differences={each.role: self._differences.get(each.role, 0.0) for each in measured},
+            excess={each.role: self._excess.get(each.role, 0.0) for each in measured},
+            allowed={each.role: each.absolute for each in measured},
             compared_boxes=self._boxes,
             expert_sets=self._equal_cases / self._cases if self._cases else None,
             tolerance=self.tolerance,
         )
 
-    def _same_sets(self, wanted: Outputs, got: Outputs, *, counts: bool) -> bool:
-        """Whether every layer chose alike; layers that could not choose otherwise are not counted."""
+    def _same_sets(self, wanted: Arrays, got: Arrays, *, counts: bool) -> bool:
+        """Return whether every layer chose alike; layers that could not choose otherwise are not counted."""
         every = True
         for row, count in enumerate(self.experts):
-            want, have = (outputs["gates"][0, row, :count] for outputs in (wanted, got))
+            want, have = (outputs[GATES][0, row, :count] for outputs in (wanted, got))
             # Where all may run, a probability like 1e-40 is zero in one engine and not in the other.
             parted = ((want > 0) != (have > 0)) & (np.maximum(want, have) >= TIE)
             same = not parted.any()

@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.export.graph.export_graph import Execution
+from training.export.contract.spec import Execution
+from training.export.contract.tensors import Arrays
 from training.export.proof.engine import Engine
-from training.models.mixture.routing import RoutingControls
 from training.rounds import time_in_rounds
 
 LEAST_GAIN = 0.03  # less is within what machines differ by, and a dense graph is the simpler one
 ROUNDS = 9
-PICTURES = 6
+IMAGES = 6
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,17 @@ class Speed:
 
 def measure_speed(
     engines: Mapping[Execution, Engine],
-    canvases: Sequence[NDArray[np.uint8]],
-    controls: RoutingControls,
+    inputs: Sequence[Arrays],
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time both forms in turn on the same pictures: which experts run decides what is skipped."""
-    timed = canvases[:: -(-len(canvases) // PICTURES)]
-    runs = {execution: _runner(engine, timed, controls) for execution, engine in engines.items()}
+    """Time both forms in turn on the same images: which experts run decides what is skipped.
+
+    Args:
+        inputs: of one run each, by name.
+    """
+    timed = inputs[:: -(-len(inputs) // IMAGES)]
+    runs = {execution: _runner(engine, timed) for execution, engine in engines.items()}
     seconds = time_in_rounds(runs, (), ROUNDS, clock=clock).seconds
     sparse, dense = np.array(seconds["sparse"]), np.array(seconds["dense"])
     sparse_ms, dense_ms = (round(float(np.median(each)) * 1000 / len(timed), 3) for each in (sparse, dense))
@@ -57,8 +59,6 @@ def measure_speed(
     return Speed(ratio, sparse_ms, dense_ms, engines["dense"].machine)
 
 
-def _runner(
-    engine: Engine, canvases: Sequence[NDArray[np.uint8]], controls: RoutingControls
-) -> Callable[[], object]:
-    """All pictures at once: what is timed in a round must be the same for both."""
-    return lambda: [engine.run(canvas, controls) for canvas in canvases]
+def _runner(engine: Engine, timed: Sequence[Arrays]) -> Callable[[], object]:
+    """Return a run of all images: what is timed in a round must be the same for both."""
+    return lambda: [engine.run(each) for each in timed]

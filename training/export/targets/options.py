@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.errors import ConfigError
-from training.export.graph.precision import Precision
+from training.export.contract.precision import Precision
 
 ExecutionChoice = Literal["auto", "sparse", "dense"]
 Experts = Literal["all", "shared"]
@@ -15,10 +15,10 @@ class ExportOptions:
     """Choices that hold for every target of one export; a target that cannot follow one refuses it."""
 
     precision: Precision = "f32"
-    execution: ExecutionChoice = "auto"  # of target openvino: the faster of the two on this machine
-    calibration_images: int = 64  # of precision int8: how many pictures of training
+    execution: ExecutionChoice = "auto"  # of targets openvino, onnx; auto: the faster on this machine
+    calibration_images: int = 64  # of precision int8: how many images of training
     fixed_batch: int | None = None  # of target tensorrt: exactly this many images instead of 1 to 8
-    experts: Experts = "all"  # of target onnx; shared: the graph without routed experts
+    experts: Experts = "all"  # of target npu; shared: the graph without routed experts
 
     def __post_init__(self) -> None:
         if self.calibration_images < 2:

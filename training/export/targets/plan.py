@@ -7,32 +7,33 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.export.artifact.stored_manifest import StoredManifest, model_inputs
+from training.export.artifact.stored_manifest import StoredManifest
+from training.export.contract.tensors import Tensor
 
 PLAN_FILE = "model.plan"
 DESCRIPTION_FILE = "model.plan.json"
 
 
 def plan_shapes(stored: StoredManifest) -> dict[str, str]:
-    """trtexec's options for the sizes of every input; tuned for full batches, which is when speed counts.
+    """Return trtexec's options for the sizes of inputs; tuned for full batches, which is when speed counts.
 
     Nothing where the batch is fixed: sizes are in the graph then, and trtexec refuses to be told any.
     """
-    batches = stored.content["input"]["batch"]
+    batches = stored.content["batch"]
     if len(batches) == 1:
         return {}
     sizes = {"minShapes": min(batches), "optShapes": max(batches), "maxShapes": max(batches)}
     return {
         option: ",".join(
-            f"{tensor.name}:{'x'.join(str(size) for size in (batch, *tensor.dims[1:]))}"
-            for tensor in model_inputs(stored)
+            f"{tensor.name}:{'x'.join(str(size) for size in (batch, *tensor.sizes))}"
+            for tensor in map(Tensor.of, stored.content["inputs"])
         )
         for option, batch in sizes.items()
     }
 
 
 def plan_arguments(stored: StoredManifest) -> list[str]:
-    """trtexec's arguments that follow from a manifest: shapes and precision."""
+    """Return trtexec's arguments that follow from a manifest: shapes and precision."""
     arguments = [f"--{option}={value}" for option, value in plan_shapes(stored).items()]
     arguments.append("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx
     if stored.content["precision"] == "f32":
@@ -42,7 +43,7 @@ def plan_arguments(stored: StoredManifest) -> list[str]:
 
 
 def plan_description(machine: tuple[str, str], sha256s: tuple[str, str], arguments: Sequence[str]) -> str:
-    """The text of model.plan.json.
+    """Return the text of model.plan.json.
 
     Args:
         machine: names of the GPUs and version of TensorRT, both as build_plans.sh finds them.
@@ -53,7 +54,7 @@ def plan_description(machine: tuple[str, str], sha256s: tuple[str, str], argumen
 
 
 def how_to_build_the_plan(version_folder: Path) -> str:
-    """What to tell the person who exported for TensorRT on a machine that cannot build the plan."""
+    """Return what to tell the person who exported for TensorRT on a machine that cannot build the plan."""
     stored = StoredManifest(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
     return (
         f"Triton cannot load {version_folder} until {PLAN_FILE} lies beside model.onnx, built on the\n"

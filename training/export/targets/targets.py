@@ -1,80 +1,98 @@
-"""What each target can do, and what of an export's options it follows or refuses."""
+"""Which targets there are, and what of an export's options they follow or refuse."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from training.config import HEAD_PLACES, MixtureConfig, ModelConfig
 from training.errors import ConfigError
-from training.export.graph.export_graph import GraphSpec, Target
+from training.export.contract.spec import GraphSpec, TargetName
 from training.export.graph.int8 import check_nncf
-from training.export.graph.precision import PRECISIONS
-from training.export.proof.engine import check_precision, cpu_capabilities
+from training.export.proof.openvino_engine import check_precision, cpu_capabilities
+from training.export.targets.npu import NPU
+from training.export.targets.onnx import ONNX
+from training.export.targets.openvino import OPENVINO
 from training.export.targets.options import USUAL, ExportOptions
+from training.export.targets.target import Target
+from training.export.targets.tensorrt import TENSORRT
+from training.export.tasks.tasks import export_task
 
-TARGETS: tuple[Target, ...] = ("openvino", "onnx", "tensorrt")
-# Without tensorrt: on a machine without an NVIDIA GPU it would be a model that Triton cannot load.
-DEFAULT_TARGETS: tuple[Target, ...] = ("openvino", "onnx")
-MAX_BATCH = 8  # of target tensorrt
+TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 
 
-def graph_spec(target: Target, has_mixture: bool, options: ExportOptions = USUAL) -> GraphSpec:
-    """What each target can do.
+def target_of(name: str) -> Target:
+    """Return a target by its name.
 
-    The CPU skips experts, unless told not to; a static graph computes all and selects nothing; a batch on a
-    GPU computes all, or, if its size is fixed, gathers the weights of those that were chosen.
+    Raises:
+        ConfigError: there is none of this name.
     """
-    match target:
+    match name:
         case "openvino":
-            return GraphSpec(
-                "sparse" if has_mixture and options.execution != "dense" else "dense",
-                "graph",
-                # The weights of experts that are gathered at run time cannot be quantised beforehand.
-                branches="per_expert" if options.precision == "int8" else "best",
-                ports="bf16" if options.precision == "bf16" else "f32",
-            )
+            return OPENVINO
         case "onnx":
-            return GraphSpec("dense", "service")
-        case "tensorrt" if options.fixed_batch is not None:
-            return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
+            return ONNX
+        case "npu":
+            return NPU
         case "tensorrt":
-            return GraphSpec("dense", "graph", max_batch=MAX_BATCH)
+            return TENSORRT
+        case _:
+            raise ConfigError(f"there is no target {name!r}; choose from {', '.join(TARGETS)}")
 
 
-def check_options(targets: Sequence[Target], options: ExportOptions, config: ModelConfig) -> None:
+# Without npu and tensorrt, which most machines cannot run: they would be models that nobody loads.
+DEFAULT_TARGETS: tuple[TargetName, ...] = tuple(name for name in TARGETS if target_of(name).default)
+
+
+def graph_spec(target: str, has_mixture: bool, options: ExportOptions = USUAL) -> GraphSpec:
+    """Return the form of a target's graph; raises ConfigError for an unknown target."""
+    return target_of(target).spec(has_mixture, options)
+
+
+def check_options(targets: Sequence[str], options: ExportOptions, config: ModelConfig) -> None:
     """Find out early what cannot be done.
 
     Raises:
         ConfigError: a target or the model cannot do what is asked.
         ExportError: this machine lacks what it takes.
     """
-    for target in targets:
-        if options.precision not in PRECISIONS[target]:
-            able = [each for each in TARGETS if options.precision in PRECISIONS[each]]
+    export_task(config)
+    asked = [target_of(name) for name in targets]
+    for target in asked:
+        if options.precision not in target.precisions:
+            able = [each for each in TARGETS if options.precision in target_of(each).precisions]
             raise ConfigError(
-                f"target {target} comes in {', '.join(PRECISIONS[target])}, not in {options.precision}; "
+                f"target {target.name} comes in {', '.join(target.precisions)}, not in {options.precision}; "
                 f"export that with --target {able[0]} alone, under a name of its own"
             )
-    if options.execution == "sparse" and not ("openvino" in targets and config.mixtures):
+    if options.execution == "sparse" and not (
+        any(target.chooses_execution for target in asked) and config.mixtures
+    ):
         raise ConfigError(
-            "execution sparse is for target openvino and models with mixtures: leave out --execution"
+            "execution sparse is for targets openvino and onnx, and models with mixtures: "
+            "leave out --execution"
         )
-    if options.fixed_batch is not None and not (set(targets) == {"tensorrt"} and config.mixtures):
+    if options.experts == "shared" and not all(target.shared_alone for target in asked):
+        raise ConfigError("a graph with shared experts only is for target npu: add --target npu")
+    if options.fixed_batch is not None:
+        _check_fixed_batch(asked, config)
+    check_precision(options.precision, cpu_capabilities())
+    if options.precision == "int8":
+        check_nncf()
+
+
+def _check_fixed_batch(asked: Sequence[Target], config: ModelConfig) -> None:
+    if not (all(target.fixes_batch for target in asked) and config.mixtures):
         raise ConfigError(
             "a fixed batch is for target tensorrt alone and models with mixtures: leave out --batch"
         )
-    if options.fixed_batch is not None and not _gatherable(config):
+    if not _gatherable(config):
         raise ConfigError(
             "a fixed batch picks weights for each image, of depthwise experts or equal simple ones with "
             f"batch norm; {config.variant} has others: leave out --batch"
         )
-    if options.fixed_batch is not None and config.top_k == 0:
+    if config.top_k == 0:
         raise ConfigError(
             "a fixed batch computes the default number of experts, which is 0 here: leave out --batch"
         )
-    if options.experts == "shared" and set(targets) != {"onnx"}:
-        raise ConfigError("a graph with shared experts only is for target onnx: add --target onnx")
-    check_precision(options.precision, cpu_capabilities())
-    if options.precision == "int8":
-        check_nncf()
 
 
 def _gatherable(config: ModelConfig) -> bool:
@@ -90,7 +108,7 @@ def _equal_and_simple(mixture: MixtureConfig) -> bool:
 
 
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:
-    """The fewest and the most experts, those between at which a layer runs out of them, and the default.
+    """Return the fewest and the most experts, where between them a layer runs out, and the default.
 
     At the fewest nearly every expert is skipped, at the most every one runs.
     """

@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from training.errors import ExportError
-from training.export.artifact.stored_manifest import StoredManifest, model_inputs
+from training.export.artifact.stored_manifest import StoredManifest
+from training.export.contract.tensors import Tensor
 from training.export.targets.plan import (
     DESCRIPTION_FILE,
     PLAN_FILE,
@@ -23,10 +24,10 @@ TIMINGS = Path("~/.cache/sparsight")  # how long the kernels took that were trie
 
 
 def offer_plan(version_folder: Path, *, say: Callable[[str], None]) -> None:
-    """Build the plan of an artefact if this machine can; otherwise say what it lacks and what to do.
+    """Build the plan of an artifact if this machine can; otherwise say what it lacks and what to do.
 
     Raises:
-        ExportError: TensorRT cannot build it; the artefact stays as it was.
+        ExportError: TensorRT cannot build it; the artifact stays as it was.
     """
     try:
         tensorrt, gpu = _tensorrt(), gpu_names()
@@ -47,7 +48,7 @@ def build_plan(
     """Write model.plan and then its description beside model.onnx, unless both are there and fit.
 
     Args:
-        version_folder: of an artefact of target tensorrt.
+        version_folder: of an artifact of target tensorrt.
         tensorrt: the package, or TensorRT-RTX, which has the same builder.
         gpu: for whose name the plan is.
         timings: folder for the timing cache.
@@ -134,11 +135,11 @@ def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache:
     config = builder.create_builder_config()
     if stored.content["precision"] == "f32":
         config.clear_flag(tensorrt.BuilderFlag.TF32)
-    batches = stored.content["input"]["batch"]
+    batches = stored.content["batch"]
     if len(batches) > 1:
         profile = builder.create_optimization_profile()
-        for tensor in model_inputs(stored):
-            sizes = ((batch, *tensor.dims[1:]) for batch in (min(batches), max(batches), max(batches)))
+        for tensor in map(Tensor.of, stored.content["inputs"]):
+            sizes = ((batch, *tensor.sizes) for batch in (min(batches), max(batches), max(batches)))
             profile.set_shape(tensor.name, *sizes)
         config.add_optimization_profile(profile)
     timings = config.create_timing_cache(cache.read_bytes() if cache.exists() else b"")

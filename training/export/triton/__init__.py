@@ -1,1 +1,1 @@
-"""What Triton needs beside an artefact's versions."""
+"""What Triton needs beside an artifact's versions."""

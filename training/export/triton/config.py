@@ -1,15 +1,17 @@
-"""What Triton needs beside an artefact's versions: its configuration, and the models -nms and -detect."""
+"""What Triton needs beside an artifact's versions: its configuration, and the models -nms and -detect."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from training.errors import ConfigError, ExportError
+from training.export.artifact import version_1
 from training.export.artifact.release import release, staging_room
-from training.export.artifact.stored_manifest import StoredManifest, read_manifests
+from training.export.artifact.stored_manifest import StoredManifest, check_manifest, read_manifests
+from training.export.targets.triton_options import TritonOptions
 from training.export.triton.text import (
     DETECT_SUFFIX,
     NMS_SUFFIX,
-    TritonOptions,
     detect_config,
     fixed_batch,
     model_config,
@@ -18,6 +20,7 @@ from training.export.triton.text import (
 
 CONFIG_FILE = "config.pbtxt"
 NMS_SOURCES = Path(__file__).resolve().parent / "nms"
+VERSION_1 = Path(version_1.__file__)
 ONLY_VERSION = "1"  # of -nms and -detect: what they do comes with the manifest
 
 
@@ -42,11 +45,11 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
         )
     (room / name).mkdir(exist_ok=True)
     (room / name / CONFIG_FILE).write_text(model_config(manifests, options), encoding="ascii")
-    if any(several):
+    if any(several) or manifests[-1].content["task"] != "detect":
         return
     nms, detect = room / f"{name}{NMS_SUFFIX}", room / f"{name}{DETECT_SUFFIX}"
     (nms / ONLY_VERSION).mkdir(parents=True)
-    for source in NMS_SOURCES.glob("*.py"):
+    for source in (*NMS_SOURCES.glob("*.py"), VERSION_1):
         (nms / ONLY_VERSION / source.name).write_bytes(source.read_bytes())
     (nms / CONFIG_FILE).write_text(nms_config(manifests, options), encoding="ascii")
     (detect / ONLY_VERSION).mkdir(parents=True)
@@ -85,13 +88,47 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
         ExportError: there is no such model, a manifest is broken, or a file cannot be written.
         ConfigError: a model cannot do what the options ask for.
     """
-    folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
-    stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
-    stored = [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]
+    stored = _stored(repository, name)
     if not stored:
         raise ExportError(f"{repository} holds no version of {name or 'any model'}")
     _write(repository, stored, options)
     return [repository / manifests[0].model_name for manifests in stored]
+
+
+def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
+    """Rewrite every manifest.json of version 1 as version 2; graphs and their sums stay as they are.
+
+    An artifact's sha256 is that of its manifest, so it changes: Triton's files are to be written anew.
+
+    Args:
+        name: only of this model, all its targets.
+
+    Returns:
+        The manifests that were rewritten.
+
+    Raises:
+        ExportError: a manifest is broken; nothing is rewritten then.
+    """
+    old = [
+        (repository / stored.model_name / str(stored.version) / "manifest.json", stored.content)
+        for manifests in _stored(repository, name)
+        for stored in manifests
+        if stored.document != stored.content
+    ]
+    for path, content in old:
+        check_manifest(content, str(path))
+    for path, content in old:
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    return [path for path, _ in old]
+
+
+def _stored(repository: Path, name: str | None) -> list[list[StoredManifest]]:
+    """Return the manifests of every model, or of one with this name."""
+    folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
+    stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
+    return [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]
 
 
 def _write(repository: Path, models: Sequence[Sequence[StoredManifest]], options: TritonOptions) -> None:

@@ -1,161 +1,142 @@
-"""The text of config.pbtxt: a model for Triton, the step that suppresses after it, and both as one.
+"""config.pbtxt: a model for Triton, the step that suppresses after it, and both as one.
 
-Of an artefact `<name>-<target>` Triton gets three models: the graph under that name, which the gateway calls;
+Of an artifact `<name>-<target>` Triton gets three models: the graph under that name, which the gateway calls;
 `-nms`, a Python model; and `-detect`, an ensemble of the two for clients that call Triton themselves.
 A client has no files of the repository, so the manifests travel in the parameters, beside their sha256.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
+from tritonclient.grpc.model_config_pb2 import ModelEnsembling, ModelQueuePolicy
 
 from training.errors import ConfigError
-from training.export.artifact.stored_manifest import (
-    StoredManifest,
-    Tensor,
-    model_inputs,
-    model_outputs,
-    routing_outputs,
-)
+from training.export.artifact.stored_manifest import StoredManifest
+from training.export.contract.tensors import CONTROL, GATES, IMAGES, ROUTER_PROBS, Dtype, Tensor
+from training.export.targets.targets import target_of
+from training.export.targets.triton_options import TritonOptions
 
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
 VERSIONS_SERVED = 2  # the old version answers while callers move to the new one
-MOST = 10_000  # of anything that is counted here
-LONGEST_WAIT_S = 3600
 LATEST = -1  # of a step's model version: the newest that is loaded
-
-Device = Literal["CPU", "NPU"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TritonOptions:
-    """How Triton runs a model."""
-
-    instances: int = 2
-    max_queue: int = 64  # requests that may wait; one more is refused at once
-    queue_timeout_s: float = 2.0  # longest wait in the queue, unless a request brings its own
-    max_batch: int = (
-        8  # only of target tensorrt with any batch: the others take as many as they are built for
-    )
-    batch_delay_s: float = 0.002  # how long a request may wait for others to share its batch
-    threads: int | None = None  # of each instance on the CPU; None: the engine decides
-    device: Device = "CPU"  # what runs target onnx
-
-    def __post_init__(self) -> None:
-        whole = {"instances": self.instances, "max_queue": self.max_queue, "max_batch": self.max_batch}
-        if self.threads is not None:
-            whole["threads"] = self.threads
-        for name, count in whole.items():
-            if type(count) is not int or not 1 <= count <= MOST:
-                raise ConfigError(f"{name}={count!r} must be a whole number from 1 to {MOST}")
-        if not 1e-6 <= self.queue_timeout_s <= LONGEST_WAIT_S:  # 0 would mean: wait forever
-            raise ConfigError(
-                f"queue_timeout_s={self.queue_timeout_s} is outside a microsecond..{LONGEST_WAIT_S} seconds"
-            )
-        if not 0 <= self.batch_delay_s <= 1:
-            raise ConfigError(f"batch_delay_s={self.batch_delay_s} is outside 0..1 seconds")
-        if self.device not in ("CPU", "NPU"):
-            raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
+HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
+TYPES: Mapping[Dtype, str] = {
+    "u8": "TYPE_UINT8",
+    "i32": "TYPE_INT32",
+    "i64": "TYPE_INT64",
+    "f16": "TYPE_FP16",
+    "f32": "TYPE_FP32",
+    "bool": "TYPE_BOOL",
+}
+# What -nms takes beside a graph's outputs and controls, and what it answers with: sizes without a batch.
+THRESHOLDS = (
+    Tensor("conf", "f32", (1,), CONTROL),
+    Tensor("iou", "f32", (1,), CONTROL),
+    Tensor("max_det", "i32", (1,), CONTROL),
+)
+DETECTIONS = (
+    Tensor("boxes", "f32", (-1, 4), "boxes_xyxy"),
+    Tensor("scores", "f32", (-1,), "scores"),
+    Tensor("class_ids", "i32", (-1,), "class_ids"),
+)
+# Of each role that -nms reads, the sizes behind the batch that are open, so that it fits an older and a newer
+# version of the graph alike.
+READ_BY_NMS: Mapping[str, tuple[int, ...]] = {
+    "boxes_xyxy": (0,),
+    "scores": (0,),
+    "class_ids": (0,),
+    "class_scores": (0, 1),
+    GATES: (0, 1),
+}
 
 
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """config.pbtxt of the graph; the newest manifest describes its tensors.
+    """Return config.pbtxt of the graph; the newest manifest describes its tensors.
 
     Raises:
-        ConfigError: max_batch is more than the artefact can do.
+        ConfigError: max_batch is more than the artifact can do.
     """
     newest = _newest(manifests)
-    fixed, on_gpu = fixed_batch(newest), newest.content["target"] == "tensorrt"
-    batches = fixed is None
-    if batches and options.max_batch > max(newest.content["input"]["batch"]):
+    fixed, target = fixed_batch(newest), target_of(newest.content["target"])
+    most = max(newest.content["batch"])
+    if fixed is None and options.max_batch > most:
         raise ConfigError(
-            f"max_batch={options.max_batch}: {newest.model_name} takes at most "
-            f"{max(newest.content['input']['batch'])} images at once"
+            f"max_batch={options.max_batch}: {newest.model_name} takes at most {most} images at once"
         )
-    inputs, outputs = model_inputs(newest), model_outputs(newest)
+    model = TritonModel(name=newest.model_name)
+    model.max_batch_size = 0 if fixed else options.max_batch
+    target.describe(model, options)
     # An open batch Triton adds itself; one that a plan fixes has to come with each request.
     sizes = () if fixed is None else (fixed,)
-    inputs, outputs = (
-        tuple(t._replace(dims=(*sizes, *t.dims[1:])) for t in tensors) for tensors in (inputs, outputs)
-    )
-    lines = [
-        *_heading(newest.model_name, options.max_batch if batches else 0),
-        *_engine(newest.content["target"], options),
-        *_tensors("input", inputs),
-        *_tensors("output", outputs),
-        f"version_policy {{ latest {{ num_versions: {_versions_served(manifests)} }} }}",
-        *_queue(options, options.max_batch if batches else None),
-        *(_warmup(inputs, options.max_batch if batches else 1) if on_gpu else ()),
-        *_manifest_parameters(manifests),
-    ]
-    return "\n".join(lines) + "\n"
+    _add(model.input, graph_inputs(newest), *sizes)
+    _add(model.output, graph_outputs(newest), *sizes)
+    model.version_policy.latest.num_versions = _versions_served(manifests)
+    _bound_queue(model, options)
+    if target.warmed_up:
+        for batch in sorted({1, max(model.max_batch_size, 1)}):
+            warmup = model.model_warmup.add(name=f"zeros, batch {batch}", batch_size=batch)
+            for port in model.input:
+                zeros = warmup.inputs[port.name]
+                zeros.data_type, zeros.zero_data = port.data_type, True
+                zeros.dims.extend(port.dims)
+    return _text(model, manifests)
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """How many images a request has to bring; None: Triton makes batches of requests with one."""
-    batches = stored.content["input"]["batch"]
+    """Return how many images a request has to bring; None: Triton makes batches of requests with one."""
+    batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 
 
-def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """config.pbtxt of the Python model that turns candidates into detections.
+def graph_inputs(stored: StoredManifest) -> tuple[Tensor, ...]:
+    """Return what the graph takes."""
+    return tuple(Tensor.of(row) for row in stored.content["inputs"])
 
-    Its sizes are open, so that it fits an older and a newer version of the graph alike.
-    """
+
+def graph_outputs(stored: StoredManifest) -> tuple[Tensor, ...]:
+    """Return what the graph returns."""
+    return tuple(Tensor.of(row) for row in stored.content["outputs"])
+
+
+def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
+    """Return config.pbtxt of the Python model that turns candidates into detections."""
     newest = _newest(manifests)
-    raw = [t for t in model_outputs(newest) if t.name != "router_probs"]
-    inputs = (
-        *(t._replace(dims=(1, -1, *t.dims[2:])) for t in raw if t.name not in ("class_scores", "gates")),
-        *(t._replace(dims=(1, -1, -1)) for t in raw if t.name in ("class_scores", "gates")),
-        *model_inputs(newest)[1:],
-        *_thresholds(),
-    )
-    lines = [
-        *_heading(newest.model_name + NMS_SUFFIX, 0),
-        'backend: "python"',
-        f"instance_group {{ count: {options.instances} kind: KIND_CPU }}",
-        *_tensors("input", inputs),
-        *_tensors("output", _detections()),
-        *_queue(options, None),
-        *_manifest_parameters(manifests),
-    ]
-    return "\n".join(lines) + "\n"
+    model = TritonModel(name=newest.model_name + NMS_SUFFIX)
+    model.backend = "python"
+    model.instance_group.add(count=options.instances, kind="KIND_CPU")
+    for tensor in _read_by_nms(newest):
+        opened = READ_BY_NMS[tensor.role]
+        sizes = (-1 if index in opened else size for index, size in enumerate(tensor.sizes))
+        model.input.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(1, *sizes))
+    _add(model.input, _controls(newest), 1)
+    _add(model.input, THRESHOLDS)
+    _add(model.output, DETECTIONS)
+    _bound_queue(model, options)
+    return _text(model, manifests)
 
 
 def detect_config(manifests: Sequence[StoredManifest]) -> str:
-    """config.pbtxt of the ensemble: one image in, its detections out.
+    """Return config.pbtxt of the ensemble: one image in, its detections out.
 
     One image a request even where the graph batches: Triton gathers the graph's step from several requests.
     """
     newest = _newest(manifests)
-    name = newest.model_name
-    inputs, raw, routing = model_inputs(newest), model_outputs(newest), routing_outputs(newest)
-    passed_on = [tensor.name for tensor in routing]
-    inner = {t.name: t.name if t.name in passed_on else f"candidate_{t.name}" for t in raw}
-    into_nms = {key: value for key, value in inner.items() if key != "router_probs"}
-    into_nms |= {tensor.name: tensor.name for tensor in (*inputs[1:], *_thresholds())}
-    lines = [
-        *_heading(name + DETECT_SUFFIX, 0),
-        'platform: "ensemble"',
-        *_tensors("input", (*inputs, *_thresholds())),
-        *_tensors("output", (*_detections(), *routing)),
-        "ensemble_scheduling {",
-        *_step(name, {tensor.name: tensor.name for tensor in inputs}, inner),
-        *_step(name + NMS_SUFFIX, into_nms, {tensor.name: tensor.name for tensor in _detections()}),
-        "}",
-        *_manifest_parameters(manifests),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def quoted(text: bytes) -> str:
-    """A string of protobuf's text format that means exactly these bytes; a literal for each line of them."""
-    return "\n".join(f'    "{_escaped(line)}"' for line in text.splitlines(keepends=True) or [b""])
-
-
-def _escaped(line: bytes) -> str:
-    named = {ord("\n"): r"\n", ord('"'): r"\"", ord("\\"): r"\\"}
-    return "".join(named.get(b) or (chr(b) if 0x20 <= b < 0x7F else f"\\{b:03o}") for b in line)
+    name, outputs = newest.model_name, graph_outputs(newest)
+    routing = [tensor for tensor in outputs if tensor.role in (GATES, ROUTER_PROBS)]
+    inner = {each.name: each.name if each in routing else f"candidate_{each.name}" for each in outputs}
+    model = TritonModel(name=name + DETECT_SUFFIX)
+    model.platform = "ensemble"
+    _add(model.input, graph_inputs(newest), 1)
+    _add(model.input, THRESHOLDS)
+    _add(model.output, DETECTIONS)
+    _add(model.output, routing, 1)
+    _add_step(model.ensemble_scheduling, name, _same(graph_inputs(newest)), inner)
+    into_nms = {each.name: inner[each.name] for each in _read_by_nms(newest)}
+    into_nms |= _same((*_controls(newest), *THRESHOLDS))
+    _add_step(model.ensemble_scheduling, name + NMS_SUFFIX, into_nms, _same(DETECTIONS))
+    return _text(model, manifests)
 
 
 def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
@@ -163,113 +144,53 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 
 
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
-    """One where the newest has other tensors than the one before: a config can describe only one of them."""
+    """Return VERSIONS_SERVED, or 1 where their tensors differ: a configuration describes one shape."""
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
-    shapes = {(fixed_batch(stored), model_inputs(stored), model_outputs(stored)) for stored in latest}
+    shapes = {(fixed_batch(stored), graph_inputs(stored), graph_outputs(stored)) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
 
 
-def _model_name(manifest: Mapping[str, Any]) -> str:
-    return f"{manifest['name']}-{manifest['target']}"
+def _controls(stored: StoredManifest) -> tuple[Tensor, ...]:
+    return tuple(tensor for tensor in graph_inputs(stored) if tensor.role != IMAGES)
 
 
-def _thresholds() -> tuple[Tensor, ...]:
-    return (
-        Tensor("conf", "TYPE_FP32", (1,)),
-        Tensor("iou", "TYPE_FP32", (1,)),
-        Tensor("max_det", "TYPE_INT32", (1,)),
-    )
+def _read_by_nms(stored: StoredManifest) -> tuple[Tensor, ...]:
+    return tuple(tensor for tensor in graph_outputs(stored) if tensor.role in READ_BY_NMS)
 
 
-def _detections() -> tuple[Tensor, ...]:
-    return (
-        Tensor("boxes", "TYPE_FP32", (-1, 4)),
-        Tensor("scores", "TYPE_FP32", (-1,)),
-        Tensor("class_ids", "TYPE_INT32", (-1,)),
-    )
+def _same(tensors: Iterable[Tensor]) -> dict[str, str]:
+    return {tensor.name: tensor.name for tensor in tensors}
 
 
-def _heading(name: str, max_batch: int) -> Iterable[str]:
-    yield "# Written by `python -m training triton-config`, which writes it anew; do not edit."
-    yield f'name: "{name}"'
-    yield f"max_batch_size: {max_batch}"
+def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
+    for tensor in tensors:
+        ports.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(*batch, *tensor.sizes))
 
 
-def _engine(target: str, options: TritonOptions) -> Iterable[str]:
-    """Backend, file, device and instances."""
-    if target == "tensorrt":
-        yield 'backend: "tensorrt"'
-        yield 'default_model_filename: "model.plan"'
-        # Without a kind Triton takes a GPU where there is one; told KIND_GPU it refuses where there is none.
-        yield f"instance_group {{ count: {options.instances} }}"
-        return
-    on_npu = target == "onnx" and options.device == "NPU"
-    with_openvino = target == "openvino" or on_npu
-    yield f'backend: "{"openvino" if with_openvino else "onnxruntime"}"'
-    yield f'default_model_filename: "{"model.xml" if target == "openvino" else "model.onnx"}"'
-    yield f"instance_group {{ count: {options.instances} kind: KIND_CPU }}"
-    if on_npu:
-        yield _parameter("TARGET_DEVICE", "NPU")
-    elif with_openvino:
-        yield _parameter("PERFORMANCE_HINT", "LATENCY")  # an instance runs one image at a time
-        yield _parameter("NUM_STREAMS", "1")
-        if options.threads is not None:
-            yield _parameter("INFERENCE_NUM_THREADS", str(options.threads))
-    elif options.threads is not None:
-        yield _parameter("intra_op_thread_count", str(options.threads))
+def _add_step(
+    ensemble: ModelEnsembling, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> None:
+    ensemble.step.add(model_name=model, model_version=LATEST, input_map=inputs, output_map=outputs)
 
 
-def _tensors(role: str, tensors: Iterable[Tensor]) -> Iterable[str]:
-    for name, data_type, dims in tensors:
-        yield f'{role} {{ name: "{name}" data_type: {data_type} dims: {list(dims)} }}'
+def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
+    """Bound the queue: Triton has that only with dynamic batching, which at max_batch_size 0 gathers none."""
+    batching = model.dynamic_batching
+    if largest := model.max_batch_size:
+        preferred = sorted({size for size in (largest // 2, largest) if size > 1})
+        batching.preferred_batch_size.extend(preferred)
+        batching.max_queue_delay_microseconds = round(options.batch_delay_s * 1e6)
+    policy = batching.default_queue_policy
+    policy.timeout_action = ModelQueuePolicy.REJECT
+    policy.default_timeout_microseconds = round(options.queue_timeout_s * 1e6)
+    policy.allow_timeout_override = True
+    policy.max_queue_size = options.max_queue
 
 
-def _queue(options: TritonOptions, max_batch: int | None) -> Iterable[str]:
-    """A bounded queue: Triton has it only with dynamic batching, which at max_batch_size 0 gathers none."""
-    yield "dynamic_batching {"
-    if max_batch is not None:
-        preferred = sorted({size for size in (max_batch // 2, max_batch) if size > 1})
-        if preferred:
-            yield f"  preferred_batch_size: {preferred}"
-        yield f"  max_queue_delay_microseconds: {round(options.batch_delay_s * 1e6)}"
-    yield "  default_queue_policy {"
-    yield "    timeout_action: REJECT"
-    yield f"    default_timeout_microseconds: {round(options.queue_timeout_s * 1e6)}"
-    yield "    allow_timeout_override: true"
-    yield f"    max_queue_size: {options.max_queue}"
-    yield "  }"
-    yield "}"
-
-
-def _warmup(inputs: Sequence[Tensor], max_batch: int) -> Iterable[str]:
-    """Run zeros before the first caller comes: a plan sets itself up at its first run of each size."""
-    for batch in sorted({1, max_batch}):
-        yield "model_warmup {"
-        yield f'  name: "zeros, batch {batch}"'
-        yield f"  batch_size: {batch}"
-        for name, data_type, dims in inputs:
-            value = f"data_type: {data_type} dims: {list(dims)} zero_data: true"
-            yield f'  inputs {{ key: "{name}" value {{ {value} }} }}'
-        yield "}"
-
-
-def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Iterable[str]:
-    yield "  step {"
-    yield f'    model_name: "{model}"'
-    yield f"    model_version: {LATEST}"
-    for role, names in (("input_map", inputs), ("output_map", outputs)):
-        for key, value in names.items():
-            yield f'    {role} {{ key: "{key}" value: "{value}" }}'
-    yield "  }"
-
-
-def _parameter(key: str, value: str) -> str:
-    return f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
-
-
-def _manifest_parameters(manifests: Sequence[StoredManifest]) -> Iterable[str]:
-    for stored in sorted(manifests, key=lambda stored: stored.version):
-        yield _parameter(f"sha256.{stored.version}", stored.sha256)
-        yield f'parameters {{ key: "manifest.{stored.version}" value {{ string_value:'
-        yield quoted(stored.text)
-        yield "} }"
+def _text(model: TritonModel, manifests: Sequence[StoredManifest]) -> str:
+    """Return the file, with the manifests in it byte for byte; plain ASCII."""
+    for stored in manifests:
+        model.parameters[f"manifest.{stored.version}"].string_value = stored.text.decode("utf-8")
+        model.parameters[f"sha256.{stored.version}"].string_value = stored.sha256
+    text: str = text_format.MessageToString(model, as_utf8=False, use_short_repeated_primitives=True)
+    return HEADING + text

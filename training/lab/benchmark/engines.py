@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.errors import ConfigError
-from training.export.proof.engine import cpu_capabilities
+from training.export.proof.openvino_engine import cpu_capabilities
 
 EngineName = Literal["openvino", "onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda"]
 BenchmarkPrecision = Literal["f32", "bf16"]
@@ -125,14 +125,11 @@ class OnnxRuntimeEngine:
     def __init__(self, threads: int, *, on_gpu: bool) -> None:
         import onnxruntime
 
+        from training.export.proof.onnxruntime_engine import session_options
+
         self._library = onnxruntime
         self._providers = [_CUDA] if on_gpu else ["CPUExecutionProvider"]
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.inter_op_num_threads = 1
-        # Idle threads of one session must not take the cores of the next one.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._options.log_severity_level = 3
+        self._options = session_options(threads)
         self._sessions: dict[Source, Any] = {}
 
     def prepare(self, source: Source, inputs: Inputs) -> Run:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.errors import ConfigError
-from training.export.graph.export_graph import ExportGraph, GraphSpec, fold_batch_norm
+from training.export.contract.spec import GraphSpec
+from training.export.graph.branch_weights import move_weights_into_branches
+from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
 from training.export.graph.onnx_file import quick_top_ks, to_onnx
-from training.export.proof.engine import save_openvino
-from training.lab.benchmark.branch_weights import move_weights_into_branches
+from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
 from training.lab.benchmark.subjects import Form, Subject, bound_of, picture
 from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
 
 Say = Callable[[str], None]
 
@@ -70,13 +72,10 @@ class Graphs:
             sizes = [subject.model.config.input_hw for subject in self._subjects.values()]
             return peer_inputs(self._peers[form.label], sizes[0])
         subject = self._subjects[form.label]
-        canvas = picture(subject.model.config.input_hw)
-        values: dict[str, NDArray[Any]] = {"images": np.repeat(canvas[None], form.batch, axis=0)}
-        if subject.top_ks:
-            top_k = subject.model.config.top_k if form.top_k is None else form.top_k
-            values["top_k"] = np.full((form.batch, 1), top_k, dtype=np.int64)
-            values["weight_threshold"] = np.zeros((form.batch, 1), dtype=np.float32)
-        return values
+        config = subject.model.config
+        top_k = config.top_k if form.top_k is None else form.top_k
+        contract = graph_contract(config, GraphSpec("dense", "graph", max_batch=form.batch))
+        return contract.feed([picture(config.input_hw)] * form.batch, [RoutingControls(top_k)] * form.batch)
 
     def _spec(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> GraphSpec:
         if form.kind != "sparse":
@@ -97,7 +96,8 @@ class Graphs:
         return path
 
     def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
-        return EagerModel(self._model(form), spec)
+        """Return the module that a graph would be traced from, for engines that need none."""
+        return ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
 
     def _model(self, form: Form) -> Detector:
         subject = self._subjects[form.label]
@@ -123,19 +123,6 @@ def _for_onnxruntime(path: Path) -> Path:
         move_weights_into_branches(proto)
         onnx.save(proto, moved)
     return moved
-
-
-class EagerModel(ExportGraph):
-    """The model as a graph would be traced from it, for engines that need none."""
-
-    def __init__(self, model: Detector, spec: GraphSpec) -> None:
-        super().__init__(fold_batch_norm(model), spec)
-        self.eval()
-
-    def forward(self, *inputs: object) -> tuple[object, ...]:  # type: ignore[override]
-        """Without controls, where there are no mixtures: none are read."""
-        images, top_k, threshold = (*inputs, None, None)[:3]
-        return super().forward(images, top_k, threshold)  # type: ignore[arg-type]
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:

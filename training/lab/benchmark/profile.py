@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from training.export.contract.controls import TOP_K
 from training.lab.benchmark.engines import BenchmarkPrecision, Inputs, OpenVinoEngine, Source
 
 RUNS = 20
@@ -61,7 +62,7 @@ def profile(
     return Profile(
         label,
         precision,
-        int(sparse[1]["top_k"][0, 0]),
+        int(sparse[1][TOP_K][0, 0]),
         _by_operator(seen[0]),
         _by_operator(seen[1]) if bound else {},
         tuple(layers[:TOP_LAYERS]),

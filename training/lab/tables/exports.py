@@ -60,19 +60,29 @@ def _cells(stored: StoredManifest, size: int) -> Sequence[str]:
     if manifest["mixture"]:
         share = parity.get("expert_sets")
         sets = f"{'-' if share is None else f'{share:.1%}'} of {parity['distinct_expert_sets']}"
-    pair = parity.get("map50_95")
+    pair, worst = parity.get("metric"), _differences(manifest)
     return (
         f"{stored.model_name}/{stored.version}",
         manifest["variant"],
         graph,
         f"{size / 1e6:.1f}",
         str(parity["images"]),
-        f"{parity['boxes_px']:.2g}",
-        f"{parity['scores']:.2g}",
-        f"{parity['gates']:.2g}" if manifest["mixture"] else "-",
+        *(f"{worst[column]:.2g}" if column in worst else "-" for column in ("boxes", "scores", "gates")),
         sets,
         f"{pair['checkpoint']:.4f} {pair['graph']:.4f}" if pair else "-",
     )
+
+
+def _differences(manifest: Mapping[str, Any]) -> dict[str, float]:
+    """Return the largest difference of each column; several roles may count for one."""
+    columns = {"boxes_xyxy": "boxes", "class_scores": "scores", "router_probs": "gates"}
+    found: dict[str, float] = {}
+    for row in manifest["outputs"]:
+        error = manifest["parity"]["differences"].get(row["name"])
+        if error is not None:
+            column = columns.get(row["role"], row["role"])
+            found[column] = max(error, found.get(column, 0.0))
+    return found
 
 
 def _size(repository: Path, stored: StoredManifest) -> int:

@@ -3,11 +3,11 @@
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 import torch
 
 from tests.training_builders import diverse_images
-from training.export.proof.engine import Engine
+from training.export.proof.onnxruntime_engine import OnnxRuntimeEngine
+from training.export.proof.openvino_engine import OpenVinoEngine
 
 
 def canvases(count=6):
@@ -19,33 +19,28 @@ def canvases(count=6):
 def openvino(proto, folder):
     """The engine that exports are proved in."""
     onnx.save(proto, folder / "model.onnx")
-    return Engine(folder / "model.onnx")
+    return OpenVinoEngine(folder / "model.onnx")
 
 
-class OnnxRuntime:
-    """The same graph in another engine, on the CPU."""
+def onnxruntime(proto, folder):
+    """The same graph in another engine."""
+    onnx.save(proto, folder / "other.onnx")
+    return OnnxRuntimeEngine(folder / "other.onnx", threads=1)
 
-    def __init__(self, proto):
-        self.session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
 
-    def run(self, canvas, controls):
-        return self.run_batch([canvas], [controls])
-
-    def run_batch(self, images, controls):
-        values = {
-            "images": np.stack(images),
-            "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
-            "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
-        }
-        found = self.session.run(None, {each.name: values[each.name] for each in self.session.get_inputs()})
-        return dict(zip([each.name for each in self.session.get_outputs()], found, strict=True))
+def ask(engine, canvases, controls):
+    """Outputs by name for letterboxed images (H, W, 3) with controls for each."""
+    values = {
+        "images": np.stack(canvases),
+        "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
+        "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
+    }
+    return engine.run({port.name: values[port.name] for port in engine.inputs})
 
 
 def run_in(name, proto, folder):
     """An engine by its name."""
-    return openvino(proto, folder) if name == "OpenVINO" else OnnxRuntime(proto)
+    return openvino(proto, folder) if name == "OpenVINO" else onnxruntime(proto, folder)
 
 
 ENGINES = ("OpenVINO", "ONNX Runtime")

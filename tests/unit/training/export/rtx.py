@@ -6,15 +6,15 @@ import json
 import onnx
 import pytest
 
-from tests.unit.training.export.triton.test_options import STARTER, store
+from tests.unit.training.export.triton.test_options import inputs_of, store
 from training.export.targets.tensorrt_plan import build_plan
 
 
 def builds_a_plan(proto, folder, *, batch, precision):
     """Build as the exporter does, and find the plan described beside it and taken for one that fits."""
     tensorrt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
-    image = {**json.loads(STARTER.read_text())["input"], "height": 64, "width": 64, "batch": list(batch)}
-    version = store(folder, "tensorrt", input=image, precision=precision)
+    sized = {"inputs": inputs_of((64, 64)), "batch": list(batch)}
+    version = store(folder, "tensorrt", **sized, precision=precision)
     onnx.save(proto, version / "model.onnx")
     said = []
     for _ in range(2):

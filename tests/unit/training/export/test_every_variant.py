@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -17,17 +16,18 @@ from service.serving.proof import prove_by_golden
 from service.settings import OpenVinoSettings
 from tests.training_builders import conditioned, diverse_images, shallow
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, pictures
-from tests.unit.training.export.engines import poisoned
+from tests.unit.training.export.engines import onnxruntime, poisoned
 from training.config import MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export.artifact import build
 from training.export.artifact.bundle import Pictures, export_model
+from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.export_graph import fold_batch_norm
 from training.export.graph.onnx_file import conditional_experts, to_onnx
 from training.export.graph.switch import SWITCH, general_body
-from training.export.proof.engine import Engine
+from training.export.proof.openvino_engine import OpenVinoEngine
 from training.export.proof.parity import measure_parity, reference_outputs
+from training.export.targets import build
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import compared_top_ks, graph_spec
 from training.lab.prune.drop import drop_experts
@@ -78,12 +78,12 @@ def canvases():
 
 def engine_of(proto, folder):
     onnx.save(proto, folder / "model.onnx")
-    return Engine(folder / "model.onnx")
+    return OpenVinoEngine(folder / "model.onnx")
 
 
 def contested(model):
     """A layer's row, its name, and one of its experts that the best choice falls on for some images only."""
-    spec = graph_spec("onnx", has_mixture=True)
+    spec = graph_spec("npu", has_mixture=True)
     gates = np.stack(
         [reference_outputs(model, spec, canvas, RoutingControls(1))["gates"][0] for canvas in canvases()]
     )
@@ -173,23 +173,12 @@ def test_another_engine_skips_and_answers_alike(sparse, tmp_path):
     model, proto = sparse
     spec = graph_spec("openvino", has_mixture=True)
     row, place, expert = contested(model)
-    onnx.save(poisoned(proto, place, expert), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-
-    class Other:
-        def run(self, canvas, controls):
-            values = (
-                canvas[None],
-                np.array([[controls.top_k]], dtype=np.int64),
-                np.array([[controls.weight_threshold]], dtype=np.float32),
-            )
-            names = [each.name for each in session.get_inputs()]
-            found = session.run(None, dict(zip(names, values, strict=True)))
-            return dict(zip(spec.output_names(has_mixture=True), found, strict=True))
-
+    spoilt = poisoned(proto, place, expert)
+    move_weights_into_branches(spoilt)  # as target onnx does
+    other = onnxruntime(spoilt, tmp_path)
     for canvas in canvases():
         gates = reference_outputs(model, spec, canvas, RoutingControls(1))["gates"]
-        assert equal_to(model, spec, Other(), canvas) == (gates[0, row, expert] == 0)
+        assert equal_to(model, spec, other, canvas) == (gates[0, row, expert] == 0)
 
 
 @pytest.mark.heavy
@@ -234,7 +223,7 @@ def test_a_pruned_model_is_exported_with_one_expert_in_a_layer_and_two_in_anothe
         tmp_path,
         "few",
         Pictures(images, images),
-        targets=["openvino", "onnx"],
+        targets=["openvino", "npu"],
         options=ExportOptions(execution="sparse"),
         provenance=PROVENANCE,
     )

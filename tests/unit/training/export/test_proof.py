@@ -14,18 +14,21 @@ from onnx import numpy_helper
 
 from tests.training_builders import conditioned, plain_model
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, pictures
+from tests.unit.training.export.engines import ask
 from training.config import PLAIN_PLACES
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export.artifact import build, bundle
+from training.export.artifact import bundle
 from training.export.artifact.bundle import Pictures, export_model
-from training.export.graph.export_graph import GraphSpec
+from training.export.contract.precision import Tolerance
+from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import graph_contract
 from training.export.graph.int8 import FLOAT_PARTS, quantize_dense, quantize_like, save_over
 from training.export.graph.onnx_file import to_onnx
-from training.export.graph.precision import Tolerance
 from training.export.proof.census import branches
-from training.export.proof.engine import Engine, cpu_capabilities
+from training.export.proof.openvino_engine import OpenVinoEngine, cpu_capabilities, save_openvino
 from training.export.proof.parity import reference_outputs
+from training.export.targets import build
 from training.export.targets.options import ExportOptions
 from training.models.mixture.routing import RoutingControls
 
@@ -47,6 +50,11 @@ def traced(execution):
 
 def canvases():
     return [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+
+
+def samples():
+    contract = graph_contract(model().config, GraphSpec("dense", "graph"))
+    return [contract.feed([canvas], [RoutingControls(1)]) for canvas in canvases()]
 
 
 def weight(proto, name):
@@ -115,8 +123,8 @@ def export(monkeypatch, repository, options, change=lambda proto: None, **more):
     [
         (permute_an_expert, r"exported graph (chooses|differ from) the checkpoint"),
         (route_as_the_first_picture, r"exported graph chooses the checkpoint's experts in"),
-        (never_run_an_expert, "does not depend on the picture"),
-        (always_run_an_expert, "does not depend on the picture"),
+        (never_run_an_expert, "does not depend on the image"),
+        (always_run_an_expert, "does not depend on the image"),
     ],
 )
 def test_a_planted_fault_is_refused_and_the_repository_stays_as_it_was(
@@ -165,7 +173,7 @@ def test_bf16_is_proved_in_bf16_or_refused_where_the_processor_lacks_it(tmp_path
         return
     exported, manifest = export(monkeypatch, tmp_path, options)
     assert (manifest["precision"], manifest["execution"]) == ("bf16", "sparse")
-    assert exported.parity.gates > 1e-4, "bf16 this near to float32 was computed in float32"
+    assert exported.parity.differences["gates"] > 1e-4, "bf16 this near to float32 was computed in float32"
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +183,8 @@ def in_8_bit(tmp_path_factory):
     sparse, dense = folder / "sparse.xml", folder / "dense.xml"
     for path in (sparse, dense):
         onnx.save(traced(path.stem), path.with_suffix(".onnx"))
-        build.save_openvino(path.with_suffix(".onnx"), path)
-    quantized = quantize_dense(dense, canvases(), RoutingControls(1))
+        save_openvino(path.with_suffix(".onnx"), path)
+    quantized = quantize_dense(dense, samples())
     save_over(quantize_like(quantized, dense, sparse), sparse)
     return sparse
 
@@ -227,8 +235,8 @@ def whose(branch):
 @pytest.mark.heavy
 def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8_bit, tmp_path):
     graph = ov.Core().read_model(in_8_bit)
-    clean, chosen = Engine(in_8_bit), None
-    gates = [clean.run(canvas, RoutingControls(1))["gates"][0] for canvas in canvases()]
+    clean, chosen = OpenVinoEngine(in_8_bit), None
+    gates = [ask(clean, [canvas], [RoutingControls(1)])["gates"][0] for canvas in canvases()]
     for branch in branches(graph):
         row, expert = whose(branch)
         runs = [gate[row, expert] > 0 for gate in gates]
@@ -241,9 +249,10 @@ def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8
             break
     assert chosen is not None
     ov.save_model(graph, tmp_path / "model.xml", compress_to_fp16=False)
-    poisoned = Engine(tmp_path / "model.xml")
+    poisoned = OpenVinoEngine(tmp_path / "model.xml")
     for canvas, runs in zip(canvases(), chosen, strict=True):
-        want, got = (engine.run(canvas, RoutingControls(1))["scores"] for engine in (clean, poisoned))
+        answers = (ask(engine, [canvas], [RoutingControls(1)]) for engine in (clean, poisoned))
+        want, got = (answer["scores"] for answer in answers)
         assert np.array_equal(want, got) != runs
 
 
@@ -257,7 +266,8 @@ def test_ranges_of_8_bit_hold_what_a_single_picture_shows(tmp_path):
         x = opset.relu(opset.convolution(x, one, [1, 1], [0, 0], [0, 0], [1, 1]))
     ov.save_model(ov.Model([x], [image]), tmp_path / "model.xml", compress_to_fp16=False)
     dark, bright = (np.full((8, 8, 3), value, dtype=np.uint8) for value in (10, 200))
-    quantized = quantize_dense(tmp_path / "model.xml", [*[dark] * 9, bright], RoutingControls(1))
+    shown = [{"images": canvas[None]} for canvas in (*[dark] * 9, bright)]
+    quantized = quantize_dense(tmp_path / "model.xml", shown)
     highest = [
         float(node.input_value(2).get_node().data.max())
         for node in quantized.get_ops()
@@ -268,4 +278,4 @@ def test_ranges_of_8_bit_hold_what_a_single_picture_shows(tmp_path):
 
 def test_8_bit_without_enough_pictures_is_refused_in_words(tmp_path):
     with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give more with --data"):
-        quantize_dense(tmp_path / "model.xml", canvases()[:1], RoutingControls(1))
+        quantize_dense(tmp_path / "model.xml", samples()[:1])

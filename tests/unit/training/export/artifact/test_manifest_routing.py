@@ -1,11 +1,8 @@
 """The routing that a manifest keeps, for a server to compare its own images with."""
 
-import json
-
 import numpy as np
 import pytest
 
-from service.artifact.manifest import parse_manifest
 from tests.training_builders import mean_ap
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
@@ -15,7 +12,7 @@ from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import layer_use
 from training.evaluate.routed import RoutedImages
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
-from training.export.graph.export_graph import GraphSpec
+from training.export.contract.spec import GraphSpec
 from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
 from training.models.cost import Cost
@@ -23,26 +20,28 @@ from training.models.detector import Detector
 from training.models.variants import model_config
 
 SCENES = open_dataset(ScenesConfig(images=6, image_hw=(64, 64)))
+GOLDEN = Golden({}, {"conf": 0.25}, None)
 STATIC = [[0.5, 0.5, 0, 0]] * 6
 BY_ORIGIN = np.eye(4)[np.arange(6) % 3]
 
 
 def manifest_of(tmp_path, baseline, variant="esmoe-n"):
-    """As it is written for a small model, and as the service reads it."""
+    """As it is written for a small model."""
     model = Detector(model_config(variant, ("disc",), (64, 64)))
     experts = dict.fromkeys(model.mixture_layers(), (0.1,) * 4)
     files = [tmp_path / name for name in ("model.onnx", "golden.npz")]
     for file in files:
         file.write_bytes(b"")
-    manifest = build_manifest(
-        Identity("tiny", "onnx", "1"),
+    return build_manifest(
+        Identity("tiny", "npu", "1"),
         model,
         (GraphSpec("dense", "service"), "f32"),
-        Evidence(Golden({}, 0.25, None), Parity(1, 1, 0, 0, 0, 0), Cost(4.0, experts), baseline, None),
+        Evidence(
+            Golden({}, {"conf": 0.25}, None), Parity(1, 1, {}, {}, {}), Cost(4.0, experts), baseline, None
+        ),
         Provenance(checkpoint_sha256="0" * 64),
         files,
     )
-    return manifest, parse_manifest(json.dumps(manifest).encode(), "manifest.json")
 
 
 def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
@@ -59,8 +58,8 @@ def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
 
 
 def test_a_router_that_finds_all_images_alike_is_released_as_static(tmp_path):
-    manifest, read = manifest_of(tmp_path, measured(STATIC))
-    assert read.routing == "static"
+    manifest = manifest_of(tmp_path, measured(STATIC))
+    assert manifest["routing"] == "static"
     assert manifest["baseline"] == {"data": "scenes val", "images": 6}
     for layer in manifest["mixture"]:
         assert (layer["information_bits"], layer["distinct_sets"], layer["commonest_set_share"]) == (0, 1, 1)
@@ -69,18 +68,17 @@ def test_a_router_that_finds_all_images_alike_is_released_as_static(tmp_path):
 
 
 def test_a_router_that_knows_the_image_is_released_with_what_it_knows(tmp_path):
-    _, read = manifest_of(tmp_path, measured(BY_ORIGIN, (1, 1, 1, 9, 9, 9)))
-    assert read.routing == "normal"
-    assert read.baseline.images == 6
-    for layer in read.mixture:
-        assert (layer.distinct_sets, layer.commonest_set_share) == (3, pytest.approx(1 / 3))
-        assert layer.nmi.origin == pytest.approx(1)
-        assert layer.nmi.density == pytest.approx(0, abs=1e-9)
+    manifest = manifest_of(tmp_path, measured(BY_ORIGIN, (1, 1, 1, 9, 9, 9)))
+    assert manifest["routing"] == "normal"
+    assert manifest["baseline"]["images"] == 6
+    for layer in manifest["mixture"]:
+        assert (layer["distinct_sets"], layer["commonest_set_share"]) == (3, pytest.approx(1 / 3))
+        assert layer["nmi"] == {"origin": pytest.approx(1), "density": pytest.approx(0, abs=1e-9)}
 
 
 def test_what_was_not_measured_is_null(tmp_path):
-    manifest, read = manifest_of(tmp_path, None)
-    assert (manifest["routing"], manifest["baseline"], read.baseline) == ("normal", None, None)
+    manifest = manifest_of(tmp_path, None)
+    assert (manifest["routing"], manifest["baseline"]) == ("normal", None)
     for layer in manifest["mixture"]:
         assert {layer[name] for name in ("information_bits", "distinct_sets", "commonest_set_share")} == {
             None
@@ -89,5 +87,5 @@ def test_what_was_not_measured_is_null(tmp_path):
 
 
 def test_a_model_without_a_mixture_has_nothing_to_compare(tmp_path):
-    manifest, read = manifest_of(tmp_path, measured(STATIC, layers=()), "yolov12-n")
-    assert (read.routing, manifest["mixture"], manifest["baseline"]) == ("normal", [], None)
+    manifest = manifest_of(tmp_path, measured(STATIC, layers=()), "yolov12-n")
+    assert (manifest["routing"], manifest["mixture"], manifest["baseline"]) == ("normal", [], None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.manifests import of_version_1
 from training.export.artifact.version_1 import upgrade
 
 REPOSITORY = Path(__file__).resolve().parents[5] / "model_repository"
@@ -248,6 +249,13 @@ def test_version_2_is_returned_unchanged_and_version_1_is_not_touched():
     converted = upgrade(document)
     assert document == VERSION_1
     assert upgrade(converted) == converted
+
+
+def test_the_starter_says_the_same_in_both_versions():
+    starter = json.loads((REPOSITORY / "starter-openvino" / "1" / "manifest.json").read_text())
+    old = of_version_1(starter)
+    assert not valid(old)
+    assert upgrade(old) == starter
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None, True, 1.5])

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from tests.training_builders import conditioned, shallow
-from tests.unit.training.export.engines import ENGINES, canvases, poisoned, run_in
+from tests.unit.training.export.engines import ENGINES, ask, canvases, poisoned, run_in
 from tests.unit.training.export.rtx import builds_a_plan
 from training.config import MixtureConfig
-from training.export.graph.export_graph import GraphSpec
+from training.export.contract.precision import TOLERANCES
+from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import TENSORRT_OPERATORS, to_onnx
-from training.export.graph.precision import TOLERANCES
-from training.export.proof.differences import differences
 from training.export.proof.parity import reference_outputs
+from training.export.tasks.candidates import answer_differences
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
 
@@ -57,16 +58,11 @@ def rounds(batch):
 
 def excess(canvas, each, outputs, row):
     """How far a row of a batch is from what the checkpoint makes of its image alone, in tolerances."""
-    wanted = reference_outputs(model(), spec(4), canvas, each)
-    found = differences(wanted, {k: v[row : row + 1] for k, v in outputs.items()}, TOLERANCES["f32"])
-    limits = TOLERANCES["f32"]
-    return np.max(
-        [
-            found["boxes_excess_px"] / limits.boxes_px,
-            found["scores"] / limits.scores,
-            found["gates"] / limits.gates,
-        ]
-    )
+    contract = graph_contract(model().config, spec(4))
+    wanted = contract.by_role(reference_outputs(model(), spec(4), canvas, each))
+    found = answer_differences(wanted, contract.by_role(outputs, slice(row, row + 1)), TOLERANCES["f32"])
+    limits = {each.role: each.absolute for each in contract.outputs}
+    return np.max([difference.excess / limits[role] for role, difference in found.items()])
 
 
 @pytest.mark.heavy
@@ -87,7 +83,7 @@ def test_every_image_of_a_batch_gets_what_the_checkpoint_makes_of_it_alone(batch
     runs = run_in(engine, traced(batch), tmp_path)
     chosen = set()
     for images in rounds(batch):
-        outputs = runs.run_batch(images, controls(batch))
+        outputs = ask(runs, images, controls(batch))
         chosen |= {row.tobytes() for row in outputs["gates"] > 0}
         for row, (canvas, each) in enumerate(zip(images, controls(batch), strict=True)):
             assert excess(canvas, each, outputs, row) <= 1, f"row {row}"
@@ -104,7 +100,7 @@ def test_a_poisoned_expert_spoils_only_the_images_of_a_batch_that_choose_it(plac
     share = np.mean([gates[row_of_layer] > 0 for gates in experts], axis=0)
     expert = int(np.flatnonzero((share > 0) & (share < 1))[0])
     runs = run_in(engine, poisoned(traced(4), place, expert), tmp_path)
-    outputs = runs.run_batch(images, [RoutingControls(1)] * 4)
+    outputs = ask(runs, images, [RoutingControls(1)] * 4)
     for row, canvas in enumerate(images):
         spared = excess(canvas, RoutingControls(1), outputs, row) <= 1
         assert spared == (experts[row][row_of_layer, expert] == 0), f"row {row}"

@@ -14,10 +14,11 @@ from tests.training_builders import conditioned, diverse_images
 from tests.unit.training.export.engines import ENGINES, canvases, run_in
 from tests.unit.training.export.rtx import builds_a_plan
 from training.errors import ExportError
-from training.export.graph.export_graph import GraphSpec, fold_batch_norm
+from training.export.contract.precision import TOLERANCES
+from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import fold_batch_norm
 from training.export.graph.half import EagerHalf, InFloat32, half_precision
 from training.export.graph.onnx_file import to_onnx
-from training.export.graph.precision import TOLERANCES
 from training.export.proof.parity import measure_parity
 from training.export.targets.targets import graph_spec
 from training.models.variants import MixtureChoice, model_config
@@ -158,7 +159,7 @@ def test_both_engines_run_it_within_the_tolerance_of_half_precision(engine, tmp_
     runs = run_in(engine, proto, tmp_path)
     parity = measure_parity(model, SPEC, runs, canvases(), [1, 2], tolerance=TOLERANCES["f16"])
     parity.check()
-    assert parity.scores > TOLERANCES["f32"].scores, "as near as this is no half precision"
+    assert parity.differences["scores"] > TOLERANCES["f32"].scores, "as near as this is no half precision"
 
 
 @pytest.mark.heavy

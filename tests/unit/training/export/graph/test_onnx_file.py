@@ -7,7 +7,7 @@ import pytest
 
 from tests.training_builders import plain_model, shallow
 from training.errors import ExportError
-from training.export.graph.export_graph import GraphSpec
+from training.export.contract.spec import GraphSpec
 from training.export.graph.onnx_file import _check_census, conditional_experts, to_onnx
 from training.export.targets.targets import graph_spec
 from training.models.detector import Detector
@@ -48,7 +48,7 @@ def test_a_graph_that_lost_an_expert_is_refused(model, sparse):
 
 @pytest.mark.parametrize(
     ("target", "outputs"),
-    [("onnx", ["boxes", "class_scores"]), ("openvino", ["boxes", "scores", "class_ids"])],
+    [("npu", ["boxes", "class_scores"]), ("openvino", ["boxes", "scores", "class_ids"])],
 )
 def test_a_model_without_a_mixture_takes_images_alone(target, outputs):
     config = model_config("yolov12-n", ("disc", "ring"), (64, 64))

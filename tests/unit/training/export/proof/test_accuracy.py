@@ -13,15 +13,20 @@ from training.data.sample import Sample
 from training.errors import ExportError
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.evaluate.evaluator import evaluate
-from training.export.graph.export_graph import GraphSpec
-from training.export.graph.precision import TOLERANCES
-from training.export.proof.accuracy import candidates, graph_map50_95
-from training.export.proof.parity import MapPair, Parity, reference_outputs
+from training.export.contract.precision import TOLERANCES
+from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import graph_contract
+from training.export.proof.parity import MetricPair, Parity, reference_outputs
+from training.export.tasks.detect import Detect, candidates
 
 
 @pytest.fixture(scope="module")
 def model():
     return tiny_model("yolov12-n")
+
+
+def by_role(model, spec, outputs):
+    return graph_contract(model.config, spec).by_role(outputs)
 
 
 class OwnFindings:
@@ -44,7 +49,9 @@ class OwnFindings:
         image, spec = self.images[index], GraphSpec("dense", "graph")
         canvas, placed = letterbox_image(image, (64, 64))
         outputs = reference_outputs(self.model, spec, canvas, self.model.default_controls())
-        found = keep_detections(candidates(outputs, spec), placed, (64, 64), DetectConfig(max_det=3))
+        found = keep_detections(
+            candidates(by_role(self.model, spec, outputs), 1000), placed, (64, 64), DetectConfig(max_det=3)
+        )
         return Sample(image, found.boxes_xyxy, found.class_ids, str(index))
 
 
@@ -54,11 +61,11 @@ class Eager:
     def __init__(self, model, spec, *, corner=False):
         self.model, self.spec, self.corner = model, spec, corner
 
-    def run(self, canvas, controls):
-        outputs = reference_outputs(self.model, self.spec, canvas, controls)
+    def __call__(self, canvas):
+        outputs = reference_outputs(self.model, self.spec, canvas, self.model.default_controls())
         if self.corner:
             outputs["boxes"] = np.broadcast_to(np.float32([0, 0, 6, 6]), outputs["boxes"].shape).copy()
-        return outputs
+        return by_role(self.model, self.spec, outputs)
 
 
 @pytest.mark.parametrize("selection", ["graph", "service"])
@@ -66,15 +73,15 @@ def test_a_graph_that_answers_as_the_checkpoint_has_its_map_and_one_that_does_no
     data, spec = OwnFindings(model), GraphSpec("dense", selection)
     want = evaluate(model, data, quiet=True).mean_ap.map50_95
     assert want > 0.3
-    same = graph_map50_95(Eager(model, spec), spec, model.config, data)
+    same = Detect().metric(Eager(model, spec), (64, 64), data)
     assert same == pytest.approx(want, abs=1e-6)
-    assert graph_map50_95(Eager(model, spec, corner=True), spec, model.config, data) < want - 0.1
+    assert Detect().metric(Eager(model, spec, corner=True), (64, 64), data) < want - 0.1
 
 
 @pytest.mark.parametrize(("graph", "refused"), [(0.7, False), (0.601, False), (0.596, False), (0.594, True)])
 def test_a_fall_of_more_than_half_a_point_is_refused(graph, refused):
-    parity = Parity(1, 1, 0.0, 0.0, 0.0, 0.0, tolerance=TOLERANCES["int8"])
-    parity = replace(parity, map50_95=MapPair(0.6, graph))
+    parity = Parity(1, 1, {}, {}, {}, tolerance=TOLERANCES["int8"])
+    parity = replace(parity, metric=MetricPair("map50_95", 0.6, graph))
     if refused:
         with pytest.raises(ExportError, match=r"falls from 0\.6000 of the checkpoint to 0\.5940"):
             parity.check()
@@ -84,4 +91,4 @@ def test_a_fall_of_more_than_half_a_point_is_refused(graph, refused):
 
 def test_map_that_is_no_number_is_refused():
     with pytest.raises(ExportError, match="falls from"):
-        Parity(1, 1, 0.0, 0.0, 0.0, 0.0, map50_95=MapPair(0.6, float("nan"))).check()
+        Parity(1, 1, {}, {}, {}, metric=MetricPair("map50_95", 0.6, float("nan"))).check()

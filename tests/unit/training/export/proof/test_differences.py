@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from training.export.graph.precision import TOLERANCES
-from training.export.proof.differences import MIN_SCORE, differences
+from training.export.contract.precision import TOLERANCES
+from training.export.tasks.candidates import MIN_SCORE, answer_differences
 
 
 def answer(scores):
     boxes = np.arange(4 * len(scores), dtype=np.float32).reshape(1, -1, 4)
-    return {"boxes": boxes, "class_scores": np.array([[[score, 0.0] for score in scores]], np.float32)}
+    return {"boxes_xyxy": boxes, "class_scores": np.array([[[score, 0.0] for score in scores]], np.float32)}
 
 
 @pytest.mark.parametrize(
@@ -22,17 +22,17 @@ def answer(scores):
 )
 def test_a_box_counts_where_its_anchor_holds_something(scores, counts):
     want = answer(scores)
-    moved = want["boxes"] + np.array([[[2.0] * 4, [0.0] * 4]], np.float32)
-    found = differences(want, want | {"boxes": moved}, TOLERANCES["f32"])
-    assert found["boxes_px"] == (2.0 if counts else 0.0)
+    moved = want["boxes_xyxy"] + np.array([[[2.0] * 4, [0.0] * 4]], np.float32)
+    found = answer_differences(want, want | {"boxes_xyxy": moved}, TOLERANCES["f32"])
+    assert found["boxes_xyxy"].largest == (2.0 if counts else 0.0)
 
 
 def test_a_score_counts_wherever_it_is():
     want, got = answer([0.0, 0.5]), answer([0.005, 0.5])
-    assert differences(want, got, TOLERANCES["f32"])["scores"] == pytest.approx(0.005)
+    assert answer_differences(want, got, TOLERANCES["f32"])["class_scores"].largest == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize(("scores", "boxes"), [([0.5, 0.5], 2), ([0.5, 0.0], 1), ([0.0, 0.0], 2)])
 def test_it_says_how_many_boxes_were_compared(scores, boxes):
     want = answer(scores)
-    assert differences(want, want, TOLERANCES["f32"])["compared_boxes"] == boxes
+    assert answer_differences(want, want, TOLERANCES["f32"])["boxes_xyxy"].compared == boxes

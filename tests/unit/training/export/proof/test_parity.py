@@ -1,15 +1,17 @@
 """What counts as the same answer, when a graph returns the best candidates in no fixed order."""
 
+from dataclasses import replace as replaced
+
 import numpy as np
 import pytest
 import torch
 
 from tests.training_builders import diverse_images, plain_model, tiny_model
 from training.errors import ExportError
-from training.export.graph.export_graph import GraphSpec
-from training.export.graph.precision import TOLERANCES, Tolerance
+from training.export.contract.precision import TOLERANCES, Tolerance
+from training.export.contract.spec import GraphSpec
 from training.export.proof import parity
-from training.export.proof.parity import Parity, measure_parity, reference_outputs
+from training.export.proof.parity import Parity, eager_outputs, measure_parity, reference_outputs
 from training.models.mixture.routing import RoutingControls
 
 SPEC = GraphSpec("sparse", "graph", candidates=20)
@@ -22,11 +24,8 @@ class Replay:
         self.model = model
         self.change = change
 
-    def run(self, canvas, controls):
-        outputs = {
-            name: value.copy()
-            for name, value in reference_outputs(self.model, SPEC, canvas, controls).items()
-        }
+    def run(self, inputs):
+        outputs = {name: value.copy() for name, value in eager_outputs(self.model, SPEC, inputs).items()}
         self.change(outputs)
         return outputs
 
@@ -90,17 +89,15 @@ def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_
     spec = GraphSpec("dense", "service")
 
     class Eager:
-        def run(self, canvas, controls):
-            return reference_outputs(model, spec, canvas, controls)
+        def run(self, inputs):
+            return eager_outputs(model, spec, inputs)
 
     measure_parity(model, spec, Eager(), [canvas], [1, 2]).check()
     with torch.no_grad():
         for layer in model.mixture_layers().values():
             layer.router.score.weight.zero_()
             layer.router.score.bias.zero_()
-    with pytest.raises(
-        ExportError, match="at top_k=1 the routers are within 1e-05 of a tie on every picture"
-    ):
+    with pytest.raises(ExportError, match="at top_k=1 the routers are within 1e-05 of a tie on every image"):
         measure_parity(model, spec, Eager(), [canvas], [1, 2])
 
 
@@ -110,8 +107,8 @@ class Forgetful:
     def __init__(self, model, spec, wrong):
         self.model, self.spec, self.wrong, self.calls = model, spec, wrong, 0
 
-    def run(self, canvas, controls):
-        outputs = reference_outputs(self.model, self.spec, canvas, controls)
+    def run(self, inputs):
+        outputs = eager_outputs(self.model, self.spec, inputs)
         self.calls += 1
         if self.calls in self.wrong:
             outputs["gates"] = outputs["gates"][:, :, ::-1].copy()  # of two experts, the other
@@ -136,7 +133,7 @@ def test_outputs_count_where_every_layer_chose_alike_and_how_often_that_is_decid
         patch.setattr(parity, "compared_controls", lambda *_: one_top_k)
         found = measure_parity(model, spec, engine, canvases, [1], tolerance=TOLERANCES["bf16"])
     assert found.expert_sets == share
-    assert found.boxes_px == 0
+    assert found.differences["boxes_xyxy"] == 0
     if share == 1:
         found.check()
     else:
@@ -148,13 +145,14 @@ def test_an_output_that_is_no_number_counts_whoever_was_chosen():
     model, spec = plain_model(), GraphSpec("dense", "service")
 
     class Broken(Forgetful):
-        def run(self, canvas, controls):
-            outputs = super().run(canvas, controls)
+        def run(self, inputs):
+            outputs = super().run(inputs)
             return outputs | {"class_scores": outputs["class_scores"] * np.float32(np.nan)}
 
     canvases = [image.numpy() for image in diverse_images(1)]
     found = measure_parity(model, spec, Broken(model, spec, (1,)), canvases, [1])
-    assert np.isnan([found.boxes_px, found.scores, found.gates]).all()
+    assert list(found.differences) == ["boxes_xyxy", "class_scores", "gates", "router_probs"]
+    assert np.isnan(list(found.differences.values())).all()
 
 
 @pytest.mark.parametrize(("weight", "same"), [(1e-40, True), (9e-6, True), (2e-5, False)])
@@ -170,7 +168,7 @@ def test_an_expert_whose_weight_is_lost_in_rounding_makes_no_other_set(canvas, w
     class Underflow:
         """One expert's probability vanishes in the engine."""
 
-        def run(self, canvas, controls):
+        def run(self, inputs):
             return with_weight(0)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -184,14 +182,16 @@ def test_a_comparison_of_no_box_at_all_proves_nothing(model, canvas):
     coarse = Tolerance(boxes_px=8, boxes_relative=0, scores=0.99, gates=1)
     found = measure_parity(model, SPEC, Replay(model, swap), [canvas], [1], tolerance=coarse)
     assert found.compared_boxes == 0
-    with pytest.raises(ExportError, match="nothing in the pictures scores enough"):
+    with pytest.raises(ExportError, match="nothing in the images scores enough"):
         found.check()
 
 
 def test_of_two_comparisons_the_worse_counts():
-    one = Parity(1, 1, 0.5, 0.1, 0.01, 0.2, expert_sets=0.9, compared_boxes=10)
-    other = Parity(1, 1, 0.4, 0.3, float("nan"), 0.1, expert_sets=0.95, compared_boxes=7)
+    nan = float("nan")
+    one = Parity(1, 1, {"boxes": 0.5, "gates": nan}, {"boxes": 0.1, "gates": 0.2}, {}, expert_sets=0.9)
+    other = Parity(1, 1, {"boxes": 0.4, "gates": 0.1}, {"boxes": 0.3, "gates": nan}, {}, expert_sets=0.95)
+    one, other = replaced(one, compared_boxes=10), replaced(other, compared_boxes=7)
     worse = one.worse_of(other)
-    assert (worse.boxes_px, worse.boxes_excess_px, worse.gates) == (0.5, 0.3, 0.2)
-    assert np.isnan(worse.scores)
+    assert (worse.differences["boxes"], worse.excess["boxes"]) == (0.5, 0.3)
+    assert np.isnan([worse.differences["gates"], worse.excess["gates"]]).all()
     assert (worse.expert_sets, worse.compared_boxes) == (0.9, 7)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from training.export.proof.selection import LEAST_GAIN, PICTURES, Speed, measure_speed
-from training.models.mixture.routing import RoutingControls
+from training.export.proof.selection import IMAGES, LEAST_GAIN, Speed, measure_speed
 
 
 class Clock:
@@ -21,24 +20,24 @@ class Sleeper:
         self.seconds, self.clock = seconds, clock
         self.seen = set()
 
-    def run(self, canvas, controls):
-        self.seen.add(int(canvas[0, 0, 0]))
+    def run(self, inputs):
+        self.seen.add(int(inputs["images"][0, 0, 0, 0]))
         self.clock.now += self.seconds
 
 
 @pytest.mark.parametrize(("sparse_s", "faster"), [(0.0005, "sparse"), (0.002, "dense")])
-@pytest.mark.parametrize("pictures", [1, 3, PICTURES, PICTURES + 1, 48])
-def test_the_faster_of_two_engines_is_shipped_and_both_saw_the_same_pictures(sparse_s, faster, pictures):
+@pytest.mark.parametrize("images", [1, 3, IMAGES, IMAGES + 1, 48])
+def test_the_faster_of_two_engines_is_shipped_and_both_saw_the_same_images(sparse_s, faster, images):
     clock = Clock()
     engines = {"sparse": Sleeper(sparse_s, clock), "dense": Sleeper(0.001, clock)}
-    canvases = [np.full((2, 2, 3), index, np.uint8) for index in range(pictures)]
-    speed = measure_speed(engines, canvases, RoutingControls(2, 0.0), clock=clock)
+    inputs = [{"images": np.full((1, 2, 2, 3), index, np.uint8)} for index in range(images)]
+    speed = measure_speed(engines, inputs, clock=clock)
     assert speed.faster == faster
     assert speed.machine == "a bed"
     assert (speed.sparse_ms, speed.dense_ms) == (sparse_s * 1000, 1), "of one picture"
     assert speed.sparse_to_dense == sparse_s * 1000
     assert engines["sparse"].seen == engines["dense"].seen
-    assert min(pictures, PICTURES) / 2 <= len(engines["dense"].seen) <= PICTURES
+    assert min(images, IMAGES) / 2 <= len(engines["dense"].seen) <= IMAGES
     assert f"; {faster} it is" in str(speed)
 
 

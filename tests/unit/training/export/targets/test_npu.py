@@ -53,7 +53,7 @@ def built(name):
 def traced(name):
     """The graph for NPUs; one trace for all of its tests."""
     model = built(name)
-    return to_onnx(model, graph_spec("onnx", has_mixture=bool(model.mixture_layers())))
+    return to_onnx(model, graph_spec("npu", has_mixture=bool(model.mixture_layers())))
 
 
 @pytest.fixture(params=NAMES)
@@ -92,7 +92,7 @@ def test_every_size_in_the_graph_is_known_beforehand(name):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_graph_equals_the_checkpoint_with_one_expert_and_with_all(name, engine, tmp_path):
     model, proto = built(name), traced(name)
-    spec = graph_spec("onnx", has_mixture=bool(model.mixture_layers()))
+    spec = graph_spec("npu", has_mixture=bool(model.mixture_layers()))
     top_ks = sorted({1, model.config.allowed_top_k[-1]})
     parity = measure_parity(model, spec, run_in(engine, proto, tmp_path), canvases(), top_ks)
     parity.check()

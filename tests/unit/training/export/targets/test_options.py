@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from training.errors import ConfigError, ExportError
-from training.export.graph.export_graph import GraphSpec
-from training.export.graph.precision import PRECISIONS, TOLERANCES
-from training.export.proof.engine import check_precision
+from training.export.contract.precision import TOLERANCES
+from training.export.contract.spec import GraphSpec
+from training.export.proof.openvino_engine import check_precision
 from training.export.targets.options import ExportOptions
-from training.export.targets.targets import check_options, graph_spec
+from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, check_options, graph_spec, target_of
 from training.models.variants import MixtureChoice, model_config
 
 MIXED = model_config("esmoe-n", ("disc", "ring"), (64, 64))
@@ -20,14 +20,15 @@ PLAIN = model_config("yolov12-n", ("disc", "ring"), (64, 64))
     ("targets", "options", "config", "sentence"),
     [
         (["openvino", "onnx"], {"precision": "int8"}, MIXED, "target onnx comes in f32, not in int8"),
+        (["cuda"], {}, MIXED, "there is no target 'cuda'; choose from openvino, onnx, npu, tensorrt"),
         (["openvino"], {"precision": "f16"}, MIXED, "export that with --target tensorrt alone"),
-        (["onnx"], {"execution": "sparse"}, MIXED, "execution sparse is for target openvino"),
+        (["npu"], {"execution": "sparse"}, MIXED, "execution sparse is for targets openvino and onnx"),
         (["openvino"], {"execution": "sparse"}, PLAIN, "models with mixtures: leave out --execution"),
         (["openvino"], {"fixed_batch": 4}, MIXED, "for target tensorrt alone"),
         (["tensorrt"], {"fixed_batch": 4}, PLAIN, "models with mixtures: leave out --batch"),
         (["tensorrt"], {"fixed_batch": 4}, model_config("ultra-n", ("a",), (64, 64)), "ultra-n has others"),
         (["tensorrt"], {"fixed_batch": 4}, model_config("moehead-n", ("a",), (64, 64)), "has others"),
-        (["openvino", "onnx"], {"experts": "shared"}, MIXED, "for target onnx: add --target onnx"),
+        (["openvino", "npu"], {"experts": "shared"}, MIXED, "for target npu: add --target npu"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(targets, options, config, sentence):
@@ -43,7 +44,9 @@ def test_what_cannot_be_done_is_refused_in_words(targets, options, config, sente
         ("openvino", {"execution": "dense"}, GraphSpec("dense", "graph")),
         ("openvino", {"precision": "bf16"}, GraphSpec("sparse", "graph", ports="bf16")),
         ("openvino", {"precision": "int8"}, GraphSpec("sparse", "graph", branches="per_expert")),
-        ("onnx", {}, GraphSpec("dense", "service")),
+        ("onnx", {}, GraphSpec("sparse", "graph", branches="per_expert")),
+        ("onnx", {"execution": "dense"}, GraphSpec("dense", "graph")),
+        ("npu", {}, GraphSpec("dense", "service")),
         ("tensorrt", {}, GraphSpec("dense", "graph", max_batch=8)),
         ("tensorrt", {"fixed_batch": 4}, GraphSpec("sparse", "graph", fixed_batch=4)),
     ],
@@ -52,12 +55,20 @@ def test_the_graph_follows_the_options(target, options, expected):
     assert graph_spec(target, has_mixture=True, options=ExportOptions(**options)) == expected
 
 
+def test_every_target_is_known_by_its_own_name_and_no_other_is():
+    assert [target_of(name).name for name in TARGETS] == list(TARGETS)
+    assert set(DEFAULT_TARGETS) < set(TARGETS)
+    with pytest.raises(ConfigError, match="there is no target 'cuda'"):
+        graph_spec("cuda", has_mixture=True)
+
+
 def test_every_precision_has_a_tolerance_and_float32_none_for_experts():
-    assert {precision for able in PRECISIONS.values() for precision in able} == set(TOLERANCES)
-    assert all(able[0] == "f32" for able in PRECISIONS.values())
+    able = [target_of(name).precisions for name in TARGETS]
+    assert {precision for precisions in able for precision in precisions} == set(TOLERANCES)
+    assert all(precisions[0] == "f32" for precisions in able)
     assert TOLERANCES["f32"].expert_sets == 1
     assert TOLERANCES["int8"].expert_sets >= 0.98
-    assert TOLERANCES["int8"].map50_95 <= 0.005
+    assert TOLERANCES["int8"].metric <= 0.005
 
 
 @pytest.mark.parametrize(

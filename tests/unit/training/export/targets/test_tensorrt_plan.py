@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.training.export.triton.test_options import STARTER, store
+from tests.unit.training.export.triton.test_options import inputs_of, store
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.plan import plan_arguments
 from training.export.targets.tensorrt_plan import gpu_names, offer_plan, version_number
@@ -16,14 +16,11 @@ def stored(folder) -> StoredManifest:
 
 
 def batches(sizes):
-    stored_input = StoredManifest(1, STARTER.read_bytes()).content["input"]
-    return {**stored_input, "height": 384, "width": 512, "batch": list(sizes)}
+    return {"inputs": inputs_of((384, 512)), "batch": list(sizes)}
 
 
 def test_any_batch_is_built_for_from_the_smallest_to_the_largest(tmp_path):
-    assert plan_arguments(
-        stored(store(tmp_path, "tensorrt", input=batches(range(1, 9)), precision="f32"))
-    ) == [
+    assert plan_arguments(stored(store(tmp_path, "tensorrt", **batches(range(1, 9)), precision="f32"))) == [
         "--minShapes=images:1x384x512x3,top_k:1x1,weight_threshold:1x1",
         "--optShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",
         "--maxShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",
@@ -33,7 +30,7 @@ def test_any_batch_is_built_for_from_the_smallest_to_the_largest(tmp_path):
 
 
 def test_a_fixed_batch_in_half_precision_needs_neither_shapes_nor_a_word_on_tf32(tmp_path):
-    fixed = stored(store(tmp_path, "tensorrt", input=batches([4]), precision="f16"))
+    fixed = stored(store(tmp_path, "tensorrt", **batches([4]), precision="f16"))
     assert plan_arguments(fixed) == ["--stronglyTyped"]
 
 
@@ -45,7 +42,7 @@ def test_versions_are_written_as_trtexec_writes_them(version, number):
 def test_without_tensorrt_it_says_so_and_how_to_build_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     said = []
-    folder = store(tmp_path, "tensorrt", input=batches(range(1, 9)))
+    folder = store(tmp_path, "tensorrt", **batches(range(1, 9)))
     offer_plan(folder, say=said.append)
     assert said[0].startswith("No plan was built: the Python package tensorrt is not installed")
     assert f"cd {folder} && trtexec --onnx=model.onnx" in said[0]
@@ -68,7 +65,7 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, script, message):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="11.4.0.106"))
     said = []
-    offer_plan(store(tmp_path, "tensorrt", input=batches(range(1, 9))), say=said.append)
+    offer_plan(store(tmp_path, "tensorrt", **batches(range(1, 9))), say=said.append)
     assert said[0].startswith(f"No plan was built: {message}.\nTriton cannot load")
 
 

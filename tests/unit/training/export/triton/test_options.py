@@ -1,14 +1,17 @@
 """How Triton runs a model: what cannot work is refused where it is made, and what cannot be read is named."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.manifests import of_version_1
 from training.__main__ import main
 from training.errors import ConfigError, ExportError
+from training.export.artifact.stored_manifest import read_manifests
 from training.export.targets.plan import how_to_build_the_plan
-from training.export.triton.config import TritonOptions, write_all_configs, write_configs
+from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs, write_configs
 
 STARTER = Path(__file__).parents[5] / "model_repository" / "starter-openvino" / "1" / "manifest.json"
 
@@ -54,9 +57,14 @@ def store(repository, target="openvino", version="1", **changes):
     return folder
 
 
+def inputs_of(hw):
+    """The starter's inputs at another size."""
+    images, *controls = json.loads(STARTER.read_text())["inputs"]
+    return [{**images, "dims": ["B", *hw, 3]}, *controls]
+
+
 def test_a_batch_larger_than_the_artefact_can_do_is_refused_and_nothing_is_written(tmp_path):
-    batches = {**json.loads(STARTER.read_text())["input"], "batch": [1, 2, 4]}
-    store(tmp_path, "tensorrt", input=batches)
+    store(tmp_path, "tensorrt", batch=[1, 2, 4])
     store(tmp_path)
     with pytest.raises(ConfigError, match="max_batch=8: starter-tensorrt takes at most 4 images at once"):
         write_all_configs(tmp_path, TritonOptions())
@@ -67,17 +75,15 @@ def test_a_batch_larger_than_the_artefact_can_do_is_refused_and_nothing_is_writt
 
 
 def test_a_graph_for_several_images_at_once_stands_without_the_steps_that_take_one(tmp_path):
-    batches = {**json.loads(STARTER.read_text())["input"], "batch": [4]}
-    folder = store(tmp_path, "tensorrt", input=batches).parent
+    folder = store(tmp_path, "tensorrt", batch=[4]).parent
     write_all_configs(tmp_path, TritonOptions())
     assert [path.parent for path in tmp_path.rglob("config.pbtxt")] == [folder]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["starter-tensorrt"]
 
 
 def test_versions_for_one_image_and_for_several_do_not_mix(tmp_path):
-    batches = json.loads(STARTER.read_text())["input"]
-    store(tmp_path, "tensorrt", input={**batches, "batch": [1, 2]})
-    store(tmp_path, "tensorrt", "2", input={**batches, "batch": [4]})
+    store(tmp_path, "tensorrt", batch=[1, 2])
+    store(tmp_path, "tensorrt", "2", batch=[4])
     with pytest.raises(ConfigError, match="export a fixed batch under another --name"):
         write_all_configs(tmp_path, TritonOptions(max_batch=2))
     assert not list(tmp_path.rglob("config.pbtxt"))
@@ -98,6 +104,55 @@ def test_one_model_is_written_and_the_others_are_left_alone(tmp_path):
     store(tmp_path, name="other")
     assert write_all_configs(tmp_path, TritonOptions(), name="other") == [tmp_path / "other-openvino"]
     assert not (tmp_path / "starter-openvino" / "config.pbtxt").exists()
+
+
+def old_manifest(repository, version="1"):
+    """Write the starter's manifest as an exporter of version 1 left it, under another name."""
+    document = of_version_1(json.loads(STARTER.read_text())) | {"name": "old", "version": version}
+    path = repository / "old-openvino" / version / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_old_manifests_are_configured_as_they_are_and_travel_byte_for_byte(tmp_path):
+    path = old_manifest(tmp_path)
+    before = path.read_bytes()
+    write_all_configs(tmp_path, TritonOptions())
+    (stored,) = read_manifests(tmp_path / "old-openvino")
+    assert path.read_bytes() == stored.text == before
+    assert stored.sha256 == hashlib.sha256(before).hexdigest()
+    assert stored.content["schema_version"] == 2
+    config = (tmp_path / "old-openvino" / "config.pbtxt").read_text()
+    assert stored.sha256 in config
+    assert 'name: "images"' in config
+
+
+def test_manifests_are_upgraded_when_that_is_asked_for_and_only_once(tmp_path, capsys):
+    path = old_manifest(tmp_path)
+    content = read_manifests(tmp_path / "old-openvino")[0].content
+    new = store(tmp_path) / "manifest.json"
+    untouched = new.read_bytes()
+    command = ["triton-config", "--repository", str(tmp_path), "--upgrade-manifests"]
+    assert main(command) == 0
+    assert json.loads(path.read_text()) == content
+    assert new.read_bytes() == untouched
+    assert capsys.readouterr().out.splitlines()[0] == f"upgraded {path}"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in (tmp_path / "old-openvino" / "config.pbtxt").read_text()
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("wrote ")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_one_broken_manifest_and_none_is_upgraded(tmp_path):
+    path = old_manifest(tmp_path)
+    before = path.read_bytes()
+    broken = old_manifest(tmp_path, "2")
+    broken.write_text(broken.read_text().replace('"conf"', '"confidence"'))
+    with pytest.raises(ExportError, match="manifest entry 'golden': Additional properties"):
+        upgrade_manifests(tmp_path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -144,9 +199,8 @@ def test_the_command_writes_with_the_options_given_and_names_the_folders(capsys,
 
 
 def test_the_plan_is_built_for_every_batch_in_full_precision(tmp_path):
-    batches = {**json.loads(STARTER.read_text())["input"], "height": 384, "width": 512}
-    batches["batch"] = list(range(1, 9))
-    sentence = how_to_build_the_plan(store(tmp_path, "tensorrt", input=batches, precision="f32"))
+    sized = {"inputs": inputs_of((384, 512)), "batch": list(range(1, 9))}
+    sentence = how_to_build_the_plan(store(tmp_path, "tensorrt", **sized, precision="f32"))
     assert "--minShapes=images:1x384x512x3,top_k:1x1,weight_threshold:1x1 " in sentence
     assert "--maxShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1" in sentence
     assert "--noTF32" in sentence

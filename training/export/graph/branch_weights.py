@@ -43,7 +43,7 @@ def _branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _read_in(graph: onnx.GraphProto) -> set[str]:
-    """Names that a graph or anything inside it reads."""
+    """Return the names that a graph or anything inside it reads."""
     names = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for branch in _branches(graph):
         names |= _read_in(branch)

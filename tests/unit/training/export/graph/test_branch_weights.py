@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from training.lab.benchmark.branch_weights import move_weights_into_branches
+from training.export.graph.branch_weights import move_weights_into_branches
 
 FLOAT = TensorProto.FLOAT
 

@@ -1,0 +1,19 @@
+"""The run-time controls of a graph, as inputs; their names are fields of RoutingControls."""
+
+from training.config import ModelConfig
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import CONTROL, Input
+
+TOP_K, THRESHOLD = "top_k", "weight_threshold"
+
+
+def control_rows(config: ModelConfig, spec: GraphSpec) -> tuple[Input, ...]:
+    """Return the inputs by which a caller decides how many experts run; none without mixture layers."""
+    if not config.mixtures:
+        return ()
+    allowed = {"allowed": list(spec.top_ks(config)), "default": config.top_k}
+    share = {"range": [0, 1], "default": config.weight_threshold}
+    return (
+        Input(TOP_K, "i64", (1,), CONTROL, allowed),
+        Input(THRESHOLD, "f32", (1,), CONTROL, share),
+    )

@@ -1,0 +1,104 @@
+"""The tensors of a graph: one row each, which everything else loops over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.models.mixture.routing import RoutingControls
+
+# B batch
+
+Dtype = Literal["u8", "i32", "i64", "f16", "f32", "bool"]
+Arrays = Mapping[str, NDArray[Any]]
+
+NUMPY_DTYPES: Mapping[Dtype, type] = {
+    "u8": np.uint8,
+    "i32": np.int32,
+    "i64": np.int64,
+    "f16": np.float16,
+    "f32": np.float32,
+    "bool": np.bool_,
+}
+assert set(NUMPY_DTYPES) == set(get_args(Dtype))
+
+IMAGES, CONTROL = "images", "control"  # roles of inputs
+GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task with mixture layers
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output."""
+
+    name: str  # what the engine calls it
+    dtype: Dtype
+    sizes: tuple[int, ...]  # behind the batch
+    role: str  # by which code finds it
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Tensor":
+        """Return the tensor of a manifest's row."""
+        return cls(row["name"], row["dtype"], tuple(row["dims"][1:]), row["role"])
+
+    def row(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {"name": self.name, "dtype": self.dtype, "dims": ["B", *self.sizes], "role": self.role}
+
+
+@dataclass(frozen=True)
+class Input(Tensor):
+    """What a graph takes: `resize` of images, `default` and `allowed` or `range` of a control."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {**super().row(), **self.facts}
+
+
+@dataclass(frozen=True)
+class Output(Tensor):
+    """What a graph returns, and how far it may be from the checkpoint: absolute + relative × |value|."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def row(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {**super().row(), "tolerance": {"absolute": self.absolute, "relative": self.relative}}
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """What a graph takes and returns, in the order of its ports."""
+
+    batch: tuple[int, ...]  # sizes that one run may have
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+
+    def feed(
+        self, canvases: Sequence[NDArray[np.uint8]], controls: Sequence[RoutingControls]
+    ) -> dict[str, NDArray[Any]]:
+        """Return the arrays of one run by the input's name; fewer images than the smallest batch repeat.
+
+        Args:
+            canvases: (H, W, 3) each, as the graph takes them.
+            controls: plain numbers for each; an input of role control is one of their fields.
+        """
+        count = max(len(canvases), self.batch[0])
+        images, asked = list(islice(cycle(canvases), count)), list(islice(cycle(controls), count))
+        values: dict[str, NDArray[Any]] = {}
+        for each in self.inputs:
+            if each.role == IMAGES:
+                values[each.name] = np.stack(images)
+            else:
+                numbers = [[getattr(one, each.name)] for one in asked]
+                values[each.name] = np.array(numbers, dtype=NUMPY_DTYPES[each.dtype])
+        return values
+
+    def by_role(self, outputs: Arrays, rows: slice = slice(None)) -> dict[str, NDArray[Any]]:
+        """Return outputs by role instead of name, of all images or some rows of the batch."""
+        return {each.role: outputs[each.name][rows] for each in self.outputs}

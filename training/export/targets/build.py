@@ -1,0 +1,107 @@
+"""From a checkpoint to the file that an engine reads: the steps that targets share."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from training.errors import ExportError
+from training.export.contract.spec import Execution, GraphSpec
+from training.export.graph.export_graph import graph_contract
+from training.export.graph.onnx_file import to_onnx
+from training.export.proof.engine import Engine
+from training.export.proof.selection import Speed, measure_speed
+from training.export.targets.options import ExportOptions
+from training.export.tasks.tasks import export_task
+from training.models.detector import Detector
+
+EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
+ONNX_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the graphs of one export are built from."""
+
+    model: Detector
+    options: ExportOptions
+    images: Sequence[NDArray[np.uint8]]  # (H, W, 3) RGB each; both executions are timed on them
+    calibration: Sequence[NDArray[np.uint8]]  # likewise, for precision int8
+    quiet: bool  # no progress bar
+    say: Callable[[str], None]  # is told what is being done
+
+    def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Return images as the graph takes them."""
+        task = export_task(self.model.config)
+        return [task.canvas(image, self.model.config.input_hw) for image in images]
+
+    def inputs(
+        self, images: Sequence[NDArray[np.uint8]], spec: GraphSpec
+    ) -> list[dict[str, NDArray[np.generic]]]:
+        """Return the inputs of one run for each image, under the model's own controls."""
+        contract, controls = graph_contract(self.model.config, spec), self.model.default_controls()
+        return [contract.feed([canvas], [controls]) for canvas in self.canvases(images)]
+
+    @property
+    def experts(self) -> int:
+        """Experts of all layers that can be chosen."""
+        return sum(len(layer.experts) for layer in self.model.mixture_layers().values())
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph on disk."""
+
+    path: Path  # of the file that an engine reads
+    spec: GraphSpec
+    skippable_experts: int
+    speed: Speed | None = None  # where both executions were built, and this was the faster
+
+
+Build = Callable[[Path, GraphSpec, Source], Built]
+
+
+def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
+    """Write the model as model.onnx into a folder."""
+    path = folder / ONNX_FILE
+    onnx.save(to_onnx(source.model, spec), path)
+    return path
+
+
+def build_faster(
+    folder: Path, spec: GraphSpec, source: Source, build: Build, open_engine: Callable[[Path], Engine]
+) -> Built:
+    """Build a graph; where both executions are possible and none is asked for, leave the faster one.
+
+    Raises:
+        ExportError: the graph cannot be what the target needs.
+    """
+    if spec.execution != "sparse" or source.options.execution != "auto":
+        return build(folder, spec, source)
+    built = {}
+    for execution in EXECUTIONS:
+        (folder / execution).mkdir()
+        built[execution] = build(folder / execution, replace(spec, execution=execution), source)
+    engines = {execution: open_engine(each.path) for execution, each in built.items()}
+    speed = measure_speed(engines, source.inputs(source.images, spec))
+    source.say(f"{folder.parent.name}: {speed}")
+    faster = built[speed.faster]
+    for path in faster.path.parent.iterdir():
+        path.rename(folder / path.name)
+    for execution in EXECUTIONS:
+        shutil.rmtree(folder / execution)
+    return replace(faster, path=folder / faster.path.name, speed=speed)
+
+
+def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:
+    """Raise ExportError unless exactly the experts of a sparse graph can be skipped."""
+    expected = source.experts if spec.execution == "sparse" else 0
+    if skippable != expected:
+        raise ExportError(
+            f"{expected} experts of the model can be skipped, and the exported graph can skip {skippable} "
+            "of them. Nothing was written."
+        )

@@ -1,0 +1,91 @@
+"""Target openvino: one image on a CPU, experts skipped where that is faster."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from training.export.contract.spec import GraphSpec
+from training.export.graph.int8 import quantize_dense, quantize_like, save_over
+from training.export.graph.onnx_file import to_onnx
+from training.export.proof.census import check_branches, skippable_experts
+from training.export.proof.openvino_engine import OpenVinoEngine, save_openvino
+from training.export.targets.build import Built, Source, build_faster, check_census, trace
+from training.export.targets.options import ExportOptions
+from training.export.targets.target import Target
+from training.export.targets.triton_options import TritonOptions
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
+
+
+def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
+    return GraphSpec(
+        "sparse" if has_mixture and options.execution != "dense" else "dense",
+        "graph",
+        # The weights of experts that are gathered at run time cannot be quantised beforehand.
+        branches="per_expert" if options.precision == "int8" else "best",
+        ports="bf16" if options.precision == "bf16" else "f32",
+    )
+
+
+def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
+    precision = source.options.precision
+    return build_faster(folder, spec, source, _build_one, lambda path: OpenVinoEngine(path, precision))
+
+
+def _build_one(folder: Path, spec: GraphSpec, source: Source) -> Built:
+    path = _convert(trace(folder, spec, source))
+    if source.options.precision == "int8":
+        _quantize(path, spec, source)
+    skippable = skippable_experts(path)
+    check_census(skippable, spec, source)
+    return Built(path, spec, skippable)
+
+
+def _convert(onnx_path: Path) -> Path:
+    path = onnx_path.with_suffix(".xml")
+    save_openvino(onnx_path, path)
+    onnx_path.unlink()
+    check_branches(path)
+    return path
+
+
+def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
+    """Replace a graph by its 8-bit form; ranges are those that the dense graph sees."""
+    dense_path = path
+    if spec.execution == "sparse":
+        dense_path = path.with_name("dense.onnx")
+        onnx.save(to_onnx(source.model, replace(spec, execution="dense")), dense_path)
+        dense_path = _convert(dense_path)
+    samples = source.inputs(source.calibration, spec)
+    source.say(f"openvino: {spec.execution} in 8 bit, calibrated on {len(samples)} images")
+    quantized = quantize_dense(dense_path, samples, quiet=source.quiet)
+    if spec.execution == "sparse":
+        quantized = quantize_like(quantized, dense_path, path)
+    save_over(quantized, path)
+    if dense_path != path:
+        dense_path.unlink()
+        dense_path.with_suffix(".bin").unlink()
+
+
+def _describe(model: "TritonModel", options: TritonOptions) -> None:
+    model.backend, model.default_model_filename = "openvino", "model.xml"
+    model.instance_group.add(count=options.instances, kind="KIND_CPU")
+    model.parameters["PERFORMANCE_HINT"].string_value = "LATENCY"  # an instance runs one image at a time
+    model.parameters["NUM_STREAMS"].string_value = "1"
+    if options.threads is not None:
+        model.parameters["INFERENCE_NUM_THREADS"].string_value = str(options.threads)
+
+
+OPENVINO = Target(
+    name="openvino",
+    precisions=("f32", "bf16", "int8"),
+    default=True,
+    chooses_execution=True,
+    spec=_spec,
+    build=_build,
+    open=OpenVinoEngine,
+    describe=_describe,
+)

@@ -1,0 +1,85 @@
+"""Compare two answers of a detector for one image, when the best candidates come in no fixed order."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.export.contract.precision import Tolerance
+from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
+
+MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
+UNMATCHED = float("inf")
+
+Pairs = tuple[NDArray[Any], NDArray[Any]]
+
+
+class Difference(NamedTuple):
+    """How far an output is off: infinite where something has no partner, NaN where it is no number."""
+
+    largest: float  # absolute
+    excess: float  # largest beyond the relative allowance
+    compared: int  # rows that said enough to be compared
+
+
+def answer_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
+    """Return the difference of every output by role; class ids only decide who is whose partner."""
+    roles = [role for role in want if role != "class_ids"]
+    if not all(np.isfinite(values).all() for values in got.values()):
+        nothing = float("nan")
+        return dict.fromkeys(roles, Difference(nothing, nothing, 0))
+    found = {role: _of_equal_order(want[role], got[role]) for role in (GATES, ROUTER_PROBS) if role in want}
+    if "class_scores" in want:
+        found["class_scores"] = _of_equal_order(want["class_scores"], got["class_scores"])
+        pairs, worst = _likely_boxes(want, got), found["class_scores"].largest
+    else:
+        pairs, worst = _match_candidates(want, got, tolerance)
+        found["scores"] = Difference(worst, worst, len(pairs[0]))
+    boxes = np.abs(pairs[0] - pairs[1])
+    excess = boxes - tolerance.boxes_relative * np.abs(pairs[0])
+    found["boxes_xyxy"] = Difference(
+        float(boxes.max(initial=0.0)),
+        float(excess.max(initial=0.0)) if worst != UNMATCHED else UNMATCHED,
+        len(boxes),
+    )
+    return {role: found[role] for role in roles}
+
+
+def _of_equal_order(want: NDArray[Any], got: NDArray[Any]) -> Difference:
+    if want.shape != got.shape:
+        return Difference(UNMATCHED, UNMATCHED, 0)
+    largest = float(np.abs(want.astype(np.float64) - got).max(initial=0.0))
+    return Difference(largest, largest, want.shape[1])
+
+
+def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
+    """Return boxes of the anchors that hold something, or of all if none does: nobody reads the others."""
+    likely = (want["class_scores"] >= MIN_SCORE).any(axis=-1)
+    rows = likely if likely.any() else np.ones_like(likely)
+    return want["boxes_xyxy"][rows], got["boxes_xyxy"][rows]
+
+
+def _match_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> tuple[Pairs, float]:
+    """Pair candidates by class, place and score: equal scores may come in another order."""
+    roles = ("boxes_xyxy", "scores", "class_ids")
+    wanted, found = ({role: out[role][0] for role in roles} for out in (want, got))
+    worst, pairs = 0.0, []
+    for mine, other in ((wanted, found), (found, wanted)):
+        # One that is likely here must be there, even if there it falls a little below the threshold, unless
+        # it is so near the last of a full list that rounding may have put another in its place.
+        last = float(other["scores"].min(initial=1.0)) + tolerance.scores
+        for index in np.flatnonzero((mine["scores"] >= MIN_SCORE) & (mine["scores"] > last)):
+            same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])
+            if not len(same):
+                return (wanted["boxes_xyxy"], wanted["boxes_xyxy"]), UNMATCHED
+            distance = np.abs(other["boxes_xyxy"][same] - mine["boxes_xyxy"][index]).max(axis=1)
+            gap = np.abs(other["scores"][same] - mine["scores"][index])
+            # Neighbouring anchors may see one object in one place with different scores: by place alone, an
+            # anchor would be paired with its neighbour where rounding is coarse.
+            nearest = same[np.maximum(distance / tolerance.boxes_px, gap / tolerance.scores).argmin()]
+            worst = max(worst, float(abs(other["scores"][nearest] - mine["scores"][index])))
+            pairs.append((mine["boxes_xyxy"][index], other["boxes_xyxy"][nearest]))
+    if not pairs:
+        return (wanted["boxes_xyxy"][:0], wanted["boxes_xyxy"][:0]), worst
+    left, right = zip(*pairs, strict=True)
+    return (np.stack(left), np.stack(right)), worst
