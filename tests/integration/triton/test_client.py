@@ -20,6 +20,7 @@ from clients.errors import (
     Unreachable,
 )
 from clients.triton import AsyncTritonClient, TritonClient
+from tests.client_package import install_client
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT
 
@@ -139,22 +140,34 @@ def test_a_cancelled_call_leaves_the_client_usable(triton, real_images):
         async with AsyncTritonClient(triton.grpc_url) as client:
             await client.detect(real_images[0])
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.detect(real_images[0]), 0.02)
+                await asyncio.wait_for(client.detect(real_images[0]), 0.005)  # a call takes 15 ms or more
             return await client.detect(real_images[0])
 
     assert len(asyncio.run(ask()))
 
 
 def test_the_readmes_example_runs(triton, real_images, tmp_path, monkeypatch):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "import TritonClient" in block]
     (tmp_path / "photo.jpg").write_bytes(real_images[0])
     monkeypatch.chdir(tmp_path)
     assert "127.0.0.1:8001" in block
+    block = block.replace("127.0.0.1:8001", triton.grpc_url).replace("sparsight_client", "clients")
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        exec(compile(block.replace("127.0.0.1:8001", triton.grpc_url), "README.md", "exec"), {})
-    assert re.search(r"^RBC 0\.\d\d at \d+, \d+ – \d+, \d+$", told.getvalue(), re.MULTILINE)
-    assert "backbone.p5: experts (" in told.getvalue()
+        exec(compile(block, "README.md", "exec"), {})
+    found = json.loads(told.getvalue())
+    assert {"RBC"} <= {one["class"] for one in found["predictions"]} <= {"RBC", "WBC"}
+
+
+def test_the_installed_command_asks_triton(triton, real_images, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(real_images[0])
+    installed = install_client(tmp_path / "installed")
+    for protocol, url in (("grpc", triton.grpc_url), ("http", triton.http_url)):
+        arguments = ("triton", "photo.jpg", "--url", url, "--protocol", protocol, "--json")
+        done = installed.command(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["predictions"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -136,7 +136,7 @@ def test_a_full_queue_is_busy(tmp_path):
 
 def test_an_altered_manifest_is_refused(tmp_path):
     release(tmp_path, "1")
-    config = tmp_path / "tiny-openvino-detect" / "config.pbtxt"
+    config = tmp_path / "tiny-openvino" / "config.pbtxt"
     text = config.read_text()
     assert manifest_for("tiny", "1", "graph")["class_names"][0] == "red"
     config.write_text(text.replace(r"\"red\"", r"\"rot\"", 1))
