@@ -139,6 +139,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, …")
     parser.add_argument("--json", action="store_true", help="print one JSON document a line")
+    parser.add_argument("--classes", help="names or ids to report, separated by commas (default: all)")
     parser.add_argument("--top-k", type=int, help="experts per image and layer (default: the model's)")
     parser.add_argument(
         "--weight-threshold", type=float, help="probability an expert beyond the best needs, 0 to 1"
@@ -180,7 +181,6 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         "--iou", type=float, help="overlap above which boxes of a class are one (default: the model's)"
     )
     parser.add_argument("--max-det", type=int, help="most detections an image (default: the model's)")
-    parser.add_argument("--classes", help="names or ids to report, separated by commas (default: all)")
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:

@@ -62,6 +62,11 @@ def _number(name: str, value: float, control: Control) -> float:
     return float(value)
 
 
+def as_text(classes: Classes) -> str:
+    """Return classes as the service takes them, separated by commas."""
+    return ",".join(map(str, (classes,) if isinstance(classes, str | int) else classes))
+
+
 def class_ids(classes: Classes, class_names: tuple[str, ...]) -> frozenset[int]:
     """Return the ids of classes that are given by name or by id.
 

@@ -81,19 +81,25 @@ class RestClient:
         return self._run(image, params)
 
     def classify(
-        self, image: bytes | NDArray[Any], *, top: int | None = None, **controls: float | None
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Classification:
         """Say what an image shows, and which experts looked at it. What is left out is the model's default.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
             top: how many classes to tell, the most probable first.
+            classes: names or ids of the classes among which to tell.
             controls: numbers for the model's controls; see `detect`.
 
         Raises:
             ClientError: one of the errors of this package, with a sentence that says what to do.
         """
-        return self._run(image, ClassifyParams(top=top, controls=given(controls)))
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -155,10 +161,15 @@ class AsyncRestClient:
         return await self._run(image, params)
 
     async def classify(
-        self, image: bytes | NDArray[Any], *, top: int | None = None, **controls: float | None
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Classification:
         """Say what an image shows, and which experts looked at it; see RestClient.classify."""
-        return await self._run(image, ClassifyParams(top=top, controls=given(controls)))
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
         """Close the connections."""

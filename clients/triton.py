@@ -93,19 +93,25 @@ class TritonClient:
         )
 
     def classify(
-        self, image: bytes | NDArray[Any], *, top: int | None = None, **controls: float | None
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Classification:
         """Say what an image shows, and which experts looked at it. What is left out is the model's default.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             top: how many classes to tell, the most probable first.
+            classes: names or ids of the classes among which to tell.
             controls: numbers for the model's controls; see `detect`.
 
         Raises:
             ClientError: one of the errors of this package, with a sentence that says what to do.
         """
-        return self._run(image, ClassifyParams(top=top, controls=_given(controls)))
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=_given(controls)))
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
         """Do what the model is for: detect or classify, with the parameters of that call.
@@ -204,10 +210,15 @@ class AsyncTritonClient:
         )
 
     async def classify(
-        self, image: bytes | NDArray[Any], *, top: int | None = None, **controls: float | None
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Classification:
         """Say what an image shows, and which experts looked at it; see TritonClient.classify."""
-        return await self._run(image, ClassifyParams(top=top, controls=_given(controls)))
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=_given(controls)))
 
     async def close(self) -> None:
         """Close the connection."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ManifestMismatch
 from ..facts import Facts
 from ..manifest import Manifest, Tensor
-from ..parameters import resolve_controls, whole
+from ..parameters import Classes, as_text, class_ids, resolve_controls, whole
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
 from ..types import Answer
@@ -67,13 +67,14 @@ class ClassifyParams:
     task: ClassVar[str] = "classify"
 
     top: int | None = None
+    classes: Classes | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "ClassifyQuestion":
         """Bring (H, W, 3) RGB onto the canvas and fill in the model's defaults.
 
         Raises:
-            BadParameter: out of range, or the model has no such control.
+            BadParameter: out of range, or the model has no such class or control.
             ManifestMismatch: the manifest lacks what classification needs.
         """
         try:
@@ -90,12 +91,18 @@ class ClassifyParams:
             manifest=manifest,
             canvas=Canvas.of(image, manifest),
             top=default if self.top is None else whole("top", self.top, _MOST_CLASSES),
+            class_ids=None if self.classes is None else class_ids(self.classes, manifest.class_names),
             controls=resolve_controls(self.controls, manifest),
         )
 
     def query(self) -> dict[str, str | float]:
         """Return the parameters of `POST /detect`."""
-        return {**self.controls, **({} if self.top is None else {"top": self.top})}
+        given: dict[str, str | float] = {**self.controls}
+        if self.top is not None:
+            given["top"] = self.top
+        if self.classes is not None:
+            given["classes"] = as_text(self.classes)
+        return given
 
     def read(self, answer: Facts) -> Classification:
         """Read the service's answer.
@@ -119,6 +126,7 @@ class ClassifyQuestion:
     manifest: Manifest
     canvas: Canvas
     top: int
+    class_ids: frozenset[int] | None  # None: all
     controls: Mapping[str, float]
 
     @property
@@ -144,7 +152,10 @@ class ClassifyQuestion:
         """
         check(outputs, rows_of(self._rows), self.model)
         probabilities = outputs[self._rows[0].name][0].astype(np.float32)  # (C,)
-        best = np.argsort(-probabilities, kind="stable")[: self.top]  # equal ones by their id
+        best = np.argsort(-probabilities, kind="stable")  # equal ones by their id
+        if self.class_ids is not None:
+            best = best[np.isin(best, sorted(self.class_ids))]
+        best = best[: self.top]
         return Classification(
             **common(self.manifest, self.canvas, self.controls, outputs),
             class_ids=best.astype(np.int64),

@@ -15,7 +15,7 @@ from ..errors import ManifestMismatch
 from ..facts import Facts
 from ..letterbox import Letterbox
 from ..manifest import Manifest
-from ..parameters import Classes, class_ids, resolve_controls, share, whole
+from ..parameters import Classes, as_text, class_ids, resolve_controls, share, whole
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
 from ..types import Answer
@@ -112,8 +112,7 @@ class DetectParams:
         asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
         given: dict[str, str | float] = {name: value for name, value in asked.items() if value is not None}
         if self.classes is not None:
-            classes = (self.classes,) if isinstance(self.classes, str | int) else self.classes
-            given["classes"] = ",".join(map(str, classes))
+            given["classes"] = as_text(self.classes)
         return given
 
     def read(self, answer: Facts) -> Detections:

@@ -47,6 +47,15 @@ def test_the_canvas_is_always_covered(image_hw, canvas_hw):
     assert (canvas == 9).all()
 
 
+def test_of_a_line_only_the_middle_is_resized():
+    # 64 canvases long: the 16 in the middle are kept, and of those the one in the middle
+    line = np.zeros((1, 64, 3), np.uint8)
+    line[:, 32:] = 200
+    canvas = center_crop(line, (8, 8))
+    assert canvas[0, :, 0, 0].tolist() == [0] * 8
+    assert canvas[0, :, -1, 0].tolist() == [200] * 8
+
+
 def test_twice_the_size_is_averaged_in_pairs():
     # 4 x 4 of 0 100 0 100 to 2 x 2: cv2's bilinear takes the mean of the two middle neighbours
     image = np.zeros((4, 4, 3), np.uint8)

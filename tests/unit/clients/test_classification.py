@@ -54,6 +54,13 @@ def test_another_top_is_refused(classifier, top):
         question(classifier, top=top)
 
 
+def test_only_the_classes_that_are_asked_for_are_told(classifier):
+    asked = question(classifier, classes=["green", 0])
+    assert asked.read(outputs_of(asked)).class_names == ("red", "green")
+    with pytest.raises(BadParameter, match="there is red, green, blue"):
+        question(classifier, classes="rad")
+
+
 def test_of_equal_probabilities_the_lower_id_comes_first(classifier):
     asked = question(classifier, top=3)
     found = asked.read(outputs_of(asked, p=np.array([[0.25, 0.5, 0.25]], np.float32)))

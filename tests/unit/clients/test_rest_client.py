@@ -140,8 +140,9 @@ def test_one_class_may_stand_alone(classes, sent):
 
 
 def test_a_classification_has_parameters_of_its_own():
-    found, path, _, _ = ask(CLASSES, lambda client: client.classify(b"x", top=3, top_k=1))
-    assert (query_of(path)["top"], query_of(path)["top_k"]) == ("3", "1")
+    found, path, _, _ = ask(CLASSES, lambda client: client.classify(b"x", top=3, classes=[0, "red"], top_k=1))
+    query = query_of(path)
+    assert (query["top"], query["classes"], query["top_k"]) == ("3", "0%2Cred", "1")
     assert [(one.class_name, one.class_id, one.score) for one in found] == [("red", 0, 0.75)]
 
 

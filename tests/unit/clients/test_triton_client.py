@@ -161,7 +161,9 @@ def test_predict_does_what_the_model_is_for(transport):
         open_client().predict(IMAGE, tpo=1)
     transport.documents = [classifier_document()]
     assert open_client().predict(IMAGE, top=1).class_names == ("blue",)
-    with pytest.raises(BadParameter, match="conf is not for a model of the task 'classify'; there is top"):
+    with pytest.raises(
+        BadParameter, match="conf is not for a model of the task 'classify'; there is top, classes"
+    ):
         open_client().predict(IMAGE, conf=0.5)
     assert len(transport.sent) == 2
 
