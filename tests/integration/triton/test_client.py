@@ -188,7 +188,7 @@ def test_the_command_prints_a_table(triton, real_images, tmp_path, capsys, proto
 def test_an_unknown_model_is_not_served(triton, real_images):
     for protocol in PROTOCOLS:
         client = open_client(triton, protocol, model="nothing")
-        with client, pytest.raises(NotServed, match="nothing-openvino-detect"):
+        with client, pytest.raises(NotServed, match="does not serve nothing-openvino "):
             client.detect(real_images[0])
 
 

@@ -48,12 +48,13 @@ def test_the_canvas_is_always_covered(image_hw, canvas_hw):
 
 
 def test_of_a_line_only_the_middle_is_resized():
-    # 64 canvases long: the 16 in the middle are kept, and of those the one in the middle
+    # 64 canvases long: the 16 in the middle become 128 pixels, of which 60 to 67 are the canvas;
+    # pixel 60 lies 1/16 of the way from the last dark pixel to the first bright one
     line = np.zeros((1, 64, 3), np.uint8)
-    line[:, 32:] = 200
+    line[:, 32:] = 160
     canvas = center_crop(line, (8, 8))
-    assert canvas[0, :, 0, 0].tolist() == [0] * 8
-    assert canvas[0, :, -1, 0].tolist() == [200] * 8
+    assert canvas[0, 0, :, 0].tolist() == [10, 30, 50, 70, 90, 110, 130, 150]
+    assert (canvas == canvas[:, :1]).all()
 
 
 def test_twice_the_size_is_averaged_in_pairs():
