@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import httpx
 
-from .errors import ClientError, DeadlineExceeded
+from .errors import BadParameter, ClientError, DeadlineExceeded, NotInstalled
+from .tls import Tls
 from .transport import Deadline
 
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # more threads open their own
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # more threads open their own
 
 Unreached = Callable[[str], ClientError]
 """Makes the error for a server to which there is no connection, from the reason."""
@@ -36,6 +38,27 @@ class _TimeLeft(dict[str, float | None]):
 
     def get(self, key: str, default: object = None) -> float:
         return self._deadline.left_s()
+
+
+C = TypeVar("C", httpx.Client, httpx.AsyncClient)
+
+
+def opened(kind: type[C], base_url: str, tls: Tls | None, **settings: Any) -> C:
+    """Return a client of HTTPX; nothing is connected yet.
+
+    Raises:
+        BadParameter: the URL or a file of `tls` cannot be used, or the environment's proxy.
+        NotInstalled: the environment's proxy speaks SOCKS, for which a package is missing.
+    """
+    verify = True if tls is None else tls.context()
+    try:
+        return kind(base_url=base_url, verify=verify, limits=_LIMITS, **settings)
+    except ImportError as error:
+        raise NotInstalled(f"the environment names a SOCKS proxy: {error}") from error
+    except (ValueError, httpx.InvalidURL) as error:
+        raise BadParameter(
+            "url", f"{base_url}, or the environment's proxy, cannot be used: {error}"
+        ) from error
 
 
 def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unreached: Unreached) -> Received:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import cv2
 import httpx
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadImage, BadParameter, ClientError, Unreachable, UnreadableAnswer
-from .exchange import LIMITS, Received, send, send_async
+from .exchange import Received, opened, send, send_async
 from .facts import Facts
 from .image import as_pixels
 from .parameters import Classes
@@ -51,8 +50,7 @@ class RestClient:
         tls: Tls | None = None,
     ) -> None:
         self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
-        verify = True if tls is None else tls.context()
-        self._client = httpx.Client(base_url=self._call.url, verify=verify, limits=LIMITS)
+        self._client = opened(httpx.Client, self._call.url, tls)
 
     def detect(
         self,
@@ -143,8 +141,7 @@ class AsyncRestClient:
         tls: Tls | None = None,
     ) -> None:
         self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
-        verify = True if tls is None else tls.context()
-        self._client = httpx.AsyncClient(base_url=self._call.url, verify=verify, limits=LIMITS)
+        self._client = opened(httpx.AsyncClient, self._call.url, tls)
 
     async def detect(
         self,
@@ -240,14 +237,13 @@ def given(controls: Mapping[str, float | None]) -> dict[str, float]:
 
 def _checked(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        port = parts.port  # raises for what is no number
-    except ValueError:
-        parts, port = urlsplit(""), None
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL("")
     if (
         parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or port == 0
+        or not parts.host
+        or parts.port == 0
         or parts.query
         or parts.fragment
     ):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ManifestMismatch
-from .exchange import LIMITS, Received, send
+from .exchange import Received, opened, send
 from .tls import Tls
 from .transport import DATATYPES, Deadline
 from .triton_status import to_error, unreachable
@@ -41,10 +41,10 @@ class HttpTransport:
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
         scheme = "http" if tls is None else "https"
-        self._client = httpx.Client(
-            base_url=f"{scheme}://{url}",
-            verify=True if tls is None else tls.context(),
-            limits=LIMITS,
+        self._client = opened(
+            httpx.Client,
+            f"{scheme}://{url}",
+            tls,
             trust_env=False,  # a server is addressed directly, whatever the environment says
             headers={"Accept-Encoding": "identity"},  # Triton would compress tensors, which takes it long
         )

@@ -1,8 +1,47 @@
 """A server of HTTP that says what a test wants, and remembers what it was asked."""
 
+import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LAYER = {
+    "layer": "backbone.p4",
+    "experts": 2,
+    "active": [1],
+    "weights": [1],
+    "entropy_bits": 0.5,
+    "probabilities": [0.25, 0.75],
+}
+ANSWER = {
+    "id": "01J",
+    "model": {
+        "name": "tiny",
+        "version": "3",
+        "sha256": "ab",
+        "backend": "openvino",
+        "backend_reason": "preferred",
+        "precision": "f32",
+    },
+    "image": {"width": 64, "height": 48},
+    "predictions": [
+        {"x": 16, "y": 8.5, "width": 32, "height": 5, "class": "red", "class_id": 0, "confidence": 0.9}
+    ],
+    "moe": {
+        "layers": [LAYER],
+        "top_k": 2,
+        "gflops": {"used": 6.9, "dense": 9.8},
+        "degraded": False,
+        "routing": "normal",
+    },
+    "timing_ms": {"decode": 1.5, "total": 31.0},
+    "warnings": ["mind"],
+}
+CLASSES = ANSWER | {"predictions": [{"class": "red", "class_id": 0, "confidence": 0.75}]}
+
+
+def problem(slug, detail="a sentence", **more):
+    return json.dumps({"type": f"urn:sparsight:problem:{slug}", "detail": detail, **more}).encode()
 
 
 class Server(ThreadingHTTPServer):

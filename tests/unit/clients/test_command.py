@@ -10,9 +10,8 @@ from clients import triton
 from clients.command import main
 from clients.errors import Busy
 from tests.builders import image_bytes
-from tests.unit.clients.answering import answering
+from tests.unit.clients.answering import ANSWER, CLASSES, answering, problem
 from tests.unit.clients.conftest import FakeTransport, answer_of, classifier_document, detector_document
-from tests.unit.clients.test_rest_client import ANSWER, CLASSES, problem
 
 
 @pytest.fixture

@@ -15,53 +15,12 @@ from clients.errors import (
     Busy,
     ClientError,
     DeadlineExceeded,
-    NotServed,
-    Refused,
-    ServerFailed,
-    Unavailable,
+    NotInstalled,
     Unreachable,
     UnreadableAnswer,
 )
 from clients.rest import AsyncRestClient, RestClient
-from tests.unit.clients.answering import answering
-
-LAYER = {
-    "layer": "backbone.p4",
-    "experts": 2,
-    "active": [1],
-    "weights": [1],
-    "entropy_bits": 0.5,
-    "probabilities": [0.25, 0.75],
-}
-ANSWER = {
-    "id": "01J",
-    "model": {
-        "name": "tiny",
-        "version": "3",
-        "sha256": "ab",
-        "backend": "openvino",
-        "backend_reason": "preferred",
-        "precision": "f32",
-    },
-    "image": {"width": 64, "height": 48},
-    "predictions": [
-        {"x": 16, "y": 8.5, "width": 32, "height": 5, "class": "red", "class_id": 0, "confidence": 0.9}
-    ],
-    "moe": {
-        "layers": [LAYER],
-        "top_k": 2,
-        "gflops": {"used": 6.9, "dense": 9.8},
-        "degraded": False,
-        "routing": "normal",
-    },
-    "timing_ms": {"decode": 1.5, "total": 31.0},
-    "warnings": ["mind"],
-}
-CLASSES = ANSWER | {"predictions": [{"class": "red", "class_id": 0, "confidence": 0.75}]}
-
-
-def problem(slug, detail="a sentence", **more):
-    return json.dumps({"type": f"urn:sparsight:problem:{slug}", "detail": detail, **more}).encode()
+from tests.unit.clients.answering import ANSWER, CLASSES, LAYER, answering, problem
 
 
 def ask(answer=ANSWER, asking=None, image=b"an image", **client):
@@ -72,15 +31,6 @@ def ask(answer=ANSWER, asking=None, image=b"an image", **client):
         found = asking(opened)
     ((path, headers, sent),) = seen
     return found, path, headers, sent
-
-
-def fails(status, body, headers=()):
-    """Return the error that an answer becomes; the request is sent once."""
-    with answering(status, body, headers) as (address, seen), RestClient(f"http://{address}") as client:
-        with pytest.raises(ClientError) as failed:
-            client.detect(b"an image")
-        assert len(seen) == 1
-    return failed.value
 
 
 def query_of(path):
@@ -173,6 +123,24 @@ def test_a_url_that_is_none_is_refused(make, url):
     assert refused.value.parameter == "url"
 
 
+@pytest.mark.parametrize("make", [RestClient, AsyncRestClient])
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_told(monkeypatch, make):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(NotInstalled, match="SOCKS"):
+        make("http://host")
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
+    with pytest.raises(BadParameter, match="proxy, cannot be used"):
+        make("http://host")
+
+
+def test_an_environments_proxy_is_asked(monkeypatch):
+    with answering(body=json.dumps(ANSWER).encode()) as (address, seen):
+        monkeypatch.setenv("HTTP_PROXY", f"http://{address}")
+        with RestClient("http://service.example") as client:
+            assert len(client.detect(b"x")) == 1
+    assert seen[0][0].startswith("http://service.example/detect?")
+
+
 @pytest.mark.parametrize("image", [b"", bytearray(), "photo.jpg", None, np.zeros((4, 4), np.uint8)])
 def test_what_is_no_image_is_not_sent(image):
     with RestClient("http://127.0.0.1:1") as client, pytest.raises(BadImage):
@@ -238,72 +206,6 @@ def test_an_answer_that_cannot_be_read_is_refused(answer, words):
         ask(answer)
 
 
-# ---- problems -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "slug", "kind"),
-    [
-        (422, "undecodable-image", BadImage),
-        (413, "image-too-large", BadImage),
-        (404, "unknown-model", NotServed),
-        (429, "overloaded", Busy),
-        (503, "not-ready", Unavailable),
-        (500, "backend-failed", ServerFailed),
-        (418, "of-a-later-release", Refused),
-        (429, "of-a-later-release", Busy),
-        (599, "of-a-later-release", ServerFailed),
-    ],
-)
-def test_a_problem_becomes_the_error_that_fits_with_the_services_sentence(status, slug, kind):
-    error = fails(status, problem(slug))
-    assert type(error) is kind
-    assert str(error) == "a sentence"
-
-
-def test_a_wrong_parameter_is_named():
-    errors = [{"parameter": "top_k", "detail": "use one of: 1, 2"}]
-    error = fails(422, problem("invalid-parameter", errors=errors))
-    assert (type(error), error.parameter, str(error)) == (BadParameter, "top_k", "a sentence")
-    assert fails(422, problem("backend-not-offered")).parameter == "backend"
-
-
-@pytest.mark.parametrize(("slug", "kind"), [("backend-busy", Busy), ("backend-unavailable", Unavailable)])
-@pytest.mark.parametrize(
-    ("header", "wait_s"), [({"Retry-After": "3"}, 3.0), ({}, None), ({"Retry-After": "Mon"}, None)]
-)
-def test_a_busy_service_says_when_to_come_back(slug, kind, header, wait_s):
-    error = fails(503, problem(slug), header)
-    assert (type(error), error.retry_after_s) == (kind, wait_s)
-
-
-def test_a_deadline_is_this_clients_own_but_a_slow_upload_is_the_services():
-    assert str(fails(504, problem("deadline-exceeded"))).startswith("no answer within 10 s; give more time")
-    error = fails(408, problem("body-timeout"))
-    assert (type(error), str(error)) == (DeadlineExceeded, "a sentence")
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "words"),
-    [
-        (502, Unavailable, "answers with HTTP status 502"),
-        (429, Busy, "answers with HTTP status 429"),
-        (413, BadImage, "answers with HTTP status 413"),
-        (403, Refused, "answers with HTTP status 403"),
-        (500, ServerFailed, "answers with HTTP status 500"),
-        (308, UnreadableAnswer, "it redirects to https://there"),
-    ],
-)
-def test_what_stands_between_may_answer_without_a_problem(status, kind, words):
-    error = fails(status, b"<html>", {"Location": "https://there"})
-    assert type(error) is kind
-    assert words in str(error)
-
-
-def test_a_path_without_detection_is_told():
-    assert "there is no detection there" in str(fails(404, problem("not-found")))
-
-
 # ---- the way --------------------------------------------------------------------------------
 
 
@@ -311,10 +213,6 @@ def test_nobody_listening_is_unreachable():
     client = RestClient("http://127.0.0.1:1")
     with client, pytest.raises(Unreachable, match=r"cannot reach the service at http://127\.0\.0\.1:1: "):
         client.detect(b"x")
-
-
-def test_a_server_that_hangs_up_is_unreachable():
-    assert "the connection broke" in str(fails(None, b""))
 
 
 @pytest.mark.parametrize("body", [b"{}", [b" "] * 100], ids=["silent", "a little at a time"])

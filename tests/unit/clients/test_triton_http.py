@@ -8,7 +8,16 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, ServerFailed, Unreachable
+from clients.errors import (
+    BadParameter,
+    Busy,
+    DeadlineExceeded,
+    ManifestMismatch,
+    NotServed,
+    Refused,
+    ServerFailed,
+    Unreachable,
+)
 from clients.transport import Deadline
 from clients.triton_http import HttpTransport
 from tests.unit.clients.answering import answering
@@ -122,6 +131,8 @@ def test_an_answer_that_cannot_be_read_is_refused(framed):
     [
         (503, b'{"error":"in ensemble \'m\', Exceeds maximum queue size"}', Busy),
         (503, b"<html>no upstream</html>", Unreachable),
+        (429, b"", Busy),
+        (413, b"", Refused),
         (404, b'{"error":"Request for unknown model"}', NotServed),
         (500, b'{"error":"Stub process is not healthy."}', ServerFailed),
         (500, b"", ServerFailed),
@@ -163,3 +174,15 @@ def test_a_server_that_sends_a_little_at_a_time_is_left():
             transport.parameters("m", Deadline(0.2))
         assert time.monotonic() - started < 1
         left.set()
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(BadParameter, match="cannot be used"):
+        HttpTransport("[::1:8000", None)
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with transport_to(body=b"{}") as (transport, seen):
+        transport.parameters("m", Deadline(5))
+    assert len(seen) == 1
