@@ -33,6 +33,11 @@ def whole(name: str, value: int, most: int) -> int:
     return int(value)
 
 
+def given(controls: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the controls that are not None."""
+    return {name: value for name, value in controls.items() if value is not None}
+
+
 def resolve_controls(asked: Mapping[str, float], manifest: Manifest) -> dict[str, float]:
     """Return a number for each control of the model: what was asked for, or its default.
 

@@ -14,7 +14,7 @@ from .errors import BadImage, BadParameter, ClientError, Unreachable, Unreadable
 from .exchange import Received, opened, send, send_async
 from .facts import Facts
 from .image import as_pixels
-from .parameters import Classes
+from .parameters import Classes, given
 from .rest_problems import document, to_error
 from .tasks.classify import Classification, ClassifyParams
 from .tasks.detect import Detections, DetectParams
@@ -228,11 +228,6 @@ class _Call:
             f"cannot reach the service at {self.url}: {reason};"
             " check that it runs, and the URL's port and scheme"
         )
-
-
-def given(controls: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the controls that are not None."""
-    return {name: value for name, value in controls.items() if value is not None}
 
 
 def _checked(url: str) -> str:

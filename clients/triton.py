@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .errors import BadParameter, ClientError, ManifestMismatch, NotInstalled, Refused
 from .image import as_pixels
 from .manifest import Manifest, newest_manifest
-from .parameters import Classes
+from .parameters import Classes, given
 from .tasks import params_of, wrong_task
 from .tasks.classify import Classification, ClassifyParams
 from .tasks.detect import Detections, DetectParams
@@ -89,7 +89,7 @@ class TritonClient:
         """
         return self._run(
             image,
-            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=_given(controls)),
+            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
         )
 
     def classify(
@@ -111,7 +111,7 @@ class TritonClient:
         Raises:
             ClientError: one of the errors of this package, with a sentence that says what to do.
         """
-        return self._run(image, ClassifyParams(top=top, classes=classes, controls=_given(controls)))
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
         """Do what the model is for: detect or classify, with the parameters of that call.
@@ -206,7 +206,7 @@ class AsyncTritonClient:
         """Find objects, and say which experts looked for them; see TritonClient.detect."""
         return await self._run(
             image,
-            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=_given(controls)),
+            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
         )
 
     async def classify(
@@ -218,7 +218,7 @@ class AsyncTritonClient:
         **controls: float | None,
     ) -> Classification:
         """Say what an image shows, and which experts looked at it; see TritonClient.classify."""
-        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=_given(controls)))
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -282,10 +282,6 @@ class _Known:
             )
         self._last = manifest, monotonic()
         return manifest
-
-
-def _given(controls: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in controls.items() if value is not None}
 
 
 def _start(timeout_s: float, *, closed: bool) -> Deadline:
