@@ -20,6 +20,7 @@ from clients.errors import (
     Unreachable,
 )
 from clients.triton import AsyncTritonClient, TritonClient
+from clients.version_1 import upgrade
 from tests.client_package import install_client
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT
@@ -105,7 +106,7 @@ def test_a_graph_that_returns_every_anchor_is_asked_in_the_same_way(triton, proj
     manifest = json.loads((folder / "manifest.json").read_text())
     golden = np.load(folder / "golden.npz")
     with open_client(triton, "grpc", model="twin", target="onnx") as client:
-        found = client.detect(golden["image"], conf=manifest["golden"]["conf"]).to_dict()
+        found = client.detect(golden["image"], conf=upgrade(manifest)["golden"]["params"]["conf"]).to_dict()
     wanted = [manifest["class_names"][class_id] for class_id in golden["det_class_ids"]]
     assert [one["class"] for one in found["predictions"]] == wanted
     assert wanted
