@@ -219,8 +219,7 @@ class _Call:
         try:
             return params.read(Facts(facts))
         except ValueError as error:
-            hint = f"{error} (does the model do {params.task}?)"
-            raise UnreadableAnswer(self.url, hint) from error
+            raise UnreadableAnswer(self.url, str(error)) from error
 
     def unreached(self, reason: str) -> Unreachable:
         """Return the error for a service to which there is no connection."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ManifestMismatch
+from ..errors import ManifestMismatch, WrongTask
 from ..facts import Facts
 from ..manifest import Manifest, Tensor
 from ..parameters import Classes, as_text, class_ids, resolve_controls, whole
@@ -109,8 +109,11 @@ class ClassifyParams:
 
         Raises:
             ValueError: a member is missing, or has another type.
+            WrongTask: it tells objects, or none: a classifier always tells a class.
         """
         found = answer.parts("predictions")
+        if not found or any(one.has("x") for one in found):
+            raise WrongTask(answer.part("model").text("name"), "detect")
         return Classification(
             **common_of_answer(answer),
             class_ids=np.array([one.whole("class_id") for one in found], dtype=np.int64),

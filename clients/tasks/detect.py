@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ManifestMismatch
+from ..errors import ManifestMismatch, WrongTask
 from ..facts import Facts
 from ..letterbox import Letterbox
 from ..manifest import Manifest
@@ -120,8 +120,12 @@ class DetectParams:
 
         Raises:
             ValueError: a member is missing, or has another type.
+            WrongTask: it tells classes of the whole image.
         """
-        found = [_from_prediction(prediction) for prediction in answer.parts("predictions")]
+        predictions = answer.parts("predictions")
+        if predictions and not any(prediction.has("x") for prediction in predictions):
+            raise WrongTask(answer.part("model").text("name"), "classify")
+        found = [_from_prediction(prediction) for prediction in predictions]
         return Detections(
             **common_of_answer(answer),
             boxes_xyxy=np.array([one.box_xyxy for one in found], dtype=np.float32).reshape(-1, 4),

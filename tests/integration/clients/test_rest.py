@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from clients.errors import BadImage, BadParameter, Busy, DeadlineExceeded, NotServed, Unavailable
+from clients.errors import BadImage, BadParameter, Busy, DeadlineExceeded, NotServed, Unavailable, WrongTask
 from clients.rest import AsyncRestClient, RestClient
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.client_package import ROOT
@@ -82,6 +82,8 @@ def test_models_versions_and_backends_that_are_not_there_are_told(served):
 
 
 def test_a_detector_that_is_asked_to_classify_says_so(client):
+    with pytest.raises(WrongTask, match=r"call detect\(\) instead"):
+        client.classify(IMAGE)
     with pytest.raises(BadParameter, match="top"):
         client.classify(IMAGE, top=1)
 

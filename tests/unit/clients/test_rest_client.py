@@ -18,6 +18,7 @@ from clients.errors import (
     NotInstalled,
     Unreachable,
     UnreadableAnswer,
+    WrongTask,
 )
 from clients.rest import AsyncRestClient, RestClient
 from tests.unit.clients.answering import ANSWER, CLASSES, LAYER, answering, problem
@@ -195,15 +196,25 @@ def test_what_a_later_service_adds_is_no_matter():
         (b"[]", "no JSON object"),
         (b"\xff", "it is not JSON"),
         ({}, "predictions is missing"),
-        (ANSWER | {"predictions": [{"class": "red"}]}, r"predictions\[0\].x is missing"),
+        (
+            ANSWER | {"predictions": [*ANSWER["predictions"], {"class": "red"}]},
+            r"predictions\[1\].x is missing",
+        ),
         (ANSWER | {"moe": None}, "moe is None"),
         (ANSWER | {"moe": ANSWER["moe"] | {"layers": [LAYER | {"active": [0, 1]}]}}, "do not fit"),
-        (CLASSES, r"x is missing \(does the model do detect\?\)"),
     ],
 )
 def test_an_answer_that_cannot_be_read_is_refused(answer, words):
     with pytest.raises(UnreadableAnswer, match=words):
         ask(answer)
+
+
+def test_an_answer_of_another_task_says_which_call_is_the_models_own():
+    with pytest.raises(WrongTask, match=r"'tiny' is for the task 'classify'; call classify\(\) instead"):
+        ask(CLASSES)
+    for objects in (ANSWER, ANSWER | {"predictions": []}):  # a classifier always tells a class
+        with pytest.raises(WrongTask, match=r"call detect\(\) instead"):
+            ask(objects, lambda client: client.classify(b"x"))
 
 
 # ---- the way --------------------------------------------------------------------------------
