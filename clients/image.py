@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.errors import BadImage
+from .errors import BadImage
 
 _RGB = 3
 

@@ -4,12 +4,50 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from clients.errors import ManifestMismatch
+from .errors import ManifestMismatch
+from .facts import Facts
+from .version_1 import upgrade
 
-_SCHEMA_VERSION = 1
 _TEXT, _SUM = "manifest.", "sha256."
+_BATCH = "B"
+_DTYPES = ("u8", "i32", "i64", "f16", "f32", "bool")
+
+Dim = int | Literal["B"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of the graph. Its name is only what the engine calls it; code goes by the role."""
+
+    name: str
+    dtype: str  # u8, i32, i64, f16, f32, bool
+    dims: tuple[Dim, ...]  # the first is "B", the batch
+    role: str
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """Return the shape for a number of images."""
+        return tuple(dim if isinstance(dim, int) else batch for dim in self.dims)
+
+
+@dataclass(frozen=True)
+class Control:
+    """An input that takes a number per image; its name is the name of the parameter."""
+
+    tensor: Tensor
+    default: float
+    allowed: tuple[int, ...] | None  # whole numbers; None: the range
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How an image is brought onto the canvas."""
+
+    mode: str  # letterbox, center_crop
+    pad_value: int  # of the letterbox's border; 0 for center_crop, which has none
 
 
 @dataclass(frozen=True)
@@ -31,17 +69,31 @@ class Manifest:
     sha256: str
     precision: str
     routing: str  # normal, or static: routers that do not depend on the image
-    input_hw: tuple[int, int]
-    pad_value: int
-    candidates: int  # most boxes that the model can find in one image
+    images: Tensor  # (B, H, W, 3)
+    resize: Resize
+    controls: Mapping[str, Control]  # by name
+    outputs: tuple[Tensor, ...]
+    task: str
+    task_settings: Mapping[str, Any]  # read by the task's file
     class_names: tuple[str, ...]
-    conf: float
-    iou: float
-    max_det: int
-    top_k: int | None  # the default; None if the graph has no such input
-    allowed_top_k: tuple[int, ...]
-    weight_threshold: float | None  # the default; None if the graph has no such input
     mixture: tuple[MixtureLayer, ...]
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Return height and width of the canvas, in pixels."""
+        _, height, width, _ = self.images.shape(1)
+        return height, width
+
+    def output(self, role: str) -> Tensor:
+        """Return the output with a role.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for tensor in self.outputs:
+            if tensor.role == role:
+                return tensor
+        raise ValueError(f"outputs has none with the role {role}")
 
 
 def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
@@ -65,7 +117,7 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
     if parameters.get(_SUM + version) != sha256:
         raise ManifestMismatch(model, f"the manifest of version {version} does not have the sha256 beside it")
     try:
-        manifest = _read(_Facts(json.loads(text)), sha256)
+        manifest = _read(Facts(upgrade(json.loads(text))), sha256)
     except (ValueError, RecursionError) as error:
         raise ManifestMismatch(model, f"the manifest of version {version} cannot be used: {error}") from error
     if manifest.version != version:
@@ -73,74 +125,10 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
     return manifest
 
 
-class _Facts:
-    """A JSON object whose members are read by type; anything missing or of another type is a ValueError."""
-
-    def __init__(self, members: Any, where: str = "") -> None:
-        self._members = members
-        self._where = where
-        if not isinstance(members, dict):
-            raise ValueError(f"{where or 'the document'} is not an object")
-
-    def text(self, name: str) -> str:
-        return str(self._get(name, str))
-
-    def one_of(self, name: str, *allowed: str) -> str:
-        value = self.text(name)
-        if value not in allowed:
-            raise ValueError(f"{self._where}{name} is {value!r}, this client knows {' and '.join(allowed)}")
-        return value
-
-    def whole(self, name: str, least: int = 0, most: int | None = None) -> int:
-        value = int(self._get(name, int))
-        if value < least or (most is not None and value > most):
-            raise ValueError(f"{self._where}{name} is {value}")
-        return value
-
-    def share(self, name: str) -> float:
-        value = float(self._get(name, int, float))
-        if not 0 <= value <= 1:  # written so that NaN fails too
-            raise ValueError(f"{self._where}{name} is {value}")
-        return value
-
-    def part(self, name: str) -> "_Facts":
-        return _Facts(self._get(name, dict), f"{self._where}{name}.")
-
-    def optional_part(self, name: str) -> "_Facts | None":
-        if name in self._members and self._members[name] is None:
-            return None
-        return self.part(name)
-
-    def parts(self, name: str) -> "list[_Facts]":
-        return [_Facts(item, f"{self._where}{name}[{i}].") for i, item in enumerate(self._get(name, list))]
-
-    def list_of(self, name: str, kind: type) -> list[Any]:
-        values: list[Any] = self._get(name, list)
-        if not values or any(type(value) is not kind for value in values):
-            raise ValueError(f"{self._where}{name} is not a list of {kind.__name__}")
-        return values
-
-    def _get(self, name: str, *kinds: type) -> Any:
-        if name not in self._members:
-            raise ValueError(f"{self._where}{name} is missing")
-        value = self._members[name]
-        if type(value) not in kinds:  # not isinstance: true is not 1
-            raise ValueError(f"{self._where}{name} is {value!r}")
-        return value
-
-
-def _read(facts: _Facts, sha256: str) -> Manifest:
-    schema_version = facts.whole("schema_version")
-    if schema_version != _SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {schema_version}, this client knows {_SCHEMA_VERSION}")
-    facts.one_of("task", "detect")
-    picture = facts.part("input")
-    resize = picture.part("resize")
-    resize.one_of("mode", "letterbox")
-    resize.one_of("interpolation", "bilinear")
-    defaults = facts.part("defaults")
-    controls = facts.part("controls")
-    top_k, threshold = controls.optional_part("top_k"), controls.optional_part("weight_threshold")
+def _read(facts: Facts, sha256: str) -> Manifest:
+    if len(graphs := facts.parts("graphs")) != 1:
+        raise ValueError(f"graphs has {len(graphs)} entries, this client knows models of one graph")
+    images, resize, controls = _inputs(facts)
     return Manifest(
         name=facts.text("name"),
         target=facts.text("target"),
@@ -148,21 +136,86 @@ def _read(facts: _Facts, sha256: str) -> Manifest:
         sha256=sha256,
         precision=facts.text("precision"),
         routing=facts.one_of("routing", "normal", "static"),
-        input_hw=(picture.whole("height", 1), picture.whole("width", 1)),
-        pad_value=resize.whole("pad_value", 0, 255),
-        candidates=facts.part("outputs").whole("candidates", 1),
+        images=images,
+        resize=resize,
+        controls=controls,
+        outputs=_outputs(facts),
+        task=facts.text("task"),
+        task_settings=facts.part("task_settings").raw(),
         class_names=tuple(facts.list_of("class_names", str)),
-        conf=defaults.share("conf"),
-        iou=defaults.share("iou"),
-        max_det=defaults.whole("max_det", 1),
-        top_k=None if top_k is None else top_k.whole("default"),
-        allowed_top_k=() if top_k is None else tuple(top_k.list_of("allowed", int)),
-        weight_threshold=None if threshold is None else threshold.share("default"),
         mixture=_mixture(facts),
     )
 
 
-def _mixture(facts: _Facts) -> tuple[MixtureLayer, ...]:
+def _inputs(facts: Facts) -> tuple[Tensor, Resize, dict[str, Control]]:
+    images: list[tuple[Tensor, Resize]] = []
+    controls: dict[str, Control] = {}
+    for row in facts.parts("inputs"):
+        if row.one_of("role", "images", "control") == "images":
+            images.append((_images(row), _resize(row.part("resize"))))
+        else:
+            control = _control(row)
+            if control.tensor.name in controls:
+                raise ValueError(f"inputs has the name {control.tensor.name} twice")
+            controls[control.tensor.name] = control
+    if len(images) != 1:
+        raise ValueError(f"inputs has {len(images)} rows with the role images; one is needed")
+    return *images[0], controls
+
+
+def _images(row: Facts) -> Tensor:
+    tensor = _tensor(row)
+    if tensor.dtype != "u8" or len(tensor.dims) != 4 or tensor.dims[3] != 3:
+        raise ValueError(f"input {tensor.name} is {tensor.dtype} {list(tensor.dims)}, not u8 [B, H, W, 3]")
+    return tensor
+
+
+def _resize(facts: Facts) -> Resize:
+    mode = facts.one_of("mode", "letterbox", "center_crop")
+    facts.one_of("interpolation", "bilinear")
+    return Resize(mode, facts.whole("pad_value", 0, 255) if mode == "letterbox" else 0)
+
+
+def _control(row: Facts) -> Control:
+    tensor = _tensor(row)
+    if tensor.dims != (_BATCH, 1):
+        raise ValueError(f"input {tensor.name} has the dims {list(tensor.dims)}, not [B, 1]")
+    default = row.number("default")
+    if row.has("allowed"):
+        allowed = tuple(row.list_of("allowed", int))
+        control = Control(tensor, default, allowed, min(allowed), max(allowed))
+        fits = default in allowed
+    else:
+        bounds = row.list_of("range", int, float)
+        if len(bounds) != 2:
+            raise ValueError(f"input {tensor.name} has the range {bounds}, not [low, high]")
+        control = Control(tensor, default, None, *bounds)
+        fits = control.low <= default <= control.high  # written so that NaN fails too
+    if not fits:
+        raise ValueError(f"input {tensor.name} has the default {default:g}, which it does not allow")
+    return control
+
+
+def _outputs(facts: Facts) -> tuple[Tensor, ...]:
+    tensors = tuple(_tensor(row) for row in facts.parts("outputs"))
+    for what in ("role", "name"):
+        names = [getattr(tensor, what) for tensor in tensors]
+        if len(set(names)) != len(names):
+            raise ValueError(f"outputs has a {what} twice: {', '.join(names)}")
+    return tensors
+
+
+def _tensor(row: Facts) -> Tensor:
+    name = row.text("name")
+    batch, *sizes = row.list_of("dims", int, str)
+    if batch != _BATCH or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(
+            f"{name} has the dims {[batch, *sizes]}; they begin with B, then whole numbers from 1"
+        )
+    return Tensor(name, row.one_of("dtype", *_DTYPES), ("B", *sizes), row.text("role"))
+
+
+def _mixture(facts: Facts) -> tuple[MixtureLayer, ...]:
     layers = tuple(
         MixtureLayer(row.text("layer"), row.whole("row"), row.whole("num_experts", 1))
         for row in facts.parts("mixture")

@@ -1,88 +1,83 @@
-"""What a caller wants, checked against what a model can do, before anything is sent."""
+"""Numbers and classes of a call, checked against what a model can do, before anything is sent."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 
-from clients.errors import BadParameter
-from clients.manifest import Manifest
+from .errors import BadParameter
+from .manifest import Control, Manifest
 
-_MOST_DETECTIONS = 10_000  # as the service's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What a call asks for; None means the model's default."""
-
-    conf: float | None = None
-    iou: float | None = None
-    max_det: int | None = None
-    top_k: int | None = None
-    weight_threshold: float | None = None
-    classes: Collection[str | int] | str | None = None
+Classes = Collection[str | int] | str | int
+"""Names or ids of classes; one of them may stand alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What will be done for one image."""
-
-    conf: float
-    iou: float
-    max_det: int
-    top_k: int | None  # None: the graph has no such input
-    weight_threshold: float | None  # None: the graph has no such input
-    class_ids: frozenset[int] | None  # None: all
-
-
-def resolve(wishes: Wishes, manifest: Manifest) -> Options:
-    """Fill in the model's defaults.
+def share(name: str, value: float) -> float:
+    """Return a number from 0 to 1.
 
     Raises:
-        BadParameter: out of range, or the model has no such class, top_k or control.
+        BadParameter: it is another, or none.
     """
-    return Options(
-        conf=manifest.conf if wishes.conf is None else _share("conf", wishes.conf),
-        iou=manifest.iou if wishes.iou is None else _share("iou", wishes.iou),
-        max_det=manifest.max_det if wishes.max_det is None else _max_det(wishes.max_det),
-        top_k=manifest.top_k if wishes.top_k is None else _top_k(wishes.top_k, manifest),
-        weight_threshold=_weight_threshold(wishes.weight_threshold, manifest),
-        class_ids=None if wishes.classes is None else _class_ids(wishes.classes, manifest.class_names),
-    )
-
-
-def _share(name: str, value: float) -> float:
     # Written so that NaN fails too; True and False are numbers to Python and mistakes here.
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise BadParameter(name, f"{name}={value!r} cannot be used; give a number from 0 to 1")
     return float(value)
 
 
-def _max_det(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= _MOST_DETECTIONS:
-        sentence = f"max_det={value!r} cannot be used; give a whole number from 1 to {_MOST_DETECTIONS}"
-        raise BadParameter("max_det", sentence)
+def whole(name: str, value: int, most: int) -> int:
+    """Return a whole number from 1 to `most`.
+
+    Raises:
+        BadParameter: it is another, or none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
+        raise BadParameter(name, f"{name}={value!r} cannot be used; give a whole number from 1 to {most}")
     return int(value)
 
 
-def _top_k(value: int, manifest: Manifest) -> int:
-    if manifest.top_k is None:
-        raise BadParameter("top_k", f"model {manifest.name!r} has no top_k; leave it out")
-    if isinstance(value, bool) or not isinstance(value, Integral) or value not in manifest.allowed_top_k:
-        allowed = ", ".join(map(str, sorted(manifest.allowed_top_k)))
-        raise BadParameter("top_k", f"top_k={value!r} is not allowed; use one of: {allowed}")
-    return int(value)
+def given(controls: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the controls that are not None."""
+    return {name: value for name, value in controls.items() if value is not None}
 
 
-def _weight_threshold(value: float | None, manifest: Manifest) -> float | None:
-    if value is None:
-        return manifest.weight_threshold
-    if manifest.weight_threshold is None:
-        sentence = f"model {manifest.name!r} has no weight_threshold; leave it out"
-        raise BadParameter("weight_threshold", sentence)
-    return _share("weight_threshold", value)
+def resolve_controls(asked: Mapping[str, float], manifest: Manifest) -> dict[str, float]:
+    """Return a number for each control of the model: what was asked for, or its default.
+
+    Raises:
+        BadParameter: the model has no such control, or it does not take this number.
+    """
+    for name in asked:
+        if name not in manifest.controls:
+            known = ", ".join(manifest.controls)
+            there_is = f"; it has {known}" if known else "; leave it out"
+            raise BadParameter(name, f"model {manifest.name!r} has no {name}{there_is}")
+    return {
+        name: _number(name, asked[name], control) if name in asked else control.default
+        for name, control in manifest.controls.items()
+    }
 
 
-def _class_ids(classes: Collection[str | int] | str, class_names: tuple[str, ...]) -> frozenset[int]:
+def _number(name: str, value: float, control: Control) -> float:
+    if control.allowed is not None:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value not in control.allowed:
+            allowed = ", ".join(map(str, sorted(control.allowed)))
+            raise BadParameter(name, f"{name}={value!r} is not allowed; use one of: {allowed}")
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, Real) or not control.low <= value <= control.high:
+        sentence = f"{name}={value!r} cannot be used; give a number from {control.low:g} to {control.high:g}"
+        raise BadParameter(name, sentence)
+    return float(value)
+
+
+def as_text(classes: Classes) -> str:
+    """Return classes as the service takes them, separated by commas."""
+    return ",".join(map(str, (classes,) if isinstance(classes, str | int) else classes))
+
+
+def class_ids(classes: Classes, class_names: tuple[str, ...]) -> frozenset[int]:
+    """Return the ids of classes that are given by name or by id.
+
+    Raises:
+        BadParameter: the model has no such class, or none is given.
+    """
     wanted: Collection[str | int] = (classes,) if isinstance(classes, str | int) else classes
     if not wanted:
         raise BadParameter("classes", "classes is empty; leave it out for all of them")

@@ -1,53 +1,73 @@
 """An answer as text for people."""
 
 import math
+from collections.abc import Sequence
 
-from clients.types import Detections, ExpertActivation
+from tabulate import tabulate
+
+from .tasks.classify import Classification
+from .tasks.detect import Detections
+from .types import Answer, ExpertActivation
+
+_STATIC = "What this model's routers say does not depend on the image, so it says nothing about this one."
 
 
-def as_table(title: str, found: Detections) -> str:
+def as_table(title: str, found: Answer) -> str:
     """Lay out what was found, and for each mixture layer which experts ran.
 
     Args:
-        title: what to call the picture.
+        title: what to call the image.
         found: in it.
     """
     height, width = found.image_hw
-    lines = [
-        f"{title}: {width} x {height} pixels, {found.model.name} version {found.model.version},"
-        f" {len(found)} found"
+    told, rows = _result(found)
+    parts = [
+        f"{title}: {width} x {height} pixels, {found.model.name} version {found.model.version}, {told}",
+        *rows,
+        *_experts(found),
     ]
-    if len(found):
-        name_width = max(len("class"), *map(len, found.class_names))
-        lines += [
-            "",
-            f"  {'class':<{name_width}}  {'score':>6}  {'left':>8}  {'top':>8}  {'right':>8}  {'bottom':>8}",
-        ]
-        for one in found:
-            corners = "  ".join(f"{value:>8.1f}" for value in one.box_xyxy)
-            lines.append(f"  {one.class_name:<{name_width}}  {one.score:>6.3f}  {corners}")
-    if found.experts:
-        lines += ["", *_experts(found)]
-    return "\n".join([*lines, ""])
+    return "\n\n".join(parts) + "\n"
 
 
-def _experts(found: Detections) -> list[str]:
-    ran = [_ran(layer) for layer in found.experts]
-    layer_width = max(len("layer"), *(len(layer.layer) for layer in found.experts))
-    ran_width = max(len("experts that ran"), *map(len, ran))
-    lines = [f"  {'layer':<{layer_width}}  {'experts that ran':<{ran_width}}  of  router's entropy, bits"]
-    for layer, experts in zip(found.experts, ran, strict=True):
-        entropy = f"{layer.entropy_bits:.2f} of {math.log2(layer.num_experts):.2f}"
-        lines.append(
-            f"  {layer.layer:<{layer_width}}  {experts:<{ran_width}}  {layer.num_experts:>2}  {entropy}"
+def _result(found: Answer) -> tuple[str, list[str]]:
+    match found:
+        case Detections():
+            rows = [(one.class_name, one.score, *one.box_xyxy) for one in found]
+            headers = ("class", "score", "left", "top", "right", "bottom")
+            formats = ("", ".3f", ".1f", ".1f", ".1f", ".1f")
+            return f"{len(found)} found", [_table(rows, headers, formats)] if rows else []
+        case Classification():
+            classes = [(one.class_name, one.score) for one in found]
+            return f"{found.class_names[0]} most likely" if classes else "no class", [
+                _table(classes, ("class", "score"), ("", ".3f"))
+            ]
+        case _:
+            raise TypeError(f"a {type(found).__name__} has no table")
+
+
+def _experts(found: Answer) -> list[str]:
+    if not found.experts:
+        return []
+    rows = [
+        (
+            layer.layer,
+            _ran(layer),
+            str(layer.num_experts),
+            f"{layer.entropy_bits:.2f} of {math.log2(layer.num_experts):.2f}",
         )
+        for layer in found.experts
+    ]
+    table = _table(rows, ("layer", "experts that ran", "of", "router's entropy, bits"), ())
     if found.routing == "static":
-        lines.append(
-            "  What this model's routers say does not depend on the image, so it says nothing about this one."
-        )
-    return lines
+        table += f"\n  {_STATIC}"
+    return [table]
 
 
 def _ran(layer: ExpertActivation) -> str:
     pairs = zip(layer.active, layer.weights, strict=True)
     return ", ".join(f"{expert} ({weight:.0%})" for expert, weight in pairs) or "none"
+
+
+def _table(rows: Sequence[Sequence[object]], headers: Sequence[str], formats: Sequence[str]) -> str:
+    aligned = tabulate(rows, headers, tablefmt="plain", floatfmt=formats or "g", disable_numparse=[0])
+    return "\n".join(f"  {line}" for line in aligned.splitlines())

@@ -1,53 +1,23 @@
-"""The seam to the network: two questions that a Triton server answers, and what its refusals mean."""
+"""The seam to the network: two questions that a Triton server answers, within a time limit."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from clients.errors import (
-    BadParameter,
-    Busy,
-    DeadlineExceeded,
-    DetectorError,
-    NotServed,
-    Refused,
-    ServerFailed,
-    Unreachable,
-)
+from .errors import BadParameter, DeadlineExceeded
 
-DATATYPES = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
-"""NumPy's names to the protocol's, for the types that an ensemble takes and gives."""
-
-_QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
-_NOT_LOADED = ("is not at ready state", "is not ready", "no available versions")
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Files in PEM format.
-
-    Args:
-        ca_file: whose certificates to trust; by default those that the system or the library trusts.
-        cert_file: what this client shows, if the server asks who it is.
-        key_file: of cert_file.
-    """
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise BadParameter("tls", "cert_file and key_file belong together; give both or neither")
-        for name in ("ca_file", "cert_file", "key_file"):
-            path = getattr(self, name)
-            if path is not None and not path.is_file():
-                raise BadParameter("tls", f"{name}: there is no file {path}")
+DATATYPES = {
+    "uint8": "UINT8",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "bool": "BOOL",
+}
+"""NumPy's names to the protocol's, for the types that a manifest may name."""
 
 
 class Deadline:
@@ -78,7 +48,7 @@ class Deadline:
 class Transport(Protocol):
     """Speaks one protocol with one server. Safe to call from several threads.
 
-    Every call raises one of clients.errors, and nothing else, when there is no answer.
+    Every call raises a ClientError, and nothing else, when there is no answer.
     """
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
@@ -106,35 +76,3 @@ class AsyncTransport(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
-
-
-def refusal(status: str, text: str, *, url: str, model: str, deadline: Deadline) -> DetectorError:
-    """Return what a status means for a caller.
-
-    Args:
-        status: gRPC's name of it, for example NOT_FOUND.
-        text: what the server, or the library, said.
-        url: of the server.
-        model: that was asked for.
-        deadline: that was given.
-    """
-    reason = text.strip().rstrip(".") or status
-    error: DetectorError
-    match status:
-        case "DEADLINE_EXCEEDED":
-            error = DeadlineExceeded(deadline.timeout_s)
-        case "NOT_FOUND":
-            error = NotServed(model, reason)
-        case "UNAVAILABLE" if any(part in text for part in _NOT_LOADED):
-            error = NotServed(model, reason)
-        case "UNAVAILABLE" if any(part in text for part in _QUEUE_REFUSALS):
-            error = Busy(reason)
-        case "RESOURCE_EXHAUSTED":
-            error = Busy(reason)
-        case "UNAVAILABLE":
-            error = Unreachable(url, reason)
-        case "INVALID_ARGUMENT" | "UNIMPLEMENTED" | "UNAUTHENTICATED" | "PERMISSION_DENIED":
-            error = Refused(reason)
-        case _:
-            error = ServerFailed(reason)
-    return error

@@ -1,37 +1,44 @@
-"""Detection straight against a Triton server, without the gateway."""
+"""Answers straight from a Triton server, without the service in between."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.ensemble import Question, ask, ensemble_name, output_names, read_answer
-from clients.errors import BadParameter, DetectorError, ManifestMismatch, NotInstalled, Refused
-from clients.image import as_pixels
-from clients.manifest import Manifest, newest_manifest
-from clients.parameters import Wishes, resolve
-from clients.transport import AsyncTransport, Deadline, Tls, Transport
-from clients.types import Detections
+from .errors import BadParameter, ClientError, ManifestMismatch, NotInstalled, Refused
+from .image import as_pixels
+from .manifest import Manifest, newest_manifest
+from .parameters import Classes, given
+from .tasks import params_of, wrong_task
+from .tasks.classify import Classification, ClassifyParams
+from .tasks.detect import Detections, DetectParams
+from .tensors import Params, Question, graph_name
+from .tls import Tls
+from .transport import AsyncTransport, Deadline, Transport
+from .triton_http import HttpTransport
+from .types import Answer
 
 Protocol = Literal["grpc", "http"]
 
+R = TypeVar("R")
 
-class TritonDetector:
-    """Calls the ensemble `<model>-<target>-detect` of one server. Threads may share one detector.
 
-    What the model is (its canvas, classes, mixture layers, allowed top_k) is read from the ensemble's
-    configuration and proved by its sha256. It is read again before a call once it is older than `refresh_s`,
-    and at once when the server refuses a request or its answer does not fit: if the model is another by then,
-    the image is asked about once more. Nothing else is ever sent twice.
+class TritonClient:
+    """Asks the models of one server. Threads may share one client.
+
+    What the model is (its canvas, classes, mixture layers, controls) is read from the configuration of
+    `<model>-<target>` and proved by its sha256. It is read again before a call once it is older than
+    `refresh_s`, and at once when the server refuses a request or its answer does not fit: if the model is
+    another by then, the image is asked about once more. Nothing else is ever sent twice.
 
     Args:
         url: host:port.
         model: name of the model.
-        target: of the export: openvino, onnx or tensorrt.
+        target: of the export: openvino, onnx, npu or tensorrt.
         protocol: grpc or http.
         timeout_s: limit for a whole call; the server is told it, too.
         refresh_s: how long, after a new version was loaded, an answer may still carry the class names and the
@@ -62,9 +69,8 @@ class TritonDetector:
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
-        top_k: int | None = None,
-        weight_threshold: float | None = None,
-        classes: Collection[str | int] | str | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Detections:
         """Find objects, and say which experts looked for them. What is left out is the model's default.
 
@@ -73,31 +79,48 @@ class TritonDetector:
             conf: lowest score to report, 0..1.
             iou: overlap above which boxes of one class are one, 0..1.
             max_det: most detections, 1..10,000.
-            top_k: experts per image and layer; one that the model allows.
-            weight_threshold: probability that an expert beyond the best needs in order to run, 0..1.
             classes: names or ids of the classes to report.
+            controls: numbers for the model's controls. top_k, experts per image and layer, and
+                weight_threshold, the probability that an expert beyond the best needs in order to run, are
+                those of a model with experts.
 
         Raises:
-            DetectorError: one of clients.errors, with a sentence that says what to do.
+            ClientError: one of the errors of this package, with a sentence that says what to do.
         """
-        wishes = Wishes(
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            top_k=top_k,
-            weight_threshold=weight_threshold,
-            classes=classes,
+        return self._run(
+            image,
+            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
         )
-        deadline = self._start()
-        pixels = as_pixels(image)
-        manifest = self._known.fresh() or self._read(deadline)
-        try:
-            return self._ask(pixels, wishes, manifest, deadline)
-        except (Refused, ManifestMismatch):
-            newer = self._read(deadline)
-            if newer.sha256 == manifest.sha256:
-                raise
-        return self._ask(pixels, wishes, newer, deadline)
+
+    def classify(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            top: how many classes to tell, the most probable first.
+            classes: names or ids of the classes among which to tell.
+            controls: numbers for the model's controls; see `detect`.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
+
+    def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
+        """Do what the model is for: detect or classify, with the parameters of that call.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        manifest = self._known.fresh() or self._read(self._start())
+        return self._run(image, params_of(manifest, parameters))
 
     def manifest(self) -> Manifest:
         """Return what the server says now about the model."""
@@ -116,36 +139,42 @@ class TritonDetector:
     ) -> None:
         self.close()
 
-    def _start(self) -> Deadline:
-        if self._closed:
-            raise DetectorError("this detector is closed; make another one")
-        return Deadline(self._timeout_s)
+    def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
+        deadline = self._start()
+        pixels = as_pixels(image)
+        manifest = self._known.fresh() or self._read(deadline)
+        try:
+            return self._ask(pixels, params, manifest, deadline)
+        except (Refused, ManifestMismatch):
+            newer = self._read(deadline)
+            if newer.sha256 == manifest.sha256:
+                raise
+        return self._ask(pixels, params, newer, deadline)
 
-    def _ask(
-        self, pixels: NDArray[np.uint8], wishes: Wishes, manifest: Manifest, deadline: Deadline
-    ) -> Detections:
-        question = _question(pixels, wishes, manifest)
-        outputs = self._transport.infer(
-            self._known.ensemble, question.tensors, output_names(manifest), deadline
-        )
-        return read_answer(question, outputs)
+    def _start(self) -> Deadline:
+        return _start(self._timeout_s, closed=self._closed)
+
+    def _ask(self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline) -> R:
+        question = _question(pixels, params, manifest)
+        outputs = self._transport.infer(question.model, question.tensors, question.outputs, deadline)
+        return question.read(outputs)
 
     def _read(self, deadline: Deadline) -> Manifest:
-        return self._known.learn(self._transport.parameters(self._known.ensemble, deadline))
+        return self._known.learn(self._transport.parameters(self._known.graph, deadline))
 
 
-class AsyncTritonDetector:
+class AsyncTritonClient:
     """The same for asyncio, over gRPC. Make it inside the event loop that will use it.
 
-    Decoding and letterboxing run in a thread, so that a large image does not hold up the loop. A cancelled
+    Decoding and resizing run in a thread, so that a large image does not hold up the loop. A cancelled
     call is cancelled on the server, too.
 
     Args:
         url: host:port.
         model: name of the model.
-        target: of the export: openvino, onnx or tensorrt.
+        target: of the export: openvino, onnx, npu or tensorrt.
         timeout_s: limit for a whole call; the server is told it, too.
-        refresh_s: as for TritonDetector.
+        refresh_s: as for TritonClient.
         tls: to encrypt, and for whom to trust; None for plain connections.
     """
 
@@ -171,29 +200,25 @@ class AsyncTritonDetector:
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
-        top_k: int | None = None,
-        weight_threshold: float | None = None,
-        classes: Collection[str | int] | str | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them; see TritonDetector.detect."""
-        wishes = Wishes(
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            top_k=top_k,
-            weight_threshold=weight_threshold,
-            classes=classes,
+        """Find objects, and say which experts looked for them; see TritonClient.detect."""
+        return await self._run(
+            image,
+            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
         )
-        deadline = self._start()
-        pixels = await asyncio.to_thread(as_pixels, image)
-        manifest = self._known.fresh() or await self._read(deadline)
-        try:
-            return await self._ask(pixels, wishes, manifest, deadline)
-        except (Refused, ManifestMismatch):
-            newer = await self._read(deadline)
-            if newer.sha256 == manifest.sha256:
-                raise
-        return await self._ask(pixels, wishes, newer, deadline)
+
+    async def classify(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it; see TritonClient.classify."""
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -208,23 +233,27 @@ class AsyncTritonDetector:
     ) -> None:
         await self.close()
 
-    def _start(self) -> Deadline:
-        if self._closed:
-            raise DetectorError("this detector is closed; make another one")
-        return Deadline(self._timeout_s)
+    async def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
+        deadline = _start(self._timeout_s, closed=self._closed)
+        pixels = await asyncio.to_thread(as_pixels, image)
+        manifest = self._known.fresh() or await self._read(deadline)
+        try:
+            return await self._ask(pixels, params, manifest, deadline)
+        except (Refused, ManifestMismatch):
+            newer = await self._read(deadline)
+            if newer.sha256 == manifest.sha256:
+                raise
+        return await self._ask(pixels, params, newer, deadline)
 
     async def _ask(
-        self, pixels: NDArray[np.uint8], wishes: Wishes, manifest: Manifest, deadline: Deadline
-    ) -> Detections:
-        question = await asyncio.to_thread(_question, pixels, wishes, manifest)
-        outputs = await self._transport.infer(
-            self._known.ensemble, question.tensors, output_names(manifest), deadline
-        )
-        return read_answer(question, outputs)
+        self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline
+    ) -> R:
+        question = await asyncio.to_thread(_question, pixels, params, manifest)
+        outputs = await self._transport.infer(question.model, question.tensors, question.outputs, deadline)
+        return question.read(outputs)
 
     async def _read(self, deadline: Deadline) -> Manifest:
-        parameters = await self._transport.parameters(self._known.ensemble, deadline)
-        return self._known.learn(parameters)
+        return self._known.learn(await self._transport.parameters(self._known.graph, deadline))
 
 
 class _Known:
@@ -235,7 +264,7 @@ class _Known:
             raise BadParameter(
                 "refresh_s", f"refresh_s={refresh_s!r} cannot be used; give seconds, 0 or more"
             )
-        self.ensemble = ensemble_name(model, target)
+        self.graph = graph_name(model, target)
         self._model, self._target, self._refresh_s = model, target, refresh_s
         self._last: tuple[Manifest, float] | None = None  # replaced as one, so threads need no lock
 
@@ -246,17 +275,25 @@ class _Known:
 
     def learn(self, parameters: Mapping[str, str]) -> Manifest:
         """Take what the server says, if it is about this model."""
-        manifest = newest_manifest(parameters, self.ensemble)
+        manifest = newest_manifest(parameters, self.graph)
         if (manifest.name, manifest.target) != (self._model, self._target):
             raise ManifestMismatch(
-                self.ensemble, f"it holds the manifest of {manifest.name} for {manifest.target}"
+                self.graph, f"it holds the manifest of {manifest.name} for {manifest.target}"
             )
         self._last = manifest, monotonic()
         return manifest
 
 
-def _question(pixels: NDArray[np.uint8], wishes: Wishes, manifest: Manifest) -> Question:
-    return ask(pixels, resolve(wishes, manifest), manifest)
+def _start(timeout_s: float, *, closed: bool) -> Deadline:
+    if closed:
+        raise ClientError("this client is closed; make another one")
+    return Deadline(timeout_s)
+
+
+def _question(pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest) -> Question[R]:
+    if manifest.task != params.task:
+        raise wrong_task(manifest)
+    return params.ask(pixels, manifest)
 
 
 def _address(url: str) -> str:
@@ -271,15 +308,11 @@ def _open(url: str, protocol: Protocol, tls: Tls | None) -> Transport:
     match protocol:
         case "grpc":
             try:
-                from clients.triton_grpc import GrpcTransport
+                from .triton_grpc import GrpcTransport
             except ImportError as error:
                 raise NotInstalled(_missing(error)) from error
             return GrpcTransport(url, tls)
         case "http":
-            try:
-                from clients.triton_http import HttpTransport
-            except ImportError as error:
-                raise NotInstalled(_missing(error)) from error
             return HttpTransport(url, tls)
         case _:
             raise BadParameter("protocol", f"protocol={protocol!r} cannot be used; use grpc or http")
@@ -287,11 +320,14 @@ def _open(url: str, protocol: Protocol, tls: Tls | None) -> Transport:
 
 def _open_async(url: str, tls: Tls | None) -> AsyncTransport:
     try:
-        from clients.triton_grpc import AsyncGrpcTransport
+        from .triton_grpc import AsyncGrpcTransport
     except ImportError as error:
         raise NotInstalled(_missing(error)) from error
     return AsyncGrpcTransport(url, tls)
 
 
 def _missing(error: ImportError) -> str:
-    return f"the package {error.name} is missing; install what the client needs: pip install -e '.[client]'"
+    return (
+        f"the package {error.name} is missing, which gRPC needs; use protocol='http',"
+        " or install the client with its extra: pip install '.[client]'"
+    )

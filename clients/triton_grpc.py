@@ -8,8 +8,10 @@ import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from clients.errors import DetectorError
-from clients.transport import DATATYPES, Deadline, Tls, refusal
+from .errors import ClientError
+from .tls import Tls
+from .transport import DATATYPES, Deadline
+from .triton_status import to_error
 
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -113,6 +115,6 @@ def _outputs(answer: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _refusal(error: InferenceServerException, url: str, model: str, deadline: Deadline) -> DetectorError:
+def _refusal(error: InferenceServerException, url: str, model: str, deadline: Deadline) -> ClientError:
     status = str(error.status()).removeprefix("StatusCode.")
-    return refusal(status, str(error.message()), url=url, model=model, deadline=deadline)
+    return to_error(status, str(error.message()), url=url, model=model, timeout_s=deadline.timeout_s)

@@ -1,21 +1,23 @@
-"""Triton over HTTP: the Open Inference Protocol with its binary tensors, on urllib3.
+"""Triton over HTTP: the Open Inference Protocol with its binary tensors, on HTTPX.
 
 Not with NVIDIA's client library: its HTTP client may be used by one thread only, and has no time limit for
 a call.
 """
 
 import json
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import numpy as np
-import urllib3
 from numpy.typing import NDArray
 
-from clients.errors import BadParameter, DeadlineExceeded, ManifestMismatch, Unreachable
-from clients.transport import DATATYPES, Deadline, Tls, refusal
+from .errors import ManifestMismatch
+from .exchange import Received, opened, send
+from .tls import Tls
+from .transport import DATATYPES, Deadline
+from .triton_status import to_error, unreachable
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NUMPY_TYPES = {datatype: name for name, datatype in DATATYPES.items()}
@@ -24,13 +26,13 @@ _STATUS = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_CONNECTIONS = 64  # kept open; more threads than these open and close their own
 
 
 class HttpTransport:
@@ -38,17 +40,19 @@ class HttpTransport:
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
-        address, slash, path = url.partition("/")
-        self._prefix = (slash + path).rstrip("/")
         scheme = "http" if tls is None else "https"
-        self._pool = urllib3.connection_from_url(
-            f"{scheme}://{address}", maxsize=_CONNECTIONS, retries=False, **_tls_arguments(tls)
+        self._client = opened(
+            httpx.Client,
+            f"{scheme}://{url}",
+            tls,
+            trust_env=False,  # a server is addressed directly, whatever the environment says
+            headers={"Accept-Encoding": "identity"},  # Triton would compress tensors, which takes it long
         )
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
         """Return the parameters of a model's configuration."""
         answer = self._request("GET", model, "config", deadline)
-        parameters = _document(answer.data, model).get("parameters", {})
+        parameters = _document(answer.body, model).get("parameters", {})
         try:
             return {name: str(value["string_value"]) for name, value in parameters.items()}
         except (AttributeError, KeyError, TypeError) as error:
@@ -61,49 +65,23 @@ class HttpTransport:
         header = json.dumps(_infer_header(inputs, deadline.left_s())).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}
-        answer = self._request("POST", model, "infer", deadline, body=body, headers=headers)
-        found = _tensors(answer.data, answer.headers.get(_HEADER_LENGTH, ""), model)
+        answer = self._request("POST", model, "infer", deadline, content=body, headers=headers)
+        found = _tensors(answer.body, answer.headers.get(_HEADER_LENGTH, ""), model)
         return {name: found[name] for name in outputs if name in found}
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.close()
+        self._client.close()
 
-    def _request(
-        self, method: str, model: str, action: str, deadline: Deadline, **content: Any
-    ) -> urllib3.BaseHTTPResponse:
-        try:
-            answer = self._pool.request(
-                method,
-                f"{self._prefix}/v2/models/{quote(model, safe='')}/{action}",
-                timeout=urllib3.Timeout(total=deadline.left_s()),
-                **content,
-            )
-        except urllib3.exceptions.NewConnectionError as error:  # a kind of timeout to urllib3
-            raise Unreachable(self._url, _reason(error)) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise DeadlineExceeded(deadline.timeout_s) from error
-        except urllib3.exceptions.ProtocolError as error:
-            broken = "the connection broke, or something else than HTTP is spoken there"
-            raise Unreachable(self._url, broken) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(self._url, _reason(error)) from error
+    def _request(self, method: str, model: str, action: str, deadline: Deadline, **content: Any) -> Received:
+        path = f"v2/models/{quote(model, safe='')}/{action}"
+        request = self._client.build_request(method, path, **content)
+        answer = send(self._client, request, deadline, lambda reason: unreachable(self._url, reason))
         if answer.status != 200:
             status = _STATUS.get(answer.status, f"HTTP status {answer.status}")
-            raise refusal(status, _error_text(answer.data), url=self._url, model=model, deadline=deadline)
+            text = _error_text(answer.body)
+            raise to_error(status, text, url=self._url, model=model, timeout_s=deadline.timeout_s)
         return answer
-
-
-def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
-    if tls is None:
-        return {}
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file is not None:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except ssl.SSLError as error:
-        raise BadParameter("tls", f"the tls files cannot be used: {error}") from error
-    return {"ssl_context": context}
 
 
 def _infer_header(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[str, Any]:
@@ -153,7 +131,3 @@ def _error_text(data: bytes) -> str:
         return str(json.loads(data)["error"])
     except (ValueError, KeyError, TypeError):
         return data[:200].decode(errors="replace")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).rpartition(": ")[2] or type(error).__name__

@@ -1,12 +1,10 @@
-"""What a detection answers: frozen types that refuse to be built wrong."""
+"""What every answer has, whatever the task: frozen types that refuse to be built wrong."""
 
 import json
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypedDict
 
 
 @dataclass(frozen=True)
@@ -18,16 +16,6 @@ class ModelRef:
     sha256: str  # of the model's manifest, which holds that of every file
     backend: str
     precision: str
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object."""
-
-    box_xyxy: tuple[float, float, float, float]  # source pixels
-    score: float  # 0..1
-    class_name: str
-    class_id: int
 
 
 @dataclass(frozen=True)
@@ -45,91 +33,82 @@ class ExpertActivation:
         if len(self.active) != len(self.weights) or len(self.probabilities) != self.num_experts:
             raise ValueError(f"{self.active=} {self.weights=} {self.probabilities=} do not fit each other")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the layer with the keys and the rounding of the service."""
+        return {
+            "layer": self.layer,
+            "experts": self.num_experts,
+            "active": list(self.active),
+            "weights": [round(weight, 6) for weight in self.weights],
+            "entropy_bits": round(self.entropy_bits, 6),
+            "probabilities": [round(probability, 6) for probability in self.probabilities],
+        }
+
+
+@dataclass(frozen=True)
+class ServiceFacts:
+    """What only the service tells about an answer; Triton does not know it."""
+
+    id: str  # of the request, as in the service's log
+    backend_reason: str  # why this backend answered
+    timing_ms: Mapping[str, float]
+    warnings: tuple[str, ...]
+    used_gflops: float  # for this image
+    dense_gflops: float  # with every expert computed
+    degraded: bool
+
+
+class Common(TypedDict):
+    """The fields that every answer has; see Answer."""
+
+    model: ModelRef
+    image_hw: tuple[int, int]
+    experts: tuple[ExpertActivation, ...]
+    top_k: int | None
+    routing: str
+    service: ServiceFacts | None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Detections:
-    """Everything that is known about one image. Iterate for one detection after the other, best first."""
+class Answer(ABC):
+    """Everything that is known about one image, but for what the task found in it."""
 
     model: ModelRef
     image_hw: tuple[int, int]  # of the upright image, pixels
-    boxes_xyxy: NDArray[np.float32]  # (N, 4)  source pixels, inside the image
-    scores: NDArray[np.float32]  # (N,)  0..1, highest first
-    class_ids: NDArray[np.int64]  # (N,)
-    class_names: tuple[str, ...]  # N, one for each detection
     experts: tuple[ExpertActivation, ...]  # one for each mixture layer
     top_k: int | None  # experts per layer that were asked for; None if the model has no choice
     routing: str  # normal, or static: routers that do not depend on the image
+    service: ServiceFacts | None = None  # None: the answer comes straight from Triton
 
-    def __post_init__(self) -> None:
-        n = len(self.scores)
-        if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,) or len(self.class_names) != n:
-            raise ValueError(
-                f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} {self.class_names=} do not fit {n=}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __iter__(self) -> Iterator[Detection]:
-        rows = zip(
-            self.boxes_xyxy.astype(float).tolist(),
-            self.scores.astype(float).tolist(),
-            self.class_names,
-            self.class_ids.tolist(),
-            strict=True,
-        )
-        for (left, top, right, bottom), score, class_name, class_id in rows:
-            yield Detection((left, top, right, bottom), score, class_name, class_id)
+    @abstractmethod
+    def predictions(self) -> list[dict[str, Any]]:
+        """Describe what the task found, as the service does."""
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the answer with the keys, units and rounding of the service's `POST /detect?moe=full`.
 
-        So it can be given to whatever reads those answers. Left out is what only the service knows: the
-        request's id, timings, GFLOPs and warnings.
+        So it can be given to whatever reads those answers. What only the service knows (the request's id,
+        timings, GFLOPs, warnings) is left out where the answer comes straight from Triton.
         """
         height, width = self.image_hw
-        model = self.model
-        return {
-            "model": {
-                "name": model.name,
-                "version": model.version,
-                "sha256": model.sha256,
-                "backend": model.backend,
-                "precision": model.precision,
-            },
+        model = {name: getattr(self.model, name) for name in ("name", "version", "sha256", "backend")}
+        moe: dict[str, Any] = {"layers": [layer.to_dict() for layer in self.experts], "top_k": self.top_k}
+        told: dict[str, Any] = {}
+        if self.service is not None:
+            told["id"] = self.service.id
+            model["backend_reason"] = self.service.backend_reason
+            moe["gflops"] = {"used": self.service.used_gflops, "dense": self.service.dense_gflops}
+            moe["degraded"] = self.service.degraded
+        told |= {
+            "model": model | {"precision": self.model.precision},
             "image": {"width": width, "height": height},
-            "predictions": [_prediction(detection) for detection in self],
-            "moe": {
-                "layers": [_layer(layer) for layer in self.experts],
-                "top_k": self.top_k,
-                "routing": self.routing,
-            },
+            "predictions": self.predictions(),
+            "moe": moe | {"routing": self.routing},
         }
+        if self.service is not None:
+            told |= {"timing_ms": dict(self.service.timing_ms), "warnings": list(self.service.warnings)}
+        return told
 
     def to_json(self) -> str:
         """Return `to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
-
-
-def _prediction(detection: Detection) -> dict[str, Any]:
-    left, top, right, bottom = detection.box_xyxy
-    return {
-        "x": round((left + right) / 2, 3),
-        "y": round((top + bottom) / 2, 3),
-        "width": round(right - left, 3),
-        "height": round(bottom - top, 3),
-        "class": detection.class_name,
-        "class_id": detection.class_id,
-        "confidence": round(detection.score, 6),
-    }
-
-
-def _layer(layer: ExpertActivation) -> dict[str, Any]:
-    return {
-        "layer": layer.layer,
-        "experts": layer.num_experts,
-        "active": list(layer.active),
-        "weights": [round(weight, 6) for weight in layer.weights],
-        "entropy_bits": round(layer.entropy_bits, 6),
-        "probabilities": [round(probability, 6) for probability in layer.probabilities],
-    }

@@ -2,7 +2,9 @@
 
 FROM python:3.13.9-slim-bookworm AS builder
 WORKDIR /build
+# The client is what the project installs; the service runs from the folder below.
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY clients/ clients/
 RUN python -m venv --without-pip /venv \
     && python -m pip --python /venv/bin/python install --no-cache-dir --constraint constraints.txt ".[serve]"
 

@@ -10,7 +10,9 @@ FROM python:3.13.9-slim-bookworm
 # of CPU builds that PyTorch's installation page names.
 ARG TORCH_INDEX_URL=""
 WORKDIR /app
+# The client is what the project installs; training runs from the folder below.
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY clients/ clients/
 RUN if [ -n "$TORCH_INDEX_URL" ]; then \
         python -m pip install --no-cache-dir --constraint constraints.txt --index-url "$TORCH_INDEX_URL" torch; \
     fi \

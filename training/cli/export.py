@@ -66,8 +66,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     able = "; ".join(f"{target}: {', '.join(target_of(target).precisions)}" for target in TARGETS)
     meanings = {
         "precision": f"what the graph computes in; {able}",
-        "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; auto "
-        "times both on this machine and ships dense where sparse gains less than 3 %%",
+        "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; "
+        "auto times both on this machine and ships dense where sparse gains less than 3 %%",
         "calibration_images --calibration N": "precision int8: take the ranges of values from N images of "
         "training",
     }

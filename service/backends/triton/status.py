@@ -48,7 +48,9 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
     ("OUT_OF_RANGE", "", Meaning.REFUSED),
     ("FAILED_PRECONDITION", "", Meaning.REFUSED),
     ("UNIMPLEMENTED", "", Meaning.REFUSED),
-    ("RESOURCE_EXHAUSTED", "", Meaning.REFUSED),  # the message is larger than the server takes
+    ("RESOURCE_EXHAUSTED", "larger than max", Meaning.REFUSED),  # gRPC's limit of a message
+    ("RESOURCE_EXHAUSTED", "metadata size exceeds", Meaning.REFUSED),  # gRPC's limit of the headers
+    ("RESOURCE_EXHAUSTED", "", Meaning.BUSY),  # a quota, of a proxy for example: Triton itself never says it
 )
 
 

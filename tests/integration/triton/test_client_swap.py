@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, ServerFailed, Unreachable
-from clients.triton import TritonDetector
+from clients.triton import TritonClient
 from tests.builders import build_artifact, golden_image, manifest_for
 from tests.triton_server import start_triton
 from training.export.triton.config import TritonOptions, write_configs
@@ -28,9 +28,9 @@ def load(server):
         server.load(model)
 
 
-def open_detector(server, protocol, **settings):
+def open_client(server, protocol, **settings):
     url = server.grpc_url if protocol == "grpc" else server.http_url
-    return TritonDetector(url, model="tiny", protocol=protocol, **settings)
+    return TritonClient(url, model="tiny", protocol=protocol, **settings)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def eventually(call, wanted, limit_s=15.0):
 
 
 def test_a_new_version_is_followed(server):
-    clients = [open_detector(server, protocol, refresh_s=0.2) for protocol in PROTOCOLS]
+    clients = [open_client(server, protocol, refresh_s=0.2) for protocol in PROTOCOLS]
     for client in clients:
         found = client.detect(IMAGE)
         assert (found.model.version, found.class_names) == ("1", ("red",))
@@ -75,7 +75,7 @@ def test_a_new_version_is_followed(server):
 
 
 def test_a_server_that_dies_and_comes_back_is_found_again(server):
-    clients = [open_detector(server, protocol, timeout_s=5) for protocol in PROTOCOLS]
+    clients = [open_client(server, protocol, timeout_s=5) for protocol in PROTOCOLS]
     for client in clients:
         client.detect(IMAGE)
     server.kill()
@@ -89,7 +89,7 @@ def test_a_server_that_dies_and_comes_back_is_found_again(server):
 
 def test_a_server_that_hangs_is_left_in_time(server):
     for protocol in PROTOCOLS:
-        with open_detector(server, protocol, timeout_s=0.5) as client:
+        with open_client(server, protocol, timeout_s=0.5) as client:
             client.detect(IMAGE)
             server.pause()
             try:
@@ -103,7 +103,7 @@ def test_a_server_that_hangs_is_left_in_time(server):
 
 def test_a_model_that_is_unloaded_or_dead_is_told_apart(server):
     for protocol in PROTOCOLS:
-        with open_detector(server, protocol) as client:
+        with open_client(server, protocol) as client:
             client.detect(IMAGE)
             server.unload("tiny-openvino-detect")
             assert outcome(lambda client=client: client.detect(IMAGE)) == "NotServed"
@@ -113,7 +113,7 @@ def test_a_model_that_is_unloaded_or_dead_is_told_apart(server):
         os.kill(pid, signal.SIGKILL)
     time.sleep(0.5)
     for protocol in PROTOCOLS:
-        with open_detector(server, protocol) as client:
+        with open_client(server, protocol) as client:
             assert outcome(lambda client=client: client.detect(IMAGE)) == "ServerFailed"
 
 
@@ -129,18 +129,18 @@ def test_a_full_queue_is_busy(tmp_path):
     release(tmp_path, "1", TritonOptions(instances=1, max_queue=1))
     with start_triton(tmp_path) as server:
         for protocol in PROTOCOLS:
-            with open_detector(server, protocol, refresh_s=3600) as client, ThreadPoolExecutor(8) as pool:
+            with open_client(server, protocol, refresh_s=3600) as client, ThreadPoolExecutor(8) as pool:
                 client.detect(IMAGE)
                 assert set(pool.map(version_or_busy, [client] * 100)) == {"1", "Busy"}
 
 
 def test_an_altered_manifest_is_refused(tmp_path):
     release(tmp_path, "1")
-    config = tmp_path / "tiny-openvino-detect" / "config.pbtxt"
+    config = tmp_path / "tiny-openvino" / "config.pbtxt"
     text = config.read_text()
     assert manifest_for("tiny", "1", "graph")["class_names"][0] == "red"
     config.write_text(text.replace(r"\"red\"", r"\"rot\"", 1))
     with start_triton(tmp_path) as server:
         for protocol in PROTOCOLS:
-            with open_detector(server, protocol) as client, pytest.raises(ManifestMismatch, match="sha256"):
+            with open_client(server, protocol) as client, pytest.raises(ManifestMismatch, match="sha256"):
                 client.detect(IMAGE)

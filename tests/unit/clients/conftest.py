@@ -1,5 +1,6 @@
-"""A model's manifest as Triton's configuration carries it, and a transport without a network."""
+"""Manifests as Triton's configuration carries them, and a transport without a network."""
 
+import copy
 import hashlib
 import json
 
@@ -7,9 +8,33 @@ import numpy as np
 import pytest
 
 from clients.manifest import newest_manifest
+from clients.version_1 import upgrade
 from tests.builders import manifest_for
 
-ENSEMBLE = "tiny-openvino-detect"
+GRAPH, ENSEMBLE = "tiny-openvino", "tiny-openvino-detect"
+
+
+def detector_document(version="1", **changes):
+    """Return the manifest of the tiny model, as version 2 of the contract says it."""
+    graphs = {"graphs": [{"name": "model", "file": "model.xml"}]}
+    return upgrade(manifest_for("tiny", version, "graph")) | graphs | changes
+
+
+def classifier_document(version="1", **changes):
+    """Return the manifest of a model that says which of three colours an image has."""
+    document = copy.deepcopy(detector_document(version))
+    images, *controls = document["inputs"]
+    images["resize"] = {"mode": "center_crop", "interpolation": "bilinear"}
+    exact = {"absolute": 1e-4, "relative": 0}
+    row = {"name": "p", "dtype": "f32", "dims": ["B", 3], "role": "probabilities", "tolerance": exact}
+    routing = [output for output in document["outputs"] if output["role"] in ("gates", "router_probs")]
+    document |= {
+        "task": "classify",
+        "task_settings": {"defaults": {"top": 2}},
+        "inputs": [images, *controls],
+        "outputs": [row, *routing],
+    }
+    return document | changes
 
 
 def parameters_of(*documents):
@@ -26,22 +51,23 @@ class FakeTransport:
     """Serves manifests, and one red box in the top left quarter of a 64 x 64 canvas."""
 
     def __init__(self, *documents):
-        self.documents = list(documents) or [manifest_for("tiny", "1", "graph")]
+        self.documents = list(documents) or [detector_document()]
         self.config_reads = 0
+        self.asked = []  # models
         self.sent = []
         self.refusals = []  # errors to raise, one a call, before answering
         self.changes = {}  # outputs to replace
         self.closed = False
 
     def parameters(self, model, deadline):
-        assert model == ENSEMBLE
+        assert model == GRAPH
         assert deadline.left_s() > 0
         self.config_reads += 1
         return parameters_of(*self.documents)
 
     def infer(self, model, inputs, outputs, deadline):
-        assert model == ENSEMBLE
         assert deadline.left_s() > 0
+        self.asked.append(model)
         self.sent.append(inputs)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -60,6 +86,7 @@ def answer_of(count, rows=2):
         "boxes": np.tile(np.array([[0, 0, 32, 32]], np.float32), (count, 1)),
         "scores": np.linspace(0.9, 0.5, count, dtype=np.float32),
         "class_ids": (np.arange(count) % 3).astype(np.int32),
+        "p": np.array([[0.25, 0.125, 0.625]], np.float32),
         "gates": gates,
         "router_probs": np.full((1, rows, 4), 0.25, np.float32),
     }
@@ -67,9 +94,14 @@ def answer_of(count, rows=2):
 
 @pytest.fixture
 def document():
-    return manifest_for("tiny", "1", "graph")
+    return detector_document()
 
 
 @pytest.fixture
 def manifest(document):
-    return newest_manifest(parameters_of(document), ENSEMBLE)
+    return newest_manifest(parameters_of(document), GRAPH)
+
+
+@pytest.fixture
+def classifier():
+    return newest_manifest(parameters_of(classifier_document()), GRAPH)

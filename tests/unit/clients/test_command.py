@@ -1,4 +1,4 @@
-"""`python -m clients` parses, asks and reports: 0, 1 for what went wrong, 2 for wrong usage."""
+"""The command parses, asks and reports: 0, 1 for what went wrong, 2 for wrong usage."""
 
 import json
 
@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from clients import triton
-from clients.__main__ import main
+from clients.command import main
 from clients.errors import Busy
-from tests.builders import image_bytes, manifest_for
-from tests.unit.clients.conftest import FakeTransport, answer_of
+from tests.builders import image_bytes
+from tests.unit.clients.answering import ANSWER, CLASSES, answering, problem
+from tests.unit.clients.conftest import FakeTransport, answer_of, classifier_document, detector_document
 
 
 @pytest.fixture
@@ -33,18 +34,18 @@ def test_a_table_shows_what_was_found_and_which_experts_ran(transport, photo, ca
     assert capsys.readouterr().out.splitlines() == [
         f"{photo}: 64 x 128 pixels, tiny version 1, 1 found",
         "",
-        "  class   score      left       top     right    bottom",
-        "  red     0.900       0.0       0.0      32.0      64.0",
+        "  class      score    left    top    right    bottom",
+        "  red        0.900     0.0    0.0     32.0      64.0",
         "",
-        "  layer        experts that ran  of  router's entropy, bits",
-        "  backbone.p4  1 (75%), 2 (25%)   4  2.00 of 2.00",
-        "  backbone.p5  1 (75%), 2 (25%)   3  1.50 of 1.58",
+        "  layer        experts that ran      of  router's entropy, bits",
+        "  backbone.p4  1 (75%), 2 (25%)       4  2.00 of 2.00",
+        "  backbone.p5  1 (75%), 2 (25%)       3  1.50 of 1.58",
         "",
     ]
 
 
 def test_nothing_found_and_static_routing_are_said(transport, photo, capsys):
-    transport.documents = [manifest_for("tiny", "1", "graph") | {"routing": "static"}]
+    transport.documents = [detector_document(routing="static")]
     transport.changes = answer_of(0)
     assert main(["triton", str(photo), "--model", "tiny"]) == 0
     told = capsys.readouterr().out
@@ -53,7 +54,7 @@ def test_nothing_found_and_static_routing_are_said(transport, photo, capsys):
     assert "does not depend on the image" in told
 
 
-def test_json_is_one_line_a_picture(transport, photo, capsys):
+def test_json_is_one_line_an_image(transport, photo, capsys):
     assert main(["triton", str(photo), str(photo), "--model", "tiny", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["file"] for line in lines] == [str(photo)] * 2
@@ -89,14 +90,14 @@ def test_tls_is_a_switch_or_a_file(transport, photo, tmp_path):
 
 
 def test_a_refusal_is_one_line_on_stderr(transport, photo, capsys):
-    transport.refusals = [Busy("Exceeds maximum queue size")]
+    transport.refusals = [Busy("Triton has more work than it can queue")]
     assert main(["triton", str(photo), "--model", "tiny"]) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("sparsight: Triton has more work than it can queue")
 
 
-def test_a_bad_picture_is_named_and_the_one_before_it_is_reported(transport, photo, tmp_path, capfd):
+def test_a_bad_image_is_named_and_the_one_before_it_is_reported(transport, photo, tmp_path, capfd):
     broken = tmp_path / "broken.png"
     broken.write_bytes(photo.read_bytes()[:-30])
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # as when Python starts
@@ -124,16 +125,92 @@ def test_what_cannot_be_done_is_said(transport, photo, monkeypatch, capsys, argu
     assert transport.sent == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["triton"], ["triton", "x", "--conf", "high"], ["nothing"]])
+def test_a_classifier_is_asked_what_it_can_answer(transport, photo, capsys):
+    transport.documents = [classifier_document()]
+    assert main(["triton", str(photo), "--model", "tiny", "--top", "2", "--control", "top_k=1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{photo}: 64 x 128 pixels, tiny version 1, blue most likely",
+        "",
+        "  class      score",
+        "  blue       0.625",
+        "  red        0.250",
+        "",
+        "  layer        experts that ran      of  router's entropy, bits",
+        "  backbone.p4  1 (75%), 2 (25%)       4  2.00 of 2.00",
+        "  backbone.p5  1 (75%), 2 (25%)       3  1.50 of 1.58",
+        "",
+    ]
+    assert transport.sent[0]["top_k"].item() == 1
+    assert main(["triton", str(photo), "--model", "tiny", "--conf", "0.5"]) == 1
+    assert "conf is not for a model of the task 'classify'" in capsys.readouterr().err
+
+
+# ---- the service ----------------------------------------------------------------------------
+
+
+def test_the_service_is_asked_to_detect(photo, capsys):
+    with answering(body=json.dumps(ANSWER).encode()) as (address, seen):
+        options = ["--url", f"http://{address}", "--model=cells", "--conf=.5", "--classes=red,2", "--top-k=1"]
+        assert main(["detect", str(photo), *options]) == 0
+        assert "tiny version 3, 1 found" in capsys.readouterr().out
+        assert main(["detect", str(photo), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(photo), **ANSWER}
+    path, _, body = seen[0]
+    for part in ("model=cells", "conf=0.5", "classes=red%2C2", "top_k=1"):
+        assert part in path
+    assert body == photo.read_bytes()
+
+
+def test_the_service_is_asked_to_classify(photo, capsys):
+    with answering(body=json.dumps(CLASSES).encode()) as (address, seen):
+        options = ["--url", f"http://{address}", "--top", "1", "--control", "heat=0.5", "--backend=onnx"]
+        assert main(["classify", str(photo), *options]) == 0
+    assert "tiny version 3, red most likely" in capsys.readouterr().out
+    for part in ("top=1", "heat=0.5", "backend=onnx"):
+        assert part in seen[0][0]
+
+
+def test_a_problem_of_the_service_is_one_line_on_stderr(photo, capsys):
+    with answering(404, problem("unknown-model", "there is no model 'x'; there is tiny")) as (address, _):
+        assert main(["detect", str(photo), "--url", f"http://{address}"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "sparsight: there is no model 'x'; there is tiny\n")
+
+
+def test_an_image_that_the_service_does_not_take_is_named(photo, capsys):
+    with answering(415, problem("unsupported-image", "not an image")) as (address, _):
+        assert main(["detect", str(photo), "--url", f"http://{address}"]) == 1
+    assert capsys.readouterr().err == f"sparsight: {photo}: not an image\n"
+
+
+# ---- usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["triton"],
+        ["triton", "x", "--conf", "high"],
+        ["nothing"],
+        ["detect"],
+        ["detect", "x", "--top", "1"],
+        ["classify", "x", "--conf", "0.5"],
+        ["detect", "x", "--control", "top_k"],
+        ["detect", "x", "--control", "=1"],
+        ["detect", "x", "--control", "top_k=nan"],
+    ],
+)
 def test_wrong_usage_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["triton", "--help"]])
-def test_help_teaches(arguments, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 0
-    assert "triton" in capsys.readouterr().out
+@pytest.mark.parametrize("command", ["detect", "classify", "triton"])
+def test_help_teaches(command, capsys):
+    for arguments in (["--help"], [command, "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments, program="python -m clients")
+        assert ended.value.code == 0
+        assert f"python -m clients {command}" in capsys.readouterr().out

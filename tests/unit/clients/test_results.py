@@ -5,17 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from clients.ensemble import ask, read_answer
-from clients.parameters import Wishes, resolve
-from clients.types import Detection, Detections, ExpertActivation, ModelRef
+from clients.tasks.detect import Detection, Detections, DetectParams
+from clients.types import ExpertActivation, ModelRef
 from service.rest import wire
 from tests.unit.clients.conftest import answer_of
 
 
 @pytest.fixture
 def found(manifest):
-    options = resolve(Wishes(), manifest)
-    return read_answer(ask(np.zeros((32, 64, 3), np.uint8), options, manifest), answer_of(2))
+    return DetectParams().ask(np.zeros((32, 64, 3), np.uint8), manifest).read(answer_of(2))
 
 
 def keys(model):
@@ -54,8 +52,7 @@ def test_the_json_has_the_keys_of_the_services_answer(found):
 
 def test_numbers_are_rounded_as_the_service_rounds_them(manifest):
     outputs = answer_of(1) | {"boxes": np.array([[1.23456, 0, 9.87654, 10]], np.float32)}
-    options = resolve(Wishes(), manifest)
-    told = read_answer(ask(np.zeros((64, 64, 3), np.uint8), options, manifest), outputs).to_dict()
+    told = DetectParams().ask(np.zeros((64, 64, 3), np.uint8), manifest).read(outputs).to_dict()
     assert (told["predictions"][0]["x"], told["predictions"][0]["width"]) == (5.556, 8.642)
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from clients.errors import BadParameter
-from clients.transport import Tls
-from clients.triton import TritonDetector
+from clients.rest import AsyncRestClient, RestClient
+from clients.tls import Tls
+from clients.triton import TritonClient
 
 
 @pytest.fixture
@@ -29,4 +30,7 @@ def test_certificate_and_key_belong_together(no_pem, name):
 
 def test_a_file_that_holds_no_certificate_is_refused_by_http_at_once(no_pem):
     with pytest.raises(BadParameter, match="the tls files cannot be used"):
-        TritonDetector("127.0.0.1:1", protocol="http", tls=Tls(ca_file=no_pem))
+        TritonClient("127.0.0.1:1", protocol="http", tls=Tls(ca_file=no_pem))
+    for make in (RestClient, AsyncRestClient):
+        with pytest.raises(BadParameter, match="the tls files cannot be used"):
+            make("https://127.0.0.1:1", tls=Tls(ca_file=no_pem))

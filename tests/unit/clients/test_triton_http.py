@@ -2,64 +2,39 @@
 
 import json
 import threading
+import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, ServerFailed, Unreachable
+from clients.errors import (
+    BadParameter,
+    Busy,
+    DeadlineExceeded,
+    ManifestMismatch,
+    NotServed,
+    Refused,
+    ServerFailed,
+    Unreachable,
+)
 from clients.transport import Deadline
 from clients.triton_http import HttpTransport
+from tests.unit.clients.answering import answering
 
 LENGTH = "Inference-Header-Content-Length"
 BOXES = np.array([[1, 2, 3, 4]], np.float32)
 
 
-class Server(ThreadingHTTPServer):
-    def handle_error(self, *_):
-        """Say nothing when a caller has left."""
-
-
 @contextmanager
-def answering(status=200, body=b"", headers=(), wait=lambda: None):
-    """Answer every request the same, after `wait`; yield a transport and the requests."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            seen.append(
-                (self.path, self.headers, self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            )
-            wait()
-            if status is None:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self):
-            self.do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    transport = HttpTransport(f"127.0.0.1:{server.server_port}/base/", None)
-    try:
-        yield transport, seen
-    finally:
-        transport.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def transport_to(**server):
+    """Yield a transport to a server that always answers the same, and the requests."""
+    with answering(**server) as (address, seen):
+        transport = HttpTransport(f"{address}/base/", None)
+        try:
+            yield transport, seen
+        finally:
+            transport.close()
 
 
 def answer(*outputs, raw=b""):
@@ -84,12 +59,13 @@ def infer(transport, timeout_s=5.0):
 
 
 def test_a_request_is_a_json_header_and_the_raw_tensors():
-    with answering(**answer()) as (transport, seen):
+    with transport_to(**answer()) as (transport, seen):
         infer(transport)
     ((path, headers, body),) = seen
     split = int(headers[LENGTH])
     told = json.loads(body[:split])
     assert path == "/base/v2/models/m-detect/infer"
+    assert headers["Accept-Encoding"] == "identity"  # Triton would compress its answer otherwise
     assert told["inputs"] == [
         {"name": "images", "shape": [1, 2, 3], "datatype": "UINT8", "parameters": {"binary_data_size": 6}},
         {"name": "conf", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}},
@@ -103,7 +79,7 @@ def test_tensors_are_read_in_the_order_sent_and_only_those_wanted_are_kept():
     empty = np.zeros(0, np.float32)
     framed = answer(output("other", BOXES), output("scores", empty), output("boxes", BOXES * 2), raw=b"")
     framed["body"] += BOXES.tobytes() + (BOXES * 2).tobytes()
-    with answering(**framed) as (transport, _):
+    with transport_to(**framed) as (transport, _):
         found = infer(transport)
     assert set(found) == {"boxes", "scores"}
     assert found["boxes"].tolist() == [[2, 4, 6, 8]]
@@ -112,13 +88,13 @@ def test_tensors_are_read_in_the_order_sent_and_only_those_wanted_are_kept():
 
 def test_parameters_are_those_of_the_configuration():
     body = json.dumps({"name": "m", "parameters": {"a": {"string_value": "x"}}}).encode()
-    with answering(body=body) as (transport, seen):
+    with transport_to(body=body) as (transport, seen):
         assert transport.parameters("m-detect", Deadline(5)) == {"a": "x"}
     assert seen[0][0] == "/base/v2/models/m-detect/config"
 
 
 def test_a_configuration_without_parameters_has_none():
-    with answering(body=b"{}") as (transport, _):
+    with transport_to(body=b"{}") as (transport, _):
         assert transport.parameters("m", Deadline(5)) == {}
 
 
@@ -126,7 +102,7 @@ def test_a_configuration_without_parameters_has_none():
     "body", [b"<html>", b"[]", b'{"parameters": 1}', b'{"parameters": {"a": 1}}', b"\xff"]
 )
 def test_a_configuration_that_cannot_be_read_is_no_tritons(body):
-    with answering(body=body) as (transport, _), pytest.raises(ManifestMismatch):
+    with transport_to(body=body) as (transport, _), pytest.raises(ManifestMismatch):
         transport.parameters("m", Deadline(5))
 
 
@@ -146,7 +122,7 @@ def test_a_configuration_that_cannot_be_read_is_no_tritons(body):
     ids=["no length", "bad length", "no json", "no outputs", "odd", "no data", "shape", "type", "no size"],
 )
 def test_an_answer_that_cannot_be_read_is_refused(framed):
-    with answering(**framed) as (transport, _), pytest.raises(ManifestMismatch):
+    with transport_to(**framed) as (transport, _), pytest.raises(ManifestMismatch):
         infer(transport)
 
 
@@ -155,6 +131,8 @@ def test_an_answer_that_cannot_be_read_is_refused(framed):
     [
         (503, b'{"error":"in ensemble \'m\', Exceeds maximum queue size"}', Busy),
         (503, b"<html>no upstream</html>", Unreachable),
+        (429, b"", Busy),
+        (413, b"", Refused),
         (404, b'{"error":"Request for unknown model"}', NotServed),
         (500, b'{"error":"Stub process is not healthy."}', ServerFailed),
         (500, b"", ServerFailed),
@@ -163,14 +141,14 @@ def test_an_answer_that_cannot_be_read_is_refused(framed):
     ],
 )
 def test_a_status_becomes_the_error_that_fits_and_nothing_is_sent_twice(status, body, kind):
-    with answering(status, body, {"Location": "/elsewhere"}) as (transport, seen):
+    with transport_to(status=status, body=body, headers={"Location": "/elsewhere"}) as (transport, seen):
         with pytest.raises(kind):
             infer(transport)
         assert len(seen) == 1
 
 
 def test_a_server_that_hangs_up_is_unreachable_and_is_not_asked_again():
-    with answering(None) as (transport, seen):
+    with transport_to(status=None) as (transport, seen):
         with pytest.raises(Unreachable, match="the connection broke"):
             infer(transport)
         with pytest.raises(Unreachable, match="the connection broke"):
@@ -180,8 +158,31 @@ def test_a_server_that_hangs_up_is_unreachable_and_is_not_asked_again():
 
 def test_a_server_that_is_too_slow_is_left():
     left, waited = threading.Event(), []
-    with answering(body=b"{}", wait=lambda: waited.append(left.wait(30))) as (transport, _):
+    with transport_to(body=b"{}", wait=lambda: waited.append(left.wait(30))) as (transport, _):
         with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
             infer(transport, timeout_s=0.05)
         assert not waited, "no answer had been begun"
         left.set()
+
+
+def test_a_server_that_sends_a_little_at_a_time_is_left():
+    left = threading.Event()
+    framed = {"body": [b" "] * 100, "wait": lambda: left.wait(0.05)}
+    with transport_to(**framed) as (transport, _):
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
+            transport.parameters("m", Deadline(0.2))
+        assert time.monotonic() - started < 1
+        left.set()
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(BadParameter, match="cannot be used"):
+        HttpTransport("[::1:8000", None)
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with transport_to(body=b"{}") as (transport, seen):
+        transport.parameters("m", Deadline(5))
+    assert len(seen) == 1

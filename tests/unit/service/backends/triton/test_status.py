@@ -31,6 +31,8 @@ ROWS = [
     ("FAILED_PRECONDITION", "", BackendFailed),
     ("UNIMPLEMENTED", "", BackendFailed),
     ("RESOURCE_EXHAUSTED", "Received message larger than max", BackendFailed),
+    ("RESOURCE_EXHAUSTED", "received metadata size exceeds hard limit (20572 vs. 16384)", BackendFailed),
+    ("RESOURCE_EXHAUSTED", "quota of 10 requests a second", BackendBusy),
 ]
 
 

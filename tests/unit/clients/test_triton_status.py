@@ -4,14 +4,14 @@ import pytest
 
 from clients.errors import (
     Busy,
+    ClientError,
     DeadlineExceeded,
-    DetectorError,
     NotServed,
     Refused,
     ServerFailed,
     Unreachable,
 )
-from clients.transport import Deadline, refusal
+from clients.triton_status import to_error
 
 IN_ENSEMBLE = "in ensemble 'starter-openvino-detect', "
 
@@ -21,7 +21,18 @@ IN_ENSEMBLE = "in ensemble 'starter-openvino-detect', "
     [
         ("UNAVAILABLE", IN_ENSEMBLE + "[request id: <id_unknown>] Exceeds maximum queue size", Busy),
         ("UNAVAILABLE", IN_ENSEMBLE + "Request timeout expired", Busy),
-        ("RESOURCE_EXHAUSTED", "Received message larger than max", Busy),
+        (
+            "RESOURCE_EXHAUSTED",
+            "Stream removed (CLIENT: Received message larger than max (299 vs. 64))",
+            Refused,
+        ),
+        ("RESOURCE_EXHAUSTED", "CLIENT: Sent message larger than max (12395 vs. 1024)", Refused),
+        (
+            "RESOURCE_EXHAUSTED",
+            "received metadata size exceeds hard limit (20572 vs. 16384); adding x-big",
+            Refused,
+        ),
+        ("RESOURCE_EXHAUSTED", "quota of 10 requests a second", Busy),
         ("UNAVAILABLE", "Request for unknown model: 'x' version 1 is not at ready state", NotServed),
         ("NOT_FOUND", "Request for unknown model: 'x' is not found", NotServed),
         ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", NotServed),
@@ -33,18 +44,19 @@ IN_ENSEMBLE = "in ensemble 'starter-openvino-detect', "
         ("PERMISSION_DENIED", "", Refused),
         ("INTERNAL", IN_ENSEMBLE + "Stub process 'x_0_0' is not healthy.", ServerFailed),
         ("CANCELLED", "cancelled", ServerFailed),
+        ("NOT_FOUND", "Unable to find shared memory region: 'x'", ServerFailed),
         ("HTTP status 418", "", ServerFailed),
     ],
 )
 def test_a_status_becomes_the_error_that_fits(status, text, kind):
-    error = refusal(status, text, url="127.0.0.1:8001", model="x", deadline=Deadline(2.5))
+    error = to_error(status, text, url="127.0.0.1:8001", model="x", timeout_s=2.5)
     assert type(error) is kind
-    assert isinstance(error, DetectorError)
+    assert isinstance(error, ClientError)
 
 
 def test_sentences_say_what_happened_and_what_to_do():
     def sentence(status, text):
-        return str(refusal(status, text, url="127.0.0.1:8001", model="x-detect", deadline=Deadline(2.5)))
+        return str(to_error(status, text, url="127.0.0.1:8001", model="x-detect", timeout_s=2.5))
 
     assert sentence("UNAVAILABLE", "Socket closed.") == (
         "cannot reach Triton at 127.0.0.1:8001: Socket closed; check that it runs, that this is the port of"

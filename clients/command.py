@@ -1,0 +1,198 @@
+"""The command `sparsight-client`: detection and classification from a shell."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from .errors import BadImage, ClientError
+from .rest import RestClient
+from .table import as_table
+from .tls import Tls
+from .triton import TritonClient
+from .types import Answer
+
+PROGRAM = "sparsight-client"
+_PORTS = {"grpc": 8001, "http": 8000}
+_SERVICE = "http://127.0.0.1:8000"
+
+_DESCRIPTION = "Find objects in images, or say what images show, and see which experts looked at them."
+_EXAMPLES = """
+examples:
+  {program} detect photo.jpg
+      what the service at {service} finds, and for each mixture layer which experts ran
+  {program} detect *.jpg --url https://gateway.example --model cells --conf 0.4 --classes RBC,WBC
+  {program} detect *.jpg --json | jq '.predictions | length'
+      one JSON document a line and image, as the service's POST /detect answers it
+  {program} classify photo.jpg --model trash --top 3
+  {program} triton photo.jpg --url triton.example:8001 --top-k 1
+      the same from an NVIDIA Triton server, without the service in between
+
+exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 wrong usage, 130 stopped
+"""
+
+
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Parse, run, report. Return 0, 1 for what went wrong; wrong usage ends with 2."""
+    args = _parser(program).parse_args(argv)
+    # A damaged image is reported once, by us; OpenCV would write a line of its own.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        run: Callable[[argparse.Namespace], None] = args.run
+        run(args)
+    except (ClientError, OSError) as error:
+        print(f"sparsight: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sparsight: stopped", file=sys.stderr)
+        return 130  # what a shell reports after Ctrl-C
+    return 0
+
+
+def _rest(args: argparse.Namespace) -> None:
+    with RestClient(
+        args.url,
+        model=args.model,
+        backend=args.backend,
+        version=args.version,
+        timeout_s=args.timeout,
+        tls=None if args.ca is None else Tls(ca_file=args.ca),
+    ) as client:
+        ask: Callable[..., Answer] = client.detect if args.task == "detect" else client.classify
+        _ask_all(args, ask)
+
+
+def _triton(args: argparse.Namespace) -> None:
+    with TritonClient(
+        args.url or f"127.0.0.1:{_PORTS[args.protocol]}",
+        model=args.model,
+        target=args.target,
+        protocol=args.protocol,
+        timeout_s=args.timeout,
+        tls=Tls(ca_file=args.ca) if args.tls or args.ca else None,
+    ) as client:
+        _ask_all(args, client.predict)
+
+
+def _ask_all(args: argparse.Namespace, ask: Callable[..., Answer]) -> None:
+    parameters = _parameters(args)
+    for path in args.images:
+        try:
+            found = ask(path.read_bytes(), **parameters)
+        except BadImage as error:
+            raise BadImage(f"{path}: {error}") from error
+        print(_as_json(path, found) if args.json else as_table(str(path), found), flush=True)
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("conf", "iou", "max_det", "classes", "top", "top_k", "weight_threshold")
+    given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    if "classes" in given:
+        given["classes"] = given["classes"].split(",")
+    return given | dict(args.control)
+
+
+def _as_json(path: Path, found: Answer) -> str:
+    return json.dumps({"file": str(path), **found.to_dict()}, ensure_ascii=False)
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES.format(program=program, service=_SERVICE),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # Nothing is abbreviated: --top would be --top-k where there is no --top.
+    detect = commands.add_parser(
+        "detect", help="ask the service for the objects in images", allow_abbrev=False
+    )
+    detect.description = "Ask the service for the objects in images."
+    detect.set_defaults(run=_rest, task="detect")
+    _add_common(detect)
+    _add_service(detect)
+    _add_detect(detect)
+    classify = commands.add_parser("classify", help="ask the service what images show", allow_abbrev=False)
+    classify.description = "Ask the service what images show."
+    classify.set_defaults(run=_rest, task="classify")
+    _add_common(classify)
+    _add_service(classify)
+    _add_classify(classify)
+    triton = commands.add_parser(
+        "triton", help="ask an NVIDIA Triton server, without the service", allow_abbrev=False
+    )
+    triton.description = "Ask an NVIDIA Triton server that serves a model repository of this project."
+    triton.set_defaults(run=_triton)
+    _add_common(triton)
+    _add_triton(triton)
+    _add_detect(triton)
+    _add_classify(triton)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, …")
+    parser.add_argument("--json", action="store_true", help="print one JSON document a line")
+    parser.add_argument("--classes", help="names or ids to report, separated by commas (default: all)")
+    parser.add_argument("--top-k", type=int, help="experts per image and layer (default: the model's)")
+    parser.add_argument(
+        "--weight-threshold", type=float, help="probability an expert beyond the best needs, 0 to 1"
+    )
+    parser.add_argument(
+        "--control",
+        type=_name_and_number,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="any other control of the model; may be given several times",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, help="seconds for each image (default: %(default)s)"
+    )
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="encrypt, and trust this PEM file")
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default=_SERVICE, help="of the service (default: %(default)s)")
+    parser.add_argument("--model", help="name of the model (default: the service's)")
+    parser.add_argument("--backend", help="what runs the model, such as openvino (default: the service's)")
+    parser.add_argument("--version", help="of the model (default: the highest that is ready)")
+
+
+def _add_triton(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="host:port (default: 127.0.0.1:8001, with http 127.0.0.1:8000)")
+    parser.add_argument("--protocol", choices=_PORTS, default="grpc", help="default: %(default)s")
+    parser.add_argument("--model", default="starter", help="name of the model (default: %(default)s)")
+    parser.add_argument(
+        "--target", default="openvino", help="openvino, onnx, npu or tensorrt (default: %(default)s)"
+    )
+    parser.add_argument("--tls", action="store_true", help="encrypt, and trust what the system trusts")
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--conf", type=float, help="lowest score to report, 0 to 1 (default: the model's)")
+    parser.add_argument(
+        "--iou", type=float, help="overlap above which boxes of a class are one (default: the model's)"
+    )
+    parser.add_argument("--max-det", type=int, help="most detections an image (default: the model's)")
+
+
+def _add_classify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--top", type=int, help="classes to tell of an image (default: the model's)")
+
+
+def _name_and_number(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, as in top_k=2")
+    return name, int(number) if number.is_integer() else number

@@ -1,0 +1,259 @@
+"""Answers from the service, over HTTP."""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import cv2
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadImage, BadParameter, ClientError, Unreachable, UnreadableAnswer
+from .exchange import Received, opened, send, send_async
+from .facts import Facts
+from .image import as_pixels
+from .parameters import Classes, given
+from .rest_problems import document, to_error
+from .tasks.classify import Classification, ClassifyParams
+from .tasks.detect import Detections, DetectParams
+from .tensors import Params
+from .tls import Tls
+from .transport import Deadline
+
+_LONGEST_MS = 600_000  # that the service takes for timeout_ms
+
+R = TypeVar("R")
+
+
+class RestClient:
+    """Asks the models of one service. Threads may share one client. Nothing is ever sent twice.
+
+    Args:
+        url: of the service, http:// or https://, with the path it is under if there is one.
+        model: name of the model; None for the service's default.
+        backend: what is to run the model, for example triton; None leaves it to the service.
+        version: of the model; None for the highest that is ready.
+        timeout_s: limit for a whole call; the service is told it, too.
+        tls: whom to trust and what to show, for https; None for what the system trusts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        backend: str | None = None,
+        version: str | None = None,
+        timeout_s: float = 10.0,
+        tls: Tls | None = None,
+    ) -> None:
+        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
+        self._client = opened(httpx.Client, self._call.url, tls)
+
+    def detect(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Detections:
+        """Find objects, and say which experts looked for them. What is left out is the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
+            conf: lowest score to report, 0..1.
+            iou: overlap above which boxes of one class are one, 0..1.
+            max_det: most detections, 1..10,000.
+            classes: names or ids of the classes to report.
+            controls: numbers for the model's controls, such as top_k and weight_threshold.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return self._run(image, params)
+
+    def classify(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
+            top: how many classes to tell, the most probable first.
+            classes: names or ids of the classes among which to tell.
+            controls: numbers for the model's controls; see `detect`.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
+        deadline = self._call.start(closed=self._client.is_closed)
+        body = _body(image)
+        request = self._client.build_request("POST", "detect", **self._call.request(params, body, deadline))
+        return self._call.read(params, send(self._client, request, deadline, self._call.unreached), deadline)
+
+
+class AsyncRestClient:
+    """The same for asyncio.
+
+    Args:
+        url: of the service, http:// or https://, with the path it is under if there is one.
+        model: name of the model; None for the service's default.
+        backend: what is to run the model; None leaves it to the service.
+        version: of the model; None for the highest that is ready.
+        timeout_s: limit for a whole call; the service is told it, too.
+        tls: whom to trust and what to show, for https; None for what the system trusts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        backend: str | None = None,
+        version: str | None = None,
+        timeout_s: float = 10.0,
+        tls: Tls | None = None,
+    ) -> None:
+        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
+        self._client = opened(httpx.AsyncClient, self._call.url, tls)
+
+    async def detect(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Detections:
+        """Find objects, and say which experts looked for them; see RestClient.detect."""
+        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return await self._run(image, params)
+
+    async def classify(
+        self,
+        image: bytes | NDArray[Any],
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it; see RestClient.classify."""
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
+        deadline = self._call.start(closed=self._client.is_closed)
+        body = await asyncio.to_thread(_body, image)
+        request = self._client.build_request("POST", "detect", **self._call.request(params, body, deadline))
+        answer = await send_async(self._client, request, deadline, self._call.unreached)
+        return self._call.read(params, answer, deadline)
+
+
+class _Call:
+    """What the calls of one client have in common."""
+
+    def __init__(self, url: str, timeout_s: float, query: Mapping[str, str | None]) -> None:
+        self.url = _checked(url)
+        self._timeout_s = timeout_s
+        self._query = {name: value for name, value in query.items() if value is not None}
+
+    def start(self, *, closed: bool) -> Deadline:
+        """Begin the time of a call."""
+        if closed:
+            raise ClientError("this client is closed; make another one")
+        return Deadline(self._timeout_s)
+
+    def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
+        """Return body and query; the service counts its time from when the body has arrived."""
+        left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
+        return {
+            "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},
+            "content": body,
+            "headers": {"Content-Type": "application/octet-stream"},
+        }
+
+    def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
+        """Return the result, or raise what the problem is."""
+        if answer.status != httpx.codes.OK:
+            raise to_error(answer, self.url, deadline.timeout_s)
+        facts = document(answer, self.url)
+        try:
+            return params.read(Facts(facts))
+        except ValueError as error:
+            raise UnreadableAnswer(self.url, str(error)) from error
+
+    def unreached(self, reason: str) -> Unreachable:
+        """Return the error for a service to which there is no connection."""
+        return Unreachable(
+            f"cannot reach the service at {self.url}: {reason};"
+            " check that it runs, and the URL's port and scheme"
+        )
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL("")
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.host
+        or parts.port == 0
+        or parts.query
+        or parts.fragment
+    ):
+        sentence = f"url={url!r} cannot be used; write http://host:port or https://host"
+        raise BadParameter("url", sentence)
+    return url.rstrip("/")
+
+
+def _body(image: bytes | NDArray[Any]) -> bytes:
+    """Return bytes as they are: the service decodes them, and knows better what it takes."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        if not image:
+            raise BadImage("there are no image bytes; give the whole file")
+        return bytes(image)
+    pixels = as_pixels(image)
+    encoded, buffer = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise BadImage(f"pixels of shape {pixels.shape} cannot be written as PNG; give a file's bytes")
+    return np.asarray(buffer).tobytes()

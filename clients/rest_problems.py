@@ -1,0 +1,111 @@
+"""What the service's problems (RFC 9457) mean to a caller: one table."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import (
+    BadImage,
+    BadParameter,
+    Busy,
+    ClientError,
+    DeadlineExceeded,
+    NotServed,
+    Refused,
+    ServerFailed,
+    Unavailable,
+    UnreadableAnswer,
+)
+from .exchange import Received
+
+_TYPE_PREFIX = "urn:sparsight:problem:"
+
+# The last part of a problem's type, and the error that says it here.
+PROBLEMS: Mapping[str, type[ClientError]] = {
+    "empty-image": BadImage,
+    "unsupported-image": BadImage,
+    "undecodable-image": BadImage,
+    "image-too-large": BadImage,
+    "body-too-large": BadImage,
+    "body-timeout": DeadlineExceeded,
+    "malformed-form": Refused,
+    "invalid-parameter": BadParameter,
+    "backend-not-offered": BadParameter,
+    "unknown-model": NotServed,
+    "unknown-version": NotServed,
+    "overloaded": Busy,
+    "backend-busy": Busy,
+    "not-ready": Unavailable,
+    "backend-unavailable": Unavailable,
+    "deadline-exceeded": DeadlineExceeded,
+    "backend-failed": ServerFailed,
+    "internal": ServerFailed,
+}
+# For problems of a later release, and for what stands between: a proxy knows only HTTP.
+_STATUS: Mapping[int, type[ClientError]] = {
+    408: DeadlineExceeded,
+    413: BadImage,
+    429: Busy,
+    502: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+
+
+def document(answer: Received, url: str) -> dict[str, Any]:
+    """Return the JSON object that an answer is.
+
+    Raises:
+        UnreadableAnswer: it is not one.
+    """
+    try:
+        found = json.loads(answer.body)
+    except ValueError as error:
+        raise UnreadableAnswer(url, "it is not JSON, so it is not the service that answers") from error
+    if not isinstance(found, dict):
+        raise UnreadableAnswer(url, "it is no JSON object, so it is not the service that answers")
+    return found
+
+
+def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
+    """Return what an answer that is not 200 means for a caller.
+
+    Args:
+        answer: the service's, or that of something before it.
+        url: of the service.
+        timeout_s: that was given.
+    """
+    try:
+        problem = document(answer, url)
+    except UnreadableAnswer:
+        problem = {}
+    if 300 <= answer.status < 400:
+        return UnreadableAnswer(url, f"it redirects to {answer.headers.get('Location', 'nowhere')}")
+    slug = str(problem.get("type", "")).removeprefix(_TYPE_PREFIX)
+    sentence = str(problem.get("detail") or f"{url} answers with HTTP status {answer.status}")
+    if slug == "not-found":  # the path: unknown models have a type of their own
+        return UnreadableAnswer(url, "there is no detection there")
+    kind = PROBLEMS.get(slug) or _STATUS.get(answer.status) or _by_hundreds(answer.status)
+    if kind is DeadlineExceeded:
+        return DeadlineExceeded(timeout_s, sentence if slug == "body-timeout" else None)
+    if kind is BadParameter:
+        return BadParameter(_parameter(problem), sentence)
+    if kind in (Busy, Unavailable):
+        return (Busy if kind is Busy else Unavailable)(sentence, _retry_after_s(answer))
+    return kind(sentence)
+
+
+def _by_hundreds(status: int) -> type[ClientError]:
+    return Refused if 400 <= status < 500 else ServerFailed
+
+
+def _parameter(problem: Mapping[str, Any]) -> str:
+    try:
+        return str(problem["errors"][0]["parameter"])
+    except (KeyError, IndexError, TypeError):
+        return "backend"  # the only one whose problem names none
+
+
+def _retry_after_s(answer: Received) -> float | None:
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None  # a date is not for us

@@ -1,0 +1,43 @@
+"""The part of the service's answer that every task has."""
+
+from .facts import Facts
+from .types import Common, ExpertActivation, ModelRef, ServiceFacts
+
+
+def common(answer: Facts) -> Common:
+    """Read which model answered, for what image, and what its experts did.
+
+    Raises:
+        ValueError: a member is missing, or has another type.
+    """
+    model, image, moe = answer.part("model"), answer.part("image"), answer.part("moe")
+    gflops = moe.part("gflops")
+    return {
+        "model": ModelRef(
+            *(model.text(name) for name in ("name", "version", "sha256", "backend", "precision"))
+        ),
+        "image_hw": (image.whole("height", 1), image.whole("width", 1)),
+        "experts": tuple(_activation(layer) for layer in moe.parts("layers")),
+        "top_k": None if moe.is_null("top_k") else moe.whole("top_k"),
+        "routing": moe.text("routing"),
+        "service": ServiceFacts(
+            id=answer.text("id"),
+            backend_reason=model.text("backend_reason"),
+            timing_ms=dict(answer.numbers("timing_ms")),
+            warnings=tuple(answer.list_of("warnings", str, empty=True)),
+            used_gflops=gflops.number("used"),
+            dense_gflops=gflops.number("dense"),
+            degraded=moe.flag("degraded"),
+        ),
+    }
+
+
+def _activation(layer: Facts) -> ExpertActivation:
+    return ExpertActivation(
+        layer=layer.text("layer"),
+        num_experts=layer.whole("experts", 1),
+        active=tuple(layer.list_of("active", int, empty=True)),
+        weights=tuple(map(float, layer.list_of("weights", int, float, empty=True))),
+        probabilities=tuple(map(float, layer.list_of("probabilities", int, float))),
+        entropy_bits=layer.number("entropy_bits"),
+    )

@@ -1,0 +1,58 @@
+"""One file a task: its parameters, its answer, and how both travel. Chosen here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ..errors import BadParameter, ClientError, ManifestMismatch, WrongTask
+from ..manifest import Manifest
+from .classify import ClassifyParams
+from .detect import DetectParams
+
+_Kind = type[DetectParams] | type[ClassifyParams]
+_KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams)
+
+
+def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> DetectParams | ClassifyParams:
+    """Return the parameters of a call, for the task that the manifest names.
+
+    Args:
+        manifest: of the model.
+        asked: the task's own parameters and the model's controls, by name; None is the same as left out.
+
+    Raises:
+        BadParameter: it is a parameter of another task.
+        ManifestMismatch: this client does not know the task.
+    """
+    kind = _kind_of(manifest)
+    own, others = _own(kind), {name for each in _KINDS for name in _own(each)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name in given:
+        if name in others and name not in own:
+            sentence = f"{name} is not for a model of the task {kind.task!r}; there is {', '.join(own)}"
+            raise BadParameter(name, sentence)
+    controls = {name: value for name, value in given.items() if name not in own}
+    return kind(controls=controls, **{name: given[name] for name in own if name in given})
+
+
+def wrong_task(manifest: Manifest) -> ClientError:
+    """Return the error for a model that was asked for another task than its own."""
+    try:
+        return WrongTask(manifest.name, _kind_of(manifest).task)
+    except ManifestMismatch as unknown:
+        return unknown
+
+
+def _kind_of(manifest: Manifest) -> _Kind:
+    match manifest.task:
+        case "detect":
+            return DetectParams
+        case "classify":
+            return ClassifyParams
+        case other:
+            known = " and ".join(kind.task for kind in _KINDS)
+            raise ManifestMismatch(manifest.name, f"it is for the task {other!r}, this client knows {known}")
+
+
+def _own(kind: _Kind) -> list[str]:
+    return [field.name for field in fields(kind) if field.name != "controls"]

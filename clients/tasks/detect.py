@@ -1,0 +1,254 @@
+"""Detection: boxes in source pixels, from the ensemble `<model>-<target>-detect` or from the service.
+
+The ensemble runs the graph and then non-maximum suppression, so a direct client needs only the letterbox.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ManifestMismatch, WrongTask
+from ..facts import Facts
+from ..letterbox import Letterbox
+from ..manifest import Manifest
+from ..parameters import Classes, as_text, class_ids, resolve_controls, share, whole
+from ..service_answer import common as common_of_answer
+from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
+from ..types import Answer
+
+_MOST_DETECTIONS = 10_000  # as the service's
+# The ensemble's own tensors, beside those of the graph.
+_CONF, _IOU, _MAX_DET = "conf", "iou", "max_det"
+_BOXES, _SCORES, _CLASS_IDS = "boxes", "scores", "class_ids"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object."""
+
+    box_xyxy: tuple[float, float, float, float]  # source pixels
+    score: float  # 0..1
+    class_name: str
+    class_id: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detections(Answer):
+    """What was found in one image. Iterate for one detection after the other, best first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)  source pixels, inside the image
+    scores: NDArray[np.float32]  # (N,)  0..1, highest first
+    class_ids: NDArray[np.int64]  # (N,)
+    class_names: tuple[str, ...]  # N, one for each detection
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,) or len(self.class_names) != n:
+            raise ValueError(
+                f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} {self.class_names=} do not fit {n=}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        rows = zip(
+            self.boxes_xyxy.astype(float).tolist(),
+            self.scores.astype(float).tolist(),
+            self.class_names,
+            self.class_ids.tolist(),
+            strict=True,
+        )
+        for (left, top, right, bottom), score, class_name, class_id in rows:
+            yield Detection((left, top, right, bottom), score, class_name, class_id)
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Describe the detections as the service does: x and y are the centre of a box."""
+        return [_prediction(detection) for detection in self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectParams:
+    """What a call asks for; None means the model's default."""
+
+    task: ClassVar[str] = "detect"
+
+    conf: float | None = None
+    iou: float | None = None
+    max_det: int | None = None
+    classes: Classes | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "DetectQuestion":
+        """Letterbox (H, W, 3) RGB and fill in the model's defaults.
+
+        Raises:
+            BadParameter: out of range, or the model has no such class or control.
+            ManifestMismatch: the manifest lacks what detection needs.
+        """
+        try:
+            defaults = Defaults.of(manifest)
+        except ValueError as error:
+            raise ManifestMismatch(graph_name(manifest.name, manifest.target), str(error)) from error
+        return DetectQuestion(
+            manifest=manifest,
+            canvas=Canvas.of(image, manifest),
+            conf=defaults.conf if self.conf is None else share("conf", self.conf),
+            iou=defaults.iou if self.iou is None else share("iou", self.iou),
+            max_det=defaults.max_det
+            if self.max_det is None
+            else whole("max_det", self.max_det, _MOST_DETECTIONS),
+            candidates=defaults.candidates,
+            class_ids=None if self.classes is None else class_ids(self.classes, manifest.class_names),
+            controls=resolve_controls(self.controls, manifest),
+        )
+
+    def query(self) -> dict[str, str | float]:
+        """Return the parameters of `POST /detect`."""
+        asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
+        given: dict[str, str | float] = {name: value for name, value in asked.items() if value is not None}
+        if self.classes is not None:
+            given["classes"] = as_text(self.classes)
+        return given
+
+    def read(self, answer: Facts) -> Detections:
+        """Read the service's answer.
+
+        Raises:
+            ValueError: a member is missing, or has another type.
+            WrongTask: it tells classes of the whole image.
+        """
+        predictions = answer.parts("predictions")
+        if predictions and not any(prediction.has("x") for prediction in predictions):
+            raise WrongTask(answer.part("model").text("name"), "classify")
+        found = [_from_prediction(prediction) for prediction in predictions]
+        return Detections(
+            **common_of_answer(answer),
+            boxes_xyxy=np.array([one.box_xyxy for one in found], dtype=np.float32).reshape(-1, 4),
+            scores=np.array([one.score for one in found], dtype=np.float32),
+            class_ids=np.array([one.class_id for one in found], dtype=np.int64),
+            class_names=tuple(one.class_name for one in found),
+        )
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The task's settings in a manifest."""
+
+    conf: float
+    iou: float
+    max_det: int
+    candidates: int  # most boxes that the model can find in one image
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Defaults":
+        """Read them.
+
+        Raises:
+            ValueError: one is missing, or cannot be.
+        """
+        manifest.output("boxes_xyxy")
+        routing_outputs(manifest)
+        if manifest.resize.mode != "letterbox":
+            raise ValueError(f"inputs: resize.mode is {manifest.resize.mode!r}; detection needs letterbox")
+        settings = Facts(dict(manifest.task_settings), "task_settings.")
+        defaults = settings.part("defaults")
+        return cls(
+            conf=defaults.share("conf"),
+            iou=defaults.share("iou"),
+            max_det=defaults.whole("max_det", 1),
+            candidates=settings.whole("candidates", 1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectQuestion:
+    """One image for the ensemble."""
+
+    manifest: Manifest
+    canvas: Canvas
+    conf: float
+    iou: float
+    max_det: int
+    candidates: int
+    class_ids: frozenset[int] | None  # None: all
+    controls: Mapping[str, float]
+
+    @property
+    def model(self) -> str:
+        """Return the ensemble's name."""
+        return graph_name(self.manifest.name, self.manifest.target) + "-detect"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the detections' names, and those of the routing."""
+        return (_BOXES, _SCORES, _CLASS_IDS, *(tensor.name for tensor in routing_outputs(self.manifest)))
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        """Return the graph's inputs and the thresholds of the suppression."""
+        # The ensemble knows nothing of classes. So that those not wanted take no place among the best
+        # max_det, all that there can be are fetched, and cut to max_det after they are gone.
+        max_det = self.max_det if self.class_ids is None else self.candidates
+        return {
+            **graph_inputs(self.manifest, self.canvas, self.controls),
+            _CONF: np.array([self.conf], dtype=np.float32),
+            _IOU: np.array([self.iou], dtype=np.float32),
+            _MAX_DET: np.array([max_det], dtype=np.int32),
+        }
+
+    def read(self, outputs: Tensors) -> Detections:
+        """Map the ensemble's outputs to detections in source pixels and to what the experts did.
+
+        Raises:
+            ManifestMismatch: an output is missing, or does not fit the manifest.
+        """
+        self._check(outputs)
+        found = outputs[_CLASS_IDS].astype(np.int64)
+        kept = np.arange(len(found))
+        if self.class_ids is not None:
+            kept = np.flatnonzero(np.isin(found, sorted(self.class_ids)))[: self.max_det]
+        letterbox, image_hw = self.canvas.letterbox, self.canvas.image_hw
+        assert isinstance(letterbox, Letterbox)  # Defaults.of has seen to it
+        return Detections(
+            **common(self.manifest, self.canvas, self.controls, outputs),
+            boxes_xyxy=letterbox.to_source(outputs[_BOXES][kept], image_hw),
+            scores=outputs[_SCORES][kept],
+            class_ids=found[kept],
+            class_names=tuple(self.manifest.class_names[i] for i in found[kept]),
+        )
+
+    def _check(self, outputs: Tensors) -> None:
+        class_ids = outputs.get(_CLASS_IDS, np.zeros(0))
+        n, classes = class_ids.size, len(self.manifest.class_names)
+        own = {_BOXES: ("float32", (n, 4)), _SCORES: ("float32", (n,)), _CLASS_IDS: ("int32", (n,))}
+        check(outputs, {**own, **rows_of(routing_outputs(self.manifest))}, self.model)
+        if n and not 0 <= class_ids.min() <= class_ids.max() < classes:
+            raise ManifestMismatch(self.model, f"a class id is not one of {classes} classes")
+
+
+def _prediction(detection: Detection) -> dict[str, Any]:
+    left, top, right, bottom = detection.box_xyxy
+    return {
+        "x": round((left + right) / 2, 3),
+        "y": round((top + bottom) / 2, 3),
+        "width": round(right - left, 3),
+        "height": round(bottom - top, 3),
+        "class": detection.class_name,
+        "class_id": detection.class_id,
+        "confidence": round(detection.score, 6),
+    }
+
+
+def _from_prediction(prediction: Facts) -> Detection:
+    x, y, width, height = (prediction.number(name) for name in ("x", "y", "width", "height"))
+    return Detection(
+        box_xyxy=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
+        score=prediction.share("confidence"),
+        class_name=prediction.text("class"),
+        class_id=prediction.whole("class_id"),
+    )

@@ -1,0 +1,44 @@
+"""Encryption: which files to use, and what they are to Python's own TLS."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BadParameter
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files in PEM format.
+
+    Args:
+        ca_file: whose certificates to trust; by default those that the system or the library trusts.
+        cert_file: what this client shows, if the server asks who it is.
+        key_file: of cert_file.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise BadParameter("tls", "cert_file and key_file belong together; give both or neither")
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise BadParameter("tls", f"{name}: there is no file {path}")
+
+    def context(self) -> ssl.SSLContext:
+        """Return them for the HTTP clients.
+
+        Raises:
+            BadParameter: a file does not hold what it must.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except ssl.SSLError as error:
+            raise BadParameter("tls", f"the tls files cannot be used: {error}") from error
+        return context

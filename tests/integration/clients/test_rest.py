@@ -1,0 +1,140 @@
+"""The client and a real service: the same answers, and every problem as the error that it is."""
+
+import asyncio
+import contextlib
+import io
+import re
+
+import numpy as np
+import pytest
+
+from clients.errors import BadImage, BadParameter, Busy, DeadlineExceeded, NotServed, Unavailable, WrongTask
+from clients.rest import AsyncRestClient, RestClient
+from tests.builders import build_artifact, golden_image, image_bytes
+from tests.client_package import ROOT
+from tests.integration.service.conftest import serve, wait_until_ready
+
+IMAGE = image_bytes(golden_image())
+
+
+@pytest.fixture
+def client(served):
+    with RestClient(served.url) as client:
+        yield client
+
+
+def without_times(answer):
+    return {name: value for name, value in answer.items() if name not in ("id", "timing_ms")}
+
+
+@pytest.mark.parametrize("image", [IMAGE, golden_image()], ids=["a file", "pixels"])
+def test_an_answer_is_the_services_number_for_number(client, served, image):
+    found = client.detect(image, conf=0.1, top_k=1)
+    answer = served.detect(IMAGE, conf=0.1, top_k=1, moe="full").json()
+    assert without_times(found.to_dict()) == without_times(answer)
+    assert (found.class_names, len(found.experts)) == (("red",), 2)
+    assert set(found.service.timing_ms) == set(answer["timing_ms"])
+    assert found.boxes_xyxy == pytest.approx(np.array([[4, 4, 36, 36]]), abs=1e-3)
+
+
+def test_every_parameter_is_one_that_the_service_has(client):
+    found = client.detect(IMAGE, conf=0, iou=1, max_det=1, classes=["red", 1], top_k=4, weight_threshold=0.5)
+    assert (len(found), found.top_k) == (1, 4)
+
+
+def test_asyncio_asks_for_many_at_once(served):
+    async def ask():
+        async with AsyncRestClient(served.url) as client:
+            return await asyncio.gather(*(client.detect(IMAGE) for _ in range(4)))
+
+    assert [found.class_names for found in asyncio.run(ask())] == [("red",)] * 4
+
+
+@pytest.mark.parametrize("image", [b"no image", IMAGE[:-30], image_bytes(golden_image(), "PNG")[:20]])
+def test_what_is_no_image_is_refused_by_the_service(client, image):
+    with pytest.raises(BadImage):
+        client.detect(image)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "asked", "words"),
+    [
+        ("conf", {"conf": 2}, "a number from 0 to 1"),
+        ("max_det", {"max_det": 0}, "a whole number from 1 to 10000"),
+        ("classes", {"classes": ["rad"]}, "there is red, green, blue"),
+        ("top_k", {"top_k": 9}, "use one of: 1, 2, 3, 4"),
+        ("tpo_k", {"tpo_k": 1}, "tpo_k"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_the_services_sentence(client, parameter, asked, words):
+    with pytest.raises(BadParameter, match=words) as refused:
+        client.detect(IMAGE, **asked)
+    assert refused.value.parameter == parameter
+
+
+def test_models_versions_and_backends_that_are_not_there_are_told(served):
+    with RestClient(served.url, model="other") as client, pytest.raises(NotServed, match="there is tiny"):
+        client.detect(IMAGE)
+    with RestClient(served.url, version="7") as client, pytest.raises(NotServed, match="no version '7'"):
+        client.detect(IMAGE)
+    with RestClient(served.url, backend="triton") as client, pytest.raises(BadParameter, match="'triton'"):
+        client.detect(IMAGE)
+
+
+def test_a_detector_that_is_asked_to_classify_says_so(client):
+    with pytest.raises(WrongTask, match=r"call detect\(\) instead"):
+        client.classify(IMAGE)
+    with pytest.raises(BadParameter, match="top"):
+        client.classify(IMAGE, top=1)
+
+
+def test_a_deadline_is_kept(served):
+    with RestClient(served.url, timeout_s=0.0001) as client, pytest.raises(DeadlineExceeded):
+        client.detect(IMAGE)
+
+
+def test_a_service_that_is_full_is_busy(tmp_path):
+    async def ask(url):
+        async with AsyncRestClient(url) as client:
+            return await asyncio.gather(*(client.detect(IMAGE) for _ in range(16)), return_exceptions=True)
+
+    build_artifact(tmp_path)
+    with serve(repository=tmp_path, max_inflight=1) as small:
+        assert wait_until_ready(small).status_code == 200
+        found = asyncio.run(ask(small.url))
+    refused = [one for one in found if isinstance(one, Busy)]
+    assert refused
+    assert all(one.retry_after_s >= 1 for one in refused)
+
+
+def test_a_service_without_a_model_is_unavailable(tmp_path):
+    with serve(repository=tmp_path) as empty:
+        client = RestClient(empty.url)
+        with client, pytest.raises(Unavailable, match="not ready") as failed:
+            client.detect(IMAGE)
+    assert failed.value.retry_after_s >= 1
+
+
+def test_the_readmes_example_runs(served, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "import RestClient" in block]
+    (tmp_path / "photo.jpg").write_bytes(IMAGE)
+    monkeypatch.chdir(tmp_path)
+    assert "http://127.0.0.1:8000" in block
+    block = block.replace("http://127.0.0.1:8000", served.url).replace("sparsight_client", "clients")
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(compile(block, "README.md", "exec"), {})
+    assert re.search(r"^red 0\.\d\d at \d+, \d+ – \d+, \d+$", told.getvalue(), re.MULTILINE)
+    assert "backbone.p5: experts (" in told.getvalue()
+
+
+def test_the_readmes_example_for_asyncio_runs(served, tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "import AsyncRestClient" in block]
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(IMAGE)
+    monkeypatch.chdir(tmp_path)
+    block = block.replace("http://127.0.0.1:8000", served.url).replace("sparsight_client", "clients")
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "{'a.jpg': 1, 'b.jpg': 1}\n"
