@@ -243,6 +243,27 @@ def test_a_training_configuration_survives_json(config):
     assert train_from_json(to_json(config)) == config
 
 
+def test_a_configuration_of_before_tasks_is_a_detector_s():
+    values = json.loads(to_json(MODEL))
+    assert values.pop("task") == "detect"
+    assert model_from_json(json.dumps(values)) == MODEL
+
+
+def test_a_classifier_s_configuration_survives_json():
+    config = TrainConfig(
+        model=replace(model_config("esmoe-n-cls", ("a", "b"), (64, 64))),
+        train_data=ScenesConfig(labels="class"),
+        augment=AugmentConfig(crop_area=0.3, crop_aspect=1.2),
+        loss=LossConfig(label_smoothing=0.25),
+    )
+    assert train_from_json(to_json(config)) == config
+
+
+def test_a_task_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="task 'segment' is none of detect, classify"):
+        replace(MODEL, task="segment")
+
+
 def test_equal_configurations_give_the_same_line():
     assert to_json(replace(TRAIN)) == to_json(TRAIN)
     assert "\n" not in to_json(TRAIN)

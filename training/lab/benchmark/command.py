@@ -34,7 +34,7 @@ from training.lab.benchmark.subjects import (
     named_variant,
 )
 from training.lab.benchmark.throughput import Throughput, measure_throughput
-from training.models.variants import VARIANTS
+from training.models.variants import DETECT_VARIANTS
 from training.rounds import Timed, time_in_rounds
 
 DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
@@ -235,7 +235,7 @@ def _add_subjects(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, nargs="*", help="model.safetensors; any number")
     parser.add_argument(
         "--variant",
-        choices=VARIANTS,
+        choices=DETECT_VARIANTS,
         action="append",
         default=[],
         metavar="NAME",
