@@ -8,7 +8,7 @@ from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
-from training.models.variants import VARIANTS
+from training.models.variants import DETECT_VARIANTS
 
 EXAMPLES = f"""
 every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "profile": "openvino: also which layers take the time of a sparse run",
         "throughput": "openvino: also images a second with all cores busy",
     }
-    add_fields(parser, BenchmarkOptions, meanings, variants=VARIANTS, top_ks=from_zero)
+    add_fields(parser, BenchmarkOptions, meanings, variants=DETECT_VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
     add_shared(parser, "--json", "--quiet")
 

@@ -21,6 +21,11 @@ variants by family, the size after the dash; what each holds and computes: pytho
   ultra-n              the step after it: a cheaper router, group norm, experts of little weight left out
   moehead-n            4 light detection heads a level, all of them run, weighed for each image
   sparsight-{n,s}      ours: experts do the work of the deep stages; runs with any number of them, 0 included
+for classification, on the same backbones; recipes quick and small-data train them
+  yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls, sparsight-{n,s}-cls
+
+images in a folder for each class, in train/ and val/ or without splits: small-data is 60 epochs at 224 px
+  python -m training train --recipe small-data --variant sparsight-n-cls --data trash --run runs/trash
 
 what a recipe decides
   python -m training train --recipe small-data --help

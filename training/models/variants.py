@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from training.config import (
     HEAD_PLACES,
+    TASKS,
     ExpertKind,
     MixtureConfig,
     ModelConfig,
@@ -23,7 +24,7 @@ from training.models.families.sizes import sized
 __all__ = ("DETECT_VARIANTS", "PLACEMENTS", "VARIANTS", "MixtureChoice", "Placement", "model_config")
 
 DETECT_VARIANTS = variants_of("detect")
-VARIANTS = DETECT_VARIANTS
+VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def quick(request: Request) -> TrainConfig:
         base,
         augment=usual.quick_augment,
         optimizer=replace(base.optimizer, warmup_epochs=1.0),
-        epochs=8,
+        epochs=usual.quick_epochs,
         evaluate_every_epochs=4,
     )
 

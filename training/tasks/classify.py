@@ -43,6 +43,7 @@ class Classify:
         input_hw=(224, 224),
         quick_hw=(128, 128),
         epochs=60,
+        quick_epochs=20,
         batch_size=16,
         augment=AugmentConfig(),
         quick_augment=AugmentConfig(),

@@ -40,6 +40,7 @@ class Detect:
         input_hw=(640, 640),
         quick_hw=(256, 256),
         epochs=100,
+        quick_epochs=8,
         batch_size=8,
         augment=AugmentConfig(close_mosaic_epochs=15),
         quick_augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),

@@ -30,6 +30,7 @@ class Defaults:
     input_hw: tuple[int, int]
     quick_hw: tuple[int, int]  # of the recipe `quick`
     epochs: int
+    quick_epochs: int
     batch_size: int
     augment: AugmentConfig
     quick_augment: AugmentConfig

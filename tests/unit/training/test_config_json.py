@@ -17,6 +17,7 @@ from training.config import (
 from training.config_json import model_from_json, to_json, train_from_json
 from training.data_config import CombinedConfig, FolderConfig, ScenesConfig
 from training.errors import ConfigError
+from training.models.variants import model_config
 
 MODEL = ModelConfig(class_names=("a", "b"))
 TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
@@ -231,3 +232,19 @@ def test_a_run_from_before_mixup_and_copy_paste_goes_on_without_them():
     del values["augment"]["mixup"], values["augment"]["copy_paste"]
     assert train_from_json(json.dumps(values)) == TRAIN
     assert (TRAIN.augment.mixup, TRAIN.augment.copy_paste) == (0.0, 0.0)
+
+
+def test_a_configuration_of_before_tasks_is_a_detector_s():
+    values = json.loads(to_json(MODEL))
+    assert values.pop("task") == "detect"
+    assert model_from_json(json.dumps(values)) == MODEL
+
+
+def test_a_classifier_s_configuration_survives_json():
+    config = TrainConfig(
+        model=model_config("esmoe-n-cls", ("a", "b"), (64, 64)),
+        train_data=ScenesConfig(labels="class"),
+        augment=AugmentConfig(crop_area=0.3, crop_aspect=1.2),
+        loss=LossConfig(label_smoothing=0.25),
+    )
+    assert train_from_json(to_json(config)) == config

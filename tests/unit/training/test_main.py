@@ -176,10 +176,8 @@ def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
         main(["train", "--help"])
     text = capsys.readouterr().out
     taught = set()
-    for line in text.splitlines():
-        family, dash, sizes = line.strip().partition(" ")[0].partition("-")
-        if dash:
-            taught |= {f"{family}-{size}" for size in sizes.strip("{}").split(",")}
+    for family, sizes, task in re.findall(r"(\w+)-\{?([nsmlx](?:,[nsmlx])*)\}?(-cls)?\b", text):
+        taught |= {f"{family}-{size}{task}" for size in sizes.split(",")}
     assert set(VARIANTS) <= taught
     assert "--placement neck" in text
     assert "--experts 8 --top-k 2" in text

@@ -19,7 +19,8 @@ from training.lab.tables.models import (
 )
 from training.lab.tables.published import PUBLISHED, Named, Published
 from training.models.detector import count_parameters
-from training.models.variants import VARIANTS, MixtureChoice
+from training.models.families.choose import variants_of
+from training.models.variants import MixtureChoice
 
 VOC_CLASSES = 20
 README = Path(__file__).resolve().parents[3] / "training" / "models" / "README.md"
@@ -50,10 +51,8 @@ def test_every_line_is_within_tolerance_or_has_a_note_and_no_note_stands_where_n
 def test_the_models_are_all_variants_and_the_ablations_of_the_paper(everything):
     measured, _ = everything
     names = [label(named) for named in measured]
-    assert names[: len(VARIANTS)] == list(VARIANTS)
-    assert names[len(VARIANTS) :] == [
-        f"esmoe-n {choice}" for choice in ("neck", "both", "E=2", "E=8", "E=3 K=3", "K=1", "K=4")
-    ]
+    ablations = [f"esmoe-n {choice}" for choice in ("neck", "both", "E=2", "E=8", "E=3 K=3", "K=1", "K=4")]
+    assert names == [*variants_of("detect"), *ablations, *variants_of("classify")]
     for one in measured.values():
         assert one.parameters >= one.active_parameters
         assert one.gflops >= one.gflops_at_top_k

@@ -10,14 +10,17 @@ from torch import nn
 from training.columns import in_columns
 from training.lab.tables.published import (
     GFLOPS_TOLERANCE,
+    IMAGENET_CLASSES,
     PARAMETERS_TOLERANCE,
     PUBLISHED,
     Named,
     Published,
 )
 from training.models.cost import measure_cost
-from training.models.detector import Detector, count_parameters
-from training.models.variants import VARIANTS, MixtureChoice, model_config
+from training.models.families.choose import parse_variant, variants_of
+from training.models.network import Network, count_parameters
+from training.models.variants import DETECT_VARIANTS, MixtureChoice, model_config
+from training.tasks.choose import task_named
 
 ABLATIONS = (
     MixtureChoice(placement="neck"),
@@ -29,21 +32,22 @@ ABLATIONS = (
     MixtureChoice(top_k=4),
 )
 MODELS = (
-    *(Named(variant=variant) for variant in VARIANTS),
+    *(Named(variant=variant) for variant in DETECT_VARIANTS),
     *(Named(variant="esmoe-n", choice=choice) for choice in ABLATIONS),
+    *(Named(variant=variant, classes=IMAGENET_CLASSES) for variant in variants_of("classify")),
 )
 WIDTH = 110
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model, at 640 × 640."""
+    """One model, at the usual size of its task."""
 
     top_k: int
     parameters: int
     active_parameters: int  # less the experts that do not run: of each layer the smallest
     gflops: float  # every expert computed
-    gflops_at_top_k: float  # the dearest experts chosen
+    gflops_at_top_k: float  # the most expensive experts chosen
     routed: float  # share of gflops that is in experts
 
 
@@ -74,11 +78,13 @@ class Comparison:
         return abs(self.parameters_difference) > PARAMETERS_TOLERANCE or abs(gflops) > GFLOPS_TOLERANCE
 
 
-def build(named: Named) -> Detector:
-    """The shapes of a model: no weights are made, and nothing can be computed with it."""
+def build(named: Named) -> Network:
+    """Make the shapes of a model: there are no weights, and nothing can be computed with it."""
     class_names = tuple(f"class {index}" for index in range(named.classes))
+    task = task_named(parse_variant(named.variant).task)
+    config = model_config(named.variant, class_names, task.defaults.input_hw, named.choice)
     with torch.device("meta"):
-        return Detector(model_config(named.variant, class_names, (640, 640), named.choice))
+        return task.build(config)
 
 
 def measure(named: Named) -> Measured:
@@ -131,7 +137,8 @@ def label(named: Named) -> str:
     parts += [] if choice.placement is None else [choice.placement]
     parts += [] if choice.num_experts is None else [f"E={choice.num_experts}"]
     parts += [] if choice.top_k is None else [f"K={choice.top_k}"]
-    return " ".join(parts) + ("" if named.classes == 80 else f", {named.classes} classes")
+    usual = named.classes in (80, IMAGENET_CLASSES)  # which the heading says
+    return " ".join(parts) + ("" if usual else f", {named.classes} classes")
 
 
 def variants_table() -> str:
@@ -140,8 +147,9 @@ def variants_table() -> str:
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(
         [
-            "80 classes, 640 × 640; 2 operations a multiply-add, norms folded, attention products left out",
-            "at K experts a layer: parameters without the smallest experts, GFLOPs with the dearest ones",
+            "80 classes, 640 × 640; -cls: 1000 classes, 224 × 224",
+            "2 operations a multiply-add, norms folded, attention products left out",
+            "at K experts a layer: parameters without the smallest, GFLOPs with the most expensive ones",
             "",
             *_models_block(models),
             "",

@@ -15,6 +15,11 @@ def test_the_variants_of_a_task_stand_by_family_smallest_first():
         *("modular-n", "modular-s", "modular-m", "modular-l"),
         *("optimized-n", "ultra-n", "moehead-n", "sparsight-n", "sparsight-s"),
     )
+    assert variants_of("classify") == (
+        *("yolov12-n-cls", "yolov12-s-cls", "yolov12-m-cls", "yolov12-l-cls", "yolov12-x-cls"),
+        *("esmoe-n-cls", "esmoe-s-cls", "esmoe-m-cls", "esmoe-l-cls", "esmoe-x-cls"),
+        *("sparsight-n-cls", "sparsight-s-cls"),
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -24,7 +29,11 @@ def test_a_family_bears_the_name_it_is_asked_for_by(name):
 
 @pytest.mark.parametrize(
     ("variant", "family", "size", "task"),
-    [("esmoe-x", "esmoe", "x", "detect"), ("sparsight-s", "sparsight", "s", "detect")],
+    [
+        ("esmoe-x", "esmoe", "x", "detect"),
+        ("sparsight-s", "sparsight", "s", "detect"),
+        ("esmoe-x-cls", "esmoe", "x", "classify"),
+    ],
 )
 def test_a_variant_s_name_says_family_size_and_task(variant, family, size, task):
     found = parse_variant(variant)
@@ -32,7 +41,7 @@ def test_a_variant_s_name_says_family_size_and_task(variant, family, size, task)
     assert str(found) == variant
 
 
-@pytest.mark.parametrize("name", ["modular-x", "esmoe-", "esmoe", "-n", "", "esmoe-nn", "moehead-n-seg"])
+@pytest.mark.parametrize("name", ["modular-x", "esmoe-", "esmoe", "-n", "", "moehead-n-cls", "esmoe-n-seg"])
 def test_a_name_that_is_no_variant_is_refused(name):
     with pytest.raises(ConfigError, match=f"no variant '{name}'; there are: yolov12-n, "):
         parse_variant(name)

@@ -11,11 +11,11 @@ from training.errors import ConfigError
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector, count_parameters
 from training.models.mixture.routing import RoutingControls
-from training.models.variants import VARIANTS, MixtureChoice, model_config
+from training.models.variants import DETECT_VARIANTS, MixtureChoice, model_config
 
 COCO_CLASSES = tuple(f"class {index}" for index in range(80))
 FIXED_BINS = 16  # originals count 0 to 15 of the box distribution as weights that are never trained
-WITH_MIXTURES = [variant for variant in VARIANTS if not variant.startswith("yolov12")]
+WITH_MIXTURES = [variant for variant in DETECT_VARIANTS if not variant.startswith("yolov12")]
 NANO_MIXTURES = [variant for variant in WITH_MIXTURES if variant.endswith("-n")]
 
 

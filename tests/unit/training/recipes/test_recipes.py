@@ -8,9 +8,9 @@ from training.config import LossConfig
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.families.choose import FAMILIES, family_named, parse_variant
-from training.models.variants import VARIANTS, MixtureChoice
+from training.models.variants import DETECT_VARIANTS, MixtureChoice
 from training.recipes.recipe_data import own_data
-from training.recipes.recipes import RECIPES, Request, build_config
+from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
 from training.recipes.starter import starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
@@ -96,8 +96,8 @@ def test_the_paper_s_augmentation_is_that_of_its_table_for_every_size(family, na
     ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_has_the_paper_s_recipe(variant):
+@pytest.mark.parametrize("variant", DETECT_VARIANTS)
+def test_every_detector_has_the_paper_s_recipe(variant):
     config = build_config("paper", replace(REQUEST, variant=variant))
     assert (config.epochs, config.optimizer.name, config.optimizer.momentum) == (600, "sgd", 0.937)
     assert (config.optimizer.lr, config.optimizer.final_lr, config.optimizer.weight_decay) == (
@@ -232,3 +232,57 @@ def test_the_starter_s_parts_share_no_picture_and_leave_none_out(tmp_path):
         assert set(less.kept) | set(choice.kept) == set(train.kept)
         assert train.split != val.split or not set(train.kept) & set(val.kept)
     assert [len(train.kept) for train in parted.train.parts] == [8, 8, 4]
+
+
+CLASSIFY = replace(REQUEST, variant="sparsight-n-cls")
+
+
+def test_small_images_are_classified_at_224_pixels_with_smoothed_labels():
+    config = build_config("small-data", CLASSIFY)
+    assert (config.model.task, config.model.input_hw, config.epochs) == ("classify", (224, 224), 60)
+    assert (config.optimizer.name, config.loss.classes, config.loss.label_smoothing) == ("adamw", 1.0, 0.1)
+    assert (config.loss.information, config.loss.coverage) == (0.5, 0.1), "routers are asked for the same"
+    assert config.top_ks == (1, 2, 2, 4)
+
+
+def test_a_quick_try_is_smaller_and_shorter():
+    config = build_config("quick", CLASSIFY)
+    assert (config.model.input_hw, config.epochs, config.evaluate_every_epochs) == ((128, 128), 20, 4)
+    assert build_config(
+        "quick", replace(CLASSIFY, overrides={"model.input_hw": (64, 64)})
+    ).model.input_hw == (64, 64)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ANY_TASK])
+def test_recipes_of_papers_and_of_data_with_boxes_train_no_classifier(recipe):
+    message = f"recipe {recipe} trains detectors, and sparsight-n-cls is for the task classify: take quick"
+    with pytest.raises(ConfigError, match=message):
+        build_config(recipe, CLASSIFY)
+
+
+def test_a_recipe_that_there_is_not_is_said_so_to_a_classifier_too():
+    with pytest.raises(ConfigError, match="no recipe 'long'"):
+        build_config("long", CLASSIFY)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("loss.dfl", "--dfl"),
+        ("augment.mosaic", "--mosaic"),
+        ("augment.mixup", "--mixup"),
+        ("augment.copy_paste", "--copy-paste"),
+    ],
+)
+def test_what_means_nothing_to_a_classifier_is_refused(name, flag):
+    asked = replace(CLASSIFY, overrides={name: 0.5})
+    with pytest.raises(ConfigError, match=f"{flag} means nothing to sparsight-n-cls"):
+        build_config("quick", asked)
+    assert build_config("quick", replace(asked, variant="sparsight-n"))
+
+
+def test_experts_and_balance_of_a_classifier_may_be_chosen():
+    asked = replace(CLASSIFY, mixture=MixtureChoice(num_experts=3), overrides={"loss.information": 0.0})
+    config = build_config("quick", asked)
+    assert {mixture.num_experts for mixture in config.model.mixtures.values()} == {3}
+    assert config.loss.information == 0

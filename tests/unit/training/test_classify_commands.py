@@ -1,0 +1,111 @@
+"""Classification from the command line: an image folder in, accuracies out."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.unit.training.command_line import failure
+from training.__main__ import main
+
+COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
+OPTIONS = ("--input", "64", "--batch", "4", "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 3)):
+        for name, colour in COLOURS.items():
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(-30, 30, (70, 90, 3))
+                image = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                path = tmp_path / "data" / split / name / f"{number}.png"
+                path.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+    return tmp_path / "data"
+
+
+def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, tmp_path, folder):
+    run = tmp_path / "run"
+    argv = ["--variant", "sparsight-n-cls", "--data", str(folder), *OPTIONS]
+    assert main(["train", "--run", str(run), "--epochs", "4", *argv]) == 0
+    said = capsys.readouterr().out
+    assert "training sparsight-n-cls on 8 images of 2 classes, 4 epochs at 64×64" in said
+    assert "epoch 4: top-1 " in said
+    assert f"of the evaluation with the highest top1: {run / 'best.safetensors'}" in said
+
+    checkpoint = str(run / "best.safetensors")
+    assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 6
+    assert found["top5"] == 1.0, "of two classes"
+    assert list(found["by_class"]) == ["blue", "red"]
+    assert found["top1"] == pytest.approx(sum(found["by_class"].values()) / 2), "three images of each"
+    assert [use["layer"] for use in found["experts"]] == ["backbone.p4", "backbone.p5"]
+    assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--top-k", "4"]) == 0
+    report = capsys.readouterr().out
+    assert "6 images   top-1 " in report
+    assert "  red   top-1 " in report
+
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    argv = ["inspect", checkpoint, "--data", str(folder), "--quiet", "--output", str(drawn)]
+    assert main(argv) == 0
+    assert "class" in capsys.readouterr().out
+    assert (drawn / "experts_by_class.png").is_file()
+
+    look = [
+        "look",
+        "--variant",
+        "sparsight-n-cls",
+        "--data",
+        str(folder),
+        "--output",
+        str(tmp_path / "l.png"),
+    ]
+    assert main([*look, "--pictures", "3"]) == 0
+    assert cv2.imread(str(tmp_path / "l.png")).shape[0] > 300
+
+
+def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):
+    from training.data_config import ScenesConfig
+    from training.workflows import dataset_config, train
+
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=5, seed=1, image_hw=(64, 64)))
+    monkeypatch.setattr(train, "SCENES_FOR_TRAINING", ScenesConfig(images=4, image_hw=(64, 64)))
+    run = tmp_path / "run"
+    options = train.TrainOptions(
+        run_dir=run, variant="yolov12-n-cls", epochs=1, batch_size=4, input_hw=(64, 64), scenes=4
+    )
+    assert train.train(options, quiet=True, say=lambda message: None).finished
+    assert main(["evaluate", str(run / "model.safetensors"), "--quiet"]) == 0
+    assert "5 images   top-1 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        pytest.param(["--variant", "yolov12-n"], "no boxes, which a detector learns from", id="a detector"),
+        pytest.param(["--variant", "yolov12-n-cls", "--mosaic", "1"], "--mosaic means nothing", id="mosaic"),
+        pytest.param(["--variant", "yolov12-n-cls", "--recipe", "paper"], "trains detectors", id="paper"),
+        pytest.param(
+            ["--variant", "yolov12-n-cls", "--split", "test"],
+            "no folder for split 'test'",
+            id="no such split",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_1(capsys, tmp_path, folder, argv, message):
+    argv = ["train", "--run", str(tmp_path / "run"), "--data", str(folder), *argv, *OPTIONS]
+    assert message in failure(capsys, *argv)
+
+
+@pytest.mark.heavy
+def test_a_quick_run_tells_generated_scenes_apart(capsys, tmp_path):
+    argv = ["--recipe", "quick", "--variant", "sparsight-n-cls", "--input", "96", "--quiet"]
+    assert main(["train", "--run", str(tmp_path), *argv]) == 0
+    assert main(["evaluate", str(tmp_path / "model.safetensors"), "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["top1"] > 0.6, "one in five by chance"
