@@ -20,7 +20,7 @@ def wait_for(browser, condition):
 
 
 def requested(browser):
-    """Every address that the page asked for, the ones inside it left out (data:, blob:)."""
+    """Return every address that the page asked for, the ones inside it left out (data:, blob:)."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [
         event["params"]["request"]["url"]
