@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 
-from .errors import BadImage, ClientError
+from .errors import BadImage, ClientError, WrongTask
 from .rest import RestClient
 from .table import as_table
 from .tls import Tls
@@ -45,6 +45,10 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         run: Callable[[argparse.Namespace], None] = args.run
         run(args)
+    except WrongTask as error:  # whose own sentence is for callers of Python
+        wanted = f"model {error.model!r} is for the task {error.task!r}; use the command {error.task}"
+        print(f"sparsight: {wanted}", file=sys.stderr)
+        return 1
     except (ClientError, OSError) as error:
         print(f"sparsight: {error}", file=sys.stderr)
         return 1
