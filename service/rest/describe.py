@@ -20,9 +20,21 @@ DETECT_BODY = {
         "multipart/form-data": _FORM,
     },
 }
-PROBLEM: dict[str, Any] = {
-    "description": "A problem, and what to do about it.",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+_PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEM_CODES = {
+    400: "The form cannot be read.",
+    404: "There is no such model or version.",
+    408: "The body took too long to arrive.",
+    413: "The body has too many bytes, or the image too many pixels.",
+    415: "This is no image, or none of a format that is served.",
+    422: "A parameter cannot be used, or the image is empty or damaged.",
+    429: "Too much is asked for at once; try again after Retry-After seconds.",
+    500: "A defect of the service; report it with the id.",
+    503: "No backend can answer now; try again after Retry-After seconds.",
+    504: "There was no answer in time.",
 }
-_PROBLEM_CODES: tuple[int | str, ...] = (400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
-PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys(_PROBLEM_CODES, PROBLEM)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
+}
+"""What can go wrong with a detection, by status; each `detail` says what to do."""
+NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

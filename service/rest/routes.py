@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
-from service.rest.describe import DETECT_BODY, PROBLEM, PROBLEMS
+from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.formats.choose import format_of
 from service.rest.formats.protocol import Outcome
@@ -24,6 +24,7 @@ router = APIRouter()
 @router.post(
     "/detect",
     response_model=Answer | Results,
+    response_description="What is in the image, and which experts ran.",
     responses=PROBLEMS,
     openapi_extra={"requestBody": DETECT_BODY},
     summary="Find the objects in an image, or classify it, and report the experts that ran.",
@@ -66,7 +67,7 @@ async def health_route() -> Health:
 
 @router.get(
     "/readyz",
-    responses={503: PROBLEM},
+    responses=NOT_READY,
     response_model_exclude_defaults=True,
     summary="Can the default model answer?",
     tags=["operation"],
