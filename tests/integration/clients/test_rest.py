@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,6 +151,17 @@ def test_the_command_classifies_at_a_real_service(colours, tmp_path, capsys):
     ]
     assert main(["detect", str(path), "--url", colours.url]) == 1
     assert "use the command classify" in capsys.readouterr().err
+
+
+def test_the_command_ends_in_silence_when_nobody_reads_on(colours, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(IMAGE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "clients", "classify", str(path), "--url", colours.url]
+    ended = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_a_deadline_is_kept(served):
