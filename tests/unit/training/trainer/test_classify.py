@@ -58,9 +58,8 @@ def test_every_family_learns_five_images(variant, tmp_path):
         class_names=CLASS_NAMES,
         train_data=SCENES,
         variant=variant,
-        input_hw=(64, 64),
-        epochs=30,  # of one step each, so that each has a line in the metrics
-        batch_size=5,
+        # 30 epochs of one step each, so that each has a line in the metrics
+        overrides={"model.input_hw": (64, 64), "epochs": 30, "batch_size": 5},
     )
     config = build_config("quick", request)
     config = replace(config, augment=STILL, loader_workers=0, precision="f32")
