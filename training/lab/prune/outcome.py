@@ -9,7 +9,8 @@ from training.evaluate.evaluator import Evaluation, evaluate
 from training.evaluate.expert_use import LayerUse
 from training.lab.prune.latency import Latency
 from training.models.cost import measure_cost
-from training.models.detector import Detector, count_parameters
+from training.models.detector import Detector
+from training.models.network import count_parameters
 from training.trainer.loop import compute_device
 
 
