@@ -42,7 +42,7 @@ def evaluate_checkpoint(
     controls = controls_of(model, top_k, weight_threshold)
     dataset = _labelled(model, data, say)
     task = task_named(model.config.task)
-    return task.evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+    return task.evaluate(model.to(compute_device()), dataset, controls=controls)
 
 
 def evaluate_detector(
@@ -56,7 +56,7 @@ def evaluate_detector(
     model, _ = load_detector(checkpoint)
     controls = controls_of(model, top_k)
     dataset = _labelled(model, data, None)
-    return evaluate(model.to(compute_device()), dataset, controls=controls, quiet=quiet)
+    return evaluate(model.to(compute_device()), dataset, controls=controls)
 
 
 def _labelled(model: Network, data: DataConfig, say: Say | None) -> Dataset:
@@ -89,7 +89,7 @@ def compare_checkpoints(
         sides.append((model.to(compute_device()), controls))
     dataset = open_for(sides[0][0].config, data)
     task_named("detect").check_labels(dataset)
-    return compare(sides[0], sides[1], dataset, draws=draws, quiet=quiet)
+    return compare(sides[0], sides[1], dataset, draws=draws)
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
@@ -122,4 +122,4 @@ def evaluate_service(
     if say:
         say_remarks("labels", dataset, say)
     with RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend) as remote:
-        return evaluate_with(remote.detect, dataset, quiet=quiet)
+        return evaluate_with(remote.detect, dataset)

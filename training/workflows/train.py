@@ -147,12 +147,11 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
 
     def validate(model: Network) -> Mapping[str, float]:
         assert validation is not None
-        return task.scores(task.evaluate(model, validation, quiet=True), validation)
+        return task.scores(task.evaluate(model, validation), validation)
 
     return trainer.run(
         validate if validation else None,
         describe=task.sentence,
-        quiet=quiet,
         tensorboard=options.tensorboard,
     )
 

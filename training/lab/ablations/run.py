@@ -15,7 +15,7 @@ from training.files import write_atomically
 from training.lab.ablations.routing import RoutingFigures, measure_routing
 from training.lab.ablations.rows import RoutingRow, Row
 from training.models.cost import measure_cost
-from training.models.detector import count_parameters
+from training.models.network import count_parameters
 from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import load_detector

@@ -9,7 +9,8 @@ from training.evaluate.evaluator import Evaluation, evaluate
 from training.evaluate.expert_use import LayerUse
 from training.lab.prune.latency import Latency
 from training.models.cost import measure_cost
-from training.models.detector import Detector, count_parameters
+from training.models.detector import Detector
+from training.models.network import count_parameters
 from training.trainer.loop import compute_device
 
 
@@ -49,7 +50,7 @@ class Pruning:
 
 def evaluate_here(model: Detector, dataset: Dataset, *, quiet: bool) -> Evaluation:
     """On the device that there is; the model is back on the CPU afterwards."""
-    evaluation = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+    evaluation = evaluate(model.to(compute_device()), dataset)
     model.cpu()
     return evaluation
 

@@ -10,8 +10,9 @@ from training.config import RouterConfig
 from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
 from training.lab.benchmark.subjects import settle
 from training.models.cost import measure_cost
-from training.models.detector import Detector, count_parameters
+from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import count_parameters
 from training.models.variants import model_config
 
 
