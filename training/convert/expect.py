@@ -14,7 +14,7 @@ from training.models.detector import Detector
 
 SCORE_LIMIT = 1e-4
 BOX_LIMIT_PX = 1e-3
-BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the picture
+BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the image
 ARRAYS = {"images": 4, "boxes": 3, "scores": 3}  # and their dimensions
 
 
