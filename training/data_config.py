@@ -1,4 +1,4 @@
-"""Which pictures and labels are read: generated scenes, a folder, or several as one."""
+"""Which images and labels are read: generated scenes, a folder, or several as one."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class ScenesConfig:
 class FolderConfig:
     """Images on disk with labels; the folder says in which format (training/data/README.md lists them).
 
-    A split can be parted further: its pictures are dealt to `folds` in turn, and those of `kept` stay.
+    A split can be parted further: its images are dealt to `folds` in turn, and those of `kept` stay.
     """
 
     kind: Literal["folder"] = "folder"

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None or args.to is None:
         raise UsageError("download takes a NAME and --to FOLDER, or --list")
     try:
-        download(find_benchmark(args.name), args.to, read(DownloadOptions, args), quiet=args.quiet, say=say)
+        download(find_benchmark(args.name), args.to, read(DownloadOptions, args))
     except KeyboardInterrupt:
         say_aside("training: what came through is kept; the same command goes on")
         raise
@@ -58,10 +58,9 @@ def benchmarks_table() -> str:
     """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
     rows = [("name", "what", "download", "checksums", "licence")]
     for benchmark in BENCHMARKS:
-        exact = all(archive.size_is_exact for archive in benchmark.archives)
-        size = in_bytes(benchmark.size) if exact else f"about {in_bytes(benchmark.size)}"
-        by_hand = any(archive.url is None for archive in benchmark.archives)
         known = all(archive.sha256 for archive in benchmark.archives)
+        size = in_bytes(benchmark.size) if known else f"about {in_bytes(benchmark.size)}"
+        by_hand = any(archive.url is None for archive in benchmark.archives)
         rows.append(
             (
                 benchmark.name,

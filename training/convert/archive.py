@@ -4,9 +4,11 @@ import hashlib
 import os
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,44 +24,46 @@ ENTRIES_LIMIT = 100_000
 BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError)
 
 
-class Archive:
-    """An open checkpoint. Nothing is read before the sizes that the zip declares are checked.
+@contextmanager
+def open_archive(path: Path) -> Iterator["Archive"]:
+    """Open a checkpoint. Nothing is read before the sizes that the zip declares are checked.
 
     Raises:
-        CheckpointError: opening or reading: missing, cut short, no torch zip; names the file.
+        CheckpointError: missing, cut short, no torch zip; names the file.
     """
+    if not path.is_file():
+        raise CheckpointError(f"no file at {path}")
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    with file:
+        try:
+            opened = zipfile.ZipFile(file)
+        except BROKEN as error:
+            raise CheckpointError(
+                f"{path} is no zip that torch.save (1.6 or newer) writes, or is cut short: {error}"
+            ) from error
+        with opened:
+            yield Archive(path, file, opened)
 
-    def __init__(self, path: Path) -> None:
+
+class Archive:
+    """An open checkpoint; reading raises CheckpointError, which names the file."""
+
+    def __init__(self, path: Path, file: BufferedReader, opened: zipfile.ZipFile) -> None:
         self.path = path
-        if not path.is_file():
-            raise CheckpointError(f"no file at {path}")
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
-        try:
-            self._zip = self._open()
-            self._root = self._check_entries()
-        except CheckpointError:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._zip.close()
-        self._file.close()
+        self._file = file
+        self._zip = opened
+        self._root = self._check_entries()
 
     def sha256(self) -> str:
-        """Of the very file that is read, whatever the path may name by now."""
+        """Return that of the very file that is read, whatever the path may name by now."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 
     def contents(self) -> Any:
-        """What was saved, as plain values and records."""
+        """Return what was saved, as plain values and records."""
         data = self._read(PICKLE)
         folder = self._root + DATA
         entries = [entry for entry in self._zip.infolist() if entry.filename.startswith(folder)]
@@ -69,20 +73,12 @@ class Archive:
             raise CheckpointError(f"{self.path}: {PICKLE}, {error}") from error
 
     def tensor(self, stored: StoredTensor) -> Tensor:
-        """The numbers of a tensor, in their own type and memory."""
+        """Return the numbers of a tensor, in their own type and memory."""
         storage = stored.storage
         if stored.numel == 0:
             return torch.empty(stored.shape, dtype=storage.dtype)
         flat = torch.frombuffer(bytearray(self._read(DATA + storage.key)), dtype=storage.dtype)
         return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
-
-    def _open(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self._file)
-        except BROKEN as error:
-            raise CheckpointError(
-                f"{self.path} is no zip that torch.save (1.6 or newer) writes, or is cut short: {error}"
-            ) from error
 
     def _check_entries(self) -> str:
         entries = self._zip.infolist()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.convert.archive import Archive
-from training.convert.records import NAME_LIMIT, Record, plain_name, shown
+from training.convert.records import NAME_LIMIT, Record, StoredTensor, plain_name, shown
 from training.errors import CheckpointError
 
 STRIDE = 32  # inputs are whole multiples of it
@@ -61,22 +61,24 @@ def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> Foreign
         raise CheckpointError(f"{archive.path}: {error}") from error
 
 
-def child(module: Record, name: str) -> Any:
-    """A module, parameter or buffer by its name in the module, or None."""
+def child(module: object, path: str) -> Record | StoredTensor | None:
+    """Return a module, parameter or buffer by its name in the module, such as `conv.weight`, or None."""
+    name, _, rest = path.partition(".")
     for part in ("_modules", "_parameters", "_buffers"):
-        held = module.get(part)
-        if isinstance(held, dict) and held.get(name) is not None:
-            return held[name]
+        held = module.get(part) if isinstance(module, Record) else None
+        found = held.get(name) if isinstance(held, dict) else None
+        if isinstance(found, Record | StoredTensor):
+            return child(found, rest) if rest else found
     return None
 
 
 def submodules(module: Record) -> dict[str, Record]:
-    """The modules directly inside a module."""
+    """Return the modules directly inside a module."""
     return {name: value for name, value in parts(module, "_modules") if isinstance(value, Record)}
 
 
 def parts(module: Record, group: str) -> list[tuple[str, Any]]:
-    """The entries of `_modules`, `_parameters` or `_buffers`.
+    """Return the entries of `_modules`, `_parameters` or `_buffers`.
 
     Raises:
         CheckpointError: too many, or a name that torch itself would refuse or no message can show.
@@ -140,7 +142,7 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """The size it was trained at, rounded up to whole strides as its own trainer rounds."""
+    """Return the size it was trained at, rounded up to whole strides as its own trainer rounds."""
     size = (
         _argument(saved.get("train_args"), "imgsz") or _argument(model.get("args"), "imgsz") or DEFAULT_INPUT
     )

@@ -1,5 +1,6 @@
 """Turns a foreign checkpoint into one of ours: every tensor used, every tensor filled, or an error."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +8,18 @@ import torch
 from torch import Tensor
 
 from training.config import STRIDES
-from training.convert.archive import Archive
+from training.convert.archive import Archive, open_archive
 from training.convert.container import ForeignDetector, child, find_detector
 from training.convert.keys import FIXED_BINS, Found, all_tensors, match_tensors
 from training.convert.layouts import Recognised, recognise
-from training.convert.records import Record, StoredTensor, shown
+from training.convert.records import StoredTensor
 from training.errors import CheckpointError
 from training.models.detector import Detector
+
+WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
+    "Upsample": {"mode": "nearest", "scale_factor": 2, "size": None},
+    "Concat": {"d": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
     Raises:
         CheckpointError: damaged, hostile or not exactly a known model; names what and where.
     """
-    with Archive(path) as archive:
+    with open_archive(path) as archive:
         found = find_detector(archive, input_hw)
         try:
             recognised = recognise(found)
@@ -86,24 +92,12 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """What the layers compute beside their weights: strides, bins, how maps are enlarged and joined."""
-    for index, (layer, record) in enumerate(zip(recognised.layers, found.layers, strict=True)):
-        expected: dict[str, object] = {}
-        if layer.kinds == ("Upsample",):
-            expected = {"mode": "nearest", "scale_factor": 2, "size": None}
-        elif layer.kinds == ("Concat",):
-            expected = {"d": 1}
-        for name, value in expected.items():
-            if record.get(name) != value:
-                raise CheckpointError(
-                    f"layer {index} ({record.kind}) has {name}={shown(record.get(name))}; expected {value!r}"
-                )
+    """Check what layers compute beside their weights: strides, bins, how maps are enlarged and joined."""
+    for index, layer in enumerate(found.layers):
+        layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"
     _check_numbers(archive, head.get("stride"), f"{path}.stride", STRIDES)
-    bins: object = head
-    for name in FIXED_BINS.split("."):
-        bins = child(bins, name) if isinstance(bins, Record) else None
-    _check_numbers(archive, bins, f"{path}.{FIXED_BINS}", range(recognised.config.reg_max))
+    _check_numbers(archive, child(head, FIXED_BINS), f"{path}.{FIXED_BINS}", range(recognised.config.reg_max))
 
 
 def _check_numbers(archive: Archive, stored: object, path: str, expected: tuple[int, ...] | range) -> None:

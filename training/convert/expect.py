@@ -14,13 +14,13 @@ from training.models.detector import Detector
 
 SCORE_LIMIT = 1e-4
 BOX_LIMIT_PX = 1e-3
-BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the picture
+BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the image
 ARRAYS = {"images": 4, "boxes": 3, "scores": 3}  # and their dimensions
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the original answered in float32."""
+    """The original's answers in float32."""
 
     images: NDArray[np.uint8]  # (B, H, W, 3) RGB
     boxes: NDArray[np.float32]  # (B, A, 4) xyxy pixels
@@ -29,7 +29,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Differences:
-    """The largest over all anchors of an image. NaN where an answer has one."""
+    """The largest differences over all anchors of an image. NaN where an answer has one."""
 
     scores: float
     boxes_px: float
@@ -37,7 +37,7 @@ class Differences:
 
     @property
     def within(self) -> bool:
-        """Written so that NaN fails."""
+        """Return whether both are within the limits; written so that NaN fails."""
         return self.scores <= SCORE_LIMIT and self.boxes_excess_px <= BOX_LIMIT_PX
 
 
@@ -67,7 +67,7 @@ def read_expected(path: Path) -> Expected:
 
 
 def compare(model: Detector, expected: Expected) -> list[Differences]:
-    """Differences of each image.
+    """Return the differences of each image.
 
     Raises:
         CheckpointError: images of another size, or answers of another shape.
@@ -103,7 +103,7 @@ def _differences(
 
 
 def as_table(differences: list[Differences]) -> str:
-    """One line an image, with the limits in the heading."""
+    """Return one line an image, with the limits in the heading."""
     rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
     for index, one in enumerate(differences):
         figures = (f"{figure:.2e}" for figure in (one.scores, one.boxes_px, one.boxes_excess_px))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.convert.container import child, parts, submodules
-from training.convert.records import Record, StoredTensor, shown
+from training.convert.records import Record, StoredTensor
 from training.errors import CheckpointError
 from training.models.area_attention import (
     HEAD_CHANNELS,
@@ -34,7 +34,7 @@ _CLASS_BRANCHES = {
 
 
 class Counterpart(NamedTuple):
-    """What a module of ours is called elsewhere."""
+    """The foreign names of a module of ours and of its parts."""
 
     kinds: tuple[str, ...]  # names of the class, the usual one first; none: it has had several
     parts: Mapping[str, str]  # what holds weights, foreign name to ours, both inside the module
@@ -89,7 +89,7 @@ Found = dict[str, tuple[str, StoredTensor]]  # our tensor name to foreign name a
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    """Every tensor of a module and those inside it, one at a time: its name, and the class it lies in.
+    """Yield every tensor of a module and those inside it: its name, and the class it lies in.
 
     Raises:
         CheckpointError: an activation that ours has not, or modules without end.
@@ -107,7 +107,7 @@ def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
 
 
 def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
-    """Every tensor of one foreign module, by the name that it has in ours.
+    """Return every tensor of one foreign module, by the name that it has in ours.
 
     Args:
         record: the foreign module, at `path` in its model.
@@ -117,42 +117,29 @@ def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Fo
         CheckpointError: a part or tensor is missing, or left over, or misshapen, or computes something else;
             names it and its place in the foreign model.
     """
-    found: Found = {}
-    for part, theirs, ours, our_name in _pairs(record, path, module, name):
-        found |= _leaf_tensors(part, theirs, ours, our_name)
-    return found
-
-
-def _pairs(record: Record, path: str, module: nn.Module, name: str) -> Iterator[tuple[Any, str, Any, str]]:
-    """The modules and bare parameters that hold tensors, foreign beside ours."""
     if isinstance(module, nn.Sequential | nn.ModuleList):
         names = {*submodules(record), *dict(module.named_children())}
         counterpart = Counterpart(CONTAINERS, {part: part for part in sorted(names)})
     elif type(module) in COUNTERPARTS:
         counterpart = COUNTERPARTS[type(module)]
     else:
-        yield record, path, module, name
-        return
+        return _leaf_tensors(record, path, module, name)
     if counterpart.kinds and record.kind not in counterpart.kinds:
         raise CheckpointError(f"{path} is {record.kind}; expected {counterpart.kinds[0]}")
-    _check_settings(record, path, module)
+    record.require(path, _settings(module))
+    if isinstance(module, ConvBlock):
+        _check_kind(child(record, "act"), f"{path}.act", type(module.act).__name__)
+    found: Found = {}
     for their_name, our_name in counterpart.parts.items():
-        theirs, ours = _descend(record, their_name), _attribute(module, our_name)
-        if not _both(theirs, ours, f"{path}.{their_name}", record.kind):
-            continue
+        theirs, ours = child(record, their_name), _attribute(module, our_name)
+        if (theirs is None) != (ours is None):
+            wrong = "is missing" if theirs is None else f"({_kind(theirs)}) is one too many"
+            raise CheckpointError(f"{path}.{their_name} {wrong} in {record.kind}")
         if isinstance(theirs, Record) and isinstance(ours, nn.Module):
-            yield from _pairs(theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}")
-        else:
-            yield theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}"
-
-
-def _both(theirs: Any, ours: Any, path: str, kind: str) -> bool:
-    """Whether there is something to convert; a part that only one side has is an error."""
-    if ours is None and theirs is not None:
-        raise CheckpointError(f"{path} ({_kind(theirs)}) is one too many in {kind}")
-    if ours is not None and theirs is None:
-        raise CheckpointError(f"{path} is missing in {kind}")
-    return ours is not None
+            found |= match_tensors(theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}")
+        elif theirs is not None:
+            found |= _leaf_tensors(theirs, f"{path}.{their_name}", ours, f"{name}.{our_name}")
+    return found
 
 
 def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
@@ -160,7 +147,8 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
         if not isinstance(part, StoredTensor):
             raise CheckpointError(f"{path} is {_kind(part)}, not a tensor")
         return {name: (path, _shaped(part, path, ours))}
-    _check_function(part, path, ours)
+    _check_kind(part, path, "Conv2d" if isinstance(ours, nn.Linear | nn.Conv2d) else type(ours).__name__)
+    part.require(path, _settings(ours))
     own = ours.state_dict()
     theirs = _tensors(part)
     for tensor in (*own, *theirs):
@@ -195,60 +183,41 @@ def _tensors(part: Record) -> dict[str, StoredTensor]:
     return {name: value for name, value in held if isinstance(value, StoredTensor)}
 
 
-def _check_function(part: Any, path: str, ours: Any) -> None:
-    """Weights of equal shape are not enough: stride, padding, groups and eps change what they compute."""
-    kind = "Conv2d" if isinstance(ours, nn.Linear | nn.Conv2d) else type(ours).__name__
-    if not isinstance(part, Record) or part.kind != kind:
-        raise CheckpointError(f"{path} is {_kind(part)}; expected {kind}")
-    expected: dict[str, Any] = {}
-    if isinstance(ours, nn.Conv2d):
-        expected = {name: getattr(ours, name) for name in SAME_FUNCTION}
-    elif isinstance(ours, nn.BatchNorm2d):
-        expected = {"eps": ours.eps}
-    for name, value in expected.items():
-        if part.get(name) != value:
-            raise CheckpointError(f"{path} ({kind}) has {name}={shown(part.get(name))}; expected {value!r}")
-
-
-def _check_settings(record: Record, path: str, module: nn.Module) -> None:
-    expected: dict[str, Any] = {}
+def _settings(module: nn.Module) -> Mapping[str, object]:
+    """Return what must be equal beside the weights: without it, the same weights compute something else."""
     match module:
+        case nn.Conv2d():
+            return {name: getattr(module, name) for name in SAME_FUNCTION}
+        case nn.BatchNorm2d():
+            return {"eps": module.eps}
         case Bottleneck():
-            expected = {"add": True}
-        case AreaAttention(areas=areas, heads=heads):
-            expected = {"area": areas, "num_heads": heads, "head_dim": HEAD_CHANNELS}
-        case DetectHead(reg_max=reg_max):
-            expected = {"reg_max": reg_max}
-        case ConvBlock(act=act):
-            activation = child(record, "act")
-            found = activation.kind if isinstance(activation, Record) else "missing"
-            if found != type(act).__name__:
-                raise CheckpointError(f"{path}.act is {found}; expected {type(act).__name__}")
-    for name, value in expected.items():
-        if record.get(name) != value:
-            raise CheckpointError(
-                f"{path} ({record.kind}) has {name}={shown(record.get(name))}; only {value!r} is converted"
-            )
-
-
-def _descend(record: Record, path: str) -> Any:
-    part: Any = record
-    for name in path.split("."):
-        part = child(part, name) if isinstance(part, Record) else None
-    return part if isinstance(part, Record | StoredTensor) else None
+            return {"add": True}
+        case AreaAttention():
+            return {"area": module.areas, "num_heads": module.heads, "head_dim": HEAD_CHANNELS}
+        case DetectHead():
+            return {"reg_max": module.reg_max}
+        case _:
+            return {}
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
-    """A module or parameter of ours; None where this configuration has none."""
+    """Return a module or parameter of ours; None where this configuration has none."""
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name, None)
     return None if isinstance(value, nn.Identity) else value
 
 
+def _check_kind(part: object, path: str, expected: str) -> None:
+    if _kind(part) != expected:
+        raise CheckpointError(f"{path} is {_kind(part)}; expected {expected}")
+
+
 def _shape(tensor: StoredTensor | torch.Tensor) -> str:
     return str(list(tensor.shape))
 
 
-def _kind(part: Any) -> str:
+def _kind(part: object) -> str:
+    if part is None:
+        return "missing"
     return part.kind if isinstance(part, Record) else "a bare tensor"

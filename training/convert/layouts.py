@@ -1,4 +1,4 @@
-"""Recognises which detector a foreign model is, from its layers alone, and says it as our configuration."""
+"""Recognises which detector a foreign model is, from its layers alone, as our configuration."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +29,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a foreign detector turned out to be."""
+    """A foreign detector in our terms."""
 
     config: ModelConfig
     family: str  # as people call it
@@ -57,14 +57,14 @@ def recognise(found: ForeignDetector) -> Recognised:
 
 
 def known_layers(family: str) -> tuple[Layer, ...]:
-    """The layers of a family in their order; all sizes have the same."""
+    """Return the layers of a family in their order; all sizes have the same."""
     mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
     mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
     neck_kind = "A2C2f" if family == "yolov12" else "C3k2"
     layers: list[Layer] = []
 
     def add(kind: str | tuple[str, ...], place: str = "", *others: int) -> int:
-        """Append a layer that reads the one before it and others; returns its index."""
+        """Append a layer that reads the one before it and others; return its index."""
         kinds = (kind,) if isinstance(kind, str) else kind
         layers.append(Layer(kinds, place, (len(layers) - 1, *others)))
         return len(layers) - 1
@@ -131,7 +131,7 @@ def _listed(sources: tuple[int, ...]) -> str:
 
 
 def _sources(index: int, written: Any) -> tuple[int, ...]:
-    """Indices of what a layer reads; in the file a negative one counts back from the layer."""
+    """Return indices of what a layer reads; in the file a negative one counts back from the layer."""
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
         return ()
@@ -139,8 +139,7 @@ def _sources(index: int, written: Any) -> tuple[int, ...]:
 
 
 def _size(by_place: dict[str, Record]) -> str:
-    convolution = child(by_place["backbone.stem"], "conv")
-    weight = child(convolution, "weight") if isinstance(convolution, Record) else None
+    weight = child(by_place["backbone.stem"], "conv.weight")
     blocks = child(by_place["backbone.p4.1"], "m")
     if not isinstance(weight, StoredTensor) or not weight.shape or not isinstance(blocks, Record):
         raise CheckpointError("the first layer has no convolution, or layer backbone.p4 no blocks")
@@ -167,7 +166,7 @@ def _mixtures(config: ModelConfig, by_place: dict[str, Record]) -> tuple[dict[st
 
 
 def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
-    """One mixture layer as the file has it, and a note on it or nothing. usual: as its family is published.
+    """Return a mixture layer as the file has it, and a note or nothing. usual: as its family is published.
 
     Raises:
         CheckpointError: it computes something that ours does not.
@@ -179,9 +178,7 @@ def _es_moe(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
     experts = _experts(record)
     kernels = []
     for index, expert in enumerate(experts):
-        weight: Any = expert
-        for name in ("conv", "depthwise", "weight"):
-            weight = child(weight, name) if isinstance(weight, Record) else None
+        weight = child(expert, "conv.depthwise.weight")
         shape = weight.shape if isinstance(weight, StoredTensor) else ()
         kernel = shape[-1] if shape else 0
         if shape[1:] != (1, kernel, kernel) or kernel % 2 == 0 or kernel > KERNEL_LIMIT:
@@ -217,7 +214,7 @@ def _spatial(usual: MixtureConfig, record: Record) -> MixtureConfig:
             )
     router = child(record, "routing")
     pool = router.get("pool_scale", usual.router.pool) if isinstance(router, Record) else None
-    if type(pool) is not int or not 1 <= pool <= 64:
+    if not isinstance(router, Record) or type(pool) is not int or not 1 <= pool <= 64:
         raise CheckpointError(f"{record.kind} has no router that averages squares of cells")
     count = len(_experts(record))
     top_k = _whole(record, "top_k", count)

@@ -68,7 +68,7 @@ STATE_PARTS = 16  # of a state that is kept by position, as numpy's types have: 
 
 
 def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
-    """What the pickle holds: plain values, lists, dicts, tuples, Global, Record and StoredTensor.
+    """Return what the pickle holds: plain values, lists, dicts, tuples, Global, Record and StoredTensor.
 
     Args:
         data: the pickle.
@@ -105,7 +105,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """One instruction, by its name in pickletools."""
+        """Carry out one instruction, by its name in pickletools."""
         if name in LITERALS:
             if isinstance(argument, int) and not -INT_LIMIT // 2 <= argument < INT_LIMIT:
                 raise CheckpointError("a whole number of more than 64 bits")
@@ -122,18 +122,18 @@ class _Machine:
             handler(self, argument)
 
     def top(self) -> Any:
-        """The value on top, left there. A mark is none."""
+        """Return the value on top, left there. A mark is none."""
         if not self.stack or self.stack[-1] is MARK:
             raise CheckpointError("needs a value where there is none")
         return self.stack[-1]
 
     def pop(self) -> Any:
-        """The value on top, taken away."""
+        """Take away the value on top and return it."""
         self.top()
         return self.stack.pop()
 
     def pop_mark(self) -> list[Any]:
-        """The values above the last mark, taken away with it."""
+        """Take away the last mark and the values above it; return those."""
         items: list[Any] = []
         while self.stack:
             value = self.stack.pop()
@@ -179,7 +179,7 @@ class _Machine:
         target.update(_pairs(items))
 
     def push_name(self, module: Any, name: Any) -> None:
-        """The name of a class or function."""
+        """Push the name of a class or function."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise CheckpointError("a class whose name is not text")
         plain_name(f"{module}.{name}")
@@ -188,24 +188,24 @@ class _Machine:
         self.stack.append(Global(IMPORT_MAPPING.get(module, module), name))
 
     def call(self) -> None:
-        """What calling a name with arguments stands for."""
+        """Push what calling a name with arguments stands for."""
         args, callee = self.pop(), self.pop()
         if not isinstance(args, tuple):
             raise CheckpointError(f"calls {_describe(callee)} with {_describe(args)}")
         self.stack.append(_make(callee, args))
 
-    def call_with_keywords(self) -> None:
-        """As call; a record needs no keywords."""
+    def call_with_keywords(self, _: Any) -> None:
+        """Call without the keywords, which a record does not need."""
         self.pop()
         self.call()
 
     def call_marked(self) -> None:
-        """As call; the name and its arguments lie above the mark."""
+        """Call where the name and its arguments lie above the mark."""
         items = self.pop_mark()
         self.stack.append(_make(items[0] if items else None, tuple(items[1:])))
 
     def call_named(self, argument: str) -> None:
-        """As call; the name stands in the instruction, its arguments above the mark."""
+        """Call where the name stands in the instruction, its arguments above the mark."""
         items = self.pop_mark()
         self.push_name(*argument.split(" ", 1))
         self.stack.append(_make(self.pop(), tuple(items)))
@@ -222,7 +222,7 @@ class _Machine:
         target.states = _states(state)
 
     def push_storage(self) -> None:
-        """The numbers of a tensor, which lie outside the pickle."""
+        """Push the storage of a tensor, whose numbers lie outside the pickle."""
         match self.pop():
             case ("storage", Global("torch", kind), str(key), _, int(numel)) if kind in STORAGE_DTYPES:
                 storage = Storage(key, STORAGE_DTYPES[kind], numel)
@@ -270,7 +270,7 @@ _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "INST": _Machine.call_named,
     "OBJ": lambda machine, _: machine.call_marked(),
     "NEWOBJ": lambda machine, _: machine.call(),
-    "NEWOBJ_EX": lambda machine, _: machine.call_with_keywords(),
+    "NEWOBJ_EX": _Machine.call_with_keywords,
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.push_storage(),
@@ -300,7 +300,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
-    """Any third party's name is as inert as its record; what can act on this machine is refused by name."""
+    """Return a record, as inert as any third party's; refuse by name what can act on this machine."""
     root = callee.module.partition(".")[0]
     can_act = root in sys.stdlib_module_names or root == "torch"
     if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
@@ -324,7 +324,7 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(value: Any) -> Any:
-    """A key that hashes at once and cannot be chosen to collide: thousands of those would take hours."""
+    """Return a key that hashes at once and cannot be chosen to collide: thousands of those take hours."""
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
         raise CheckpointError(f"a key that is {_describe(value)}")
@@ -338,7 +338,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """The attributes in what BUILD is given: a dict, or a pair with those of the class's own slots."""
+    """Return the attributes in what BUILD is given: a dict, or a pair with those of the class's slots."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

@@ -2,6 +2,7 @@
 
 import math
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """What is left of an object: the name of its class and what it held."""
+    """An object as far as it is read: the name of its class and what it held."""
 
     type: Global
     args: tuple[Any, ...] = ()  # what it was to be made from
@@ -35,15 +36,20 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """The class's own name, without its module: modules move between releases."""
+        """Return the class's own name, without its module: modules move between releases."""
         return self.type.name
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        for state in self.states:
-            if name in state:
-                return state[name]
-        return default
+        """Return an attribute."""
+        return next((state[name] for state in self.states if name in state), default)
+
+    def require(self, place: str, settings: Mapping[str, object]) -> None:
+        """Raise CheckpointError, which names the place, where an attribute is not as in settings."""
+        for name, value in settings.items():
+            if self.get(name) != value:
+                raise CheckpointError(
+                    f"{place} ({self.kind}) has {name}={shown(self.get(name))}; expected {value!r}"
+                )
 
     def __repr__(self) -> str:
         return f"<{self.type}>"
@@ -82,7 +88,7 @@ class StoredTensor:
 
     @property
     def numel(self) -> int:
-        """How many numbers it has."""
+        """Return how many numbers it has."""
         return math.prod(self.shape)
 
     def __str__(self) -> str:
@@ -90,7 +96,7 @@ class StoredTensor:
 
 
 def plain_name(name: Any) -> str:
-    """A name that a message may show as it is.
+    """Return a name that a message may show as it is.
 
     Raises:
         CheckpointError: it is no text, has characters that a terminal would act on, or is too long.
@@ -101,5 +107,5 @@ def plain_name(name: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A foreign value in a message: short, and however deep it is."""
+    """Return a foreign value as text for a message: short, and however deep it is."""
     return reprlib.repr(value)

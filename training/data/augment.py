@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, AugmentConfig
 from training.data.copy_paste import paste_objects
-from training.data.letterbox import letterbox_sample, scale_image, scale_sample
+from training.data.letterbox import letterbox_sample, scale_by, scale_sample
 from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four, without_hidden
 from training.data.sample import Dataset, Sample
 
-# Of the two ratios of a mixup. Objects of both pictures are asked for, so that both must be well seen: with
+# Of the two ratios of a mixup. Objects of both images are asked for, so that both must be well seen: with
 # this, 95 % of all ratios are between 0.38 and 0.62.
 MIXUP_BETA = 32.0
 
@@ -32,7 +32,7 @@ def augment(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Sample:
-    """One training sample on a canvas of input_hw; all randomness comes from rng.
+    """Return a training sample on a canvas of input_hw; all randomness comes from rng.
 
     Mixup and copy-paste draw nothing where they are off, so that they change nothing of what else is drawn.
 
@@ -65,15 +65,14 @@ def _compose(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Placed:
-    """The picture, alone or among three others, moved and scaled, with objects of another pasted on."""
+    """Return the image, alone or among three others, moved and scaled, with objects of another pasted on."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
         placed = join_four([first, *others], (centre_xy[0], centre_xy[1]), input_hw)
     else:
         boxed = letterbox_sample(first, input_hw)
-        everything = np.ones(len(boxed.class_ids), dtype=np.float32)
-        placed = Placed(boxed.image, boxed.boxes_xyxy, boxed.class_ids, everything, boxed.ignored_xyxy)
+        placed = Placed.through((0, 0, input_hw[1], input_hw[0]), boxed, boxed.image, (0, 0))
     shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
     if mosaic and config.copy_paste and rng.random() < config.copy_paste:
         source = dataset.load(int(rng.integers(len(dataset))))  # the same one too, now and then
@@ -84,15 +83,9 @@ def _compose(
 def _shaken(
     source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> Sample:
-    """A picture from which objects are copied: scaled and mirrored as whole samples are."""
-    scaled = scale_sample(source, input_hw)
+    """Return an image from which objects are copied, scaled and mirrored as whole samples are."""
     gain = rng.uniform(1 - config.scale, 1 + config.scale)
-    shaken = replace(
-        scaled,
-        image=scale_image(scaled.image, gain),
-        boxes_xyxy=scaled.boxes_xyxy * np.float32(gain),
-        ignored_xyxy=scaled.ignored_xyxy * np.float32(gain),
-    )
+    shaken = scale_by(scale_sample(source, input_hw), gain)
     return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
 
 
@@ -102,19 +95,13 @@ def mix(one: Placed, other: Placed, ratio: float) -> Placed:
     Source: Zhang et al. 2017, arXiv:1710.09412; boxes are not weighed, a detector is to find them all.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
-    return Placed(
-        image=image.astype(np.uint8, copy=False),
-        boxes_xyxy=np.concatenate([one.boxes_xyxy, other.boxes_xyxy]),
-        class_ids=np.concatenate([one.class_ids, other.class_ids]),
-        visible=np.concatenate([one.visible, other.visible]),
-        ignored_xyxy=np.concatenate([one.ignored_xyxy, other.ignored_xyxy]),
-    )
+    return Placed.joined(image.astype(np.uint8, copy=False), [one, other])
 
 
 def draw_affine(
     rng: np.random.Generator, config: AugmentConfig, source_shape: tuple[int, ...], input_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """A (2, 3) map of pixel edges: the source's centre to near the canvas's centre, scaled and turned."""
+    """Draw a (2, 3) map of pixel edges: the source's centre to near the canvas's, scaled and turned."""
     scale = rng.uniform(1 - config.scale, 1 + config.scale)
     angle = math.radians(rng.uniform(-config.degrees, config.degrees))
     shift_x, shift_y = rng.uniform(-config.translate, config.translate, size=2)
@@ -134,24 +121,16 @@ def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int])
         placed.image, centres, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD_VALUE,) * 3
     ).astype(np.uint8, copy=False)
     whole = _enclosing(placed.boxes_xyxy, affine)
-    boxes = clip_boxes(whole, (0, 0, width, height))
+    window = (0, 0, width, height)
+    boxes, ignored = clip_boxes(whole, window), clip_boxes(_enclosing(placed.ignored_xyxy, affine), window)
     visible = placed.visible * area_fraction(boxes, whole)
-    ignored = warp_regions(placed.ignored_xyxy, affine, input_hw)
     return without_hidden(
         replace(placed, image=image, boxes_xyxy=boxes, visible=visible, ignored_xyxy=ignored)
     )
 
 
-def warp_regions(
-    ignored_xyxy: NDArray[np.float32], affine: NDArray[np.float64], input_hw: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Map ignored regions (R, 4) as warp does boxes; returns those of which anything is left."""
-    moved = clip_boxes(_enclosing(ignored_xyxy, affine), (0, 0, input_hw[1], input_hw[0]))
-    return moved[(moved[:, 2:] > moved[:, :2]).all(axis=1)]
-
-
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The upright box around each mapped box, (N, 4)."""
+    """Return the upright box around each mapped box, (N, 4)."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4, 2)
     mapped = corners @ affine[:, :2].T + affine[:, 2]  # (N, 4, 2)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(np.float32)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.balance import class_ids_of
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
 from training.data.sample import Dataset, Sample
@@ -14,7 +13,7 @@ from training.errors import DatasetError
 
 
 class ChosenClasses:
-    """A data set with the objects of some classes; pictures without any stay, as background."""
+    """A data set with the objects of some classes; images without any stay, as background."""
 
     def __init__(
         self, dataset: Dataset, class_names: Sequence[str], like: Mapping[str, str] | None = None
@@ -28,7 +27,7 @@ class ChosenClasses:
                 are ignored for that one, so that finding them is no error.
 
         Raises:
-            DatasetError: the data set has no such class; or a picture, to be counted, cannot be loaded.
+            DatasetError: the data set has no such class; or an image, to be counted, cannot be loaded.
         """
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown:
@@ -43,7 +42,7 @@ class ChosenClasses:
         self._alike = np.array(alike)
         self.remarks = dataset.remarks  # of all classes
         if max(alike) >= 0:
-            ids = (class_ids_of(dataset, index) for index in range(len(dataset)))
+            ids = (dataset.class_ids(index) for index in range(len(dataset)))
             count = sum(int((self._alike[each] >= 0).sum()) for each in ids)
             self.remarks = {**dataset.remarks, ALIKE: count}
 
@@ -51,7 +50,7 @@ class ChosenClasses:
         return len(self._dataset)
 
     def load(self, index: int) -> Sample:
-        """With class ids of the chosen classes; regions that are ignored for another one are left out.
+        """Return it with class ids of the chosen classes; regions ignored for another one are left out.
 
         The objects that are like those of a chosen class come after the other regions.
         """
@@ -77,10 +76,10 @@ class ChosenClasses:
         )
 
     def encoded(self, index: int) -> bytes:
-        """As the whole data set gives it."""
+        """Return it as the whole data set does."""
         return self._dataset.encoded(index)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Of the chosen classes' objects."""
-        class_ids = self._new_ids[class_ids_of(self._dataset, index)]
+        """Return those of the chosen classes' objects."""
+        class_ids = self._new_ids[self._dataset.class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])

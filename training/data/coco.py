@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 from training.data.image_file import images_by_name
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import CROWDS, NO_OBJECTS, NO_PICTURE, UNLISTED
+from training.data.remarks import CROWDS, NO_IMAGE, UNLISTED
 from training.errors import DatasetError
-
-DIGITS = "0123456789"
 
 
 class CocoDataset(LabelledFiles):
     """One split of a COCO folder: `annotations/instances_<split>.json`, images in `<split>/` or `images/`.
 
-    A split answers to its name without the year. Pictures come by ascending id, as the COCO API orders them.
+    A split answers to its name without the year. Images come by ascending id, as the COCO API orders them.
     A crowd (`iscrowd`) becomes an ignored region of its class. Outlines are not kept, their stated areas are.
 
     Attributes:
@@ -30,7 +28,7 @@ class CocoDataset(LabelledFiles):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raises DatasetError: the file is missing, cut off or malformed, or every image is missing."""
+        """Raise DatasetError: the file is missing, cut off or malformed, or every image is missing."""
         path = _annotation_file(root, split)
         parsed = _Parsed(path)
         names = _categories(path, parsed.document)
@@ -53,16 +51,9 @@ class CocoDataset(LabelledFiles):
                     area=each.area,
                     image_hw=sizes[each.image_id],
                 )
-        rows.remarks[NO_PICTURE] += len(sizes) - len(images)
-        labels = rows.table(len(order))
-        rows.remarks[NO_OBJECTS] += labels.pictures_without_rows()
-        super().__init__(
-            tuple(names.values()),
-            [images[each] for each in order],
-            labels,
-            rows.remarks,
-            stated_hw=[sizes[each] for each in order],
-        )
+        rows.remarks[NO_IMAGE] += len(sizes) - len(images)
+        files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
+        super().__init__(tuple(names.values()), files, rows, stated_hw=stated_hw)
 
 
 class _Annotation(NamedTuple):
@@ -99,14 +90,14 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[_Annotation]:
-        """All of them, in the order of the file."""
+        """Yield all of them, in the order of the file."""
         for place in range(len(self._ids) // 3):
             image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
             area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
             yield _Annotation(image_id, category_id, bool(crowd), area, (x, y, x + width, y + height))
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """What json keeps of an object: nothing of an annotation."""
+        """Return what json is to keep of an object: nothing of an annotation."""
         if "bbox" not in entry or "image_id" not in entry:
             return entry
         name = entry.get("id")
@@ -131,7 +122,7 @@ def _annotation_file(root: Path, split: str) -> Path:
     if exact.is_file():
         return exact
     known = sorted(_split_of(path) for path in folder.glob("instances_*.json"))
-    of_a_year = [name for name in known if name.rstrip(DIGITS) == split]
+    of_a_year = [name for name in known if name.rstrip("0123456789") == split]
     if len(of_a_year) != 1:
         raise DatasetError(f"{exact}: no such split; this data set has {known}")
     return folder / f"instances_{of_a_year[0]}.json"
@@ -151,7 +142,7 @@ def _image_folder(root: Path, path: Path) -> Path:
 
 
 def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
-    """Names by id, ascending."""
+    """Return names by id, ascending."""
     names: dict[int, str] = {}
     for entry in document["categories"]:
         try:
@@ -169,7 +160,7 @@ def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
 def _images(
     path: Path, document: Mapping[str, Any], folder: Path
 ) -> tuple[dict[int, Path], dict[int, tuple[float, float] | None]]:
-    """By id, the files that are there, and the stated (height, width) of all that are listed."""
+    """Return by id the files that are there, and the stated (height, width) of all that are listed."""
     there = images_by_name(folder)
     found: dict[int, Path] = {}
     owners: dict[Path, int] = {}
@@ -190,7 +181,7 @@ def _images(
         if file in owners:
             raise DatasetError(
                 f"{path}: images {owners[file]} and {image_id} are both {file}, the latter by its file_name "
-                f"{name!r}; lay pictures into the folders that the file names say, and list each once"
+                f"{name!r}; lay images into the folders that the file names say, and list each once"
             )
         found[image_id], owners[file] = file, image_id
     if not found:
@@ -201,11 +192,11 @@ def _images(
 
 
 def _file_of(name: str, folder: Path, there: Mapping[str, Path]) -> Path | None:
-    """A listed picture: in the folders that its name says, or of the last part of its name in the folder."""
+    """Return a listed image: in the folders that its name says, or of its last part in the folder."""
     within = PurePosixPath(name.replace("\\", "/"))  # as Windows writes them
     if len(within.parts) > 1 and not within.is_absolute() and ".." not in within.parts:
         exact = folder / within
         if exact.is_file():
             return exact
-    # Others write the way to the picture on the machine where it was labelled.
+    # Others write the way to the image on the machine where it was labelled.
     return there.get(within.name) or there.get(within.name.lower()) or there.get(name)

@@ -9,38 +9,37 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.balance import class_ids_of
-from training.data.remarks import add_remarks
+from training.data.remarks import Remarks
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 
 
 class FoldedDataset:
-    """The pictures dealt to some of the folds of a data set: picture i goes to fold i modulo folds."""
+    """The images dealt to some of the folds of a data set: image i goes to fold i modulo folds."""
 
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
-        """Raises DatasetError: no picture is left."""
+        """Keep some of the images; raise DatasetError where none is left."""
         self.class_names = dataset.class_names
         self.remarks = dataset.remarks  # of all folds
         self._dataset = dataset
         self._indices = [index for index in range(len(dataset)) if index % folds in kept]
         if not self._indices:
-            raise DatasetError(f"{len(dataset)} pictures leave none in fold {list(kept)} of {folds}")
+            raise DatasetError(f"{len(dataset)} images leave none in fold {list(kept)} of {folds}")
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def load(self, index: int) -> Sample:
-        """As the whole data set gives it."""
+        """Return it as the whole data set does."""
         return self._dataset.load(self._indices[index])
 
     def encoded(self, index: int) -> bytes:
-        """As the whole data set gives it."""
+        """Return it as the whole data set does."""
         return self._dataset.encoded(self._indices[index])
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """As the whole data set gives them."""
-        return class_ids_of(self._dataset, self._indices[index])
+        """Return them as the whole data set does."""
+        return self._dataset.class_ids(self._indices[index])
 
 
 class CombinedDataset:
@@ -53,7 +52,7 @@ class CombinedDataset:
     def __init__(
         self, parts: Sequence[Dataset], origins: Sequence[str], *, shared_classes: bool = False
     ) -> None:
-        """Raises DatasetError: parts share a class where they must not, or differ where they share all."""
+        """Raise DatasetError: parts share a class where they must not, or differ where they share all."""
         if shared_classes:
             self.class_names = _shared(parts, origins)
             self._first_classes = [0] * len(parts)
@@ -61,7 +60,7 @@ class CombinedDataset:
             self.class_names = _each_once(parts, origins)
             self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
         self.origins = tuple(origins)
-        self.remarks = add_remarks(part.remarks for part in parts)
+        self.remarks: Remarks = sum((Counter(part.remarks) for part in parts), Counter())
         self._parts = tuple(parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -69,7 +68,7 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """With class ids of the whole, and the part's name before the picture's."""
+        """Return it with class ids of the whole, and the part's name before the image's."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]
@@ -83,17 +82,17 @@ class CombinedDataset:
         )
 
     def encoded(self, index: int) -> bytes:
-        """As its part gives it."""
+        """Return it as its part does."""
         part, within = self._place(index)
         return self._parts[part].encoded(within)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """With class ids of the whole."""
+        """Return class ids of the whole."""
         part, within = self._place(index)
-        return class_ids_of(self._parts[part], within) + self._first_classes[part]
+        return self._parts[part].class_ids(within) + self._first_classes[part]
 
     def origin_of(self, index: int) -> int:
-        """Which part a picture is from."""
+        """Return the number of the part that an image is from."""
         return self._place(index)[0]
 
     def _place(self, index: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Copies objects of one picture onto another, by their boxes: the data have no masks.
+"""Copies objects of one image onto another, by their boxes: the data have no masks.
 
 Source: Ghiasi et al. 2020, arXiv:2012.07177. A box brings its background along, so that here objects keep off
 one another (there they may cover each other) and fade out at their edges, where a seam would say "object".
@@ -9,31 +9,38 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.mosaic import MIN_SIDE_PX, MIN_VISIBLE, Placed, area_fraction, clip_boxes, without_hidden
+from training.data.mosaic import (
+    MIN_SIDE_PX,
+    MIN_VISIBLE,
+    Offset,
+    Placed,
+    Window,
+    area_fraction,
+    clip_boxes,
+    without_hidden,
+)
 from training.data.sample import Sample
 
 MAX_HIDDEN = 0.3  # share of an object's box that one pasted on it may cover
-MAX_OBJECTS = 8  # pasted onto one picture; a crowd would cost time and find no place
+MAX_OBJECTS = 8  # pasted onto one image; a crowd would cost time and find no place
 PLACES_TRIED = 10  # for each object; then it is left out
 SOFT_EDGE_PX = 4  # around the box, over which what is pasted fades out
-
-Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One object cut out of its picture, with a border around it and all that lies within."""
+    """One object cut out of its image, with a border around it and all that lies within."""
 
     content: Placed  # in the patch's own pixels; an object that reaches out of `solid` is cut there
     solid: Window  # the object's box in whole pixels: what is pasted as it is
 
 
 def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> Placed:
-    """Paste some of a picture's objects where they fit; the picture itself where none does.
+    """Paste some of an image's objects where they fit.
 
     Args:
-        canvas: what is pasted onto; unchanged, the result is a copy.
-        source: the picture they are cut out of, at the scale at which they shall appear.
+        canvas: what is pasted onto; not changed, but returned itself where nothing fits.
+        source: the image they are cut out of, at the scale at which they shall appear.
     """
     count = min(len(source.class_ids), MAX_OBJECTS)
     if count == 0:
@@ -47,7 +54,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
 
 
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
-    """The part of a picture in a box (4,), or None where too little of that is in the picture.
+    """Return the part of an image in a box (4,); None where too little of that is in the image.
 
     Of other objects that reach into the box it keeps what a mosaic's cut would keep.
     """
@@ -59,22 +66,12 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
     inner = (int(np.floor(box[0])), int(np.floor(box[1])), int(np.ceil(box[2])), int(np.ceil(box[3])))
     left, top = max(0, inner[0] - SOFT_EDGE_PX), max(0, inner[1] - SOFT_EDGE_PX)
     right, bottom = min(width, inner[2] + SOFT_EDGE_PX), min(height, inner[3] + SOFT_EDGE_PX)
-    inside = clip_boxes(source.boxes_xyxy, inner)
-    regions = clip_boxes(source.ignored_xyxy, inner)
-    regions = regions[(regions[:, 2:] > regions[:, :2]).all(axis=1)]
-    offset = np.array([left, top, left, top], dtype=np.float32)
-    content = Placed(
-        image=source.image[top:bottom, left:right],
-        boxes_xyxy=inside - offset,
-        class_ids=source.class_ids,
-        visible=area_fraction(inside, source.boxes_xyxy),
-        ignored_xyxy=regions - offset,
-    )
-    solid = (inner[0] - left, inner[1] - top, inner[2] - left, inner[3] - top)
+    solid = _moved(inner, (-left, -top))
+    content = Placed.through(solid, source, source.image[top:bottom, left:right], (-left, -top))
     return Patch(without_hidden(content), solid)
 
 
-def paste_patch(canvas: Placed, patch: Patch, left_top: tuple[int, int]) -> Placed:
+def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
     """Put a patch on a canvas, which it must fit into; what it covers is cut by the rule of `cover`."""
     left, top = left_top
     height, width = patch.content.image.shape[:2]
@@ -82,19 +79,17 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: tuple[int, int]) -> Plac
     blended = below + _opacity((height, width), patch.solid) * (patch.content.image - below)
     image = canvas.image.copy()
     image[top : top + height, left : left + width] = np.round(blended)
-    kept = cover(canvas, _moved(patch.solid, left_top))
     offset = np.array([left, top, left, top], dtype=np.float32)
-    return Placed(
-        image=image,
-        boxes_xyxy=np.concatenate([kept.boxes_xyxy, patch.content.boxes_xyxy + offset]),
-        class_ids=np.concatenate([kept.class_ids, patch.content.class_ids]),
-        visible=np.concatenate([kept.visible, patch.content.visible]),
-        ignored_xyxy=np.concatenate([kept.ignored_xyxy, patch.content.ignored_xyxy + offset]),
+    pasted = replace(
+        patch.content,
+        boxes_xyxy=patch.content.boxes_xyxy + offset,
+        ignored_xyxy=patch.content.ignored_xyxy + offset,
     )
+    return Placed.joined(image, [cover(canvas, _moved(patch.solid, left_top)), pasted])
 
 
 def cover(placed: Placed, window: Window) -> Placed:
-    """Objects of a canvas after a window of it was covered; the image is left as it is.
+    """Return the objects of a canvas after a window of it was covered; the image is left as it is.
 
     An object loses the covered share of what was visible of it. Its box shrinks to what is left where the
     window cuts off a whole side, and stays where only a corner or the middle is covered. Objects of which too
@@ -111,8 +106,8 @@ def cover(placed: Placed, window: Window) -> Placed:
     return without_hidden(replace(placed, boxes_xyxy=shrunk, visible=visible))
 
 
-def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Left and top of a place where the patch hides no object too much; None if a few tries find none."""
+def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offset | None:
+    """Return left and top of a place where the patch hides no object too much; None if tries find none."""
     room_y, room_x = (
         whole - part
         for whole, part in zip(canvas.image.shape[:2], patch.content.image.shape[:2], strict=True)
@@ -128,13 +123,13 @@ def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> tuple
     return None
 
 
-def _moved(window: Window, left_top: tuple[int, int]) -> Window:
+def _moved(window: Window, left_top: Offset) -> Window:
     left, top = left_top
     return window[0] + left, window[1] + top, window[2] + left, window[3] + top
 
 
 def _opacity(patch_hw: tuple[int, int], solid: Window) -> NDArray[np.float32]:
-    """(h, w, 1): 1 in the solid window, falling in equal steps to its border's end."""
+    """Return (h, w, 1): 1 in the solid window, falling in equal steps to its border's end."""
     along = []
     for side, first, last in zip(patch_hw, (solid[1], solid[0]), (solid[3], solid[2]), strict=True):
         pixel = np.arange(side)

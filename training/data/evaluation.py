@@ -1,7 +1,7 @@
 """Batches of images for evaluation: on the canvas, unchanged otherwise, their truth in source pixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from training.data.sample import Dataset, Sample, no_boxes
 
 @dataclass(frozen=True)
 class Truth:
-    """What is labelled of one image, in source pixels; fields as in Sample."""
+    """The labels of one image, in source pixels; fields as in Sample."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
@@ -30,17 +30,9 @@ class Truth:
 
     @classmethod
     def of(cls, sample: Sample) -> Self:
-        """What a sample says, without its pixels."""
-        return cls(
-            sample.boxes_xyxy,
-            sample.class_ids,
-            (sample.image.shape[0], sample.image.shape[1]),
-            sample.name,
-            sample.ignored_xyxy,
-            sample.ignored_class_ids,
-            sample.areas,
-            sample.image_class,
-        )
+        """Return a sample's labels, without its pixels."""
+        labels = {each.name: getattr(sample, each.name) for each in fields(cls) if each.name != "image_hw"}
+        return cls(**labels, image_hw=(sample.image.shape[0], sample.image.shape[1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file as it is. Raises DatasetError: it cannot be read."""
+    """Return the file as it is; raise DatasetError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -35,7 +35,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder, by name without suffix, sorted; the suffix may be upper case.
+    """Return the image files directly in a folder by name without suffix, sorted; in either case.
 
     Raises:
         DatasetError: two of them have one name, so that labels, which go by it, do not say which they mean.
@@ -45,13 +45,13 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
         first = found.setdefault(path.stem, path)
         if first != path:
             raise DatasetError(
-                f"{first} and {path.name} are one picture to labels, which go by the name without suffix; "
+                f"{first} and {path.name} have the same labels, which go by the name without suffix; "
                 "rename one with its labels, or take it out"
             )
     return found
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder, by name as it is and by name in lower case."""
+    """Return the image files directly in a folder, by name as it is and by name in lower case."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     return {path.name.lower(): path for path in files} | {path.name: path for path in files}

@@ -10,7 +10,7 @@ from training.data.image_file import images_by_stem
 from training.data.label_file import Box, box_of_corners, files_by_stem, pair_up, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
-from training.data.remarks import NO_OBJECTS, REGIONS
+from training.data.remarks import REGIONS
 from training.errors import DatasetError
 
 CLASS_NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
@@ -33,7 +33,7 @@ class KittiDataset(LabelledFiles):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raises DatasetError: no such split, a line is malformed, or no image has its label file."""
+        """Raise DatasetError: no such split, a line is malformed, or no image has its label file."""
         images = images_by_stem(_folder(root, "image_2"))
         labels = files_by_stem(_folder(root, "label_2"), ".txt")
         rows = LabelRows()
@@ -41,18 +41,13 @@ class KittiDataset(LabelledFiles):
         pairs = pair_up(stems, images, labels, rows.remarks)
         if not pairs:
             raise DatasetError(
-                f"{root / WHOLE}: of the {len(stems)} pictures of split {split!r} none has both its image "
+                f"{root / WHOLE}: of the {len(stems)} images of split {split!r} none has both its file "
                 "and its label file"
             )
-        for picture, (_, path) in enumerate(pairs):
-            for kind, box in parsed_lines(path, _parse):
-                if kind == DONT_CARE:
-                    rows.add(picture, box, ANY_CLASS, ignored=REGIONS)
-                else:
-                    rows.add(picture, box, CLASS_NAMES.index(kind))
-        table = rows.table(len(pairs))
-        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__(CLASS_NAMES, [image for image, _ in pairs], table, rows.remarks)
+        for image, (_, path) in enumerate(pairs):
+            for box, class_id in parsed_lines(path, _parse):
+                rows.add(image, box, class_id, ignored=REGIONS if class_id == ANY_CLASS else None)
+        super().__init__(CLASS_NAMES, [image for image, _ in pairs], rows)
 
 
 def _folder(root: Path, name: str) -> Path:
@@ -77,12 +72,14 @@ def _stems(root: Path, split: str, every: list[str]) -> list[str]:
             raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
 
 
-def _parse(line: str) -> tuple[str, Box]:
-    """Type and box. Raises ValueError: says what is wrong."""
+def _parse(line: str) -> tuple[Box, int]:
+    """Return box and class id; raise ValueError, which says what is wrong."""
     columns = line.split()
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; a KITTI label has {COLUMNS} (a result has one more)")
-    kind = columns[0]
-    if kind != DONT_CARE and kind not in CLASS_NAMES:
+    kind, box = columns[0], box_of_corners(columns[4:8])
+    if kind == DONT_CARE:
+        return box, ANY_CLASS
+    if kind not in CLASS_NAMES:
         raise ValueError(f"type {kind!r} is none of {', '.join((*CLASS_NAMES, DONT_CARE))}")
-    return kind, box_of_corners(columns[4:8])
+    return box, CLASS_NAMES.index(kind)

@@ -1,4 +1,4 @@
-"""Reads label files line by line, says which line is wrong, and which pictures have none."""
+"""Reads label files line by line, says which line is wrong, and which images have none."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
-from training.data.remarks import NO_LABELS, NO_PICTURE
+from training.data.remarks import NO_IMAGE, NO_LABELS
 from training.errors import DatasetError
 
 Parsed = TypeVar("Parsed")
@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 
 
 def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]:
-    """What parse makes of each line that is not blank.
+    """Yield what parse makes of each line that is not blank.
 
     Raises:
         DatasetError: the file cannot be read, or parse raised ValueError; names the file and the line.
@@ -22,21 +22,19 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _parsed(path, number, line, parse)
+                if not line.strip():
+                    continue
+                try:
+                    parsed = parse(line)
+                except ValueError as error:
+                    raise DatasetError(f"{path}:{number}: {error}") from error
+                yield parsed
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); fetch it again") from error
 
 
-def _parsed(path: Path, number: int, line: str, parse: Callable[[str], Parsed]) -> Parsed:
-    try:
-        return parse(line)
-    except ValueError as error:
-        raise DatasetError(f"{path}:{number}: {error}") from error
-
-
 def finite_numbers(texts: Sequence[str]) -> list[float]:
-    """Raises ValueError: one is no number, or NaN or infinite."""
+    """Return the numbers; raise ValueError where one is none, or NaN or infinite."""
     values = [float(text) for text in texts]
     if not all(map(isfinite, values)):
         raise ValueError(f"not all of {', '.join(texts)} are finite numbers")
@@ -44,7 +42,7 @@ def finite_numbers(texts: Sequence[str]) -> list[float]:
 
 
 def box_of_corners(texts: Sequence[str]) -> Box:
-    """x1, y1, x2, y2. Raises ValueError: not finite numbers, or corners that change places."""
+    """Return x1, y1, x2, y2; raise ValueError: not finite numbers, or corners that change places."""
     x1, y1, x2, y2 = finite_numbers(texts)
     if x2 < x1 or y2 < y1:
         raise ValueError(f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} ends before it begins")
@@ -52,7 +50,7 @@ def box_of_corners(texts: Sequence[str]) -> Box:
 
 
 def box_of_size(texts: Sequence[str]) -> Box:
-    """The corners of left, top, width, height. Raises ValueError: not finite numbers, or a negative size."""
+    """Return the corners of left, top, width, height; raise ValueError: not finite, or a negative size."""
     left, top, width, height = finite_numbers(texts)
     if width < 0 or height < 0:
         raise ValueError(f"a box of negative size, {width:g} × {height:g}")
@@ -65,11 +63,11 @@ def pair_up(
     labels: Mapping[str, Path],
     remarks: Counter[str],
 ) -> list[tuple[Path, Path]]:
-    """The (image, label file) of each stem that has both; what is missing is added to remarks."""
+    """Return the (image, label file) of each stem that has both; add what is missing to remarks."""
     pairs = []
     for stem in stems:
         if stem not in images:
-            remarks[NO_PICTURE] += 1
+            remarks[NO_IMAGE] += 1
         elif stem not in labels:
             remarks[NO_LABELS] += 1
         else:
@@ -78,6 +76,6 @@ def pair_up(
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """The files directly in a folder that end so, in either case, sorted, by name without suffix."""
+    """Return the files directly in a folder that end so, in either case, by name without suffix, sorted."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
     return {path.stem: path for path in files}

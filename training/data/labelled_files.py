@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.image_file import read_bytes, read_rgb
-from training.data.labels import LabelTable
-from training.data.mosaic import clip_boxes
+from training.data.labels import LabelRows
+from training.data.mosaic import clip_boxes, have_area
 from training.data.orientation import upright_boxes
-from training.data.remarks import Remarks
+from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, Remarks
 from training.data.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -25,29 +25,27 @@ class LabelledFiles:
         remarks: what was left out, ignored or clipped, and how often.
     """
 
-    class_names: tuple[str, ...]
-    remarks: Remarks
-
     def __init__(
         self,
         class_names: tuple[str, ...],
         images: Sequence[Path],
-        labels: LabelTable,
-        remarks: Remarks,
+        rows: LabelRows,
         *,
         fractions: bool = False,
         stated_hw: Sequence[tuple[float, float] | None] = (),
     ) -> None:
-        """Labels, and what is known of them.
+        """Sort the labels by image, and count the images that have none.
 
         Args:
-            fractions: the boxes are fractions of the picture instead of pixels.
-            stated_hw: of each picture, as its labels have it; empty: they do not say.
+            fractions: the boxes are fractions of the image instead of pixels.
+            stated_hw: of each image, as its labels have it; empty: they do not say.
         """
         self.class_names = class_names
-        self.remarks = remarks
         self._images = images
-        self._labels = labels
+        self._labels = rows.table(len(images))
+        without_rows = int((np.diff(self._labels.starts) == 0).sum())
+        rows.remarks[NO_OBJECTS] += without_rows - rows.remarks[NO_LABELS_KEPT]
+        self.remarks: Remarks = rows.remarks
         self._fractions = fractions
         self._stated_hw = stated_hw
 
@@ -55,7 +53,7 @@ class LabelledFiles:
         return len(self._images)
 
     def load(self, index: int) -> Sample:
-        """The image upright, and boxes on it, clipped to it whatever size the labels state.
+        """Return the image upright, and boxes on it, clipped to it whatever size the labels state.
 
         Raises:
             DatasetError: the image cannot be decoded.
@@ -70,9 +68,9 @@ class LabelledFiles:
         elif self._stated_hw:
             boxes = upright_boxes(boxes, self._stated_hw[index], path, image)
         clipped = clip_boxes(boxes.astype(np.float32), (0, 0, width, height))
-        inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+        inside = have_area(clipped)
         if not inside.all():
-            log.warning("boxes_outside_image", extra={"file": str(path), "boxes": int((~inside).sum())})
+            log.warning(f"{path}: boxes wholly outside the image, left out: {(~inside).sum()}")
         objects, regions = inside & ~labels.ignored[rows], inside & labels.ignored[rows]
         return Sample(
             image,
@@ -85,10 +83,10 @@ class LabelledFiles:
         )
 
     def encoded(self, index: int) -> bytes:
-        """The image file as it is. Raises DatasetError: it cannot be read."""
+        """Return the image file as it is; raise DatasetError where it cannot be read."""
         return read_bytes(self._images[index])
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """(N,) of the objects, as labelled; the image is not looked at."""
+        """Return those of the objects (N,), as labelled; the image is not looked at."""
         rows = self._labels.rows(index)
         return self._labels.class_ids[rows][~self._labels.ignored[rows]]

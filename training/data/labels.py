@@ -1,4 +1,4 @@
-"""The labels of many pictures in flat arrays, so that millions of boxes cost bytes and no Python objects."""
+"""The labels of many images in flat arrays, so that millions of boxes cost bytes and no Python objects."""
 
 from array import array
 from collections import Counter
@@ -16,25 +16,21 @@ EDGE_TOLERANCE_PX = 1.0  # formats round; a box this little over the edge is not
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """The rows of picture i are starts[i] to starts[i + 1]."""
+    """The rows of image i are starts[i] to starts[i + 1]."""
 
-    boxes_xyxy: NDArray[np.float64]  # (M, 4) as written: pixels, or fractions of the picture
+    boxes_xyxy: NDArray[np.float64]  # (M, 4) as written: pixels, or fractions of the image
     class_ids: NDArray[np.int64]  # (M,) ANY_CLASS only where ignored
     ignored: NDArray[np.bool_]  # (M,) a region whose objects count neither as right nor as wrong
     areas: NDArray[np.float64]  # (M,) as stated, of an object's outline; NaN where nothing is stated
-    starts: NDArray[np.int64]  # (pictures + 1,)
+    starts: NDArray[np.int64]  # (images + 1,)
 
-    def rows(self, picture: int) -> slice:
-        """The rows of one picture."""
-        return slice(int(self.starts[picture]), int(self.starts[picture + 1]))
-
-    def pictures_without_rows(self) -> int:
-        """How many pictures have no label at all."""
-        return int((np.diff(self.starts) == 0).sum())
+    def rows(self, image: int) -> slice:
+        """Return where the rows of one image are."""
+        return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
 
 class LabelRows:
-    """Collects boxes one by one, pictures in any order.
+    """Collects boxes one by one, images in any order.
 
     Attributes:
         remarks: what was met on the way, for the reader to add to.
@@ -42,15 +38,12 @@ class LabelRows:
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()
-        self._pictures = array("q")
-        self._boxes = array("d")
-        self._class_ids = array("q")
-        self._ignored = array("b")
-        self._areas = array("d")
+        self._ids = array("q")  # image, class, whether ignored
+        self._numbers = array("d")  # x1, y1, x2, y2, area
 
     def add(
         self,
-        picture: int,
+        image: int,
         box_xyxy: tuple[float, float, float, float],
         class_id: int,
         *,
@@ -58,7 +51,7 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Keep a box, unless it has no area or lies wholly outside; either is remarked.
+        """Keep a box, unless it has no area or lies wholly outside, which is remarked.
 
         Args:
             ignored: the remark that says why this is a region to ignore; None: an object.
@@ -78,20 +71,16 @@ class LabelRows:
             self.remarks[CLIPPED] += over > EDGE_TOLERANCE_PX
         if ignored is not None:
             self.remarks[ignored] += 1
-        self._pictures.append(picture)
-        self._boxes.extend(box_xyxy)
-        self._class_ids.append(class_id)
-        self._ignored.append(ignored is not None)
-        self._areas.append(area)
+        self._ids.extend((image, class_id, ignored is not None))
+        self._numbers.extend((*box_xyxy, area))
 
-    def table(self, pictures: int) -> LabelTable:
-        """All rows, those of a picture in the order in which they were added."""
-        owner = np.array(self._pictures, dtype=np.int64)
-        order = np.argsort(owner, kind="stable")
+    def table(self, images: int) -> LabelTable:
+        """Return all rows, those of an image in the order in which they were added."""
+        ids = np.array(self._ids, dtype=np.int64).reshape(-1, 3)
+        numbers = np.array(self._numbers, dtype=np.float64).reshape(-1, 5)
+        order = np.argsort(ids[:, 0], kind="stable")
+        owner, class_ids, ignored = ids[order].T
+        boxes_xyxy, areas = numbers[order, :4], numbers[order, 4]
         return LabelTable(
-            boxes_xyxy=np.array(self._boxes, dtype=np.float64).reshape(-1, 4)[order],
-            class_ids=np.array(self._class_ids, dtype=np.int64)[order],
-            ignored=np.array(self._ignored, dtype=np.bool_)[order],
-            areas=np.array(self._areas, dtype=np.float64)[order],
-            starts=np.searchsorted(owner[order], np.arange(pictures + 1)).astype(np.int64),
+            boxes_xyxy, class_ids, ignored > 0, areas, np.searchsorted(owner, np.arange(images + 1))
         )

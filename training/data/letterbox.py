@@ -21,7 +21,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """The largest scale at which the source fits, and the offsets that centre it."""
+        """Return the largest scale at which the source fits, and the offsets that centre it."""
         scale = fit_scale(source_hw, input_hw)
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
@@ -39,12 +39,12 @@ class Letterbox:
 
 
 def fit_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-    """The largest scale at which the source fits the canvas."""
+    """Return the largest scale at which the source fits the canvas."""
     return min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Whole pixels after scaling; a very thin image keeps one pixel."""
+    """Return whole pixels after scaling; a very thin image keeps one pixel."""
     height, width = source_hw
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -70,8 +70,12 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """The sample at its letterbox scale, without padding. Doing it twice changes nothing more."""
-    scale = fit_scale(sample.image.shape[:2], input_hw)
+    """Return the sample at its letterbox scale, without padding. Doing it twice changes nothing more."""
+    return scale_by(sample, fit_scale(sample.image.shape[:2], input_hw))
+
+
+def scale_by(sample: Sample, scale: float) -> Sample:
+    """Return the sample scaled, its boxes with it."""
     return replace(
         sample,
         image=scale_image(sample.image, scale),
@@ -81,7 +85,7 @@ def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def letterbox_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """The sample on a grey canvas of input_hw, its boxes with it."""
+    """Return the sample on a grey canvas of input_hw, its boxes with it."""
     canvas, placed = letterbox_image(sample.image, input_hw)
     return replace(
         sample,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
-from training.data.balance import KnowsClasses, class_ids_of, repeat_factors, repeated
+from training.data.balance import repeat_factors, repeated
 from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -27,7 +27,7 @@ CACHE_BYTES = 2 * 1024**3
 
 
 class SampleMaker(Protocol):
-    """What a task makes of the samples of its data sets."""
+    """The part of a task that makes samples and batches of its data sets."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
         """Return a sample at the size at which it is kept. Doing it twice changes nothing more."""
@@ -46,13 +46,13 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """Which pictures of each part of a batch are this process's: the rank-th of `ranks` equal slices."""
+    """Which images of each part of a batch are this process's: the rank-th of `ranks` equal slices."""
 
     rank: int = 0
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Where they stand in the batch."""
+        """Return where they stand in the batch."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -79,7 +79,7 @@ class TrainingLoader:
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Decodes images until cache_bytes are used, before the workers start, so that they share them.
+        """Decode images until cache_bytes are used, before the workers start, so that they share them.
 
         Args:
             maker: the task, which makes samples and batches.
@@ -93,17 +93,17 @@ class TrainingLoader:
         cached = CachedDataset(dataset, config.model.input_hw, maker, cache_bytes)
         factors = np.ones(len(dataset))
         if config.repeat_threshold:
-            class_ids = [cached.class_ids(index) for index in range(len(dataset))]
+            class_ids = [dataset.class_ids(index) for index in range(len(dataset))]
             factors = repeat_factors(class_ids, config.repeat_threshold)
         self._sampler = _EpochSampler(factors, config, share)
         workers = config.loader_workers
         # fork shares the cache without copying it; torch.utils.data would pick another start method some day.
         can_fork = "fork" in multiprocessing.get_all_start_methods()
         self._batches: DataLoader[Any] = DataLoader(
-            _AugmentedSamples(cached, config, maker),
-            batch_sampler=self._sampler,
+            _Parts(cached, config, maker),
+            batch_size=None,  # the sampler's draws are of whole parts
+            sampler=self._sampler,
             num_workers=workers,
-            collate_fn=_Collate(maker),
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             multiprocessing_context="fork" if workers and can_fork else None,
@@ -116,7 +116,7 @@ class TrainingLoader:
         return len(self._sampler)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """The parts of the batches of one epoch, counted from 0, from those of start_batch on.
+        """Yield the parts of the batches of one epoch, counted from 0, from those of start_batch on.
 
         Only one epoch can be under way: starting the next ends the one before.
 
@@ -172,19 +172,16 @@ class CachedDataset:
         return len(self._dataset)
 
     def load(self, index: int) -> Sample:
-        """From memory where it is kept, else from the data set."""
+        """Return it from memory where it is kept, else from the data set."""
         return self._samples[index] if index < len(self._samples) else self._read(index)
 
     def encoded(self, index: int) -> bytes:
-        """The picture as the data set holds it, at its own size."""
+        """Return the image as the data set holds it, at its own size."""
         return self._dataset.encoded(index)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Of the objects of a picture: the same whether it is in memory or not."""
-        known = isinstance(self._dataset, KnowsClasses)
-        if known or index >= len(self._samples):
-            return class_ids_of(self._dataset, index)
-        return self._samples[index].labelled_classes
+        """Return those of the labels, whether the image is in memory or not."""
+        return self._dataset.class_ids(index)
 
     def _read(self, index: int) -> Sample:
         return self._maker.scale(self._dataset.load(index), self._input_hw)
@@ -192,7 +189,7 @@ class CachedDataset:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One place in one epoch: all that a worker needs to know to make its sample."""
+    """One place in one epoch, as a worker needs it to make its sample."""
 
     epoch: int
     place: int
@@ -206,7 +203,7 @@ class _EpochSampler:
     """
 
     def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:
-        self._factors = factors  # how often each picture stands in an epoch, on average
+        self._factors = factors  # how often each image stands in an epoch, on average
         self._config = config
         self._share = share
         self.epoch = 0
@@ -227,40 +224,27 @@ class _EpochSampler:
                 yield whole[self._share.of_part(config, part)]
 
 
-class _AugmentedSamples(torch.utils.data.Dataset[Sample | DatasetError]):
-    """Makes the sample of a draw. An error is returned, so that it reaches the caller as it was raised."""
+class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
+    """Makes a part of a batch from its draws. An error is returned, to reach the caller as it was raised."""
 
     def __init__(self, dataset: Dataset, config: TrainConfig, maker: SampleMaker) -> None:
         self._dataset = dataset
         self._config = config
         self._maker = maker
 
-    def __getitem__(self, draw: _Draw) -> Sample | DatasetError:
-        config = self._config
-        rng = np.random.default_rng([config.seed, draw.epoch, draw.place])
+    def __getitem__(self, draws: Sequence[_Draw]) -> Batch | DatasetError:
         try:
-            return self._maker.augment(self._dataset, draw.index, rng, config, draw.epoch)
+            return self._maker.collate([self._sample(draw) for draw in draws])
         except DatasetError as error:
             return error
 
-
-@dataclass(frozen=True)
-class _Collate:
-    """Joins samples into a batch; the first error among them is returned instead."""
-
-    maker: SampleMaker
-
-    def __call__(self, samples: Sequence[Sample | DatasetError]) -> Batch | DatasetError:
-        drawn: list[Sample] = []
-        for sample in samples:
-            if isinstance(sample, DatasetError):
-                return sample
-            drawn.append(sample)
-        return self.maker.collate(drawn)
+    def _sample(self, draw: _Draw) -> Sample:
+        rng = np.random.default_rng([self._config.seed, draw.epoch, draw.place])
+        return self._maker.augment(self._dataset, draw.index, rng, self._config, draw.epoch)
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread each, and signals left to the parent; DataLoader ends a worker whose parent is gone.
+    """Take one thread, and leave signals to the parent; DataLoader ends a worker whose parent is gone.
 
     Ctrl-C and a service manager signal the whole process group, while the parent still wants its last batch.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from training.data.sample import Sample, no_boxes
 
 MIN_VISIBLE = 0.1  # an object cut to less than this is no longer one a detector should be asked to find
 MIN_SIDE_PX = 2.0
+
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
+Offset = tuple[int, int]  # x, y
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,20 @@ class Placed:
     visible: NDArray[np.float32]  # (N,) 0..1, fraction of the box's area not cut off
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped, some without area
 
+    @classmethod
+    def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
+        """Return a sample's objects on an image, moved by an offset and cut to what a window of it shows."""
+        offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
+        moved = sample.boxes_xyxy + offset
+        boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
+        return cls(image, boxes, sample.class_ids, area_fraction(boxes, moved), ignored)
+
+    @classmethod
+    def joined(cls, image: NDArray[np.uint8], parts: Sequence[Self]) -> Self:
+        """Return the objects of all parts on one image."""
+        names = ("boxes_xyxy", "class_ids", "visible", "ignored_xyxy")
+        return cls(image, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
     """Put four samples, each at its letterbox scale, in the four quarters around a point.
@@ -34,30 +52,22 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
         input_hw: the model's (H, W).
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
-    boxes, visible, ignored = [], [], []
+    parts = []
     for quarter, sample in enumerate(samples):
         scaled = scale_sample(sample, input_hw)
         height, width = scaled.image.shape[:2]
         left = centre_xy[0] - width if quarter % 2 == 0 else centre_xy[0]
         top = centre_xy[1] - height if quarter < 2 else centre_xy[1]
         shown = paste(canvas, scaled.image, left, top)
-        offset = np.array([left, top, left, top], dtype=np.float32)
-        moved = scaled.boxes_xyxy + offset
-        clipped = clip_boxes(moved, shown)
-        boxes.append(clipped)
-        visible.append(area_fraction(clipped, moved))
-        ignored.append(clip_boxes(scaled.ignored_xyxy + offset, shown))
-    return Placed(
-        image=canvas,
-        boxes_xyxy=np.concatenate(boxes),
-        class_ids=np.concatenate([sample.class_ids for sample in samples]),
-        visible=np.concatenate(visible),
-        ignored_xyxy=np.concatenate(ignored),
-    )
+        parts.append(Placed.through(shown, scaled, canvas, (left, top)))
+    return Placed.joined(canvas, parts)
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Leave out objects of which less than MIN_VISIBLE is left, or less than MIN_SIDE_PX either way."""
+    """Leave out objects of which less than MIN_VISIBLE is left, or less than MIN_SIDE_PX either way.
+
+    Ignored regions of which nothing is left go as well.
+    """
     sides = placed.boxes_xyxy[:, 2:] - placed.boxes_xyxy[:, :2]
     keep = (placed.visible >= MIN_VISIBLE) & (sides >= MIN_SIDE_PX).all(axis=1)
     return replace(
@@ -65,13 +75,12 @@ def without_hidden(placed: Placed) -> Placed:
         boxes_xyxy=placed.boxes_xyxy[keep],
         class_ids=placed.class_ids[keep],
         visible=placed.visible[keep],
+        ignored_xyxy=placed.ignored_xyxy[have_area(placed.ignored_xyxy)],
     )
 
 
-def paste(
-    canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int
-) -> tuple[int, int, int, int]:
-    """Copy the part of an image that falls on the canvas; returns that part as x1, y1, x2, y2."""
+def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int) -> Window:
+    """Copy the part of an image that falls on the canvas; return that part."""
     x1, y1 = max(0, left), max(0, top)
     x2 = min(canvas.shape[1], left + image.shape[1])
     y2 = min(canvas.shape[0], top + image.shape[0])
@@ -79,15 +88,18 @@ def paste(
     return x1, y1, x2, y2
 
 
-def clip_boxes(boxes_xyxy: NDArray[np.float32], window: tuple[int, int, int, int]) -> NDArray[np.float32]:
-    """(N, 4) boxes cut to a window x1, y1, x2, y2; one that is wholly outside has no area left."""
-    x1, y1, x2, y2 = window
-    low = np.array([x1, y1, x1, y1], dtype=np.float32)
-    high = np.array([x2, y2, x2, y2], dtype=np.float32)
-    return np.clip(boxes_xyxy, low, high)
+def clip_boxes(boxes_xyxy: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+    """Return boxes (N, 4) cut to a window; one that is wholly outside has no area left."""
+    low, high = np.array(window, dtype=np.float32).reshape(2, 2)
+    return np.clip(boxes_xyxy, np.tile(low, 2), np.tile(high, 2))
+
+
+def have_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether anything is left of each box, (N,)."""
+    return np.all(boxes_xyxy[:, 2:] > boxes_xyxy[:, :2], axis=1)
 
 
 def area_fraction(part_xyxy: NDArray[np.float32], whole_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) area of each part over the area of its whole; 0 where the whole has none."""
+    """Return the area of each part over that of its whole, (N,); 0 where the whole has none."""
     part, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (part_xyxy, whole_xyxy))
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

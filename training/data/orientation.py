@@ -1,9 +1,9 @@
-"""Labels of pictures that EXIF turns by a quarter: of the pixels as stored, or of the upright picture.
+"""Labels of images that EXIF turns by a quarter: of the pixels as stored, or of the upright image.
 
 Formats leave it open, and labelling tools do either. Everything else here, the service's answers among it, is
-of the upright picture, so pictures are read upright, and labels are turned where their stated size says that
+of the upright image, so images are read upright, and labels are turned where their stated size says that
 they are of the stored one. Without a stated size, of a square, and where EXIF turns by a half or mirrors,
-nothing tells: such labels are taken to be of the upright picture, which is what people and browsers see.
+nothing tells: such labels are taken to be of the upright image, which is what people and browsers see.
 """
 
 from itertools import product
@@ -21,12 +21,12 @@ def upright_boxes(
     path: Path,
     image: NDArray[np.uint8],
 ) -> NDArray[np.float64]:
-    """Boxes (N, 4) in pixels of the upright picture.
+    """Return boxes (N, 4) in pixels of the upright image.
 
     Args:
         boxes_xyxy: as written.
-        stated_hw: of the picture, as its labels have it; None: they do not say.
-        path: the picture's file.
+        stated_hw: of the image, as its labels have it; None: they do not say.
+        path: the image's file.
         image: as read_rgb decodes it, (H, W, 3).
 
     Raises:

@@ -10,7 +10,7 @@ from training.data.remarks import Remarks
 
 
 def no_boxes() -> NDArray[np.float32]:
-    """An empty (0, 4)."""
+    """Return an empty (0, 4)."""
     return np.zeros((0, 4), dtype=np.float32)
 
 
@@ -61,9 +61,13 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> Sample:
-        """Raises DatasetError: names the file that is missing or malformed, and the line."""
+        """Return one image with its labels; raise DatasetError, which names the file and the line."""
         ...
 
     def encoded(self, index: int) -> bytes:
-        """The picture as an image file's bytes, as a client would send it."""
+        """Return the image as an image file's bytes, as a client would send it."""
+        ...
+
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """Return the class ids (N,) of the labelled objects, if possible without decoding the image."""
         ...

@@ -9,7 +9,7 @@ Rng = np.random.Generator
 
 
 def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """A bright pale field, a little darker towards its corners, (H, W, 3) 0..255."""
+    """Draw a bright pale field, a little darker towards its corners, (H, W, 3) 0..255."""
     tint = rng.uniform((226, 218, 216), (244, 236, 236)).astype(np.float32)
     y, x = _unit_grid(image_hw)
     light = 1 - rng.uniform(0.04, 0.12) * (x * x + y * y) + 0.025 * _clouds(image_hw, rng, cells=(5, 5))
@@ -17,7 +17,7 @@ def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Blue-green water, darker with depth, with shafts of light, murk and specks, (H, W, 3) 0..255."""
+    """Draw blue-green water, darker with depth, with shafts of light, murk and specks, (H, W, 3) 0..255."""
     top = rng.uniform((14, 82, 104), (34, 118, 138)).astype(np.float32)
     bottom = rng.uniform((4, 22, 38), (10, 42, 56)).astype(np.float32)
     y, x = _unit_grid(image_hw)
@@ -33,7 +33,7 @@ def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def table_top(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Planks of wood, or felt, (H, W, 3) 0..255."""
+    """Draw planks of wood, or felt, (H, W, 3) 0..255."""
     return _felt(image_hw, rng) if rng.random() < 0.35 else _wood(image_hw, rng)
 
 
@@ -71,13 +71,13 @@ def finish(canvas: Array, regime: str, rng: Rng) -> NDArray[np.uint8]:
 
 
 def _unit_grid(image_hw: tuple[int, int]) -> tuple[Array, Array]:
-    """Columns y (H, 1) and rows x (1, W), from -1 to 1."""
+    """Return columns y (H, 1) and rows x (1, W), from -1 to 1."""
     y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in image_hw)
     return y[:, None], x[None, :]
 
 
 def _clouds(image_hw: tuple[int, int], rng: Rng, cells: tuple[int, int]) -> Array:
-    """Smooth noise (H, W) around 0, mostly within -1..1, with a given number of cells down and across."""
+    """Return smooth noise (H, W) around 0, mostly within -1..1, with so many cells down and across."""
     coarse = rng.normal(0, 0.5, size=cells).astype(np.float32)
     size = (image_hw[1], image_hw[0])
     return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)

@@ -50,7 +50,7 @@ class Thing:
 
 
 def ring_cell(pose: Pose, rng: Rng) -> Thing:
-    """A pink cell with a pale middle, as a red blood cell."""
+    """Make a pink cell with a pale middle, as a red blood cell."""
     colour = rng.uniform((188, 120, 130), (212, 152, 158)).astype(np.float32)
     hole, density = rng.uniform(0.4, 0.55), rng.uniform(0.55, 0.8)
 
@@ -64,7 +64,7 @@ def ring_cell(pose: Pose, rng: Rng) -> Thing:
 
 
 def disc_cell(pose: Pose, rng: Rng) -> Thing:
-    """A violet cell, full to its middle, with a dark kernel off centre."""
+    """Make a violet cell, full to its middle, with a dark kernel off centre."""
     colour = rng.uniform((150, 130, 185), (180, 160, 215)).astype(np.float32)
     kernel = rng.uniform((85, 50, 130), (110, 75, 155)).astype(np.float32)
     kernel_u, kernel_v = rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)
@@ -78,7 +78,7 @@ def disc_cell(pose: Pose, rng: Rng) -> Thing:
 
 
 def coin(pose: Pose, rng: Rng) -> Thing:
-    """A metal disc with a raised edge, lit from one side; smaller than the cards around it."""
+    """Make a metal disc with a raised edge, lit from one side; smaller than the cards around it."""
     small = Pose(pose.x, pose.y, pose.radius * 0.45, pose.angle)
     metal = np.array([(196, 150, 70), (184, 186, 190), (176, 108, 74)][rng.integers(3)], dtype=np.float32)
 
@@ -92,7 +92,7 @@ def coin(pose: Pose, rng: Rng) -> Thing:
 
 
 def fish(pose: Pose, rng: Rng) -> Thing:
-    """A tapered body with a forked tail, pale below, some striped; the farther, the more it fades."""
+    """Make a tapered body with a forked tail, pale below, some striped; the farther, the more it fades."""
     level = Pose(pose.x, pose.y, pose.radius, rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0))
     palette = ((232, 132, 42), (226, 200, 62), (150, 176, 186), (84, 138, 206), (204, 86, 96))
     colour = np.array(palette[rng.integers(len(palette))], dtype=np.float32)
@@ -118,7 +118,7 @@ def fish(pose: Pose, rng: Rng) -> Thing:
 
 
 def starfish(pose: Pose, rng: Rng) -> Thing:
-    """Five round-tipped arms with rows of pale dots."""
+    """Make a starfish: five round-tipped arms with rows of pale dots."""
     colour = rng.uniform((176, 62, 40), (226, 120, 84)).astype(np.float32)
     turn = np.linspace(0, 2 * np.pi, 80, endpoint=False)
     reach = 0.42 + 0.58 * (0.5 + 0.5 * np.cos(5 * turn)) ** rng.uniform(1.3, 2.0)
@@ -135,7 +135,7 @@ def starfish(pose: Pose, rng: Rng) -> Thing:
 
 
 def card(pose: Pose, rng: Rng) -> Thing:
-    """A playing card with one to five pips of one suit."""
+    """Make a playing card with one to five pips of one suit."""
     suit = SUITS[rng.integers(len(SUITS))]
     ink = np.array((186, 30, 40) if suit in ("diamond", "heart") else (28, 28, 34), dtype=np.float32)
     paper = np.full(3, rng.uniform(232, 252), dtype=np.float32)
@@ -163,7 +163,7 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Signed distance, roughly: negative inside a suit's sign about 1 high; y points down."""
+    """Return roughly a signed distance, negative inside a suit's sign about 1 high; y points down."""
     if suit == "diamond":
         return np.abs(x) / 0.75 + np.abs(y) - 1
     if suit == "club":
@@ -196,7 +196,7 @@ def _wobbly_circle(rng: Rng, wobble: float) -> NDArray[np.float64]:
 
 
 def _fish_outline(plump: float) -> NDArray[np.float64]:
-    """Nose at u = 1, the tail's tips at u = -1; the back first, then the belly as its mirror image."""
+    """Return nose at u = 1, the tail's tips at u = -1; the back first, then the belly as its mirror image."""
     along = np.linspace(1, -0.6, 24)
     rise = (along + 0.6) / 1.6  # 0 at the root of the tail, 1 at the nose
     half = plump * 2.2 * np.sqrt(1 - rise) * (0.12 + rise * 0.75) * np.where(rise > 0.98, 0.9, 1.0)
@@ -207,7 +207,7 @@ def _fish_outline(plump: float) -> NDArray[np.float64]:
 
 
 def _card_outline() -> NDArray[np.float64]:
-    """A rectangle with round corners; its half height is 0.82, so that the corners lie near radius 1."""
+    """Return a rectangle with round corners; half its height is 0.82: the corners lie near radius 1."""
     half_u, corner = 0.82, 0.07
     half_v = half_u * CARD_ASPECT
     turn = np.linspace(0, np.pi / 2, 6)
@@ -224,10 +224,10 @@ def _card_outline() -> NDArray[np.float64]:
 
 
 def _soft(distance: Array, width: float) -> Array:
-    """1 well inside a shape, 0 well outside, a ramp of a given width between."""
+    """Return 1 well inside a shape, 0 well outside, a ramp of a given width between."""
     return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
 
 
 def _mix(below: Array | np.float32, above: Array | np.float32, weight: Array) -> Array:
-    """(h, w, 3): two colours, blended by weights (h, w)."""
+    """Return two colours blended by weights (h, w), (h, w, 3)."""
     return below + (above - below) * weight[..., None].astype(np.float32)

@@ -1,6 +1,7 @@
 """Generated scenes of three kinds, from sparse to crowded, with exact boxes and no files."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ Maker = Callable[[Pose, Rng], Thing]
 
 @dataclass(frozen=True)
 class Plan:
-    """What stands in a scene: how many objects, how large, how close, of which kinds."""
+    """The objects of a scene: how many, how large, how close, of which kinds."""
 
     count: int
     radius: tuple[float, float]  # as fractions of the canvas's shorter side
@@ -34,8 +35,8 @@ class Plan:
     makers: tuple[tuple[Maker, float], ...]  # with their probabilities
 
 
-class ScenesDataset:
-    """Scenes drawn on request; an index always gives the same one. Regimes take turns.
+class DrawnScenes(ABC):
+    """Scenes drawn on request; an index always gives the same one.
 
     Attributes:
         class_names: the same five for every seed and size.
@@ -53,24 +54,37 @@ class ScenesDataset:
         return self._images
 
     def encoded(self, index: int) -> bytes:
-        """The scene as a PNG file."""
+        """Return the scene as a PNG file."""
         _, png = cv2.imencode(".png", cv2.cvtColor(self.load(index).image, cv2.COLOR_RGB2BGR))
         return png.tobytes()
 
-    def regime(self, index: int) -> str:
-        """Which of REGIMES a scene belongs to."""
-        return REGIMES[index % len(REGIMES)]
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        """Return those of the labelled objects: known once the scene is drawn."""
+        return self.load(index).labelled_classes
 
     def load(self, index: int) -> Sample:
         """Draw a scene. Raises IndexError: there is no such index."""
         if not 0 <= index < self._images:
             raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
         rng = np.random.default_rng([self._seed, index])
+        return self._compose(index, f"scene-{self._seed}-{index}", self._image_hw, rng)
+
+    @abstractmethod
+    def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample: ...
+
+
+class ScenesDataset(DrawnScenes):
+    """Scenes whose objects are labelled with boxes. Regimes take turns."""
+
+    def regime(self, index: int) -> str:
+        """Return which of REGIMES a scene belongs to."""
+        return REGIMES[index % len(REGIMES)]
+
+    def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
         regime = self.regime(index)
-        canvas = BACKGROUNDS[regime](self._image_hw, rng)
-        things = place(_PLANS[regime](rng), self._image_hw, rng)
-        boxes_xyxy, class_ids = draw(canvas, things)
-        return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, f"scene-{self._seed}-{index}")
+        canvas = BACKGROUNDS[regime](image_hw, rng)
+        boxes_xyxy, class_ids = draw(canvas, place(_PLANS[regime](rng), image_hw, rng))
+        return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, name)
 
 
 def _microscope_plan(rng: Rng) -> Plan:
@@ -125,7 +139,7 @@ def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
 
 
 def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Paint things onto a canvas (H, W, 3), first to last; returns boxes (N, 4) and class ids (N,).
+    """Paint things onto a canvas (H, W, 3), first to last; return boxes (N, 4) and class ids (N,).
 
     A box is the exact extent of the pixels that later opaque things leave visible on the canvas. Things
     that are hidden by more than 1 - MIN_VISIBLE, or too small to see, are drawn but not labelled.
@@ -153,7 +167,7 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
-    """Blend one thing in; returns the pixels it covers by half or more, and where that mask starts."""
+    """Blend one thing in; return the pixels it covers by half or more, and where that mask starts."""
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
     high = np.ceil(thing.outline.max(axis=0)).astype(int) + 1
@@ -170,7 +184,7 @@ def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_]
 
 
 def _coverage(outline: NDArray[np.float64], patch_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """How much of each pixel a polygon covers, (h, w) 0..1."""
+    """Return how much of each pixel a polygon covers, (h, w) 0..1."""
     fine = np.zeros((patch_hw[0] * FINER, patch_hw[1] * FINER), dtype=np.uint8)
     # Drawn larger, then averaged: OpenCV's own anti-aliasing makes a polygon a pixel too wide. An outline
     # counts pixel edges, OpenCV pixel centres; shift=4 keeps sixteenths of a pixel.

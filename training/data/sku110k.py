@@ -11,7 +11,7 @@ from training.data.image_file import images_by_name
 from training.data.label_file import Box, box_of_corners, finite_numbers, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import NO_OBJECTS, NO_PICTURE
+from training.data.remarks import NO_IMAGE
 from training.errors import DatasetError
 
 CLASS_NAME = "object"
@@ -21,11 +21,11 @@ COLUMNS = 8
 class Sku110kDataset(LabelledFiles):
     """One split of `SKU110K_fixed/`: `annotations/annotations_<split>.csv` and `images/`, which all share.
 
-    Pictures come in the order of the file.
+    Images come in the order of the file.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raises DatasetError: the file is missing, empty or malformed, or every image is missing."""
+        """Raise DatasetError: the file is missing, empty or malformed, or every image is missing."""
         path = root / "annotations" / f"annotations_{split}.csv"
         if not path.is_file():
             names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
@@ -34,24 +34,22 @@ class Sku110kDataset(LabelledFiles):
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder; put the images there")
         there, rows = images_by_name(folder), LabelRows()
-        pictures: dict[str, int] = {}  # by name in the file; of those that are there
+        places: dict[str, int] = {}  # by name in the file; of those that are there
         sizes: list[tuple[float, float]] = []  # of each
         missing: set[str] = set()
         for line in parsed_lines(path, _parse):
             if line.name not in there and line.name.lower() not in there:
                 missing.add(line.name)
                 continue
-            picture = pictures.setdefault(line.name, len(pictures))
-            if picture == len(sizes):
+            place = places.setdefault(line.name, len(places))
+            if place == len(sizes):
                 sizes.append(line.image_hw)
-            rows.add(picture, line.box_xyxy, 0, image_hw=line.image_hw)
-        if not pictures:
+            rows.add(place, line.box_xyxy, 0, image_hw=line.image_hw)
+        if not places:
             raise DatasetError(f"{folder}: none of the {len(missing)} images that {path.name} names is there")
-        images = [there.get(name) or there[name.lower()] for name in pictures]
-        rows.remarks[NO_PICTURE] += len(missing)
-        table = rows.table(len(images))
-        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__((CLASS_NAME,), images, table, rows.remarks, stated_hw=sizes)
+        images = [there.get(name) or there[name.lower()] for name in places]
+        rows.remarks[NO_IMAGE] += len(missing)
+        super().__init__((CLASS_NAME,), images, rows, stated_hw=sizes)
 
 
 class _Line(NamedTuple):
@@ -61,7 +59,7 @@ class _Line(NamedTuple):
 
 
 def _parse(line: str) -> _Line:
-    """Raises ValueError: says what is wrong with the line."""
+    """Return the labels of a line; raise ValueError, which says what is wrong with it."""
     columns = [column.strip() for column in line.split(",")]
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; SKU-110K has {COLUMNS}, without a header")

@@ -12,7 +12,7 @@ from training.data.image_file import images_by_stem
 from training.data.label_file import Box, box_of_size, files_by_stem, pair_up, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
-from training.data.remarks import NO_OBJECTS, REGIONS
+from training.data.remarks import REGIONS
 from training.errors import DatasetError
 
 CLASS_NAMES = (
@@ -41,7 +41,7 @@ class VisDroneDataset(LabelledFiles):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raises DatasetError: no such split, a line is malformed, or no image has its label file."""
+        """Raise DatasetError: no such split, a line is malformed, or no image has its label file."""
         folders = split_folders(root)
         if split not in folders:
             raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
@@ -51,16 +51,14 @@ class VisDroneDataset(LabelledFiles):
         pairs = pair_up(sorted({*images, *labels}), images, labels, rows.remarks)
         if not pairs:
             raise DatasetError(f"{folder}: no file of images/ has a file of its name in annotations/")
-        for picture, (_, path) in enumerate(pairs):
+        for image, (_, path) in enumerate(pairs):
             for box, class_id, ignored in parsed_lines(path, _parse):
-                rows.add(picture, box, class_id, ignored=REGIONS if ignored else None)
-        table = rows.table(len(pairs))
-        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__(CLASS_NAMES, [image for image, _ in pairs], table, rows.remarks)
+                rows.add(image, box, class_id, ignored=REGIONS if ignored else None)
+        super().__init__(CLASS_NAMES, [image for image, _ in pairs], rows)
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The folders that hold `images/` and txt files in `annotations/`, by the name of the split."""
+    """Return the folders that hold `images/` and txt files in `annotations/`, by the name of the split."""
     found = {}
     for folder in (root, *sorted(root.iterdir())):
         if (folder / "images").is_dir() and any((folder / "annotations").glob("*.txt")):
@@ -71,7 +69,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def _parse(line: str) -> tuple[Box, int, bool]:
-    """Box, class id and whether it is a region to ignore. Raises ValueError: says what is wrong."""
+    """Return box, class id and whether it is a region to ignore; raise ValueError: says what is wrong."""
     columns = [column.strip() for column in line.removesuffix("\n").split(",")]
     if len(columns) == COLUMNS + 1 and not columns[-1]:
         columns.pop()  # some files end their lines with a comma

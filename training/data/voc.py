@@ -1,26 +1,22 @@
 """Reads Pascal VOC labels: one xml file per image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
-import numpy as np
-
 from training.data.image_file import images_by_stem
-from training.data.label_file import files_by_stem, pair_up
+from training.data.label_file import Box, files_by_stem, finite_numbers, pair_up, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import DIFFICULT, NO_OBJECTS
+from training.data.remarks import DIFFICULT
 from training.errors import DatasetError
 
 
-@dataclass(frozen=True)
-class _Labels:
-    names: tuple[str, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]  # xyxy, as written
-    difficult: tuple[bool, ...]
-    image_hw: tuple[float, float] | None  # as stated
+class _Object(NamedTuple):
+    name: str
+    box_xyxy: Box  # as written
+    difficult: bool
 
 
 class VocDataset(LabelledFiles):
@@ -35,30 +31,28 @@ class VocDataset(LabelledFiles):
     """
 
     def __init__(self, root: Path, split: str, class_names: Sequence[str] = ()) -> None:
-        """Raises DatasetError: a file is malformed or names an unknown class, or nothing is left."""
+        """Raise DatasetError: a file is malformed or names an unknown class, or nothing is left."""
         rows = LabelRows()
         stems, images, xmls = _split_files(root, split)
         pairs = pair_up(stems, images, xmls, rows.remarks)
         if not pairs:
             raise DatasetError(
-                f"{root}: of the {len(stems)} pictures of split {split!r} none has both its image and its xml"
+                f"{root}: of the {len(stems)} images of split {split!r} none has both its file and its xml"
             )
         names = tuple(class_names) or _collect_names(root)
         sizes = []
-        for picture, (_, xml) in enumerate(pairs):
-            labels = _read_labels(xml)
-            sizes.append(labels.image_hw)
-            for name, box, difficult in zip(labels.names, labels.boxes, labels.difficult, strict=True):
+        for image, (_, xml) in enumerate(pairs):
+            objects, stated_hw = _read_labels(xml)
+            sizes.append(stated_hw)
+            for name, box, difficult in objects:
                 if name not in names:
                     raise DatasetError(f"{xml}: class {name!r} is not one of {list(names)}")
-                rows.add(picture, box, names.index(name), ignored=DIFFICULT if difficult else None)
-        table = rows.table(len(pairs))
-        rows.remarks[NO_OBJECTS] += table.pictures_without_rows()
-        super().__init__(names, [image for image, _ in pairs], table, rows.remarks, stated_hw=sizes)
+                rows.add(image, box, names.index(name), ignored=DIFFICULT if difficult else None)
+        super().__init__(names, [image for image, _ in pairs], rows, stated_hw=sizes)
 
 
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
-    """The stems of a split, in the order of its list or sorted, and all images and xml files by stem."""
+    """Return the stems of a split, in its list's order or sorted, and all images and xml files by stem."""
     if not (root / "ImageSets" / "Main").is_dir():
         return _files_beside_each_other(root, split)
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
@@ -66,7 +60,7 @@ def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], di
         known = sorted(path.stem for path in listing.parent.glob("*.txt"))
         raise DatasetError(f"{listing}: no such split; this data set has {known}")
     # Some lists carry a second column that marks one class; the name is the first.
-    stems = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = list(parsed_lines(listing, lambda line: line.split()[0]))
     if not stems:
         raise DatasetError(f"{listing}: the split is empty; choose another or fill the list")
     for folder in (root / "JPEGImages", root / "Annotations"):
@@ -88,41 +82,38 @@ def _files_beside_each_other(root: Path, split: str) -> tuple[list[str], dict[st
 def _collect_names(root: Path) -> tuple[str, ...]:
     beside = not (root / "Annotations").is_dir()
     xmls = root.rglob("*.xml") if beside else (root / "Annotations").glob("*.xml")
-    names = {name for xml in sorted(xmls) for name in _read_labels(xml).names}
+    names = {each.name for xml in sorted(xmls) for each in _read_labels(xml)[0]}
     if not names:
         raise DatasetError(f"{root}: no xml file names an object, so there is no class to learn")
     return tuple(sorted(names))
 
 
-def _read_labels(xml: Path) -> _Labels:
+def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
+    """Return the objects of an image, and its (height, width) as stated."""
     try:
         root = ElementTree.parse(xml).getroot()
-        objects = root.findall("object")
-        names = tuple(_text(each, "name") for each in objects)
-        boxes = tuple(_box(each) for each in objects)
-        difficult = tuple((each.findtext("difficult") or "").strip() in ("1", "true") for each in objects)
+        return [_object(each) for each in root.findall("object")], _stated_hw(root)
     except OSError as error:
         raise DatasetError(f"{xml}: cannot be read ({error.strerror}); each image needs its xml") from error
     except (ElementTree.ParseError, ValueError) as error:
         raise DatasetError(
             f"{xml}: malformed ({error}); correct the file or take it out of the split"
         ) from error
-    return _Labels(names, boxes, difficult, _stated_hw(root))
 
 
 def _stated_hw(root: ElementTree.Element) -> tuple[float, float] | None:
-    """None where it is not stated, or is no number: no box depends on it, but on pictures that are turned."""
+    """Return None where it is no number: no box depends on it, but on images that are turned."""
     try:
         return float(root.findtext("size/height") or ""), float(root.findtext("size/width") or "")
     except ValueError:
         return None
 
 
-def _box(each: ElementTree.Element) -> tuple[float, float, float, float]:
-    sides = [float(_text(each, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-    if not np.isfinite(sides).all():
-        raise ValueError(f"a box side is not a finite number: {sides}")
-    return sides[0], sides[1], sides[2], sides[3]
+def _object(each: ElementTree.Element) -> _Object:
+    sides = [_text(each, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    x1, y1, x2, y2 = finite_numbers(sides)
+    difficult = (each.findtext("difficult") or "").strip() in ("1", "true")
+    return _Object(_text(each, "name"), (x1, y1, x2, y2), difficult)
 
 
 def _text(each: ElementTree.Element, path: str) -> str:

@@ -11,7 +11,7 @@ from training.data.image_file import images_by_stem
 from training.data.label_file import Box, files_by_stem, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, NO_PICTURE
+from training.data.remarks import NO_IMAGE, NO_LABELS_KEPT
 from training.errors import DatasetError
 
 ALIASES: Mapping[str, tuple[str, ...]] = {"val": ("valid", "validation"), "valid": ("val", "validation")}
@@ -32,7 +32,7 @@ class YoloTxtDataset(LabelledFiles):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raises DatasetError: data.yaml, the split or a label is missing or malformed."""
+        """Raise DatasetError: data.yaml, the split or a label is missing or malformed."""
         description = _read_description(root)
         names = _class_names(root / "data.yaml", description)
         folder = _image_folder(root, split, description)
@@ -42,16 +42,14 @@ class YoloTxtDataset(LabelledFiles):
         label_folder = _label_folder(folder)
         labels = files_by_stem(label_folder, ".txt") if label_folder.is_dir() else {}
         rows = LabelRows()
-        rows.remarks[NO_PICTURE] += len(labels.keys() - images.keys() - NOT_LABELS)
-        for picture, stem in enumerate(images):
+        rows.remarks[NO_IMAGE] += len(labels.keys() - images.keys() - NOT_LABELS)
+        for image, stem in enumerate(images):
             if stem not in labels:
                 rows.remarks[NO_LABELS_KEPT] += 1
                 continue
             for class_id, box in parsed_lines(labels[stem], lambda line: _parse_line(line, len(names))):
-                rows.add(picture, box, class_id)
-        table = rows.table(len(images))
-        rows.remarks[NO_OBJECTS] += table.pictures_without_rows() - rows.remarks[NO_LABELS_KEPT]
-        super().__init__(names, list(images.values()), table, rows.remarks, fractions=True)
+                rows.add(image, box, class_id)
+        super().__init__(names, list(images.values()), rows, fractions=True)
 
 
 def _read_description(root: Path) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def _image_folder(root: Path, split: str, description: Mapping[str, Any]) -> Pat
 
 
 def _label_folder(images: Path) -> Path:
-    """The same path with its last `images` replaced by `labels`."""
+    """Return the same path with its last `images` replaced by `labels`."""
     parts = list(images.parts)
     if "images" not in parts:
         return images  # labels beside the images
@@ -101,7 +99,7 @@ def _label_folder(images: Path) -> Path:
 
 
 def _parse_line(line: str, num_classes: int) -> tuple[int, Box]:
-    """Raises ValueError: says what is wrong with the line."""
+    """Return class id and box; raise ValueError, which says what is wrong with the line."""
     first, *rest = line.split()
     class_id = int(first)
     if not 0 <= class_id < num_classes:

@@ -55,7 +55,7 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = quick(request)
         case "small-data":
             config = small_data(request)
-        case "starter" | "starter-choice":  # of the same pictures, parted otherwise: see own_data.py
+        case "starter" | "starter-choice":  # of the same images, parted otherwise: see own_data.py
             config = starter(request)
         case "paper":
             config = paper(request)
@@ -138,7 +138,7 @@ def paper(request: Request) -> TrainConfig:
 def benchmark(request: Request) -> TrainConfig:
     """`paper` as YOLO-Master changes it for all its five benchmarks: the learning rate falls by a cosine.
 
-    Source: arXiv:2512.23273, section 4.1, which has 256 pictures a step on 4 devices; --batch sets that.
+    Source: arXiv:2512.23273, section 4.1, which has 256 images a step on 4 devices; --batch sets that.
     """
     base = paper(request)
     return replace(base, optimizer=replace(base.optimizer, schedule="cosine"))

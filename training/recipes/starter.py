@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from training.data_config import CombinedConfig, FolderConfig
 
-CARD_FOLDS = 5  # playing cards have no validation split: every fifth picture is one
+CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is one
 CHOICE_FOLDS = 8
 
 

@@ -10,7 +10,7 @@ from training.__main__ import main
 
 @pytest.fixture
 def coco(tmp_path):
-    """Two pictures to train on and two to validate; each split has a crowd and a picture that is missing."""
+    """Two images to train on and two to validate; each split has a crowd and an image that is missing."""
     root = tmp_path / "coco"
     (root / "annotations").mkdir(parents=True)
     for split in ("train2017", "val2017"):
@@ -35,7 +35,7 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
     options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
     assert main(["train", "--run", str(run), "--data", str(coco), *options]) == 0
     said = capsys.readouterr().out
-    remarks = "crowds, ignored: 1; pictures whose file is missing, left out: 1"
+    remarks = "crowds, ignored: 1; images whose file is missing, left out: 1"
     assert f"training labels: {remarks}\n" in said
     assert f"validation labels: {remarks}\n" in said
     assert "flatters" not in said

@@ -29,7 +29,7 @@ def converted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
     with foreign_classes() as make:
         save(folder / "Best.pt", foreign_model(make, mixture=TOP_TWO), license=LICENCE)
-    return convert(folder / "Best.pt", folder / "mine.safetensors", say=lambda _: None)
+    return convert(folder / "Best.pt", folder / "mine.safetensors")
 
 
 def trained(run_dir, **given):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.convert.archive import PICKLE_LIMIT, Archive
+from training.convert.archive import PICKLE_LIMIT, open_archive
 from training.convert.records import StoredTensor
 from training.errors import CheckpointError
 
@@ -23,7 +23,7 @@ def saved(tmp_path) -> Path:
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    with Archive(path) as archive:
+    with open_archive(path) as archive:
         contents = archive.contents()
         if not isinstance(contents, dict):
             return {}

@@ -19,7 +19,7 @@ from tests.unit.training.convert.foreign_models import (
     save,
 )
 from training.config import MixtureConfig
-from training.convert.archive import Archive
+from training.convert.archive import open_archive
 from training.convert.container import child
 from training.convert.keys import match_tensors
 from training.convert.layouts import mixture_config
@@ -36,7 +36,7 @@ State = dict[str, Tensor]
 def converted(path: Path, module: Any, usual: MixtureConfig) -> tuple[MixtureLayer, State]:
     """Our layer, configured as the file says and with its weights, and those by their foreign names."""
     save(path, module)
-    with Archive(path) as archive:
+    with open_archive(path) as archive:
         record = archive.contents()["model"]
         assert child(record, "experts") is not None
         layer = MixtureLayer(CHANNELS, mixture_config(usual, record)[0]).eval()

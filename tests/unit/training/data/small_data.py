@@ -50,6 +50,9 @@ class MemoryDataset:
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
 
+    def class_ids(self, index: int) -> NDArray[np.int64]:
+        return self.load(index).class_ids
+
 
 def with_regions(made: Sample, ignored: list[list[float]]) -> Sample:
     """The same with ignored regions, which are painted yellow."""

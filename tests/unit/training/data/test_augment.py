@@ -132,7 +132,7 @@ def test_mixup_and_copy_paste_change_samples_and_close_with_mosaic(name):
 
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
-def test_a_data_set_of_one_picture_is_combined_with_itself(mosaic):
+def test_a_data_set_of_one_image_is_combined_with_itself(mosaic):
     dataset = MemoryDataset([sample((64, 64), [[8, 8, 24, 24]], [2])])
     config = AugmentConfig(mosaic=mosaic, mixup=1.0, copy_paste=1.0)
     counts = set()
@@ -140,7 +140,7 @@ def test_a_data_set_of_one_picture_is_combined_with_itself(mosaic):
         result = augment(dataset, 0, np.random.default_rng(seed), config, (64, 64), True)
         assert set(result.class_ids.tolist()) <= {2}
         counts.add(len(result.class_ids))
-    assert max(counts) >= 3, "two pictures, and what was pasted on them"
+    assert max(counts) >= 3, "two images, and what was pasted on them"
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_mixing_weighs_pixels_and_keeps_the_objects_of_both():
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_a_mix_of_one_picture_alone_is_that_picture(ratio):
+def test_a_mix_of_one_image_alone_is_that_image(ratio):
     one, other = placed([[10, 10, 30, 30]]), placed([])
     np.testing.assert_array_equal(mix(one, other, ratio).image, (other, one)[int(ratio)].image)
     assert mix(other, other, ratio).boxes_xyxy.shape == (0, 4)
 
 
-def test_ratios_of_a_mixup_leave_both_pictures_to_be_seen():
+def test_ratios_of_a_mixup_leave_both_images_to_be_seen():
     black, white = (np.full((64, 64, 3), level, dtype=np.uint8) for level in (0, 250))
     dataset = MemoryDataset([replace(sample((64, 64), [], []), image=image) for image in (black, white)])
     config = AugmentConfig(**{**vars(NOTHING), "mixup": 1.0})
@@ -210,7 +210,7 @@ def test_ratios_of_a_mixup_leave_both_pictures_to_be_seen():
         for seed in range(200)
     ]
     share_of_white = np.array([level for level in levels if level], dtype=float) / 250
-    assert 60 < len(share_of_white) < 140  # the other picture is the white one half of the time
+    assert 60 < len(share_of_white) < 140  # the other image is the white one half of the time
     assert np.quantile(share_of_white, [0.025, 0.975]) == pytest.approx([0.38, 0.62], abs=0.05)
     assert len(set(levels)) > 20
 

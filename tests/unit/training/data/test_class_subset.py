@@ -15,7 +15,7 @@ REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every cla
 
 
 class ThreeClasses:
-    """Picture 0 has an object of each class, the last first; picture 1 has one of class a."""
+    """Image 0 has an object of each class, the last first; image 1 has one of class a."""
 
     class_names = ("a", "b", "c")
     remarks = MappingProxyType({"crowds, ignored": 2})
@@ -31,6 +31,9 @@ class ThreeClasses:
 
     def encoded(self, index):
         return bytes([index])
+
+    def class_ids(self, index):
+        return self.load(index).class_ids
 
 
 def test_objects_of_chosen_classes_stay_with_their_boxes_and_new_numbers():
@@ -69,7 +72,7 @@ def test_the_order_is_the_chosen_one():
     assert ChosenClasses(ThreeClasses(), ("c", "b", "a")).load(0).class_ids.tolist() == [0, 1, 2]
 
 
-def test_a_picture_without_a_chosen_object_stays_as_background():
+def test_an_image_without_a_chosen_object_stays_as_background():
     assert ChosenClasses(ThreeClasses(), ("c",)).load(1).boxes_xyxy.shape == (0, 4)
 
 
@@ -78,7 +81,7 @@ def test_a_class_that_there_is_not_cannot_be_chosen():
         ChosenClasses(ThreeClasses(), ("a", "cat", "dog"))
 
 
-def test_classes_are_known_as_a_loaded_picture_has_them():
+def test_classes_are_known_as_a_loaded_image_has_them():
     chosen = ChosenClasses(ThreeClasses(), ("c", "a"))
     for index in range(2):
         assert chosen.class_ids(index).tolist() == chosen.load(index).class_ids.tolist()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.coco import CocoDataset
-from training.data.remarks import CLIPPED, CROWDS, NO_AREA, NO_OBJECTS, NO_PICTURE, OUTSIDE, UNLISTED
+from training.data.remarks import CLIPPED, CROWDS, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE, UNLISTED
 from training.errors import DatasetError
 
 
@@ -17,7 +17,7 @@ def annotation(image_id, category_id, bbox, **more):
 
 @pytest.fixture
 def document():
-    """Two pictures of 30 × 20, listed with the higher id first, and categories 90 and 3."""
+    """Two images of 30 × 20, listed with the higher id first, and categories 90 and 3."""
     return {
         "info": {},
         "images": [
@@ -50,7 +50,7 @@ def remarks_of(root):
     return {what: count for what, count in CocoDataset(root, "train").remarks.items() if count}
 
 
-def test_classes_and_pictures_come_by_ascending_id(root):
+def test_classes_and_images_come_by_ascending_id(root):
     dataset = CocoDataset(root, "train2017")
     assert (dataset.class_names, dataset.category_ids) == (("car", "toothbrush"), (3, 90))
     assert [dataset.load(i).name for i in range(len(dataset))] == ["four", "nine"]
@@ -63,7 +63,7 @@ def test_a_box_is_read_with_its_class_and_the_area_of_its_outline(root):
     np.testing.assert_array_equal(sample.areas, [33.5, np.nan])
 
 
-def test_a_picture_without_objects_is_kept_and_counted(root):
+def test_an_image_without_objects_is_kept_and_counted(root):
     assert CocoDataset(root, "train").load(0).boxes_xyxy.shape == (0, 4)
     assert remarks_of(root) == {NO_OBJECTS: 1}
 
@@ -85,7 +85,7 @@ def test_a_crowd_is_an_ignored_region_of_its_class(root, document):
     [
         pytest.param([3, 3, 0, 5], NO_AREA, [], id="no width"),
         pytest.param([3, 3, 5, 0], NO_AREA, [], id="no height"),
-        pytest.param([30, 3, 5, 5], OUTSIDE, [], id="right of the picture"),
+        pytest.param([30, 3, 5, 5], OUTSIDE, [], id="right of the image"),
         pytest.param([-5, 3, 5, 5], OUTSIDE, [], id="left of it"),
         pytest.param([29, 3, 2, 5], None, [[29, 3, 30, 8]], id="a pixel over the edge is rounding"),
         pytest.param([29, 3, 2.25, 5], CLIPPED, [[29, 3, 30, 8]], id="more is clipped and counted"),
@@ -110,11 +110,11 @@ def test_where_the_size_is_not_stated_boxes_are_clipped_when_loaded(root, docume
     assert remarks_of(root) == {}
 
 
-def test_a_picture_whose_file_is_missing_is_left_out_and_counted(root):
+def test_an_image_whose_file_is_missing_is_left_out_and_counted(root):
     (root / "train2017" / "four.png").unlink()
     dataset = CocoDataset(root, "train")
     assert (len(dataset), dataset.load(0).name) == (1, "nine")
-    assert remarks_of(root) == {NO_PICTURE: 1}
+    assert remarks_of(root) == {NO_IMAGE: 1}
 
 
 def test_no_file_at_all_is_refused(root):
@@ -124,21 +124,21 @@ def test_no_file_at_all_is_refused(root):
         CocoDataset(root, "train")
 
 
-def test_boxes_of_a_picture_that_is_not_listed_are_counted(root, document):
+def test_boxes_of_an_image_that_is_not_listed_are_counted(root, document):
     document["annotations"].append(annotation(5, 3, [1, 1, 2, 2]))
     write(root, document)
     assert remarks_of(root) == {UNLISTED: 1, NO_OBJECTS: 1}
 
 
 def listing(root, document, *names):
-    """Pictures 1, 2 and so on, of these files."""
+    """Images 1, 2 and so on, of these files."""
     document["images"] = [{"id": place, "file_name": name} for place, name in enumerate(names, start=1)]
     document["annotations"] = [annotation(place, 3, [place, 1, 5, 5]) for place in range(1, len(names) + 1)]
     write(root, document)
 
 
 @pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), (r"a\1.jpg", r"b\1.jpg")])
-def test_two_pictures_of_one_name_in_two_folders_are_two(root, document, names):
+def test_two_images_of_one_name_in_two_folders_are_two(root, document, names):
     listing(root, document, *names)
     write_image(root / "train2017" / "a" / "1.jpg", (20, 30))
     write_image(root / "train2017" / "b" / "1.jpg", (40, 50))
@@ -148,7 +148,7 @@ def test_two_pictures_of_one_name_in_two_folders_are_two(root, document, names):
 
 
 @pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("1.jpg", "a/1.jpg"), ("1.jpg", "1.jpg")])
-def test_two_listed_pictures_are_never_one_file(root, document, names):
+def test_two_listed_images_are_never_one_file(root, document, names):
     write_image(root / "train2017" / "1.jpg")
     listing(root, document, *names)
     with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; lay"):
@@ -159,7 +159,7 @@ def test_two_listed_pictures_are_never_one_file(root, document, names):
     "name",
     ["images/nine.jpg", "/home/somebody/nine.jpg", "../nine.jpg", r"C:\Users\somebody\nine.jpg"],
 )
-def test_the_way_to_a_picture_on_another_machine_is_left_out(root, document, name):
+def test_the_way_to_an_image_on_another_machine_is_left_out(root, document, name):
     write_image(root / "nine.jpg", (99, 99))  # beside the folder of the split
     listing(root, document, name)
     assert CocoDataset(root, "train").load(0).image.shape[:2] == (20, 30)

@@ -1,4 +1,4 @@
-"""Parts of a data set, and several as one: pictures and classes keep their places."""
+"""Parts of a data set, and several as one: images and classes keep their places."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from training.errors import ConfigError, DatasetError
 
 
 class Numbered:
-    """Pictures whose grey is their number, each with one object of each class."""
+    """Images whose grey is their number, each with one object of each class."""
 
     def __init__(self, count, class_names):
         self.class_names = class_names
@@ -32,18 +32,21 @@ class Numbered:
     def encoded(self, index):
         return bytes([index])
 
+    def class_ids(self, index):
+        return self.load(index).class_ids
+
 
 @pytest.mark.parametrize(
     ("kept", "expected"), [((0,), [0, 3, 6]), ((1, 2), [1, 2, 4, 5]), ((0, 1, 2), [0, 1, 2, 3, 4, 5, 6])]
 )
-def test_pictures_are_dealt_to_folds_in_turn(kept, expected):
+def test_images_are_dealt_to_folds_in_turn(kept, expected):
     folded = FoldedDataset(Numbered(7, ("a",)), 3, kept)
     assert [folded.load(index).image[0, 0, 0] for index in range(len(folded))] == expected
     assert [folded.encoded(index) for index in range(len(folded))] == [bytes([each]) for each in expected]
 
 
-def test_a_fold_without_pictures_is_refused():
-    with pytest.raises(DatasetError, match="2 pictures leave none in fold"):
+def test_a_fold_without_images_is_refused():
+    with pytest.raises(DatasetError, match="2 images leave none in fold"):
         FoldedDataset(Numbered(2, ("a",)), 3, (2,))
 
 
@@ -66,7 +69,7 @@ def test_parts_follow_one_another_and_so_do_their_classes():
 
 
 @pytest.mark.parametrize("index", [-1, 5])
-def test_there_is_nothing_before_the_first_or_after_the_last_picture(index):
+def test_there_is_nothing_before_the_first_or_after_the_last_image(index):
     whole = CombinedDataset([Numbered(2, ("a", "b")), Numbered(3, ("c",))], ["first", "second"])
     with pytest.raises(IndexError):
         whole.load(index)

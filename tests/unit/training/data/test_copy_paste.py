@@ -50,10 +50,10 @@ def test_a_paste_puts_exactly_the_object_s_pixels_there():
     outside = np.ones((100, 100), dtype=bool)
     outside[60 : 60 + 10 + 2 * SOFT_EDGE_PX, 50 : 50 + 30 + 2 * SOFT_EDGE_PX] = False
     np.testing.assert_array_equal(result.image[outside], before[outside])
-    np.testing.assert_array_equal(canvas.image, before)  # a copy; a cached picture stays as it is
+    np.testing.assert_array_equal(canvas.image, before)  # a copy; a cached image stays as it is
 
 
-def test_around_the_object_its_picture_fades_out_in_equal_steps():
+def test_around_the_object_its_image_fades_out_in_equal_steps():
     source = sample((60, 60), [[20, 20, 40, 40]], [0])
     source.image[:] = 200
     canvas = placed([])
@@ -63,7 +63,7 @@ def test_around_the_object_its_picture_fades_out_in_equal_steps():
     assert row[32:40].tolist() == [200, 200, 180, 160, 140, 120, 100, 100]
 
 
-def test_ignored_regions_of_both_pictures_are_there_after_a_paste():
+def test_ignored_regions_of_both_images_are_there_after_a_paste():
     # From within the box to past its edge; and one elsewhere, which is not copied.
     source = with_regions(sample((60, 60), [[10, 20, 40, 30]], [3]), [[30, 20, 50, 60], [0, 0, 5, 5]])
     canvas = replace(placed([]), ignored_xyxy=np.float32([[1, 2, 3, 4]]))
@@ -73,7 +73,7 @@ def test_ignored_regions_of_both_pictures_are_there_after_a_paste():
     assert (result.image[y : y + 10, x + 20 : x + 30] == [250, 250, 0]).all()
 
 
-def test_an_object_at_the_picture_s_edge_has_no_border_there():
+def test_an_object_at_the_image_s_edge_has_no_border_there():
     source = noise((60, 60), [[0, 0, 20, 60]])
     patch = cut_out(source, source.boxes_xyxy[0])
     assert patch.content.image.shape == (60, 20 + SOFT_EDGE_PX, 3)
@@ -102,7 +102,7 @@ def test_fractions_of_pixels_are_cut_out_whole_and_the_box_keeps_them():
         [10, 10, 10, 10],
         [-20, 0, -5, 20],
         [70, 70, 90, 90],
-        [-95, 10, 5, 30],  # a twentieth of it is in the picture
+        [-95, 10, 5, 30],  # a twentieth of it is in the image
     ],
 )
 def test_what_is_too_small_or_outside_is_not_cut_out(box):
@@ -188,7 +188,7 @@ def test_an_object_has_to_fit_with_its_border(side, pastes):
     assert len(result.class_ids) == pastes
 
 
-def test_a_picture_without_objects_has_nothing_to_paste():
+def test_an_image_without_objects_has_nothing_to_paste():
     canvas, rng = placed([[10, 10, 20, 20]]), np.random.default_rng(0)
     assert paste_objects(canvas, sample((60, 60), [], []), rng) is canvas
     assert rng.random() == np.random.default_rng(0).random()  # and nothing is drawn

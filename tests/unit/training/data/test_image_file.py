@@ -21,7 +21,7 @@ def test_a_grey_image_gets_three_channels(tmp_path):
     assert read_rgb(path).shape == (2, 3, 3)
 
 
-def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
+def test_an_image_taken_sideways_is_turned_upright(tmp_path):
     path = tmp_path / "sideways.jpg"
     jpeg = cv2.imencode(".jpg", np.zeros((8, 16, 3), dtype=np.uint8))[1].tobytes()
     # A little-endian EXIF block with one entry: orientation 6, "turn clockwise to view".
@@ -31,7 +31,7 @@ def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
     assert read_rgb(path).shape == (16, 8, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
 def test_what_is_not_an_image_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
     if content is not None:
@@ -50,7 +50,7 @@ def test_images_are_found_by_stem_whatever_the_case_of_the_suffix(tmp_path):
 def test_two_images_of_one_name_are_refused_since_labels_do_not_say_which_they_mean(tmp_path):
     for name in ("1.jpg", "1.png", "2.jpg"):
         write_image(tmp_path / name)
-    with pytest.raises(DatasetError, match=r"1\.jpg and 1\.png are one picture to labels"):
+    with pytest.raises(DatasetError, match=r"1\.jpg and 1\.png have the same labels"):
         images_by_stem(tmp_path)
     (tmp_path / "1.png").unlink()
     assert list(images_by_stem(tmp_path)) == ["1", "2"]

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.balance import class_ids_of
 from training.data.image_folder import ImageFolderDataset
 from training.data.open import open_dataset
 from training.data_config import CombinedConfig, FolderConfig
@@ -33,7 +32,7 @@ def test_classes_are_the_folders_sorted_and_images_know_theirs(tmp_path):
     assert [sample.image_class for sample in samples] == [0, 0, 1, 1, 2, 2]
     assert [sample.name for sample in samples][:3] == ["Metal/1", "Metal/2", "glass/1"]
     assert all(len(sample.boxes_xyxy) == 0 for sample in samples)
-    assert [int(class_ids_of(dataset, index)[0]) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [int(dataset.class_ids(index)[0]) for index in range(6)] == [0, 0, 1, 1, 2, 2]
     assert dataset.encoded(1) == (tmp_path / "train" / "Metal" / "2.PNG").read_bytes()
 
 
@@ -165,4 +164,4 @@ def test_folds_and_combinations_keep_the_class_of_each_image(tmp_path):
     both = open_dataset(CombinedConfig(parts=parts))
     assert both.class_names == ("a", "b", "c", "d")
     assert [both.load(index).image_class for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert [int(class_ids_of(both, index)[0]) for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [int(both.class_ids(index)[0]) for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -3,7 +3,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.kitti import KittiDataset
-from training.data.remarks import NO_AREA, NO_LABELS, NO_OBJECTS, NO_PICTURE, REGIONS
+from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
 from training.errors import DatasetError
 
 REST = "1.5 1.6 3.7 -16.5 2.4 58.5 1.6"
@@ -13,7 +13,7 @@ DONT_CARE = "DontCare -1 -1 -10 5 6 9 8 -1 -1 -1 -1000 -1000 -1000 -10"
 
 @pytest.fixture
 def root(tmp_path):
-    """Seven pictures of 30 × 20 with a car each."""
+    """Seven images of 30 × 20 with a car each."""
     (tmp_path / "training" / "label_2").mkdir(parents=True)
     for number in range(7):
         write_image(tmp_path / "training" / "image_2" / f"{number:06}.png")
@@ -49,7 +49,7 @@ def test_dont_care_regions_are_ignored_for_every_class(root):
     assert remarks_of(dataset) == {REGIONS: 1}
 
 
-def test_every_fifth_picture_validates_and_the_others_train(root):
+def test_every_fifth_image_validates_and_the_others_train(root):
     assert names(KittiDataset(root, "training")) == [0, 1, 2, 3, 4, 5, 6]
     assert names(KittiDataset(root, "val")) == [0, 5]
     assert names(KittiDataset(root, "train")) == [1, 2, 3, 4, 6]
@@ -72,13 +72,13 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root):
     write_labels(root, "", 4)
     dataset = KittiDataset(root, "training")
     assert names(dataset) == [0, 1, 4, 5, 6]
-    assert remarks_of(dataset) == {NO_LABELS: 1, NO_PICTURE: 1, NO_OBJECTS: 1}
+    assert remarks_of(dataset) == {NO_LABELS: 1, NO_IMAGE: 1, NO_OBJECTS: 1}
 
 
-def test_pictures_that_are_all_missing_are_refused(root):
+def test_images_that_are_all_missing_are_refused(root):
     for path in (root / "training" / "image_2").iterdir():
         path.unlink()
-    with pytest.raises(DatasetError, match="of the 7 pictures of split 'training' none has both"):
+    with pytest.raises(DatasetError, match="of the 7 images of split 'training' none has both"):
         KittiDataset(root, "training")
 
 

@@ -185,7 +185,7 @@ def test_a_large_image_is_kept_at_the_size_training_uses():
     np.testing.assert_array_equal(kept.boxes_xyxy, [[0, 0, 32, 16]])
 
 
-def test_ignored_regions_reach_the_batch_with_their_pictures():
+def test_ignored_regions_reach_the_batch_with_their_images():
     one, none = sample((64, 64), [[4, 4, 30, 40]], [1]), sample((32, 32), [], [])
     two = with_regions(none, [[0, 0, 8, 8], [16, 16, 32, 24]])  # drawn twice as large on the canvas
     config = replace(CONFIG, augment=PLAIN, batch_size=3)
@@ -198,7 +198,7 @@ def test_ignored_regions_reach_the_batch_with_their_pictures():
     assert batch.to("cpu").ignored_xyxy.shape == (2, 4)
 
 
-def test_pictures_without_regions_make_an_empty_part_of_the_batch():
+def test_images_without_regions_make_an_empty_part_of_the_batch():
     with TrainingLoader(noise_dataset(4), CONFIG, DETECT) as loader:
         batch = next(loader.epoch(0))
     assert (batch.ignored_xyxy.shape, batch.ignored_image_ids.shape) == ((0, 4), (0,))
@@ -224,7 +224,7 @@ def test_parts_and_shares_together_are_the_batch_of_one_process(epochs_without_w
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
-def test_classes_of_a_picture_are_those_of_its_labels_whether_it_is_in_memory_or_not(cache_bytes):
+def test_classes_of_an_image_are_those_of_its_labels_whether_it_is_in_memory_or_not(cache_bytes):
     class Labelled(MemoryDataset):
         def class_ids(self, index):
             return np.array([7, 8])  # of which decoding shows one alone

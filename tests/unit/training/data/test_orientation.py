@@ -1,4 +1,4 @@
-"""Labels lie on their objects, whichever way a camera held the picture and a tool counted its pixels."""
+"""Labels lie on their objects, whichever way a camera held the image and a tool counted its pixels."""
 
 import json
 
@@ -12,8 +12,8 @@ from training.data.open import open_dataset
 from training.data_config import FolderConfig
 
 UPRIGHT_HW = (48, 32)
-OBJECT, REGION = [4, 8, 12, 28], [20, 4, 28, 8]  # on the upright picture; white and black on grey
-# How a camera stores the upright picture, and where that puts a point.
+OBJECT, REGION = [4, 8, 12, 28], [20, 4, 28, 8]  # on the upright image; white and black on grey
+# How a camera stores the upright image, and where that puts a point.
 STORED = {
     5: (Image.Transpose.TRANSPOSE, lambda x, y: (y, x)),
     6: (Image.Transpose.ROTATE_90, lambda x, y: (y, 32 - x)),
@@ -80,14 +80,14 @@ def loaded(root):
 
 @pytest.mark.parametrize("write", [write_coco, write_voc, write_sku110k])
 @pytest.mark.parametrize("orientation", STORED)
-def test_labels_of_the_stored_pixels_are_turned_with_the_picture(tmp_path, write, orientation):
+def test_labels_of_the_stored_pixels_are_turned_with_the_image(tmp_path, write, orientation):
     boxes = [[stored_box(box, orientation)] for box in (OBJECT, REGION)]
     write_turned(write(tmp_path, *boxes, UPRIGHT_HW[::-1]), orientation)
     assert loaded(tmp_path) == ([OBJECT], [] if write is write_sku110k else [REGION])
 
 
 @pytest.mark.parametrize("write", [write_coco, write_voc, write_sku110k])
-def test_labels_of_the_upright_picture_stay(tmp_path, write):
+def test_labels_of_the_upright_image_stay(tmp_path, write):
     write_turned(write(tmp_path, [OBJECT], [], UPRIGHT_HW), 6)
     assert loaded(tmp_path)[0] == [OBJECT]
 
@@ -101,7 +101,7 @@ def test_labels_of_the_upright_picture_stay(tmp_path, write):
     ],
 )
 @pytest.mark.parametrize("write", [write_coco, write_voc])
-def test_where_nothing_tells_labels_are_of_the_upright_picture(tmp_path, write, orientation, image_hw):
+def test_where_nothing_tells_labels_are_of_the_upright_image(tmp_path, write, orientation, image_hw):
     write_turned(write(tmp_path, [OBJECT], [], image_hw), orientation)
     assert loaded(tmp_path)[0] == [OBJECT]
 

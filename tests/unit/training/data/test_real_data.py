@@ -57,7 +57,7 @@ def test_playing_cards_are_read_with_upper_case_suffixes():
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "pictures", "objects", "regions", "remarks"),
+    ("name", "split", "images", "objects", "regions", "remarks"),
     [
         pytest.param("coco_train2017_sample", "train", 92, 820, 9, {CROWDS: 9, NO_OBJECTS: 1}, id="COCO"),
         pytest.param("visdrone_sample", "all", 10, 621, 17, {REGIONS: 17}, id="VisDrone"),
@@ -65,10 +65,10 @@ def test_playing_cards_are_read_with_upper_case_suffixes():
         pytest.param("sku110k_sample", "val", 10, 1729, 0, {}, id="SKU-110K"),
     ],
 )
-def test_published_formats_are_read_whole(name, split, pictures, objects, regions, remarks):
+def test_published_formats_are_read_whole(name, split, images, objects, regions, remarks):
     dataset = opened(name, split)
     samples = [dataset.load(index) for index in range(len(dataset))]
-    assert len(samples) == pictures
+    assert len(samples) == images
     assert sum(len(sample.class_ids) for sample in samples) == objects
     assert sum(len(sample.ignored_xyxy) for sample in samples) == regions
     assert {what: count for what, count in dataset.remarks.items() if count} == remarks

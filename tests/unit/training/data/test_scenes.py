@@ -77,7 +77,7 @@ def test_regimes_differ_in_brightness():
     assert min(brightness[0::3]) > max(brightness[1::3]) + 50  # every microscope against every aquarium
 
 
-def test_encoded_is_the_same_picture_without_loss():
+def test_encoded_is_the_same_image_without_loss():
     scenes = ScenesDataset(1, 0, (64, 64))
     decoded = cv2.imdecode(np.frombuffer(scenes.encoded(0), dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decoded, scenes.load(0).image)

@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.labels import LabelRows
-from training.data.remarks import CLIPPED, NO_AREA, NO_OBJECTS, NO_PICTURE, OUTSIDE
+from training.data.remarks import CLIPPED, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE
 from training.data.sku110k import Sku110kDataset
 from training.errors import DatasetError
 
@@ -14,7 +14,7 @@ LINE = "train_1.jpg,1,2,11,12,object,30,20"
 
 @pytest.fixture
 def root(tmp_path):
-    """Two pictures of 30 × 20; the rows of one stand apart."""
+    """Two images of 30 × 20; the rows of one stand apart."""
     for name in ("train_0.jpg", "train_1.JPG", "val_0.jpg"):
         write_image(tmp_path / "images" / name)
     (tmp_path / "annotations").mkdir()
@@ -30,7 +30,7 @@ def remarks_of(dataset):
     return {what: count for what, count in dataset.remarks.items() if count}
 
 
-def test_pictures_come_in_the_order_of_the_file_with_all_their_boxes(root):
+def test_images_come_in_the_order_of_the_file_with_all_their_boxes(root):
     dataset = Sku110kDataset(root, "train")
     assert (len(dataset), dataset.class_names) == (2, ("object",))
     first, second = dataset.load(0), dataset.load(1)
@@ -53,14 +53,14 @@ def test_boxes_that_cannot_stand_as_written_are_counted(root):
     assert remarks_of(dataset) == {NO_AREA: 2, OUTSIDE: 1, CLIPPED: 1, NO_OBJECTS: 1}
 
 
-def test_a_missing_picture_is_left_out_and_counted_once(root):
+def test_a_missing_image_is_left_out_and_counted_once(root):
     (root / "images" / "train_1.JPG").unlink()
     dataset = Sku110kDataset(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["train_0"]
-    assert remarks_of(dataset) == {NO_PICTURE: 1}
+    assert remarks_of(dataset) == {NO_IMAGE: 1}
 
 
-def test_pictures_that_are_all_missing_are_refused(root):
+def test_images_that_are_all_missing_are_refused(root):
     write(root, "train_8.jpg,1,2,3,4,object,30,20", "train_9.jpg,1,2,3,4,object,30,20")
     with pytest.raises(DatasetError, match=r"images: none of the 2 images that annotations_train\.csv names"):
         Sku110kDataset(root, "train")
@@ -72,7 +72,7 @@ def test_an_unknown_split_lists_those_there_are(root):
 
 
 def test_a_missing_folder_of_images_is_named(root):
-    (root / "images").rename(root / "pictures")
+    (root / "images").rename(root / "elsewhere")
     with pytest.raises(DatasetError, match="images: no such folder"):
         Sku110kDataset(root, "train")
 
@@ -86,7 +86,7 @@ def test_a_missing_folder_of_images_is_named(root):
         pytest.param(LINE.replace("object", "can"), "class 'can'", id="unknown class"),
         pytest.param(LINE.replace(",11,", ",far,"), "far", id="not a number"),
         pytest.param(LINE.replace(",11,", ",nan,"), "finite", id="NaN"),
-        pytest.param(LINE.replace(",30,", ",inf,"), "finite", id="infinite picture"),
+        pytest.param(LINE.replace(",30,", ",inf,"), "finite", id="infinite image"),
         pytest.param(LINE.replace(",11,", ",0,"), "ends before it begins", id="negative width"),
     ],
 )
@@ -109,6 +109,6 @@ def test_a_box_costs_bytes_and_no_python_objects():
         rows.add(number % 7, (0.0, 0.0, float(number + 1), 5.0), 0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 100 * boxes  # 57 bytes in arrays that grow; a tuple of four floats alone is 184
+    assert held < 100 * boxes  # 64 bytes in arrays that grow; a tuple of four floats alone is 184
     table = rows.table(7)
     assert table.boxes_xyxy[table.rows(3), 2].tolist() == list(range(4, boxes + 1, 7))

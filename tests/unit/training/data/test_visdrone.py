@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import NO_AREA, NO_LABELS, NO_OBJECTS, NO_PICTURE, REGIONS
+from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
 from training.data.visdrone import VisDroneDataset
 from training.errors import DatasetError
 
 
 @pytest.fixture
 def root(tmp_path):
-    """The official layout, with two training pictures of 30 × 20."""
+    """The official layout, with two training images of 30 × 20."""
     for split in ("train", "test-dev"):
         folder = tmp_path / f"VisDrone2019-DET-{split}"
         write_image(folder / "images" / "b.jpg")
@@ -65,7 +65,7 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root):
     (folder / "annotations" / "d.txt").write_text("1,2,10,10,1,4,0,0\n")
     dataset = VisDroneDataset(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["a", "b"]
-    assert remarks_of(dataset) == {NO_LABELS: 1, NO_PICTURE: 1, NO_OBJECTS: 1}
+    assert remarks_of(dataset) == {NO_LABELS: 1, NO_IMAGE: 1, NO_OBJECTS: 1}
 
 
 def test_nothing_that_has_both_halves_is_refused(root):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.remarks import DIFFICULT, NO_AREA, NO_LABELS, NO_OBJECTS, NO_PICTURE
+from training.data.remarks import DIFFICULT, NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS
 from training.data.voc import VocDataset
 from training.errors import DatasetError
 
@@ -67,7 +67,8 @@ def test_boxes_without_area_are_dropped_and_counted(root):
 def test_a_box_wholly_outside_the_image_is_left_out_and_logged(root, caplog):
     write_xml(root / "Annotations" / "a.xml", [("cat", 40, 2, 50, 9)])
     assert len(VocDataset(root, "train").load(1).class_ids) == 0
-    assert caplog.messages == ["boxes_outside_image"]
+    path = root / "JPEGImages" / "a.png"
+    assert caplog.messages == [f"{path}: boxes wholly outside the image, left out: 1"]
 
 
 def test_encoded_is_the_file_itself(root):
@@ -109,7 +110,7 @@ def test_an_empty_split_is_refused(root):
 @pytest.mark.parametrize(
     ("missing", "remark"),
     [
-        pytest.param("JPEGImages/b.png", NO_PICTURE, id="image"),
+        pytest.param("JPEGImages/b.png", NO_IMAGE, id="image"),
         pytest.param("Annotations/b.xml", NO_LABELS, id="xml"),
     ],
 )
@@ -120,10 +121,10 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root, missing, remark
     assert dataset.remarks == {remark: 1, NO_OBJECTS: 1}
 
 
-def test_pictures_that_are_all_missing_are_refused(root):
+def test_images_that_are_all_missing_are_refused(root):
     for stem in "ab":
         (root / "JPEGImages" / f"{stem}.png").unlink()
-    with pytest.raises(DatasetError, match="of the 2 pictures of split 'train' none has both"):
+    with pytest.raises(DatasetError, match="of the 2 images of split 'train' none has both"):
         VocDataset(root, "train")
 
 
@@ -171,7 +172,7 @@ def test_a_malformed_xml_file_is_named(root, text):
 
 
 def test_an_image_that_cannot_be_decoded_is_named_when_it_is_loaded(root):
-    (root / "JPEGImages" / "b.png").write_bytes(b"not a picture")
+    (root / "JPEGImages" / "b.png").write_bytes(b"not an image")
     dataset = VocDataset(root, "train")
     with pytest.raises(DatasetError, match=r"b\.png: not an image"):
         dataset.load(0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import NO_AREA, NO_LABELS_KEPT, NO_PICTURE
+from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS_KEPT
 from training.data.yolo_txt import YoloTxtDataset
 from training.errors import DatasetError
 
@@ -100,7 +100,7 @@ def test_files_without_their_other_half_are_counted(root):
     dataset = YoloTxtDataset(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["one", "two"]
     assert {what: count for what, count in dataset.remarks.items() if count} == {
-        NO_PICTURE: 1,
+        NO_IMAGE: 1,
         NO_LABELS_KEPT: 1,
     }
 

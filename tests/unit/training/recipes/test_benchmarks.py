@@ -102,7 +102,7 @@ def test_without_a_folder_a_recipe_says_which_it_wants(recipe, wanted):
 
 @pytest.fixture
 def voc(tmp_path):
-    """VOC as its archives unpack: two years, of which one has a test; each picture has two objects."""
+    """VOC as its archives unpack: two years, of which one has a test; each image has two objects."""
     years = {
         "VOC2007": {"trainval": ["000001", "000003"], "test": ["000002"]},
         "VOC2012": {"trainval": ["2008_000001"]},
@@ -149,7 +149,7 @@ def test_a_checkpoint_is_measured_on_what_its_recipe_validates_on(voc, tmp_path,
     assert "recipe voc: give the folder that" in capsys.readouterr().err
 
 
-def test_of_kitti_every_fifth_picture_validates_and_three_classes_are_read(tmp_path):
+def test_of_kitti_every_fifth_image_validates_and_three_classes_are_read(tmp_path):
     line = "{} 0.00 0 0.0 1.0 2.0 9.0 8.0 1.5 1.6 3.9 1.8 1.5 8.4 0.0\n"
     for folder in ("image_2", "label_2"):
         (tmp_path / "training" / folder).mkdir(parents=True)
@@ -179,7 +179,7 @@ COCO_LABELS = {
 
 
 @pytest.mark.parametrize(
-    ("recipe", "picture", "labels", "text", "class_name"),
+    ("recipe", "image", "labels", "text", "class_name"),
     [
         (
             "coco",
@@ -204,11 +204,11 @@ COCO_LABELS = {
         ),
     ],
 )
-def test_readers_know_the_layouts_that_download_leaves(tmp_path, recipe, picture, labels, text, class_name):
+def test_readers_know_the_layouts_that_download_leaves(tmp_path, recipe, image, labels, text, class_name):
     for split in ("train", "val"):
-        for name in (picture, labels):
+        for name in (image, labels):
             (tmp_path / name.format(split)).parent.mkdir(parents=True, exist_ok=True)
-        write_image(tmp_path / picture.format(split))
+        write_image(tmp_path / image.format(split))
         (tmp_path / labels.format(split)).write_text(text)
     for data in own_data(recipe, tmp_path):
         dataset = open_dataset(data)

@@ -201,14 +201,14 @@ def test_an_unknown_recipe_names_those_there_are():
         ("yolov12-n", MixtureChoice(), ()),
     ],
 )
-def test_pictures_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, variant, choice, top_ks):
+def test_images_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, variant, choice, top_ks):
     overrides = {"model.input_hw": (64, 64)}
     request = replace(REQUEST, variant=variant, mixture=choice, overrides=overrides)
     config = build_config(recipe, request)
     assert config.top_ks == top_ks
 
 
-def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_pictures(tmp_path):
+def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_images(tmp_path):
     parted = starter_data(tmp_path)
     assert own_data("starter", tmp_path) == (parted.train, parted.val)
     assert own_data("starter-choice", tmp_path) == (parted.less, parted.choice)
@@ -217,7 +217,7 @@ def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_
     assert (usual.epochs, usual.model.input_hw, usual.augment.flip_vertical) == (60, (416, 416), 0.0)
 
 
-def test_the_starter_s_parts_share_no_picture_and_leave_none_out(tmp_path):
+def test_the_starter_s_parts_share_no_image_and_leave_none_out(tmp_path):
     parted = starter_data(tmp_path)
     for train, val, less, choice in zip(*(each.parts for each in parted), strict=True):
         assert (train.root, less.root) == (val.root, choice.root)
