@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from training.cli.commands import build_parser
+from training.cli.console import telling
 from training.cli.data_flags import check_splits
 from training.cli.flags import STOPPED, UsageError
 from training.errors import ConfigError, TrainingError
@@ -20,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"several processes train, one does the rest: run {args.command} without torchrun"
             )
         check_splits(args)
-        return int(args.run(args))
+        with telling(aside=args.aside, quiet=getattr(args, "quiet", False)):
+            return int(args.run(args))
     except UsageError as error:
         print(f"training: {error}", file=sys.stderr)
         return 2

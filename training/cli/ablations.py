@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import STOPPED, UsageError, add_shared, read, say
+from training.cli.flags import STOPPED, UsageError, add_shared, read
 from training.cli.run_flags import add_settings, overrides_of
 from training.cli.values import from_zero, positive
 from training.errors import ConfigError
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Train what is not finished; 1 where a row failed, 130 where it was stopped."""
     rows = command.asked_rows(args.table)
     if args.list:
-        say(as_list(rows))
+        print(as_list(rows))
         return 0
     if args.output is None:
         raise UsageError("ablations need an --output folder, or --list")
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--scenes is for generated ones: leave it or --data out")
     args.seeds = list(dict.fromkeys(args.seeds))
     options = read(AblationOptions, args, overrides=overrides_of(args), val_split=args.val_split or None)
-    ended = command.ablations(rows, options, quiet=args.quiet, say=say)
+    ended = command.ablations(rows, options)
     if ended.progress.stopped:
-        say(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
+        print(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
         return STOPPED
-    say(f"\n{ended.markdown}\nwrote {ended.report}")
+    print(f"\n{ended.markdown}\nwrote {ended.report}")
     return int(bool(ended.progress.failed))
