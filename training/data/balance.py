@@ -25,7 +25,7 @@ def class_ids_of(dataset: Dataset, index: int) -> NDArray[np.int64]:
     """Class ids (N,) of a picture's objects. Raises DatasetError: it had to be decoded, and cannot be."""
     if isinstance(dataset, KnowsClasses):
         return dataset.class_ids(index)
-    return dataset.load(index).class_ids
+    return dataset.load(index).labelled_classes
 
 
 def repeat_factors(class_ids: Sequence[NDArray[np.int64]], threshold: float) -> NDArray[np.float64]:

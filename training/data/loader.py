@@ -184,7 +184,7 @@ class CachedDataset:
         known = isinstance(self._dataset, KnowsClasses)
         if known or index >= len(self._samples):
             return class_ids_of(self._dataset, index)
-        return self._samples[index].class_ids
+        return self._samples[index].labelled_classes
 
     def _read(self, index: int) -> Sample:
         return self._maker.scale(self._dataset.load(index), self._input_hw)

@@ -111,11 +111,10 @@ class Classify:
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> ClassEvaluation:
         """Measure accuracy on centre crops."""
         assert isinstance(model, Classifier)
-        return evaluate_classes(model, dataset, controls=controls, quiet=quiet)
+        return evaluate_classes(model, dataset, controls=controls)
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return accuracy and routing."""

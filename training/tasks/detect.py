@@ -113,11 +113,10 @@ class Detect:
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> Evaluation:
         """Measure mAP."""
         assert isinstance(model, Detector)
-        return evaluate(model, dataset, controls=controls, quiet=quiet)
+        return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return mAP and routing."""

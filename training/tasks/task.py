@@ -123,7 +123,6 @@ class Task(Protocol):
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> Result:
         """Measure a network, in float32, on the device that it is on."""
         ...

@@ -72,7 +72,7 @@ def export(
     if data is not None:
         dataset = open_for(model.config, data)
         say_remarks("labels", dataset, say)
-        result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+        result = evaluate(model.to(compute_device()), dataset)
         say(f"measured on {described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
         model.cpu()
         baseline = routing_baseline(result, dataset, data_name(data))

@@ -66,7 +66,7 @@ def inspect(
         )
     if controls.top_k == 0:
         raise ConfigError("top_k=0 chooses no expert, so there is no routing to inspect; say 1 or more")
-    routed = route_images(model, dataset, controls, quiet=quiet)
+    routed = route_images(model, dataset, controls)
     cost = measure_cost(model)
     report = report_routing(routed, dataset, cost)
     return Inspection(model.config.variant, controls, data, dataset, cost, routed, report)

@@ -50,7 +50,7 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
     measured, scored = (open_for(model.config, data) for data in (use_data, score_data))
     say(f"measuring what experts do on {described(use_data)}, {len(measured)} pictures")
     controls = RoutingControls(top_k, model.config.weight_threshold)
-    uses = evaluate(model.to(compute_device()), measured, controls=controls, quiet=quiet).experts
+    uses = evaluate(model.to(compute_device()), measured, controls=controls).experts
     model.cpu()
     kept = select_experts(uses, options.rule, top_k)
     if all(len(kept[place]) == len(layer.experts) for place, layer in model.mixture_layers().items()):

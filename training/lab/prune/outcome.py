@@ -49,7 +49,7 @@ class Pruning:
 
 def evaluate_here(model: Detector, dataset: Dataset, *, quiet: bool) -> Evaluation:
     """On the device that there is; the model is back on the CPU afterwards."""
-    evaluation = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+    evaluation = evaluate(model.to(compute_device()), dataset)
     model.cpu()
     return evaluation
 
