@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         weight_threshold=args.weight_threshold,
         layer=args.layer,
     )
-    print(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
+    print(
+        routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading)
+    )
     if args.output:
         for path in draw_pictures(found, args.output, args.layer):
             log.info(f"drew {path}")

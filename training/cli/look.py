@@ -5,8 +5,7 @@ where they should be. Regions to ignore are hatched. Takes what train takes; not
 import argparse
 from pathlib import Path
 
-from training.cli.run_flags import add_run
-from training.cli.train import train_options
+from training.cli.run_flags import add_run, train_options
 from training.cli.values import positive
 
 EXAMPLES = """

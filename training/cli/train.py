@@ -4,15 +4,10 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.cli.console import LOGGER, log_level
-from training.cli.flags import STOPPED, read
-from training.cli.run_flags import add_run, overrides_of
-from training.models.variants import MixtureChoice
-
-if TYPE_CHECKING:
-    from training.workflows.train import TrainOptions
+from training.cli.flags import STOPPED
+from training.cli.run_flags import add_run, train_options
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +58,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--run", type=Path, dest="run_dir", required=True, help="folder for checkpoints and metrics"
     )
     add_run(parser)
-
-
-def train_options(args: argparse.Namespace) -> "TrainOptions":
-    """Return what was written of a run."""
-    from training.workflows.train import TrainOptions
-
-    val_split = args.val_split or None
-    return read(
-        TrainOptions,
-        args,
-        mixture=read(MixtureChoice, args),
-        overrides=overrides_of(args),
-        val_split=val_split,
-    )
 
 
 def run(args: argparse.Namespace) -> int:

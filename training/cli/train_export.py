@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.cli import export, train
 from training.cli.flags import read
-from training.cli.run_flags import add_run
+from training.cli.run_flags import add_run, train_options
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return code
     # Where patience ended the run, the last model is some evaluations past the best.
     best = args.run_dir / BEST_FILE
-    patient = bool(train.train_options(args).overrides.get("patience"))
+    patient = bool(train_options(args).overrides.get("patience"))
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
     trained_on = training_data(args.data, args.split, args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
