@@ -60,10 +60,9 @@ def benchmarks_table() -> str:
     """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
     rows = [("name", "what", "download", "checksums", "licence")]
     for benchmark in BENCHMARKS:
-        exact = all(archive.size_is_exact for archive in benchmark.archives)
-        size = in_bytes(benchmark.size) if exact else f"about {in_bytes(benchmark.size)}"
-        by_hand = any(archive.url is None for archive in benchmark.archives)
         known = all(archive.sha256 for archive in benchmark.archives)
+        size = in_bytes(benchmark.size) if known else f"about {in_bytes(benchmark.size)}"
+        by_hand = any(archive.url is None for archive in benchmark.archives)
         rows.append(
             (
                 benchmark.name,
