@@ -14,8 +14,8 @@ from training.errors import ConfigError, TrainingError
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     words = sys.argv[1:] if argv is None else argv
-    args = build_parser(words).parse_args(words)
     try:
+        args = build_parser(words).parse_args(words)
         if args.command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
             raise ConfigError(
                 f"several processes train, one does the rest: run {args.command} without torchrun"

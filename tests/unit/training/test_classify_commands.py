@@ -47,7 +47,8 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--top-k", "4"]) == 0
     report = capsys.readouterr().out
     assert "6 images   top-1 " in report
-    assert "  red   top-1 " in report
+    assert "  class   top-1\n" in report
+    assert report.index("  blue ") < report.index("  red ")
 
     drawn = tmp_path / "drawn"
     drawn.mkdir()
