@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import STOPPED, UsageError, add_shared
+from training.cli.flags import STOPPED, UsageError
 from training.cli.run_flags import add_settings, train_options
 from training.cli.values import from_zero, positive
 from training.errors import ConfigError
@@ -15,6 +15,7 @@ from training.lab.ablations.report import as_list
 from training.lab.ablations.rows import ROUTING, TABLES
 from training.workflows.dataset_config import SCENES_FOR_TRAINING
 
+FLAGS = ("--quiet",)
 EXAMPLES = """
 examples:
   python -m training ablations --list
@@ -51,7 +52,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help="one run each (default: 0)"
     )
-    add_shared(parser, "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

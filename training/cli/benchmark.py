@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from training.cli.flags import add_fields, add_shared, read
+from training.cli.flags import add_fields, read
 from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
@@ -12,6 +12,7 @@ from training.lab.tables.benchmark import benchmark_json, benchmark_report
 from training.models.variants import DETECT_VARIANTS
 
 PROGRESS_TO_STDERR = True  # stdout is the table
+FLAGS = ("--json", "--quiet")
 log = logging.getLogger(__name__)
 
 EXAMPLES = f"""
@@ -51,7 +52,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_fields(parser, BenchmarkOptions, meanings, variants=DETECT_VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
-    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:

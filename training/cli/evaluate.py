@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_shared
+from training.cli.data_flags import add_measured_data, measured
+from training.cli.flags import UsageError
 
 PROGRESS_TO_STDERR = True  # stdout is the report
+FLAGS = ("--top-k", "--weight-threshold", "--json", "--quiet")
 BACKENDS = ("auto", "openvino", "triton")
 
 EXAMPLES = """
@@ -30,7 +31,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
     )
     add_measured_data(parser)
-    add_shared(parser, "--top-k", "--weight-threshold", "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,10 +38,9 @@ def run(args: argparse.Namespace) -> int:
     from training.evaluate.report import evaluation_json, evaluation_report
     from training.tasks.choose import task_named
     from training.workflows import measure
-    from training.workflows.dataset_config import measured_data
 
     _check(args)
-    data = measured_data(args.data, args.split, args.recipe, args.classes)
+    data = measured(args)
     if args.url:
         answered = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
         print((evaluation_json if args.json else evaluation_report)(*answered))

@@ -42,6 +42,6 @@ def run(args: argparse.Namespace) -> int:
     """Draw."""
     from training.lab.preview import command
 
-    drawn = command.look(train_options(args), args.output, epoch=args.epoch, pictures=args.images)
+    drawn = command.look(train_options(args), args.output, epoch=args.epoch, images=args.images)
     print(f"drew {drawn} images of epoch {args.epoch} into {args.output}")
     return 0

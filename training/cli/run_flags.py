@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Collection
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -100,8 +101,8 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
     overrides: Overrides = {path: value for path, value in written.items() if value is not None}
-    mixture, val_split = read(MixtureChoice, args), args.val_split or None
-    return read(TrainOptions, args, mixture=mixture, overrides=overrides, val_split=val_split)
+    options = read(TrainOptions, args, mixture=read(MixtureChoice, args), overrides=overrides)
+    return replace(options, val_split=options.val_split or None)
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:

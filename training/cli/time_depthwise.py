@@ -3,10 +3,6 @@
 import argparse
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare no flags."""
-
-
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from training.lab.tables.depthwise import depthwise_table

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     best = args.run_dir / BEST_FILE
     patient = bool(train_options(args).overrides.get("patience"))
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
-    trained_on = training_data(args.data, args.split, args.recipe, args.classes)
+    trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
     print(
         f"serve it:  make serve MODEL={args.name}\n"
@@ -66,11 +66,12 @@ def _held_out(args: argparse.Namespace) -> DataConfig | None:
     """What an export is measured on; None where all is trained on, since that mAP would be no mAP."""
     from training.workflows.dataset_config import measured_data
 
-    if args.val_split not in ("", args.split):
-        return measured_data(args.data, args.val_split, args.recipe, args.classes)
+    split = "val" if args.val_split is None else args.val_split
+    if split not in ("", args.split or "train"):
+        return measured_data(args.data, split, args.recipe, args.classes)
     if args.precision == "int8":
         raise ConfigError("precision int8 is measured on images held out: give another --val-split")
-    why = "--val-split is what is trained on" if args.val_split else "no --val-split"
+    why = "--val-split is what is trained on" if split else "no --val-split"
     log.info(
         f"{why}: nothing is held out, so neither quality nor routing of the export will be measured; export "
         "with --data does that on other images"

@@ -5,14 +5,15 @@ up when the model is loaded again.
 
 import argparse
 
-from training.cli.flags import add_fields, add_shared, read
+from training.cli.flags import add_fields, read
 from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
+
+FLAGS = ("--repository",)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `triton-config`."""
-    add_shared(parser, "--repository")
     parser.add_argument("--name", help="only this model, all its targets; default: every model")
     meanings = {
         "instances N": "run at once",

@@ -2,12 +2,7 @@
 
 import argparse
 
-from training.cli.flags import add_shared
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `variants`."""
-    add_shared(parser, "--json")
+FLAGS = ("--json",)
 
 
 def run(args: argparse.Namespace) -> int:

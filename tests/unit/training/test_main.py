@@ -211,7 +211,7 @@ def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
     ("argv", "message"),
     [
         (["--output", "seen.png", "--epoch", "9"], "epoch 9 is none of this run's 1..8"),
-        (["--output", "seen.gif"], "seen.gif: pictures are written as .png, .jpg, .jpeg"),
+        (["--output", "seen.gif"], "seen.gif: images are written as .png, .jpg, .jpeg"),
         (["--output", "gone/seen.png"], "No such file or directory"),
     ],
 )

@@ -68,7 +68,7 @@ class Benchmark:
 
     @property
     def noisy(self) -> bool:
-        """Whether the machine was too busy for what was asked."""
+        """Return whether the machine was too busy for what was asked."""
         return any(group.noisy for group in self.groups)
 
 
@@ -112,7 +112,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
 def _look_closer(
     graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
-    """What only OpenVINO tells."""
+    """Return what only OpenVINO tells."""
     profiles, throughputs = list[Profile](), list[Throughput]()
     ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
     for precision in options.precisions if "openvino" in options.engines else ():
@@ -132,12 +132,12 @@ def _look_closer(
 def _prepare(
     graphs: Graphs, wanted: Sequence[Form], name: EngineName, precision: BenchmarkPrecision, threads: int
 ) -> dict[Form, Run]:
-    engine = open_engine(name, precision, threads)
+    prepare = open_engine(name, precision, threads)
     runs: dict[Form, Run] = {}
     for form in wanted:
         source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
         try:
-            runs[form] = engine.prepare(source, inputs)
+            runs[form] = prepare(source, inputs)
         except Exception as error:  # each engine has types of its own, and a peer is a stranger's
             if form.kind != "peer":
                 raise

@@ -1,4 +1,4 @@
-"""How long a picture takes before and after, in turns on this machine."""
+"""How long an image takes before and after, in turns on this machine."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -57,11 +57,9 @@ def measure_latency(
     forms = [Form(label, kind) for label in subjects for kind in ("dense", "twin", *kinds)]
     with tempfile.TemporaryDirectory(prefix="prune-") as room:
         graphs = Graphs(Path(room), subjects, {})
-        engine = open_engine("openvino", "f32", 1)
-        runs = {
-            form: engine.prepare(graphs.source(form, "openvino", "f32"), graphs.inputs(form))
-            for form in dict.fromkeys(forms)
-        }
+        prepare = open_engine("openvino", "f32", 1)
+        sources = {form: graphs.source(form, "openvino", "f32") for form in forms}
+        runs = {form: prepare(source, graphs.inputs(form)) for form, source in sources.items()}
         timed = time_forms(runs, subjects, rounds, "time")
     return summarise(timed, kinds)
 

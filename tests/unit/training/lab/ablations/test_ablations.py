@@ -168,7 +168,7 @@ def test_an_output_holds_rows_of_one_budget(three_rows):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three splits of one picture each, as YOLO keeps them."""
+    """Three splits of one image each, as YOLO keeps them."""
     root = tmp_path / "mine"
     for split in ("train", "val", "test"):
         write_image(root / "images" / split / "a.png")
@@ -252,7 +252,7 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
         read_result(tmp_path)
 
 
-def test_pictures_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
+def test_images_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
     argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
     assert main([*argv, "--scenes", "8"]) == 1
     assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err

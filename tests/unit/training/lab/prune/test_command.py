@@ -29,7 +29,7 @@ LAYERS = ("backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5")
 
 
 def favouring(model, expert, by=50.0):
-    """Its routers prefer one expert on every picture, whatever is in it."""
+    """Its routers prefer one expert on every image, whatever is in it."""
     for layer in model.mixture_layers().values():
         score = layer.router.score
         assert isinstance(score, nn.Linear)
@@ -40,7 +40,7 @@ def favouring(model, expert, by=50.0):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """YOLO txt: six pictures to measure use on, two to score on, one alone."""
+    """YOLO txt: six images to measure use on, two to score on, one alone."""
     root = tmp_path_factory.mktemp("data")
     (root / "data.yaml").write_text("train: t\nval: v\nnames: [disc, ring]\n")
     random = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Four experts a layer, one of which is chosen: the third, on every picture."""
+    """Four experts a layer, one of which is chosen: the third, on every image."""
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
     model = favouring(plain_model(num_experts=4, top_k=1), 2)
     save_model(path, model, {"recipe": "quick", "data": "cells"})
@@ -86,7 +86,7 @@ def pruned(checkpoint, data, tmp_path_factory):
         return prune(chosen), said
 
 
-def test_experts_that_no_picture_chose_go_and_the_rest_answers_the_same(pruned, checkpoint):
+def test_experts_that_no_image_chose_go_and_the_rest_answers_the_same(pruned, checkpoint):
     result, said = pruned
     assert result.kept == dict.fromkeys(LAYERS, (2,))
     assert (result.measured_images, result.scored_images) == (6, 2)
@@ -118,8 +118,8 @@ def test_the_file_says_what_was_dropped_from_which_file_by_which_measurement(pru
         "data": "cells",
         "pruned from": "model.safetensors",
         "pruned from sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "pruned by": f"those that at least 5.0% of pictures chose stay; use at top_k 1 on "
-        f"{data.name} train, 6 pictures",
+        "pruned by": f"those that at least 5.0% of images chose stay; use at top_k 1 on "
+        f"{data.name} train, 6 images",
         "pruned experts": "; ".join(f"{layer} 0, 1, 3" for layer in LAYERS),
     }
     assert [path.name for path in result.output.parent.iterdir()] == ["out.safetensors"]
@@ -147,7 +147,7 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
     assert read["latency"] is None
 
 
-def test_to_choose_and_to_score_on_the_same_pictures_is_said_to_flatter(checkpoint, data, tmp_path):
+def test_to_choose_and_to_score_on_the_same_images_is_said_to_flatter(checkpoint, data, tmp_path):
     chosen = options(checkpoint, data, tmp_path, rule=Rule(keep=2), split="test", val_split="test")
     result = prune(chosen)
     assert result.measured_images == 1
