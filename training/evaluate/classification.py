@@ -1,6 +1,6 @@
 """Run a classifier over a data set: its accuracy and what its experts did."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,11 @@ class ClassEvaluation(NamedTuple):
     images: int
     routed: RoutedImages
     probabilities: NDArray[np.float32]  # (images, C), in the order of the data set
+
+    @property
+    def task(self) -> Literal["classify"]:
+        """Return what was measured."""
+        return "classify"
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Run a detector over a data set: its mAP and what its experts did."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -27,6 +27,11 @@ class Evaluation(NamedTuple):
     images: int
     routed: RoutedImages
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
+
+    @property
+    def task(self) -> Literal["detect"]:
+        """Return what was measured."""
+        return "detect"
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
