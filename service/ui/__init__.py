@@ -1,1 +1,1 @@
-"""The web page served at /: choose an image, see boxes and experts."""
+"""The web page served at /: choose an image, see what is in it and which experts ran."""
