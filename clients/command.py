@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import cv2
 
-from .errors import BadImage, ClientError
+from .errors import BadImage, ClientError, WrongTask
 from .rest import RestClient
 from .table import as_table
 from .tls import Tls
@@ -33,7 +34,8 @@ examples:
   {program} triton photo.jpg --url triton.example:8001 --top-k 1
       the same from an NVIDIA Triton server, without the service in between
 
-exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 wrong usage, 130 stopped
+exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 wrong usage, 130 stopped,
+141 nobody reads on
 """
 
 
@@ -45,6 +47,13 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         run: Callable[[argparse.Namespace], None] = args.run
         run(args)
+    except WrongTask as error:  # whose own sentence is for callers of Python
+        wanted = f"model {error.model!r} is for the task {error.task!r}; use the command {error.task}"
+        print(f"sparsight: {wanted}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 141  # what a shell reports then
     except (ClientError, OSError) as error:
         print(f"sparsight: {error}", file=sys.stderr)
         return 1

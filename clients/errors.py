@@ -30,6 +30,7 @@ class WrongTask(ClientError):
 
     def __init__(self, model: str, task: str) -> None:
         super().__init__(f"model {model!r} is for the task {task!r}; call {task}() instead")
+        self.model = model
         self.task = task
 
 

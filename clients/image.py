@@ -1,4 +1,4 @@
-"""What a caller gives as a picture, to RGB pixels."""
+"""Decodes what a caller gives as an image to RGB pixels."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _RGB = 3
 
 
 def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
-    """Decode a picture upright, or check pixels that are decoded already.
+    """Decode an image upright, or check pixels that are decoded already.
 
     Args:
         image: an image file's bytes (any format that OpenCV reads: JPEG, PNG, WebP, BMP, TIFF, GIF; the EXIF
@@ -28,9 +28,7 @@ def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return _checked(image)
     if not isinstance(image, bytes | bytearray | memoryview):
-        raise BadImage(
-            f"a {type(image).__name__} is not a picture; give a file's bytes or an array of pixels"
-        )
+        raise BadImage(f"a {type(image).__name__} is not an image; give a file's bytes or an array of pixels")
     data = np.frombuffer(image, dtype=np.uint8)
     if not data.size:
         raise BadImage("there are no image bytes; give the whole file")
@@ -49,7 +47,7 @@ def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
 def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != _RGB or not pixels.size:
         raise BadImage(
-            f"pixels of shape {pixels.shape} and type {pixels.dtype} are not a picture;"
+            f"pixels of shape {pixels.shape} and type {pixels.dtype} are not an image;"
             " give (height, width, 3) uint8 in RGB order"
         )
     return np.ascontiguousarray(pixels, dtype=np.uint8)  # a flipped view cannot be resized as it is

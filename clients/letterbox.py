@@ -1,4 +1,4 @@
-"""Fits a picture into the model's canvas, and boxes back into the picture.
+"""Fits an image into the model's canvas, and boxes back into the image.
 
 The geometry is that of training and of the service; one table of cases holds all three equal.
 """

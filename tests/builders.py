@@ -6,7 +6,7 @@ is found where its colour's expert was chosen: its score is the expert's gate ti
 quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
 
 The classifier has the same experts; its probabilities are the softmax of the average colour, 32 levels a
-logit.
+logit. Without its experts it is a plain one: an image in, probabilities out.
 """
 
 import copy
@@ -65,12 +65,24 @@ def build_artifact(
 
 
 def build_classifier(
-    repository: Path, *, name: str = "colours", version: str = "1", changes: dict[str, Any] | None = None
+    repository: Path,
+    *,
+    name: str = "colours",
+    version: str = "1",
+    experts: bool = True,
+    changes: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
-    """Write a whole artifact of task classify, whose resize is a centre crop."""
-    return _build(
-        repository, tiny_classifier(), classifier_manifest_for(name, version), golden_classes, changes
-    )
+    """Write a whole artifact of task classify, whose resize is a centre crop.
+
+    Args:
+        repository: created if missing.
+        name: of the model.
+        version: of the model.
+        experts: False leaves out the mixture layers, and the controls with them.
+        changes: top-level manifest keys to replace, after everything else is computed.
+    """
+    manifest = classifier_manifest_for(name, version, experts=experts)
+    return _build(repository, tiny_classifier(experts=experts), manifest, golden_classes, changes)
 
 
 def _build(
@@ -134,13 +146,12 @@ def run_graph(
 ) -> dict[str, NDArray[Any]]:
     """Run a graph as an exporter would, without any code of the service."""
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    answer = compiled(
-        {
-            "images": images,
-            "top_k": np.array([[top_k]], dtype=np.int64),
-            "weight_threshold": np.array([[threshold]], dtype=np.float32),
-        }
-    )
+    inputs = {
+        "images": images,
+        "top_k": np.array([[top_k]], dtype=np.int64),
+        "weight_threshold": np.array([[threshold]], dtype=np.float32),
+    }
+    answer = compiled({port.get_any_name(): inputs[port.get_any_name()] for port in compiled.inputs})
     return {port.get_any_name(): np.array(value) for port, value in answer.items()}
 
 
@@ -168,21 +179,20 @@ def tiny_graph(selection: str = "graph") -> ov.Model:
     return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "tiny")
 
 
-def tiny_classifier() -> ov.Model:
-    """Return the classifier: the probabilities of the average colour, and the same experts."""
+def tiny_classifier(*, experts: bool = True) -> ov.Model:
+    """Return the classifier: the probabilities of the average colour, and the same experts if wanted."""
     images = ops.parameter([1, CANVAS, CANVAS, 3], np.uint8, name="images")
     top_k = ops.parameter([1, 1], np.int64, name="top_k")
     threshold = ops.parameter([1, 1], np.float32, name="weight_threshold")
     means = ops.reduce_mean(ops.convert(images, np.float32), _ints(1, 2))  # (1, 3)
-    router_probs = _router(means)
-    named = {
-        "probabilities": ops.softmax(ops.multiply(means, _floats(1 / LEVELS_PER_LOGIT)), 1),
-        "gates": _gate(router_probs, top_k, threshold),
-        "router_probs": router_probs,
-    }
+    named = {"probabilities": ops.softmax(ops.multiply(means, _floats(1 / LEVELS_PER_LOGIT)), 1)}
+    if experts:
+        named["router_probs"] = _router(means)
+        named["gates"] = _gate(named["router_probs"], top_k, threshold)
     for name, node in named.items():
         node.output(0).set_names({name})
-    return ov.Model([node.output(0) for node in named.values()], [images, top_k, threshold], "classifier")
+    inputs = [images, top_k, threshold] if experts else [images]
+    return ov.Model([node.output(0) for node in named.values()], inputs, "classifier")
 
 
 _PARITY = {
@@ -245,7 +255,7 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
     }
 
 
-def classifier_manifest_for(name: str, version: str) -> dict[str, Any]:
+def classifier_manifest_for(name: str, version: str, *, experts: bool = True) -> dict[str, Any]:
     """Return the manifest of the tiny classifier, without its files."""
     manifest = _manifest(name, version) | {
         "outputs": [output_row("probabilities", "probabilities", [3]), *_routing_rows()],
@@ -253,6 +263,10 @@ def classifier_manifest_for(name: str, version: str) -> dict[str, Any]:
         "task_settings": {"defaults": {"top": 2}},
     }
     manifest["inputs"][0] = images_row(mode="center_crop")
+    if not experts:
+        manifest |= {"mixture": [], "inputs": manifest["inputs"][:1], "outputs": manifest["outputs"][:1]}
+        manifest |= {"execution": "dense", "gflops": {"fixed": 4.0, "dense": 4.0}}
+        manifest["golden"] |= {"controls": {}, "router_margin": None}
     manifest["golden"]["params"] = {"top": 3}
     manifest["parity"]["metric"]["name"] = "top1"
     return manifest

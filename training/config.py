@@ -14,7 +14,8 @@ from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
 TaskName = Literal["detect", "classify"]
-TASKS: tuple[TaskName, ...] = get_args(TaskName)
+TASK_SUFFIXES: dict[TaskName, str] = {"detect": "", "classify": "-cls"}  # of variants
+TASKS = tuple(TASK_SUFFIXES)
 Resize = Literal["letterbox", "center_crop"]  # of an image to the canvas, as manifests name it
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
@@ -119,11 +120,7 @@ HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 def places_of(task: TaskName) -> tuple[str, ...]:
     """Return where the network of a task has room for mixtures."""
-    match task:
-        case "detect":
-            return (*MIXTURE_PLACES, *HEAD_PLACES)
-        case "classify":  # no neck
-            return BACKBONE_PLACES
+    return BACKBONE_PLACES if task == "classify" else (*MIXTURE_PLACES, *HEAD_PLACES)  # it has no neck
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,10 +41,15 @@ def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
     artifacts = tuple(read_artifact(version) for model in models if (version := _highest_version(model)))
     if not artifacts:
         raise ArtifactMissing(
-            f"no model for target {target!r} in {repository}:"
-            f" expected <name>-{target}/<version>/manifest.json"
+            f"no model for target {target!r} in {repository}: it has no"
+            f" <name>-{target}/<version>/manifest.json; {how_to_export('NAME', target)}"
         )
     return artifacts
+
+
+def how_to_export(name: str, target: str) -> str:
+    """Return what to do where a model for a target is missing."""
+    return f"export one: python -m training export CHECKPOINT --name {name} --target {target}"
 
 
 def read_artifact(folder: Path) -> Artifact:

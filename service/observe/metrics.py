@@ -4,6 +4,7 @@ from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.protocol import Answered
 from service.request import RequestContext
+from service.types import Detections
 
 
 class MetricsObserver:
@@ -14,12 +15,12 @@ class MetricsObserver:
         self._metrics = metrics
 
     def answered(self, image: Answered) -> None:
-        """Count stage times, results, chosen experts and compute."""
+        """Count stage times, detections, chosen experts and compute."""
         manifest = image.version.manifest
+        # A classifier always tells as many classes as it is asked for: nothing that could be counted.
+        detections = len(image.result) if isinstance(image.result, Detections) else 0
         self._metrics.record_stages(image.version.backend_name, image.timings)
-        self._metrics.record_image(
-            manifest.name, manifest.version, len(image.result), image.experts, image.compute
-        )
+        self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
         """Count the refusal by its reason."""

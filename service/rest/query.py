@@ -3,16 +3,35 @@
 import difflib
 import re
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
 from service.request import DetectParams, RequestContext
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
+
+T = TypeVar("T")
+
+
+class _NeverNull:
+    """Leaves null out of openapi.json: a query can leave a parameter out, and cannot say null."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        values: list[JsonSchemaValue] = handler(schema)["anyOf"]
+        return next(value for value in values if value != {"type": "null"})
+
+
+OrUnset = Annotated[T | None, _NeverNull()]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VALUES = ("conf", "iou", "max_det", "top")  # of the tasks
@@ -25,47 +44,42 @@ class DetectQuery(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)  # what else there is, the model knows
 
-    model: Annotated[str | None, Field(description="Name of a model that GET /models lists.")] = None
+    model: Annotated[OrUnset[str], Field(description="Name of a model that GET /models lists.")] = None
     conf: Annotated[
-        float | None, Field(ge=0, le=1, description="Lowest confidence to report: a number from 0 to 1.")
+        OrUnset[Share], Field(description="Lowest confidence to report: a number from 0 to 1.")
     ] = None
     iou: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Overlap above which boxes of a class are one: a number from 0 to 1."),
+        OrUnset[Share],
+        Field(description="Overlap above which boxes of a class are one: a number from 0 to 1."),
     ] = None
     max_det: Annotated[
-        int | None, Field(ge=1, le=10_000, description="Most detections: a whole number from 1 to 10000.")
+        OrUnset[Count], Field(description="Most detections: a whole number from 1 to 10000.")
     ] = None
     top: Annotated[
-        int | None,
-        Field(ge=1, le=10_000, description="Classes of a whole image: a whole number from 1 to 10000."),
+        OrUnset[Count], Field(description="Classes of a whole image: a whole number from 1 to 10000.")
     ] = None
     classes: Annotated[
-        str | None, Field(description="Names or ids of the classes to report, separated by commas.")
+        OrUnset[str], Field(description="Names or ids of the classes to report, separated by commas.")
     ] = None
     backend: Annotated[
         Literal["auto", BackendName],
         Field(description=f"What runs the model: one of auto, {', '.join(BACKEND_NAMES)}."),
     ] = "auto"
     version: Annotated[
-        str | None,
-        Field(max_length=20, description="Version that GET /models lists as ready; if unset, the highest."),
+        OrUnset[Annotated[str, Field(max_length=20)]],
+        Field(description="Version that GET /models lists as ready; if unset, the highest."),
     ] = None
     timeout_ms: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=600_000,
-            description="Time from the last byte sent to the answer: a whole number from 1 to 600000.",
-        ),
+        OrUnset[Annotated[int, Field(ge=1, le=600_000)]],
+        Field(description="Time from the last byte sent to the answer: a whole number from 1 to 600000."),
     ] = None
     top_k: Annotated[
-        int | None,
-        Field(ge=0, description="Experts per image and layer: a whole number that GET /models allows."),
+        OrUnset[Annotated[int, Field(ge=0)]],
+        Field(description="Experts per image and layer: a whole number that GET /models allows."),
     ] = None
     weight_threshold: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Probability an expert beyond the best needs: a number from 0 to 1."),
+        OrUnset[Share],
+        Field(description="Probability an expert beyond the best needs: a number from 0 to 1."),
     ] = None
     moe: Annotated[
         Literal["summary", "full", "off"],

@@ -19,7 +19,7 @@ from service.traffic.admission import Admission
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
 
-_IMAGES_AT_ONCE = 4  # of one request: enough to fill a server's batch, not enough to starve other callers
+_IMAGES_AT_ONCE = 4  # of one request: enough to fill a server's batch, too few to starve other callers
 
 
 class DetectService:
@@ -74,15 +74,15 @@ class DetectService:
         """
         routes = self.ready_models().routes(params.model)
         image = ImageStages(data, self.settings.max_pixels)
-        failed: dict[str, BackendUnavailable] = {}
+        failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
         choice = choose(routes, params, failed)
         while True:
             try:
                 answered = await self._attempt(choice, image, params, context)
                 break
             except BackendUnavailable as error:
-                # Only this goes on to the next: a backend that is busy is well, and a deadline, or an input
-                # that was refused, would be no better elsewhere.
+                # Only this error sends the image to the next backend: one that is busy is well, and a passed
+                # deadline or a refused input would be no better elsewhere.
                 following = await choose_next(choice, error, routes, params, failed, context)
                 if following.route is not choice.route:
                     self.metrics.failed_over(choice.route.backend_name)
@@ -120,17 +120,29 @@ class DetectService:
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext
     ) -> Answered:
-        """Run every stage on the route that was chosen."""
+        """Run every stage on the route that was chosen: decode and preprocess, infer, postprocess."""
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
-        placed = await self._threads.run(context, partial(image.fit, manifest.images, perf_counter()))
+        prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
+        placed = await self._threads.run(context, prepare)
         sent = perf_counter()
         inputs = manifest.feed(placed.canvas, resolved.controls)
         outputs, wait_s = await choice.route.infer(version, inputs, context, movable=choice.movable)
         image.infer_s = perf_counter() - sent - wait_s
         image.queue_s += wait_s
-        found = await self._threads.run(context, partial(image.read, outputs, manifest, resolved, placed))
-        return Answered(version, choice.reason, context, resolved, placed.source_hw, *found)
+        postprocess = partial(image.postprocess, outputs, manifest, resolved, placed)
+        result, experts, compute, timings = await self._threads.run(context, postprocess)
+        return Answered(
+            version=version,
+            reason=choice.reason,
+            context=context,
+            params=resolved,
+            image_hw=placed.source_hw,
+            result=result,
+            experts=experts,
+            compute=compute,
+            timings=timings,
+        )
 
     def ready_models(self) -> Models:
         """Return the models. Some backend knew the default one at least once; it may be unwell by now.

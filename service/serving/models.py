@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from service.artifact.manifest import Manifest
+from service.artifact.repository import how_to_export
 from service.backends.table import BACKENDS
 from service.errors import NotReady, ServiceError, UnknownModel, slug_of
 from service.metrics import Metrics
@@ -126,8 +127,9 @@ class Models:
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
         route = Route(backend, name, breaker, self._limits[backend], on_error)
-        if BACKENDS[backend].open is not None:  # it is asked once, when the service starts
-            route.why_empty = f"{backend} has no model {name!r}"
+        if BACKENDS[backend].open is not None:  # its models are loaded once, when the service starts
+            export = how_to_export(name, BACKENDS[backend].target(self._settings))
+            route.why_empty = f"{backend} has no model {name!r}; {export}, and start the service again"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
 

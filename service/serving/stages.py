@@ -30,8 +30,8 @@ class ImageStages:
         self._placed: tuple[ImagesInput, Placed] | None = None
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
-    def fit(self, spec: ImagesInput, queued_at: float) -> Placed:
-        """Return the image on a model's canvas."""
+    def decode_and_preprocess(self, spec: ImagesInput, queued_at: float) -> Placed:
+        """Return the image on a model's canvas; `queued_at` is when it began to wait for this thread."""
         started = perf_counter()
         self.queue_s += started - queued_at
         if self._image is None:
@@ -43,7 +43,7 @@ class ImageStages:
             self._preprocess_s = perf_counter() - decoded
         return self._placed[1]
 
-    def read(
+    def postprocess(
         self, outputs: RawOutputs, manifest: Manifest, params: ResolvedParams, placed: Placed
     ) -> tuple[Result, tuple[ExpertActivation, ...], Compute, Timings]:
         """Return what was found, what the experts did, what it cost and how long it took."""

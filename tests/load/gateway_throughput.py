@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def tensors_of(photo: bytes) -> dict[str, object]:
-    """The request that the gateway makes of a photo, as perf_analyzer reads it."""
+    """Return the request that the gateway makes of a photo, as perf_analyzer reads it."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
     canvas = preprocess(decode(photo, 40_000_000), manifest.images).canvas
     inputs: dict[str, object] = {}
@@ -117,7 +117,7 @@ def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
 
 
 def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float:
-    """Images a second that callers get answered, each asking again as soon as it has its answer."""
+    """Return the images a second that callers get answered; each asks again once it has its answer."""
     end = time.perf_counter() + seconds
 
     def call(_: int) -> int:
@@ -140,7 +140,7 @@ def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float
 
 
 def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, seconds: float) -> float:
-    """Images a second that perf_analyzer measures on the same server."""
+    """Return the images a second that perf_analyzer measures on the same server."""
     report = tensors.with_name("report.csv")
     command = [
         str(ENVIRONMENT / "bin" / "perf_analyzer"),
@@ -158,7 +158,7 @@ def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, second
 
 
 def _plain_names(scratch: Path) -> Path:
-    """perf_analyzer looks for two libraries that the server's wheel carries under other names."""
+    """Link two libraries that perf_analyzer looks for, and the wheel carries, under other names."""
     folder = scratch / "libraries"
     folder.mkdir(exist_ok=True)
     carried = next(ENVIRONMENT.glob("lib/python*/site-packages")) / "nvidia_pytriton.libs"

@@ -1,4 +1,4 @@
-"""On what a measurement was taken: printed above every table."""
+"""Describes on what a measurement was taken: printed above every table."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 
 def describe_machine() -> str:
-    """One line: cores, processor, and the versions that matter."""
+    """Return one line: cores, processor, and the versions that matter."""
     processor = "unknown processor"
     with open("/proc/cpuinfo") as lines:  # noqa: PTH123  # read by line, not as a whole
         for line in lines:

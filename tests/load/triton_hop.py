@@ -129,7 +129,7 @@ async def time_of(send: Send) -> float:
 
 
 async def send_grpc(channel: TritonChannel, model: str, images: NDArray[np.generic]) -> None:
-    """The image in the message."""
+    """Send the image in the message."""
     tensor = aio.InferInput("images", list(images.shape), "UINT8" if images.dtype == np.uint8 else "FP32")
     tensor.set_data_from_numpy(images)
     await channel.infer(
@@ -138,7 +138,7 @@ async def send_grpc(channel: TritonChannel, model: str, images: NDArray[np.gener
 
 
 async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray[np.uint8]) -> None:
-    """The image in memory that both map, and where it is in the message."""
+    """Put the image into memory that both map, and send where it is."""
     with slots.hold(images) as offset:
         assert offset is not None
         tensor = aio.InferInput("images", list(images.shape), "UINT8")
@@ -148,7 +148,7 @@ async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray
 
 
 async def send_http(web: HttpTransport, images: NDArray[np.uint8]) -> None:
-    """The image as the binary part of a request; this client blocks, which is no matter one at a time."""
+    """Send the image as the binary part of a request; this client blocks, and sends one at a time."""
     web.infer("noop-uint8", {"images": images}, ["nothing"], Deadline(10.0))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.convert.convert import Conversion, read_foreign
 from training.convert.expect import as_table, compare, read_expected
 from training.errors import CheckpointError
-from training.models.detector import count_parameters
+from training.models.network import count_parameters
 from training.trainer.checkpoint import SUFFIX, check_output, save_model
 
 NAME_LENGTH = 64  # of a served model

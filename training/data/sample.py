@@ -32,6 +32,11 @@ class Sample:
     areas: NDArray[np.float64] | None = None  # (N,) source pixels, of outlines; NaN: that of the box
     image_class: int | None = None  # of the image as a whole; None: it is labelled by its objects
 
+    @property
+    def labelled_classes(self) -> NDArray[np.int64]:
+        """Return the classes of its objects, (N,), or (1,) of the image as a whole."""
+        return self.class_ids if self.image_class is None else np.array([self.image_class], dtype=np.int64)
+
     def __post_init__(self) -> None:
         n = len(self.class_ids)
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

@@ -60,7 +60,7 @@ class DrawnScenes(ABC):
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return those of the labelled objects: known once the scene is drawn."""
-        return self.load(index).class_ids
+        return self.load(index).labelled_classes
 
     def load(self, index: int) -> Sample:
         """Draw a scene. Raises IndexError: there is no such index."""

@@ -8,6 +8,8 @@ from training.models.layers import ConvBlock, SplitStage, halve
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
+Maps = tuple[Tensor, Tensor, Tensor]  # at strides 8, 16, 32
+
 AREAS_P4 = 4
 AREAS_P5 = 1
 
@@ -59,7 +61,7 @@ class Backbone(nn.Module):
 
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Routing]]:
+    ) -> tuple[Maps, dict[str, Routing]]:
         """(B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
         routings: dict[str, Routing] = {}
         maps = []

@@ -5,10 +5,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from training.config import ModelConfig
+from training.models.backbone import Maps
 from training.models.heads.classify import ClassifyHead
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
-from training.models.network import Network, scaled_pixels
+from training.models.network import Network
 
 # B batch · C classes
 
@@ -29,21 +30,10 @@ class Classifier(Network):
         super().__init__(config)
         self.head = ClassifyHead(config, self.backbone.channels[-1])
 
-    def forward(
-        self,
-        images: Tensor,
-        controls: RoutingControls | None = None,
-        dispatch: Dispatch | None = None,
+    def predict(
+        self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> ClassPredictions:
-        """Score every class.
-
-        Args:
-            images: (B, H, W, 3) uint8 RGB, H and W as configured.
-            controls: None: the configured top_k and threshold.
-            dispatch: how experts are run; None: as each layer is configured to train.
-        """
-        controls = controls or self.default_controls()
-        maps, routings = self.backbone(scaled_pixels(images), controls, dispatch)
+        """Score every class."""
         return ClassPredictions(self.head(maps[-1]), routings)
 
     def probabilities(self, predictions: ClassPredictions) -> Tensor:

@@ -7,6 +7,7 @@ shifted view of the input, the gradient is the same. `python -m training time-de
 In half precision strides above 1 are as slow, many times slower than in float32: so they go back in that.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,59 +17,39 @@ from torch.nn import functional
 FAST_COLUMNS = 3
 
 
-class _DepthwiseInStrips(torch.autograd.Function):
-    """Stride 1, odd square kernel, same padding."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return functional.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            padding = weight.shape[-1] // 2
-            grad_x = functional.conv2d(grad, weight.flip(2, 3), padding=padding, groups=len(weight))
-        if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(x, grad, weight)
-        return grad_x, grad_weight
-
-
-class _DepthwiseInHalf(torch.autograd.Function):
-    """A stride above 1 in half precision; odd square kernel, padded by half of it."""
+class _Depthwise(torch.autograd.Function):
+    """An odd square kernel, padded by half of it; goes back in strips at stride 1, in float32 at others."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        padding = weight.shape[-1] // 2
-        return functional.conv2d(x, weight, stride=stride, padding=padding, groups=len(weight))
+        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        padding = weight.shape[-1] // 2
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad.float(),
-            x.float(),
-            weight.float(),
-            None,  # no bias
-            [ctx.stride, ctx.stride],
-            [padding, padding],
-            [1, 1],
-            False,
-            [0, 0],
-            len(weight),
-            [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False],
-        )
-        return _like(x, grad_x), _like(weight, grad_weight), None
+        padding, needs = weight.shape[-1] // 2, ctx.needs_input_grad[:2]
+        if ctx.stride > 1:
+            found = _gradients(grad.float(), x.float(), weight.float(), ctx.stride, padding, needs)
+            of_x, of_weight = (None if each is None else each.to(x.dtype) for each in found)
+            return of_x, of_weight, None
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_x = of_weight = None
+        if needs[0]:
+            of_x = functional.conv2d(grad, weight.flip(2, 3), padding=padding, groups=len(weight))
+        if needs[1]:
+            of_weight = _weight_gradient(x, grad, weight)
+        return of_x, of_weight, None
 
 
-def _like(value: Tensor, gradient: Tensor | None) -> Tensor | None:
-    return None if gradient is None else gradient.to(value.dtype)
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs: Sequence[bool]
+) -> tuple[Any, Any]:
+    """Return torch's own gradients of input and weight; None where one is not needed."""
+    steps = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0]
+    found = torch.ops.aten.convolution_backward(grad, x, weight, None, *steps, len(weight), [*needs, False])
+    return found[0], found[1]
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
@@ -77,23 +58,12 @@ def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     strips = -(-kernel // FAST_COLUMNS)
     surplus = strips * FAST_COLUMNS - kernel  # columns past the kernel, computed and dropped
     padded = functional.pad(x, (padding, padding + surplus, padding, padding))
+    narrow = weight.new_empty(channels, 1, kernel, FAST_COLUMNS)
     columns = []
     for first in range(0, strips * FAST_COLUMNS, FAST_COLUMNS):
         view = padded[..., first : first + width + FAST_COLUMNS - 1]
-        _, strip, _ = torch.ops.aten.convolution_backward(
-            grad,
-            view.contiguous(memory_format=torch.channels_last),
-            weight.new_empty(channels, 1, kernel, FAST_COLUMNS),
-            None,  # no bias
-            [1, 1],
-            [0, 0],  # padded above
-            [1, 1],
-            False,
-            [0, 0],
-            channels,
-            [False, True, False],
-        )
-        columns.append(strip)
+        view = view.contiguous(memory_format=torch.channels_last)
+        columns.append(_gradients(grad, view, narrow, 1, 0, (False, True))[1])
     return torch.cat(columns, dim=3)[..., :kernel]
 
 
@@ -110,8 +80,7 @@ class DepthwiseConv2d(nn.Conv2d):
         weight = self.weight
         if torch.is_autocast_enabled("cpu"):
             x, weight = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, weight))
-        if self.stride == (1, 1) and self.kernel_size[1] > FAST_COLUMNS:
-            return _DepthwiseInStrips.apply(x, weight)
-        if self.stride != (1, 1) and x.dtype in (torch.bfloat16, torch.float16):
-            return _DepthwiseInHalf.apply(x, weight, self.stride[0])
+        wide, half = self.kernel_size[1] > FAST_COLUMNS, x.dtype in (torch.bfloat16, torch.float16)
+        if wide if self.stride == (1, 1) else half:
+            return _Depthwise.apply(x, weight, self.stride[0])
         return super().forward(x)

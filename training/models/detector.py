@@ -1,29 +1,20 @@
 """The detector: uint8 images in, raw predictions and every mixture's routing out."""
 
-from typing import NamedTuple
-
 from torch import Tensor
 
 from training.config import HEAD_PLACES, STRIDES, ModelConfig
-from training.models.heads.detect import DetectHead
+from training.models.backbone import Maps
+from training.models.heads.detect import DetectHead, Predictions
 from training.models.heads.mixture import MixtureDetectHead
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.neck import Neck
-from training.models.network import Network, count_parameters, scaled_pixels
+from training.models.network import Network
 from training.ops.anchors import anchor_points, decode_boxes
 
-__all__ = ("Detector", "Predictions", "count_parameters")
+__all__ = ("Detector", "Predictions")
 
-# B batch · A anchors of all levels · C classes · R bins of a side's distribution
-
-
-class Predictions(NamedTuple):
-    """One forward pass."""
-
-    box_logits: Tensor  # (B, A, 4, R)
-    class_logits: Tensor  # (B, A, C)
-    routings: dict[str, Routing]  # by layer name, in the order they ran
+# B batch · A anchors of all levels · C classes
 
 
 class Detector(Network):
@@ -42,25 +33,13 @@ class Detector(Network):
         self.register_buffer("points", points, persistent=False)  # (A, 2)
         self.register_buffer("strides", strides, persistent=False)  # (A, 1)
 
-    def forward(
-        self,
-        images: Tensor,
-        controls: RoutingControls | None = None,
-        dispatch: Dispatch | None = None,
+    def predict(
+        self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Predictions:
-        """Predict and decode nothing.
-
-        Args:
-            images: (B, H, W, 3) uint8 RGB, H and W as configured.
-            controls: None: the configured top_k and threshold.
-            dispatch: how experts are run; None: as each layer is configured to train.
-        """
-        controls = controls or self.default_controls()
-        maps, backbone_routings = self.backbone(scaled_pixels(images), controls, dispatch)
-        maps, neck_routings = self.neck(maps, controls, dispatch)
+        """Predict side distances and class scores of every anchor."""
+        maps, of_neck = self.neck(maps, controls, dispatch)
         found = self.head(maps, controls, dispatch)
-        routings = {**backbone_routings, **neck_routings, **found.routings}
-        return Predictions(found.box_logits, found.class_logits, routings)
+        return found._replace(routings={**routings, **of_neck, **found.routings})
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32.

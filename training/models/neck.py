@@ -5,12 +5,10 @@ from torch import Tensor, nn
 
 from training.config import LEVELS, ModelConfig
 from training.models.area_attention import AggregationStage
-from training.models.backbone import scaled_channels, scaled_repeats
+from training.models.backbone import Maps, scaled_channels, scaled_repeats
 from training.models.layers import ConvBlock, SplitStage, halve
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
-
-Maps = tuple[Tensor, Tensor, Tensor]
 
 
 class Neck(nn.Module):

@@ -1,23 +1,20 @@
 """What the networks of all tasks share: a backbone with mixtures, and controls over its experts."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from training.config import ModelConfig, Resize
-from training.models.backbone import Backbone
-from training.models.mixture.layer import MixtureLayer
-from training.models.mixture.routing import RoutingControls
+from training.models.backbone import Backbone, Maps
+from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.routing import Routing, RoutingControls
 
 ROOMS = ("backbone", "neck", "head")  # the parts that may hold mixtures, in the order they run
 
 
 class Network(nn.Module):
-    """A backbone, built from one configuration; each task's network adds what turns its maps into answers.
-
-    Every network takes images (B, H, W, 3) uint8 RGB, controls (None: the configured ones) and a dispatch
-    (None: as each layer is configured to train), and returns a tuple with `routings` by layer name.
+    """A backbone, built from one configuration; each task's network turns its maps into predictions.
 
     Attributes:
         resize: how an image is put on the canvas that the network takes.
@@ -29,6 +26,29 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config)
+
+    def forward(
+        self,
+        images: Tensor,
+        controls: RoutingControls | None = None,
+        dispatch: Dispatch | None = None,
+    ) -> Any:
+        """Predict and decode nothing; returns the task's tuple, with `routings` by layer name.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB, H and W as configured.
+            controls: None: the configured top_k and threshold.
+            dispatch: how experts are run; None: as each layer is configured to train.
+        """
+        controls = controls or self.default_controls()
+        maps, routings = self.backbone(scaled_pixels(images), controls, dispatch)
+        return self.predict(maps, routings, controls, dispatch)
+
+    def predict(
+        self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
+    ) -> Any:
+        """Return the predictions of the backbone's maps; routings are the backbone's."""
+        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:

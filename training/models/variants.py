@@ -13,15 +13,12 @@ from training.config import (
     MixtureConfig,
     ModelConfig,
     RouterKind,
-    TaskName,
     places_of,
 )
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant, variants_of
-from training.models.families.family import PLACEMENTS, Family, Placement
+from training.models.families.family import Family, Placement
 from training.models.families.sizes import sized
-
-__all__ = ("DETECT_VARIANTS", "PLACEMENTS", "VARIANTS", "MixtureChoice", "Placement", "model_config")
 
 DETECT_VARIANTS = variants_of("detect")
 VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
@@ -51,25 +48,16 @@ def model_config(
     """
     family, size, task = parse_variant(variant)
     plain = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw)
-    config = family.configure(sized(plain, size), size)
+    config = family.configure(sized(plain, size))
+    places = places_of(task)
     if choice is not None:
         config = _chosen(config, family, choice)
-        if choice.placement is not None and not set(config.mixtures) <= set(places_of(task)):
+        if choice.placement is not None and not set(config.mixtures) <= set(places):
             raise ConfigError(f"{variant} has no neck: its mixtures stand in the backbone")
-    return _for_task(config, task)
-
-
-def _for_task(config: ModelConfig, task: TaskName) -> ModelConfig:
-    """Return the configuration for a task, less what stands where its network has nothing."""
-    places = places_of(task)
+    # Nothing can stand where the task's network has nothing.
     mixtures = {place: mixture for place, mixture in config.mixtures.items() if place in places}
-    plain = tuple(place for place in config.plain_stages if place in places)
-    return replace(config, task=task, mixtures=mixtures, plain_stages=plain)
-
-
-def growing_kernels(num_experts: int) -> tuple[int, ...]:
-    """Return 3, 5, 7, …: one receptive field for each expert of ES-MoE."""
-    return tuple(3 + 2 * index for index in range(num_experts))
+    plain_stages = tuple(place for place in config.plain_stages if place in places)
+    return replace(config, task=task, mixtures=mixtures, plain_stages=plain_stages)
 
 
 def _chosen(config: ModelConfig, family: Family, choice: MixtureChoice) -> ModelConfig:
@@ -94,7 +82,7 @@ def _chosen_layer(mixture: MixtureConfig, choice: MixtureChoice) -> MixtureConfi
     kernels = mixture.kernel_sizes
     if count != mixture.num_experts or expert != mixture.expert:
         common = kernels[0] if len(set(kernels)) == 1 else 3
-        kernels = growing_kernels(count) if expert == "depthwise" else (common,) * count
+        kernels = tuple(range(3, 2 * count + 2, 2)) if expert == "depthwise" else (common,) * count
     top_k = min(mixture.top_k, count) if choice.top_k is None else choice.top_k
     router = mixture.router if choice.router is None else replace(mixture.router, kind=choice.router)
     return replace(

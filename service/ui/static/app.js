@@ -1,14 +1,15 @@
 // The page: takes an image, sends it to POST /detect, shows the answer.
 
-import { computeRows, detectionRow, drawImage, element, hasBox, layerRow, timingBar, timingRows } from "/ui/draw.js";
+import { computeRows, drawImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
+
+const CLASSES_SHOWN = 20;
 
 const byId = (id) => document.getElementById(id);
-const state = { models: [], model: null, file: null, bitmap: null, answer: null, requests: 0 };
+const state = { models: [], defaultModel: "", model: null, file: null, bitmap: null, answer: null, requests: 0 };
 
 start();
 
 async function start() {
-  byId("origin").textContent = location.origin;
   const file = byId("file");
   file.addEventListener("change", () => file.files.length && choose(file.files[0]));
   const drop = byId("drop");
@@ -17,7 +18,7 @@ async function start() {
   drop.addEventListener("drop", (event) => event.dataTransfer.files.length && choose(event.dataTransfer.files[0]));
   document.addEventListener("paste", (event) => event.clipboardData.files.length && choose(event.clipboardData.files[0]));
   const conf = byId("conf");
-  conf.addEventListener("input", () => { byId("conf-value").textContent = Number(conf.value).toFixed(2); });
+  conf.addEventListener("input", showConf);
   conf.addEventListener("change", detect);
   byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); detect(); });
   window.addEventListener("resize", () => state.bitmap && drawImage(byId("image"), state.bitmap, state.answer));
@@ -40,6 +41,7 @@ async function loadModels() {
     }
     if (!response.ok) throw new Error(body.detail);
     state.models = body.models;
+    state.defaultModel = body.default;
     byId("model-choice").replaceChildren(...body.models.map((model) => element("option", { value: model.name }, model.name)));
     byId("model-choice").value = body.default;
     byId("model-row").hidden = body.models.length < 2;
@@ -54,15 +56,32 @@ function useModel(name) {
   state.model = model;
   byId("model").textContent =
     `${model.name} ${model.version} · ${model.precision} · ${model.classes.length} classes · ${model.input.width} × ${model.input.height}`;
+  byId("classes").textContent = `This model knows ${listOf(model.classes)}.`;
   byId("attribution").textContent = model.attribution;
+  const query = name === state.defaultModel ? "" : `?${new URLSearchParams({ model: name })}`;
+  byId("address").textContent = `${location.origin}/detect${query}`;
   const conf = model.defaults.conf ?? null; // null: the model's task has no such parameter
   byId("conf-row").hidden = conf === null;
   if (conf !== null) {
     byId("conf").value = conf;
-    byId("conf-value").textContent = conf.toFixed(2);
+    showConf();
   }
   byId("top-k-row").hidden = !model.top_k;
   byId("top-k").replaceChildren(...(model.top_k ? model.top_k.allowed.map((k) => topKChoice(k, model.top_k.default)) : []));
+  byId("controls-card").hidden = state.models.length < 2 && conf === null && !model.top_k;
+  // Boxes are seen on the image; the classes of a whole image are seen in the list alone, so it comes first.
+  const labels = model.drawn_as === "labels";
+  byId("detections-title").textContent = labels ? "Classes" : "Objects";
+  byId("experts-card")[labels ? "before" : "after"](byId("detections-card"));
+}
+
+function listOf(names) {
+  const shown = names.slice(0, CLASSES_SHOWN).join(", ");
+  return names.length > CLASSES_SHOWN ? `${shown} and ${names.length - CLASSES_SHOWN} more` : shown;
+}
+
+function showConf() { // what the slider made of a number is what is sent
+  byId("conf-value").textContent = Number(byId("conf").value).toFixed(2);
 }
 
 function topKChoice(k, chosen) {
@@ -113,13 +132,13 @@ async function detect() {
 function showAnswer(answer) {
   state.answer = answer;
   byId("problem").hidden = true;
-  const count = answer.predictions.length;
-  const summary = summaryOf(answer.predictions);
+  const labels = state.model.drawn_as === "labels";
+  const summary = labels ? summaryOfClasses(answer.predictions) : summaryOfObjects(answer.predictions);
   byId("summary").textContent = summary;
   byId("image").setAttribute("aria-label", summary);
   if (state.bitmap) drawImage(byId("image"), state.bitmap, answer);
-  byId("detections").replaceChildren(...answer.predictions.map(detectionRow));
-  byId("detections-card").hidden = count === 0;
+  byId("detections").replaceChildren(...answer.predictions.map((one) => predictionRow(one, labels)));
+  byId("detections-card").hidden = answer.predictions.length === 0;
   const moe = answer.moe;
   byId("experts-card").hidden = moe.layers.length === 0;
   byId("static").hidden = moe.routing !== "static";
@@ -132,9 +151,12 @@ function showAnswer(answer) {
   byId("timing").replaceChildren(...timingRows(answer.timing_ms));
 }
 
-function summaryOf(predictions) {
+function summaryOfClasses([best]) {
+  return `Most likely ${best.class}, ${Math.round(best.confidence * 100)}%.`;
+}
+
+function summaryOfObjects(predictions) {
   if (predictions.length === 0) return "No objects found at this confidence.";
-  if (!hasBox(predictions[0])) return `Most likely: ${predictions[0].class}.`; // a classifier's answer
   return `${predictions.length} ${predictions.length === 1 ? "object" : "objects"} found.`;
 }
 

@@ -29,18 +29,22 @@ export function drawImage(canvas, bitmap, answer) {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const predictions = answer ? answer.predictions : [];
-  // The most confident is drawn last, on top.
-  for (const prediction of predictions.filter(hasBox).reverse()) drawPrediction(context, prediction, scale * unit, unit);
+  // The most confident is drawn last, on top; names above all lines, so that none is struck through.
+  const boxes = predictions.filter((prediction) => prediction.width !== undefined).reverse();
+  for (const prediction of boxes) drawBox(context, prediction, scale * unit, unit);
+  for (const prediction of boxes) drawTag(context, prediction, scale * unit, unit);
 }
 
-export const hasBox = (prediction) => prediction.width !== undefined; // false: the class of the whole image
+const cornerOf = ({ x, y, width, height }, scale) => [(x - width / 2) * scale, (y - height / 2) * scale];
 
-function drawPrediction(context, prediction, scale, unit) {
-  const left = (prediction.x - prediction.width / 2) * scale;
-  const top = (prediction.y - prediction.height / 2) * scale;
+function drawBox(context, prediction, scale, unit) {
   context.lineWidth = 2.5 * unit;
   context.strokeStyle = classColour(prediction.class_id);
-  context.strokeRect(left, top, prediction.width * scale, prediction.height * scale);
+  context.strokeRect(...cornerOf(prediction, scale), prediction.width * scale, prediction.height * scale);
+}
+
+function drawTag(context, prediction, scale, unit) {
+  const [left, top] = cornerOf(prediction, scale);
   const text = `${prediction.class} ${Math.round(prediction.confidence * 100)}%`;
   context.font = `600 ${13 * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
@@ -117,7 +121,11 @@ export function timingBar(timing) {
   return bars(`0 0 ${x || 1} 1`, rows);
 }
 
-export function detectionRow(prediction) {
-  const dot = bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill: classColour(prediction.class_id) }]);
-  return element("li", {}, dot, prediction.class, element("span", {}, `${Math.round(prediction.confidence * 100)}%`));
+// bar: show the confidence as a length too, to compare the classes of a whole image.
+export function predictionRow(prediction, bar) {
+  const { class: name, confidence, class_id: classId } = prediction;
+  const percent = element("span", {}, `${Math.round(confidence * 100)}%`);
+  const fill = classColour(classId);
+  if (bar) return element("li", { class: "bar" }, name, percent, bars("0 0 1 1", [{ width: confidence, height: 1, fill }]));
+  return element("li", {}, bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill }]), name, percent);
 }

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from clients.command import main
 from clients.errors import BadImage, BadParameter, Busy, DeadlineExceeded, NotServed, Unavailable, WrongTask
 from clients.rest import AsyncRestClient, RestClient
-from tests.builders import build_artifact, golden_image, image_bytes
+from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
 from tests.client_package import ROOT
 from tests.integration.service.conftest import serve, wait_until_ready
 
@@ -86,6 +90,78 @@ def test_a_detector_that_is_asked_to_classify_says_so(client):
         client.classify(IMAGE)
     with pytest.raises(BadParameter, match="top"):
         client.classify(IMAGE, top=1)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """Serve a classifier with experts, which is the default, and one without."""
+    repository = tmp_path_factory.mktemp("colours")
+    build_classifier(repository)
+    build_classifier(repository, name="plain", experts=False)
+    with serve(repository=repository) as running:
+        assert wait_until_ready(running).status_code == 200
+        yield running
+
+
+@pytest.mark.parametrize("model", ["colours", "plain"])
+def test_a_classification_is_the_services_number_for_number(colours, model):
+    with RestClient(colours.url, model=model) as client:
+        found = client.classify(IMAGE, top=3, classes=["blue", 0])
+    answer = colours.detect(IMAGE, model=model, top=3, classes="blue,0", moe="full").json()
+    assert without_times(found.to_dict()) == without_times(answer)
+    assert found.class_names == ("red", "blue")  # the shares of e^(147.5/32) and e^(37.5/32), green counted
+    assert found.scores == pytest.approx([0.8596, 0.0276], abs=1e-4)
+    assert [layer.active for layer in found.experts] == ([(0, 3), (1, 2)] if model == "colours" else [])
+    assert set(found.service.timing_ms) == set(answer["timing_ms"])
+
+
+def test_asyncio_classifies_at_the_models_default(colours):
+    async def ask():
+        async with AsyncRestClient(colours.url) as client:
+            return await asyncio.gather(client.classify(IMAGE), client.classify(IMAGE, top_k=1))
+
+    both, one = asyncio.run(ask())
+    assert (both.class_names, both.top_k) == (("red", "green"), 2)
+    assert [layer.active for layer in one.experts] == [(0,), (2,)]
+
+
+def test_a_classifier_that_is_asked_to_detect_says_so(colours):
+    with RestClient(colours.url) as client:
+        with pytest.raises(WrongTask, match=r"call classify\(\) instead"):
+            client.detect(IMAGE)
+        with pytest.raises(BadParameter, match="conf means nothing to model 'colours'") as refused:
+            client.detect(IMAGE, conf=0.5)
+    assert refused.value.parameter == "conf"
+
+
+def test_the_command_classifies_at_a_real_service(colours, tmp_path, capsys):
+    path = tmp_path / "red.png"
+    path.write_bytes(IMAGE)
+    assert main(["classify", str(path), "--url", colours.url, "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}: 64 x 64 pixels, colours version 1, red most likely",
+        "",
+        "  class      score",
+        "  red        0.860",
+        "",
+        "  layer        experts that ran      of  router's entropy, bits",
+        "  backbone.p4  0 (83%), 3 (17%)       4  1.19 of 2.00",
+        "  backbone.p5  1 (23%), 2 (77%)       3  1.08 of 1.58",
+        "",
+    ]
+    assert main(["detect", str(path), "--url", colours.url]) == 1
+    assert "use the command classify" in capsys.readouterr().err
+
+
+def test_the_command_ends_in_silence_when_nobody_reads_on(colours, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(IMAGE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "clients", "classify", str(path), "--url", colours.url]
+    ended = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_a_deadline_is_kept(served):

@@ -25,7 +25,7 @@ QUERIES = [pytest.param(query, id=query.place) for path in DASHBOARDS for query 
 def prometheus(tmp_path_factory):
     """Give a Prometheus that has seen the gateway answer, and refuse, for a few seconds."""
     repository = build_artifact(tmp_path_factory.mktemp("served")).repository
-    picture = image_bytes(golden_image())
+    image = image_bytes(golden_image())
     with serve(repository=repository) as gateway:
         assert wait_until_ready(gateway).status_code == 200
         address = gateway.url.removeprefix("http://")
@@ -37,8 +37,8 @@ def prometheus(tmp_path_factory):
                 refusing
             ):  # until two scrapes have seen the counters at different heights
                 assert time.monotonic() < end, "no rate within 30 s"
-                assert gateway.detect(picture).status_code == 200
-                assert gateway.detect(picture[:100]).status_code == 422
+                assert gateway.detect(image).status_code == 200
+                assert gateway.detect(image[:100]).status_code == 422
                 time.sleep(0.1)
             yield running
 
@@ -55,7 +55,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(prometheus, query):
 
 
 def test_the_dashboard_shows_what_the_gateway_answered(prometheus):
-    # The golden picture is red: layer p4 chooses expert 0 for it; the share is of images, so it is 1.
+    # The golden image is red: layer p4 chooses expert 0 for it; the share is of images, so it is 1.
     share = next(query.values[0] for query in QUERIES if "Who chose whom" in query.values[0].place)
     shares = {
         series["metric"]["expert"]: float(series["value"][1])

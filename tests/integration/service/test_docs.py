@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.browser import open_browser
+from tests.builders import golden_image, image_bytes
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def wait_for(browser, condition):
 
 
 def requested(browser):
-    """Every address that the page asked for, the ones inside it left out (data:, blob:)."""
+    """Return every address that the page asked for, the ones inside it left out (data:, blob:)."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [
         event["params"]["request"]["url"]
@@ -58,6 +59,26 @@ def test_an_operation_can_be_tried_out(browser, served):
     )
     answer = browser.find_element("css selector", ".live-responses-table").text
     assert '"status": "ok"' in answer
+
+
+def test_an_image_can_be_sent(browser, served, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(image_bytes(golden_image()))
+    browser.get("about:blank")
+    browser.get(f"{served.url}/docs")
+    detect = "[data-path='/detect']"
+    wait_for(browser, lambda: browser.find_elements("css selector", detect))
+    browser.find_element("css selector", detect).click()
+    wait_for(browser, lambda: browser.find_elements("css selector", ".try-out__btn"))
+    assert "null" not in browser.find_element("css selector", ".parameters").text  # what a query cannot say
+    browser.find_element("css selector", ".try-out__btn").click()
+    body = ".opblock-section-request-body input[type=file]"
+    wait_for(browser, lambda: browser.find_elements("css selector", body))
+    browser.find_element("css selector", body).send_keys(str(path))
+    browser.find_element("css selector", ".execute").click()
+    answer = ".live-responses-table .microlight"
+    wait_for(browser, lambda: browser.find_elements("css selector", answer))
+    assert '"class": "red"' in browser.find_element("css selector", answer).text
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css"])

@@ -74,7 +74,11 @@ def test_two_engines_in_one_process_serve_their_own_exports(start, tmp_path):
     assert described == {"shared": ["onnx", "openvino"], "branches": ["onnx"]}
     absent = both.detect(RED, model="branches", backend="openvino")
     assert absent.status_code == 503
-    assert absent.json()["detail"] == "openvino has no model 'branches'"
+    assert absent.json()["detail"] == (
+        "openvino has no model 'branches'; export one: python -m training export CHECKPOINT"
+        " --name branches --target openvino, and start the service again"
+    )
+    both.detect(RED, model="shared", backend="auto").raise_for_status()  # the others are as well as before
 
 
 def load(**settings):
@@ -89,7 +93,7 @@ def load(**settings):
 
 def test_a_backend_without_exports_of_its_target_says_so(tmp_path):
     build_artifact(tmp_path)
-    with pytest.raises(ArtifactMissing, match="no model for target 'onnx'"):
+    with pytest.raises(ArtifactMissing, match=r"no model for target 'onnx'.* --name NAME --target onnx"):
         load(repository=tmp_path, backends="openvino,onnx")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.browser import open_browser
-from tests.builders import build_artifact, golden_image, image_bytes
+from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,61 @@ def test_static_routing_gets_a_sentence(browser, start, tmp_path, red):
     wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
     send(browser, red)
     wait_for(browser, lambda: "Routing is static" in text_of(browser, "static"))
+
+
+def test_a_classifier_shows_its_best_classes_with_their_confidence(browser, start, tmp_path, red):
+    browser.get(start(repository=build_classifier(tmp_path / "one").repository).url)
+    wait_for(browser, lambda: "colours 1" in text_of(browser, "model"))
+    assert not browser.find_element("id", "conf").is_displayed()  # it has no conf
+    send(browser, red)
+    wait_for(browser, lambda: text_of(browser, "summary") == "Most likely red, 86%.")
+    assert text_of(browser, "detections-title") == "CLASSES"
+    assert text_of(browser, "detections").split() == ["red", "86%", "green", "11%"]
+    assert active_experts(browser) == [["0\n83%", "3\n17%"], ["1\n23%", "2\n77%"]]
+    bars = browser.find_elements("css selector", "#detections rect")
+    assert [float(bar.get_attribute("width")) for bar in bars] == pytest.approx([0.860, 0.112], abs=1e-3)
+    above = "return document.getElementById('detections').getBoundingClientRect().bottom"
+    assert browser.execute_script(above) < browser.find_element("id", "layers").rect["y"]
+    assert browser.get_log("browser") == []
+
+
+def test_a_model_without_anything_to_choose_has_no_controls(browser, start, tmp_path, red):
+    browser.get(start(repository=build_classifier(tmp_path / "plain", experts=False).repository).url)
+    wait_for(browser, lambda: "colours 1" in text_of(browser, "model"))
+    assert not browser.find_element("id", "controls-card").is_displayed()
+    send(browser, red)
+    wait_for(browser, lambda: text_of(browser, "summary") == "Most likely red, 86%.")
+    assert not browser.find_element("id", "experts-card").is_displayed()
+
+
+def test_another_model_answers_the_same_image_and_is_named_in_the_command(browser, start, tmp_path, red):
+    build_classifier(tmp_path / "both")
+    browser.get(start(repository=build_artifact(tmp_path / "both").repository).url)
+    wait_for(browser, lambda: "colours 1" in text_of(browser, "model"))
+    send(browser, red)
+    wait_for(browser, lambda: text_of(browser, "summary") == "Most likely red, 86%.")
+    assert text_of(browser, "address").endswith("/detect")  # the default needs no name
+    browser.find_element("css selector", "#model-choice option[value=tiny]").click()
+    wait_for(browser, lambda: text_of(browser, "summary") == "1 object found.")
+    assert text_of(browser, "detections-title") == "OBJECTS"
+    assert text_of(browser, "address").endswith("/detect?model=tiny")
+    assert browser.find_element("id", "conf").is_displayed()
+
+
+def test_a_minimum_confidence_between_marks_is_shown_and_sent_as_it_is(browser, start, tmp_path, red):
+    settings = {"selection": "graph", "candidates": 4, "defaults": {"conf": 0.62, "iou": 0.5, "max_det": 9}}
+    built = build_artifact(tmp_path / "set", changes={"task_settings": settings})
+    browser.get(start(repository=built.repository).url)
+    wait_for(browser, lambda: text_of(browser, "conf-value") == "0.62")
+    assert browser.find_element("id", "conf").get_attribute("value") == "0.62"
+
+
+@pytest.mark.parametrize(("count", "end"), [(20, "c18, c19."), (21, "c18, c19 and 1 more.")])
+def test_the_classes_are_listed_up_to_twenty(browser, start, tmp_path, count, end):
+    built = build_artifact(tmp_path / "many", changes={"class_names": [f"c{i}" for i in range(count)]})
+    browser.get(start(repository=built.repository).url)
+    wait_for(browser, lambda: text_of(browser, "classes").startswith("This model knows c0, c1, "))
+    assert text_of(browser, "classes").endswith(end)
 
 
 def test_every_control_has_a_name(page):

@@ -10,7 +10,7 @@ RED = image_bytes(golden_image())
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """A repository with a classifier and a detector."""
+    """Return a repository with a classifier and a detector."""
     repository = tmp_path_factory.mktemp("both")
     build_classifier(repository)
     build_artifact(repository)
@@ -31,6 +31,37 @@ def test_the_best_classes_are_told_and_what_the_experts_did(running):
     assert told == pytest.approx((likely / likely.sum())[:2], abs=1e-5)
     assert [layer["active"] for layer in answer["moe"]["layers"]] == [[0, 3], [1, 2]]
     assert answer["moe"]["top_k"] == 2
+
+
+def test_of_a_classification_the_metrics_count_experts_and_no_detections(start, both):
+    running = start(repository=both)  # one of its own: nobody else has asked it
+    assert running.detect(RED, model="colours").status_code == 200
+    metrics = running.metrics()
+    assert metrics['sparsight_detections_total{model="colours"}'] == 0
+    labels = 'expert="0",layer="backbone.p4",model="colours",version="1"'
+    assert metrics[f"sparsight_expert_activations_total{{{labels}}}"] == 1
+    assert metrics['sparsight_stage_duration_seconds_count{backend="openvino",stage="infer"}'] == 1
+
+
+def test_without_experts_there_is_nothing_to_tell_about_them(start, tmp_path):
+    running = start(repository=build_classifier(tmp_path, experts=False).repository)
+    answer = running.detect(RED).json()
+    assert [one["class"] for one in answer["predictions"]] == ["red", "green"]
+    nothing = {"layers": [], "top_k": None, "gflops": {"used": 4.0, "dense": 4.0}}
+    assert answer["moe"] == nothing | {"degraded": False, "routing": "normal"}
+    assert answer["timing_ms"]["total"] >= answer["timing_ms"]["infer"] > 0
+    refused = running.detect(RED, top_k=1)
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "model 'colours' has no top_k; leave it out"
+
+
+def test_several_files_are_classified_in_the_order_sent(running):
+    blue = image_bytes(np.full((64, 64, 3), (0, 0, 255), np.uint8))
+    files = [("image", ("a", RED)), ("image", ("b", b"no image")), ("image", ("c", blue))]
+    answer = running.client.post("/detect", params={"model": "colours", "top": 1}, files=files)
+    first, second, third = answer.json()["results"]
+    assert [one["predictions"][0]["class"] for one in (first, third)] == ["red", "blue"]
+    assert second["status"] == 415
 
 
 @pytest.mark.parametrize(("top", "count"), [(1, 1), (3, 3), (10_000, 3)])

@@ -79,7 +79,7 @@ class FakeTransport:
 
 
 def answer_of(count, rows=2):
-    """Outputs with `count` boxes of classes 0, 1, 2, 0, … and gates of the tiny model's mixture layers."""
+    """Return outputs with `count` boxes of classes 0, 1, 2, 0, … and gates of the tiny model's layers."""
     gates = np.zeros((1, rows, 4), np.float32)
     gates[0, :, [1, 2]] = [[0.75], [0.25]]
     return {

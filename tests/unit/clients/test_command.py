@@ -170,6 +170,20 @@ def test_the_service_is_asked_to_classify(photo, capsys):
         assert part in seen[0][0]
 
 
+@pytest.mark.parametrize(
+    ("command", "answer", "words"),
+    [
+        ("detect", CLASSES, "model 'tiny' is for the task 'classify'; use the command classify"),
+        ("classify", ANSWER, "model 'tiny' is for the task 'detect'; use the command detect"),
+    ],
+)
+def test_a_model_of_another_task_names_the_command_to_use(photo, capsys, command, answer, words):
+    with answering(body=json.dumps(answer).encode()) as (address, _):
+        assert main([command, str(photo), "--url", f"http://{address}"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"sparsight: {words}\n")
+
+
 def test_a_problem_of_the_service_is_one_line_on_stderr(photo, capsys):
     with answering(404, problem("unknown-model", "there is no model 'x'; there is tiny")) as (address, _):
         assert main(["detect", str(photo), "--url", f"http://{address}"]) == 1

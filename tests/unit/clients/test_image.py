@@ -15,7 +15,7 @@ def quiet():
     silence_decoders()
 
 
-def picture(height=40, width=64):
+def blocks(height=40, width=64):
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (200, 40, 10)
     pixels[height // 2 :, width // 2 :] = (10, 40, 200)
@@ -26,7 +26,7 @@ def picture(height=40, width=64):
 def test_the_exif_orientation_is_applied_like_the_service_does(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = image_bytes(picture(), "JPEG", exif=exif)
+    data = image_bytes(blocks(), "JPEG", exif=exif)
     pixels = as_pixels(data)
     assert pixels.shape == ((40, 64, 3) if orientation < 5 else (64, 40, 3))
     assert np.array_equal(pixels, decode(data, 10**6))
@@ -36,27 +36,27 @@ def test_the_exif_orientation_is_applied_like_the_service_does(orientation):
     ("mode", "image_format"),
     [("RGB", "PNG"), ("L", "JPEG"), ("RGBA", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("RGB", "WEBP")],
 )
-def test_every_kind_of_picture_is_read_like_the_service_does(mode, image_format):
-    data = image_bytes(picture(), image_format, mode)
+def test_every_kind_of_image_is_read_like_the_service_does(mode, image_format):
+    data = image_bytes(blocks(), image_format, mode)
     assert np.array_equal(as_pixels(data), decode(data, 10**6))
 
 
 def test_bytes_of_any_kind_are_bytes():
-    data = image_bytes(picture())
+    data = image_bytes(blocks())
     for kind in (bytes, bytearray, memoryview):
-        assert np.array_equal(as_pixels(kind(data)), picture())
+        assert np.array_equal(as_pixels(kind(data)), blocks())
 
 
 def test_pixels_stay_as_they_are_and_a_flipped_view_is_laid_out_anew():
-    assert np.array_equal(as_pixels(picture()), picture())
-    flipped = as_pixels(picture()[::-1, :, ::-1])
+    assert np.array_equal(as_pixels(blocks()), blocks())
+    flipped = as_pixels(blocks()[::-1, :, ::-1])
     assert flipped.flags.c_contiguous
     assert flipped[-1, 0].tolist() == [10, 40, 200]
 
 
 @pytest.mark.parametrize("length", [1, 10, 200, -2])
 def test_truncated_bytes_are_refused(length):
-    data = image_bytes(picture(), "JPEG")
+    data = image_bytes(blocks(), "JPEG")
     with pytest.raises(BadImage, match="truncated"):
         as_pixels(data[:length])
 
@@ -84,5 +84,5 @@ def test_pixels_of_another_shape_or_type_are_refused(pixels):
 
 @pytest.mark.parametrize("thing", ["photo.jpg", None, 3, [[1]]])
 def test_what_is_no_picture_at_all_is_refused(thing):
-    with pytest.raises(BadImage, match="is not a picture"):
+    with pytest.raises(BadImage, match="is not an image"):
         as_pixels(thing)

@@ -25,7 +25,7 @@ def record(message, *arguments, level=logging.INFO, exc_info=None, **facts):
 
 
 def text(*arguments, **facts):
-    """The line without its time, which is the first word."""
+    """Return the line without its time, which is the first word."""
     return line_formatter("text").format(record(*arguments, **facts)).partition(" ")[2]
 
 
@@ -124,7 +124,7 @@ def test_uvicorn_s_warnings_pass_and_its_greetings_do_not():
 
 
 def events():
-    """The first argument of every call of a module's `log`."""
+    """Yield the first argument of every call of a module's `log`."""
     for path in sorted((ROOT / "service").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):

@@ -18,8 +18,8 @@ from training.lab.tables.models import (
     variants_table,
 )
 from training.lab.tables.published import PUBLISHED, Named, Published
-from training.models.detector import count_parameters
 from training.models.families.choose import variants_of
+from training.models.network import count_parameters
 from training.models.variants import MixtureChoice
 
 VOC_CLASSES = 20

@@ -139,7 +139,7 @@ class Detect:
             found = candidates(run(canvas), settings.candidates)
             return keep_detections(found, placed, (image.shape[0], image.shape[1]), settings)
 
-        return evaluate_with(detect, dataset, quiet=quiet)[0].map50_95
+        return evaluate_with(detect, dataset)[0].map50_95
 
 
 def candidates(outputs: Arrays, limit: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
-from training.config import MIXTURE_PLACES, LossConfig, MixtureConfig, ModelConfig
+from training.config import MIXTURE_PLACES, LossConfig, MixtureConfig
 from training.models.families.family import Family, Placement
 
 
@@ -12,16 +13,11 @@ def _place(placement: Placement) -> Mapping[str, MixtureConfig]:
     return dict.fromkeys(places, MixtureConfig())
 
 
-def _configure(config: ModelConfig, size: str) -> ModelConfig:
-    del size
-    return replace(config, neck="c3k", mixtures=_place("backbone"))
-
-
 ESMOE = Family(
     name="esmoe",
     sizes="nsmlx",
     tasks=("detect", "classify"),
-    configure=_configure,
+    configure=partial(replace, neck="c3k", mixtures=_place("backbone")),
     # Section 4.1 and the last line of table 8: a cosine, and no DFL beside a balance of 1.5.
     paper_losses=LossConfig(dfl=0.0),
     paper_schedule="cosine",

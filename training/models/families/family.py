@@ -1,19 +1,12 @@
-"""What a family answers: the configuration of a size, its losses, what it is trained with."""
+"""What a family answers: the configuration of its models, their losses, how they are trained."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from training.config import LossConfig, MixtureConfig, ModelConfig, TaskName
 
 Placement = Literal["backbone", "neck", "both"]
-PLACEMENTS: tuple[Placement, ...] = ("backbone", "neck", "both")
-
-
-def fixed_top_k(model: ModelConfig) -> tuple[int, ...]:
-    """Return (): every image is trained with the model's own top_k."""
-    del model
-    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +27,9 @@ class Family:
     name: str
     sizes: str
     tasks: tuple[TaskName, ...] = ("detect",)
-    configure: Callable[[ModelConfig, str], ModelConfig]
+    configure: Callable[[ModelConfig], ModelConfig] = replace
     losses: LossConfig = field(default_factory=LossConfig)
-    trained_top_ks: Callable[[ModelConfig], tuple[int, ...]] = fixed_top_k
+    trained_top_ks: Callable[[ModelConfig], tuple[int, ...]] = lambda model: ()
     paper_losses: LossConfig | None = None
     paper_schedule: Literal["cosine", "linear"] = "linear"
     place: Callable[[Placement], Mapping[str, MixtureConfig]] | None = None

@@ -1,8 +1,9 @@
 """The notes' mixture detection head on YOLOv12: four light heads a level, all of which run."""
 
 from dataclasses import replace
+from functools import partial
 
-from training.config import HEAD_PLACES, LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.config import HEAD_PLACES, LossConfig, MixtureConfig, RouterConfig
 from training.models.families.family import Family
 
 MIXTURE = MixtureConfig(
@@ -13,15 +14,9 @@ MIXTURE = MixtureConfig(
     router=RouterConfig(min_hidden=256, dropout=0.1, learn_temperature=True),
 )
 
-
-def _configure(config: ModelConfig, size: str) -> ModelConfig:
-    del size
-    return replace(config, mixtures=dict.fromkeys(HEAD_PLACES, MIXTURE))
-
-
 MOEHEAD = Family(
     name="moehead",
     sizes="n",
-    configure=_configure,
+    configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, MIXTURE)),
     losses=LossConfig(balance=0.0, diversity=0.01),  # the notes add it with this weight and no gain
 )

@@ -6,8 +6,8 @@ from training.config import PLAIN_PLACES, LossConfig, MixtureConfig, ModelConfig
 from training.models.families.family import Family
 
 
-def _configure(config: ModelConfig, size: str) -> ModelConfig:
-    """75 % of n's operations are routed when all experts run, of s 72 %.
+def _configure(config: ModelConfig) -> ModelConfig:
+    """Route 75 % of n's operations when all experts run, 72 % of s's.
 
     What is fixed is the stem, the shallow stages, one stage of the neck and a light head. An expert is two
     3×3 convolutions of the same shape as its peers', so that the chosen ones can run as one wide expert.
@@ -16,19 +16,14 @@ def _configure(config: ModelConfig, size: str) -> ModelConfig:
         router=RouterConfig(kind="moments"),
         expert="simple",
         kernel_sizes=(3,) * 4,
-        expert_ratio=0.5 if size == "n" else 0.375,  # as many as leave K = 2 no slower than yolov12's
+        # As many as leave K = 2 no slower than yolov12's, in n and in s.
+        expert_ratio=0.5 if config.width == 0.25 else 0.375,
         shared_kernel=1,
         residual=True,
         activate=False,
     )
-    return replace(
-        config, plain_stages=PLAIN_PLACES, light=True, mixtures=dict.fromkeys(PLAIN_PLACES, mixture)
-    )
-
-
-def _trained_top_ks(model: ModelConfig) -> tuple[int, ...]:
-    """One expert, the usual number twice as often, and all."""
-    return (1, model.top_k, model.top_k, model.allowed_top_k[-1])
+    mixtures = dict.fromkeys(PLAIN_PLACES, mixture)
+    return replace(config, plain_stages=PLAIN_PLACES, light=True, mixtures=mixtures)
 
 
 SPARSIGHT = Family(
@@ -37,5 +32,6 @@ SPARSIGHT = Family(
     tasks=("detect", "classify"),
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
-    trained_top_ks=_trained_top_ks,
+    # One expert, the usual number twice as often, and all.
+    trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
 )

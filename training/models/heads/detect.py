@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from training.config import STRIDES, ModelConfig
+from training.models.backbone import Maps
 from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
-from training.models.neck import Maps
 
 # B batch · A anchors of all levels · C classes · R bins of a side's distribution
 
 
-class HeadOutput(NamedTuple):
-    """Raw predictions, finest level first."""
+class Predictions(NamedTuple):
+    """One forward pass, finest level first."""
 
     box_logits: Tensor  # (B, A, 4, R)
     class_logits: Tensor  # (B, A, C)
-    routings: dict[str, Routing]  # empty where the head is no mixture
+    routings: dict[str, Routing]  # by layer name, in the order they ran
 
 
 class DetectHead(nn.Module):
@@ -41,11 +41,11 @@ class DetectHead(nn.Module):
         for stride, boxes, classes in zip(STRIDES, self.box_branches, self.class_branches, strict=True):
             start_biases(boxes, classes, stride)
 
-    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> HeadOutput:
+    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
         """Maps, finest first, to predictions; nothing here is routed."""
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
-        return HeadOutput(*join_levels(per_level, self.reg_max), {})
+        return Predictions(*join_levels(per_level, self.reg_max), {})
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:

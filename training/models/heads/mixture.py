@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from training.config import LEVELS, STRIDES, ModelConfig
+from training.models.backbone import Maps
 from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
-from training.models.heads.detect import HeadOutput, join_levels
+from training.models.heads.detect import Predictions, join_levels
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
-from training.models.neck import Maps
 
 # B batch · C classes · R bins of a side's distribution
 
@@ -52,10 +52,10 @@ class MixtureDetectHead(nn.Module):
             c_out = 4 * config.reg_max + num_classes
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
-    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> HeadOutput:
+    def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
         """Maps, finest first, to the weighted mean of the experts' logits, and each level's routing."""
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)
             per_level.append((total[:, : 4 * self.reg_max], total[:, 4 * self.reg_max :]))
-        return HeadOutput(*join_levels(per_level, self.reg_max), routings)
+        return Predictions(*join_levels(per_level, self.reg_max), routings)

@@ -53,7 +53,7 @@ class StubChannel:
 
 @pytest.fixture
 def proofs(monkeypatch):
-    """What each model does when it is proved: nothing, an error, or None to hang; and who was proved."""
+    """Script what each model does when proved (nothing, an error, None to hang); list who was proved."""
     behaviour, proved = {}, []
 
     async def prove(manifest, backend, allowed_s):

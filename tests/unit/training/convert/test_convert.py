@@ -19,7 +19,7 @@ from tests.unit.training.convert.foreign_models import (
 )
 from training.convert.convert import read_foreign
 from training.errors import CheckpointError
-from training.models.detector import count_parameters
+from training.models.network import count_parameters
 
 FIXED_BINS = 16  # counted by torch in the file, a formula here
 

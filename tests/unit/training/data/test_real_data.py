@@ -88,3 +88,12 @@ def test_coco_classes_are_the_80_in_the_order_of_their_ids():
     np.testing.assert_allclose(first.boxes_xyxy[0], [204.86, 31.02, 459.74, 355.14], rtol=1e-6)
     assert dataset.class_names[first.class_ids[0]] == "potted plant"
     assert first.areas[0] == pytest.approx(47675.6629)  # of the outline, less than its box
+
+
+def test_trash_has_its_published_counts_and_a_class_for_each_image():
+    train, val = opened("trash", "train"), opened("trash", "val")
+    assert (len(train), len(val)) == (681, 228)
+    assert train.class_names == ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+    samples = [val.load(index) for index in range(0, 228, 19)]
+    assert {sample.image_class for sample in samples} == set(range(6))
+    assert {sample.image.shape for sample in samples} == {(192, 256, 3)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +99,10 @@ def equal_to(model, spec, engine, canvas, top_k=1):
     except ExportError:
         return False
     return True
+
+
+def manifest_of(exported):
+    return json.loads((exported.path / "manifest.json").read_text())
 
 
 async def replay(artifact):
@@ -204,13 +209,11 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
         options=ExportOptions(execution="sparse"),
         provenance=PROVENANCE,
     )
-    artifact = read_artifact(exported.path)
-    manifest = artifact.manifest
-    assert [row.layer for row in manifest.mixture] == layers
-    assert [row.num_experts for row in manifest.mixture] == widths
-    assert manifest.controls.top_k is not None
-    assert manifest.controls.top_k.allowed == tuple(range(lowest, max(widths) + 1))
-    asyncio.run(replay(artifact))
+    manifest = manifest_of(exported)
+    assert [row["layer"] for row in manifest["mixture"]] == layers
+    assert [row["num_experts"] for row in manifest["mixture"]] == widths
+    assert manifest["inputs"][1]["allowed"] == list(range(lowest, max(widths) + 1))
+    asyncio.run(replay(read_artifact(exported.path)))
 
 
 @pytest.mark.heavy
@@ -228,15 +231,13 @@ def test_a_pruned_model_is_exported_with_one_expert_in_a_layer_and_two_in_anothe
         provenance=PROVENANCE,
     )
     for each, execution in zip(exported, ("sparse", "dense"), strict=True):
-        artifact = read_artifact(each.path)
-        manifest = artifact.manifest
-        assert manifest.execution == execution
-        assert [row.num_experts for row in manifest.mixture] == [1, 2, 1]
-        assert manifest.controls.top_k is not None
-        assert manifest.controls.top_k.allowed == (1, 2)
+        manifest = manifest_of(each)
+        assert manifest["execution"] == execution
+        assert [row["num_experts"] for row in manifest["mixture"]] == [1, 2, 1]
+        assert manifest["inputs"][1]["allowed"] == [1, 2]
         config = (each.path.parent / "config.pbtxt").read_text()
         assert "dims: [1, 3, 2]" in config
-        asyncio.run(replay(artifact))
+        asyncio.run(replay(read_artifact(each.path)))
 
 
 @pytest.mark.heavy

@@ -5,9 +5,10 @@ import torch
 
 from tests.training_builders import tiny_model
 from training.models.cost import measure_cost
-from training.models.detector import Detector, Predictions, count_parameters
+from training.models.detector import Detector, Predictions
 from training.models.layers import halve
 from training.models.mixture.routing import RoutingControls
+from training.models.network import count_parameters
 from training.models.variants import MixtureChoice, model_config
 from training.ops.nms import select_candidates
 

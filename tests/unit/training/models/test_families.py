@@ -3,8 +3,7 @@
 import pytest
 
 from training.errors import ConfigError
-from training.models.families.choose import FAMILIES, family_named, parse_variant, variants_of
-from training.models.families.sizes import sized
+from training.models.families.choose import FAMILIES, parse_variant, variants_of
 from training.models.variants import model_config
 
 
@@ -22,11 +21,6 @@ def test_the_variants_of_a_task_stand_by_family_smallest_first():
     )
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_bears_the_name_it_is_asked_for_by(name):
-    assert family_named(name).name == name
-
-
 @pytest.mark.parametrize(
     ("variant", "family", "size", "task"),
     [
@@ -41,28 +35,23 @@ def test_a_variant_s_name_says_family_size_and_task(variant, family, size, task)
     assert str(found) == variant
 
 
-@pytest.mark.parametrize("name", ["modular-x", "esmoe-", "esmoe", "-n", "", "moehead-n-cls", "esmoe-n-seg"])
+@pytest.mark.parametrize("name", ["modular-x", "esmoe-q", "esmoe", "-n", "", "moehead-n-cls", "esmoe-n-seg"])
 def test_a_name_that_is_no_variant_is_refused(name):
     with pytest.raises(ConfigError, match=f"no variant '{name}'; there are: yolov12-n, "):
         parse_variant(name)
 
 
-def test_a_size_that_there_is_not_is_refused():
-    with pytest.raises(ConfigError, match="no size 'q'"):
-        sized(model_config("yolov12-n", ("a",), (64, 64)), "q")
-
-
 def test_only_sparsight_s_images_draw_their_own_top_k():
     drawn = {}
-    for name in FAMILIES:
-        model = model_config(f"{name}-n", ("a",), (64, 64))
-        drawn[name] = family_named(name).trained_top_ks(model)
+    for family in FAMILIES:
+        model = model_config(f"{family.name}-n", ("a",), (64, 64))
+        drawn[family.name] = family.trained_top_ks(model)
     assert drawn.pop("sparsight") == (1, 2, 2, 4)
     assert set(drawn.values()) == {()}
 
 
 def test_only_es_moe_s_paper_lets_the_rate_fall_by_a_cosine_without_dfl():
-    found = {name: family_named(name) for name in FAMILIES}
+    found = {family.name: family for family in FAMILIES}
     assert [name for name, family in found.items() if family.paper_schedule == "cosine"] == ["esmoe"]
     losses = {name: (family.paper_losses or family.losses).dfl for name, family in found.items()}
     assert losses.pop("esmoe") == 0

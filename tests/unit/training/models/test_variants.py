@@ -9,8 +9,9 @@ from tests.training_builders import diverse_images, tiny_model
 from training.config import ROUTER_KINDS
 from training.errors import ConfigError
 from training.models.cost import Cost, measure_cost
-from training.models.detector import Detector, count_parameters
+from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import count_parameters
 from training.models.variants import DETECT_VARIANTS, MixtureChoice, model_config
 
 COCO_CLASSES = tuple(f"class {index}" for index in range(80))

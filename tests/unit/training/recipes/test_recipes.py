@@ -7,7 +7,7 @@ import pytest
 from training.config import LossConfig
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
-from training.models.families.choose import FAMILIES, family_named, parse_variant
+from training.models.families.choose import FAMILIES, parse_variant
 from training.models.variants import DETECT_VARIANTS, MixtureChoice
 from training.recipes.recipe_data import own_data
 from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
@@ -18,7 +18,7 @@ ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
 
 
 def routing_weights(family):
-    loss = family_named(family).losses
+    loss = parse_variant(f"{family}-n").family.losses
     return {name: getattr(loss, name) for name in ROUTING_TERMS if getattr(loss, name)}
 
 
@@ -38,16 +38,9 @@ def test_a_family_gets_the_losses_of_its_source_for_its_routers(family, weights)
     assert routing_weights(family) == pytest.approx(weights)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_family_has_the_same_losses_for_boxes_and_classes(family):
-    assert replace(family_named(family).losses, **dict.fromkeys(ROUTING_TERMS, 0.0)) == replace(
-        LossConfig(), balance=0.0
-    )
-
-
-def test_a_family_that_there_is_not_names_those_there_are():
-    with pytest.raises(ConfigError, match="no family 'swin'; there are: yolov12, esmoe, modular"):
-        family_named("swin")
+    assert replace(family.losses, **dict.fromkeys(ROUTING_TERMS, 0.0)) == replace(LossConfig(), balance=0.0)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

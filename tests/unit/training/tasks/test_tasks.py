@@ -9,6 +9,7 @@ import torch
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import TASKS, LossConfig, ModelConfig, TrainConfig
 from training.data.batch import BoxBatch, ClassBatch
+from training.data.loader import TrainingLoader
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.errors import ConfigError, DatasetError
@@ -106,3 +107,20 @@ def test_classification_smooths_labels_and_leaves_the_routers_losses_to_the_fami
     found = CLASSIFY.losses(family)
     assert (found.classes, found.label_smoothing) == (1.0, 0.1)
     assert (found.balance, found.information, found.coverage) == (0.0, 0.5, 0.1)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**6])
+def test_images_of_rare_classes_are_shown_more_often_whether_they_are_kept_or_not(cache_bytes):
+    dataset = MemoryDataset([whole((64, 64), 0) for _ in range(7)] + [whole((64, 64), 1)])
+    config = TrainConfig(
+        model=ModelConfig(class_names=dataset.class_names, input_hw=(64, 64), task="classify"),
+        train_data=ScenesConfig(),
+        batch_size=1,
+        repeat_threshold=0.5,
+        loader_workers=0,
+    )
+    with TrainingLoader(dataset, config, CLASSIFY, cache_bytes) as loader:
+        shown = [int(batch.class_ids) for epoch in range(20) for batch in loader.epoch(epoch)]
+    # One in 8 asks for twice as many: the root of 0.5 over 0.125.
+    assert len(loader) == 9
+    assert shown.count(1) == pytest.approx(2 / 9 * len(shown), abs=5)

@@ -1,10 +1,9 @@
-"""Measures what an image costs here, and works out what a rate of images needs: `python deploy/costs.py`.
+"""Measures what an image costs here, and works out what a rate of images needs: `python -m tests.load.costs`.
 
 It starts the service as its environment says (SPARSIGHT_… settings; by default the starter inside the
 service, one engine thread), sends one image again and again, and reads the processor time of the process
 and the service's own metrics. deploy/scaling.md explains the formulas. Linux only: it reads /proc.
 """
-# ruff: noqa: T201 - a command line tool
 
 import argparse
 import math
@@ -26,7 +25,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.triton_server import start_triton, why_no_triton
+
+ROOT = Path(__file__).resolve().parents[2]
 # One image at a time and one engine thread: then the time of a stage is the processor time it took.
 ONE_BY_ONE = {
     "SPARSIGHT_WORKERS": "1",
@@ -63,9 +64,6 @@ def sample_jpeg() -> bytes:
 @contextmanager
 def triton_of_the_tests() -> Iterator[int]:
     """Run the tritonserver that `make test` installs, and tell the service of it; gives its process id."""
-    sys.path.insert(0, str(ROOT))
-    from tests.triton_server import start_triton, why_no_triton
-
     if reason := why_no_triton():
         raise SystemExit(reason)
     model = f"{os.environ.get('SPARSIGHT_DEFAULT_MODEL', 'starter')}-openvino"

@@ -1,0 +1,40 @@
+"""What openapi.json tells about bodies and problems beyond what the routes' own types say."""
+
+from typing import Any
+
+from service.rest.problems import MEDIA_TYPE
+
+_IMAGE_FORMATS = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    }
+}
+DETECT_BODY = {
+    "required": True,
+    "description": "One image as the body, or a form with one or more files of any name.",
+    "content": {
+        **dict.fromkeys((*_IMAGE_FORMATS, "application/octet-stream"), _BINARY),
+        "multipart/form-data": _FORM,
+    },
+}
+_PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEM_CODES = {
+    400: "The form cannot be read.",
+    404: "There is no such model or version.",
+    408: "The body took too long to arrive.",
+    413: "The body has too many bytes, or the image too many pixels.",
+    415: "This is no image, or none of a format that is served.",
+    422: "A parameter cannot be used, or the image is empty or damaged.",
+    429: "Too much is asked for at once; try again after Retry-After seconds.",
+    500: "A defect of the service; report it with the id.",
+    503: "No backend can answer now; try again after Retry-After seconds.",
+    504: "There was no answer in time.",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
+}
+"""What can go wrong with a detection, by status; each `detail` says what to do."""
+NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
