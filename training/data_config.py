@@ -1,4 +1,4 @@
-"""Which images and labels are read: generated scenes, a folder, or several as one."""
+"""Configures which images and labels are read: generated scenes, a folder, or several as one."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,5 +61,5 @@ DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 
 def absolute(config: FolderConfig) -> FolderConfig:
-    """The same data set, named so that a resumed run finds it from another working directory."""
+    """Return the same data set, named so that a resumed run finds it from another working directory."""
     return replace(config, root=str(Path(config.root).resolve()))

@@ -8,9 +8,10 @@ from array import array
 from collections.abc import Iterator, Mapping
 from math import isfinite, nan
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from training.data.image_file import images_by_name
+from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import CROWDS, NO_IMAGE, UNLISTED
@@ -37,31 +38,18 @@ class CocoDataset(LabelledFiles):
         order = sorted(images)
         rows, position = LabelRows(), {image_id: place for place, image_id in enumerate(order)}
         class_ids = {category: class_id for class_id, category in enumerate(self.category_ids)}
-        for each in parsed.annotations():
-            if each.category_id not in class_ids:
-                raise DatasetError(f"{path}: boxes are of category {each.category_id}, which is not listed")
-            if each.image_id not in sizes:
+        for image_id, category_id, crowd, area, box_xyxy in parsed.annotations():
+            if category_id not in class_ids:
+                raise DatasetError(f"{path}: boxes are of category {category_id}, which is not listed")
+            if image_id not in sizes:
                 rows.remarks[UNLISTED] += 1
-            elif each.image_id in position:
-                rows.add(
-                    position[each.image_id],
-                    each.box_xyxy,
-                    class_ids[each.category_id],
-                    ignored=CROWDS if each.crowd else None,
-                    area=each.area,
-                    image_hw=sizes[each.image_id],
-                )
+            elif image_id in position:
+                ignored = CROWDS if crowd else None
+                at, class_id, image_hw = position[image_id], class_ids[category_id], sizes[image_id]
+                rows.add(at, box_xyxy, class_id, ignored=ignored, area=area, image_hw=image_hw)
         rows.remarks[NO_IMAGE] += len(sizes) - len(images)
         files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
         super().__init__(tuple(names.values()), files, rows, stated_hw=stated_hw)
-
-
-class _Annotation(NamedTuple):
-    image_id: int
-    category_id: int
-    crowd: bool
-    area: float  # NaN: not stated
-    box_xyxy: tuple[float, float, float, float]
 
 
 class _Parsed:
@@ -89,12 +77,12 @@ class _Parsed:
             raise DatasetError(f"{path}: annotation {left}: needs an image_id and a bbox")
         self.document: dict[str, Any] = document
 
-    def annotations(self) -> Iterator[_Annotation]:
-        """Yield all of them, in the order of the file."""
+    def annotations(self) -> Iterator[tuple[int, int, bool, float, Box]]:
+        """Yield image id, category id, whether a crowd, area (NaN: not stated) and box, in file order."""
         for place in range(len(self._ids) // 3):
             image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
             area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
-            yield _Annotation(image_id, category_id, bool(crowd), area, (x, y, x + width, y + height))
+            yield image_id, category_id, bool(crowd), area, (x, y, x + width, y + height)
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         """Return what json is to keep of an object: nothing of an annotation."""

@@ -1,4 +1,4 @@
-"""Decodes an image file to RGB, and finds the image files of a folder."""
+"""Decodes an image file to RGB, and finds the image files of a folder or split."""
 
 from pathlib import Path
 
@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 from training.errors import DatasetError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+VALIDATION = ("val", "valid", "validation")  # three names of one split
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """Return the names that the folder of a split may have, the given one first."""
+    others = VALIDATION if split in VALIDATION else ()
+    return (split, *(name for name in others if name != split))
 
 
 def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:

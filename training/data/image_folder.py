@@ -7,17 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import IMAGE_SUFFIXES, read_bytes, read_rgb
+from training.data.image_file import IMAGE_SUFFIXES, VALIDATION, read_bytes, read_rgb, split_names
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError
 
-SPLITS = ("train", "val")
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "val": ("valid", "validation"),
-    "valid": ("val", "validation"),
-    "validation": ("val", "valid"),
-}
+SPLITS = ("train", *VALIDATION)
 NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of formats with boxes
 HELD_OUT = 5  # without split folders, one image in so many is for validation
 HASHED_BYTES = 65536  # of a file: tells images apart without reading all of a large one
@@ -89,10 +84,10 @@ def split_folder(root: Path, split: str) -> Path | None:
     Raises:
         DatasetError: it has others.
     """
-    for name in (split, *ALIASES.get(split, ())):
+    for name in split_names(split):
         if (root / name).is_dir():
             return root / name
-    others = [name for name in (*SPLITS, *ALIASES["val"], "test") if class_folders(root / name)]
+    others = [name for name in (*SPLITS, "test") if class_folders(root / name)]
     if others:
         raise DatasetError(f"{root}: no folder for split {split!r}; there are {', '.join(others)}")
     return None
@@ -120,7 +115,7 @@ def _is_image(path: Path) -> bool:
 
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
     """Return those of the files that belong to a split."""
-    if split not in (*SPLITS, *ALIASES["val"]):
+    if split not in SPLITS:
         raise DatasetError(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"
         )

@@ -38,12 +38,7 @@ class KittiDataset(LabelledFiles):
         labels = files_by_stem(_folder(root, "label_2"), ".txt")
         rows = LabelRows()
         stems = _stems(root, split, sorted({*images, *labels}))
-        pairs = pair_up(stems, images, labels, rows.remarks)
-        if not pairs:
-            raise DatasetError(
-                f"{root / WHOLE}: of the {len(stems)} images of split {split!r} none has both its file "
-                "and its label file"
-            )
+        pairs = pair_up(f"{root / WHOLE}, split {split!r}", stems, images, labels, rows.remarks)
         for image, (_, path) in enumerate(pairs):
             for box, class_id in parsed_lines(path, _parse):
                 rows.add(image, box, class_id, ignored=REGIONS if class_id == ANY_CLASS else None)

@@ -1,7 +1,7 @@
 """Reads label files line by line, says which line is wrong, and which images have none."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -58,12 +58,17 @@ def box_of_size(texts: Sequence[str]) -> Box:
 
 
 def pair_up(
-    stems: Iterable[str],
+    where: str,
+    stems: Collection[str],
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
     remarks: Counter[str],
 ) -> list[tuple[Path, Path]]:
-    """Return the (image, label file) of each stem that has both; add what is missing to remarks."""
+    """Return the (image, label file) of each stem that has both; add what is missing to remarks.
+
+    Raises:
+        DatasetError: none has both; says where they were looked for.
+    """
     pairs = []
     for stem in stems:
         if stem not in images:
@@ -72,6 +77,8 @@ def pair_up(
             remarks[NO_LABELS] += 1
         else:
             pairs.append((images[stem], labels[stem]))
+    if not pairs:
+        raise DatasetError(f"{where}: of {len(stems)} images none has both its file and its label file")
     return pairs
 
 

@@ -42,8 +42,8 @@ class LabelledFiles:
         """
         self.class_names = class_names
         self._images = images
-        self._labels = rows.table(len(images))
-        without_rows = int((np.diff(self._labels.starts) == 0).sum())
+        self._labels = rows.by_image(len(images))
+        without_rows = sum(len(labels) == 0 for labels in self._labels)
         rows.remarks[NO_OBJECTS] += without_rows - rows.remarks[NO_LABELS_KEPT]
         self.remarks: Remarks = rows.remarks
         self._fractions = fractions
@@ -58,11 +58,10 @@ class LabelledFiles:
         Raises:
             DatasetError: the image cannot be decoded.
         """
-        path, labels = self._images[index], self._labels
+        path, labels = self._images[index], self._labels[index]
         image = read_rgb(path)
         height, width = image.shape[:2]
-        rows = labels.rows(index)
-        boxes = labels.boxes_xyxy[rows]
+        boxes = labels["box_xyxy"]
         if self._fractions:
             boxes = boxes * [width, height, width, height]
         elif self._stated_hw:
@@ -71,15 +70,15 @@ class LabelledFiles:
         inside = have_area(clipped)
         if not inside.all():
             log.warning(f"{path}: boxes wholly outside the image, left out: {(~inside).sum()}")
-        objects, regions = inside & ~labels.ignored[rows], inside & labels.ignored[rows]
+        objects, regions = inside & ~labels["ignored"], inside & labels["ignored"]
         return Sample(
             image,
             clipped[objects],
-            labels.class_ids[rows][objects],
+            labels["class_id"][objects],
             path.stem,
             ignored_xyxy=clipped[regions],
-            ignored_class_ids=labels.class_ids[rows][regions],
-            areas=labels.areas[rows][objects],
+            ignored_class_ids=labels["class_id"][regions],
+            areas=labels["area"][objects],
         )
 
     def encoded(self, index: int) -> bytes:
@@ -88,5 +87,5 @@ class LabelledFiles:
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return those of the objects (N,), as labelled; the image is not looked at."""
-        rows = self._labels.rows(index)
-        return self._labels.class_ids[rows][~self._labels.ignored[rows]]
+        labels = self._labels[index]
+        return np.asarray(labels["class_id"][~labels["ignored"]])

@@ -1,9 +1,8 @@
-"""The labels of many images in flat arrays, so that millions of boxes cost bytes and no Python objects."""
+"""The labels of many images in one buffer, so that millions of boxes cost bytes and no Python objects."""
 
-from array import array
 from collections import Counter
-from dataclasses import dataclass
 from math import nan
+from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +11,16 @@ from training.data.remarks import CLIPPED, NO_AREA, OUTSIDE
 
 ANY_CLASS = -1  # of an ignored region that may hold objects of every class
 EDGE_TOLERANCE_PX = 1.0  # formats round; a box this little over the edge is not worth a remark
-
-
-@dataclass(frozen=True, eq=False)
-class LabelTable:
-    """The rows of image i are starts[i] to starts[i + 1]."""
-
-    boxes_xyxy: NDArray[np.float64]  # (M, 4) as written: pixels, or fractions of the image
-    class_ids: NDArray[np.int64]  # (M,) ANY_CLASS only where ignored
-    ignored: NDArray[np.bool_]  # (M,) a region whose objects count neither as right nor as wrong
-    areas: NDArray[np.float64]  # (M,) as stated, of an object's outline; NaN where nothing is stated
-    starts: NDArray[np.int64]  # (images + 1,)
-
-    def rows(self, image: int) -> slice:
-        """Return where the rows of one image are."""
-        return slice(int(self.starts[image]), int(self.starts[image + 1]))
+ROW = np.dtype(
+    [
+        ("image", np.int64),
+        ("class_id", np.int64),  # ANY_CLASS only where ignored
+        ("ignored", np.bool_),  # a region whose objects count neither as right nor as wrong
+        ("box_xyxy", np.float64, (4,)),  # as written: pixels, or fractions of the image
+        ("area", np.float64),  # as stated, of an object's outline; NaN where nothing is stated
+    ]
+)
+PACKED = Struct("=qq?5d")  # as ROW
 
 
 class LabelRows:
@@ -38,8 +32,7 @@ class LabelRows:
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()
-        self._ids = array("q")  # image, class, whether ignored
-        self._numbers = array("d")  # x1, y1, x2, y2, area
+        self._rows = bytearray()
 
     def add(
         self,
@@ -71,16 +64,10 @@ class LabelRows:
             self.remarks[CLIPPED] += over > EDGE_TOLERANCE_PX
         if ignored is not None:
             self.remarks[ignored] += 1
-        self._ids.extend((image, class_id, ignored is not None))
-        self._numbers.extend((*box_xyxy, area))
+        self._rows += PACKED.pack(image, class_id, ignored is not None, *box_xyxy, area)
 
-    def table(self, images: int) -> LabelTable:
-        """Return all rows, those of an image in the order in which they were added."""
-        ids = np.array(self._ids, dtype=np.int64).reshape(-1, 3)
-        numbers = np.array(self._numbers, dtype=np.float64).reshape(-1, 5)
-        order = np.argsort(ids[:, 0], kind="stable")
-        owner, class_ids, ignored = ids[order].T
-        boxes_xyxy, areas = numbers[order, :4], numbers[order, 4]
-        return LabelTable(
-            boxes_xyxy, class_ids, ignored > 0, areas, np.searchsorted(owner, np.arange(images + 1))
-        )
+    def by_image(self, images: int) -> list[NDArray[np.void]]:
+        """Return the rows of each image as an array of ROW, in the order in which they were added."""
+        rows = np.frombuffer(self._rows, dtype=ROW)
+        rows = rows[np.argsort(rows["image"], kind="stable")]
+        return np.split(rows, np.searchsorted(rows["image"], np.arange(1, images)))

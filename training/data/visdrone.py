@@ -48,9 +48,7 @@ class VisDroneDataset(LabelledFiles):
         folder, rows = folders[split], LabelRows()
         images = images_by_stem(folder / "images")
         labels = files_by_stem(folder / "annotations", ".txt")
-        pairs = pair_up(sorted({*images, *labels}), images, labels, rows.remarks)
-        if not pairs:
-            raise DatasetError(f"{folder}: no file of images/ has a file of its name in annotations/")
+        pairs = pair_up(str(folder), sorted({*images, *labels}), images, labels, rows.remarks)
         for image, (_, path) in enumerate(pairs):
             for box, class_id, ignored in parsed_lines(path, _parse):
                 rows.add(image, box, class_id, ignored=REGIONS if ignored else None)

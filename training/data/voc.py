@@ -34,11 +34,7 @@ class VocDataset(LabelledFiles):
         """Raise DatasetError: a file is malformed or names an unknown class, or nothing is left."""
         rows = LabelRows()
         stems, images, xmls = _split_files(root, split)
-        pairs = pair_up(stems, images, xmls, rows.remarks)
-        if not pairs:
-            raise DatasetError(
-                f"{root}: of the {len(stems)} images of split {split!r} none has both its file and its xml"
-            )
+        pairs = pair_up(f"{root}, split {split!r}", stems, images, xmls, rows.remarks)
         names = tuple(class_names) or _collect_names(root)
         sizes = []
         for image, (_, xml) in enumerate(pairs):

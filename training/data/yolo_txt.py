@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from training.data.image_file import images_by_stem
+from training.data.image_file import images_by_stem, split_names
 from training.data.label_file import Box, files_by_stem, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import NO_IMAGE, NO_LABELS_KEPT
 from training.errors import DatasetError
 
-ALIASES: Mapping[str, tuple[str, ...]] = {"val": ("valid", "validation"), "valid": ("val", "validation")}
 NOT_LABELS = frozenset({"classes"})  # the list of names that labelling tools put beside labels
 TOLERANCE = 1e-3  # exporters round; a value this little outside 0..1 is clipped, not refused
 
@@ -77,7 +76,7 @@ def _class_names(path: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _image_folder(root: Path, split: str, description: Mapping[str, Any]) -> Path:
-    names = (split, *ALIASES.get(split, ()))
+    names = split_names(split)
     base = root / str(description.get("path") or "")
     declared = [base / value for name in names if isinstance(value := description.get(name), str)]
     usual = [folder for name in names for folder in (root / name / "images", root / "images" / name)]

@@ -20,12 +20,12 @@ KITTI_CLASSES = ("Car", "Pedestrian", "Cyclist")  # those that KITTI's own bench
 
 
 def coco_data(root: Path) -> Splits:
-    """118k images of 80 classes to train, 5k to validate."""
+    """Return 118k images of 80 classes to train, 5k to validate."""
     return Splits(_folder(root, "train2017"), _folder(root, "val2017"))
 
 
 def voc_data(root: Path) -> Splits:
-    """16.5k images of 20 classes: 2007 and 2012, train and validation; measured on the test of 2007."""
+    """Return 16.5k images of 20 classes: 2007 and 2012 to train, of the test of 2007 to measure."""
     years = [root / "VOCdevkit" / year for year in ("VOC2007", "VOC2012")]
     return Splits(
         CombinedConfig(
@@ -36,12 +36,12 @@ def voc_data(root: Path) -> Splits:
 
 
 def visdrone_data(root: Path) -> Splits:
-    """6.5k images of 10 classes to train, 548 to validate."""
+    """Return 6.5k images of 10 classes to train, 548 to validate."""
     return Splits(_folder(root, "train"), _folder(root, "val"))
 
 
 def kitti_data(root: Path) -> Splits:
-    """7.5k labelled images of 3 classes, parted by the reader: by lists in `ImageSets/`, or every fifth.
+    """Return 7.5k labelled images of 3 classes, parted by lists in `ImageSets/`, or every fifth.
 
     Every fifth means that neighbours in time can stand on both sides. Figures of another split do not compare
     to the digit, and the paper does not name its own. Vans and sitting persons are regions to ignore, as in
@@ -52,7 +52,7 @@ def kitti_data(root: Path) -> Splits:
 
 
 def sku110k_data(root: Path) -> Splits:
-    """8.2k images of 1 class to train, 588 to validate; the test split is left for those who report it."""
+    """Return 8.2k images of 1 class to train, 588 to validate; the test split is left alone."""
     return Splits(_folder(root / "SKU110K_fixed", "train"), _folder(root / "SKU110K_fixed", "val"))
 
 

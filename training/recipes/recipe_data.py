@@ -13,23 +13,11 @@ from training.recipes.benchmarks import (
     voc_data,
 )
 from training.recipes.splits import Splits
-from training.recipes.starter import starter_data
-
-
-def _starter(root: Path) -> Splits:
-    parted = starter_data(root)
-    return Splits(parted.train, parted.val)
-
-
-def _starter_choice(root: Path) -> Splits:
-    """For choosing settings: what `starter` reports on is not looked at."""
-    parted = starter_data(root)
-    return Splits(parted.less, parted.choice)
-
+from training.recipes.starter import starter_choice_data, starter_data
 
 _SPLITS: Mapping[str, Callable[[Path], Splits]] = {
-    "starter": _starter,
-    "starter-choice": _starter_choice,
+    "starter": starter_data,
+    "starter-choice": starter_choice_data,
     "coco": coco_data,
     "voc": voc_data,
     "visdrone": visdrone_data,
@@ -40,7 +28,7 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raises ConfigError: splits are asked for with these flags, and none of them would be read.
+    """Raise ConfigError where splits are asked for with these flags, and none of them would be read.
 
     Args:
         folder: whether one is known, whose splits they can be.
@@ -53,7 +41,7 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
 
 
 def own_data(recipe: str, root: Path | None) -> Splits | None:
-    """The splits of a recipe's own data; None: the recipe takes any data.
+    """Return the splits of a recipe's own data; None: the recipe takes any data.
 
     Raises:
         ConfigError: the recipe has data of its own, and no folder is given; says which it wants.

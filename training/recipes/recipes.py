@@ -27,7 +27,7 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user says of a run; the recipe decides the rest."""
+    """A user's part of a run's configuration; the recipe decides the rest."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig
@@ -39,7 +39,7 @@ class Request:
 
 
 def build_config(recipe: str, request: Request) -> TrainConfig:
-    """The configuration of a named recipe for this request.
+    """Return the configuration of a named recipe for this request.
 
     Raises:
         ConfigError: no such recipe (names those there are), or values that cannot work.
@@ -55,7 +55,7 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = quick(request)
         case "small-data":
             config = small_data(request)
-        case "starter" | "starter-choice":  # of the same images, parted otherwise: see own_data.py
+        case "starter" | "starter-choice":  # of the same images, parted otherwise: see starter.py
             config = starter(request)
         case "paper":
             config = paper(request)
@@ -73,7 +73,7 @@ def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
 
 
 def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> TrainConfig:
-    """A few hundred images, from scratch: AdamW, small batches for many steps.
+    """Train on a few hundred images, from scratch: AdamW, small batches for many steps.
 
     A detector: 100 epochs. A classifier: 60 epochs of random crops at 224 px, with smoothed labels. Images
     stay upright: those without an up, such as a microscope's, want flip_vertical 0.5.
@@ -96,7 +96,7 @@ def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> T
 
 
 def quick(request: Request) -> TrainConfig:
-    """A try in minutes on two cores: small images, few epochs."""
+    """Try in minutes on two cores: small images, few epochs."""
     usual = task_named(parse_variant(request.variant).task).defaults
     base = small_data(request, usual.quick_hw)
     return replace(
@@ -109,12 +109,12 @@ def quick(request: Request) -> TrainConfig:
 
 
 def starter(request: Request) -> TrainConfig:
-    """Images of three kinds at 416 px; 60 epochs: as many as two CPU cores do in a few hours."""
+    """Train on images of three kinds at 416 px; 60 epochs: what two CPU cores do in a few hours."""
     return replace(small_data(request, (416, 416)), epochs=60)
 
 
 def paper(request: Request) -> TrainConfig:
-    """The papers' training, for large data: 600 epochs of SGD, augmentation by size.
+    """Train as the papers, for large data: 600 epochs of SGD, augmentation by size.
 
     YOLOv12: arXiv:2502.12524, table 7, of whose 8 devices this is one: `batch_size` 256 is all of them.
     YOLO-Master: arXiv:2512.23273, what families/esmoe.py says of it.
@@ -136,7 +136,7 @@ def paper(request: Request) -> TrainConfig:
 
 
 def benchmark(request: Request) -> TrainConfig:
-    """`paper` as YOLO-Master changes it for all its five benchmarks: the learning rate falls by a cosine.
+    """Change `paper` as YOLO-Master does for its five benchmarks: the learning rate falls by a cosine.
 
     Source: arXiv:2512.23273, section 4.1, which has 256 images a step on 4 devices; --batch sets that.
     """

@@ -5,46 +5,40 @@ a router has something to go by.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from training.data_config import CombinedConfig, FolderConfig
+from training.recipes.splits import Splits
 
 CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is one
 CHOICE_FOLDS = 8
 
 
-class StarterData(NamedTuple):
-    """Figures are those of `val`; settings are chosen on `choice`, by training on `less`."""
-
-    train: CombinedConfig
-    val: CombinedConfig
-    less: CombinedConfig  # train without choice
-    choice: CombinedConfig
+def starter_data(root: Path) -> Splits:
+    """Return the three under a folder, parted into training and what figures are of."""
+    validation = (_folder(root, "bccd", "val"), _folder(root, "aquarium", "valid"), _cards(root, (0,)))
+    return Splits(_training(root, range(CHOICE_FOLDS), (1, 2, 3, 4)), CombinedConfig(parts=validation))
 
 
-def starter_data(root: Path) -> StarterData:
-    """Where the three lie under a folder, and how they are parted."""
-    cells, fish, cards = (str((root / name).resolve()) for name in ("bccd", "aquarium", "playing_cards"))
+def starter_choice_data(root: Path) -> Splits:
+    """Return the training part alone, parted to choose settings: what `starter` reports on is unseen."""
+    return Splits(_training(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _training(root, range(1), (1,)))
 
-    def part(cells_and_fish: tuple[int, ...], of_cards: tuple[int, ...]) -> CombinedConfig:
-        return CombinedConfig(
-            parts=(
-                FolderConfig(root=cells, split="train", folds=CHOICE_FOLDS, kept=cells_and_fish),
-                FolderConfig(root=fish, split="train", folds=CHOICE_FOLDS, kept=cells_and_fish),
-                FolderConfig(root=cards, split="train", folds=CARD_FOLDS, kept=of_cards),
-            )
-        )
 
-    every = tuple(range(CHOICE_FOLDS))
-    return StarterData(
-        train=part(every, (1, 2, 3, 4)),
-        val=CombinedConfig(
-            parts=(
-                FolderConfig(root=cells, split="val"),
-                FolderConfig(root=fish, split="valid"),
-                FolderConfig(root=cards, split="train", folds=CARD_FOLDS, kept=(0,)),
-            )
-        ),
-        less=part(every[1:], (2, 3, 4)),
-        choice=part(every[:1], (1,)),
+def _training(root: Path, kept: range, kept_cards: tuple[int, ...]) -> CombinedConfig:
+    cells, fish = (
+        FolderConfig(root=_path(root, name), split="train", folds=CHOICE_FOLDS, kept=tuple(kept))
+        for name in ("bccd", "aquarium")
     )
+    return CombinedConfig(parts=(cells, fish, _cards(root, kept_cards)))
+
+
+def _cards(root: Path, kept: tuple[int, ...]) -> FolderConfig:
+    return FolderConfig(root=_path(root, "playing_cards"), split="train", folds=CARD_FOLDS, kept=kept)
+
+
+def _folder(root: Path, name: str, split: str) -> FolderConfig:
+    return FolderConfig(root=_path(root, name), split=split)
+
+
+def _path(root: Path, name: str) -> str:
+    return str((root / name).resolve())

@@ -78,7 +78,7 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root):
 def test_images_that_are_all_missing_are_refused(root):
     for path in (root / "training" / "image_2").iterdir():
         path.unlink()
-    with pytest.raises(DatasetError, match="of the 7 images of split 'training' none has both"):
+    with pytest.raises(DatasetError, match="split 'training': of 7 images none has both"):
         KittiDataset(root, "training")
 
 

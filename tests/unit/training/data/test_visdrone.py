@@ -72,7 +72,7 @@ def test_nothing_that_has_both_halves_is_refused(root):
     folder = root / "VisDrone2019-DET-train" / "images"
     for path in folder.iterdir():
         path.rename(path.with_stem(f"other-{path.stem}"))
-    with pytest.raises(DatasetError, match="no file of images/ has a file of its name in annotations/"):
+    with pytest.raises(DatasetError, match="of 4 images none has both its file and its label file"):
         VisDroneDataset(root, "train")
 
 

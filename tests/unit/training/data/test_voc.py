@@ -124,7 +124,7 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root, missing, remark
 def test_images_that_are_all_missing_are_refused(root):
     for stem in "ab":
         (root / "JPEGImages" / f"{stem}.png").unlink()
-    with pytest.raises(DatasetError, match="of the 2 images of split 'train' none has both"):
+    with pytest.raises(DatasetError, match="split 'train': of 2 images none has both"):
         VocDataset(root, "train")
 
 

@@ -11,7 +11,7 @@ from training.models.families.choose import FAMILIES, parse_variant
 from training.models.variants import DETECT_VARIANTS, MixtureChoice
 from training.recipes.recipe_data import own_data
 from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
-from training.recipes.starter import starter_data
+from training.recipes.starter import starter_choice_data, starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
 ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
@@ -209,22 +209,21 @@ def test_images_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, var
 
 
 def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_images(tmp_path):
-    parted = starter_data(tmp_path)
-    assert own_data("starter", tmp_path) == (parted.train, parted.val)
-    assert own_data("starter-choice", tmp_path) == (parted.less, parted.choice)
+    assert own_data("starter", tmp_path) == starter_data(tmp_path)
+    assert own_data("starter-choice", tmp_path) == starter_choice_data(tmp_path)
     usual = build_config("starter", REQUEST)
     assert build_config("starter-choice", REQUEST) == usual
     assert (usual.epochs, usual.model.input_hw, usual.augment.flip_vertical) == (60, (416, 416), 0.0)
 
 
 def test_the_starter_s_parts_share_no_image_and_leave_none_out(tmp_path):
-    parted = starter_data(tmp_path)
+    parted = (*starter_data(tmp_path), *starter_choice_data(tmp_path))
     for train, val, less, choice in zip(*(each.parts for each in parted), strict=True):
         assert (train.root, less.root) == (val.root, choice.root)
         assert not set(less.kept) & set(choice.kept)
         assert set(less.kept) | set(choice.kept) == set(train.kept)
         assert train.split != val.split or not set(train.kept) & set(val.kept)
-    assert [len(train.kept) for train in parted.train.parts] == [8, 8, 4]
+    assert [len(train.kept) for train in parted[0].parts] == [8, 8, 4]
 
 
 CLASSIFY = replace(REQUEST, variant="sparsight-n-cls")
