@@ -13,8 +13,9 @@ from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
+from service.rest.handlers import add_problem_handlers
 from service.rest.middleware import RequestRecorder
-from service.rest.problems import BACKEND_ERRORS, STATUS, add_problem_handlers
+from service.rest.problems import BACKEND_ERRORS, STATUS
 from service.rest.routes import router
 from service.serving.detect import DetectService
 from service.serving.models import Models

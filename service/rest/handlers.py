@@ -1,0 +1,82 @@
+"""Answers every failure of a route with a problem."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from service import errors
+from service.errors import slug_of
+from service.rest.problems import MEDIA_TYPE, problem, to_problem
+from service.rest.query import DetectQuery
+from service.rest.service_of import service_of
+from service.rest.wire import ParameterFault, Problem
+
+_CLIENT_CLOSED_REQUEST = 499  # nobody reads the answer; the number is for the metrics
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every failure with a problem, FastAPI's own and unknown routes included."""
+
+    @app.exception_handler(errors.ServiceError)
+    async def on_service_error(request: Request, error: errors.ServiceError) -> Response:
+        service_of(request).metrics.rejected(slug_of(type(error)))
+        retry_after_s = getattr(error, "retry_after_s", None)
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        return _response(to_problem(error, request.state.request_id), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
+        service_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
+        faults = [_fault(detail) for detail in error.errors()]
+        sentence = "; ".join(fault.detail for fault in faults)
+        described = problem(
+            slug_of(errors.InvalidParameter),
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            sentence,
+            request.state.request_id,
+            faults,
+        )
+        return _response(described)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        match status:
+            case HTTPStatus.NOT_FOUND:
+                detail = f"there is nothing at {request.url.path!r}; see /openapi.json for what there is"
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                allowed = (error.headers or {}).get("Allow", "another method")
+                detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
+            case _:
+                detail = error.detail
+        slug = status.phrase.lower().replace(" ", "-")
+        return _response(problem(slug, status, detail, request.state.request_id), error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_hang_up(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def on_defect(request: Request, error: Exception) -> Response:
+        # The framework raises it again after this answer, so that it is logged with its traceback.
+        detail = "the service has a defect; report it with this id"
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _response(problem("internal", status, detail, request.state.request_id))
+
+
+def _response(described: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    body = described.model_dump_json(exclude_unset=True)
+    return Response(body, described.status, headers, media_type=MEDIA_TYPE)
+
+
+def _fault(detail: Mapping[str, Any]) -> ParameterFault:
+    name = str(detail["loc"][-1])
+    description = (DetectQuery.model_fields[name].description or detail["msg"]).rstrip(".")
+    return ParameterFault(
+        parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
+    )
