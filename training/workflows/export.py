@@ -13,9 +13,9 @@ from training.data.scenes import ScenesDataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import routing_baseline
-from training.evaluate.evaluator import evaluate
-from training.evaluate.mean_ap import MeanAp
-from training.evaluate.report import evaluation_report
+from training.evaluate.classification import ClassEvaluation
+from training.evaluate.evaluator import Evaluation
+from training.evaluate.report import classification_report, evaluation_report
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
@@ -23,8 +23,11 @@ from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
+from training.export.tasks.tasks import export_task
 from training.files import sha256_of
-from training.trainer.checkpoint import load_detector
+from training.tasks.choose import task_named
+from training.tasks.task import Result
+from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import Say, data_name, described, open_for, say_remarks
@@ -60,9 +63,9 @@ def export(
             calibrate on.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
-    model, provenance = load_detector(checkpoint)
+    model, provenance = load_model(checkpoint)
     check_options(targets, options, model.config)
-    if options.experts == "shared":  # another detector, with an mAP of its own
+    if options.experts == "shared":  # another network, with figures of its own
         model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
@@ -70,14 +73,16 @@ def export(
     golden = scene_pictures()
     pictures, measured, metrics = Pictures(golden, golden), None, {}
     if data is not None:
-        dataset = open_for(model.config, data)
+        dataset, task = open_for(model.config, data), task_named(model.config.task)
         say_remarks("labels", dataset, say)
-        result = evaluate(model.to(compute_device()), dataset, quiet=quiet)
-        say(f"measured on {described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
+        task.check_labels(dataset)
+        result = task.evaluate(model.to(compute_device()), dataset, quiet=quiet)
         model.cpu()
-        baseline = routing_baseline(result, dataset, data_name(data))
-        measured = Measured(dataset, result.mean_ap.map50_95, baseline)
-        metrics = _metrics(metric_prefix, result.mean_ap)
+        report, figures = _figures(result)
+        say(f"measured on {described(data)}:\n{report}")
+        baseline = routing_baseline(result.experts, result.routed, dataset, data_name(data))
+        measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
+        metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
         pictures = Pictures(_compared(dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
@@ -95,11 +100,16 @@ def export(
     return exported
 
 
-def _metrics(prefix: str, mean_ap: MeanAp) -> dict[str, float]:
-    return {
-        f"{prefix}_map50": round(mean_ap.map50, 4),
-        f"{prefix}_map50_95": round(mean_ap.map50_95, 4),
-    }
+def _figures(result: Result) -> tuple[str, dict[str, float]]:
+    """Return what an evaluation found, in words and as the manifest calls it."""
+    match result:
+        case Evaluation(mean_ap=mean_ap):
+            report = evaluation_report(mean_ap, result.images, result)
+            return report, {"map50": mean_ap.map50, "map50_95": mean_ap.map50_95}
+        case ClassEvaluation(accuracy=accuracy):
+            return classification_report(result), {"top1": accuracy.top1, "top5": accuracy.top5}
+        case _:
+            raise TypeError(f"no figures of a {type(result).__name__} are known")
 
 
 def _provenance(

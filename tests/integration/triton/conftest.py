@@ -43,7 +43,7 @@ def _twin(tmp_path_factory):
                 repository,
                 "twin",
                 Pictures(scenes, scenes),
-                targets=["onnx"],
+                targets=["npu"],
                 provenance=Provenance(checkpoint_sha256="0" * 64),
             )
     return repository

@@ -26,7 +26,7 @@ from training.export.artifact.bundle import Pictures, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.triton.config import TritonOptions, write_all_configs
 
-GRAPHS = ("starter-openvino", "twin-onnx")  # one selects its candidates, one returns every anchor
+GRAPHS = ("starter-openvino", "twin-npu")  # one selects its candidates, one returns every anchor
 TYPES = {"images": "UINT8", "top_k": "INT64", "max_det": "INT32"}  # the others are FP32
 
 

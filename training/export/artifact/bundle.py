@@ -1,15 +1,16 @@
 """Exports that are whole or not there: written beside, proved, then renamed into the repository."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from training.data.sample import Dataset
+from training.data.sample import Dataset, Sample
 from training.errors import ConfigError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
@@ -35,7 +36,7 @@ from training.export.targets.targets import (
 from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
-from training.models.detector import Detector
+from training.models.network import Network
 
 ROUNDED_IMAGES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
 
@@ -67,7 +68,7 @@ class Measured:
 
 
 def export_model(
-    model: Detector,
+    model: Network,
     repository: Path,
     name: str,
     pictures: Pictures,
@@ -178,13 +179,20 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
         parity = parity.worse_of(rounded)
     parity = replace(parity, skippable_experts=built.skippable_experts)
     if job.measured is not None:
-        task, contract = export_task(model.config), graph_contract(model.config, spec)
-        controls = model.default_controls()
-
-        def run(canvas: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-            return contract.by_role(engine.run(contract.feed([canvas], [controls])), slice(1))
-
-        got = task.metric(run, model.config.input_hw, job.measured.dataset, quiet=source.quiet)
+        task, dataset = export_task(model.config), job.measured.dataset
+        answers = _answers(engine, built, source, dataset)
+        got = task.metric(answers, dataset.class_names, model.config.input_hw)
         parity = replace(parity, metric=MetricPair(task.metric_name, job.measured.metric, got))
     parity.check()
     return parity
+
+
+def _answers(
+    engine: Engine, built: Built, source: Source, dataset: Dataset
+) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
+    """Yield every image of a data set with the graph's outputs for it, by role."""
+    contract = graph_contract(source.model.config, built.spec)
+    for index in tqdm(range(len(dataset)), unit="image", desc="evaluate", disable=source.quiet, leave=False):
+        sample = dataset.load(index)
+        (inputs,) = source.inputs([sample.image], built.spec)
+        yield sample, contract.by_role(engine.run(inputs), slice(1))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from training.data.evaluation import on_canvas
 from training.errors import ExportError
 from training.export.contract.spec import Execution, GraphSpec
 from training.export.graph.export_graph import graph_contract
@@ -16,8 +17,7 @@ from training.export.graph.onnx_file import to_onnx
 from training.export.proof.engine import Engine
 from training.export.proof.selection import Speed, measure_speed
 from training.export.targets.options import ExportOptions
-from training.export.tasks.tasks import export_task
-from training.models.detector import Detector
+from training.models.network import Network
 
 EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
 ONNX_FILE = "model.onnx"
@@ -27,7 +27,7 @@ ONNX_FILE = "model.onnx"
 class Source:
     """What the graphs of one export are built from."""
 
-    model: Detector
+    model: Network
     options: ExportOptions
     images: Sequence[NDArray[np.uint8]]  # (H, W, 3) RGB each; both executions are timed on them
     calibration: Sequence[NDArray[np.uint8]]  # likewise, for precision int8
@@ -36,8 +36,7 @@ class Source:
 
     def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Return images as the graph takes them."""
-        task = export_task(self.model.config)
-        return [task.canvas(image, self.model.config.input_hw) for image in images]
+        return [on_canvas(image, self.model.config.input_hw, self.model.resize) for image in images]
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], spec: GraphSpec
