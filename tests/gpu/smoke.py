@@ -131,7 +131,7 @@ def whole_run(config: TrainConfig, run_dir: Path) -> Run:
     """Train without a stop."""
     trainer = Trainer(config, open_dataset(config.train_data), run_dir)
     watched = watch(trainer)
-    assert trainer.run(quiet=True).finished
+    assert trainer.run().finished
     return Run(watched.losses, watched.ended_s[-1] - watched.ended_s[-2], trainer)
 
 
@@ -139,11 +139,11 @@ def resumed_run(config: TrainConfig, run_dir: Path) -> Run:
     """Train, stop after STOPPED_AFTER steps, and go on with a new trainer."""
     first = Trainer(config, open_dataset(config.train_data), run_dir)
     before = watch(first, stop_after=STOPPED_AFTER)
-    assert not first.run(quiet=True).finished
+    assert not first.run().finished
     trainer = Trainer(config, open_dataset(config.train_data), run_dir)
     trainer.resume()
     after = watch(trainer)
-    assert trainer.run(quiet=True).finished
+    assert trainer.run().finished
     return Run([*before.losses, *after.losses], after.ended_s[-1] - after.ended_s[-2], trainer)
 
 

@@ -105,14 +105,14 @@ def measured_pace(config: TrainConfig, run_dir: Path, at_most_s: float) -> Pace:
     batches = max(1, len(trainer.dataset) // config.batch_size)
     watched = watch(trainer, stop_after=batches, stop_at_s=time.monotonic() + at_most_s)
     begun_s = time.monotonic()
-    trainer.run(quiet=True)
+    trainer.run()
     first = min(math.ceil(len(watched.ended_s) * NOT_TIMED), len(watched.ended_s) - 1)
     ended_s = watched.ended_s[first:]
     steps = len(ended_s) - 1
     step_s = (ended_s[-1] - ended_s[0]) / steps if steps else ended_s[0] - begun_s
     start_s = max(watched.ended_s[0] - begun_s - step_s, 0.0)
     validated_s = time.monotonic()
-    evaluate(trainer.average.model, open_dataset(config.val_data), quiet=True)
+    evaluate(trainer.average.model, open_dataset(config.val_data))
     return Pace(start_s, step_s * batches, time.monotonic() - validated_s)
 
 
@@ -139,7 +139,7 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
 
     def validate(model: Detector) -> dict[str, float]:
         begun_s = time.monotonic()
-        result = evaluate(model, validation, quiet=True)
+        result = evaluate(model, validation)
         scores = validation_scores(result, validation)
         results.record(
             "validation",
@@ -154,7 +154,7 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
         keep(model, trainer, kept)
         return scores
 
-    outcome = trainer.run(validate, quiet=True)
+    outcome = trainer.run(validate)
     keep(trainer.average.model, trainer, kept)
     results.record(
         "run",

@@ -71,5 +71,6 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module = import_module(f"training.cli.{name.replace('-', '_')}")
             command.description, command.epilog = module.__doc__, getattr(module, "EXAMPLES", None)
             module.add_flags(command)
-            command.set_defaults(run=module.run)
+            aside = getattr(module, "PROGRESS_TO_STDERR", False)
+            command.set_defaults(run=module.run, aside=aside)
     return parser

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import add_shared, say
+from training.cli.flags import add_shared
 from training.cli.values import from_zero, positive
 
 EXAMPLES = """
@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
         measured_data(args.data, args.split, args.recipe, args.classes),
         top_ks=(args.top_k, args.second_top_k),
         draws=args.draws,
-        quiet=args.quiet,
     )
-    say((comparison_json if args.json else comparison_report)(found))
+    print((comparison_json if args.json else comparison_report)(found))
     return 0

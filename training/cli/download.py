@@ -4,14 +4,16 @@ lies in the folder under its own name is used instead of a download.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
-from training.cli.flags import UsageError, add_fields, add_shared, read, say, say_aside
+from training.cli.flags import UsageError, add_fields, add_shared, read
 from training.columns import in_columns
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
 
 NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -42,14 +44,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Download, or list."""
     if args.list:
-        say(benchmarks_table())
+        print(benchmarks_table())
         return 0
     if args.name is None or args.to is None:
         raise UsageError("download takes a NAME and --to FOLDER, or --list")
     try:
-        download(find_benchmark(args.name), args.to, read(DownloadOptions, args), quiet=args.quiet, say=say)
+        download(find_benchmark(args.name), args.to, read(DownloadOptions, args))
     except KeyboardInterrupt:
-        say_aside("training: what came through is kept; the same command goes on")
+        log.warning("training: what came through is kept; the same command goes on")
         raise
     return 0
 
@@ -58,10 +60,9 @@ def benchmarks_table() -> str:
     """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
     rows = [("name", "what", "download", "checksums", "licence")]
     for benchmark in BENCHMARKS:
-        exact = all(archive.size_is_exact for archive in benchmark.archives)
-        size = in_bytes(benchmark.size) if exact else f"about {in_bytes(benchmark.size)}"
-        by_hand = any(archive.url is None for archive in benchmark.archives)
         known = all(archive.sha256 for archive in benchmark.archives)
+        size = in_bytes(benchmark.size) if known else f"about {in_bytes(benchmark.size)}"
+        by_hand = any(archive.url is None for archive in benchmark.archives)
         rows.append(
             (
                 benchmark.name,

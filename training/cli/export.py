@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import Split, add_measured_data, split_flags
-from training.cli.flags import add_fields, add_shared, read, say
+from training.cli.flags import add_fields, add_shared, read
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_export(parser)
     add_measured_data(
         parser,
-        use="measure mAP and routing on this folder, for the manifest",
+        use="measure quality and routing on this folder, for the manifest",
         default="generated scenes, if it was trained on such",
     )
     parser.add_argument(
@@ -115,6 +115,4 @@ def write_artifacts(
         options=export_options(args),
         attribution=args.attribution,
         metric_prefix=args.metric_prefix,
-        quiet=args.quiet,
-        say=say,
     )

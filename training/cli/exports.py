@@ -2,7 +2,7 @@
 
 import argparse
 
-from training.cli.flags import add_shared, say
+from training.cli.flags import add_shared
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -14,5 +14,5 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from training.lab.tables.exports import exports_json, exports_table
 
-    say((exports_json if args.json else exports_table)(args.repository))
+    print((exports_json if args.json else exports_table)(args.repository))
     return 0

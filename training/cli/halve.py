@@ -6,7 +6,7 @@ norms stay as they are: they are a hundredth of the numbers.
 import argparse
 from pathlib import Path
 
-from training.cli.flags import add_shared, say
+from training.cli.flags import add_shared
 
 EXAMPLES = """
 examples:
@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
     """Halve."""
     from training.workflows.halve import halve
 
-    halve(args.checkpoint, args.output, say=say)
+    halve(args.checkpoint, args.output)
     return 0

@@ -4,10 +4,14 @@ what images cost. training/lab/inspection/README.md says how to read it.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_shared, say, say_aside
+from training.cli.flags import UsageError, add_shared
+
+PROGRESS_TO_STDERR = True  # stdout is the report
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -55,10 +59,11 @@ def run(args: argparse.Namespace) -> int:
         top_k=args.top_k,
         weight_threshold=args.weight_threshold,
         layer=args.layer,
-        quiet=args.quiet,
     )
-    say(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
+    print(
+        routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading)
+    )
     if args.output:
         for path in draw_pictures(found, args.output, args.layer):
-            say_aside(f"drew {path}")
+            log.info(f"drew {path}")
     return 0

@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_recipe_data, add_training_data
-from training.cli.flags import add_fields, add_shared, read, say, say_aside
+from training.cli.flags import add_fields, add_shared, read
 from training.cli.values import from_0_to_1
 from training.lab.prune.command import PruneOptions, prune
 from training.lab.prune.select import Rule
 from training.lab.prune.table import prune_json, prune_report
+
+PROGRESS_TO_STDERR = True  # stdout is the report
 
 EXAMPLES = """
 Use is measured on the images that the model was trained on, and mAP on others: to choose experts by the
@@ -54,6 +56,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prune, and print what that changed."""
     options = read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency)
-    result = prune(options, quiet=args.quiet, say=say_aside)
-    say((prune_json if args.json else prune_report)(result))
+    result = prune(options)
+    print((prune_json if args.json else prune_report)(result))
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from training.cli.flags import add_shared, say
+from training.cli.flags import add_shared
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -14,5 +14,5 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from training.lab.tables.models import variants_json, variants_table
 
-    say(variants_json() if args.json else variants_table())
+    print(variants_json() if args.json else variants_table())
     return 0

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.data.evaluation import Truth
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 from training.evaluate.matching import ClassMatches, match_class
+from training.progress import bar
 
 # D detections of a class in all images · T thresholds
 
@@ -42,7 +42,6 @@ def paired_bootstrap(
     *,
     draws: int = 1000,
     seed: int = 0,
-    quiet: bool = False,
 ) -> Difference:
     """Compare two detectors' answers for the same images, in the same order.
 
@@ -59,9 +58,11 @@ def paired_bootstrap(
     whole = [weighted_map(each, everything) for each in matches]
     rng = np.random.default_rng(seed)
     differences = np.empty(draws)
-    for draw in tqdm(range(draws), unit="draw", desc="bootstrap", disable=quiet, leave=False):
-        times = np.bincount(rng.integers(len(truths), size=len(truths)), minlength=len(truths))
-        differences[draw] = weighted_map(matches[0], times) - weighted_map(matches[1], times)
+    with bar(draws, "draw", "bootstrap") as progress:
+        for draw in range(draws):
+            times = np.bincount(rng.integers(len(truths), size=len(truths)), minlength=len(truths))
+            differences[draw] = weighted_map(matches[0], times) - weighted_map(matches[1], times)
+            progress.update()
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     return Difference(

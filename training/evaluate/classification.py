@@ -1,11 +1,10 @@
 """Run a classifier over a data set: its accuracy and what its experts did."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.data.evaluation import evaluation_batches
 from training.data.sample import Dataset
@@ -16,6 +15,7 @@ from training.evaluate.expert_use import LayerUse, layer_use
 from training.evaluate.routed import RoutedImages, RoutingCollector
 from training.models.classifier import Classifier
 from training.models.mixture.routing import RoutingControls
+from training.progress import bar
 
 
 class ClassEvaluation(NamedTuple):
@@ -27,6 +27,11 @@ class ClassEvaluation(NamedTuple):
     routed: RoutedImages
     probabilities: NDArray[np.float32]  # (images, C), in the order of the data set
 
+    @property
+    def task(self) -> Literal["classify"]:
+        """Return what was measured."""
+        return "classify"
+
 
 @torch.inference_mode()
 def evaluate_classes(
@@ -35,7 +40,6 @@ def evaluate_classes(
     *,
     controls: RoutingControls | None = None,
     batch_size: int = 32,
-    quiet: bool = False,
 ) -> ClassEvaluation:
     """Evaluate in float32 on centre crops, experts grouped, on the device the model is on.
 
@@ -46,12 +50,12 @@ def evaluate_classes(
     check_classes(model.config.class_names, dataset.class_names)
     model.eval()
     parts, collector = [], RoutingCollector()
-    with tqdm(total=len(dataset), unit="image", desc="evaluate", disable=quiet, leave=False) as bar:
+    with bar(len(dataset), "image", "evaluate") as progress:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size, model.resize):
             predictions = model(batch.images.to(model.device), controls, dispatch="grouped")
             parts.append(model.probabilities(predictions).cpu().numpy())
             collector.add(batch.truths, predictions.routings)
-            bar.update(len(batch.indices))
+            progress.update(len(batch.indices))
     routed = collector.routed()
     if routed.image_classes is None:
         raise DatasetError("the data set labels no image as a whole: give a folder of images for each class")

@@ -35,19 +35,14 @@ def compare(
     dataset: Dataset,
     *,
     draws: int = 1000,
-    quiet: bool = False,
 ) -> Comparison:
     """Measure both on a data set, and how sure their difference is.
 
     Raises:
         DatasetError: it is not labelled with the classes of both, or has fewer than two images.
     """
-    one, other = (
-        evaluate(model, dataset, controls=controls, quiet=quiet) for model, controls in (first, second)
-    )
-    difference = paired_bootstrap(
-        one.routed.truths, one.detections, other.detections, draws=draws, quiet=quiet
-    )
+    one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
+    difference = paired_bootstrap(one.routed.truths, one.detections, other.detections, draws=draws)
     sides = (_side("first: ", first, one), _side("second: ", second, other))
     return Comparison(*sides, difference, one.images)
 

@@ -1,10 +1,9 @@
 """Run a detector over a data set: its mAP and what its experts did."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from training.data.evaluation import Truth, evaluation_batches
 from training.data.letterbox import Letterbox
@@ -17,6 +16,7 @@ from training.evaluate.routed import RoutedImages, RoutingCollector
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.ops.nms import select_candidates
+from training.progress import bar
 
 
 class Evaluation(NamedTuple):
@@ -27,6 +27,11 @@ class Evaluation(NamedTuple):
     images: int
     routed: RoutedImages
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
+
+    @property
+    def task(self) -> Literal["detect"]:
+        """Return what was measured."""
+        return "detect"
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
@@ -46,7 +51,6 @@ def evaluate(
     *,
     controls: RoutingControls | None = None,
     batch_size: int = 8,
-    quiet: bool = False,
 ) -> Evaluation:
     """Evaluate in float32, experts grouped, on the device the model is on."""
     check_classes(model.config.class_names, dataset.class_names)
@@ -54,7 +58,7 @@ def evaluate(
     model.eval()
     device = model.device
     found, collector = [], RoutingCollector()
-    with tqdm(total=len(dataset), unit="image", desc="evaluate", disable=quiet, leave=False) as bar:
+    with bar(len(dataset), "image", "evaluate") as progress:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
             predictions = model(batch.images.to(device), controls, dispatch="grouped")
             boxes, scores = model.decode(predictions)
@@ -64,20 +68,19 @@ def evaluate(
                 placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
                 found.append(keep_detections(one, placed, truth.image_hw, config))
             collector.add(batch.truths, predictions.routings)
-            bar.update(len(batch.indices))
+            progress.update(len(batch.indices))
     routed = collector.routed()
     uses = [layer_use(layer, gates, routed.probs[layer]) for layer, gates in routed.gates.items()]
     mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
     return Evaluation(mean_ap, uses, len(routed.truths), routed, found)
 
 
-def evaluate_with(
-    detect: Callable[[bytes], Detections], dataset: Dataset, *, quiet: bool = False
-) -> tuple[MeanAp, int]:
-    """mAP of anything that answers for an encoded picture; returns it and the number of pictures."""
+def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> tuple[MeanAp, int]:
+    """Return the mAP of anything that answers for an encoded image, and the number of images."""
     truths, found = [], []
-    for index in tqdm(range(len(dataset)), unit="image", desc="evaluate", disable=quiet, leave=False):
-        sample = dataset.load(index)
-        truths.append(Truth.of(sample))
-        found.append(detect(dataset.encoded(index)))
+    with bar(len(dataset), "image", "evaluate") as progress:
+        for index in range(len(dataset)):
+            truths.append(Truth.of(dataset.load(index)))
+            found.append(detect(dataset.encoded(index)))
+            progress.update()
     return mean_average_precision(truths, found, dataset.class_names), len(truths)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.data.evaluation import Truth, evaluation_batches
 from training.data.sample import Dataset
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.network import Network
+from training.progress import bar
 
 # N images · E experts of a layer
 
@@ -65,7 +65,6 @@ def route_images(
     controls: RoutingControls | None = None,
     *,
     batch_size: int = 8,
-    quiet: bool = False,
 ) -> RoutedImages:
     """Run a network over a data set for its routing alone, in float32, on the device the model is on.
 
@@ -75,9 +74,9 @@ def route_images(
     model.eval()
     device = model.device
     collector = RoutingCollector()
-    with tqdm(total=len(dataset), unit="image", desc="route", disable=quiet, leave=False) as bar:
+    with bar(len(dataset), "image", "route") as progress:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size, model.resize):
             predictions = model(batch.images.to(device), controls, dispatch="grouped")
             collector.add(batch.truths, predictions.routings)
-            bar.update(len(batch.indices))
+            progress.update(len(batch.indices))
     return collector.routed()

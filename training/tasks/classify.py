@@ -21,6 +21,7 @@ from training.data.random_crop import augment_whole
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
+from training.evaluate.report import classification_json, classification_report
 from training.evaluate.validation import classification_scores, classification_sentence
 from training.losses.classification import classification_loss
 from training.losses.terms import LossTerms, Total
@@ -110,15 +111,26 @@ class Classify:
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> ClassEvaluation:
         """Measure accuracy on centre crops."""
         assert isinstance(model, Classifier)
-        return evaluate_classes(model, dataset, controls=controls, quiet=quiet)
+        return evaluate_classes(model, dataset, controls=controls)
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return accuracy and routing."""
         return classification_scores(result, dataset)
+
+    def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
+        """Return the shares of images whose class is the best answer, and among the best five."""
+        return {"top1": result.accuracy.top1, "top5": result.accuracy.top5}
+
+    def report(self, result: ClassEvaluation) -> str:
+        """Return accuracies, also by class, and what experts did."""
+        return classification_report(result)
+
+    def report_json(self, result: ClassEvaluation) -> str:
+        """Return the same for machines."""
+        return classification_json(result)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""

@@ -20,6 +20,7 @@ from training.data.letterbox import scale_sample
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate
+from training.evaluate.report import evaluation_json, evaluation_report
 from training.evaluate.validation import validation_scores, validation_sentence
 from training.losses.detection import detection_loss
 from training.losses.terms import LossTerms, Total
@@ -112,15 +113,26 @@ class Detect:
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> Evaluation:
         """Measure mAP."""
         assert isinstance(model, Detector)
-        return evaluate(model, dataset, controls=controls, quiet=quiet)
+        return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return mAP and routing."""
         return validation_scores(result, dataset)
+
+    def figures(self, result: Evaluation) -> Mapping[str, float]:
+        """Return mAP@.5 and mAP@[.5:.95]."""
+        return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
+
+    def report(self, result: Evaluation) -> str:
+        """Return mAP, also by class, and what experts did."""
+        return evaluation_report(result.mean_ap, result.images, result)
+
+    def report_json(self, result: Evaluation) -> str:
+        """Return the same for machines."""
+        return evaluation_json(result.mean_ap, result.images, result)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""

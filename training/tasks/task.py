@@ -41,6 +41,11 @@ class Result(Protocol):
     """What every evaluation gives; each task adds its own figures."""
 
     @property
+    def task(self) -> TaskName:
+        """Return the task whose figures these are."""
+        ...
+
+    @property
     def experts(self) -> Sequence[LayerUse]:
         """Return what the experts of each layer did."""
         ...
@@ -118,13 +123,24 @@ class Task(Protocol):
         dataset: Dataset,
         *,
         controls: RoutingControls | None = None,
-        quiet: bool = False,
     ) -> Result:
         """Measure a network, in float32, on the device that it is on."""
         ...
 
     def scores(self, result: Any, dataset: Dataset) -> Mapping[str, float]:
         """Return flat figures of an evaluation, for one line of metrics.jsonl."""
+        ...
+
+    def figures(self, result: Any) -> Mapping[str, float]:
+        """Return what an evaluation is told by in a manifest, 0..1 each."""
+        ...
+
+    def report(self, result: Any) -> str:
+        """Return an evaluation for people, in lines."""
+        ...
+
+    def report_json(self, result: Any) -> str:
+        """Return an evaluation for machines."""
         ...
 
     def sentence(self, scores: Mapping[str, float]) -> str:

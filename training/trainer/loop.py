@@ -1,5 +1,6 @@
 """The training loop: batches in, an averaged model and a checkpoint out."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
 from training.trainer.report import Report, figures
 from training.trainer.step import Stepper
+
+log = logging.getLogger(__name__)
 
 Evaluate = Callable[[Network], Mapping[str, float]]
 Describe = Callable[[Mapping[str, float]], str]
@@ -150,7 +153,6 @@ class Trainer:
         evaluate: Evaluate | None = None,
         *,
         describe: Describe = figures,
-        quiet: bool = False,
         tensorboard: bool = False,
     ) -> Outcome:
         """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left.
@@ -180,7 +182,7 @@ class Trainer:
             if first:
                 write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
             folder = self.run_dir if first else None
-            with Report(folder, total, self.position.step, quiet=quiet, tensorboard=tensorboard) as report:
+            with Report(folder, total, self.position.step, tensorboard=tensorboard) as report:
                 validate = partial(self._evaluate, evaluate, describe, report)
                 finished = self._epochs(loader, report, stop, validate)
         self._save()
@@ -191,7 +193,7 @@ class Trainer:
         self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
     ) -> bool:
         """False: stopped on request."""
-        while self.position.epoch < self.config.epochs and not self._out_of_patience(report):
+        while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
             evaluated = validate()
@@ -256,7 +258,7 @@ class Trainer:
         if self.processes.first:
             scores = evaluate(self.average.model)
             report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
-            report.say(f"epoch {epoch}: {describe(scores)}")
+            log.info(f"epoch {epoch}: {describe(scores)}")
             self._keep_best(scores, epoch)
         return True
 
@@ -272,11 +274,11 @@ class Trainer:
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch)}
         save_model(self.run_dir / BEST_FILE, self.average.model, {**provenance, best_by: f"{score:.6f}"})
 
-    def _out_of_patience(self, report: Report) -> bool:
+    def _out_of_patience(self) -> bool:
         patience, best = self.config.patience, self.best
         if not self.processes.any(0 < patience <= best.stale, self.device):
             return False
-        report.say(
+        log.info(
             f"no better {self.task.best_by} in {best.stale} evaluations: "
             f"the best was that of epoch {best.epoch}"
         )

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from training.errors import TrainingError
 from training.files import write_atomically
+from training.progress import hidden
 from training.trainer.checkpoint import Position
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ class Report:
         total_steps: int,
         resumed_step: int,
         *,
-        quiet: bool,
         tensorboard: bool = False,
     ) -> None:
         self._file, self._curves = None, None
@@ -53,7 +53,7 @@ class Report:
             total=total_steps,
             initial=resumed_step,
             unit="step",
-            disable=quiet or run_dir is None,
+            disable=hidden() or run_dir is None,
             dynamic_ncols=True,
             smoothing=0.05,
         )
@@ -80,11 +80,6 @@ class Report:
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()
         self._draw(str(scalars["kind"]), step, scalars)
-
-    def say(self, message: str) -> None:
-        """A sentence for people, above the bar."""
-        if self._file is not None:
-            self._bar.write(message)
 
     def _draw(self, kind: str, step: int, scalars: Mapping[str, float | str]) -> None:
         if self._curves is not None:

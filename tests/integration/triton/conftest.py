@@ -9,9 +9,10 @@ from filelock import FileLock
 
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton, why_no_triton
-from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.bundle import export_model
 from training.export.artifact.manifest import Provenance
-from training.workflows.export import scene_pictures
+from training.export.targets.build import ExportImages
+from training.workflows.export import scene_images
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,12 +38,12 @@ def _twin(tmp_path_factory):
     repository = of_all / "twin"
     with FileLock(repository.with_suffix(".lock")):
         if not repository.exists():
-            scenes = scene_pictures()
+            scenes = scene_images()
             export_model(
                 plain_model(),
                 repository,
                 "twin",
-                Pictures(scenes, scenes),
+                ExportImages(scenes, scenes),
                 targets=["npu"],
                 provenance=Provenance(checkpoint_sha256="0" * 64),
             )

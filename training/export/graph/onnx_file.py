@@ -68,7 +68,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     contract = graph_contract(model.config, spec)
     images, *controls = _example(model, spec, contract)
     batch = {0: torch.export.Dim("batch", max=spec.max_batch)}
-    open_sizes = (batch, tuple(batch for _ in controls))
+    open_sizes = (batch, (batch,) * len(controls)) if controls else (batch,)
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
         # Captured by running it; left to itself the exporter compiles first, which takes far longer.

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES, Tolerance
@@ -20,6 +19,7 @@ from training.export.tasks.task import Difference, ExportTask, equal_order
 from training.export.tasks.tasks import export_task
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
+from training.progress import bar
 
 # Tried in turn, for one that parts the experts of an image and is near none of their probabilities.
 PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
@@ -143,7 +143,6 @@ def measure_parity(
     top_ks: Sequence[int],
     *,
     tolerance: Tolerance = TOLERANCES["f32"],
-    quiet: bool = True,
 ) -> Parity:
     """Compare on every image at every top_k and some thresholds: every expert is both run and skipped.
 
@@ -156,12 +155,12 @@ def measure_parity(
     contract = graph_contract(model.config, spec, tolerance)
     seen = _Comparison(model, contract, tolerance)
     compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
-    with tqdm(total=sum(map(len, compared)), unit="run", desc="compare", disable=quiet, leave=False) as bar:
+    with bar(sum(map(len, compared)), "run", "compare") as progress:
         for canvas, each in zip(canvases, compared, strict=True):
             for controls in each:
                 outputs = engine.run(contract.feed([canvas], [controls]))
                 seen.add(reference_outputs(model, spec, canvas, controls), outputs, 0, controls)
-                bar.update()
+                progress.update()
     largest = spec.batches[-1]
     if largest > 1:
         together = list(islice(cycle(canvases), max(spec.batches[0], min(largest, len(canvases)))))

@@ -1,5 +1,6 @@
 """From a checkpoint to the file that an engine reads: the steps that targets share."""
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,19 @@ from training.export.proof.selection import Speed, measure_speed
 from training.export.targets.options import ExportOptions
 from training.models.network import Network
 
+log = logging.getLogger(__name__)
+
 EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
 ONNX_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class ExportImages:
+    """What a graph is proved and timed with: images (H, W, 3) uint8 RGB."""
+
+    parity: Sequence[NDArray[np.uint8]]
+    golden: Sequence[NDArray[np.uint8]]  # drawn by our own code: one of them is shipped
+    calibration: Sequence[NDArray[np.uint8]] = ()  # for precision int8
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,7 @@ class Source:
 
     model: Network
     options: ExportOptions
-    images: Sequence[NDArray[np.uint8]]  # (H, W, 3) RGB each; both executions are timed on them
-    calibration: Sequence[NDArray[np.uint8]]  # likewise, for precision int8
-    quiet: bool  # no progress bar
-    say: Callable[[str], None]  # is told what is being done
+    images: ExportImages
 
     def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Return images as the graph takes them."""
@@ -86,8 +95,8 @@ def build_faster(
         (folder / execution).mkdir()
         built[execution] = build(folder / execution, replace(spec, execution=execution), source)
     engines = {execution: open_engine(each.path) for execution, each in built.items()}
-    speed = measure_speed(engines, source.inputs(source.images, spec))
-    source.say(f"{folder.parent.name}: {speed}")
+    speed = measure_speed(engines, source.inputs(source.images.parity, spec))
+    log.info(f"{folder.parent.name}: {speed}")
     faster = built[speed.faster]
     for path in faster.path.parent.iterdir():
         path.rename(folder / path.name)

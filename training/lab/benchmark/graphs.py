@@ -1,6 +1,7 @@
 """The files that engines run: each traced once, in a folder that goes with the benchmark."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from training.lab.benchmark.subjects import Form, Subject, bound_of, picture
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 # Types of a peer's inputs that we can draw values for.
 _RANGES: Mapping[int, tuple[type, float]] = {
@@ -34,13 +35,10 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 class Graphs:
     """Sources of subjects and peers, by form, for each engine."""
 
-    def __init__(
-        self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path], say: Say
-    ) -> None:
+    def __init__(self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._room = room
         self._subjects = subjects
         self._peers = peers
-        self._say = say
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
@@ -90,7 +88,7 @@ class Graphs:
             what += ", without a switch"
         if spec.exactly is not None:
             what += f" at K={spec.exactly}"
-        self._say(f"{form.label}: tracing, {what}")
+        log.info(f"{form.label}: tracing, {what}")
         path = self._room / f"{len(self._sources)}.onnx"
         onnx.save(to_onnx(self._model(form), spec), path)
         return path

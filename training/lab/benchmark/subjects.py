@@ -1,6 +1,6 @@
 """The models of a benchmark, and the forms in which each is run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,8 @@ from training.models.cost import measure_cost
 from training.models.detector import Detector
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
+from training.progress import bar
+from training.rounds import Timed, time_in_rounds
 from training.trainer.checkpoint import MODEL_FILE, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
@@ -134,6 +136,27 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
         if top_k != subject.all_experts:  # there it is the dense model
             found.append(Form(label, "bound", top_k))
     return [*found, *(Form(label, "dense", None, batch) for batch in batches if batch != 1)]
+
+
+def time_forms(
+    runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
+) -> Timed[Form]:
+    """Run forms in turns until enough rounds were quiet, by the dense form of each label and its twin.
+
+    Args:
+        what: stands before the progress bar.
+    """
+    refused = 0
+    twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
+    with bar(rounds, "round", what) as progress:
+
+        def count(kept: bool) -> None:
+            nonlocal refused
+            refused += not kept
+            progress.update(int(kept))
+            progress.set_postfix_str(f"{refused} refused" if refused else "")
+
+        return time_in_rounds(runs, twins, rounds, on_round=count)
 
 
 def bound_of(subject: Subject, top_k: int) -> Detector:

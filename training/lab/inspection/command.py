@@ -48,9 +48,7 @@ class Inspection:
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
 
-def inspect(
-    model: Network, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
-) -> Inspection:
+def inspect(model: Network, dataset: Dataset, controls: RoutingControls, data: str) -> Inspection:
     """Route every image of a data set, and measure what the routers know of them.
 
     Args:
@@ -66,7 +64,7 @@ def inspect(
         )
     if controls.top_k == 0:
         raise ConfigError("top_k=0 chooses no expert, so there is no routing to inspect; say 1 or more")
-    routed = route_images(model, dataset, controls, quiet=quiet)
+    routed = route_images(model, dataset, controls)
     cost = measure_cost(model)
     report = report_routing(routed, dataset, cost)
     return Inspection(model.config.variant, controls, data, dataset, cost, routed, report)
@@ -88,7 +86,6 @@ def inspect_checkpoint(
     top_k: int | None = None,
     weight_threshold: float | None = None,
     layer: str | None = None,
-    quiet: bool = False,
 ) -> Inspection:
     """Return what a checkpoint's routers do on a data set.
 
@@ -118,7 +115,7 @@ def inspect_checkpoint(
     dataset = open_for(model.config, data)
     check_classes(model.config.class_names, dataset.class_names)
     task_named(model.config.task).check_labels(dataset)
-    return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
+    return inspect(model.to(compute_device()), dataset, controls, data_name(data))
 
 
 def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:

@@ -1,6 +1,7 @@
 """What `python -m training prune` does."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from training.trainer.checkpoint import check_output, load_detector, save_model
 from training.trainer.loop import compute_device
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class PruneOptions:
     latency: bool = True
 
 
-def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
+def prune(options: PruneOptions) -> Pruning:
     """Drop the experts that pictures hardly choose, write what is left, and measure both.
 
     Raises:
@@ -48,20 +49,20 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
     use_data = training_data(options.data, options.split, options.recipe)
     score_data = measured_data(options.data, options.val_split, options.recipe)
     measured, scored = (open_for(model.config, data) for data in (use_data, score_data))
-    say(f"measuring what experts do on {described(use_data)}, {len(measured)} pictures")
+    log.info(f"measuring what experts do on {described(use_data)}, {len(measured)} pictures")
     controls = RoutingControls(top_k, model.config.weight_threshold)
-    uses = evaluate(model.to(compute_device()), measured, controls=controls, quiet=quiet).experts
+    uses = evaluate(model.to(compute_device()), measured, controls=controls).experts
     model.cpu()
     kept = select_experts(uses, options.rule, top_k)
     if all(len(kept[place]) == len(layer.experts) for place, layer in model.mixture_layers().items()):
-        say(use_table(uses, kept))
+        log.info(use_table(uses, kept))
         every = all(min(use.expert_share) == 1 for use in uses)
         hint = " Every expert runs for every picture: have fewer run, with --top-k." if every else ""
         raise ConfigError(f"nothing to drop: {options.rule}, and so all do.{hint} Nothing was written.")
     pruned = drop_experts(model, kept, top_k)
-    say(f"measuring both on {described(score_data)}, {len(scored)} pictures")
-    before, after = (side_of(each, evaluate_here(each, scored, quiet=quiet)) for each in (model, pruned))
-    latency = measure_latency(model, pruned, quiet=quiet, say=say) if options.latency else None
+    log.info(f"measuring both on {described(score_data)}, {len(scored)} pictures")
+    before, after = (side_of(each, evaluate_here(each, scored)) for each in (model, pruned))
+    latency = measure_latency(model, pruned) if options.latency else None
     result = Pruning(
         variant=model.config.variant,
         rule=str(options.rule),

@@ -47,9 +47,9 @@ class Pruning:
     output: Path
 
 
-def evaluate_here(model: Detector, dataset: Dataset, *, quiet: bool) -> Evaluation:
+def evaluate_here(model: Detector, dataset: Dataset) -> Evaluation:
     """On the device that there is; the model is back on the CPU afterwards."""
-    evaluation = evaluate(model.to(compute_device()), dataset, quiet=quiet)
+    evaluation = evaluate(model.to(compute_device()), dataset)
     model.cpu()
     return evaluation
 

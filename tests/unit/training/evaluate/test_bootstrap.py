@@ -76,51 +76,51 @@ def test_an_image_that_is_drawn_twice_counts_as_two():
 
 def test_a_detector_is_no_better_than_itself():
     truths, found = scenes(1, 2.0)
-    result = paired_bootstrap(truths, found, found, draws=50, quiet=True)
+    result = paired_bootstrap(truths, found, found, draws=50)
     assert (result.difference, result.low, result.high, result.share_better) == (0, 0, 0, 0)
 
 
 def test_a_detector_that_is_plainly_better_is_told_from_the_other():
     truths, sharp = scenes(1, 1.0)
     _, blurred = scenes(2, 6.0)
-    result = paired_bootstrap(truths, sharp, blurred, draws=200, quiet=True)
+    result = paired_bootstrap(truths, sharp, blurred, draws=200)
     assert 0 < result.low < result.difference < result.high
     assert result.share_better == 1
     assert result.difference == result.first - result.second
-    turned = paired_bootstrap(truths, blurred, sharp, draws=200, quiet=True)
+    turned = paired_bootstrap(truths, blurred, sharp, draws=200)
     assert (turned.low, turned.high) == pytest.approx((-result.high, -result.low))
 
 
 def test_of_two_alike_none_is_told_to_be_better():
     truths, one = scenes(1, 3.0)
     _, other = scenes(2, 3.0)
-    result = paired_bootstrap(truths, one, other, draws=200, quiet=True)
+    result = paired_bootstrap(truths, one, other, draws=200)
     assert result.low < 0 < result.high
 
 
 def test_the_same_seed_draws_the_same_images():
     truths, one = scenes(1, 2.0)
     _, other = scenes(2, 4.0)
-    runs = [paired_bootstrap(truths, one, other, draws=20, seed=seed, quiet=True) for seed in (3, 3, 4)]
+    runs = [paired_bootstrap(truths, one, other, draws=20, seed=seed) for seed in (3, 3, 4)]
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_one_image_cannot_be_drawn_from():
     truths, found = scenes(1, 2.0)
     with pytest.raises(DatasetError, match="at least two"):
-        paired_bootstrap(truths[:1], found[:1], found[:1], quiet=True)
+        paired_bootstrap(truths[:1], found[:1], found[:1])
 
 
 def test_images_without_objects_have_no_map():
     empty = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), (9, 9), "a")
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     with pytest.raises(DatasetError, match="no object"):
-        paired_bootstrap([empty, empty], [nothing] * 2, [nothing] * 2, quiet=True)
+        paired_bootstrap([empty, empty], [nothing] * 2, [nothing] * 2)
 
 
 def test_a_detector_that_says_nothing_has_none():
     truths, found = scenes(1, 2.0)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    result = paired_bootstrap(truths, found, [nothing] * IMAGES, draws=20, quiet=True)
+    result = paired_bootstrap(truths, found, [nothing] * IMAGES, draws=20)
     assert result.second == 0
     assert result.low > 0

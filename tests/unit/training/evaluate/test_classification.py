@@ -31,7 +31,7 @@ def model():
 
 
 def test_every_image_is_scored_on_its_centre_crop_whatever_the_batch(model):
-    one, three = (evaluate_classes(model, SCENES, batch_size=size, quiet=True) for size in (1, 4))
+    one, three = (evaluate_classes(model, SCENES, batch_size=size) for size in (1, 4))
     np.testing.assert_allclose(one.probabilities, three.probabilities, atol=1e-5)
     assert one.images == 6
     assert [use.layer for use in one.experts] == ["backbone.p4", "backbone.p5"]
@@ -47,9 +47,9 @@ def test_every_image_is_scored_on_its_centre_crop_whatever_the_batch(model):
 def test_data_that_labels_objects_or_other_classes_is_refused(model):
     boxes = open_dataset(ScenesConfig(images=2, image_hw=(64, 64)))
     with pytest.raises(DatasetError, match="labels no image as a whole"):
-        evaluate_classes(model, boxes, quiet=True)
+        evaluate_classes(model, boxes)
     with pytest.raises(DatasetError, match="the data set labels \\['red', 'green', 'blue', 'yellow'\\]"):
-        evaluate_classes(model, MemoryDataset([sample((64, 64), [], [])]), quiet=True)
+        evaluate_classes(model, MemoryDataset([sample((64, 64), [], [])]))
 
 
 def test_one_image_that_is_labelled_by_objects_leaves_no_classes():

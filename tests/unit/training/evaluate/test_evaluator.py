@@ -47,7 +47,7 @@ def scenes():
 
 
 def test_the_result_does_not_depend_on_the_size_of_batches(model, scenes):
-    one, two = (evaluate(model, scenes, batch_size=size, quiet=True) for size in (1, 2))
+    one, two = (evaluate(model, scenes, batch_size=size) for size in (1, 2))
     assert one.images == two.images == 5
     assert two.mean_ap.map50 == pytest.approx(one.mean_ap.map50, abs=1e-4)
     assert [use.layer for use in two.experts] == list(model.mixture_layers())
@@ -58,18 +58,18 @@ def test_the_result_does_not_depend_on_the_size_of_batches(model, scenes):
 
 @pytest.mark.parametrize("top_k", [1, 4])
 def test_controls_say_how_many_experts_run(model, scenes, top_k):
-    result = evaluate(model, scenes, controls=RoutingControls(top_k), quiet=True)
+    result = evaluate(model, scenes, controls=RoutingControls(top_k))
     for use in result.experts:
         assert sum(use.expert_share) == pytest.approx(top_k)
 
 
 def test_a_model_without_a_mixture_has_no_expert_use(scenes):
-    assert evaluate(tiny_model("yolov12-n"), scenes, quiet=True).experts == []
+    assert evaluate(tiny_model("yolov12-n"), scenes).experts == []
 
 
 def test_evaluation_leaves_the_weights_and_statistics_as_they_are(model, scenes):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, scenes, quiet=True)
+    evaluate(model, scenes)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -81,7 +81,7 @@ def test_whoever_answers_with_the_truth_scores_one(scenes):
         sample = next(samples)
         return Detections(sample.boxes_xyxy, np.ones(len(sample.class_ids), np.float32), sample.class_ids)
 
-    result, images = evaluate_with(detect, scenes, quiet=True)
+    result, images = evaluate_with(detect, scenes)
     assert images == 5
     assert result.map50_95 == pytest.approx(1)
 

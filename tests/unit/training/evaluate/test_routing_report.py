@@ -70,7 +70,7 @@ def model():
 
 
 def test_the_batch_changes_nothing_of_what_is_gathered(model):
-    one, three = (route_images(model, scenes(4), batch_size=size, quiet=True) for size in (1, 3))
+    one, three = (route_images(model, scenes(4), batch_size=size) for size in (1, 3))
     assert list(one.gates) == list(model.mixture_layers())
     for layer, gates in one.gates.items():
         np.testing.assert_allclose(three.gates[layer], gates, atol=1e-5)
@@ -82,7 +82,7 @@ def test_a_real_router_that_finds_all_experts_alike_is_static_and_has_dead_exper
     for layer in model.mixture_layers().values():
         torch.nn.init.zeros_(layer.router.score.weight)
         torch.nn.init.zeros_(layer.router.score.bias)
-    routed = route_images(model, scenes(5), quiet=True)
+    routed = route_images(model, scenes(5))
     report = report_routing(routed, scenes(5), measure_cost(model), permutations=100)
     assert report.static
     for layer in report.layers:

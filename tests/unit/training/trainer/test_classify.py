@@ -64,7 +64,7 @@ def test_every_family_learns_five_images(variant, tmp_path):
     )
     config = build_config("quick", request)
     config = replace(config, augment=STILL, loader_workers=0, precision="f32")
-    assert Trainer(config, open_dataset(SCENES), tmp_path).run(quiet=True).finished
+    assert Trainer(config, open_dataset(SCENES), tmp_path).run().finished
     lines = lines_of(tmp_path, "train")
     assert len(lines) == 30
     values = [line["classes"] for line in lines]
@@ -79,7 +79,7 @@ def test_every_family_learns_five_images(variant, tmp_path):
 def test_the_evaluation_with_the_highest_top_1_is_kept(tmp_path):
     scores = iter([0.25, 0.75, 0.5, 0.5])
     trainer = Trainer(CONFIG, open_dataset(SCENES), tmp_path)
-    outcome = trainer.run(lambda model: {"top1": next(scores), "top5": 1.0}, quiet=True)
+    outcome = trainer.run(lambda model: {"top1": next(scores), "top5": 1.0})
     assert (trainer.best.score, trainer.best.epoch) == (0.75, 2)
     assert (outcome.best_by, outcome.best_path) == ("top1", tmp_path / BEST_FILE)
     model, provenance = load_model(outcome.best_path)
@@ -90,9 +90,7 @@ def test_the_evaluation_with_the_highest_top_1_is_kept(tmp_path):
 def test_a_real_evaluation_stands_in_the_metrics(tmp_path):
     dataset = open_dataset(SCENES)
     trainer = Trainer(replace(CONFIG, epochs=1), dataset, tmp_path)
-    trainer.run(
-        lambda model: CLASSIFY.scores(CLASSIFY.evaluate(model, dataset, quiet=True), dataset), quiet=True
-    )
+    trainer.run(lambda model: CLASSIFY.scores(CLASSIFY.evaluate(model, dataset), dataset))
     (line,) = lines_of(tmp_path, "evaluate")
     assert 0 <= line["top1"] <= line["top5"] == 1
     assert {"bits backbone.p4", "nmi class backbone.p4", "top1 disc"} <= line.keys()
@@ -100,7 +98,7 @@ def test_a_real_evaluation_stands_in_the_metrics(tmp_path):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     config = replace(CONFIG, epochs=2, batch_size=2, top_ks=(1, 2))  # of 2 steps each
-    Trainer(config, open_dataset(SCENES), tmp_path / "whole").run(quiet=True)
+    Trainer(config, open_dataset(SCENES), tmp_path / "whole").run()
     trainer = Trainer(config, open_dataset(SCENES), tmp_path / "stopped")
     take_step = trainer._step
 
@@ -110,11 +108,11 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
         return take_step(batch)
 
     trainer._step = step_and_interrupt
-    assert not trainer.run(quiet=True).finished
+    assert not trainer.run().finished
     resumed = Trainer(config, open_dataset(SCENES), tmp_path / "stopped")
     resumed.resume()
     assert resumed.position.step == 3
-    assert resumed.run(quiet=True).finished
+    assert resumed.run().finished
     for name in (MODEL_FILE, STATE_FILE):
         got, want = (load_file(tmp_path / run / name) for run in ("stopped", "whole"))
         assert got.keys() == want.keys()

@@ -41,7 +41,7 @@ def test_a_run_has_them_if_it_wants_them_and_leaves_none_behind(tmp_path, wanted
     before, inside = settings(), []
     config = replace(CONFIG, deterministic=wanted)
     trainer = Trainer(config, open_dataset(config.train_data), tmp_path)
-    assert trainer.run(lambda model: inside.append(settings()) or {}, quiet=True).finished
+    assert trainer.run(lambda model: inside.append(settings()) or {}).finished
     assert inside == ([(True, False, True, False, ":4096:8")] if wanted else [before])
     assert settings() == before
 

@@ -88,7 +88,7 @@ try:
         if torn_rank == str(processes.rank):
             dataset = Torn(dataset)
         run = Trainer(config, dataset, Path(run_dir), initial_weights=Path(weights), processes=processes)
-        run.run(quiet=True)
+        run.run()
 except TrainingError as error:
     sys.exit(f"training: {error}")
 """
@@ -128,7 +128,7 @@ def test_two_processes_find_the_losses_and_take_the_steps_of_one(weights, tmp_pa
     code, output = train_in_two(CONFIG, tmp_path / "two", weights)
     assert code == 0, output
     dataset = open_dataset(CONFIG.train_data)
-    assert Trainer(CONFIG, dataset, tmp_path / "one", initial_weights=weights).run(quiet=True).finished
+    assert Trainer(CONFIG, dataset, tmp_path / "one", initial_weights=weights).run().finished
     one, two = (recorded(tmp_path / name) for name in ("one", "two"))
     assert len(one) == len(two) == STEPS
     for want, got in zip(one, two, strict=True):

@@ -36,7 +36,7 @@ def test_every_family_learns_four_pictures(variant, tmp_path):
     # how far it gets: every family ends at 0.50 of its highest loss for classes, at 0.59 in total, or lower.
     optimizer = replace(config.optimizer, lr=5e-4, final_lr=5e-4)
     config = replace(config, optimizer=optimizer, augment=STILL, loader_workers=0, precision="f32", seed=2)
-    assert Trainer(config, open_dataset(SCENES), tmp_path).run(quiet=True).finished
+    assert Trainer(config, open_dataset(SCENES), tmp_path).run().finished
     lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
     assert len(lines) == STEPS
     for loss, most in (("classes", 0.7), ("total", 0.9)):

@@ -38,7 +38,7 @@ def trained(run_dir, scores, config=CONFIG, resume=False):
     trainer = Trainer(config, open_dataset(SCENES), run_dir)
     if resume:
         trainer.resume()
-    outcome = trainer.run(lambda model: {"mAP50-95": next(left)}, quiet=True)
+    outcome = trainer.run(lambda model: {"mAP50-95": next(left)})
     return outcome, trainer.best, len(scores) - len(list(left))
 
 
@@ -69,7 +69,7 @@ def test_the_best_file_holds_the_weights_that_were_evaluated(tmp_path):
         return {"mAP50-95": [0.1, 0.5, 0.3][len(seen) - 1]}
 
     trainer = Trainer(replace(CONFIG, epochs=3), open_dataset(SCENES), tmp_path)
-    trainer.run(evaluate, quiet=True)
+    trainer.run(evaluate)
     best, last = load_file(tmp_path / BEST_FILE), load_file(tmp_path / MODEL_FILE)
     assert all(torch.equal(tensor, best[name]) for name, tensor in seen[1].items())
     assert all(torch.equal(tensor, last[name]) for name, tensor in seen[2].items())
@@ -96,6 +96,16 @@ def test_patience_without_validation_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and there is no data to validate"):
         replace(CONFIG, val_data=None)
     with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and nothing evaluates"):
-        Trainer(CONFIG, open_dataset(SCENES), tmp_path).run(quiet=True)
+        Trainer(CONFIG, open_dataset(SCENES), tmp_path).run()
     with pytest.raises(ConfigError, match="patience=-1 is negative"):
         replace(CONFIG, patience=-1)
+
+
+def test_a_run_logs_every_evaluation_and_why_it_ends_early(tmp_path, caplog):
+    trained(tmp_path, [0.5, 0.25, 0.125])
+    assert [record.getMessage() for record in caplog.records if record.name == "training.trainer.loop"] == [
+        "epoch 1: mAP50-95 0.500",
+        "epoch 2: mAP50-95 0.250",
+        "epoch 3: mAP50-95 0.125",
+        "no better mAP50-95 in 2 evaluations: the best was that of epoch 1",
+    ]

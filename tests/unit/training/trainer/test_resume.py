@@ -78,7 +78,7 @@ def assert_same_run(got, want):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole")
-    outcome = trainer_in(run_dir).run(evaluate, quiet=True)
+    outcome = trainer_in(run_dir).run(evaluate)
     assert outcome.finished
     assert vars(outcome.position) == {"epoch": 3, "batch": 0, "step": 12}
     return run_dir
@@ -108,14 +108,14 @@ def test_an_uninterrupted_run_leaves_its_files_and_each_record_once(uninterrupte
 def test_stopped_by_ctrl_c_and_resumed_it_ends_the_same(uninterrupted, tmp_path, step, position):
     stopped = trainer_in(tmp_path)
     interrupt_at(stopped, step)
-    outcome = stopped.run(evaluate, quiet=True)
+    outcome = stopped.run(evaluate)
     assert not outcome.finished
     assert (outcome.position.epoch, outcome.position.batch, outcome.position.step) == (*position, step)
 
     resumed = trainer_in(tmp_path)
     resumed.resume()
     assert resumed.position == outcome.position
-    assert resumed.run(evaluate, quiet=True).finished
+    assert resumed.run(evaluate).finished
     assert_same_run(tmp_path, uninterrupted)
 
 
@@ -124,13 +124,13 @@ def test_stopped_by_ctrl_c_and_resumed_it_ends_the_same(uninterrupted, tmp_path,
 )
 def test_what_routers_draw_in_training_is_drawn_again_after_a_stop(tmp_path, variant):
     config = replace(CONFIG, model=shallow(model_config(variant, CLASS_NAMES, (64, 64))), epochs=1)
-    trainer_in(tmp_path / "whole", config).run(quiet=True)
+    trainer_in(tmp_path / "whole", config).run()
     stopped = trainer_in(tmp_path / "stopped", config)
     interrupt_at(stopped, 2)
-    assert not stopped.run(quiet=True).finished
+    assert not stopped.run().finished
     resumed = trainer_in(tmp_path / "stopped", config)
     resumed.resume()
-    assert resumed.run(quiet=True).finished
+    assert resumed.run().finished
     got, want = (load_file(tmp_path / run / STATE_FILE) for run in ("stopped", "whole"))
     assert [name for name, tensor in want.items() if not torch.equal(got[name], tensor)] == []
 
@@ -140,7 +140,7 @@ def test_a_finished_run_that_is_taken_up_again_changes_nothing(uninterrupted, tm
         (tmp_path / name).write_bytes((uninterrupted / name).read_bytes())
     again = trainer_in(tmp_path)
     again.resume()
-    assert again.run(evaluate, quiet=True).finished
+    assert again.run(evaluate).finished
     assert_same_run(tmp_path, uninterrupted)
 
 
@@ -152,7 +152,7 @@ def test_the_time_between_checkpoints_runs_on_from_epoch_to_epoch(tmp_path, monk
     trainer = trainer_in(tmp_path, config)
     save = trainer._save
     trainer._save = lambda: (saves.append(trainer.position.epoch), save())
-    trainer.run(quiet=True)
+    trainer.run()
     assert len(saves) > 1, "epochs of one batch are shorter than the time between checkpoints"
 
 
@@ -167,7 +167,7 @@ from training.trainer.loop import Trainer
 torch.set_num_threads(1)
 config = train_from_json(sys.argv[2])
 trainer = Trainer(config, open_dataset(config.train_data), Path(sys.argv[1]))
-trainer.run(lambda model: time.sleep(600), quiet=True)  # it never gets past the evaluation after step 8
+trainer.run(lambda model: time.sleep(600))  # it never gets past the evaluation after step 8
 """
 
 
@@ -194,7 +194,7 @@ EVERYTHING = replace(
 def test_killed_and_resumed_it_ends_the_same(uninterrupted, tmp_path, config, workers):
     if config is not CONFIG:
         uninterrupted = tmp_path / "whole"
-        trainer_in(uninterrupted, config).run(evaluate, quiet=True)
+        trainer_in(uninterrupted, config).run(evaluate)
     tmp_path = tmp_path / "killed"
     config = replace(config, checkpoint_every_s=0.0, loader_workers=workers)  # a checkpoint before every step
     child = subprocess.Popen([sys.executable, "-c", TRAIN_UNTIL_KILLED, tmp_path, to_json(config)], cwd=ROOT)
@@ -211,5 +211,5 @@ def test_killed_and_resumed_it_ends_the_same(uninterrupted, tmp_path, config, wo
     resumed = trainer_in(tmp_path, config)
     resumed.resume()
     assert resumed.position.step <= 8
-    assert resumed.run(evaluate, quiet=True).finished
+    assert resumed.run(evaluate).finished
     assert_same_run(tmp_path, uninterrupted)

@@ -42,11 +42,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
     trainer._step = lambda batch: LossTerms(nan, {"box": one}, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
-        trainer.run(quiet=True)
+        trainer.run()
 
 
 def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
-    trainer_in(tmp_path).run(quiet=True)
+    trainer_in(tmp_path).run()
     other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
     with pytest.raises(CheckpointError, match="holds a run with other settings"):
         other.resume()
@@ -75,14 +75,14 @@ def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
     rates = []
     take_step = trainer._step
     trainer._step = lambda batch: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(batch))[1]
-    trainer.run(quiet=True)
+    trainer.run()
     lr = config.optimizer.lr
     assert rates[:3] == pytest.approx([lr / 2, lr, lr])
     assert rates[-1] == pytest.approx(config.optimizer.final_lr)
 
 
 def test_starting_from_another_model_names_what_did_not_fit(tmp_path):
-    trainer_in(tmp_path / "first").run(quiet=True)
+    trainer_in(tmp_path / "first").run()
     mixture = replace(CONFIG, model=model_config("esmoe-n", CLASS_NAMES, (64, 64)))
     trainer = Trainer(
         mixture,

@@ -30,7 +30,7 @@ def by_role(model, spec, outputs):
 
 
 class OwnFindings:
-    """Pictures whose truth is what the model finds first in them."""
+    """Images whose truth is what the model finds first in them."""
 
     class_names = ("disc", "ring")
     remarks = MappingProxyType({})
@@ -63,7 +63,7 @@ def answers(model, spec, data, *, corner=False):
 @pytest.mark.parametrize("selection", ["graph", "service"])
 def test_a_graph_that_answers_as_the_checkpoint_has_its_map_and_one_that_does_not_has_less(model, selection):
     data, spec = OwnFindings(model), GraphSpec("dense", selection)
-    want = evaluate(model, data, quiet=True).mean_ap.map50_95
+    want = evaluate(model, data).mean_ap.map50_95
     assert want > 0.3
     same = DETECT.metric(answers(model, spec, data), data.class_names, (64, 64))
     assert same == pytest.approx(want, abs=1e-6)

@@ -193,7 +193,7 @@ def test_a_checkpoint_or_a_peer_called_as_a_variant_is_refused(capsys, monkeypat
 
 
 def test_a_peer_that_the_engine_cannot_run_is_said_before_anything_is_timed(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "_time", lambda *_: pytest.fail("it times"))
+    monkeypatch.setattr(command, "time_forms", lambda *_: pytest.fail("it times"))
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 64, 64)) for name in "xy"]
     graph = helper.make_graph([helper.make_node("NobodysOperator", ["x"], ["y"])], "odd", info[:1], info[1:])
     onnx.save(helper.make_model(graph), tmp_path / "odd.onnx")

@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.training_builders import conditioned, plain_model, shallow
 from tests.unit.training.data.small_data import write_image, write_xml
+from tests.unit.training.messages import collecting
 from training.__main__ import main
 from training.errors import CheckpointError, ConfigError
 from training.lab.benchmark.subjects import Form
@@ -80,9 +81,9 @@ def options(checkpoint, data, tmp_path, **changes):
 
 @pytest.fixture(scope="module")
 def pruned(checkpoint, data, tmp_path_factory):
-    said: list[str] = []
     chosen = options(checkpoint, data, tmp_path_factory.mktemp("pruned"))
-    return prune(chosen, quiet=True, say=said.append), said
+    with collecting() as said:
+        return prune(chosen), said
 
 
 def test_experts_that_no_picture_chose_go_and_the_rest_answers_the_same(pruned, checkpoint):
@@ -148,7 +149,7 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
 
 def test_to_choose_and_to_score_on_the_same_pictures_is_said_to_flatter(checkpoint, data, tmp_path):
     chosen = options(checkpoint, data, tmp_path, rule=Rule(keep=2), split="test", val_split="test")
-    result = prune(chosen, quiet=True, say=lambda _: None)
+    result = prune(chosen)
     assert result.measured_images == 1
     assert all(2 in ids and len(ids) == 2 for ids in result.kept.values())
     assert result.kept["backbone.p2"] == (0, 2)  # of those that nobody chose the first
@@ -197,16 +198,15 @@ def test_a_recipe_s_own_training_data_chooses_and_its_validation_data_scores(tmp
     ],
 )
 def test_what_cannot_be_done_writes_nothing(checkpoint, data, tmp_path, changes, message):
-    said: list[str] = []
-    with pytest.raises(ConfigError, match=message):
-        prune(options(checkpoint, data, tmp_path, **changes), quiet=True, say=said.append)
+    with collecting() as said, pytest.raises(ConfigError, match=message):
+        prune(options(checkpoint, data, tmp_path, **changes))
     assert list(tmp_path.iterdir()) == []
     assert "nothing" not in message or "of images" in said[-1]  # what use there is, is shown
 
 
 def test_min_share_1_leaves_as_many_as_run(checkpoint, data, tmp_path):
     chosen = options(checkpoint, data, tmp_path, rule=Rule(min_share=1.0), top_k=3)
-    result = prune(chosen, quiet=True, say=lambda _: None)
+    result = prune(chosen)
     assert {len(ids) for ids in result.kept.values()} == {3}
     assert (result.before.top_k, result.after.top_k) == (1, 3)
     assert "mAP50 at K=1, 3" in prune_report(result)
@@ -221,7 +221,7 @@ def test_it_replaces_nothing(checkpoint, data, tmp_path):
         (tmp_path / "out.pt", "name it so"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            prune(options(checkpoint, data, tmp_path, output=output), quiet=True, say=lambda _: None)
+            prune(options(checkpoint, data, tmp_path, output=output))
     assert (tmp_path / "out.safetensors").read_text() == "mine"
 
 
@@ -270,7 +270,7 @@ def test_ratios_are_taken_within_a_round():
 @pytest.mark.heavy
 def test_both_are_timed_in_turn():
     before, after = plain_model(num_experts=2, top_k=1), plain_model(num_experts=1, top_k=1)
-    latency = measure_latency(before, after, quiet=True, say=lambda _: None, rounds=2, kinds=("dense",))
+    latency = measure_latency(before, after, rounds=2, kinds=("dense",))
     assert latency.noisy == (latency.rounds < 2)
     assert set(latency.pairs) == ({"dense"} if latency.rounds else set())
     for pair in latency.pairs.values():
@@ -281,8 +281,8 @@ def test_what_is_pruned_is_trained_further_in_its_own_shape(pruned, data, tmp_pa
     result, _ = pruned
     overrides = {"epochs": 1, "batch_size": 2}
     wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, overrides=overrides)
-    said: list[str] = []
-    outcome = train.train(wanted, quiet=True, say=said.append)
+    with collecting() as said:
+        outcome = train.train(wanted)
     model, _ = load_model(outcome.model_path)
     assert model.config == load_model(result.output)[0].config
     assert not any("start anew" in line for line in said)
@@ -293,7 +293,7 @@ def test_a_model_like_another_leaves_no_other_choice(pruned, data, tmp_path, cap
     for other in ({"weights": result.output}, {"mixture": MixtureChoice(num_experts=4)}):
         wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, **other)
         with pytest.raises(ConfigError, match="or --like"):
-            train.train(wanted, quiet=True, say=lambda _: None)
+            train.train(wanted)
     with pytest.raises(SystemExit):
         main(["train", "--run", "r", "--variant", "esmoe-s", "--like", str(result.output)])
     assert "not allowed with" in capsys.readouterr().err
