@@ -14,7 +14,14 @@ from clients.command import main
 from clients.errors import BadParameter, WrongTask
 from clients.triton import TritonClient
 from tests.builders import image_bytes
+from tests.training_builders import taught_classifier
 from tests.triton_server import start_triton
+from training.data.class_scenes import ClassScenesDataset
+from training.evaluate.classification import evaluate_classes
+from training.export.artifact.bundle import export_model
+from training.export.artifact.manifest import Provenance
+from training.export.targets.build import ExportImages
+from training.export.targets.options import ExportOptions
 
 MODEL = "colours-openvino"
 PROTOCOLS = ("grpc", "http")
@@ -126,3 +133,28 @@ def test_the_command_finds_out_what_the_model_is_for(server, tmp_path, capsys):
     assert main([*arguments, "--top", "1", "--control", "power=2", "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["predictions"]
     assert (one["class"], one["confidence"]) == ("red", pytest.approx(0.8, abs=1e-6))
+
+
+@pytest.mark.heavy
+def test_an_exported_classifier_is_asked_like_any_other(tmp_path):
+    model, scenes = taught_classifier(), ClassScenesDataset(10, seed=0, image_hw=(64, 64))
+    images = [scenes.load(index).image for index in range(10)]
+    export_model(
+        model,
+        tmp_path,
+        "things",
+        ExportImages(images[:2], images[:2]),
+        targets=["openvino"],
+        options=ExportOptions(execution="dense"),
+        provenance=Provenance(checkpoint_sha256="0" * 64),
+    )
+    want = evaluate_classes(model, scenes).probabilities
+    with start_triton(tmp_path) as server, TritonClient(server.grpc_url, model="things") as client:
+        for image, probabilities in zip(images, want, strict=True):
+            found = client.classify(image, top=2)
+            assert found.class_names[0] == scenes.class_names[probabilities.argmax()]
+            assert found.scores == pytest.approx(np.sort(probabilities)[:-3:-1], abs=1e-4)
+            assert found.top_k == 2
+            assert [len(layer.active) for layer in found.experts] == [2] * 4
+        with pytest.raises(BadParameter, match="top_k"):
+            client.classify(images[0], top_k=5)

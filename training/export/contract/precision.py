@@ -18,6 +18,7 @@ class Tolerance:
     boxes_px: float = 1e-3
     boxes_relative: float = 1e-5
     scores: float = 1e-4
+    probabilities: float = 1e-4
     gates: float = 1e-4
     input_levels: int = 1
     expert_sets: float = 1.0  # smallest share of (image, layer, top_k) with the same set of experts
@@ -35,11 +36,21 @@ class Tolerance:
 # f16   In eager PyTorch, where every map is rounded: boxes 3.3 px, scores 0.02, gates 0.004, same sets.
 # int8  Boxes 19 px, scores 0.25, gates 0.5, which are probabilities of a steep router: element by element a
 #       quantised graph proves little. Sets (98.3 %) and mAP (0.6126) are what it is held to.
+#
+# Probabilities of classifiers: of a sparsight-n-cls of generated scenes (top-1 0.58) they moved by 0.005 in
+# bf16, 0.0006 in f16 and 0.02 in int8; of a yolov12-n-cls of photographs of waste (top-1 0.25) by 0.01 in bf16
+# and 0.15 in int8.
 TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
     {
         "f32": Tolerance(metric=0.001),
-        "bf16": Tolerance(boxes_px=8, boxes_relative=0, scores=0.15, gates=0.1, expert_sets=0.92),
-        "f16": Tolerance(boxes_px=4, boxes_relative=0, scores=0.05, gates=0.01, expert_sets=0.98),
-        "int8": Tolerance(boxes_px=32, boxes_relative=0, scores=0.4, gates=0.6, expert_sets=0.98),
+        "bf16": Tolerance(
+            boxes_px=8, boxes_relative=0, scores=0.15, probabilities=0.05, gates=0.1, expert_sets=0.92
+        ),
+        "f16": Tolerance(
+            boxes_px=4, boxes_relative=0, scores=0.05, probabilities=0.02, gates=0.01, expert_sets=0.98
+        ),
+        "int8": Tolerance(
+            boxes_px=32, boxes_relative=0, scores=0.4, probabilities=0.25, gates=0.6, expert_sets=0.98
+        ),
     }
 )
