@@ -21,9 +21,7 @@ bound of what skipping can gain: with only the experts that the image chose, not
 take turns, round after round; a round in which dense differs from itself by more than 10 % is refused and
 run again. Leave the machine alone meanwhile.
 
-examples:
-  python -m training benchmark
-      {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
+examples; of nothing else {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
   python -m training benchmark --variant sparsight-n --variant yolov12-n --precision f32 --precision bf16
   python -m training benchmark runs/cells/model.safetensors --peer other.onnx --plot benchmark.png
   python -m training benchmark --variant esmoe-n --profile
@@ -33,9 +31,8 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
-    parser.add_argument(
-        "checkpoints", type=Path, nargs="*", metavar="checkpoint", help="model.safetensors; any number"
-    )
+    files = "model.safetensors; any number"
+    parser.add_argument("checkpoints", type=Path, nargs="*", metavar="checkpoint", help=files)
     meanings = {
         "variants --variant NAME": "with random weights and 80 classes; may be repeated; all are compared "
         "with the first model without experts",

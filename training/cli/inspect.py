@@ -27,13 +27,10 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `inspect`."""
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw charts into this folder")
-    parser.add_argument(
-        "--layer",
-        help="with --output: whose experts example images are sorted by; default: the one with most bits",
-    )
+    layer = "with --output: whose experts example images are sorted by; default: the one with most bits"
+    parser.add_argument("--layer", help=layer)
     run_data = "what the checkpoint's run validated on"
-    of = f"val, or without --data {run_data}"
-    add_measured_data(parser, use="folder of images and labels", default=run_data, of=of)
+    add_measured_data(parser, "folder of images and labels", run_data, f"val, or without --data {run_data}")
 
 
 def run(args: argparse.Namespace) -> int:

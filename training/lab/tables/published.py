@@ -46,12 +46,12 @@ def _lines(source: str, *lines: tuple[Named, float, float | None, str]) -> tuple
 
 
 def _released(size: str) -> Named:
-    """ES-MoE as its weights are: three experts, all of them computed."""
+    """Return ES-MoE as its weights are: three experts, all of them computed."""
     return _of(f"esmoe-{size}", num_experts=3, top_k=3)
 
 
 def _voc(**choice: Any) -> Named:
-    """The ablations report the mAP that table 1 has for PASCAL VOC, so that their models know 20 classes."""
+    """Return a model of the ablations, which report table 1's mAP for PASCAL VOC and its 20 classes."""
     return _of("esmoe-n", classes=20, **choice)
 
 

@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """The table, what is asked of it, and what images cost."""
+    """Return the table, what is asked of it, and what images cost."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
@@ -47,7 +47,7 @@ def routing_table(report: RoutingReport, heading: str) -> str:
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """The same for machines, after facts of the model and the data; GFLOPs in 1e9 operations."""
+    """Return the same for machines, after facts of the model and the data; GFLOPs in 1e9 operations."""
     layers = [
         asdict(layer.use)
         | {
@@ -71,7 +71,7 @@ def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
 
 
 def verdict(layer: LayerRouting) -> str:
-    """One word: routes, weak or static."""
+    """Return one word: routes, weak or static."""
     if layer.informed:
         return "routes"
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"
@@ -96,7 +96,7 @@ def _dependence(found: Dependence, follows: bool) -> str:
 
 
 def _experts(uses: Sequence[LayerUse]) -> list[str]:
-    """One line a layer; layers may have different numbers of experts."""
+    """Return one line a layer; layers may have different numbers of experts."""
     most = max((len(use.expert_share) for use in uses), default=0)
     rows = []
     for use in uses:
