@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from training.data.sample import Dataset
 from training.evaluate.dependence import normalised_mutual_information
-from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import LayerUse, chosen_sets
 from training.evaluate.groups import group_images
 from training.evaluate.routed import RoutedImages
@@ -21,9 +20,11 @@ class Baseline:
     nmi: Mapping[str, Mapping[str, float]]  # by layer, of the chosen set with each grouping of the data
 
 
-def routing_baseline(result: Evaluation, dataset: Dataset, data: str) -> Baseline:
-    """From the evaluation of a data set, and what it is called."""
-    return Baseline(data, result.images, result.experts, nmi_by_layer(result.routed, dataset))
+def routing_baseline(
+    experts: Sequence[LayerUse], routed: RoutedImages, dataset: Dataset, data: str
+) -> Baseline:
+    """Return it from the evaluation of a data set, which is called `data`."""
+    return Baseline(data, len(routed.truths), experts, nmi_by_layer(routed, dataset))
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:

@@ -54,7 +54,7 @@ def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
     of_layer = {f"backbone.{layer}": gates for layer in layers}
     uses = [layer_use(layer, gates, gates) for layer in of_layer]
     result = Evaluation(mean_ap(0, 0, 0), uses, 6, RoutedImages(truths, of_layer, of_layer))
-    return routing_baseline(result, SCENES, "scenes val")
+    return routing_baseline(result.experts, result.routed, SCENES, "scenes val")
 
 
 def test_a_router_that_finds_all_images_alike_is_released_as_static(tmp_path):
