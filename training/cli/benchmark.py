@@ -14,7 +14,6 @@ from training.models.variants import DETECT_VARIANTS
 PROGRESS_TO_STDERR = True  # stdout is the table
 FLAGS = ("--json", "--quiet")
 log = logging.getLogger(__name__)
-
 EXAMPLES = f"""
 every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
 bound of what skipping can gain: with only the experts that the image chose, nothing to choose. All of them

@@ -15,6 +15,7 @@ examples:
   python -m training compare runs/cells/model.safetensors runs/cells/model.safetensors --data bccd \\
       --second-top-k 1
       one checkpoint with as many experts as it was trained with, and with one
+  python -m training compare new.safetensors old.safetensors --recipe kitti --data data/kitti
 """
 
 

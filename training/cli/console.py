@@ -38,10 +38,11 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 
 @contextmanager
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
-    """Show what `training` logs, inside of the block alone; quiet: without progress bars.
+    """Show what `training` logs, inside of the block alone.
 
     Args:
         aside: on stderr, since stdout is the answer; warnings always are.
+        quiet: without progress bars.
     """
     console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):

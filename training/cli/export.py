@@ -15,6 +15,7 @@ EXAMPLES = """
 examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
       float32 for CPUs, by OpenVINO (openvino) and by ONNX Runtime (onnx)
+  python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
       faster on CPUs that compute in bf16; an artifact has one precision, so another one gets another name
   python -m training export runs/cells/model.safetensors --name faster --target openvino --precision int8 \\
@@ -62,9 +63,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
     """Return what was written of an export. Raise ConfigError: images for 8 bits, which nothing has."""
-    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
-    idle += ["--calibration"] if args.calibration_images is not None else []
     options = read(ExportOptions, args)
+    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
+    idle += ["--calibration"] * (args.calibration_images is not None)
     if idle and options.precision != "int8":
         raise ConfigError(f"{' and '.join(idle)}: only --precision int8 takes ranges from images")
     return options

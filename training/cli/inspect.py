@@ -13,7 +13,6 @@ from training.cli.flags import UsageError, read
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("checkpoint", "--top-k", "--weight-threshold", "--json", "--quiet")
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 examples:
   python -m training inspect runs/cells/model.safetensors --output drawn
@@ -39,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from training.lab.inspection.command import InspectOptions, inspect
     from training.lab.tables.routing import routing_json, routing_table
 
-    if args.layer and not args.output:
-        raise UsageError("--layer says which images are drawn: give --output")
     if args.output:
         require_folder(args.output)
+    elif args.layer:
+        raise UsageError("--layer says which images are drawn: give --output")
     found = inspect(read(InspectOptions, args))
     report = found.report
     print(routing_json(report, found.facts) if args.json else routing_table(report, found.heading))

@@ -14,7 +14,6 @@ from training.lab.prune.table import prune_json, prune_report
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("checkpoint", "--json", "--quiet")
-
 EXAMPLES = """
 Use is measured on the images that the model was trained on, and mAP on others: to choose experts by the
 validation split and then report its mAP would be tuning. Images that chose none of the dropped experts are
@@ -27,6 +26,8 @@ examples:
       experts go that fewer than one image in twenty chose; layers may end with different numbers
   python -m training prune converted.safetensors --data folder --top-k 2 --keep 2 --output two.safetensors
       a model that runs every expert for every image: from now on two, and only those two are kept
+  python -m training prune voc.safetensors --recipe voc --data data/voc --keep 3 --output voc-3.safetensors
+      of a recipe with data of its own: what it trains on chooses, what it validates on scores
   python -m training train --like cells-3.safetensors --data bccd --recipe small-data --run runs/cells-3
       and train what is left a little more
 """

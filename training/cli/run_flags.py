@@ -38,8 +38,9 @@ SETTINGS = {
     "augment.mixup P": "probability that a sample is blended with another",
     "augment.copy_paste P": "probability that objects of another image are pasted on",
     "augment.flip_horizontal P": "probability that left and right change places",
-    "augment.flip_vertical P": "probability that an image is turned upside down; cells have no up",
-    "top_ks --fixed-top-k": "train every image with the same top_k; sparsight's draw their own",
+    "augment.flip_vertical P": "probability that an image is turned upside down, for those without an "
+    "up, as of cells",
+    "top_ks --fixed-top-k": "train every image with the same top_k; sparsight draws one, to run with any",
     "accumulate N": "pass each batch in N parts, for less memory",
     "freeze_batch_norm --freeze-bn": "batch norm keeps the statistics of --weights: for fine-tuning on few",
     "repeat_threshold --balance-classes SHARE": "show images of classes that are in fewer than this share of "

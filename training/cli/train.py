@@ -10,7 +10,6 @@ from training.cli.flags import STOPPED
 from training.cli.run_flags import add_run, train_options
 
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 variants by family, the size after the dash; what each holds and computes: python -m training variants
   yolov12-{n,s,m,l,x}  no experts: what the others are measured against

@@ -13,7 +13,6 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.models.variants import MixtureChoice, model_config
 
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 examples; of nothing else on generated scenes
   python -m training train-export --name cells --recipe small-data --data bccd
@@ -46,15 +45,12 @@ def run(args: argparse.Namespace) -> int:
     if code := train.run(args):
         return code
     # Where patience ended the run, the last model is some evaluations past the best.
-    best = args.run_dir / BEST_FILE
-    patient = bool(train_options(args).overrides.get("patience"))
+    best, patient = args.run_dir / BEST_FILE, train_options(args).overrides.get("patience")
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
     trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
-    print(
-        f"serve it:  make serve MODEL={args.name}\n"
-        f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
-    )
+    print(f"serve it:  make serve MODEL={args.name}")
+    print(f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
     return 0
 
 

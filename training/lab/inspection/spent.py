@@ -73,12 +73,8 @@ def _levels(axes: "Axes", cost: Cost) -> None:
     for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
         behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        look: dict[str, Any] = {
-            "ha": "right",
-            "va": "bottom",
-            "fontsize": SMALL,
-            "color": FAINT,
-            "bbox": behind,
-        }
-        axes.text(0.997, level, f"{what}: {level:.3g}", transform=axes.get_yaxis_transform(), **look)
+        look: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT, "bbox": behind}
+        above: dict[str, Any] = {"xytext": (-2, 3), "textcoords": "offset points"}
+        across = axes.get_yaxis_transform()
+        axes.annotate(f"{what}: {level:.3g}", (1, level), xycoords=across, **above, **look)
     axes.set_ylim(0, cost.dense * 1.12)

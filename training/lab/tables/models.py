@@ -9,9 +9,7 @@ from torch import nn
 
 from training.columns import in_columns
 from training.lab.tables.published import (
-    GFLOPS_TOLERANCE,
     IMAGENET_CLASSES,
-    PARAMETERS_TOLERANCE,
     PUBLISHED,
     Named,
     Published,
@@ -70,12 +68,6 @@ class Comparison:
         if self.gflops is None or self.published.gflops is None:
             return None
         return self.gflops / self.published.gflops - 1
-
-    @property
-    def needs_note(self) -> bool:
-        """Return whether ours is further from the source than rounding would take it."""
-        gflops = self.gflops_difference or 0.0
-        return abs(self.parameters_difference) > PARAMETERS_TOLERANCE or abs(gflops) > GFLOPS_TOLERANCE
 
 
 def build(named: Named) -> Network:
