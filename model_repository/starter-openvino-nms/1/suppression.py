@@ -12,7 +12,7 @@ Ints = NDArray[np.integer[Any]]
 
 
 def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> tuple[Floats, Floats, Ints]:
-    """The best (anchor, class) pairs, best first, equal scores by lowest pair.
+    """Return the best (anchor, class) pairs, best first, equal scores by lowest pair.
 
     Args:
         boxes_xyxy: (A, 4).
@@ -36,7 +36,7 @@ def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> t
 def suppress(
     boxes_xyxy: Floats, scores: Floats, class_ids: Ints, conf: float, iou: float, max_det: int
 ) -> NDArray[np.int64]:
-    """Rows to keep, highest score first, equal scores by lowest row.
+    """Return the rows to keep, highest score first, equal scores by lowest row.
 
     Args:
         boxes_xyxy: (N, 4) canvas pixels.

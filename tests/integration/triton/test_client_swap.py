@@ -11,7 +11,7 @@ from clients.errors import Busy, DeadlineExceeded, ManifestMismatch, NotServed, 
 from clients.triton import TritonClient
 from tests.builders import build_artifact, golden_image, manifest_for
 from tests.triton_server import start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 PROTOCOLS = ("grpc", "http")
 MODELS = ("tiny-openvino", "tiny-openvino-nms", "tiny-openvino-detect")  # the ensemble after its parts
@@ -20,7 +20,7 @@ IMAGE = golden_image()
 
 def release(repository, version, options=None, **changes):
     build_artifact(repository, version=version, changes=changes)
-    write_configs(repository, "tiny", "openvino", options or TritonOptions())
+    write_all_configs(repository, options or TritonOptions(), name="tiny")
 
 
 def load(server):

@@ -19,7 +19,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 MODEL = "tiny-openvino"
 BREAKER = {"failures": 3, "probe_interval_s": 0.2, "probe_timeout_s": 0.5}
@@ -102,7 +102,7 @@ def repository(tmp_path):
 
 def configure(repository, **options):
     """Write the configuration as the exporter does, and put the backend that obeys in its place."""
-    write_configs(repository, "tiny", "openvino", TritonOptions(**options))
+    write_all_configs(repository, TritonOptions(**options), name="tiny")
     config = repository / MODEL / "config.pbtxt"
     config.write_text(config.read_text().replace('backend: "openvino"', 'backend: "obedient"'))
 

@@ -14,7 +14,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import ROOT, start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 MODEL = "tiny-openvino"
 RED = image_bytes(golden_image())
@@ -48,7 +48,7 @@ class TritonPythonModel:
 def write_version(repository, version="1", **changes):
     """Put a version of the tiny model where Triton finds it."""
     built = build_artifact(repository, version=version, changes=changes)
-    write_configs(repository, "tiny", "openvino", TritonOptions())
+    write_all_configs(repository, TritonOptions(), name="tiny")
     return built
 
 
@@ -217,7 +217,7 @@ def test_a_higher_version_is_taken_and_an_older_one_can_be_asked_for(repository,
         served = {name for name in series if name.startswith("sparsight_model_info")}
         assert {f'version="{version}"' in name for name in served for version in "12"} == {True, False}
         shutil.rmtree(repository / MODEL / "2")
-        write_configs(repository, "tiny", "openvino", TritonOptions())
+        write_all_configs(repository, TritonOptions(), name="tiny")
         server.load(MODEL)
         wait_for(lambda: version_in_force(gateway) == "1")
 

@@ -5,7 +5,7 @@ import pytest
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.triton.test_gateway import MODEL, gateway_to, wait_for
 from tests.triton_server import start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 RED = image_bytes(golden_image())
 ANSWERER = '''
@@ -41,7 +41,7 @@ class TritonPythonModel:
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     built = build_artifact(folder)
-    write_configs(folder, "tiny", "openvino", TritonOptions())
+    write_all_configs(folder, TritonOptions(), name="tiny")
     config = folder / MODEL / "config.pbtxt"
     text = config.read_text().replace('backend: "openvino"', 'backend: "python"')
     config.write_text(text.replace('"model.xml"', '"model.py"'))

@@ -9,7 +9,7 @@ import httpx
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.triton_server import start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 MODEL = "tiny-openvino"
 IMAGE = image_bytes(golden_image())
@@ -18,7 +18,7 @@ CALLERS = 4
 
 def release(repository, version):
     build_artifact(repository, version=version)
-    write_configs(repository, "tiny", "openvino", TritonOptions())
+    write_all_configs(repository, TritonOptions(), name="tiny")
 
 
 def test_versions_are_swapped_under_load_without_a_failed_request(tmp_path):

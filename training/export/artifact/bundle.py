@@ -17,9 +17,9 @@ from training.export.artifact.manifest import Evidence, Identity, Provenance, bu
 from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.contract.precision import TOLERANCES
-from training.export.contract.spec import GraphSpec, TargetName
-from training.export.graph.export_graph import graph_contract
-from training.export.graph.half import EagerHalf
+from training.export.contract.spec import TargetName
+from training.export.graph.export_graph import Eager, graph_contract
+from training.export.graph.half import half_precision
 from training.export.proof.engine import Engine, check_ports
 from training.export.proof.golden import make_golden
 from training.export.proof.parity import MetricPair, Parity, measure_parity
@@ -160,8 +160,8 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
     top_ks = compared_top_ks(model.config, spec)
     parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance)
     if source.options.precision == "f16":
-        alone = GraphSpec("dense", spec.selection, spec.candidates)
-        half, some = EagerHalf(model, alone), canvases[:ROUNDED_IMAGES]
+        half, some = Eager(half_precision(model), spec), canvases[:ROUNDED_IMAGES]
+        alone = replace(spec, max_batch=1, fixed_batch=None)
         rounded = measure_parity(model, alone, half, some, [model.config.top_k], tolerance=tolerance)
         parity = parity.worse_of(rounded)
     parity = replace(parity, skippable_experts=built.skippable_experts)

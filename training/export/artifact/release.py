@@ -25,7 +25,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """A fresh room for this process, gone afterwards; rooms of processes that died are removed."""
+    """Make a room for this process, which is gone afterwards; rooms of processes that died are removed."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"
@@ -70,7 +70,7 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Every file to replace, and every folder to rename in whole, with the place where it shall be."""
+    """Yield every file to replace, and every folder to rename in whole, with the place where it shall be."""
     # An artifact's version is never merged into another: renaming onto a folder that holds anything fails.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final

@@ -66,20 +66,20 @@ class StoredManifest:
 
     @cached_property
     def document(self) -> Any:
-        """What it says, in the words of its own version."""
+        """Return what it says, in the words of its own version."""
         return json.loads(self.text.decode("utf-8"))
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """What it says, in the words of version 2."""
+        """Return what it says, in the words of version 2."""
         return upgrade(self.document)
 
     @property
     def model_name(self) -> str:
-        """What Triton calls the model, and its folder is called."""
+        """Return what Triton calls the model, and its folder is called."""
         return f"{self.content['name']}-{self.content['target']}"
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the bytes: what the service calls the artifact's sha256."""
+        """Return the hex digest of the bytes: what the service calls the artifact's sha256."""
         return hashlib.sha256(self.text).hexdigest()

@@ -38,8 +38,8 @@ class Tolerance:
 #       quantised graph proves little. Sets (98.3 %) and mAP (0.6126) are what it is held to.
 #
 # Probabilities of classifiers: of a sparsight-n-cls of generated scenes (top-1 0.58) they moved by 0.005 in
-# bf16, 0.0006 in f16 and 0.02 in int8; of a yolov12-n-cls of photographs of waste (top-1 0.25) by 0.01 in bf16
-# and 0.15 in int8.
+# bf16, 0.0006 in f16 and 0.02 in int8; of a yolov12-n-cls of photographs of waste (top-1 0.25) by 0.01 in
+# bf16 and 0.15 in int8.
 TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
     {
         "f32": Tolerance(metric=0.001),

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -96,8 +97,21 @@ def graph_contract(
     return GraphContract(tuple(spec.batches), (images, *control_rows(config, spec)), outputs)
 
 
-@torch.inference_mode()
-def run_eager(graph: ExportGraph, contract: GraphContract, inputs: Arrays) -> dict[str, NDArray[Any]]:
-    """Run the module itself as an engine runs its trace: arrays by name in, arrays by name out."""
-    outputs = graph(*(torch.from_numpy(inputs[each.name]) for each in contract.inputs))
-    return {each.name: output.numpy() for each, output in zip(contract.outputs, outputs, strict=True)}
+class Eager:
+    """The network itself, run by PyTorch with every expert computed, as an engine to compare with."""
+
+    def __init__(self, model: Network, spec: GraphSpec) -> None:
+        dense = GraphSpec("dense", spec.selection, spec.candidates)
+        self.contract = graph_contract(model.config, dense)
+        self._graph = ExportGraph(model, dense)
+
+    @torch.inference_mode()
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Return outputs by name for inputs by name."""
+        outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
+        names = [each.name for each in self.contract.outputs]
+        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+
+    def answer(self, canvas: NDArray[np.uint8], controls: RoutingControls) -> dict[str, NDArray[Any]]:
+        """Return outputs by name for one image (H, W, 3)."""
+        return self.run(self.contract.feed([canvas], [controls]))

@@ -5,7 +5,8 @@ must be right there. They are chosen in the network, not by rewriting its ONNX f
 onnxconverter-common and ONNX Runtime do: those know operators but no routers, so what stays float32 would
 have to be found again among names of nodes, and each node found gets casts of its own. Here every cast
 stands where the network's code has one, weights are rounded once, and the same model runs in PyTorch, where
-what half precision does to it can be measured.
+what half precision does to it can be measured: there every map is rounded. OpenVINO on a CPU computes
+float16 graphs in float32, which shows that the file says what the network does, and nothing of the numbers.
 """
 
 from itertools import chain
@@ -13,36 +14,17 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import Arrays
-from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract, run_eager
+from training.export.graph.export_graph import fold_batch_norm
 from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
-
-
-class EagerHalf:
-    """The half-precision model run by PyTorch, which rounds every map, as an engine to compare with.
-
-    OpenVINO on a CPU computes float16 graphs in float32: it shows that the file says what the network does,
-    and nothing of what float16 does to the numbers.
-    """
-
-    def __init__(self, model: Network, spec: GraphSpec) -> None:
-        dense = GraphSpec("dense", spec.selection, spec.candidates)
-        self._contract = graph_contract(model.config, dense)
-        self._graph = ExportGraph(half_precision(model), dense)
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """Return outputs by name for inputs by name."""
-        return run_eager(self._graph, self._contract, inputs)
 
 
 class ToHalf(nn.Module):
     """Where float16 begins."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same values, rounded to float16."""
+        """Return the same values, rounded to float16."""
         return x.half()
 
 
@@ -54,13 +36,13 @@ class InFloat32(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape and type."""
+        """Map (B, C, H, W) to the same shape and type."""
         normed: Tensor = self.norm(x.float())
         return normed.to(x.dtype)
 
 
 def half_precision(model: Network) -> Network:
-    """A copy in evaluation mode with batch norm folded, whose convolutions and activations are float16.
+    """Return a copy with batch norm folded, whose convolutions and activations are float16.
 
     Float32 stay: routers, the softmax over experts and all that makes gates of it, norms that do not fold,
     the distributions of box sides and the boxes themselves, and the sigmoid or softmax of scores, so that

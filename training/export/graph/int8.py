@@ -32,7 +32,7 @@ MIN_IMAGES = 2
 
 
 def check_nncf() -> None:
-    """Raises ExportError where what quantises is not installed."""
+    """Raise ExportError where what quantises is not installed."""
     if importlib.util.find_spec("nncf") is None:
         raise ExportError(
             "precision int8 needs NNCF, which is not installed: in a checkout "
@@ -74,7 +74,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
 
 
 def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> ov.Model:
-    """The 8-bit form of a sparse graph, with each convolution's weights and ranges from the dense one.
+    """Return the 8-bit form of a sparse graph, with each convolution's weights and ranges from the dense one.
 
     Args:
         quantized: what quantize_dense made of the graph at dense_path.
@@ -111,7 +111,7 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: dict[str, ov.Node]) -> Iterator[str]:
-    """Quantise the convolutions of a graph and its branches as in the examples; yields what it has done."""
+    """Quantise the convolutions of a graph and its branches as in the examples; yield what it has done."""
     placed: dict[tuple[str, int, str], ov.Node] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "If":
@@ -150,7 +150,7 @@ def _copy(example: ov.Node, source: ov.Output) -> ov.Node:
 
 
 def _float_nodes(model: ov.Model) -> Iterator[str]:
-    """Names of the nodes that shall not be quantised."""
+    """Yield the names of nodes that shall not be quantised."""
     for node in model.get_ops():
         kind = node.get_type_name()
         if kind in CONVOLUTIONS:
@@ -166,7 +166,7 @@ def _has_float_weights(convolution: ov.Node) -> bool:
 
 
 def _weight_name(node: ov.Node) -> str | None:
-    """What the checkpoint calls the weights of a convolution; None if it is none, or they are computed."""
+    """Return what the checkpoint calls a convolution's weights; None if it is none, or they are computed."""
     if node.get_type_name() not in CONVOLUTIONS:
         return None
     weight = node.input_value(1).get_node()

@@ -37,7 +37,7 @@ class AlwaysRunning(nn.Module):
         self.register_buffer("idle", idle)  # (1, C, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         assert self.shared is not None
         total = self.shared(x)
         if self.idle is not None:
@@ -46,7 +46,7 @@ class AlwaysRunning(nn.Module):
 
 
 def without_routed_experts(model: Network) -> Network:
-    """A copy that answers as the model does at top_k = 0, and holds neither routers nor routed experts.
+    """Return a copy without routers and routed experts, which answers as the model does at top_k = 0.
 
     To everything that asks it is a model without mixtures: it has no run-time controls and no gates.
 

@@ -19,7 +19,7 @@ SWITCH = "switch_on_top_k_"
 
 
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
-    """The general graph, and in its place a body wherever top_k is the body's and the threshold is 0.
+    """Return the general graph, and in its place a body wherever top_k is the body's and the threshold is 0.
 
     Args:
         general: right for every top_k and threshold.
@@ -50,7 +50,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
 
 
 def general_body(graph: onnx.GraphProto) -> onnx.GraphProto:
-    """What answers where no other body does; of a graph that was not switched, itself."""
+    """Return what answers where no other body does; of a graph that was not switched, itself."""
     for node in graph.node:
         if node.name.startswith(SWITCH):
             (otherwise,) = (branch.g for branch in node.attribute if branch.name == "else_branch")
@@ -59,7 +59,7 @@ def general_body(graph: onnx.GraphProto) -> onnx.GraphProto:
 
 
 def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """Nodes that end in a scalar `name`: top_k (1, 1) is this one, and there is no threshold."""
+    """Return nodes that end in a scalar `name`: top_k (1, 1) is this one, and there is no threshold."""
     constants: dict[str, NDArray[Any]] = {
         "asked": np.array([[top_k]], dtype=np.int64),
         "none": np.array([[0]], dtype=np.float32),
@@ -76,7 +76,7 @@ def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> l
 
 
 def _as_branch(model: onnx.ModelProto, prefix: str, weights: dict[str, onnx.TensorProto]) -> onnx.GraphProto:
-    """Its nodes, reading the inputs from outside and each weight where it is kept once for all."""
+    """Return its nodes, reading the inputs from outside and each weight where it is kept once for all."""
     outside = {value.name: value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
         known = weights.get(tensor.name)
@@ -102,7 +102,7 @@ def _renamed(values: Iterable[onnx.ValueInfoProto], prefix: str) -> list[onnx.Va
 
 
 def _renamed_node(node: onnx.NodeProto, prefix: str, outside: Mapping[str, str]) -> onnx.NodeProto:
-    """The node with its own values under the prefix, inside its branches as well."""
+    """Return the node with its own values under the prefix, inside its branches as well."""
 
     def name_of(value: str) -> str:
         return outside.get(value, f"{prefix}/{value}") if value else ""

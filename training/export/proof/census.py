@@ -1,6 +1,6 @@
 """What of a graph can be skipped, seen in the graph itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -20,40 +20,41 @@ def skippable_experts(xml_path: Path) -> int:
     return sum(_convolves(branch).count(True) == 1 for branch in branches(body))
 
 
-def check_branches(xml_path: Path) -> None:
+def check_branches(proto: onnx.ModelProto) -> None:
     """Raise ExportError for a branch on a constant: tracing has frozen what one image chose."""
-    for branch in branches(ov.Core().read_model(xml_path)):
-        if not _depends_on_input(branch.input_value(0).get_node()):
-            raise _frozen(branch.get_friendly_name())
-
-
-def check_onnx_branches(proto: onnx.ModelProto) -> None:
-    """Raise ExportError likewise for a branch of an ONNX graph."""
-    makers = {output: node for node in proto.graph.node for output in node.output}
     given = {value.name for value in proto.graph.input}
-    for node in proto.graph.node:
-        if node.op_type != "If":
-            continue
-        seen: set[str] = set()
-        todo = [node.input[0]]
-        while todo:
-            name = todo.pop()
-            if name in makers and name not in seen:
-                todo += makers[name].input
-            seen.add(name)
-        if not seen & given:
-            raise _frozen(node.name)
+    nodes = list(_nodes(proto.graph))
+    makers = {output: node for node in nodes for output in node.output}
+    for node in nodes:
+        if node.op_type == "If" and not given & _read(node.input[0], makers):
+            raise ExportError(
+                f"branch {node.name!r} of the graph does not depend on the image: tracing has frozen an "
+                "expert. Nothing was written."
+            )
 
 
-def _frozen(branch: str) -> ExportError:
-    return ExportError(
-        f"branch {branch!r} of the graph does not depend on the image: tracing has frozen an expert. "
-        "Nothing was written."
-    )
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node, those inside branches included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)
+
+
+def _read(name: str, makers: Mapping[str, onnx.NodeProto]) -> set[str]:
+    """Return the names of all values that one is made of, itself included."""
+    seen: set[str] = set()
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        if value not in seen:
+            seen.add(value)
+            todo += makers[value].input if value in makers else ()
+    return seen
 
 
 def branches(model: ov.Model) -> Iterator[ov.Node]:
-    """Every `If`, those inside others included."""
+    """Yield every `If`, those inside others included."""
     for node in model.get_ops():
         if node.get_type_name() == "If":
             yield node
@@ -62,29 +63,16 @@ def branches(model: ov.Model) -> Iterator[ov.Node]:
 
 
 def _general_body(model: ov.Model) -> ov.Model:
-    """What answers where no body for one top_k does. A switch gives back all outputs, an expert a map."""
+    """Return what answers where no body for one top_k does."""
     for node in model.get_ops():
-        if node.get_type_name() == "If" and node.get_output_size() > 1:
+        if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert gives back one map
             return _general_body(node.get_function(1))
     return model
 
 
 def _convolves(branch: ov.Node) -> list[bool]:
-    """Of both sides: whether they hold a convolution."""
+    """Return of both sides whether they hold a convolution."""
     return [
         any(node.get_type_name() in CONVOLUTIONS for node in branch.get_function(side).get_ops())
         for side in range(2)
     ]
-
-
-def _depends_on_input(node: ov.Node) -> bool:
-    seen: set[str] = set()
-    todo = [node]
-    while todo:
-        each = todo.pop()
-        if each.get_type_name() == "Parameter":
-            return True
-        if each.get_friendly_name() not in seen:  # unique in its graph
-            seen.add(each.get_friendly_name())
-            todo += [value.get_node() for value in each.input_values()]
-    return False

@@ -12,7 +12,7 @@ from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract
-from training.export.graph.export_graph import ExportGraph, graph_contract, run_eager
+from training.export.graph.export_graph import Eager, graph_contract
 from training.export.proof.engine import Runner
 from training.export.proof.margin import router_margin
 from training.export.tasks.task import Difference, ExportTask, equal_order
@@ -121,18 +121,11 @@ def max_or_nan(a: float, b: float) -> float:
     return float(np.maximum(a, b))
 
 
-def eager_outputs(model: Network, spec: GraphSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
-    """Return what the checkpoint itself answers in eager float32, by the names of the graph's outputs."""
-    dense = GraphSpec("dense", spec.selection, spec.candidates)
-    return run_eager(ExportGraph(model, dense), graph_contract(model.config, dense), inputs)
-
-
 def reference_outputs(
     model: Network, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
 ) -> dict[str, NDArray[Any]]:
-    """Return eager_outputs of one image (H, W, 3)."""
-    dense = GraphSpec("dense", spec.selection, spec.candidates)
-    return eager_outputs(model, dense, graph_contract(model.config, dense).feed([canvas], [controls]))
+    """Return what the checkpoint itself answers for an image (H, W, 3) in eager float32, by name."""
+    return Eager(model, spec).answer(canvas, controls)
 
 
 def measure_parity(
@@ -152,14 +145,14 @@ def measure_parity(
     Raises:
         ExportError: the checkpoint's own routers are undecided on every image.
     """
-    contract = graph_contract(model.config, spec, tolerance)
+    contract, reference = graph_contract(model.config, spec, tolerance), Eager(model, spec)
     seen = _Comparison(model, contract, tolerance)
-    compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
+    compared = [compared_controls(model, canvas, top_ks, reference) for canvas in canvases]
     with bar(sum(map(len, compared)), "run", "compare") as progress:
         for canvas, each in zip(canvases, compared, strict=True):
             for controls in each:
                 outputs = engine.run(contract.feed([canvas], [controls]))
-                seen.add(reference_outputs(model, spec, canvas, controls), outputs, 0, controls)
+                seen.add(reference.answer(canvas, controls), outputs, 0, controls)
                 progress.update()
     largest = spec.batches[-1]
     if largest > 1:
@@ -169,7 +162,7 @@ def measure_parity(
         chosen = [of_image[-1 - row % len(of_image)] for row, of_image in enumerate(each_row)]
         outputs = engine.run(contract.feed(together, chosen))
         for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
-            seen.add(reference_outputs(model, spec, canvas, controls), outputs, row, controls)
+            seen.add(reference.answer(canvas, controls), outputs, row, controls)
     undecided = sorted(set(top_ks) - seen.decided)
     if undecided:
         raise ExportError(
@@ -180,7 +173,7 @@ def measure_parity(
 
 
 def compared_controls(
-    model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int]
+    model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
     """Return every top_k without a threshold; at the highest also the model's own, if any, and another."""
     found = [RoutingControls(top_k) for top_k in top_ks]
@@ -190,10 +183,9 @@ def compared_controls(
     if model.config.weight_threshold > 0:
         found.append(RoutingControls(top_ks[-1], model.config.weight_threshold))
     experts = [len(layer.experts) for layer in layers.values()]
-    spec = GraphSpec("dense", "service")
     for threshold in PARTING_THRESHOLDS:
         parting = RoutingControls(top_ks[-1], threshold)
-        outputs = reference_outputs(model, spec, canvas, parting)  # gates are called as their role
+        outputs = reference.answer(canvas, parting)  # gates are called as their role
         margin = router_margin(outputs, experts, parting)
         if margin is None or margin >= CLEAR_MARGIN:
             break

@@ -27,7 +27,7 @@ class Speed:
 
     @property
     def faster(self) -> Execution:
-        """What to ship."""
+        """Return what to ship."""
         return "sparse" if self.sparse_to_dense <= 1 - LEAST_GAIN else "dense"
 
     def __str__(self) -> str:

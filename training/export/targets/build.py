@@ -15,6 +15,7 @@ from training.errors import ExportError
 from training.export.contract.spec import Execution, GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import to_onnx
+from training.export.proof.census import check_branches
 from training.export.proof.engine import Engine
 from training.export.proof.selection import Speed, measure_speed
 from training.export.targets.options import ExportOptions
@@ -74,9 +75,11 @@ Build = Callable[[Path, GraphSpec, Source], Built]
 
 
 def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
-    """Write the model as model.onnx into a folder."""
+    """Write the model as model.onnx into a folder. Raise ExportError: a branch is frozen."""
     path = folder / ONNX_FILE
-    onnx.save(to_onnx(source.model, spec), path)
+    proto = to_onnx(source.model, spec)
+    check_branches(proto)
+    onnx.save(proto, path)
     return path
 
 

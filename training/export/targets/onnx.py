@@ -9,7 +9,6 @@ from training.export.contract.precision import Precision
 from training.export.contract.spec import GraphSpec
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.onnx_file import conditional_experts
-from training.export.proof.census import check_onnx_branches
 from training.export.proof.onnxruntime_engine import OnnxRuntimeEngine
 from training.export.targets.build import ONNX_FILE, Built, Source, build_faster, check_census, trace
 from training.export.targets.options import ExportOptions
@@ -33,7 +32,6 @@ def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
 def _build_one(folder: Path, spec: GraphSpec, source: Source) -> Built:
     path = trace(folder, spec, source)
     proto = onnx.load(path)
-    check_onnx_branches(proto)
     skippable = conditional_experts(proto)
     check_census(skippable, spec, source)
     if spec.execution == "sparse":

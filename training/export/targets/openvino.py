@@ -10,7 +10,7 @@ import onnx
 from training.export.contract.spec import GraphSpec
 from training.export.graph.int8 import quantize_dense, quantize_like, save_over
 from training.export.graph.onnx_file import to_onnx
-from training.export.proof.census import check_branches, skippable_experts
+from training.export.proof.census import skippable_experts
 from training.export.proof.openvino_engine import OpenVinoEngine, save_openvino
 from training.export.targets.build import Built, Source, build_faster, check_census, trace
 from training.export.targets.options import ExportOptions
@@ -51,7 +51,6 @@ def _convert(onnx_path: Path) -> Path:
     path = onnx_path.with_suffix(".xml")
     save_openvino(onnx_path, path)
     onnx_path.unlink()
-    check_branches(path)
     return path
 
 

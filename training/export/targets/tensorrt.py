@@ -20,7 +20,7 @@ MAX_BATCH = 8
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    """A batch on a GPU computes all, or, if its size is fixed, gathers the weights of the chosen."""
+    """Compute all for a batch, or, if its size is fixed, gather the weights of the chosen."""
     if options.fixed_batch is not None:
         return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
     return GraphSpec("dense", "graph", max_batch=MAX_BATCH)

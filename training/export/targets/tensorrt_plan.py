@@ -82,7 +82,7 @@ def build_plan(
 
 
 def _home(timings: Path) -> Path:
-    """The folder, or where there is no home, one that lasts as long as the machine is up."""
+    """Return the folder, or where there is no home, one that lasts as long as the machine is up."""
     try:
         return timings.expanduser()
     except RuntimeError:
@@ -90,7 +90,7 @@ def _home(timings: Path) -> Path:
 
 
 def gpu_names() -> str:
-    """Kinds of GPU in this machine, joined by + where there are several, as build_plans.sh names them."""
+    """Return the kinds of GPU in this machine, joined by +, as build_plans.sh names them."""
     command = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -102,7 +102,7 @@ def gpu_names() -> str:
 
 
 def version_number(version: str) -> str:
-    """As trtexec writes it: 10.13.3.9 is 101303."""
+    """Return a version as trtexec writes it: 10.13.3.9 is 101303."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     return str(major * 10_000 + minor * 100 + patch)
 
@@ -121,7 +121,7 @@ def _tensorrt() -> ModuleType:
 
 
 def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache: Path) -> tuple[Any, Any]:
-    """The bytes of the plan, and of the timing cache."""
+    """Return the bytes of the plan, and of the timing cache."""
     log = tensorrt.Logger(tensorrt.Logger.ERROR)
     try:
         builder = tensorrt.Builder(log)

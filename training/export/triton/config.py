@@ -57,24 +57,6 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
     (detect / CONFIG_FILE).write_text(detect_config(manifests), encoding="ascii")
 
 
-def write_configs(repository: Path, name: str, target: str, options: TritonOptions) -> Path:
-    """Write what Triton needs for the versions of one model and target, or change nothing.
-
-    Returns:
-        The folder `<name>-<target>`.
-
-    Raises:
-        ExportError: it has no version, a manifest is broken, or a file cannot be written.
-        ConfigError: the model cannot do what the options ask for.
-    """
-    folder = repository / f"{name}-{target}"
-    manifests = read_manifests(folder)
-    if not manifests:
-        raise ExportError(f"{folder} holds no version with a manifest.json")
-    _write(repository, [manifests], options)
-    return folder
-
-
 def write_all_configs(repository: Path, options: TritonOptions, *, name: str | None = None) -> list[Path]:
     """Write what Triton needs for every model of a repository, or change nothing.
 

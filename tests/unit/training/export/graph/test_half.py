@@ -16,8 +16,8 @@ from tests.unit.training.export.rtx import builds_a_plan
 from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
-from training.export.graph.export_graph import fold_batch_norm
-from training.export.graph.half import EagerHalf, InFloat32, half_precision
+from training.export.graph.export_graph import Eager, fold_batch_norm
+from training.export.graph.half import InFloat32, half_precision
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.parity import measure_parity
 from training.export.targets.targets import graph_spec
@@ -180,10 +180,14 @@ def test_what_is_folded_already_is_left_alone_when_it_is_traced(name):
 def test_maps_that_leave_the_range_of_float16_are_refused():
     model, spec = built("esmoe-n"), GraphSpec("dense", "graph")
     canvases = [image.numpy() for image in diverse_images(2)]
-    measure_parity(model, spec, EagerHalf(model, spec), canvases, [2], tolerance=TOLERANCES["f16"]).check()
+    measure_parity(
+        model, spec, Eager(half_precision(model), spec), canvases, [2], tolerance=TOLERANCES["f16"]
+    ).check()
     loud = copy.deepcopy(model)
     with torch.no_grad():
         loud.backbone.stem.bn.weight.mul_(1e6)
-    rounded = measure_parity(loud, spec, EagerHalf(loud, spec), canvases, [2], tolerance=TOLERANCES["f16"])
+    rounded = measure_parity(
+        loud, spec, Eager(half_precision(loud), spec), canvases, [2], tolerance=TOLERANCES["f16"]
+    )
     with pytest.raises(ExportError, match="differ from the checkpoint by nan"):
         rounded.check()

@@ -8,7 +8,9 @@ import pytest
 from tests.training_builders import plain_model, shallow
 from training.errors import ExportError
 from training.export.contract.spec import GraphSpec
-from training.export.graph.onnx_file import _check_census, conditional_experts, to_onnx
+from training.export.graph.onnx_file import conditional_experts, to_onnx
+from training.export.targets.build import ExportImages, Source, check_census
+from training.export.targets.options import ExportOptions
 from training.export.targets.targets import graph_spec
 from training.models.detector import Detector
 from training.models.variants import model_config
@@ -42,8 +44,9 @@ def test_a_graph_that_lost_an_expert_is_refused(model, sparse):
     damaged.CopyFrom(sparse)
     branch = next(node for node in damaged.graph.node if node.op_type == "If")
     damaged.graph.node.remove(branch)
-    with pytest.raises(ExportError, match="has 8 experts, the exported graph can skip 7"):
-        _check_census(model, damaged)
+    source = Source(model, ExportOptions(), ExportImages([], []))
+    with pytest.raises(ExportError, match=r"8 experts of the model can be skipped, .* can skip 7"):
+        check_census(conditional_experts(damaged), GraphSpec("sparse", "graph"), source)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from training.errors import ExportError
 from training.export.contract.tensors import GraphContract, Input, Output
-from training.export.proof.census import check_onnx_branches
+from training.export.proof.census import check_branches
 from training.export.proof.engine import check_ports
 from training.export.proof.onnxruntime_engine import OnnxRuntimeEngine, session_options
 from training.export.proof.openvino_engine import OpenVinoEngine
@@ -143,6 +143,6 @@ def branching(condition):
 def test_a_branch_on_a_constant_is_refused_by_its_name():
     whole = branching("asked")
     onnxruntime.InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
-    check_onnx_branches(whole)
+    check_branches(whole)
     with pytest.raises(ExportError, match="branch 'expert' of the graph does not depend on the image"):
-        check_onnx_branches(branching("frozen"))
+        check_branches(branching("frozen"))

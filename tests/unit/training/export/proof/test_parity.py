@@ -10,8 +10,9 @@ from tests.training_builders import diverse_images, plain_model, tiny_model
 from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import Eager
 from training.export.proof import parity
-from training.export.proof.parity import Parity, eager_outputs, measure_parity, reference_outputs
+from training.export.proof.parity import Parity, measure_parity, reference_outputs
 from training.models.mixture.routing import RoutingControls
 
 SPEC = GraphSpec("sparse", "graph", candidates=20)
@@ -25,7 +26,7 @@ class Replay:
         self.change = change
 
     def run(self, inputs):
-        outputs = {name: value.copy() for name, value in eager_outputs(self.model, SPEC, inputs).items()}
+        outputs = {name: value.copy() for name, value in Eager(self.model, SPEC).run(inputs).items()}
         self.change(outputs)
         return outputs
 
@@ -88,17 +89,13 @@ def test_an_image_on_which_routers_are_tied_is_left_out_and_only_such_images_are
     model = plain_model()
     spec = GraphSpec("dense", "service")
 
-    class Eager:
-        def run(self, inputs):
-            return eager_outputs(model, spec, inputs)
-
-    measure_parity(model, spec, Eager(), [canvas], [1, 2]).check()
+    measure_parity(model, spec, Eager(model, spec), [canvas], [1, 2]).check()
     with torch.no_grad():
         for layer in model.mixture_layers().values():
             layer.router.score.weight.zero_()
             layer.router.score.bias.zero_()
     with pytest.raises(ExportError, match="at top_k=1 the routers are within 1e-05 of a tie on every image"):
-        measure_parity(model, spec, Eager(), [canvas], [1, 2])
+        measure_parity(model, spec, Eager(model, spec), [canvas], [1, 2])
 
 
 class Forgetful:
@@ -108,7 +105,7 @@ class Forgetful:
         self.model, self.spec, self.wrong, self.calls = model, spec, wrong, 0
 
     def run(self, inputs):
-        outputs = eager_outputs(self.model, self.spec, inputs)
+        outputs = Eager(self.model, self.spec).run(inputs)
         self.calls += 1
         if self.calls in self.wrong:
             outputs["gates"] = outputs["gates"][:, :, ::-1].copy()  # of two experts, the other
@@ -172,7 +169,7 @@ def test_an_expert_whose_weight_is_lost_in_rounding_makes_no_other_set(canvas, w
             return with_weight(0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "reference_outputs", lambda *_: with_weight(weight))
+        patch.setattr(Eager, "answer", lambda *_: with_weight(weight))
         patch.setattr(parity, "compared_controls", lambda *_: [RoutingControls(2)])
         found = measure_parity(model, spec, Underflow(), [canvas], [2])
     assert found.expert_sets == (None if same else 0)
