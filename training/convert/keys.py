@@ -70,12 +70,7 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
     ),
     SimpleExpert: Counterpart(
         (),
-        {
-            "conv.0": "expand.conv",
-            "conv.1": "expand.bn",
-            "conv.3": "project.conv",
-            "conv.4": "project.bn",
-        },
+        {"conv.0": "expand.conv", "conv.1": "expand.bn", "conv.3": "project.conv", "conv.4": "project.bn"},
     ),
     DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
 }

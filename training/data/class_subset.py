@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
 from training.data.sample import Dataset, Sample
+from training.data.view import DatasetView
 from training.errors import DatasetError
 
 
-class ChosenClasses:
+class ChosenClasses(DatasetView):
     """A data set with the objects of some classes; images without any stay, as background."""
 
     def __init__(
@@ -32,29 +33,25 @@ class ChosenClasses:
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown:
             raise DatasetError(f"no class {', '.join(unknown)} among {', '.join(dataset.class_names)}")
+        super().__init__(dataset)
         self.class_names = tuple(class_names)
-        self._dataset = dataset
         new_ids = {name: new_id for new_id, name in enumerate(class_names)}
         self._new_ids = np.array([new_ids.get(name, -1) for name in dataset.class_names])  # -1: left out
         # Of each class that is left out, the chosen one that it is like; -1: none.
         like = {name: other for name, other in (like or {}).items() if name not in new_ids}
         alike = [new_ids.get(like.get(name, ""), -1) for name in dataset.class_names]
         self._alike = np.array(alike)
-        self.remarks = dataset.remarks  # of all classes
         if max(alike) >= 0:
             ids = (dataset.class_ids(index) for index in range(len(dataset)))
             count = sum(int((self._alike[each] >= 0).sum()) for each in ids)
             self.remarks = {**dataset.remarks, ALIKE: count}
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def load(self, index: int) -> Sample:
         """Return it with class ids of the chosen classes; regions ignored for another one are left out.
 
         The objects that are like those of a chosen class come after the other regions.
         """
-        sample = self._dataset.load(index)
+        sample = super().load(index)
         class_ids = self._new_ids[sample.class_ids]
         kept = class_ids >= 0
         chosen = replace(
@@ -75,11 +72,7 @@ class ChosenClasses:
             ignored_class_ids=np.concatenate([new_regions[meant], alike[alike >= 0]]),
         )
 
-    def encoded(self, index: int) -> bytes:
-        """Return it as the whole data set does."""
-        return self._dataset.encoded(index)
-
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return those of the chosen classes' objects."""
-        class_ids = self._new_ids[self._dataset.class_ids(index)]
+        class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])

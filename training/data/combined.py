@@ -11,35 +11,19 @@ from numpy.typing import NDArray
 
 from training.data.remarks import Remarks
 from training.data.sample import Dataset, Sample
+from training.data.view import DatasetView
 from training.errors import DatasetError
 
 
-class FoldedDataset:
+class FoldedDataset(DatasetView):
     """The images dealt to some of the folds of a data set: image i goes to fold i modulo folds."""
 
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
         """Keep some of the images; raise DatasetError where none is left."""
-        self.class_names = dataset.class_names
-        self.remarks = dataset.remarks  # of all folds
-        self._dataset = dataset
-        self._indices = [index for index in range(len(dataset)) if index % folds in kept]
-        if not self._indices:
+        indices = [index for index in range(len(dataset)) if index % folds in kept]
+        if not indices:
             raise DatasetError(f"{len(dataset)} images leave none in fold {list(kept)} of {folds}")
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def load(self, index: int) -> Sample:
-        """Return it as the whole data set does."""
-        return self._dataset.load(self._indices[index])
-
-    def encoded(self, index: int) -> bytes:
-        """Return it as the whole data set does."""
-        return self._dataset.encoded(self._indices[index])
-
-    def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return them as the whole data set does."""
-        return self._dataset.class_ids(self._indices[index])
+        super().__init__(dataset, indices)
 
 
 class CombinedDataset:

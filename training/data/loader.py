@@ -8,8 +8,9 @@ import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from training.config import TrainConfig
 from training.data.balance import repeat_factors, repeated
 from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
+from training.data.view import DatasetView
 from training.errors import DatasetError
 
 CACHE_BYTES = 2 * 1024**3
@@ -62,7 +64,7 @@ class Share:
 WHOLE = Share()
 
 
-class TrainingLoader:
+class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     """Owns the cache of decoded images and the worker processes; both live until close().
 
     An epoch has len(loader) batches, all full: what is left over at its end waits for another shuffle,
@@ -140,14 +142,11 @@ class TrainingLoader:
             iterator._shutdown_workers()
         self._batches._iterator = None
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class CachedDataset:
+class CachedDataset(DatasetView):
     """Keeps the first images of a data set in memory as its task scales them, up to a number of bytes.
 
     Augmentation scales every image so first of all, and scaling again changes nothing: a cached image
@@ -157,9 +156,7 @@ class CachedDataset:
     def __init__(
         self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker, cache_bytes: int
     ) -> None:
-        self.class_names = dataset.class_names
-        self.remarks = dataset.remarks
-        self._dataset = dataset
+        super().__init__(dataset)
         self._input_hw = input_hw
         self._maker = maker
         self._samples: list[Sample] = []
@@ -168,23 +165,12 @@ class CachedDataset:
             self._samples.append(self._read(len(self._samples)))
             used += self._samples[-1].image.nbytes
 
-    def __len__(self) -> int:
-        return len(self._dataset)
-
     def load(self, index: int) -> Sample:
         """Return it from memory where it is kept, else from the data set."""
         return self._samples[index] if index < len(self._samples) else self._read(index)
 
-    def encoded(self, index: int) -> bytes:
-        """Return the image as the data set holds it, at its own size."""
-        return self._dataset.encoded(index)
-
-    def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return those of the labels, whether the image is in memory or not."""
-        return self._dataset.class_ids(index)
-
     def _read(self, index: int) -> Sample:
-        return self._maker.scale(self._dataset.load(index), self._input_hw)
+        return self._maker.scale(super().load(index), self._input_hw)
 
 
 @dataclass(frozen=True)

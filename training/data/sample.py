@@ -69,5 +69,5 @@ class Dataset(Protocol):
         ...
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the class ids (N,) of the labelled objects, if possible without decoding the image."""
+        """Return labelled_classes as the labels have them, if possible without decoding the image."""
         ...

@@ -20,6 +20,7 @@ from training.progress import bar
 
 # Files and folders of one archive. The largest that download brings, COCO's images to train, has 118,288.
 MOST_MEMBERS = 250_000
+_Member = tuple[PurePosixPath, IO[bytes] | None]  # its path and content; None: a folder
 DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -37,12 +38,6 @@ class Unpacked:
 
     files: int
     size: int  # bytes
-
-
-@dataclass(frozen=True)
-class _Member:
-    path: PurePosixPath
-    content: IO[bytes] | None  # None: a folder
 
 
 def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS) -> Unpacked:
@@ -76,17 +71,17 @@ def _unpack(archive: Path, folder: Path, limit: int, most_members: int) -> Unpac
     files = size = 0
     members = (_zip_members if archive.suffix == ".zip" else _tar_members)(archive, limit)
     with closing(members), bar(None, "B", f"unpack {archive.name}") as progress:
-        for count, member in enumerate(members, start=1):
+        for count, (path, contents) in enumerate(members, start=1):
             if count > most_members:
                 raise DownloadError(
                     f"{archive}: holds more than {most_members:,} files and folders; nothing was kept"
                 )
-            target = folder / member.path
-            if member.content is None:
+            target = folder / path
+            if contents is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            with member.content as content, target.open("wb") as file:
+            with contents as content, target.open("wb") as file:
                 while chunk := content.read(CHUNK):
                     size += len(chunk)
                     if size > limit:
@@ -109,7 +104,7 @@ def _zip_members(archive: Path, limit: int) -> Generator[_Member]:
             if info.flag_bits & 0x1:
                 raise _refused(archive, info.filename, "locked with a password")
             path = _inside(archive, info.filename)
-            yield _Member(path, None if info.is_dir() else opened.open(info))
+            yield path, None if info.is_dir() else opened.open(info)
 
 
 def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
@@ -118,7 +113,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
             if not info.isfile() and not info.isdir():
                 raise _refused(archive, info.name, "a link or a device")
             path = _inside(archive, info.name)
-            yield _Member(path, opened.extractfile(info))
+            yield path, opened.extractfile(info)
         # The checksum of a compressed archive stands behind the end of the tar, and its padding.
         behind = 0
         while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):

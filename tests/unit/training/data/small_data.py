@@ -51,7 +51,7 @@ class MemoryDataset:
         return f"image {index}".encode()
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        return self.load(index).class_ids
+        return self.load(index).labelled_classes
 
 
 def with_regions(made: Sample, ignored: list[list[float]]) -> Sample:

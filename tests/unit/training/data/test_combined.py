@@ -33,7 +33,7 @@ class Numbered:
         return bytes([index])
 
     def class_ids(self, index):
-        return self.load(index).class_ids
+        return self.load(index).labelled_classes
 
 
 @pytest.mark.parametrize(
