@@ -11,7 +11,6 @@ from training.config import (
     AugmentConfig,
     LossConfig,
     ModelConfig,
-    OptimizerConfig,
     TaskName,
     TrainConfig,
 )
@@ -21,7 +20,7 @@ from training.data.random_crop import augment_whole
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
-from training.evaluate.validation import classification_scores, classification_sentence
+from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.classification import classification_loss
 from training.losses.terms import LossTerms, Total
 from training.models.classifier import Classifier, ClassPredictions
@@ -38,7 +37,7 @@ class Classify:
     name: TaskName = "classify"
     scene_labels: Literal["boxes", "class"] = "class"
     best_by = "top1"
-    without = ("dfl", "mosaic", "mixup", "copy_paste")
+    without: tuple[str, ...] = ("dfl", "mosaic", "mixup", "copy_paste")
     defaults = Defaults(
         input_hw=(224, 224),
         quick_hw=(128, 128),
@@ -47,16 +46,6 @@ class Classify:
         batch_size=16,
         augment=AugmentConfig(),
         quick_augment=AugmentConfig(),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            lr=1.4e-3,
-            final_lr=1.4e-5,
-            schedule="cosine",
-            momentum=0.9,
-            weight_decay=0.02,
-            ema_decay=0.998,
-            ema_tau_steps=300,
-        ),
     )
 
     def build(self, config: ModelConfig) -> Network:
@@ -117,11 +106,14 @@ class Classify:
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return accuracy and routing."""
-        return classification_scores(result, dataset)
+        accuracy = result.accuracy
+        scores = {"top1": accuracy.top1, "top5": accuracy.top5}
+        scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
+        return scores | routing_scores(result, dataset)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""
-        return classification_sentence(scores)
+        return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
 
 
 CLASSIFY = Classify()
