@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from training.cli.commands import build_parser
+from training.cli.console import telling
 from training.cli.data_flags import check_splits
 from training.cli.flags import STOPPED, UsageError
 from training.errors import ConfigError, TrainingError
@@ -13,14 +14,15 @@ from training.errors import ConfigError, TrainingError
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     words = sys.argv[1:] if argv is None else argv
-    args = build_parser(words).parse_args(words)
     try:
+        args = build_parser(words).parse_args(words)
         if args.command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
             raise ConfigError(
                 f"several processes train, one does the rest: run {args.command} without torchrun"
             )
         check_splits(args)
-        return int(args.run(args))
+        with telling(aside=args.aside, quiet=getattr(args, "quiet", False)):
+            return int(args.run(args))
     except UsageError as error:
         print(f"training: {error}", file=sys.stderr)
         return 2

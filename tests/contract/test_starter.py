@@ -12,7 +12,7 @@ from tests.integration.service.conftest import serve, wait_until_ready
 from training.files import sha256_of
 from training.recipes.recipe_data import own_data
 from training.trainer.checkpoint import load_model
-from training.workflows.export import scene_pictures
+from training.workflows.export import scene_images
 from training.workflows.measure import evaluate_service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def test_its_mixture_is_alive():
 def test_the_golden_picture_is_generated_not_somebody_elses():
     with np.load(ARTEFACT / "golden.npz", allow_pickle=False) as golden:
         image = golden["image"]
-    assert any(np.array_equal(image, scene) for scene in scene_pictures())
+    assert any(np.array_equal(image, scene) for scene in scene_images())
 
 
 def test_the_starter_is_small_enough_to_commit():
@@ -73,7 +73,7 @@ def test_served_it_has_the_map_that_it_was_released_with():
     assert parts.val is not None
     with serve(repository=REPOSITORY, default_model="starter") as running:
         assert wait_until_ready(running).status_code == 200
-        served, images = evaluate_service(running.url, parts.val, quiet=True)
+        served, images = evaluate_service(running.url, parts.val)
     released = json.loads((ARTEFACT / "manifest.json").read_text())["parity"]["metric"]
     assert images == IMAGES
     assert abs(served.map50_95 - released["graph"]) < 0.001

@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import STOPPED, UsageError, add_shared, read, say
-from training.cli.run_flags import add_settings, overrides_of
+from training.cli.flags import STOPPED, UsageError
+from training.cli.run_flags import add_settings, train_options
 from training.cli.values import from_zero, positive
 from training.errors import ConfigError
 from training.lab.ablations import command
 from training.lab.ablations.report import as_list
 from training.lab.ablations.rows import ROUTING, TABLES
-from training.lab.ablations.run import AblationOptions
 from training.workflows.dataset_config import SCENES_FOR_TRAINING
 
+FLAGS = ("--quiet",)
 EXAMPLES = """
 examples:
   python -m training ablations --list
@@ -33,7 +33,7 @@ from its last checkpoint, failed ones are tried again. More tables and seeds may
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `ablations`."""
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for runs and tables")
+    parser.add_argument("--output", type=Path, dest="run_dir", metavar="FOLDER", help="for runs and tables")
     parser.add_argument(
         "--table",
         choices=(*map(str, TABLES), ROUTING),
@@ -52,24 +52,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help="one run each (default: 0)"
     )
-    add_shared(parser, "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train what is not finished; 1 where a row failed, 130 where it was stopped."""
     rows = command.asked_rows(args.table)
     if args.list:
-        say(as_list(rows))
+        print(as_list(rows))
         return 0
-    if args.output is None:
+    if args.run_dir is None:
         raise UsageError("ablations need an --output folder, or --list")
     if args.scenes is not None and args.data is not None:
         raise ConfigError("--scenes is for generated ones: leave it or --data out")
-    args.seeds = list(dict.fromkeys(args.seeds))
-    options = read(AblationOptions, args, overrides=overrides_of(args), val_split=args.val_split or None)
-    ended = command.ablations(rows, options, quiet=args.quiet, say=say)
+    ended = command.ablations(rows, train_options(args), tuple(dict.fromkeys(args.seeds)))
     if ended.progress.stopped:
-        say(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
+        print(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
         return STOPPED
-    say(f"\n{ended.markdown}\nwrote {ended.report}")
+    print(f"\n{ended.markdown}\nwrote {ended.report}")
     return int(bool(ended.progress.failed))

@@ -1,14 +1,19 @@
 """Time models here: dense, sparse, and what skipping experts could gain at most."""
 
 import argparse
+import logging
 from pathlib import Path
 
-from training.cli.flags import add_fields, add_shared, read, say, say_aside
+from training.cli.flags import add_fields, read
 from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
 from training.models.variants import DETECT_VARIANTS
+
+PROGRESS_TO_STDERR = True  # stdout is the table
+FLAGS = ("--json", "--quiet")
+log = logging.getLogger(__name__)
 
 EXAMPLES = f"""
 every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
@@ -47,16 +52,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_fields(parser, BenchmarkOptions, meanings, variants=DETECT_VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
-    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Time, and print; 1 where the machine was too busy."""
     if args.plot:
         require_drawable(args.plot)
-    result = benchmark(read(BenchmarkOptions, args), quiet=args.quiet, say=say_aside)
-    say((benchmark_json if args.json else benchmark_report)(result))
+    result = benchmark(read(BenchmarkOptions, args))
+    print((benchmark_json if args.json else benchmark_report)(result))
     if args.plot:
         draw(result, args.plot)
-        say_aside(f"drew {args.plot}")
+        log.info(f"drew {args.plot}")
     return int(result.noisy)

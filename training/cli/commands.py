@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 
+from training.cli.flags import add_shared
+
 # In the order of --help; the file of a command has its name. Only the one that is asked for is imported.
 COMMANDS = {
     "train": "train a detector, or go on with a stopped run",
@@ -26,30 +28,16 @@ COMMANDS = {
 }
 
 EXAMPLES = """
-examples:
+examples; each command has more in its own --help
   python -m training train --run runs/try
       generated scenes, a few minutes on two cores
   python -m training train --recipe small-data --data bccd --input 384x512 --run runs/cells
-      your own images: a VOC folder (Annotations, JPEGImages, ImageSets), a YOLO one (data.yaml), or one of
-      COCO, VisDrone, KITTI or SKU-110K as they are downloaded;
+      your own images: a VOC folder (Annotations, JPEGImages, ImageSets), a YOLO one (data.yaml), a folder of
+      images for each class, or one of COCO, VisDrone, KITTI or SKU-110K as they are downloaded;
       stopped by Ctrl-C or a crash, the same command goes on
-  python -m training look --recipe small-data --data bccd --output batches.png
-      the images that this run would be shown, with their boxes
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
-  python -m training inspect runs/cells/model.safetensors --output drawn
-      whether its experts are chosen by what is in the image
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
-  python -m training download voc --to data/voc
-      the data of a benchmark, checked and unpacked; then: train --recipe voc --data data/voc
-  python -m training benchmark --variant sparsight-n --variant yolov12-n --plot benchmark.png
-      how fast they are here, and what skipping experts gains
-  python -m training convert yolo12n.pt
-      bring in a YOLO12 or YOLO-Master detection checkpoint; nothing in the file is run
-  python -m training prune runs/cells/model.safetensors --data bccd --keep 3 --output cells-3.safetensors
-      drop the experts that fewest images choose; train --like cells-3.safetensors goes on from there
-  python -m training triton-config --name cells --instances 4
-      write Triton's files for artifacts that are in the repository, with other settings
 """
 
 
@@ -70,6 +58,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         if name == asked:
             module = import_module(f"training.cli.{name.replace('-', '_')}")
             command.description, command.epilog = module.__doc__, getattr(module, "EXAMPLES", None)
-            module.add_flags(command)
-            command.set_defaults(run=module.run)
+            getattr(module, "add_flags", lambda parser: None)(command)
+            add_shared(command, *getattr(module, "FLAGS", ()))
+            command.set_defaults(run=module.run, aside=getattr(module, "PROGRESS_TO_STDERR", False))
     return parser

@@ -5,10 +5,10 @@ interval holds 95 % of the differences in mAP50-95. Where it does not hold 0, th
 import argparse
 from pathlib import Path
 
-from training.cli.data_flags import add_measured_data
-from training.cli.flags import add_shared, say
+from training.cli.data_flags import add_measured_data, measured
 from training.cli.values import from_zero, positive
 
+FLAGS = ("--json", "--quiet")
 EXAMPLES = """
 examples:
   python -m training compare runs/mixture/model.safetensors runs/dense/model.safetensors --data bccd
@@ -29,21 +29,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for flag, of in (("--top-k", "experts that run in the first"), ("--second-top-k", "and in the second")):
         parser.add_argument(flag, type=from_zero, metavar="K", help=f"{of}; default: as trained")
     parser.add_argument("--draws", type=positive, default=1000, help="default: %(default)s")
-    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure both, and print how sure their difference is."""
     from training.lab.tables.comparison import comparison_json, comparison_report
-    from training.workflows.dataset_config import measured_data
     from training.workflows.measure import compare_checkpoints
 
-    found = compare_checkpoints(
-        (args.first, args.second),
-        measured_data(args.data, args.split, args.recipe, args.classes),
-        top_ks=(args.top_k, args.second_top_k),
-        draws=args.draws,
-        quiet=args.quiet,
-    )
-    say((comparison_json if args.json else comparison_report)(found))
+    pair, top_ks = (args.first, args.second), (args.top_k, args.second_top_k)
+    found = compare_checkpoints(pair, measured(args), top_ks=top_ks, draws=args.draws)
+    print((comparison_json if args.json else comparison_report)(found))
     return 0

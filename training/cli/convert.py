@@ -5,7 +5,6 @@ here. The file is read as data: nothing in it is run. What does not fit is refus
 import argparse
 from pathlib import Path
 
-from training.cli.flags import say
 from training.cli.values import size
 
 
@@ -29,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
     """Convert."""
     from training.convert.command import convert
 
-    convert(args.file, args.output, input_hw=args.input, expect=args.expect, say=say)
+    convert(args.file, args.output, input_hw=args.input, expect=args.expect)
     return 0

@@ -2,35 +2,28 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from training.recipes.recipe_data import RECIPES_WITH_DATA, refuse_splits
 
+if TYPE_CHECKING:
+    from training.data_config import DataConfig
+
 _FORMATS = (
     "folder of images and labels: COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, recognised from what lies "
-    "in it (training/data/README.md)"
+    "in it, or of a folder of images for each class (training/data/README.md)"
 )
+_SPLITS = ("split", "val_split", "calibration_split")
 
 
-class Split(argparse.Action):
-    """The name of a split; `split_flags` are those that were written, since a default is nobody's wish."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
-    ) -> None:
-        """Keep both."""
-        setattr(namespace, self.dest, values)
-        namespace.split_flags = (*split_flags(namespace), flag)
-
-
-def split_flags(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the flags that were written of those that name a split."""
-    return getattr(args, "split_flags", ())
+def written_splits(args: argparse.Namespace) -> list[str]:
+    """Return the flags that were written of those that name a split: a default is nobody's wish."""
+    return [f"--{name.replace('_', '-')}" for name in _SPLITS if getattr(args, name, None) is not None]
 
 
 def check_splits(args: argparse.Namespace) -> None:
     """Raise ConfigError where a split was written and none is read."""
-    flags = split_flags(args)
+    flags = written_splits(args)
     if flags:
         # Without --data, inspect reads the folder of the checkpoint's run.
         refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
@@ -44,9 +37,7 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
     """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, done in (("--split", "train", use), ("--val-split", "val", val_use)):
-        parser.add_argument(
-            flag, action=Split, default=default, help=f"{done} this split (default: %(default)s)"
-        )
+        parser.add_argument(flag, help=f"{done} this split (default: {default})")
     _add_classes(parser)
 
 
@@ -55,22 +46,26 @@ def add_measured_data(
     *,
     use: str = _FORMATS,
     default: str = "generated scenes",
-    split: str | None = "val",
+    of: str = "val",
 ) -> None:
     """Add --data, --split, --classes and --recipe, of a command that measures.
 
     Args:
         use: what the folder is, or is for.
         default: what is read without one, in words.
-        split: without --split; None where the command itself decides.
+        of: what is read without --split, in words.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
-    of = "of the folder; default: val"
-    if split is None:
-        of += ", or without --data what the run validated on"
-    parser.add_argument("--split", action=Split, default=split, help=of)
+    parser.add_argument("--split", help=f"of the folder; default: {of}")
     _add_classes(parser)
     add_recipe_data(parser, "measure on what this recipe validates on")
+
+
+def measured(args: argparse.Namespace) -> "DataConfig":
+    """Return the data that these flags name."""
+    from training.workflows.dataset_config import measured_data
+
+    return measured_data(args.data, args.split or "val", args.recipe, args.classes)
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:

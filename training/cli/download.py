@@ -4,14 +4,17 @@ lies in the folder under its own name is used instead of a download.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
-from training.cli.flags import UsageError, add_fields, add_shared, read, say, say_aside
+from training.cli.flags import UsageError, add_fields, read
 from training.columns import in_columns
 from training.download.catalogue import BENCHMARKS, find_benchmark
 from training.download.download import DownloadOptions, download, in_bytes
 
+FLAGS = ("--quiet",)
 NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -36,20 +39,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_fields(parser, DownloadOptions, meanings)
     parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
-    add_shared(parser, "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Download, or list."""
     if args.list:
-        say(benchmarks_table())
+        print(benchmarks_table())
         return 0
     if args.name is None or args.to is None:
         raise UsageError("download takes a NAME and --to FOLDER, or --list")
     try:
-        download(find_benchmark(args.name), args.to, read(DownloadOptions, args), quiet=args.quiet, say=say)
+        download(find_benchmark(args.name), args.to, read(DownloadOptions, args))
     except KeyboardInterrupt:
-        say_aside("training: what came through is kept; the same command goes on")
+        log.warning("training: what came through is kept; the same command goes on")
         raise
     return 0
 
@@ -57,18 +59,9 @@ def run(args: argparse.Namespace) -> int:
 def benchmarks_table() -> str:
     """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
     rows = [("name", "what", "download", "checksums", "licence")]
-    for benchmark in BENCHMARKS:
-        exact = all(archive.size_is_exact for archive in benchmark.archives)
-        size = in_bytes(benchmark.size) if exact else f"about {in_bytes(benchmark.size)}"
-        by_hand = any(archive.url is None for archive in benchmark.archives)
-        known = all(archive.sha256 for archive in benchmark.archives)
-        rows.append(
-            (
-                benchmark.name,
-                benchmark.what,
-                f"{size}, by hand" if by_hand else size,
-                "known" if known else "none known",
-                benchmark.licence,
-            )
-        )
+    for each in BENCHMARKS:
+        known = all(archive.sha256 for archive in each.archives)
+        by_hand = ", by hand" if any(archive.url is None for archive in each.archives) else ""
+        size = f"{'' if known else 'about '}{in_bytes(each.size)}{by_hand}"
+        rows.append((each.name, each.what, size, "known" if known else "none known", each.licence))
     return "\n".join(in_columns(rows, "lllll"))

@@ -1,12 +1,13 @@
-"""Measure mAP: of a checkpoint, or of what a running service answers."""
+"""Measure mAP, or top-1 and top-5 of a classifier: of a checkpoint, or of what a running service answers."""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_shared, say, say_aside
+from training.cli.data_flags import add_measured_data, measured
+from training.cli.flags import UsageError
 
+PROGRESS_TO_STDERR = True  # stdout is the report
+FLAGS = ("--top-k", "--weight-threshold", "--json", "--quiet")
 BACKENDS = ("auto", "openvino", "triton")
 
 EXAMPLES = """
@@ -30,38 +31,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
     )
     add_measured_data(parser)
-    add_shared(parser, "--top-k", "--weight-threshold", "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print."""
-    from training.evaluate.classification import ClassEvaluation
-    from training.evaluate.evaluator import Evaluation
-    from training.evaluate.report import (
-        classification_json,
-        classification_report,
-        evaluation_json,
-        evaluation_report,
-    )
+    from training.evaluate.report import evaluation_json, evaluation_report
+    from training.tasks.choose import task_named
     from training.workflows import measure
-    from training.workflows.dataset_config import measured_data
 
     _check(args)
-    data = measured_data(args.data, args.split, args.recipe, args.classes)
-    told = {"quiet": args.quiet, "say": say_aside}
-    found: Any
+    data = measured(args)
     if args.url:
-        found = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend, **told)
+        answered = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
+        print((evaluation_json if args.json else evaluation_report)(*answered))
     else:
         controls = {"top_k": args.top_k, "weight_threshold": args.weight_threshold}
-        found = measure.evaluate_checkpoint(args.checkpoint, data, **controls, **told)
-    match found:
-        case Evaluation():
-            say((evaluation_json if args.json else evaluation_report)(found.mean_ap, found.images, found))
-        case ClassEvaluation():
-            say((classification_json if args.json else classification_report)(found))
-        case (mean_ap, images):
-            say((evaluation_json if args.json else evaluation_report)(mean_ap, images))
+        found = measure.evaluate_checkpoint(args.checkpoint, data, **controls)
+        task = task_named(found.task)
+        print(task.report_json(found) if args.json else task.report(found))
     return 0
 
 

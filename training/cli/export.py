@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from training.cli.data_flags import Split, add_measured_data, split_flags
-from training.cli.flags import add_fields, add_shared, read, say
+from training.cli.data_flags import add_measured_data, measured, written_splits
+from training.cli.flags import add_fields, add_shared, read
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, target_of
 
+FLAGS = ("checkpoint", "--quiet")
 EXAMPLES = """
 examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
@@ -31,19 +32,16 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `export`."""
-    add_shared(parser, "checkpoint")
     parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
     add_export(parser)
     add_measured_data(
         parser,
-        use="measure mAP and routing on this folder, for the manifest",
+        use="measure quality and routing on this folder, for the manifest",
         default="generated scenes, if it was trained on such",
     )
     parser.add_argument(
         "--calibration-split",
-        action=Split,
-        default="train",
-        help="of --data, for the ranges of precision int8: not what is measured on (default: %(default)s)",
+        help="of --data, for the ranges of precision int8: not what is measured on (default: train)",
     )
     meanings = {  # not of train-export, where these two flags mean how a model is trained
         "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
@@ -51,7 +49,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "experts": "target npu: shared leaves out the experts that are chosen from",
     }
     add_fields(parser, ExportOptions, meanings)
-    add_shared(parser, "--quiet")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +75,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
     """Return what was written of an export. Raise ConfigError: images for 8 bits, which nothing has."""
-    idle = [flag for flag in split_flags(args) if flag == "--calibration-split"]
+    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
     idle += ["--calibration"] if args.calibration_images is not None else []
     options = read(ExportOptions, args)
     if idle and options.precision != "int8":
@@ -88,14 +85,13 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
 
 def run(args: argparse.Namespace) -> int:
     """Export."""
-    from training.workflows.dataset_config import measured_data, training_data
+    from training.workflows.dataset_config import training_data
 
-    asked = args.data is not None or args.recipe is not None
-    data = measured_data(args.data, args.split, args.recipe, args.classes) if asked else None
-    calibration = (
-        training_data(args.data, args.calibration_split, args.recipe, args.classes) if asked else None
-    )
-    write_artifacts(args, args.checkpoint, data, calibration)
+    if args.data is None and args.recipe is None:
+        write_artifacts(args, args.checkpoint, None, None)
+    else:
+        of = training_data(args.data, args.calibration_split or "train", args.recipe, args.classes)
+        write_artifacts(args, args.checkpoint, measured(args), of)
     return 0
 
 
@@ -115,6 +111,4 @@ def write_artifacts(
         options=export_options(args),
         attribution=args.attribution,
         metric_prefix=args.metric_prefix,
-        quiet=args.quiet,
-        say=say,
     )

@@ -2,17 +2,12 @@
 
 import argparse
 
-from training.cli.flags import add_shared, say
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `exports`."""
-    add_shared(parser, "--repository", "--json")
+FLAGS = ("--repository", "--json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from training.lab.tables.exports import exports_json, exports_table
 
-    say((exports_json if args.json else exports_table)(args.repository))
+    print((exports_json if args.json else exports_table)(args.repository))
     return 0

@@ -1,7 +1,6 @@
 """Flags that are declared once: fields of options that become flags, and flags that many commands share."""
 
 import argparse
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -99,13 +98,3 @@ def add_shared(parser: argparse.ArgumentParser, *flags: str) -> None:
     """Add flags of SHARED."""
     for flag in flags:
         parser.add_argument(flag, **SHARED[flag])
-
-
-def say(message: str) -> None:
-    """Print at once, since long work follows."""
-    print(message, flush=True)
-
-
-def say_aside(message: str) -> None:
-    """Print what is being done, beside an answer that may be read by a machine."""
-    print(message, file=sys.stderr, flush=True)

@@ -6,8 +6,7 @@ norms stay as they are: they are a hundredth of the numbers.
 import argparse
 from pathlib import Path
 
-from training.cli.flags import add_shared, say
-
+FLAGS = ("checkpoint",)
 EXAMPLES = """
 examples:
   python -m training halve runs/cells/model.safetensors --output cells.safetensors
@@ -18,7 +17,6 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `halve`."""
-    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
 
 
@@ -26,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     """Halve."""
     from training.workflows.halve import halve
 
-    halve(args.checkpoint, args.output, say=say)
+    halve(args.checkpoint, args.output)
     return 0

@@ -4,10 +4,15 @@ what images cost. training/lab/inspection/README.md says how to read it.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import UsageError, add_shared, say, say_aside
+from training.cli.flags import UsageError, read
+
+PROGRESS_TO_STDERR = True  # stdout is the report
+FLAGS = ("checkpoint", "--top-k", "--weight-threshold", "--json", "--quiet")
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -21,44 +26,30 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `inspect`."""
-    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw charts into this folder")
     parser.add_argument(
         "--layer",
         help="with --output: whose experts example images are sorted by; default: the one with most bits",
     )
-    add_measured_data(
-        parser,
-        use="folder of images and labels",
-        default="what the checkpoint's run validated on",
-        split=None,
-    )
-    add_shared(parser, "--top-k", "--weight-threshold", "--json", "--quiet")
+    run_data = "what the checkpoint's run validated on"
+    of = f"val, or without --data {run_data}"
+    add_measured_data(parser, use="folder of images and labels", default=run_data, of=of)
 
 
 def run(args: argparse.Namespace) -> int:
     """Route every image, print what came out, and draw it where that is asked for."""
-    from training.lab.inspection.command import inspect_checkpoint
-    from training.lab.inspection.pictures import draw_pictures, require_folder
+    from training.lab.inspection.charts import draw_charts, require_folder
+    from training.lab.inspection.command import InspectOptions, inspect
     from training.lab.tables.routing import routing_json, routing_table
 
     if args.layer and not args.output:
         raise UsageError("--layer says which images are drawn: give --output")
     if args.output:
         require_folder(args.output)
-    found = inspect_checkpoint(
-        args.checkpoint,
-        args.data,
-        args.split,
-        recipe=args.recipe,
-        classes=args.classes,
-        top_k=args.top_k,
-        weight_threshold=args.weight_threshold,
-        layer=args.layer,
-        quiet=args.quiet,
-    )
-    say(routing_json(found.report, found.facts) if args.json else routing_table(found.report, found.heading))
+    found = inspect(read(InspectOptions, args))
+    report = found.report
+    print(routing_json(report, found.facts) if args.json else routing_table(report, found.heading))
     if args.output:
-        for path in draw_pictures(found, args.output, args.layer):
-            say_aside(f"drew {path}")
+        for path in draw_charts(found, args.output, args.layer):
+            log.info(f"drew {path}")
     return 0

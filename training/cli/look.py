@@ -5,9 +5,7 @@ where they should be. Regions to ignore are hatched. Takes what train takes; not
 import argparse
 from pathlib import Path
 
-from training.cli.flags import say
-from training.cli.run_flags import add_run
-from training.cli.train import train_options
+from training.cli.run_flags import add_run, train_options
 from training.cli.values import positive
 
 EXAMPLES = """
@@ -44,6 +42,6 @@ def run(args: argparse.Namespace) -> int:
     """Draw."""
     from training.lab.preview import command
 
-    drawn = command.look(train_options(args), args.output, epoch=args.epoch, pictures=args.images)
-    say(f"drew {drawn} images of epoch {args.epoch} into {args.output}")
+    drawn = command.look(train_options(args), args.output, epoch=args.epoch, images=args.images)
+    print(f"drew {drawn} images of epoch {args.epoch} into {args.output}")
     return 0

@@ -6,11 +6,14 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_recipe_data, add_training_data
-from training.cli.flags import add_fields, add_shared, read, say, say_aside
+from training.cli.flags import add_fields, read
 from training.cli.values import from_0_to_1
 from training.lab.prune.command import PruneOptions, prune
 from training.lab.prune.select import Rule
 from training.lab.prune.table import prune_json, prune_report
+
+PROGRESS_TO_STDERR = True  # stdout is the report
+FLAGS = ("checkpoint", "--json", "--quiet")
 
 EXAMPLES = """
 Use is measured on the images that the model was trained on, and mAP on others: to choose experts by the
@@ -34,7 +37,6 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `prune`."""
-    add_shared(parser, "checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
     rule = parser.add_mutually_exclusive_group(required=True)
     meanings = {
@@ -48,12 +50,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_training_data(parser, use="measure use on", val_use="measure mAP on")
     add_recipe_data(parser, "measure use on what this recipe trains on, and mAP on what it validates on,")
     parser.add_argument("--no-latency", action="store_true", help="do not time both, which takes minutes")
-    add_shared(parser, "--json", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prune, and print what that changed."""
     options = read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency)
-    result = prune(options, quiet=args.quiet, say=say_aside)
-    say((prune_json if args.json else prune_report)(result))
+    result = prune(options)
+    print((prune_json if args.json else prune_report)(result))
     return 0

@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Collection
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import add_fields, add_shared, named, value_of
+from training.cli.flags import add_fields, add_shared, named, read, value_of
 from training.cli.values import from_zero, in_words
 from training.config import TrainConfig
 from training.data_config import ScenesConfig
@@ -15,6 +16,9 @@ from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.recipes.recipes import DEFAULT_VARIANT, RECIPES, Request, build_config
+
+if TYPE_CHECKING:
+    from training.workflows.train import TrainOptions
 
 # Fields of TrainConfig that flags override, as add_fields takes them.
 SETTINGS = {
@@ -91,10 +95,14 @@ def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> Non
     _show(parser, "quick", DEFAULT_VARIANT)
 
 
-def overrides_of(args: argparse.Namespace) -> Overrides:
-    """Return the values that were written, by the path of the field that each overrides."""
+def train_options(args: argparse.Namespace) -> "TrainOptions":
+    """Return what was written of a run."""
+    from training.workflows.train import TrainOptions
+
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
-    return {path: value for path, value in written.items() if value is not None}
+    overrides: Overrides = {path: value for path, value in written.items() if value is not None}
+    options = read(TrainOptions, args, mixture=read(MixtureChoice, args), overrides=overrides)
+    return replace(options, val_split=options.val_split or None)
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:

@@ -1,16 +1,15 @@
 """Train a detector, or go on with a run that was stopped."""
 
 import argparse
+import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from training.cli.flags import STOPPED, read, say
-from training.cli.run_flags import add_run, overrides_of
-from training.models.variants import MixtureChoice
+from training.cli.console import LOGGER, log_level
+from training.cli.flags import STOPPED
+from training.cli.run_flags import add_run, train_options
 
-if TYPE_CHECKING:
-    from training.workflows.train import TrainOptions
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 variants by family, the size after the dash; what each holds and computes: python -m training variants
@@ -61,37 +60,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
 
 
-def train_options(args: argparse.Namespace) -> "TrainOptions":
-    """Return what was written of a run."""
-    from training.workflows.train import TrainOptions
-
-    val_split = args.val_split or None
-    return read(
-        TrainOptions,
-        args,
-        mixture=read(MixtureChoice, args),
-        overrides=overrides_of(args),
-        val_split=val_split,
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Train; 130 where it was stopped."""
     from training.trainer.distributed import joined
     from training.workflows import train
 
     options = train_options(args)
-    with joined(os.environ) as processes:
-        tell = say if processes.first else _say_nothing
-        outcome = train.train(options, quiet=args.quiet, say=tell, processes=processes)
-    if not outcome.finished:
-        tell(f"stopped after {outcome.position.step} steps; the same command goes on from there")
-        return STOPPED
-    tell(f"done: {outcome.model_path}")
-    if outcome.best_path is not None:
-        tell(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
+    with (
+        joined(os.environ) as processes,
+        log_level(LOGGER, logging.INFO if processes.first else logging.ERROR),  # the first tells for all
+    ):
+        outcome = train.train(options, processes=processes)
+        if not outcome.finished:
+            log.info(f"stopped after {outcome.position.step} steps; the same command goes on from there")
+            return STOPPED
+        log.info(f"done: {outcome.model_path}")
+        if outcome.best_path is not None:
+            log.info(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
     return 0
-
-
-def _say_nothing(message: str) -> None:
-    """For processes beside the first of a run."""

@@ -1,15 +1,18 @@
 """Train, evaluate and export in one go."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from training.cli import export, train
-from training.cli.flags import read, say
-from training.cli.run_flags import add_run
+from training.cli.flags import read
+from training.cli.run_flags import add_run, train_options
 from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.models.variants import MixtureChoice, model_config
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -48,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
         return code
     # Where patience ended the run, the last model is some evaluations past the best.
     best = args.run_dir / BEST_FILE
-    patient = bool(train.train_options(args).overrides.get("patience"))
+    patient = bool(train_options(args).overrides.get("patience"))
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
-    trained_on = training_data(args.data, args.split, args.recipe, args.classes)
+    trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
-    say(
+    print(
         f"serve it:  make serve MODEL={args.name}\n"
         f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
     )
@@ -63,13 +66,14 @@ def _held_out(args: argparse.Namespace) -> DataConfig | None:
     """What an export is measured on; None where all is trained on, since that mAP would be no mAP."""
     from training.workflows.dataset_config import measured_data
 
-    if args.val_split not in ("", args.split):
-        return measured_data(args.data, args.val_split, args.recipe, args.classes)
+    split = "val" if args.val_split is None else args.val_split
+    if split not in ("", args.split or "train"):
+        return measured_data(args.data, split, args.recipe, args.classes)
     if args.precision == "int8":
         raise ConfigError("precision int8 is measured on images held out: give another --val-split")
-    why = "--val-split is what is trained on" if args.val_split else "no --val-split"
-    say(
-        f"{why}: nothing is held out, so neither mAP nor routing of the export will be measured; export with "
-        "--data does that on other images"
+    why = "--val-split is what is trained on" if split else "no --val-split"
+    log.info(
+        f"{why}: nothing is held out, so neither quality nor routing of the export will be measured; export "
+        "with --data does that on other images"
     )
     return None

@@ -5,14 +5,15 @@ up when the model is loaded again.
 
 import argparse
 
-from training.cli.flags import add_fields, add_shared, read, say
+from training.cli.flags import add_fields, read
 from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
+
+FLAGS = ("--repository",)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `triton-config`."""
-    add_shared(parser, "--repository")
     parser.add_argument("--name", help="only this model, all its targets; default: every model")
     meanings = {
         "instances N": "run at once",
@@ -35,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     """Write them, and say where."""
     if args.upgrade_manifests:
         for path in upgrade_manifests(args.repository, name=args.name):
-            say(f"upgraded {path}")
+            print(f"upgraded {path}")
     for folder in write_all_configs(args.repository, read(TritonOptions, args), name=args.name):
         steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
         there = [step for step in steps if (folder.parent / step).is_dir()]
-        say(f"wrote {folder}, {' and '.join(there)}" if there else f"wrote {folder}")
+        print(f"wrote {folder}, {' and '.join(there)}" if there else f"wrote {folder}")
     return 0

@@ -2,17 +2,12 @@
 
 import argparse
 
-from training.cli.flags import add_shared, say
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `variants`."""
-    add_shared(parser, "--json")
+FLAGS = ("--json",)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from training.lab.tables.models import variants_json, variants_table
 
-    say(variants_json() if args.json else variants_table())
+    print(variants_json() if args.json else variants_table())
     return 0

@@ -1,20 +1,19 @@
 """What `python -m training convert` does."""
 
+import logging
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from training.convert.convert import Conversion, read_foreign
 from training.convert.expect import as_table, compare, read_expected
-from training.convert.provenance import provenance_of
 from training.errors import CheckpointError
 from training.models.network import count_parameters
 from training.trainer.checkpoint import SUFFIX, check_output, save_model
 
 NAME_LENGTH = 64  # of a served model
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 def convert(
@@ -23,9 +22,8 @@ def convert(
     *,
     input_hw: tuple[int, int] | None = None,
     expect: Path | None = None,
-    say: Say,
 ) -> Path:
-    """Convert a foreign checkpoint; returns where it was written.
+    """Convert a foreign checkpoint and return where it was written.
 
     Args:
         path: a .pt file that YOLO12 or YOLO-Master training wrote.
@@ -46,19 +44,19 @@ def convert(
     check_output(output)
     answers = None if expect is None else read_expected(expect)
     conversion = read_foreign(path, input_hw)
-    say(report(conversion))
+    log.info(report(conversion))
     if answers is not None:
         differences = compare(conversion.model, answers)
-        say(as_table(differences))
+        log.info(as_table(differences))
         if not all(one.within for one in differences):
             raise CheckpointError(f"{path} answers differently after conversion; nothing was written")
-    save_model(output, conversion.model, provenance_of(path, conversion))
-    say(f"wrote {output}\n{next_steps(output)}")
+    save_model(output, conversion.model, _provenance(path, conversion))
+    log.info(f"wrote {output}\n{next_steps(output)}")
     return output
 
 
 def report(conversion: Conversion) -> str:
-    """What was recognised, one fact a line."""
+    """Return what was recognised, one fact a line."""
     config = conversion.model.config
     height, width = config.input_hw
     lines = [
@@ -74,13 +72,26 @@ def report(conversion: Conversion) -> str:
 
 
 def next_steps(output: Path) -> str:
-    """The commands that make use of it."""
+    """Return the commands that make use of a converted file, one a line."""
     name = re.sub(r"[^a-z0-9_.-]+", "-", output.stem.lower()).lstrip("_.-")[:NAME_LENGTH] or "model"
     file = shlex.quote(str(output))
     return (
         f"measure it:  python -m training evaluate {file} --data FOLDER\n"
         f"export it:   python -m training export {file} --name {name}"
     )
+
+
+def _provenance(path: Path, conversion: Conversion) -> dict[str, str]:
+    told = {f"source {name}": value for name, value in conversion.found.told.items()}
+    notes = {"note": "; ".join(conversion.recognised.notes)} if conversion.recognised.notes else {}
+    return {
+        "data": "",
+        "source": path.name,
+        "source sha256": conversion.sha256,
+        "source kind": conversion.recognised.family,
+        **told,
+        **notes,
+    }
 
 
 def _shortened(names: tuple[str, ...]) -> str:

@@ -24,17 +24,20 @@ class Archive:
 
     name: str  # of the file
     url: str | None  # None: it cannot be had without a person; see Benchmark.manual
-    size: int  # bytes; exact, or about that many
-    size_is_exact: bool = True
-    sha256: str | None = None  # None: nobody is known to have published one
-    checksum_source: str = ""
+    size: int  # bytes; about that many without a sha256
+    sha256: str | None = None  # RECORDED; None: nobody is known to have published one
     unpacked_limit: int  # bytes; an archive that unpacks to more is refused
     holds: tuple[str, ...]
 
     @property
+    def exact_size(self) -> int | None:
+        """Return the bytes of the file; None: not exactly known."""
+        return self.size if self.sha256 else None
+
+    @property
     def largest_size(self) -> int:
-        """Bytes; a longer answer is not what was asked for."""
-        return self.size if self.size_is_exact else 2 * self.size
+        """Return the bytes beyond which an answer is not what was asked for."""
+        return self.exact_size or 2 * self.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Benchmark:
 
     @property
     def size(self) -> int:
-        """Bytes to download, where they are known; otherwise about that many."""
+        """Return the bytes to download, or about that many where they are not known."""
         return sum(archive.size for archive in self.archives)
 
 
@@ -68,7 +71,6 @@ COCO = Benchmark(
             url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
             size=252_907_541,
             sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-            checksum_source=RECORDED,
             unpacked_limit=1_200 * MB,
             holds=("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
         ),
@@ -77,7 +79,6 @@ COCO = Benchmark(
             url="http://images.cocodataset.org/zips/val2017.zip",
             size=815_585_330,
             sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
-            checksum_source=RECORDED,
             unpacked_limit=900 * MB,
             holds=("val2017",),
         ),
@@ -86,7 +87,6 @@ COCO = Benchmark(
             url="http://images.cocodataset.org/zips/train2017.zip",
             size=19_336_861_798,
             sha256="69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
-            checksum_source=RECORDED,
             unpacked_limit=20_500 * MB,
             holds=("train2017",),
         ),
@@ -106,7 +106,6 @@ VOC = Benchmark(
             url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
             size=460_032_000,
             sha256="7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
-            checksum_source=RECORDED,
             unpacked_limit=460_032_000,
             holds=("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt",),
         ),
@@ -115,7 +114,6 @@ VOC = Benchmark(
             url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
             size=451_020_800,
             sha256="6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
-            checksum_source=RECORDED,
             unpacked_limit=451_020_800,
             holds=("VOCdevkit/VOC2007/ImageSets/Main/test.txt",),
         ),
@@ -124,7 +122,6 @@ VOC = Benchmark(
             url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
             size=1_999_639_040,
             sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-            checksum_source=RECORDED,
             unpacked_limit=1_999_639_040,
             holds=("VOCdevkit/VOC2012/ImageSets/Main/trainval.txt",),
         ),
@@ -143,7 +140,6 @@ VISDRONE = Benchmark(
             name="VisDrone2019-DET-train.zip",
             url=None,
             size=1_440 * MB,
-            size_is_exact=False,
             unpacked_limit=2 * GB,
             holds=("VisDrone2019-DET-train/images", "VisDrone2019-DET-train/annotations"),
         ),
@@ -151,7 +147,6 @@ VISDRONE = Benchmark(
             name="VisDrone2019-DET-val.zip",
             url=None,
             size=70 * MB,
-            size_is_exact=False,
             unpacked_limit=150 * MB,
             holds=("VisDrone2019-DET-val/images", "VisDrone2019-DET-val/annotations"),
         ),
@@ -177,7 +172,6 @@ KITTI = Benchmark(
             url="https://s3.eu-central-1.amazonaws.com/avg-kitti/data_object_label_2.zip",
             size=5_601_213,
             sha256="4efc76220d867e1c31bb980bbf8cbc02599f02a9cb4350effa98dbb04aaed880",
-            checksum_source=RECORDED,
             unpacked_limit=100 * MB,
             holds=("training/label_2",),
         ),
@@ -186,7 +180,6 @@ KITTI = Benchmark(
             url="https://s3.eu-central-1.amazonaws.com/avg-kitti/data_object_image_2.zip",
             size=12_569_945_557,
             sha256="351c5a2aa0cd9238b50174a3a62b846bc5855da256b82a196431d60ff8d43617",
-            checksum_source=RECORDED,
             unpacked_limit=13_500 * MB,
             holds=("training/image_2",),
         ),
@@ -205,7 +198,6 @@ SKU110K = Benchmark(
             # The repository's README has it with http: without a checksum, encryption is what is left.
             url="https://trax-geometry.s3.amazonaws.com/cvpr_challenge/SKU110K_fixed.tar.gz",
             size=13_600 * MB,
-            size_is_exact=False,
             unpacked_limit=17 * GB,
             holds=("SKU110K_fixed/images", "SKU110K_fixed/annotations"),
         ),
@@ -216,7 +208,7 @@ BENCHMARKS = (COCO, VOC, VISDRONE, KITTI, SKU110K)
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The data set of that name. Raises DownloadError: there is none; names those there are."""
+    """Return the data set of that name; raise DownloadError, with those there are, if none."""
     for benchmark in BENCHMARKS:
         if benchmark.name == name:
             return benchmark

@@ -1,43 +1,35 @@
 """A data set from its owners to a folder: space, download, checksum, unpacking, in this order."""
 
 import json
+import logging
 import os
 import shlex
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from training.download.catalogue import Archive, Benchmark
-from training.download.fetch import USUAL_PATIENCE, Expected, Patience, fetch, forget, full_disk, length
+from training.download.catalogue import RECORDED, Archive, Benchmark
+from training.download.fetch import USUAL_PATIENCE, Patience, fetch, forget, full_disk, length
 from training.download.unpack import unpack
 from training.errors import DownloadError
 from training.files import sha256_of, write_atomically
+from training.progress import bar
 
 RECORDS = ".download"  # in the folder: what was unpacked, and what is being unpacked
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions:
-    """How a data set is brought."""
+    """Where a data set is taken from, and what is kept."""
 
     mirror: str | None = None  # take NAME.zip from MIRROR/NAME.zip
     remove_archives: bool = False  # once they are unpacked
     patience: Patience = USUAL_PATIENCE
 
 
-def download(
-    benchmark: Benchmark,
-    folder: Path,
-    options: DownloadOptions | None = None,
-    *,
-    quiet: bool = False,
-    say: Say,
-) -> None:
+def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None = None) -> None:
     """Bring a data set into a folder, ready to train; what is there already is left alone.
 
     Stopped anywhere, the same call goes on. An archive that lies in the folder under its own name is used
@@ -48,28 +40,28 @@ def download(
             person; the message says what to do.
     """
     options = options or DownloadOptions()
-    say(f"{benchmark.what}\n{benchmark.terms}\nMore: {benchmark.home}")
+    log.info(f"{benchmark.what}\n{benchmark.terms}\nMore: {benchmark.home}")
     try:
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f"{folder}: cannot be made or written to ({error.strerror})") from error
-    wanted = [archive for archive in benchmark.archives if not _is_there(archive, folder, say)]
+    wanted = [archive for archive in benchmark.archives if not _is_there(archive, folder)]
     if wanted:
         check_space(shutil.disk_usage(folder).free, needed_space(wanted, folder, options), folder)
-    by_hand = [archive for archive in wanted if not _bring(archive, folder, options, quiet, say)]
+    by_hand = [archive for archive in wanted if not _bring(archive, folder, options)]
     if by_hand:
-        say(benchmark.manual.format(folder=folder))
+        log.info(benchmark.manual.format(folder=folder))
         names = " and ".join(archive.name for archive in by_hand)
         raise DownloadError(f"{names}: get them by hand, as said above, then give the same command again")
     name, data = benchmark.name, shlex.quote(str(folder))
-    say(
+    log.info(
         f"complete: {folder}\n"
         f"train on it:  python -m training train --recipe {name} --data {data} --run runs/{name}"
     )
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Bytes that the disk must have free at the fullest moment, each archive unpacked to its limit."""
+    """Return the bytes that must be free at the fullest moment, each archive unpacked to its limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -82,7 +74,7 @@ def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) 
 
 
 def check_space(free: int, needed: int, folder: Path) -> None:
-    """Raises DownloadError: fewer bytes are free than needed."""
+    """Raise DownloadError where fewer bytes are free than needed."""
     if free < needed:
         raise DownloadError(
             f"{folder}: {in_bytes(free)} are free on this disk, up to {in_bytes(needed)} are needed; "
@@ -91,15 +83,15 @@ def check_space(free: int, needed: int, folder: Path) -> None:
 
 
 def in_bytes(count: int) -> str:
-    """For people: 19.3 GB."""
+    """Return a count of bytes for people, such as 19.3 GB."""
     for unit, of in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= of:
             return f"{count / of:.1f} {unit}"
     return f"{count} B"
 
 
-def _is_there(archive: Archive, folder: Path, say: Say) -> bool:
-    """Unpacked earlier: by this command, or by hand, which is believed where no archive waits beside it."""
+def _is_there(archive: Archive, folder: Path) -> bool:
+    """Return whether it was unpacked earlier; by hand counts where no archive waits beside it."""
     if not all((folder / path).exists() for path in archive.holds):
         return False
     record = _record(folder, archive)
@@ -110,69 +102,63 @@ def _is_there(archive: Archive, folder: Path, say: Say) -> bool:
             return False  # half a record: unpack again
         if archive.sha256 not in (None, unpacked):
             return False  # of another state of the archive
-        say(f"{archive.name}: there already")
+        log.info(f"{archive.name}: there already")
         return True
     if (folder / archive.name).exists() or _partial(folder, archive).exists():
         return False
-    say(f"{archive.name}: {' and '.join(archive.holds)} there, not by this command: left unchecked")
+    log.info(f"{archive.name}: {' and '.join(archive.holds)} there, not by this command: left unchecked")
     return True
 
 
-def _bring(archive: Archive, folder: Path, options: DownloadOptions, quiet: bool, say: Say) -> bool:
-    """Download if need be, check and unpack one archive; False where a person has to download it."""
+def _bring(archive: Archive, folder: Path, options: DownloadOptions) -> bool:
+    """Download if need be, check and unpack one archive; return False if a person has to download it."""
     path, partial = folder / archive.name, _partial(folder, archive)
     if path.is_file():
-        say(f"{archive.name}: found in {folder}")
-        sum_got = _check(archive, path, quiet, say)
+        log.info(f"{archive.name}: found in {folder}")
+        sum_got = _check(archive, path)
     else:
         url = archive.url if options.mirror is None else f"{options.mirror.rstrip('/')}/{archive.name}"
         if url is None:
             return False
-        say(f"{archive.name}: {in_bytes(archive.size)} from {url}")
-        expected = Expected(
-            size=archive.size if archive.size_is_exact else None,
-            largest=archive.largest_size,
-            checked_later=archive.sha256 is not None,
-        )
-        fetch(url, partial, expected, patience=options.patience, quiet=quiet, say=say)
+        log.info(f"{archive.name}: {in_bytes(archive.size)} from {url}")
+        fetch(url, partial, archive, patience=options.patience)
         try:
-            sum_got = _check(archive, partial, quiet, say)
+            sum_got = _check(archive, partial)
         except DownloadError:
             forget(partial)
             raise
         partial.replace(path)
     forget(partial)
-    _unpack_into(archive, path, folder, sum_got, quiet, say)
+    _unpack_into(archive, path, folder, sum_got)
     if options.remove_archives:
         path.unlink()
     return True
 
 
-def _check(archive: Archive, path: Path, quiet: bool, say: Say) -> str:
-    """The file's SHA-256. Raises DownloadError: it is not the one known, or the size is not."""
-    if archive.size_is_exact and length(path) != archive.size:
+def _check(archive: Archive, path: Path) -> str:
+    """Return the file's SHA-256; raise DownloadError if it, or the size, is not the one known."""
+    if archive.exact_size not in (None, length(path)):
         raise DownloadError(
             f"{path}: has {length(path):,} bytes where {archive.size:,} are expected; get it again"
         )
-    with tqdm(total=length(path), unit="B", unit_scale=True, disable=quiet, leave=False) as bar:
-        bar.set_description(f"check {path.name}")
-        got = sha256_of(path, bar.update)
+    with bar(length(path), "B", f"check {path.name}") as progress:
+        got = sha256_of(path, progress.update)
     if archive.sha256 is None:
-        say(f"{archive.name}: nobody's checksum is known to compare with; its SHA-256 is {got}")
+        log.info(f"{archive.name}: nobody's checksum is known to compare with; its SHA-256 is {got}")
     elif got != archive.sha256:
         raise DownloadError(
-            f"{path}: its SHA-256 is {got}, not {archive.sha256} ({archive.checksum_source}); "
+            f"{path}: its SHA-256 is {got}, not {archive.sha256} ({RECORDED}); "
             "nothing of it was unpacked: get it again, or from elsewhere with --from"
         )
     else:
-        say(f"{archive.name}: SHA-256 {got}, as {archive.checksum_source}")
+        log.info(f"{archive.name}: SHA-256 {got}, as {RECORDED}")
     return got
 
 
-def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str, quiet: bool, say: Say) -> None:
+def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> None:
     """Unpack beside, then move: a reader never sees half of it, and the record comes last."""
     beside = folder / RECORDS / f"{archive.name}.unpacking"
-    unpacked = unpack(path, beside, archive.unpacked_limit, quiet=quiet)
+    unpacked = unpack(path, beside, archive.unpacked_limit)
     missing = [held for held in archive.holds if not (beside / held).exists()]
     if missing:
         shutil.rmtree(beside)
@@ -182,13 +168,13 @@ def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str, quiet
     except OSError as error:
         raise full_disk(error, folder) from error
     shutil.rmtree(beside)
-    say(f"{archive.name}: {unpacked.files:,} files, {in_bytes(unpacked.size)} unpacked")
+    log.info(f"{archive.name}: {unpacked.files:,} files, {in_bytes(unpacked.size)} unpacked")
     facts = {"sha256": sum_got, "files": unpacked.files, "bytes": unpacked.size}
     write_atomically(_record(folder, archive), json.dumps(facts) + "\n")
 
 
 def _move(source: Path, target: Path) -> None:
-    """Everything in one folder into another; folders that are there already are filled, files replaced."""
+    """Move all of a folder into another; folders that are there already are filled, files replaced."""
     for entry in os.scandir(source):
         to = target / entry.name
         if entry.is_dir(follow_symlinks=False) and to.is_dir():

@@ -2,10 +2,11 @@
 
 import errno
 import json
+import logging
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,21 @@ from urllib.parse import urlsplit
 import httpx
 from tqdm import tqdm
 
+from training.download.catalogue import Archive
 from training.errors import DownloadError
 from training.files import write_atomically
+from training.progress import bar
 
 CHUNK = 1 << 16  # bytes
 REDIRECTIONS = 5  # more are not followed
 WAITABLE = (408, 425, 429)  # beside all from 500: the same request may succeed later
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to bear with a server. An attempt that gained bytes is not counted."""
+    """Time limits for one server. An attempt that gained bytes is not counted."""
 
     attempts: int = 6
     first_wait_s: float = 1.0  # doubled each time
@@ -35,20 +38,11 @@ class Patience:
     read_s: float = 60.0  # without a byte
 
     def wait_s(self, failures: int) -> float:
-        """Before the next attempt, after so many failures in a row."""
+        """Return the seconds before the next attempt, after so many failures in a row."""
         return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
 
 
 USUAL_PATIENCE = Patience()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What is known of a file before it is there."""
-
-    size: int | None  # bytes; None: not exactly known
-    largest: int  # bytes; more is refused
-    checked_later: bool  # by a checksum: then bytes may be joined without proof that they are of one file
 
 
 class _Passing(Exception):
@@ -68,15 +62,7 @@ class _Origin:
     total: int | None
 
 
-def fetch(
-    url: str,
-    partial: Path,
-    expected: Expected,
-    *,
-    patience: Patience = USUAL_PATIENCE,
-    quiet: bool = False,
-    say: Say,
-) -> None:
+def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USUAL_PATIENCE) -> None:
     """Bring a file to the whole content of a URL; what is in it already is kept if it fits.
 
     Ctrl-C, a crash or an error leave the file as far as it came, to go on from.
@@ -86,15 +72,11 @@ def fetch(
     """
     _require_address(url)
     failures = 0
-    with (
-        _client(url, patience) as client,
-        tqdm(total=expected.size, unit="B", unit_scale=True, disable=quiet, leave=False) as bar,
-    ):
-        bar.set_description(partial.stem)
+    with _client(url, patience) as client, bar(archive.exact_size, "B", partial.stem) as progress:
         while True:
             before = length(partial)
             try:
-                _go_on(client, url, partial, expected, bar)
+                _go_on(client, url, partial, archive, progress)
                 return
             except _Passing as error:
                 failures = 0 if length(partial) > before else failures + 1
@@ -104,8 +86,7 @@ def fetch(
                         "is a proxy wanted (HTTPS_PROXY)? The same command goes on, --from names a mirror"
                     ) from error
                 wait_s = min(error.wait_s or patience.wait_s(failures), patience.longest_wait_s)
-                bar.clear()
-                say(f"{error}; going on in {wait_s:.0f} s")
+                log.info(f"{error}; going on in {wait_s:.0f} s")
                 time.sleep(wait_s)
 
 
@@ -120,7 +101,7 @@ def _require_address(url: str) -> None:
 
 
 def length(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """Return the bytes of a file; 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
@@ -131,7 +112,7 @@ def forget(partial: Path) -> None:
 
 
 def _client(url: str, patience: Patience) -> httpx.Client:
-    """Through the proxies that the environment names; trusts whom the system trusts."""
+    """Return a client that uses the environment's proxies and trusts whom the system trusts."""
     try:
         return httpx.Client(
             headers={"Accept-Encoding": "identity", "User-Agent": "sparsight"},
@@ -145,10 +126,10 @@ def _client(url: str, patience: Patience) -> httpx.Client:
         raise DownloadError(f"the environment's proxy for {scheme} does not work: {error}") from error
 
 
-def _go_on(client: httpx.Client, url: str, partial: Path, expected: Expected, bar: tqdm) -> None:
-    """One request for what is missing; returns when nothing is."""
-    offset, origin = _held(partial, url, expected)
-    if offset and offset == expected.size:
+def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, progress: tqdm) -> None:
+    """Ask once for what is missing; return when nothing is."""
+    offset, origin = _held(partial, url, archive)
+    if offset and offset == archive.exact_size:
         return
     headers = {}
     if offset:
@@ -164,24 +145,24 @@ def _go_on(client: httpx.Client, url: str, partial: Path, expected: Expected, ba
         else:
             _check_continues(response, offset, origin, partial)
         total = _total(response)
-        _check_size(url, total, expected)
+        _check_size(url, total, archive)
         if offset == 0:
             forget(partial)
             _remember(partial, _Origin(url, _validator(response), total))
-        bar.total = total
-        bar.n = bar.last_print_n = offset  # so that the speed is that of the network
-        bar.initial = offset
-        _append(response, url, partial, offset, expected, bar)
+        progress.total = total
+        progress.n = progress.last_print_n = progress.initial = offset  # the speed is that of the network
+        _append(response, url, partial, offset, archive, progress)
 
 
-def _held(partial: Path, url: str, expected: Expected) -> tuple[int, _Origin]:
-    """How many bytes can be gone on from, and what they are of."""
+def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
+    """Return how many bytes can be gone on from, and what they are of."""
     offset = length(partial)
     origin = _recall(partial)
     if origin is None or origin.url != url:
         origin = _Origin(url, None, None)
-    provable = expected.checked_later or origin.validator is not None
-    if offset and (not provable or offset > expected.largest):
+    # Before a checksum, bytes may be joined without proof that they are of one file.
+    provable = archive.sha256 is not None or origin.validator is not None
+    if offset and (not provable or offset > archive.largest_size):
         forget(partial)
         return 0, origin
     return offset, origin
@@ -205,7 +186,7 @@ def _refuse_errors(url: str, response: httpx.Response) -> None:
 
 
 def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
-    """That a server's part goes on exactly where the file ends; otherwise nothing of it is kept."""
+    """Raise _Passing, and keep nothing, unless a server's part goes on exactly where the file ends."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
     if found is None or int(found[1]) != offset or changed:
@@ -214,7 +195,7 @@ def _check_continues(response: httpx.Response, offset: int, origin: _Origin, par
 
 
 def _total(response: httpx.Response) -> int | None:
-    """Bytes of the whole file, if the server says."""
+    """Return the bytes of the whole file, if the server says."""
     if response.status_code in (206, 416):
         found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
@@ -222,36 +203,40 @@ def _total(response: httpx.Response) -> int | None:
     return int(stated) if stated.isdigit() else None
 
 
-def _check_size(url: str, total: int | None, expected: Expected) -> None:
+def _check_size(url: str, total: int | None, archive: Archive) -> None:
     if total is None:
         return
-    if expected.size is not None and total != expected.size:
+    if archive.exact_size is not None and total != archive.exact_size:
         raise DownloadError(
-            f"{url}: offers {total:,} bytes where {expected.size:,} are expected; it is another file"
+            f"{url}: offers {total:,} bytes where {archive.exact_size:,} are expected; it is another file"
         )
-    if total > expected.largest:
-        raise DownloadError(f"{url}: offers {total:,} bytes; more than {expected.largest:,} are not expected")
+    if total > archive.largest_size:
+        raise DownloadError(
+            f"{url}: offers {total:,} bytes; more than {archive.largest_size:,} are not expected"
+        )
 
 
 def _append(
-    response: httpx.Response, url: str, partial: Path, offset: int, expected: Expected, bar: tqdm
+    response: httpx.Response, url: str, partial: Path, offset: int, archive: Archive, progress: tqdm
 ) -> None:
     try:
         with partial.open("ab") as file:
             for chunk in response.iter_raw():  # as it comes, so that nothing is lost when it breaks
                 offset += len(chunk)
-                if offset > expected.largest:
-                    raise DownloadError(f"{url}: does not end after {expected.largest:,} bytes; another file")
+                if offset > archive.largest_size:
+                    raise DownloadError(
+                        f"{url}: does not end after {archive.largest_size:,} bytes; another file"
+                    )
                 file.write(chunk)
-                bar.update(len(chunk))
+                progress.update(len(chunk))
     except OSError as error:  # of the disk: those of the network are httpx's
         raise full_disk(error, partial) from error
-    if expected.size is not None and offset < expected.size:
-        raise _Passing(f"{url}: ended after {offset:,} of {expected.size:,} bytes")
+    if archive.exact_size is not None and offset < archive.exact_size:
+        raise _Passing(f"{url}: ended after {offset:,} of {archive.exact_size:,} bytes")
 
 
 def full_disk(error: OSError, path: Path) -> Exception:
-    """The same error, in words if it is that nothing more can be written."""
+    """Return the same error, in words if it is that nothing more can be written."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(
@@ -261,7 +246,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Turns httpx's errors into ours: what may pass, and what a person has to mend."""
+    """Turn httpx's errors into ours: what may pass, and what a person has to mend."""
     try:
         yield
     except httpx.TooManyRedirects as error:
@@ -287,7 +272,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def _validator(response: httpx.Response) -> str | None:
-    """What If-Range takes: a strong ETag (a weak one is not of bytes: RFC 9110, 13.1.5), or else the date."""
+    """Return what If-Range takes: a strong ETag (a weak one is not of bytes: RFC 9110, 13.1.5) or a date."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 

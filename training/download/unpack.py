@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tqdm import tqdm
-
 from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
+from training.progress import bar
 
 # Files and folders of one archive. The largest that download brings, COCO's images to train, has 118,288.
 MOST_MEMBERS = 250_000
@@ -46,9 +45,7 @@ class _Member:
     content: IO[bytes] | None  # None: a folder
 
 
-def unpack(
-    archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS, quiet: bool = False
-) -> Unpacked:
+def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS) -> Unpacked:
     """Unpack into a folder that is made anew; it is removed again unless all goes well.
 
     Args:
@@ -63,29 +60,22 @@ def unpack(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    done = False
     try:
-        unpacked = _unpack(archive, folder, limit, most_members, quiet)
-        done = True
-        return unpacked
-    except DAMAGE as error:
-        raise DownloadError(
-            f"{archive}: {_what_is_wrong(archive, error)}; remove it and get it again"
-        ) from error
-    except OSError as error:
-        raise full_disk(error, folder) from error
-    finally:
-        if not done:
-            shutil.rmtree(folder, ignore_errors=True)
+        return _unpack(archive, folder, limit, most_members)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, DAMAGE):
+            wrong = _what_is_wrong(archive, error)
+            raise DownloadError(f"{archive}: {wrong}; remove it and get it again") from error
+        if isinstance(error, OSError):
+            raise full_disk(error, folder) from error
+        raise
 
 
-def _unpack(archive: Path, folder: Path, limit: int, most_members: int, quiet: bool) -> Unpacked:
+def _unpack(archive: Path, folder: Path, limit: int, most_members: int) -> Unpacked:
     files = size = 0
     members = (_zip_members if archive.suffix == ".zip" else _tar_members)(archive, limit)
-    with (
-        closing(members),
-        tqdm(unit="B", unit_scale=True, desc=f"unpack {archive.name}", disable=quiet, leave=False) as bar,
-    ):
+    with closing(members), bar(None, "B", f"unpack {archive.name}") as progress:
         for count, member in enumerate(members, start=1):
             if count > most_members:
                 raise DownloadError(
@@ -102,7 +92,7 @@ def _unpack(archive: Path, folder: Path, limit: int, most_members: int, quiet: b
                     if size > limit:
                         raise _too_large(archive, limit)
                     file.write(chunk)
-                    bar.update(len(chunk))
+                    progress.update(len(chunk))
             files += 1
     return Unpacked(files, size)
 
@@ -138,7 +128,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """A member's path, which cannot lead out of the folder on any system."""
+    """Return a member's path, which cannot lead out of the folder on any system."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):
         raise _refused(archive, name, "a path that leads out of the folder")

@@ -1,14 +1,13 @@
-"""What routing was on the data that an artefact was measured on, for a server to compare its images with."""
+"""What routing was on the data that an artifact was measured on, for a server to compare its images with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.data.sample import Dataset
 from training.evaluate.dependence import normalised_mutual_information
-from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import LayerUse, chosen_sets
 from training.evaluate.groups import group_images
-from training.evaluate.routed import RoutedImages
+from training.evaluate.routed import Result, RoutedImages
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Baseline:
     nmi: Mapping[str, Mapping[str, float]]  # by layer, of the chosen set with each grouping of the data
 
 
-def routing_baseline(result: Evaluation, dataset: Dataset, data: str) -> Baseline:
-    """From the evaluation of a data set, and what it is called."""
+def routing_baseline(result: Result, dataset: Dataset, data: str) -> Baseline:
+    """Return what routing was in the evaluation of a data set; data is what that is called."""
     return Baseline(data, result.images, result.experts, nmi_by_layer(result.routed, dataset))
 
 

@@ -18,6 +18,7 @@ from training.models.mixture.routing import RoutingControls
 class ClassEvaluation(Result):
     """The result over one data set."""
 
+    task = "classify"
     accuracy: Accuracy
     probabilities: NDArray[np.float32]  # (images, C), in the order of the data set
 

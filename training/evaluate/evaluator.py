@@ -20,6 +20,7 @@ from training.progress import bar
 class Evaluation(Result):
     """The result over one data set."""
 
+    task = "detect"
     mean_ap: MeanAp
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.config import TaskName
 from training.data.evaluation import EvaluationBatch, Truth, evaluation_batches
 from training.data.sample import Dataset
 from training.evaluate.expert_use import LayerUse, layer_use
@@ -44,6 +45,7 @@ class RoutedImages:
 class Result:
     """What every evaluation gives; each task adds its own figures."""
 
+    task: ClassVar[TaskName]
     routed: RoutedImages
 
     @property

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from training.columns import in_columns
 from training.config import (
     AugmentConfig,
     LossConfig,
@@ -20,6 +21,7 @@ from training.data.random_crop import augment_whole
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
+from training.evaluate.report import evaluation_json, expert_lines, or_dash
 from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.classification import classification_loss
 from training.losses.terms import LossTerms, Total
@@ -110,6 +112,22 @@ class Classify:
         scores = {"top1": accuracy.top1, "top5": accuracy.top5}
         scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
         return scores | routing_scores(result, dataset)
+
+    def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
+        """Return the shares of images whose class is the best answer, and among the best five."""
+        return {"top1": result.accuracy.top1, "top5": result.accuracy.top5}
+
+    def report(self, result: ClassEvaluation) -> str:
+        """Return accuracies, also by class, and what experts did."""
+        top1, top5, by_class = result.accuracy
+        lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
+        classes = [(name, or_dash(share)) for name, share in by_class.items()]
+        lines += in_columns([("class", "top-1"), *classes], "lr", indent=2)
+        return "\n".join(lines + expert_lines(result.experts))
+
+    def report_json(self, result: ClassEvaluation) -> str:
+        """Return the same for machines."""
+        return evaluation_json(result.accuracy, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""

@@ -19,6 +19,7 @@ from training.data.letterbox import scale_sample
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate
+from training.evaluate.report import evaluation_json, evaluation_report
 from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.detection import detection_loss
 from training.losses.terms import LossTerms, Total
@@ -110,6 +111,18 @@ class Detect:
         """Return mAP and routing."""
         quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
         return quality | routing_scores(result, dataset)
+
+    def figures(self, result: Evaluation) -> Mapping[str, float]:
+        """Return mAP@.5 and mAP@[.5:.95]."""
+        return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
+
+    def report(self, result: Evaluation) -> str:
+        """Return mAP, also by class, and what experts did."""
+        return evaluation_report(result.mean_ap, result.images, result.experts)
+
+    def report_json(self, result: Evaluation) -> str:
+        """Return the same for machines."""
+        return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""

@@ -108,6 +108,18 @@ class Task(Protocol):
         """Return flat figures of an evaluation, for one line of metrics.jsonl."""
         ...
 
+    def figures(self, result: Any) -> Mapping[str, float]:
+        """Return what an evaluation is told by in a manifest, 0..1 each."""
+        ...
+
+    def report(self, result: Any) -> str:
+        """Return an evaluation for people, in lines."""
+        ...
+
+    def report_json(self, result: Any) -> str:
+        """Return an evaluation for machines."""
+        ...
+
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""
         ...

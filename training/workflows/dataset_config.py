@@ -1,6 +1,7 @@
 """The data that a command works on, and how it is spoken of."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +18,14 @@ SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
 GENERATED = "generated scenes"  # in place of a folder, in a checkpoint's provenance
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
-def say_remarks(of: str, dataset: Dataset, say: Say) -> None:
-    """One line on what of the labels is left out, ignored or clipped; none if nothing is."""
+def log_remarks(of: str, dataset: Dataset) -> None:
+    """Log in one line what of the labels is left out, ignored or clipped; nothing if nothing is."""
     remarks = describe_remarks(dataset.remarks)
     if remarks:
-        say(f"{of}: {remarks}")
+        log.info(f"{of}: {remarks}")
 
 
 def training_data(
@@ -80,7 +81,7 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
 
 
 def described(data: DataConfig) -> str:
-    """Where it lies and which part it is, for the one who gave it."""
+    """Return where data lies and which part it is, for the one who gave it."""
     match data:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
@@ -92,7 +93,7 @@ def described(data: DataConfig) -> str:
 
 
 def data_name(data: DataConfig) -> str:
-    """Short, and without the folders of this machine."""
+    """Return a short name, without the folders of this machine."""
     match data:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
@@ -108,7 +109,7 @@ def _is_whole(data: FolderConfig) -> bool:
 
 
 def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
-    """What a checkpoint says of its training data; like data_name it is given to others."""
+    """Return what a checkpoint says of its training data; like data_name it is given to others."""
     if folder is None:
         return GENERATED
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)

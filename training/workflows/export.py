@@ -1,5 +1,6 @@
 """Measure a checkpoint, then release it for every target."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +14,6 @@ from training.data.scenes import ScenesDataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import routing_baseline
-from training.evaluate.evaluator import evaluate
-from training.evaluate.mean_ap import MeanAp
-from training.evaluate.report import evaluation_report
 from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
@@ -23,15 +21,20 @@ from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
+from training.export.tasks.tasks import export_task
 from training.files import sha256_of
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_detector
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
-from training.workflows.dataset_config import Say, data_name, described, open_for, say_remarks
+from training.workflows.dataset_config import data_name, described, log_remarks, open_for
+from training.workflows.measure import labelled_for
 from training.workflows.provenance import folder_name, origin_in_words
 
-PARITY_PICTURES = 6  # from the data, beside as many generated scenes
-MORE_PARITY_PICTURES = 48
+log = logging.getLogger(__name__)
+
+PARITY_IMAGES = 6  # from the data, beside as many generated scenes
+MORE_PARITY_IMAGES = 48
 
 
 def export(
@@ -45,10 +48,8 @@ def export(
     options: ExportOptions = USUAL,
     attribution: str = "",
     metric_prefix: str = "val",
-    quiet: bool = False,
-    say: Say,
 ) -> list[Exported]:
-    """Measure a checkpoint on its data and say so, then export it for every target, or change nothing.
+    """Measure a checkpoint on its data, then export it for every target, or change nothing.
 
     Args:
         data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
@@ -62,22 +63,23 @@ def export(
     """
     model, provenance = load_detector(checkpoint)
     check_options(targets, options, model.config)
-    if options.experts == "shared":  # another detector, with an mAP of its own
+    if options.experts == "shared":  # another model, with figures of its own
         model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
-    calibrated = calibration_pictures(model.config, calibration or data, options)
-    golden = scene_pictures()
+    calibrated = calibration_images(model.config, calibration or data, options)
+    golden = scene_images()
     pictures, measured, metrics = Pictures(golden, golden), None, {}
     if data is not None:
-        dataset = open_for(model.config, data)
-        say_remarks("labels", dataset, say)
-        result = evaluate(model.to(compute_device()), dataset)
-        say(f"measured on {described(data)}:\n" + evaluation_report(result.mean_ap, result.images, result))
+        dataset, task = labelled_for(model, data), task_named(model.config.task)
+        log_remarks("labels", dataset)
+        result = task.evaluate(model.to(compute_device()), dataset)
         model.cpu()
+        log.info(f"measured on {described(data)}:\n{task.report(result)}")
+        figures = task.figures(result)
         baseline = routing_baseline(result, dataset, data_name(data))
-        measured = Measured(dataset, result.mean_ap.map50_95, baseline)
-        metrics = _metrics(metric_prefix, result.mean_ap)
+        measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
+        metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
         pictures = Pictures(_compared(dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
@@ -88,18 +90,15 @@ def export(
         options=options,
         measured=measured,
         provenance=_provenance(checkpoint, provenance, metrics, attribution),
-        quiet=quiet,
-        say=say,
+        quiet=False,
+        say=log.info,
     )
-    _report_released(exported, say)
+    for each in exported:
+        log.info(f"released {each.path}")
+    for each in exported:
+        if each.path.parent.name.endswith("-tensorrt"):
+            offer_plan(each.path, say=log.info)
     return exported
-
-
-def _metrics(prefix: str, mean_ap: MeanAp) -> dict[str, float]:
-    return {
-        f"{prefix}_map50": round(mean_ap.map50, 4),
-        f"{prefix}_map50_95": round(mean_ap.map50_95, 4),
-    }
 
 
 def _provenance(
@@ -109,36 +108,28 @@ def _provenance(
     return Provenance(sha256_of(checkpoint), folder_name(told.get("data", "")), metrics, whose)
 
 
-def _report_released(exported: Sequence[Exported], say: Say) -> None:
-    for artefact in exported:
-        say(f"released {artefact.path}")
-    for artefact in exported:
-        if artefact.path.parent.name.endswith("-tensorrt"):
-            offer_plan(artefact.path, say=say)
-
-
-def scene_pictures() -> list[NDArray[np.uint8]]:
-    """Generated scenes of every regime: ours to ship, so the golden sample is one of them."""
-    scenes = ScenesDataset(PARITY_PICTURES, seed=7, image_hw=(384, 512))
+def scene_images() -> list[NDArray[np.uint8]]:
+    """Return generated scenes of every regime: ours to ship, so the golden sample is one of them."""
+    scenes = ScenesDataset(PARITY_IMAGES, seed=7, image_hw=(384, 512))
     return [scenes.load(index).image for index in range(len(scenes))]
 
 
-def calibration_pictures(
+def calibration_images(
     config: ModelConfig, data: DataConfig | None, options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
-    """Pictures for the ranges of 8 bits. Those of training: what is measured on should have no say."""
+    """Return images for the ranges of 8 bits: of training, as what is measured on should have no say."""
     if options.precision != "int8":
         return []
     if data is None:
-        raise ConfigError("precision int8 is calibrated on your pictures: give the folder with --data")
+        raise ConfigError("precision int8 is calibrated on your images: give the folder with --data")
     if data == dataset_config.SCENES_UNSEEN:
         data = dataset_config.SCENES_FOR_TRAINING
     try:
         dataset = open_for(config, data)
     except DatasetError as error:
         raise ConfigError(
-            f"precision int8 is calibrated on pictures of training, and {error}; --calibration-split says "
-            "where else pictures are"
+            f"precision int8 is calibrated on images of training, and {error}; --calibration-split says "
+            "where else images are"
         ) from error
     return _some(dataset, options.calibration_images)
 
@@ -146,14 +137,14 @@ def calibration_pictures(
 def _compared(
     dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
-    """For f32 a few of the data and as many scenes, which route otherwise.
+    """Return for f32 a few of the data and as many scenes, which route otherwise.
 
     Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
-    router makes of pictures unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
+    router makes of images unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
     """
     if options.precision == "f32":
-        return _some(dataset, PARITY_PICTURES) + golden
-    return _some(dataset, MORE_PARITY_PICTURES)
+        return _some(dataset, PARITY_IMAGES) + golden
+    return _some(dataset, MORE_PARITY_IMAGES)
 
 
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:

@@ -1,5 +1,6 @@
 """What `python -m training halve` does."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -7,10 +8,11 @@ import torch
 from training.errors import CheckpointError
 from training.files import sha256_of
 from training.trainer.checkpoint import check_output, load_model, save_model
-from training.workflows.dataset_config import Say
+
+log = logging.getLogger(__name__)
 
 
-def halve(checkpoint: Path, output: Path, *, say: Say) -> None:
+def halve(checkpoint: Path, output: Path) -> None:
     """Round convolutions and linear layers to float16, and write them so.
 
     Args:
@@ -33,4 +35,6 @@ def halve(checkpoint: Path, output: Path, *, say: Say) -> None:
     save_model(output, model, {**provenance, **origin}, stored=rounded)
     largest = max(float((rounded[name] - weights[name]).abs().max()) for name in weights)
     before, after = (path.stat().st_size / 1e6 for path in (checkpoint, output))
-    say(f"wrote {output}: {after:.1f} MB, before {before:.1f} MB; no weight moved by more than {largest:.1g}")
+    log.info(
+        f"wrote {output}: {after:.1f} MB, before {before:.1f} MB; no weight moved by more than {largest:.1g}"
+    )

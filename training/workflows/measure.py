@@ -17,7 +17,7 @@ from training.models.network import Network
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_detector, load_model
 from training.trainer.loop import compute_device
-from training.workflows.dataset_config import Say, open_for, say_remarks
+from training.workflows.dataset_config import log_remarks, open_for
 
 
 def evaluate_checkpoint(
@@ -26,28 +26,23 @@ def evaluate_checkpoint(
     *,
     top_k: int | None = None,
     weight_threshold: float | None = None,
-    quiet: bool = False,
-    say: Say | None = None,
 ) -> Result:
     """Measure a checkpoint on a data set by its task's metric, and what its experts do, in float32.
 
     Args:
         top_k: None: as trained; likewise weight_threshold.
-        say: told what of the labels is left out; None: nobody is.
 
     Raises:
         ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
     """
     model, _ = load_model(checkpoint)
     controls = controls_of(model, top_k, weight_threshold)
-    dataset = _labelled(model, data, say)
-    task = task_named(model.config.task)
-    return task.evaluate(model.to(compute_device()), dataset, controls=controls)
+    dataset = labelled_for(model, data)
+    log_remarks("labels", dataset)
+    return task_named(model.config.task).evaluate(model.to(compute_device()), dataset, controls=controls)
 
 
-def evaluate_detector(
-    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, quiet: bool = False
-) -> Evaluation:
+def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None = None) -> Evaluation:
     """Measure mAP and expert use of a detector's checkpoint as evaluate_checkpoint does.
 
     Raises:
@@ -55,15 +50,12 @@ def evaluate_detector(
     """
     model, _ = load_detector(checkpoint)
     controls = controls_of(model, top_k)
-    dataset = _labelled(model, data, None)
-    return evaluate(model.to(compute_device()), dataset, controls=controls)
+    return evaluate(model.to(compute_device()), labelled_for(model, data), controls=controls)
 
 
-def _labelled(model: Network, data: DataConfig, say: Say | None) -> Dataset:
-    """Open the data; say what of its labels is left out, and refuse labels of another task."""
+def labelled_for(model: Network, data: DataConfig) -> Dataset:
+    """Open data for a model. Raise DatasetError: it is labelled for another task."""
     dataset = open_for(model.config, data)
-    if say:
-        say_remarks("labels", dataset, say)
     task_named(model.config.task).check_labels(dataset)
     return dataset
 
@@ -74,9 +66,8 @@ def compare_checkpoints(
     *,
     top_ks: tuple[int | None, int | None] = (None, None),
     draws: int = 1000,
-    quiet: bool = False,
 ) -> Comparison:
-    """mAP of two checkpoints on a data set, and by how much the first is better, from a paired bootstrap.
+    """Return mAP of two checkpoints, and by how much the first is better, from a paired bootstrap.
 
     Raises:
         ConfigError: a model cannot run with that many experts.
@@ -87,9 +78,7 @@ def compare_checkpoints(
         model, _ = load_detector(checkpoint)
         controls = controls_of(model, top_k)
         sides.append((model.to(compute_device()), controls))
-    dataset = open_for(sides[0][0].config, data)
-    task_named("detect").check_labels(dataset)
-    return compare(sides[0], sides[1], dataset, draws=draws)
+    return compare(sides[0], sides[1], labelled_for(sides[0][0], data), draws=draws)
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
@@ -109,17 +98,16 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 
 
 def evaluate_service(
-    url: str,
-    data: DataConfig,
-    *,
-    model: str | None = None,
-    backend: str | None = None,
-    quiet: bool = False,
-    say: Say | None = None,
+    url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> tuple[MeanAp, int]:
-    """mAP of what a running service answers for the pictures of a data set; say as in evaluate_checkpoint."""
+    """Return the mAP of what a running service answers for the images of a data set, and their number.
+
+    Raises:
+        ConfigError: the images are labelled as a whole.
+    """
     dataset = open_dataset(data)
-    if say:
-        say_remarks("labels", dataset, say)
+    if len(dataset) and dataset.load(0).image_class is not None:
+        raise ConfigError("a service is measured as a detector: give --url data with boxes")
+    log_remarks("labels", dataset)
     with RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend) as remote:
         return evaluate_with(remote.detect, dataset)

@@ -13,7 +13,7 @@ OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # said anew by the o
 
 
 def origin_of(checkpoint: Path) -> dict[str, str]:
-    """What a model that is trained from this checkpoint has to say of it, beside what its own run was.
+    """Return what a model that is trained from this checkpoint says of it, beside what its own run was.
 
     Where the checkpoint's own weights are from, under which licence, comes along, however many trainings
     lie between.
@@ -31,7 +31,7 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
 
 
 def origin_in_words(provenance: Mapping[str, str]) -> str:
-    """Whose weights, under which licence, and what they were trained on before; empty if all began here."""
+    """Return whose weights, under which licence, trained on what before; empty if all began here."""
     words = []
     if "source" in provenance:
         kind = provenance.get("source kind")
@@ -46,5 +46,5 @@ def origin_in_words(provenance: Mapping[str, str]) -> str:
 
 
 def folder_name(data: str) -> str:
-    """Of the data that was trained on: artefacts are given to others, who have not the folders around it."""
+    """Return the last part of the path of the training data: artifacts are given to others."""
     return Path(data).name if data else ""

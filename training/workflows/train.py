@@ -1,5 +1,6 @@
 """Start a run, or go on with one."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,14 +24,15 @@ from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
 from training.workflows.dataset_config import (
     SCENES_FOR_TRAINING,
-    Say,
+    log_remarks,
     measured_data,
-    say_remarks,
     scenes_for,
     trained_on,
     training_data,
 )
 from training.workflows.provenance import origin_in_words, origin_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     return build_config(options.recipe, request), dataset
 
 
-def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes = ALONE) -> Outcome:
+def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     """Start a run, or go on with the one in run_dir if it was stopped.
 
     Args:
@@ -128,20 +130,20 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
         processes=processes,
     )
     if origin:
-        say(origin_in_words(origin))
+        log.info(origin_in_words(origin))
     if resuming:
         trainer.resume()
-        say(f"going on from step {trainer.position.step} in {options.run_dir}")
+        log.info(f"going on from step {trainer.position.step} in {options.run_dir}")
     elif trainer.untouched_weights:
         first = trainer.untouched_weights[0]
-        say(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
+        log.info(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
     validation = open_dataset(config.val_data) if config.val_data else None
-    _announce(trainer, dataset, say)
+    _announce(trainer, dataset)
     if validation is not None:
         check_classes(config.model.class_names, validation.class_names)  # before hours of training
-        say_remarks("validation labels", validation, say)
+        log_remarks("validation labels", validation)
     if config.val_data == config.train_data:
-        say("validating on what is trained on, which flatters the figures: give another --val-split")
+        log.info("validating on what is trained on, which flatters the figures: give another --val-split")
 
     task = trainer.task
 
@@ -150,9 +152,7 @@ def train(options: TrainOptions, *, quiet: bool, say: Say, processes: Processes 
         return task.scores(task.evaluate(model, validation), validation)
 
     return trainer.run(
-        validate if validation else None,
-        describe=task.sentence,
-        tensorboard=options.tensorboard,
+        validate if validation else None, describe=task.sentence, tensorboard=options.tensorboard
     )
 
 
@@ -167,18 +167,18 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
     return load_model(options.like)[0].config
 
 
-def _announce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
+def _announce(trainer: Trainer, dataset: Dataset) -> None:
     config = trainer.config
     if config.model.mixtures and config.model.top_k == 1:
-        say("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
+        log.info("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
     height, width = config.model.input_hw
     precision = str(trainer.dtype or "f32").removeprefix("torch.")
-    say(
+    log.info(
         f"training {config.model.variant} on {len(dataset)} images of {len(dataset.class_names)} classes, "
         f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}"
         f"{_among(trainer.processes)}; files in {trainer.run_dir}"
     )
-    say_remarks("training labels", dataset, say)
+    log_remarks("training labels", dataset)
 
 
 def _among(processes: Processes) -> str:

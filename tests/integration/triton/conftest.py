@@ -11,7 +11,7 @@ from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton, why_no_triton
 from training.export.artifact.bundle import Pictures, export_model
 from training.export.artifact.manifest import Provenance
-from training.workflows.export import scene_pictures
+from training.workflows.export import scene_images
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,7 +37,7 @@ def _twin(tmp_path_factory):
     repository = of_all / "twin"
     with FileLock(repository.with_suffix(".lock")):
         if not repository.exists():
-            scenes = scene_pictures()
+            scenes = scene_images()
             export_model(
                 plain_model(),
                 repository,

@@ -47,7 +47,8 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--top-k", "4"]) == 0
     report = capsys.readouterr().out
     assert "6 images   top-1 " in report
-    assert "  red   top-1 " in report
+    assert "  class   top-1\n" in report
+    assert report.index("  blue ") < report.index("  red ")
 
     drawn = tmp_path / "drawn"
     drawn.mkdir()
@@ -76,10 +77,9 @@ def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=5, seed=1, image_hw=(64, 64)))
     monkeypatch.setattr(train, "SCENES_FOR_TRAINING", ScenesConfig(images=4, image_hw=(64, 64)))
     run = tmp_path / "run"
-    options = train.TrainOptions(
-        run_dir=run, variant="yolov12-n-cls", epochs=1, batch_size=4, input_hw=(64, 64), scenes=4
-    )
-    assert train.train(options, quiet=True, say=lambda message: None).finished
+    overrides = {"epochs": 1, "batch_size": 4, "model.input_hw": (64, 64)}
+    options = train.TrainOptions(run_dir=run, variant="yolov12-n-cls", overrides=overrides, scenes=4)
+    assert train.train(options).finished
     assert main(["evaluate", str(run / "model.safetensors"), "--quiet"]) == 0
     assert "5 images   top-1 " in capsys.readouterr().out
 

@@ -41,7 +41,7 @@ def data(tmp_path):
     ],
 )
 def test_as_many_run_as_are_asked_for(checkpoint, data, asked, run):
-    found = evaluate_checkpoint(checkpoint, data, quiet=True, **asked)
+    found = evaluate_checkpoint(checkpoint, data, **asked)
     assert [round(sum(layer.expert_share), 6) for layer in found.experts] == len(found.experts) * [run]
 
 

@@ -38,8 +38,8 @@ def test_half_the_size_and_read_as_float32(checkpoint, tmp_path, capsys):
 
 def test_halved_twice_is_halved_once(checkpoint, tmp_path):
     once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
-    halve(checkpoint, once, say=lambda _: None)
-    halve(once, twice, say=lambda _: None)
+    halve(checkpoint, once)
+    halve(once, twice)
     with safe_open(once, "pt") as first, safe_open(twice, "pt") as second:
         for name in first.keys():  # noqa: SIM118  not a dict
             assert torch.equal(first.get_tensor(name), second.get_tensor(name)), name
@@ -55,14 +55,14 @@ def test_a_weight_that_float16_cannot_hold_is_said(tmp_path):
             weight.view(-1)[0] = value
         save_model(path, model, {})
         if fits:
-            halve(path, output, say=lambda _: None)
+            halve(path, output)
             output.unlink()
         else:
             with pytest.raises(CheckpointError, match=f"{name} has weights beyond 65504"):
-                halve(path, output, say=lambda _: None)
+                halve(path, output)
             assert not output.exists()
 
 
 def test_it_replaces_nothing(checkpoint):
     with pytest.raises(CheckpointError, match="is there already"):
-        halve(checkpoint, checkpoint, say=lambda _: None)
+        halve(checkpoint, checkpoint)

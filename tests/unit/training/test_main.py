@@ -9,7 +9,7 @@ import pytest
 from tests.unit.training.command_line import failure
 from training.__main__ import main
 from training.cli.commands import COMMANDS, build_parser
-from training.cli.run_flags import overrides_of
+from training.cli.run_flags import train_options
 from training.data.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.export.targets.options import ExportOptions
@@ -121,7 +121,7 @@ def test_what_is_not_a_size_is_wrong_usage(capsys, size):
 )
 def test_a_size_is_height_by_width(text, input_hw):
     argv = ["train", "--run", "r", "--input", text]
-    assert overrides_of(build_parser(argv).parse_args(argv)) == {"model.input_hw": input_hw}
+    assert train_options(build_parser(argv).parse_args(argv)).overrides == {"model.input_hw": input_hw}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
     ("argv", "message"),
     [
         (["--output", "seen.png", "--epoch", "9"], "epoch 9 is none of this run's 1..8"),
-        (["--output", "seen.gif"], "seen.gif: pictures are written as .png, .jpg, .jpeg"),
+        (["--output", "seen.gif"], "seen.gif: images are written as .png, .jpg, .jpeg"),
         (["--output", "gone/seen.png"], "No such file or directory"),
     ],
 )
@@ -295,7 +295,7 @@ def test_an_export_is_never_measured_on_what_was_trained_on(monkeypatch, capsys,
     assert main(["train-export", *argv]) == 0
     assert given == [measured_on]
     said = capsys.readouterr().out
-    assert (": nothing is held out, so neither mAP" in said) == (measured_on is None)
+    assert (": nothing is held out, so neither quality" in said) == (measured_on is None)
 
 
 @pytest.mark.parametrize("split", ["", "train"])

@@ -8,6 +8,7 @@ import torch
 
 from tests.training_builders import plain_model
 from tests.unit.training.convert.foreign_models import TOP_TWO, foreign_classes, foreign_model, save
+from tests.unit.training.messages import collecting
 from training.convert.command import convert
 from training.data_config import ScenesConfig
 from training.errors import CheckpointError
@@ -29,14 +30,14 @@ def converted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
     with foreign_classes() as make:
         save(folder / "Best.pt", foreign_model(make, mixture=TOP_TWO), license=LICENCE)
-    return convert(folder / "Best.pt", folder / "mine.safetensors", say=lambda _: None)
+    return convert(folder / "Best.pt", folder / "mine.safetensors")
 
 
 def trained(run_dir, **given):
-    said = []
     overrides = {"model.input_hw": (64, 64), "epochs": 1, "batch_size": 4}
     options = train.TrainOptions(run_dir=run_dir, variant="esmoe-n", scenes=4, overrides=overrides, **given)
-    train.train(options, quiet=True, say=said.append)
+    with collecting() as said:
+        train.train(options)
     return load_provenance(run_dir / MODEL_FILE), said
 
 
@@ -81,8 +82,6 @@ def test_the_manifest_of_an_export_says_whose_weights_they_are(tmp_path):
         data=None,
         targets=["onnx"],
         attribution="BCCD, MIT",
-        quiet=True,
-        say=lambda _: None,
     )
     provenance = json.loads((made.path / "manifest.json").read_text())["provenance"]
     assert provenance["attribution"] == f"BCCD, MIT; weights of Best.pt, licence: {LICENCE}"

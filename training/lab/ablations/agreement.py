@@ -63,7 +63,7 @@ def _agreeing(published: Sequence[float], ours: Sequence[float], pairs: Sequence
 
 
 def _score(published: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]) -> int:
-    """Pairs in the same order less those in the other; one that is equal in ours is neither."""
+    """Return pairs in the same order less those in the other; one that is equal in ours is neither."""
     other = sum((published[a] - published[b]) * (ours[a] - ours[b]) < 0 for a, b in pairs)
     return _agreeing(published, ours, pairs) - other
 
@@ -73,7 +73,7 @@ def _clear(means: Sequence[float], error: float) -> int:
 
 
 def in_words(found: Agreement | None, spread: float) -> str:
-    """One or two sentences, in points of mAP50-95."""
+    """Return one or two sentences, in points of mAP50-95."""
     if found is None:
         return "Too few rows are finished to compare their order."
     words = [

@@ -22,23 +22,23 @@ class RoutingFigures:
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
 
     def mean_nmi(self, grouping: str) -> float | None:
-        """Over layers; None: the data has no such groups."""
+        """Return the mean over layers; None: the data has no such groups."""
         found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
         return fmean(found) if found else None
 
 
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
-    """One expert, the model's own number, all."""
+    """Return one expert, the model's own number, all."""
     return 1, config.top_k, config.allowed_top_k[-1]
 
 
 def measure_routing(
-    checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig, *, quiet: bool
+    checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig
 ) -> RoutingFigures:
     """Evaluate a checkpoint with one and with all experts; the rest is in its usual evaluation."""
     map50_95 = {
         str(top_k): (
-            usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k, quiet=quiet)
+            usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)
         ).mean_ap.map50_95
         for top_k in measured_top_ks(config)
     }

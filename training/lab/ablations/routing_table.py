@@ -1,34 +1,22 @@
 """The table on routing: what was tried so that sparsight's experts are chosen by what is in the image."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from training.columns import in_markdown
 from training.evaluate.routing_report import GOAL_BITS, GOAL_NMI
 from training.evaluate.validation import GROUPINGS
-from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.routing import measured_top_ks
-from training.lab.ablations.rows import RoutingRow
 from training.lab.ablations.run import Result
+from training.lab.ablations.tables import Table, mean_cell, seeds_cell
 from training.models.families.choose import parse_variant
 from training.models.variants import model_config
 
-TITLE = "Routing of sparsight"
 GOAL_ONE, GOAL_ALL = 1.0, 0.5  # points of mAP50-95 that one expert, and all, may lie below the usual number
 
 
-@dataclass(frozen=True)
-class RoutingTable:
-    """The rows asked for with what there is of them."""
-
-    rows: tuple[RoutingRow, ...]
-    ours: tuple[tuple[Result, ...], ...]  # of each row, by seed
-    failed: tuple[str, ...]  # of each row, the message of its first failed run; empty where none failed
-
-
-def routing_markdown(table: RoutingTable) -> list[str]:
-    """The section of the report, in lines."""
+def routing_markdown(table: Table) -> list[str]:
+    """Return the section of the report, in lines."""
     variant = table.rows[0].variant
     config = model_config(variant, ("any",), (64, 64))
     one, usual, every = measured_top_ks(config)
@@ -41,20 +29,17 @@ def routing_markdown(table: RoutingTable) -> list[str]:
         *(f"NMI with {name}" for name in GROUPINGS),
         "seeds",
     )
-    lines = [
-        f"## {TITLE}",
-        "",
-        f"{variant} as it is: router {', '.join(kinds)}; "
-        f"information {loss.information:g}, coverage {loss.coverage:g}, balance {loss.balance:g}; every "
-        f"picture of a training step draws its K from {', '.join(map(str, drawn))}. Each other row changes "
-        "what it names.",
-        "",
-    ]
     rows = [
         _cells(row.name, runs, (one, usual, every)) for row, runs in zip(table.rows, table.ours, strict=True)
     ]
     return [
-        *lines,
+        f"## {table.title}",
+        "",
+        f"{variant} as it is: router {', '.join(kinds)}; "
+        f"information {loss.information:g}, coverage {loss.coverage:g}, balance {loss.balance:g}; every "
+        f"image of a training step draws its K from {', '.join(map(str, drawn))}. Each other row changes "
+        "what it names.",
+        "",
         *in_markdown(columns, rows, "l" + "r" * (len(columns) - 1)),
         "",
         f"mAP in percent; in brackets the difference to K = {usual}, in points. The goals: K = {one} at most "
@@ -82,12 +67,12 @@ def _cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, int]) -> l
         mean_cell([sum(each.dead_experts.values()) for each in mine], whole),
         mean_cell([100 * fmean(each.commonest_set.values()) for each in mine], 0),
         *(mean_cell([nmi for nmi in found if nmi is not None], 2) for found in shared),
-        ", ".join(str(run.seed) for run in runs) or "none",
+        seeds_cell(runs),
     ]
 
 
 def _beside(found: Sequence[Mapping[str, float]], top_k: str, usual: str, goal: float) -> str:
-    """mAP with another number of experts, and how far it is from the usual."""
+    """Return mAP with another number of experts, and how far it is from the usual."""
     if not found:
         return ""
     difference = 100 * fmean(each[top_k] - each[usual] for each in found)
@@ -96,23 +81,7 @@ def _beside(found: Sequence[Mapping[str, float]], top_k: str, usual: str, goal: 
     return f"{mean_cell([100 * each[top_k] for each in found])} ({difference:+.2f}{missed})"
 
 
-def routing_fields(table: RoutingTable) -> dict[str, object]:
-    """For machines; mAP, shares and NMI 0..1, goals in points of mAP50-95."""
-    return {
-        "title": TITLE,
-        "goals": {
-            "one_expert_below": GOAL_ONE,
-            "all_experts_below": GOAL_ALL,
-            "bits": GOAL_BITS,
-            "nmi": GOAL_NMI,
-        },
-        "rows": [
-            {
-                "name": row.name,
-                "run": row.run,
-                "ours": [asdict(run) for run in runs],
-                "failed": failed or None,
-            }
-            for row, runs, failed in zip(table.rows, table.ours, table.failed, strict=True)
-        ],
-    }
+def routing_fields(table: Table) -> dict[str, object]:
+    """Return the table for machines; goals in points of mAP50-95."""
+    goals = {"one_expert_below": GOAL_ONE, "all_experts_below": GOAL_ALL, "bits": GOAL_BITS, "nmi": GOAL_NMI}
+    return {"title": table.title, "goals": goals, "rows": table.fields()}

@@ -3,8 +3,10 @@
 Source of those: arXiv:2512.23273, tables 5 to 8, on PASCAL VOC 2007+2012. The rows on routing are ours.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Literal
 
 from training.models.variants import MixtureChoice
 from training.recipes.overrides import Overrides
@@ -13,25 +15,29 @@ from training.recipes.recipes import DEFAULT_VARIANT
 TABLES = {
     5: "where experts stand",
     6: "number of experts",
-    7: "experts chosen for each picture, of four",
+    7: "experts chosen for each image, of four",
     8: "losses: DFL, and the weight of the balance of experts",
 }
 ROUTING = "routing"  # the table that is ours, beside the numbers of the paper's
-PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 pictures), 600 epochs at 640 × 640, SGD, batch 256"
+PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 images), 600 epochs at 640 × 640, SGD, batch 256"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one line of a table trains."""
+    """What one line of a table trains, and in the paper's what came out, in percent."""
 
     name: str
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
     overrides: Overrides = field(default_factory=dict)
+    table: int | None = None  # of the paper; None: ours, on routing
+    map50_95: float = math.nan
+    map50: float | None = None
+    parameters: float | None = None
 
     @property
     def run(self) -> str:
-        """The folder of its runs; rows that train the same share one."""
+        """Return the folder of its runs; rows that train the same share one."""
         parts = [
             self.variant,
             self.mixture.placement or "",
@@ -48,69 +54,30 @@ class Row:
         return "-".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PaperRow(Row):
-    """One line of a table of the paper; its figures are in percent."""
+def _row(
+    table: int,
+    name: str,
+    map50_95: float,
+    *,
+    placement: Literal["backbone", "neck", "both"] = "backbone",
+    experts: int = 4,
+    top_k: int = 2,
+    losses: tuple[float, float] = (0.0, 1.5),
+    **others: float,
+) -> Row:
+    """Return a row of the paper; losses: DFL and balance.
 
-    variant: str = "esmoe-n"
-    table: int
-    map50_95: float
-    map50: float | None = None
-    parameters: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoutingRow(Row):
-    """sparsight with one of our own choices undone; measured with several numbers of experts."""
-
-
-# What the paper adopts. Of tables 5 to 7 it does not say which losses they had; table 5 has the very figure
-# of the final model in table 1. The baseline has no experts and keeps YOLOv12's DFL.
-ADOPTED: Overrides = {"loss.dfl": 0.0, "loss.balance": 1.5}
-
-
-def _mixture(placement: str = "backbone", experts: int = 4, top_k: int = 2) -> MixtureChoice:
-    assert placement in ("backbone", "neck", "both")
-    return MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)  # type: ignore[arg-type]
-
-
-def _placed(name: str, placement: str, parameters: float, map50_95: float) -> PaperRow:
-    return PaperRow(
-        table=5,
-        name=name,
-        mixture=_mixture(placement),
-        overrides=ADOPTED,
-        parameters=parameters,
-        map50_95=map50_95,
-    )
-
-
-def _experts(count: int, parameters: float, map50: float, map50_95: float) -> PaperRow:
-    return PaperRow(
-        table=6,
-        name=f"{count} experts",
-        mixture=_mixture(experts=count),
-        overrides=ADOPTED,
-        parameters=parameters,
-        map50=map50,
-        map50_95=map50_95,
-    )
-
-
-def _chosen(top_k: int, map50: float, map50_95: float) -> PaperRow:
-    mixture = _mixture(top_k=top_k)
-    return PaperRow(
-        table=7, name=f"K = {top_k}", mixture=mixture, overrides=ADOPTED, map50=map50, map50_95=map50_95
-    )
-
-
-def _losses(name: str, dfl: float, balance: float, map50_95: float) -> PaperRow:
-    overrides = {"loss.dfl": dfl, "loss.balance": balance}
-    return PaperRow(table=8, name=name, mixture=_mixture(), overrides=overrides, map50_95=map50_95)
+    Without more, it is what the paper adopts. Of tables 5 to 7 it does not say which losses they had; table 5
+    has the very figure of the final model in table 1.
+    """
+    mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
+    overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}
+    found = {"table": table, "map50_95": map50_95, **others}
+    return Row(name=name, variant="esmoe-n", mixture=mixture, overrides=overrides, **found)  # type: ignore[arg-type]
 
 
 ROWS = (
-    PaperRow(
+    Row(  # it has no experts and keeps YOLOv12's DFL
         table=5,
         name="baseline (no ES-MoE)",
         variant="yolov12-n",
@@ -118,42 +85,42 @@ ROWS = (
         parameters=2.63e6,
         map50_95=60.8,
     ),
-    _placed("neck only", "neck", 2.49e6, 58.2),
-    _placed("backbone only", "backbone", 2.66e6, 62.1),
-    _placed("both (full)", "both", 2.76e6, 54.9),
-    _experts(2, 2.51e6, 81.4, 61.0),
-    _experts(4, 2.76e6, 82.2, 62.3),
-    _experts(8, 3.68e6, 82.0, 62.0),
-    _chosen(1, 81.1, 61.3),
-    _chosen(2, 81.9, 61.8),
-    _chosen(3, 81.6, 61.8),
-    _chosen(4, 81.6, 61.9),
-    _losses("config 1: DFL + MoE 0.5", 1.5, 0.5, 61.9),
-    _losses("config 2: MoE 0.5", 0.0, 0.5, 61.9),
-    _losses("config 3: DFL + MoE 1.0", 1.5, 1.0, 61.9),
-    _losses("config 4: DFL + MoE 1.5", 1.5, 1.5, 61.4),
-    _losses("config 5: MoE 1.5", 0.0, 1.5, 62.2),
+    _row(5, "neck only", 58.2, placement="neck", parameters=2.49e6),
+    _row(5, "backbone only", 62.1, parameters=2.66e6),
+    _row(5, "both (full)", 54.9, placement="both", parameters=2.76e6),
+    _row(6, "2 experts", 61.0, experts=2, parameters=2.51e6, map50=81.4),
+    _row(6, "4 experts", 62.3, experts=4, parameters=2.76e6, map50=82.2),
+    _row(6, "8 experts", 62.0, experts=8, parameters=3.68e6, map50=82.0),
+    _row(7, "K = 1", 61.3, top_k=1, map50=81.1),
+    _row(7, "K = 2", 61.8, top_k=2, map50=81.9),
+    _row(7, "K = 3", 61.8, top_k=3, map50=81.6),
+    _row(7, "K = 4", 61.9, top_k=4, map50=81.6),
+    _row(8, "config 1: DFL + MoE 0.5", 61.9, losses=(1.5, 0.5)),
+    _row(8, "config 2: MoE 0.5", 61.9, losses=(0.0, 0.5)),
+    _row(8, "config 3: DFL + MoE 1.0", 61.9, losses=(1.5, 1.0)),
+    _row(8, "config 4: DFL + MoE 1.5", 61.4, losses=(1.5, 1.5)),
+    _row(8, "config 5: MoE 1.5", 62.2, losses=(0.0, 1.5)),
 )
 
-
+# sparsight with one of our own choices undone; measured with several numbers of experts.
 _NO_OBJECTIVE: Overrides = {"loss.information": 0.0, "loss.coverage": 0.0}
 ROUTING_ROWS = (
-    RoutingRow(name="as it is"),
-    RoutingRow(name="no objective for routers", overrides=_NO_OBJECTIVE),
-    RoutingRow(name="the paper's balance 1.5 alone", overrides={**_NO_OBJECTIVE, "loss.balance": 1.5}),
-    RoutingRow(name="no coverage", overrides={"loss.coverage": 0.0}),
-    RoutingRow(name="no information", overrides={"loss.information": 0.0}),
-    RoutingRow(name="routers see averages alone", mixture=MixtureChoice(router="pooled")),
-    RoutingRow(name="trained with K = 2 alone", overrides={"top_ks": ()}),
+    Row(name="as it is"),
+    Row(name="no objective for routers", overrides=_NO_OBJECTIVE),
+    Row(name="the paper's balance 1.5 alone", overrides={**_NO_OBJECTIVE, "loss.balance": 1.5}),
+    Row(name="no coverage", overrides={"loss.coverage": 0.0}),
+    Row(name="no information", overrides={"loss.information": 0.0}),
+    Row(name="routers see averages alone", mixture=MixtureChoice(router="pooled")),
+    Row(name="trained with K = 2 alone", overrides={"top_ks": ()}),
 )
 
 
-def rows_of(tables: Sequence[int]) -> tuple[PaperRow, ...]:
-    """All rows of these tables of the paper, in the paper's order."""
+def rows_of(tables: Collection[int | None]) -> tuple[Row, ...]:
+    """Return all rows of these tables of the paper, in the paper's order."""
     return tuple(row for row in ROWS if row.table in tables)
 
 
 def published_spread() -> tuple[float, ...]:
-    """What the paper has for the one model that stands in all four tables, in percent."""
+    """Return what the paper has for the one model that stands in all four tables, in percent."""
     adopted = next(row.run for row in ROWS if row.table == 6 and row.mixture.num_experts == 4)
     return tuple(row.map50_95 for row in ROWS if row.run == adopted)

@@ -1,9 +1,10 @@
 """Trains rows one after the other, each in its folder, and goes on where it was stopped."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,49 +14,18 @@ from training.data_config import DataConfig
 from training.errors import ConfigError, TrainingError
 from training.files import write_atomically
 from training.lab.ablations.routing import RoutingFigures, measure_routing
-from training.lab.ablations.rows import RoutingRow, Row
+from training.lab.ablations.rows import Row
 from training.models.cost import measure_cost
 from training.models.network import count_parameters
-from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import load_detector
-from training.workflows.dataset_config import GENERATED, SCENES_FOR_TRAINING
+from training.workflows.dataset_config import GENERATED
 from training.workflows.measure import evaluate_detector
 from training.workflows.train import TrainOptions, train, training_config
 
 RESULT_FILE, SETTINGS_FILE = "result.json", "settings.json"
 
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationOptions:
-    """What all rows have in common."""
-
-    output: Path
-    seeds: tuple[int, ...] = (0,)
-    recipe: str = "quick"
-    data: Path | None = None  # None: generated scenes
-    split: str = "train"
-    val_split: str | None = "val"
-    classes: tuple[str, ...] = ()
-    overrides: Overrides = field(default_factory=dict)  # of what the recipe decides; a row's own come last
-    scenes: int = SCENES_FOR_TRAINING.images
-
-    def train_options(self, row: Row, seed: int) -> TrainOptions:
-        """What `train` is to be told for one run."""
-        return TrainOptions(
-            run_dir=self.output / row.run / f"seed-{seed}",
-            recipe=self.recipe,
-            variant=row.variant,
-            mixture=row.mixture,
-            data=self.data,
-            split=self.split,
-            val_split=self.val_split,
-            classes=self.classes,
-            overrides={**self.overrides, **row.overrides, "seed": seed},
-            scenes=self.scenes,
-        )
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,14 +68,27 @@ class Progress:
     stopped: bool  # on request: the same command goes on
 
 
-def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, DataConfig]:
-    """The budget of these rows and the validation data; written into the output the first time.
+def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
+    """Return what `train` is told for one run; usual: what all have in common, run_dir the folder for all."""
+    return replace(
+        usual,
+        run_dir=usual.run_dir / row.run / f"seed-{seed}",
+        variant=row.variant,
+        mixture=row.mixture,
+        overrides={**usual.overrides, **row.overrides, "seed": seed},
+    )
+
+
+def settle(
+    rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)
+) -> tuple[Settings, DataConfig]:
+    """Return the budget of these rows and the validation data; it is written into the output once.
 
     Raises:
         ConfigError: the output holds rows of another budget; or there is nothing to measure on.
         DatasetError: the data cannot be read.
     """
-    config, dataset = training_config(options.train_options(rows[0], options.seeds[0]))
+    config, dataset = training_config(options_of(rows[0], seeds[0], options))
     if config.val_data is None:
         raise ConfigError("ablations are compared on validation data: give --val-split")
     of_folder = options.data is not None and options.recipe not in RECIPES_WITH_DATA
@@ -121,7 +104,7 @@ def settle(rows: Sequence[Row], options: AblationOptions) -> tuple[Settings, Dat
         epochs=config.epochs,
         batch_size=config.batch_size,
     )
-    _keep_settings(options.output, settings)
+    _keep_settings(options.run_dir, settings)
     return settings, config.val_data
 
 
@@ -140,7 +123,7 @@ def _keep_settings(output: Path, settings: Settings) -> None:
 
 
 def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
-    """What was written. At first that was the whole path of the data, and nothing of splits."""
+    """Return what was written. At first that was the whole path of the data, and nothing of splits."""
     theirs = _read_json(path)
     unsaid = {name: ours[name] for name in ("split", "val_split")}
     return {**unsaid, **theirs, "data": Path(str(theirs.get("data"))).name}
@@ -148,12 +131,11 @@ def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
 
 def run_rows(
     rows: Sequence[Row],
-    options: AblationOptions,
+    options: TrainOptions,
+    seeds: Sequence[int],
     val_data: DataConfig,
     *,
     after_each: Callable[[Progress], object],
-    quiet: bool,
-    say: Say,
 ) -> Progress:
     """Train and measure every row with every seed that is not there yet, seed by seed.
 
@@ -162,60 +144,55 @@ def run_rows(
     Args:
         after_each: called with what there is after each run.
     """
-    runs = {(row.run, seed): row for seed in options.seeds for row in rows}
-    finished: dict[tuple[str, int], Result] = {}
+    runs = {(row.run, seed): row for seed in seeds for row in rows}
+    before = {key: read_result(options_of(row, key[1], options).run_dir) for key, row in runs.items()}
+    finished = {key: result for key, result in before.items() if result is not None}
     failed: dict[tuple[str, int], str] = {}
-    for key, row in runs.items():
-        result = read_result(options.output / row.run / f"seed-{key[1]}")
-        if result is not None:
-            finished[key] = result
     if finished:
-        say(f"{len(finished)} of {len(runs)} runs are finished already")
+        log.info(f"{len(finished)} of {len(runs)} runs are finished already")
     for key, row in runs.items():
         if key in finished:
             continue
         done = len(finished) + len(failed)
-        say(
+        log.info(
             f"run {done + 1} of {len(runs)}: {row.run}, seed {key[1]}{_time_left(finished, len(runs) - done)}"
         )
         try:
-            result = _run(row, key[1], options, val_data, quiet=quiet, say=say)
+            result = _run(row, key[1], options, val_data)
         except (TrainingError, OSError, RuntimeError, MemoryError) as error:  # torch's are RuntimeErrors
             message = str(error) or type(error).__name__
             failed[key] = _without_folders(message, options)
-            say(f"failed: {row.run}, seed {key[1]}: {message}; the others go on")
+            log.info(f"failed: {row.run}, seed {key[1]}: {message}; the others go on")
         else:
             if result is None:
                 return Progress(finished, failed, True)
             finished[key] = result
-            say(f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}")
+            log.info(f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}")
         after_each(Progress(finished, failed, False))
     return Progress(finished, failed, False)
 
 
-def _without_folders(message: str, options: AblationOptions) -> str:
-    """For reports, which are given to others: data and output by their names, without what they lie in."""
-    folders = [folder for folder in (options.data, options.output) if folder is not None]
+def _without_folders(message: str, options: TrainOptions) -> str:
+    """Return data and output by their names, without what they lie in: reports are given to others."""
+    folders = [folder for folder in (options.data, options.run_dir) if folder is not None]
     around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
     for parent in sorted(map(str, around), key=len, reverse=True):  # one may be the end of another
         message = message.replace(f"{parent}/", "")
     return message
 
 
-def _run(
-    row: Row, seed: int, options: AblationOptions, val_data: DataConfig, *, quiet: bool, say: Say
-) -> Result | None:
+def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Result | None:
     """Train and measure one; None if it was stopped."""
-    asked = options.train_options(row, seed)
+    asked = options_of(row, seed, options)
     resumed, started = asked.run_dir.exists(), time.monotonic()
-    outcome = train(asked, quiet=quiet, say=say)
+    outcome = train(asked)
     if not outcome.finished:
         return None
-    evaluation = evaluate_detector(outcome.model_path, val_data, quiet=quiet)
+    evaluation = evaluate_detector(outcome.model_path, val_data)
     model, _ = load_detector(outcome.model_path)
     routing = None
-    if isinstance(row, RoutingRow):
-        routing = measure_routing(outcome.model_path, model.config, evaluation, val_data, quiet=quiet)
+    if row.table is None:
+        routing = measure_routing(outcome.model_path, model.config, evaluation, val_data)
     result = Result(
         seed=seed,
         map50=evaluation.mean_ap.map50,
@@ -232,7 +209,7 @@ def _run(
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """As long as those took that ran without a stop; rows differ by less than half."""
+    """Return as long as those took that ran without a stop; rows differ by less than half."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
         return "; the time for all is known after the first"
@@ -243,7 +220,7 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 
 
 def read_result(run_dir: Path) -> Result | None:
-    """What a finished run left; None if it is not finished.
+    """Return what a finished run left; None if it is not finished.
 
     Raises:
         ConfigError: the file is none of ours.

@@ -1,12 +1,11 @@
 """What `python -m training benchmark` does."""
 
+import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-
-from tqdm import tqdm
 
 from training.errors import ConfigError
 from training.lab.benchmark.engines import (
@@ -29,13 +28,13 @@ from training.lab.benchmark.subjects import (
     forms,
     gflops,
     named_variant,
+    time_forms,
 )
 from training.lab.benchmark.throughput import Throughput, measure_throughput
-from training.rounds import Timed, time_in_rounds
 
 DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +68,11 @@ class Benchmark:
 
     @property
     def noisy(self) -> bool:
-        """Whether the machine was too busy for what was asked."""
+        """Return whether the machine was too busy for what was asked."""
         return any(group.noisy for group in self.groups)
 
 
-def benchmark(options: BenchmarkOptions, *, quiet: bool, say: Say) -> Benchmark:
+def benchmark(options: BenchmarkOptions) -> Benchmark:
     """Build every graph, then time group after group.
 
     Raises:
@@ -83,14 +82,14 @@ def benchmark(options: BenchmarkOptions, *, quiet: bool, say: Say) -> Benchmark:
     for engine, precision, _ in combinations:
         require_engine(engine, precision)
     peers = _peers(options)
-    subjects = _subjects(options, say)
+    subjects = _subjects(options)
     both = sorted(set(peers) & set(subjects))
     if both:
         raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
     reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
     counted = {form: count for one in subjects.values() for form, count in gflops(one).items()}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as room:
-        graphs = Graphs(Path(room), subjects, peers, say)
+        graphs = Graphs(Path(room), subjects, peers)
         for engine, precision, threads in combinations:  # what cannot run is said before hours are spent
             strangers = [Form(label, "peer") for label in peers if engine not in ON_TORCH]
             _prepare(graphs, strangers, engine, precision, threads)
@@ -98,22 +97,22 @@ def benchmark(options: BenchmarkOptions, *, quiet: bool, say: Say) -> Benchmark:
         for engine, precision, threads in combinations:
             wanted = [form for one in subjects.values() for form in forms(one, options.batches)]
             if engine in ON_TORCH and peers:
-                say(f"{engine} runs no ONNX: peers are left out there")
+                log.info(f"{engine} runs no ONNX: peers are left out there")
             wanted += [Form(label, "peer") for label in peers if engine not in ON_TORCH]
             runs = _prepare(graphs, wanted, engine, precision, threads)
-            timed = _time(runs, subjects, options.rounds, f"{engine} {precision}", quiet)
+            timed = time_forms(runs, subjects, options.rounds, f"{engine} {precision}")
             goals_hold = precision if engine == "openvino" else None
             rows = build_rows(timed, subjects, counted, reference, goals_hold)
             groups.append(Group(engine, precision, threads, timed.rounds, timed.refused, timed.noisy, rows))
-        profiles, throughputs = _look_closer(graphs, subjects, options, say)
+        profiles, throughputs = _look_closer(graphs, subjects, options)
     sizes = tuple(dict.fromkeys(one.model.config.input_hw for one in subjects.values()))
     return Benchmark(describe_machine(), sizes, reference, tuple(groups), profiles, throughputs)
 
 
 def _look_closer(
-    graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions, say: Say
+    graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
-    """What only OpenVINO tells."""
+    """Return what only OpenVINO tells."""
     profiles, throughputs = list[Profile](), list[Throughput]()
     ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
     for precision in options.precisions if "openvino" in options.engines else ():
@@ -121,7 +120,7 @@ def _look_closer(
             break
         sources = {form: (graphs.source(form, "openvino", precision), graphs.inputs(form)) for form in ours}
         if options.throughput:
-            say(f"throughput, {precision}: {len(ours)} forms in turn")
+            log.info(f"throughput, {precision}: {len(ours)} forms in turn")
             throughputs += measure_throughput(sources, precision)
         for form in [form for form in ours if form.kind == "sparse"] if options.profile else ():
             body = (graphs.body(form, precision), graphs.inputs(form))
@@ -133,12 +132,12 @@ def _look_closer(
 def _prepare(
     graphs: Graphs, wanted: Sequence[Form], name: EngineName, precision: BenchmarkPrecision, threads: int
 ) -> dict[Form, Run]:
-    engine = open_engine(name, precision, threads)
+    prepare = open_engine(name, precision, threads)
     runs: dict[Form, Run] = {}
     for form in wanted:
         source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
         try:
-            runs[form] = engine.prepare(source, inputs)
+            runs[form] = prepare(source, inputs)
         except Exception as error:  # each engine has types of its own, and a peer is a stranger's
             if form.kind != "peer":
                 raise
@@ -147,23 +146,7 @@ def _prepare(
     return runs
 
 
-def _time(
-    runs: dict[Form, Run], subjects: dict[str, Subject], rounds: int, what: str, quiet: bool
-) -> Timed[Form]:
-    twins = [(Form(label, "dense"), Form(label, "twin")) for label in subjects]
-    with tqdm(total=rounds, unit="round", desc=what, disable=quiet, leave=False) as bar:
-        refused = 0
-
-        def count(kept: bool) -> None:
-            nonlocal refused
-            refused += not kept
-            bar.update(int(kept))
-            bar.set_postfix_str(f"{refused} refused" if refused else "")
-
-        return time_in_rounds(runs, twins, rounds, on_round=count)
-
-
-def _subjects(options: BenchmarkOptions, say: Say) -> dict[str, Subject]:
+def _subjects(options: BenchmarkOptions) -> dict[str, Subject]:
     variants = options.variants if options.variants or options.checkpoints else DEFAULT_VARIANTS
     found: dict[str, Subject] = {}
     for path in options.checkpoints:
@@ -174,7 +157,7 @@ def _subjects(options: BenchmarkOptions, say: Say) -> dict[str, Subject]:
     for variant in dict.fromkeys(variants):
         if variant in found:
             raise ConfigError(f"a checkpoint is called {variant}, as a variant is; rename its folder")
-        say(f"{variant}: building, with random weights")
+        log.info(f"{variant}: building, with random weights")
         found[variant] = named_variant(variant, options.input_hw or VARIANT_INPUT_HW, options.top_ks)
     return found
 

@@ -1,10 +1,10 @@
-"""What runs a graph: an engine prepares one with its inputs, and gives back a call that runs it once."""
+"""What runs a graph: an engine loads it and its inputs, and gives back a call that runs it once."""
 
 import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, assert_never
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import torch
@@ -20,60 +20,50 @@ BenchmarkPrecision = Literal["f32", "bf16"]
 Inputs = Mapping[str, NDArray[Any]]
 Run = Callable[[], object]
 Source = Path | nn.Module  # of torch: a module that takes the inputs in their order
+Prepare = Callable[[Source, Inputs], Run]  # an engine; a source that it has loaded is not loaded again
 
 ON_TORCH: tuple[EngineName, ...] = ("torch", "torch-cuda")
 ON_GPU: tuple[EngineName, ...] = ("onnxruntime-cuda", "torch-cuda")
-
-
-class Engine(Protocol):
-    """Runs graphs with one precision and one number of threads."""
-
-    def prepare(self, source: Source, inputs: Inputs) -> Run:
-        """Load the graph, unless it is loaded already, and keep the inputs at hand."""
+_CUDA = "CUDAExecutionProvider"
 
 
 def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
-    """Raises ConfigError where an engine cannot run here, before anything is traced for it."""
+    """Raise ConfigError where an engine cannot run here, before anything is traced for it."""
     if precision != "f32" and name != "openvino":
         raise ConfigError(f"engine {name} runs f32 here; --precision {precision} is for openvino")
     if precision == "bf16" and "BF16" not in cpu_capabilities():
         raise ConfigError("this CPU does not compute in bf16; leave --precision bf16 out")
-    match name:
-        case "onnxruntime" | "onnxruntime-cuda":
-            if find_spec("onnxruntime") is None:
-                raise ConfigError(
-                    f"engine {name} is not installed: pip install onnxruntime, or -gpu with CUDA"
-                )
-            import onnxruntime
-
-            if name == "onnxruntime-cuda" and not (
-                torch.cuda.is_available() and _CUDA in onnxruntime.get_available_providers()
-            ):
-                raise ConfigError(
-                    "engine onnxruntime-cuda needs an NVIDIA GPU, and onnxruntime-gpu for onnxruntime. "
-                    "Leave it out, or run the benchmark on such a machine"
-                )
-        case "torch-cuda":
-            if not torch.cuda.is_available():
-                raise ConfigError(
-                    "engine torch-cuda needs an NVIDIA GPU; here is none. "
-                    "Leave it out, or run the benchmark on such a machine"
-                )
+    if name.startswith("onnxruntime") and find_spec("onnxruntime") is None:
+        raise ConfigError(f"engine {name} is not installed: pip install onnxruntime, or -gpu with CUDA")
+    if name in ON_GPU and not (
+        torch.cuda.is_available() and (name == "torch-cuda" or _onnxruntime_has_cuda())
+    ):
+        also = "" if name == "torch-cuda" else ", and onnxruntime-gpu for onnxruntime"
+        raise ConfigError(
+            f"engine {name} needs an NVIDIA GPU{also}. Leave it out, or run the benchmark on such a machine"
+        )
 
 
-def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Engine:
-    """An engine that require_engine let pass."""
+def _onnxruntime_has_cuda() -> bool:
+    import onnxruntime
+
+    return _CUDA in onnxruntime.get_available_providers()
+
+
+def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
+    """Return an engine that require_engine let pass."""
     match name:
         case "openvino":
-            return OpenVinoEngine(precision, threads)
+            engine = OpenVinoEngine(precision, threads)
+            return lambda source, inputs: engine.request(source, inputs).infer
         case "onnxruntime":
-            return OnnxRuntimeEngine(threads, on_gpu=False)
+            return _onnxruntime(threads, "CPUExecutionProvider")
         case "onnxruntime-cuda":
-            return OnnxRuntimeEngine(threads, on_gpu=True)
+            return _onnxruntime(threads, _CUDA)
         case "torch":
-            return TorchEngine(threads, "cpu")
+            return _torch(threads, "cpu")
         case "torch-cuda":
-            return TorchEngine(threads, "cuda")
+            return _torch(threads, "cuda")
         case _:
             assert_never(name)
 
@@ -94,18 +84,8 @@ class OpenVinoEngine:
         }
         self._compiled: dict[object, Any] = {}
 
-    def prepare(self, source: Source, inputs: Inputs) -> Run:
-        """A request of its own for each call, so that inputs are set once."""
-        return self.request(source, inputs).infer
-
     def request(self, source: Source, inputs: Inputs) -> Any:
-        """OpenVINO's own request, with these inputs."""
-        request = self._compile(source, inputs).create_infer_request()
-        for name, values in inputs.items():
-            request.get_tensor(name).data[:] = values
-        return request
-
-    def _compile(self, source: Source, inputs: Inputs) -> Any:
+        """Return a request of its own for each call, so that inputs are set once."""
         shapes = {name: values.shape for name, values in inputs.items()}
         key = (source, tuple(shapes.items()))
         if key not in self._compiled:
@@ -113,56 +93,48 @@ class OpenVinoEngine:
             if model.is_dynamic():
                 model.reshape(shapes)
             self._compiled[key] = self._core.compile_model(model, "CPU", self._settings)
-        return self._compiled[key]
+        request = self._compiled[key].create_infer_request()
+        for name, values in inputs.items():
+            request.get_tensor(name).data[:] = values
+        return request
 
 
-_CUDA = "CUDAExecutionProvider"
+def _onnxruntime(threads: int, provider: str) -> Prepare:
+    """Return ONNX Runtime; on a GPU a run takes its inputs from the host and answers to it."""
+    import onnxruntime
 
+    from training.export.proof.onnxruntime_engine import session_options
 
-class OnnxRuntimeEngine:
-    """ONNX Runtime on the CPU or on a GPU; there a run takes its inputs from the host and answers to it."""
+    options = session_options(threads)
+    sessions: dict[Source, Any] = {}
 
-    def __init__(self, threads: int, *, on_gpu: bool) -> None:
-        import onnxruntime
-
-        from training.export.proof.onnxruntime_engine import session_options
-
-        self._library = onnxruntime
-        self._providers = [_CUDA] if on_gpu else ["CPUExecutionProvider"]
-        self._options = session_options(threads)
-        self._sessions: dict[Source, Any] = {}
-
-    def prepare(self, source: Source, inputs: Inputs) -> Run:
-        """A session for each graph."""
+    def prepare(source: Source, inputs: Inputs) -> Run:
         assert isinstance(source, Path)
-        if source not in self._sessions:
-            self._sessions[source] = self._library.InferenceSession(
-                os.fspath(source), self._options, providers=self._providers
-            )
-        session, values = self._sessions[source], dict(inputs)
+        if source not in sessions:
+            sessions[source] = onnxruntime.InferenceSession(os.fspath(source), options, providers=[provider])
+        session, values = sessions[source], dict(inputs)
         return lambda: session.run(None, values)
 
+    return prepare
 
-class TorchEngine:
-    """PyTorch, eager."""
 
-    def __init__(self, threads: int, device: Literal["cpu", "cuda"]) -> None:
-        self._device = device
-        self._threads = threads
+def _torch(threads: int, device: Literal["cpu", "cuda"]) -> Prepare:
+    """Return PyTorch, eager."""
 
-    def prepare(self, source: Source, inputs: Inputs) -> Run:
-        """The module on its device, and the inputs beside it."""
+    def prepare(source: Source, inputs: Inputs) -> Run:
         assert isinstance(source, nn.Module)
-        module = source.to(self._device)
-        values = [torch.from_numpy(np.ascontiguousarray(value)).to(self._device) for value in inputs.values()]
+        module = source.to(device)
+        values = [torch.from_numpy(np.ascontiguousarray(value)).to(device) for value in inputs.values()]
 
         def run() -> object:
-            if torch.get_num_threads() != self._threads:
-                torch.set_num_threads(self._threads)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
             with torch.inference_mode():
                 answer = module(*values)
-                if self._device == "cuda":
+                if device == "cuda":
                     torch.cuda.synchronize()
             return answer
 
         return run
+
+    return prepare

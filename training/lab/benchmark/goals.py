@@ -36,32 +36,33 @@ AT_ALL_EXPERTS = 1.03  # of dense: nothing can be skipped, and asking must cost 
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on one measured quantity."""
+    """A limit on one quantity, and what was measured of it; None: it could not be."""
 
     quantity: Quantity
     limit: float
+    value: float | None = None
 
-    def met(self, value: float) -> bool:
-        """Shares are to be at least the limit, ratios at most."""
-        return value >= self.limit if self.quantity == "share" else value <= self.limit
+    @property
+    def met(self) -> bool:
+        """Return whether a share is at least the limit, a ratio at most; unmeasured it is not met."""
+        if self.value is None:
+            return False
+        return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit
 
 
 def expert_weight(model: Detector) -> Literal["full", "light"]:
-    """light: depthwise filters do part of the work; full: convolutions that mix all channels do."""
+    """Return light where depthwise filters do part of the work, full where all channels are mixed."""
     kinds = {mixture.expert for mixture in model.config.mixtures.values()}
     return "full" if kinds == {"simple"} or HEAD_PLACES[0] in model.config.mixtures else "light"
 
 
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Goals of a sparse graph in OpenVINO; reference: the variant that others are compared with."""
+    """Return goals of a sparse graph in OpenVINO; reference: the variant that others are compared with."""
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)
-    goals = []
-    if top_k >= 1:
-        goals.append(Goal("share", SHARES[expert_weight(model), precision]))
-    if precision == "f32" and (config.variant, top_k) in RATIOS:
-        goals.append(Goal("ratio", RATIOS[config.variant, top_k]))
-    if precision == "f32" and (config.variant, reference, top_k) in RATIOS_TO_REFERENCE:
-        goals.append(Goal("ratio_to_reference", RATIOS_TO_REFERENCE[config.variant, reference, top_k]))
-    return tuple(goals)
+    share = SHARES[expert_weight(model), precision] if top_k >= 1 else None
+    ratio = RATIOS.get((config.variant, top_k)) if precision == "f32" else None
+    beside = RATIOS_TO_REFERENCE.get((config.variant, reference, top_k)) if precision == "f32" else None
+    limits: dict[Quantity, float | None] = {"share": share, "ratio": ratio, "ratio_to_reference": beside}
+    return tuple(Goal(quantity, limit) for quantity, limit in limits.items() if limit is not None)

@@ -1,6 +1,7 @@
 """The files that engines run: each traced once, in a folder that goes with the benchmark."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from training.export.graph.export_graph import ExportGraph, fold_batch_norm, gra
 from training.export.graph.onnx_file import quick_top_ks, to_onnx
 from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
-from training.lab.benchmark.subjects import Form, Subject, bound_of, picture
+from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 # Types of a peer's inputs that we can draw values for.
 _RANGES: Mapping[int, tuple[type, float]] = {
@@ -34,23 +35,20 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 class Graphs:
     """Sources of subjects and peers, by form, for each engine."""
 
-    def __init__(
-        self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path], say: Say
-    ) -> None:
+    def __init__(self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._room = room
         self._subjects = subjects
         self._peers = peers
-        self._say = say
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """What the engine shall run; traced the first time that anything asks for it."""
+        """Return what the engine shall run; it is traced the first time that anything asks for it."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
 
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
-        """What of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
+        """Return what of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
         spec = self._spec(form, "openvino", precision)
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
@@ -67,7 +65,7 @@ class Graphs:
         return _as_openvino(source) if engine == "openvino" else _for_onnxruntime(source)
 
     def inputs(self, form: Form) -> Inputs:
-        """The benchmark's picture with controls; for a peer, random values in the shapes that it takes."""
+        """Return the benchmark's image with controls; for a peer, random values in shapes that it takes."""
         if form.kind == "peer":
             sizes = [subject.model.config.input_hw for subject in self._subjects.values()]
             return peer_inputs(self._peers[form.label], sizes[0])
@@ -75,7 +73,9 @@ class Graphs:
         config = subject.model.config
         top_k = config.top_k if form.top_k is None else form.top_k
         contract = graph_contract(config, GraphSpec("dense", "graph", max_batch=form.batch))
-        return contract.feed([picture(config.input_hw)] * form.batch, [RoutingControls(top_k)] * form.batch)
+        return contract.feed(
+            [benchmark_canvas(config.input_hw)] * form.batch, [RoutingControls(top_k)] * form.batch
+        )
 
     def _spec(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> GraphSpec:
         if form.kind != "sparse":
@@ -90,7 +90,7 @@ class Graphs:
             what += ", without a switch"
         if spec.exactly is not None:
             what += f" at K={spec.exactly}"
-        self._say(f"{form.label}: tracing, {what}")
+        log.info(f"{form.label}: tracing, {what}")
         path = self._room / f"{len(self._sources)}.onnx"
         onnx.save(to_onnx(self._model(form), spec), path)
         return path
@@ -108,7 +108,7 @@ class Graphs:
 
 
 def _as_openvino(path: Path) -> Path:
-    """The same graph in the format that exports have."""
+    """Return the same graph in the format that exports have."""
     converted = path.with_suffix(".xml")
     if not converted.exists():
         save_openvino(path, converted)
@@ -116,7 +116,7 @@ def _as_openvino(path: Path) -> Path:
 
 
 def _for_onnxruntime(path: Path) -> Path:
-    """The same graph with weights where ONNX Runtime folds them."""
+    """Return the same graph with weights where ONNX Runtime folds them."""
     moved = path.with_name(f"{path.stem}-moved.onnx")
     if not moved.exists():
         proto = onnx.load(path)
@@ -126,10 +126,10 @@ def _for_onnxruntime(path: Path) -> Path:
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
-    """Random values for every input of an ONNX model; sizes that it leaves open are 1, or input_hw.
+    """Draw values for every input of an ONNX model; sizes that it leaves open are 1, or input_hw.
 
     Raises:
-        ConfigError: it is no ONNX file, or has an input of a type that pictures do not have.
+        ConfigError: it is no ONNX file, or has an input of a type that images do not have.
     """
     try:
         graph = onnx.load(path, load_external_data=False).graph
@@ -144,7 +144,7 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
         tensor = value.type.tensor_type
         if tensor.elem_type not in _RANGES:
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise ConfigError(f"{path}: input {value.name} is {kind}; only pictures can be made up for it")
+            raise ConfigError(f"{path}: input {value.name} is {kind}; only images can be made up for it")
         shape = [size.dim_value for size in tensor.shape.dim]
         dtype, top = _RANGES[tensor.elem_type]
         values[value.name] = (random.random(_closed(shape, input_hw)) * top).astype(dtype)
@@ -152,7 +152,7 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
 
 
 def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
-    """Open sizes (0): the first is a batch of 1, the last two, or those before 3 channels, a picture's."""
+    """Open sizes (0): the first is a batch of 1, the last two, or those before 3 channels, an image's."""
     rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
     assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}
     return [size or assumed.get(axis, 3) for axis, size in enumerate(shape)]

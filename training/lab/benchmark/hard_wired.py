@@ -1,7 +1,7 @@
-"""The bound that skipping experts is held against: a model that has only the experts one picture chose.
+"""The bound that skipping experts is held against: a model that has only the experts one image chose.
 
 Nothing is chosen in it at run time and nothing is skipped, so it costs what the chosen experts cost and no
-more. For that picture it answers as the whole model does; for others it need not.
+more. For that image it answers as the whole model does; for others it need not.
 """
 
 import copy
@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Experts by layer that run for a picture (H, W, 3), without a threshold, in ascending order."""
+    """Return experts by layer that run for an image (H, W, 3), without a threshold, in ascending order."""
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {
@@ -29,7 +29,7 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 
 
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
-    """A copy whose mixture layers hold only these experts, by layer name; run it with as many as it holds.
+    """Return a copy whose mixture layers hold only these experts, by name; run it with as many as it holds.
 
     A layer that keeps none is its shared expert alone.
 
@@ -67,7 +67,7 @@ class SharedAlone(MixtureLayer):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
-        """(B, C, H, W) to the same shape, and a routing of zeros."""
+        """Return x with what is always added, in its shape (B, C, H, W), and a routing of zeros."""
         assert self.shared is not None
         total = self.shared(x)
         if self.config.activate:

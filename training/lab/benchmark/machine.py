@@ -10,16 +10,10 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> str:
-    """One line: processor, cores that this process may use, and the versions that matter."""
-    cores = usable_cores()
+    """Return in one line processor, cores that this process may use, and the versions that matter."""
+    # macOS has no affinity.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ", ".join([_processor(), f"{cores} core{'s' if cores > 1 else ''}", *_versions()])
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

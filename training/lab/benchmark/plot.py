@@ -1,4 +1,4 @@
-"""The table as a picture: each model's forms as fractions of itself dense."""
+"""The table as a chart: each model's forms as fractions of itself dense."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ COLOURS = ("#0b3c5d", "#2a7fb8", "#5fb7c9", "#d98b2b", "#a23b2a")
 
 
 def require_drawable(path: Path) -> None:
-    """Raises ConfigError for a file that could not be written in the end."""
+    """Raise ConfigError for a file that could not be written in the end."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
@@ -30,7 +30,7 @@ def require_drawable(path: Path) -> None:
 
 
 def draw(result: Benchmark, path: Path) -> None:
-    """One panel a group, one above the other.
+    """Draw one panel a group, one above the other.
 
     Raises:
         ConfigError: no group has a kept round of a model with experts; there is nothing to draw.

@@ -11,7 +11,7 @@ RUNS = 20
 TOP_LAYERS = 12
 
 _Layer = tuple[str, str]  # name and operator
-ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, dearest first
+ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest first
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Profile:
     top_k: int
     by_operator: ByOperator
     bound: ByOperator  # of the same experts with nothing to choose; empty where that is the dense model
-    by_layer: tuple[tuple[str, str, float], ...]  # name, operator and seconds of the dearest
+    by_layer: tuple[tuple[str, str, float], ...]  # name, operator and seconds of the slowest
 
     @property
     def seconds(self) -> float:
-        """All layers; what the engine does between them is not in it."""
+        """Return those of all layers; what the engine does between them is not in it."""
         return sum(seconds for seconds, _ in self.by_operator.values())
 
     @property
     def bound_seconds(self) -> float:
-        """Likewise of the bound."""
+        """Return likewise those of the bound."""
         return sum(seconds for seconds, _ in self.bound.values())
 
 
@@ -74,5 +74,5 @@ def _by_operator(layers: Mapping[_Layer, float]) -> ByOperator:
     for (_, operator), seconds in layers.items():
         if seconds:
             operators[operator].append(seconds)
-    dearest = sorted(operators.items(), key=lambda item: -sum(item[1]))
-    return {operator: (sum(times), len(times)) for operator, times in dearest}
+    slowest = sorted(operators.items(), key=lambda item: -sum(item[1]))
+    return {operator: (sum(times), len(times)) for operator, times in slowest}

@@ -22,22 +22,9 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Quartiles":
-        """At least one value."""
+        """Return those of at least one value."""
         low, median, high = (float(each) for each in np.percentile(values, (25, 50, 75)))
         return cls(low, median, high)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A goal and what was measured of it; None: it could not be."""
-
-    goal: Goal
-    value: float | None
-
-    @property
-    def met(self) -> bool:
-        """What could not be measured is not met."""
-        return self.value is not None and self.goal.met(self.value)
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class Row:
     ratio: Quartiles | None  # to the same model dense, in the same round; of dense to its twin; None: a peer
     ratio_to_reference: Quartiles
     share: float | None  # of what the bound gains on dense; None: not a sparse form, or nothing to gain
-    verdicts: tuple[Verdict, ...] = ()
+    goals: tuple[Goal, ...] = ()  # of a sparse form
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ class Group:
 
 
 def realised_share(sparse: float, bound: float) -> float | None:
-    """(dense - sparse) / (dense - bound), all over dense. None: the bound gains nothing that could be shared.
+    """Return (dense - sparse) / (dense - bound), all over dense; None where the bound gains nothing.
 
     1 means that nothing is lost by choosing at run time, 0 that nothing is won, less that it costs.
     """
@@ -82,7 +69,7 @@ def build_rows(
     reference: str,
     goals_hold: BenchmarkPrecision | None,
 ) -> tuple[Row, ...]:
-    """Rows in the order of the forms; empty if no round was kept.
+    """Return rows in the order of the forms; none if no round was kept.
 
     Args:
         counted: GFLOPs of forms, for one image.
@@ -92,64 +79,41 @@ def build_rows(
     if not timed.rounds:
         return ()
     dense = {label: _mean_of_twins(timed, label) for label in subjects}
-    rows: list[Row] = []
+    ratios = {form: _ratio(timed, form, dense) for form in timed.seconds}
+    rows = []
     for form, seconds in timed.seconds.items():
         if form.kind == "twin":
             continue
-        whole_form = Form(form.label, "dense")
-        times = dense[form.label] if form == whole_form else np.array(seconds) / form.batch
-        ratio = None
-        if form == whole_form:
-            ratio = Quartiles.of(np.array(timed.seconds[Form(form.label, "twin")]) / np.array(seconds))
-        elif form.label in dense:
-            ratio = Quartiles.of(times / dense[form.label])
-        gflops = counted.get(Form(form.label, form.kind, form.top_k))
-        whole = counted.get(whole_form)
-        rows.append(
-            Row(
-                form,
-                gflops,
-                gflops / whole if gflops and whole else None,
-                Quartiles.of(times),
-                ratio,
-                Quartiles.of(times / dense[reference]),
-                None,
-            )
-        )
-    by_form = {row.form: row for row in rows}
-    return tuple(
-        _judged(row, by_form, subjects[row.form.label], subjects[reference], goals_hold)
-        if row.form.kind == "sparse"
-        else row
-        for row in rows
-    )
+        whole = Form(form.label, "dense")
+        times = dense[form.label] if form == whole else np.array(seconds) / form.batch
+        ratio, beside = ratios[form], Quartiles.of(times / dense[reference])
+        share, goals = None, tuple[Goal, ...]()
+        if form.kind == "sparse":
+            assert ratio is not None
+            assert form.top_k is not None
+            bound = ratios.get(replace(form, kind="bound"))
+            share = None if bound is None else realised_share(ratio.median, bound.median)
+            found = {"share": share, "ratio": ratio.median, "ratio_to_reference": beside.median}
+            if goals_hold is not None:
+                models = (subjects[form.label].model, subjects[reference].model)
+                wanted = goals_for(models[0], models[1].config.variant, goals_hold, form.top_k)
+                goals = tuple(replace(goal, value=found[goal.quantity]) for goal in wanted)
+        gflops, all_of_it = counted.get(replace(form, batch=1)), counted.get(whole)
+        part = gflops / all_of_it if gflops and all_of_it else None
+        rows.append(Row(form, gflops, part, Quartiles.of(times), ratio, beside, share, goals))
+    return tuple(rows)
+
+
+def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
+    """Return times over those of the same model dense; of dense itself those of its twin over its own."""
+    if form.label not in dense:
+        return None
+    seconds = np.array(timed.seconds[form])
+    if form == Form(form.label, "dense"):
+        return Quartiles.of(np.array(timed.seconds[replace(form, kind="twin")]) / seconds)
+    return Quartiles.of(seconds / form.batch / dense[form.label])
 
 
 def _mean_of_twins(timed: Timed[Form], label: str) -> NDArray[np.float64]:
     pair = (timed.seconds[Form(label, "dense")], timed.seconds[Form(label, "twin")])
     return np.asarray(np.mean(pair, axis=0))
-
-
-def _judged(
-    row: Row,
-    by_form: Mapping[Form, Row],
-    subject: Subject,
-    reference: Subject,
-    goals_hold: BenchmarkPrecision | None,
-) -> Row:
-    form, share = row.form, None
-    assert row.ratio is not None
-    assert form.top_k is not None
-    bound = by_form.get(Form(form.label, "bound", form.top_k))
-    if bound is not None and bound.ratio is not None:
-        share = realised_share(row.ratio.median, bound.ratio.median)
-    goals: tuple[Goal, ...] = ()
-    if goals_hold is not None:
-        goals = goals_for(subject.model, reference.model.config.variant, goals_hold, form.top_k)
-    measured = {
-        "share": share,
-        "ratio": row.ratio.median,
-        "ratio_to_reference": row.ratio_to_reference.median,
-    }
-    verdicts = tuple(Verdict(goal, measured[goal.quantity]) for goal in goals)
-    return replace(row, share=share, verdicts=verdicts)

@@ -1,6 +1,6 @@
 """The models of a benchmark, and the forms in which each is run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,14 @@ from training.models.cost import measure_cost
 from training.models.detector import Detector
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
+from training.progress import bar
+from training.rounds import Timed, time_in_rounds
 from training.trainer.checkpoint import MODEL_FILE, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
 SEED = 0
-SETTLING_PICTURES = 6  # of every kind of generated scene one
+SETTLING_IMAGES = 6  # of every kind of generated scene one
 
 # dense: every expert computed. sparse: experts that are not chosen are skipped. bound: only the chosen ones
 # are there. twin: dense once more, so that it can be seen how far a thing differs from itself.
@@ -40,7 +42,7 @@ class Subject:
 
     @property
     def all_experts(self) -> int:
-        """The top_k at which nothing is skipped."""
+        """Return the top_k at which nothing is skipped."""
         return self.model.config.allowed_top_k[-1]
 
 
@@ -55,7 +57,7 @@ class Form:
 
 
 def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int] | None) -> Subject:
-    """A variant with random weights and 80 classes.
+    """Return a variant with random weights and 80 classes.
 
     Raises:
         ConfigError: no such variant, a size it cannot take, or none of the top_ks is one it can run with.
@@ -67,7 +69,7 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
 
 
 def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[int] | None) -> Subject:
-    """A trained model; input_hw None: as it was trained.
+    """Return a trained model; input_hw None: as it was trained.
 
     Raises:
         CheckpointError: missing, damaged or of another kind.
@@ -83,32 +85,32 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
 
 
 def settle(model: Detector) -> None:
-    """Give fresh batch norms and routers the statistics of pictures, as training would.
+    """Give fresh batch norms and routers the statistics of images, as training would.
 
     Fresh norms pass their input on, and it shrinks or grows from layer to layer; routers after them give
     experts probabilities like 1e-40. Numbers so small are computed many times slower than others.
     """
-    scenes = ScenesDataset(SETTLING_PICTURES, seed=SEED, image_hw=(384, 512))
+    scenes = ScenesDataset(SETTLING_IMAGES, seed=SEED, image_hw=(384, 512))
     canvases = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
-    pictures = torch.from_numpy(np.stack(canvases))
+    images = torch.from_numpy(np.stack(canvases))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train()(pictures)
+        model.train()(images)
         model.eval()
         for layer in model.mixture_layers().values():  # in their order: each changes what the next one sees
-            _settle_router(model, layer.router, pictures)
+            _settle_router(model, layer.router, images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
-def _settle_router(model: Detector, router: nn.Module, pictures: torch.Tensor) -> None:
-    """Shift and scale its scores so that over the pictures each has mean 0, and all deviation 1."""
+def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
+    """Shift and scale its scores so that over the images each has mean 0, and all deviation 1."""
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
-    model(pictures)
+    model(images)
     hook.remove()
     last = router.norm if isinstance(router, SpatialRouter) else router.score
     assert isinstance(last, nn.Linear | nn.Conv2d | nn.BatchNorm2d)
@@ -120,13 +122,13 @@ def _settle_router(model: Detector, router: nn.Module, pictures: torch.Tensor) -
     last.bias.sub_(logits.mean(dim=0)).mul_(scale)
 
 
-def picture(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """A generated scene, letterboxed to (H, W, 3)."""
+def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a generated scene, letterboxed to (H, W, 3)."""
     return letterbox_image(ScenesDataset(1, seed=7, image_hw=(384, 512)).load(0).image, input_hw)[0]
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """What is timed of a subject: batches of more than one only dense."""
+    """Return what is timed of a subject: batches of more than one only dense."""
     label = subject.label
     found = [Form(label, kind) for kind in ("dense", "twin")]
     for top_k in subject.top_ks:
@@ -136,14 +138,35 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
     return [*found, *(Form(label, "dense", None, batch) for batch in batches if batch != 1)]
 
 
+def time_forms(
+    runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
+) -> Timed[Form]:
+    """Run forms in turns until enough rounds were quiet, by the dense form of each label and its twin.
+
+    Args:
+        what: stands before the progress bar.
+    """
+    refused = 0
+    twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
+    with bar(rounds, "round", what) as progress:
+
+        def count(kept: bool) -> None:
+            nonlocal refused
+            refused += not kept
+            progress.update(int(kept))
+            progress.set_postfix_str(f"{refused} refused" if refused else "")
+
+        return time_in_rounds(runs, twins, rounds, on_round=count)
+
+
 def bound_of(subject: Subject, top_k: int) -> Detector:
-    """The subject with only the experts that the benchmark's picture chooses."""
-    canvas = picture(subject.model.config.input_hw)
+    """Return the subject with only the experts that the benchmark's image chooses."""
+    canvas = benchmark_canvas(subject.model.config.input_hw)
     return hard_wire(subject.model, chosen_experts(subject.model, canvas, top_k))
 
 
 def gflops(subject: Subject) -> dict[Form, float]:
-    """GFLOPs for one image, of every form."""
+    """Return GFLOPs for one image, of every form."""
     dense = measure_cost(subject.model).dense
     found = {Form(subject.label, kind): dense for kind in ("dense", "twin")}
     for top_k in subject.top_ks:
@@ -154,7 +177,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 
 
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Those that were asked for and can be; unasked one, the default and all."""
+    """Return those that were asked for and can be; unasked one, the default and all."""
     if not model.mixture_layers():
         return ()
     allowed = model.config.allowed_top_k

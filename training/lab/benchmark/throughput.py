@@ -26,7 +26,7 @@ class Throughput:
 def measure_throughput(
     sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
 ) -> tuple[Throughput, ...]:
-    """Slices of SLICE_S seconds for each form in turn, SLICES times."""
+    """Measure slices of SLICE_S seconds for each form in turn, SLICES times."""
     import openvino as ov
 
     core = ov.Core()
@@ -52,7 +52,7 @@ def measure_throughput(
 
 
 def _fill(queue: Any, seconds: float) -> float:
-    """Images a second over at least this long, from an empty queue to an empty queue."""
+    """Return images a second over at least this long, from an empty queue to an empty queue."""
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or images < len(queue):
         queue.start_async()

@@ -1,6 +1,6 @@
 """What `python -m training inspect` does."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,19 +13,31 @@ from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
-from training.models.network import Network
 from training.recipes.recipe_data import refuse_splits
-from training.tasks.choose import task_named
 from training.trainer.checkpoint import CONFIG_FILE, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
-from training.workflows.dataset_config import GENERATED, data_name, measured_data, open_for
-from training.workflows.measure import controls_of
+from training.workflows.dataset_config import GENERATED, data_name, measured_data
+from training.workflows.measure import controls_of, labelled_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions:
+    """What `inspect` takes."""
+
+    checkpoint: Path
+    data: Path | None = None  # None: what the run validated on, as its configuration beside it says
+    split: str | None = None  # None: val, or without a folder what the run validated on
+    recipe: str | None = None  # measures on what this one validates on in the folder
+    classes: tuple[str, ...] = ()  # of the folder, those that are kept; empty: every one
+    top_k: int | None = None  # None: as trained
+    weight_threshold: float | None = None  # likewise
+    layer: str | None = None  # of which images will be drawn
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A model on a data set: the report, and what pictures of it are drawn from."""
+    """A model on a data set: the report, and what charts are drawn from."""
 
     variant: str
     controls: RoutingControls
@@ -37,92 +49,54 @@ class Inspection:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What was run on what, for machines."""
+        """Return what was run on what, for machines."""
         return {"variant": self.variant, **self.controls._asdict(), "data": self.data}
 
     @property
     def heading(self) -> str:
-        """What was run on what, in words."""
+        """Return what was run on what, in words."""
         top_k, threshold = self.controls
         rule = f"top_k {top_k}" + (f", from a probability of {threshold:g} on" if threshold else "")
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
 
-def inspect(
-    model: Network, dataset: Dataset, controls: RoutingControls, data: str, *, quiet: bool = False
-) -> Inspection:
-    """Route every image of a data set, and measure what the routers know of them.
-
-    Args:
-        data: what the data set is, in words.
-
-    Raises:
-        ConfigError: the model has no mixture, or runs no expert: there is no routing.
-        DatasetError: an image cannot be loaded.
-    """
-    if not model.config.mixtures:
-        raise ConfigError(
-            f"{model.config.variant} has no mixture of experts, so there is no routing to inspect"
-        )
-    if controls.top_k == 0:
-        raise ConfigError("top_k=0 chooses no expert, so there is no routing to inspect; say 1 or more")
-    routed = route_images(model, dataset, controls)
-    cost = measure_cost(model)
-    report = report_routing(routed, dataset, cost)
-    return Inspection(model.config.variant, controls, data, dataset, cost, routed, report)
-
-
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Raises ConfigError for a layer that is no mixture of a model; names those. None: any will do."""
+    """Raise ConfigError for a layer that is no mixture of a model; name those. None: any will do."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
 
 
-def inspect_checkpoint(
-    checkpoint: Path,
-    folder: Path | None = None,
-    split: str | None = None,
-    *,
-    recipe: str | None = None,
-    classes: Sequence[str] = (),
-    top_k: int | None = None,
-    weight_threshold: float | None = None,
-    layer: str | None = None,
-    quiet: bool = False,
-) -> Inspection:
-    """Return what a checkpoint's routers do on a data set.
-
-    Args:
-        folder: of pictures and labels; None: what the run validated on, as its configuration beside the
-            checkpoint says.
-        split: of the folder; None: val, or without a folder what the run validated on.
-        recipe: measures on what it validates on in the folder.
-        classes: those of the folder that are kept; empty: every one.
-        top_k: None: as trained; likewise weight_threshold.
-        layer: of which images will be drawn; None: no certain one.
+def inspect(options: InspectOptions) -> Inspection:
+    """Route every image of a data set, and measure what the routers know of them.
 
     Raises:
-        ConfigError: the model has no mixture, or none in that layer, cannot run with top_k experts, or does
-            not say what it was trained on.
-        DatasetError: no such folder, or one whose classes are not the model's.
+        ConfigError: the model has no mixture, or none in that layer, cannot run with top_k experts, runs no
+            expert, or does not say what it was trained on.
+        DatasetError: no such folder, or one whose classes are not the model's; an image cannot be loaded.
     """
-    model, provenance = load_model(checkpoint)
-    require_layer(layer, model.config.mixtures)  # before every image is routed
-    if folder is None and recipe is None:
-        if classes:
+    model, provenance = load_model(options.checkpoint)
+    config = model.config
+    require_layer(options.layer, config.mixtures)  # before every image is routed
+    if options.data is None and options.recipe is None:
+        if options.classes:
             raise ConfigError("a run's own data has its own classes: give --data, or leave --classes out")
-        data = _data_of_run(checkpoint, provenance.get("data", ""), split)
+        data = _data_of_run(options.checkpoint, provenance.get("data", ""), options.split)
     else:
-        data = measured_data(folder, split or "val", recipe, classes)
-    controls = controls_of(model, top_k, weight_threshold)
-    dataset = open_for(model.config, data)
-    check_classes(model.config.class_names, dataset.class_names)
-    task_named(model.config.task).check_labels(dataset)
-    return inspect(model.to(compute_device()), dataset, controls, data_name(data), quiet=quiet)
+        data = measured_data(options.data, options.split or "val", options.recipe, options.classes)
+    controls = controls_of(model, options.top_k, options.weight_threshold)
+    dataset = labelled_for(model, data)
+    check_classes(config.class_names, dataset.class_names)
+    if not config.mixtures:
+        raise ConfigError(f"{config.variant} has no mixture of experts, so there is no routing to inspect")
+    if controls.top_k == 0:
+        raise ConfigError("top_k=0 chooses no expert, so there is no routing to inspect; say 1 or more")
+    routed, cost = route_images(model.to(compute_device()), dataset, controls), measure_cost(model)
+    report = report_routing(routed, dataset, cost)
+    return Inspection(config.variant, controls, data_name(data), dataset, cost, routed, report)
 
 
 def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
-    """What the run validated on, or another split of the folder that it trained on."""
+    """Return what the run validated on, or another split of the folder that it trained on."""
     if not trained_on:
         raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
     if trained_on == GENERATED:

@@ -1,4 +1,4 @@
-"""Example pictures of a data set, sorted by the experts that one layer chose for them."""
+"""Example images of a data set, sorted by the experts that one layer chose for them."""
 
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ from training.lab.inspection.style import FAINT, INK, SMALL, TEXT, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_SETS, PICTURES = 6, 6
+MOST_SETS, IMAGES = 6, 6
 THUMBNAIL = (144, 192)  # (H, W) pixels
 
 
 def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure":
-    """A row of pictures for each of the commonest sets, evenly out of the images that had it.
+    """Draw a row of images for each of the commonest sets, evenly out of the images that had it.
 
     Raises:
-        DatasetError: a picture cannot be loaded.
+        DatasetError: an image cannot be loaded.
     """
     sets, ids = chosen_sets(routed.gates[layer])
     counts = np.bincount(ids)
@@ -34,9 +34,9 @@ def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure
     figure = new_figure(
         rows * 0.92,
         f"Examples by the experts of {layer}",
-        f"{shown}, and pictures for which they ran. Alike ones in a row show a router that looks at them.",
+        f"{shown}, and images for which they ran. Alike ones in a row show a router that looks at them.",
     )
-    panels = figure.subplots(rows, PICTURES + 1, squeeze=False)
+    panels = figure.subplots(rows, IMAGES + 1, squeeze=False)
     for place in range(rows):
         for axes in panels[place]:
             axes.set_axis_off()
@@ -47,14 +47,14 @@ def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure
         images = f"{counts[place]:,} image{'' if counts[place] == 1 else 's'}, {share:.0%}"
         words.text(0.0, 0.22, images, fontsize=SMALL, color=FAINT)
         mine = np.flatnonzero(ids == place)
-        picked = mine[np.unique(np.linspace(0, len(mine) - 1, PICTURES).round().astype(int))]
+        picked = mine[np.unique(np.linspace(0, len(mine) - 1, IMAGES).round().astype(int))]
         for axes, index in zip(panels[place, 1:], picked, strict=False):
             axes.imshow(_thumbnail(dataset.load(int(index)).image))
     return figure
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middle of a picture in the shape of a thumbnail."""
+    """Return the middle of an image in the shape of a thumbnail."""
     height, width = image.shape[:2]
     high, wide = THUMBNAIL
     scale = max(high / height, wide / width)

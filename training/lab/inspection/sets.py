@@ -18,12 +18,12 @@ LEAST_WRITTEN = 0.07  # of a bar; in less there is no room for a number
 
 
 def set_name(experts: tuple[int, ...]) -> str:
-    """The experts of a set as they are written: 1+3, or none."""
+    """Return the experts of a set as they are written: 1 + 3, or none."""
     return " + ".join(str(expert) for expert in experts) or "none"
 
 
 def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> "Figure":
-    """One panel for each layer: a bar for each group, parted by the sets that its images had."""
+    """Draw one panel for each layer: a bar for each group, parted by the sets that its images had."""
     bars = len(grouping.labels)
     figure = new_figure(
         len(routed.gates) * (0.55 + 0.24 * bars),

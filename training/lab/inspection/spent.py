@@ -20,7 +20,7 @@ SPREAD = 0.15  # boxes; so that images with as many do not lie on one another
 
 
 def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figure":
-    """A point for each image, the mean of each tertile of density, and what every expert would cost."""
+    """Draw a point for each image, the mean of each tertile of density, and what every expert would cost."""
     compute = report.compute
     if compute.spearman is None or compute.pearson is None:
         correlation = "The same for every image, or as many objects in every image: no correlation."
@@ -55,7 +55,7 @@ def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figu
 
 
 def _by_origin(report: RoutingReport, images: int) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Which images are of each origin; all of them without a name where there is one."""
+    """Return which images are of each origin; all of them without a name where there is one."""
     for grouping in report.groupings:
         if grouping.name == "origin":
             return [(label, grouping.ids == group) for group, label in enumerate(grouping.labels)]
@@ -71,7 +71,7 @@ def _means(axes: "Axes", density: Grouping, boxes: NDArray[np.int64], used: NDAr
 
 
 def _levels(axes: "Axes", cost: Cost) -> None:
-    """What images would cost with every expert, and with none."""
+    """Draw what images would cost with every expert, and with none."""
     for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
         axes.annotate(

@@ -1,4 +1,4 @@
-"""How the pictures look: 1200 pixels wide, for colour-blind eyes too."""
+"""How the charts look: 1200 pixels wide, for colour-blind eyes too."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ OTHERS = "#bbbbbb"
 
 
 def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
-    """A figure with a headline, and beneath it in smaller letters how to read it."""
+    """Return a figure with a headline, and beneath it in smaller letters how to read it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
 
 
 def bare(axes: "Axes") -> None:
-    """Without a frame and ticks, which say nothing here."""
+    """Take away frame and ticks, which say nothing here."""
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0, labelsize=SMALL, colors=INK)

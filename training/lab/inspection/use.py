@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# N images · R rows of the picture · E experts
+# N images · R rows of the chart · E experts
 
 SMALL_BELOW, MEDIUM_BELOW = 32**2, 96**2  # square pixels of the source image, as COCO parts objects
 MOST_CLASSES = 20
@@ -31,7 +31,7 @@ class Rows:
     weights: NDArray[np.float64]  # (R, N); every row has some
 
     def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(R, E): of all of a kind, the share that is in images whose gates (N, E) chose the expert.
+        """Return (R, E): of all of a kind, the share in images whose gates (N, E) chose the expert.
 
         Where every expert always runs, the mean weight instead.
         """
@@ -41,38 +41,41 @@ class Rows:
 
 
 def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
-    """Objects of each class that occurs, the commonest MOST_CLASSES of them."""
-    counts = np.stack(
-        [np.bincount(truth.class_ids, minlength=len(class_names)) for truth in routed.truths], axis=1
-    )  # (C, N)
-    commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]
+    """Return objects of each class that occurs, the commonest MOST_CLASSES of them."""
+    counts = np.stack([np.bincount(one.class_ids, minlength=len(class_names)) for one in routed.truths], 1)
+    commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]  # of (C, N)
     return _present([class_names[index] for index in commonest], counts[commonest])
 
 
 def size_rows(routed: RoutedImages) -> Rows:
-    """Objects of COCO's three sizes, by the area of their box in the source image."""
-    counts = np.zeros((3, len(routed.truths)), dtype=np.int64)
-    for image, truth in enumerate(routed.truths):
-        sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
-        size = np.digitize(sides.prod(axis=1), (SMALL_BELOW, MEDIUM_BELOW))
-        counts[:, image] = np.bincount(size, minlength=3)
+    """Return objects of COCO's three sizes, by the area of their box in the source image."""
+    areas = [np.prod(one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2], axis=1) for one in routed.truths]
+    sizes = [np.digitize(each, (SMALL_BELOW, MEDIUM_BELOW)) for each in areas]
+    counts = np.stack([np.bincount(each, minlength=3) for each in sizes], axis=1)
     return _present(["small, under 32² px", "medium", "large, from 96² px"], counts)
 
 
 def group_rows(grouping: Grouping) -> Rows:
-    """Images of each group."""
+    """Return images of each group."""
     return _present(list(grouping.labels), np.eye(len(grouping.labels), dtype=np.int64)[:, grouping.ids])
 
 
+def _present(labels: Sequence[str], counts: NDArray[np.int64]) -> Rows:
+    kept = counts.sum(axis=1) > 0
+    there = tuple(label for label, here in zip(labels, kept, strict=True) if here)
+    return Rows(there, counts[kept].astype(np.float64))
+
+
 def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: str, unit: str) -> "Figure":
-    """One panel for each layer: experts from left to right, kinds from top to bottom.
+    """Draw one panel for each layer: experts from left to right, kinds from top to bottom.
 
     Args:
         bits: of each layer, for the headings.
         what: the headline says that experts are shown by this.
         unit: what is counted, objects or images.
     """
-    whole = _with_all(rows, len(routed.truths), unit)
+    every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(len(routed.truths))
+    whole = Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))
     layers = list(routed.gates)
     down = -(-len(layers) // ACROSS)
     across = min(ACROSS, len(layers))
@@ -116,16 +119,3 @@ def _panel(axes: "Axes", rows: Rows, shares: NDArray[np.float64], title: str) ->
     axes.set_xlabel("expert", fontsize=SMALL, color=FAINT)
     axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
     axes.axhline(0.5, color="white", linewidth=3)  # sets the first row, all of them, apart
-
-
-def _present(labels: Sequence[str], counts: NDArray[np.int64]) -> Rows:
-    kept = counts.sum(axis=1) > 0
-    return Rows(
-        tuple(label for label, here in zip(labels, kept, strict=True) if here),
-        counts[kept].astype(np.float64),
-    )
-
-
-def _with_all(rows: Rows, images: int, unit: str) -> Rows:
-    every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(images)
-    return Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))

@@ -1,1 +1,1 @@
-"""Pictures of what a training run is shown."""
+"""Images of what a training run is shown."""

@@ -3,26 +3,26 @@
 from pathlib import Path
 
 from training.errors import ConfigError
-from training.lab.preview.contact_sheet import contact_sheet, training_pictures, write_picture
+from training.lab.preview.contact_sheet import contact_sheet, training_samples, write_image
 from training.workflows.train import TrainOptions, training_config
 
 
-def look(options: TrainOptions, output: Path, *, epoch: int = 1, pictures: int = 16) -> int:
-    """Draw what a run would be shown, in that order, as one picture; returns how many samples are on it.
+def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 16) -> int:
+    """Draw what a run would be shown, in that order, as one image; return how many samples are on it.
 
     Args:
         options: as for train; run_dir and weights have no part in it.
         output: a .png or .jpg; replaced if it is there.
         epoch: counted from 1; the last ones of a run are without mosaic, mixup and copy-paste.
-        pictures: at most; an epoch may have fewer.
+        images: at most; an epoch may have fewer.
 
     Raises:
-        ConfigError: the run has no such epoch, or output is no picture's name.
+        ConfigError: the run has no such epoch, or output is no image's name.
         DatasetError: the data cannot be read.
     """
     config, dataset = training_config(options)
     if not 1 <= epoch <= config.epochs:
         raise ConfigError(f"epoch {epoch} is none of this run's 1..{config.epochs}")
-    shown = training_pictures(dataset, config, epoch - 1, pictures)
-    write_picture(output, contact_sheet(shown, dataset.class_names))
+    shown = training_samples(dataset, config, epoch - 1, images)
+    write_image(output, contact_sheet(shown, dataset.class_names))
     return len(shown)

@@ -1,4 +1,4 @@
-"""Training samples side by side with their boxes and ignored regions, as one picture to look at."""
+"""Training samples side by side with their boxes and ignored regions, as one image to look at."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,8 +28,8 @@ LEGEND = "hatched: ignored, nothing is asked for there"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def training_pictures(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """The first samples of an epoch, counted from 0, as training gets them.
+def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
+    """Return the first samples of an epoch, counted from 0, as training gets them.
 
     Raises:
         DatasetError: an image cannot be loaded.
@@ -61,7 +61,7 @@ def _sample(batch: Batch, place: int) -> Sample:
 
 
 def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
-    """All samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one.
+    """Return all samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one.
 
     A legend stands below where a sample has ignored regions.
     """
@@ -109,7 +109,7 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
-    """White lines, each beside a black one so that they are seen on anything, and a white frame."""
+    """Draw white lines, each beside a black one so that they are seen on anything, and a white frame."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)
@@ -119,20 +119,20 @@ def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
 
 
 def _colour(class_id: int) -> tuple[int, int, int]:
-    """Bright, and far from those of the classes before it."""
+    """Return a bright colour, far from those of the classes before it."""
     hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
     red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)
 
 
-def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Encode (H, W, 3) RGB by the file's suffix.
 
     Raises:
-        ConfigError: the suffix is none of a picture.
+        ConfigError: the suffix is none of an image.
         OSError: it cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
+        raise ConfigError(f"{path}: images are written as {', '.join(SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     write_atomically(path, encoded.tobytes())

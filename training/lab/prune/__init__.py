@@ -1,1 +1,1 @@
-"""Drops experts that hardly any picture chooses."""
+"""Drops experts that hardly any image chooses."""

@@ -1,11 +1,11 @@
 """What `python -m training prune` does."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import ConfigError
-from training.evaluate.evaluator import evaluate
 from training.files import sha256_of
 from training.lab.prune.drop import drop_experts
 from training.lab.prune.latency import measure_latency
@@ -15,10 +15,9 @@ from training.lab.prune.table import use_table
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import check_output, load_detector, save_model
-from training.trainer.loop import compute_device
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +31,13 @@ class PruneOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"  # use is measured on it
     val_split: str = "val"  # mAP is measured on it
+    classes: tuple[str, ...] = ()  # of the folder, those that are kept; empty: every one
     recipe: str | None = None  # takes the splits of this recipe's own data instead
     latency: bool = True
 
 
-def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
-    """Drop the experts that pictures hardly choose, write what is left, and measure both.
+def prune(options: PruneOptions) -> Pruning:
+    """Drop the experts that images hardly choose, write what is left, and measure both.
 
     Raises:
         TrainingError: any of its children; nothing was written.
@@ -45,23 +45,22 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
     check_output(options.output)
     model, provenance = load_detector(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
-    use_data = training_data(options.data, options.split, options.recipe)
-    score_data = measured_data(options.data, options.val_split, options.recipe)
+    use_data = training_data(options.data, options.split, options.recipe, options.classes)
+    score_data = measured_data(options.data, options.val_split, options.recipe, options.classes)
     measured, scored = (open_for(model.config, data) for data in (use_data, score_data))
-    say(f"measuring what experts do on {described(use_data)}, {len(measured)} pictures")
+    log.info(f"measuring what experts do on {described(use_data)}, {len(measured)} images")
     controls = RoutingControls(top_k, model.config.weight_threshold)
-    uses = evaluate(model.to(compute_device()), measured, controls=controls).experts
-    model.cpu()
+    uses = evaluate_here(model, measured, controls).experts
     kept = select_experts(uses, options.rule, top_k)
     if all(len(kept[place]) == len(layer.experts) for place, layer in model.mixture_layers().items()):
-        say(use_table(uses, kept))
+        log.info(use_table(uses, kept))
         every = all(min(use.expert_share) == 1 for use in uses)
-        hint = " Every expert runs for every picture: have fewer run, with --top-k." if every else ""
+        hint = " Every expert runs for every image: have fewer run, with --top-k." if every else ""
         raise ConfigError(f"nothing to drop: {options.rule}, and so all do.{hint} Nothing was written.")
     pruned = drop_experts(model, kept, top_k)
-    say(f"measuring both on {described(score_data)}, {len(scored)} pictures")
-    before, after = (side_of(each, evaluate_here(each, scored, quiet=quiet)) for each in (model, pruned))
-    latency = measure_latency(model, pruned, quiet=quiet, say=say) if options.latency else None
+    log.info(f"measuring both on {described(score_data)}, {len(scored)} images")
+    before, after = (side_of(each, scored) for each in (model, pruned))
+    latency = measure_latency(model, pruned) if options.latency else None
     result = Pruning(
         variant=model.config.variant,
         rule=str(options.rule),
@@ -84,7 +83,7 @@ def prune(options: PruneOptions, *, quiet: bool, say: Say) -> Pruning:
 
 
 def _provenance(options: PruneOptions, model: Detector, result: Pruning, use_data: str) -> Mapping[str, str]:
-    """From which file, by which measurement, what was dropped: expert numbers are that file's.
+    """Return from which file what was dropped by which measurement: expert numbers are that file's.
 
     Args:
         use_data: on what use was measured, without the folders of this machine: the file is given to others.
@@ -98,6 +97,6 @@ def _provenance(options: PruneOptions, model: Detector, result: Pruning, use_dat
         "pruned from": options.checkpoint.name,
         "pruned from sha256": sha256_of(options.checkpoint),
         "pruned by": f"{result.rule}; use at top_k {result.measured_top_k} on {use_data}, "
-        f"{result.measured_images} pictures",
+        f"{result.measured_images} images",
         "pruned experts": shown,
     }

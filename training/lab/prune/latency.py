@@ -1,21 +1,20 @@
-"""How long a picture takes before and after, in turns on this machine."""
+"""How long an image takes before and after, in turns on this machine."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.lab.benchmark.engines import open_engine
 from training.lab.benchmark.graphs import Graphs
 from training.lab.benchmark.machine import describe_machine
 from training.lab.benchmark.rows import Quartiles
-from training.lab.benchmark.subjects import Form, Kind, Subject
+from training.lab.benchmark.subjects import Form, Kind, Subject, time_forms
 from training.models.detector import Detector
-from training.rounds import Timed, time_in_rounds
+from training.rounds import Timed
 
 ROUNDS = 15
 KINDS: tuple[Kind, ...] = ("dense", "sparse")
@@ -47,8 +46,6 @@ def measure_latency(
     before: Detector,
     after: Detector,
     *,
-    quiet: bool,
-    say: Callable[[str], None],
     rounds: int = ROUNDS,
     kinds: Sequence[Kind] = KINDS,
 ) -> Latency:
@@ -59,24 +56,16 @@ def measure_latency(
     }
     forms = [Form(label, kind) for label in subjects for kind in ("dense", "twin", *kinds)]
     with tempfile.TemporaryDirectory(prefix="prune-") as room:
-        graphs = Graphs(Path(room), subjects, {}, say)
-        engine = open_engine("openvino", "f32", 1)
-        runs = {
-            form: engine.prepare(graphs.source(form, "openvino", "f32"), graphs.inputs(form))
-            for form in dict.fromkeys(forms)
-        }
-        twins = [(Form(label, "dense"), Form(label, "twin")) for label in subjects]
-        with tqdm(total=rounds, unit="round", desc="time", disable=quiet, leave=False) as bar:
-
-            def count(kept: bool) -> None:
-                bar.update(int(kept))
-
-            timed = time_in_rounds(runs, twins, rounds, on_round=count)
+        graphs = Graphs(Path(room), subjects, {})
+        prepare = open_engine("openvino", "f32", 1)
+        sources = {form: graphs.source(form, "openvino", "f32") for form in forms}
+        runs = {form: prepare(source, graphs.inputs(form)) for form, source in sources.items()}
+        timed = time_forms(runs, subjects, rounds, "time")
     return summarise(timed, kinds)
 
 
 def summarise(timed: Timed[Form], kinds: Sequence[Kind] = KINDS) -> Latency:
-    """Medians and middle halves of what was timed."""
+    """Return medians and middle halves of what was timed."""
     pairs: dict[Kind, Pair] = {}
     noise = None
     if timed.rounds:

@@ -10,6 +10,7 @@ from training.evaluate.expert_use import LayerUse
 from training.lab.prune.latency import Latency
 from training.models.cost import measure_cost
 from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
 from training.models.network import count_parameters
 from training.trainer.loop import compute_device
 
@@ -22,10 +23,10 @@ class Side:
     top_k: int
     parameters: int
     dense_gflops: float  # for one image, every expert computed
-    gflops: Mapping[int, float]  # by top_k, with the dearest experts chosen
+    gflops: Mapping[int, float]  # by top_k, with the most expensive experts chosen
     map50: float  # 0..1, at its top_k
     map50_95: float
-    bits: Mapping[str, float]  # routing information by layer, on the same pictures
+    bits: Mapping[str, float]  # routing information by layer, on the same images
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,16 @@ class Pruning:
     output: Path
 
 
-def evaluate_here(model: Detector, dataset: Dataset, *, quiet: bool) -> Evaluation:
-    """On the device that there is; the model is back on the CPU afterwards."""
-    evaluation = evaluate(model.to(compute_device()), dataset)
+def evaluate_here(model: Detector, dataset: Dataset, controls: RoutingControls | None = None) -> Evaluation:
+    """Evaluate on the device that there is; the model is back on the CPU afterwards."""
+    evaluation = evaluate(model.to(compute_device()), dataset, controls=controls)
     model.cpu()
     return evaluation
 
 
-def side_of(model: Detector, evaluation: Evaluation) -> Side:
-    """What is said of one model."""
-    cost, config = measure_cost(model), model.config
+def side_of(model: Detector, dataset: Dataset) -> Side:
+    """Return what is said of one model, measured on a data set."""
+    evaluation, cost, config = evaluate_here(model, dataset), measure_cost(model), model.config
     return Side(
         experts={place: len(layer.experts) for place, layer in model.mixture_layers().items()},
         top_k=config.top_k,

@@ -1,4 +1,4 @@
-"""Which experts stay: those that pictures chose, by a rule that a user states."""
+"""Which experts stay: those that images chose, by a rule that a user states."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from training.evaluate.expert_use import LayerUse
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Either so many experts of every layer stay, or those that enough pictures chose."""
+    """Either so many experts of every layer stay, or those that enough images chose."""
 
     keep: int | None = None  # the most used of each layer; a layer that has no more stays as it is
-    min_share: float | None = None  # of pictures, 0..1; an expert that reaches it stays
+    min_share: float | None = None  # of images, 0..1; an expert that reaches it stays
 
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.min_share is None):
@@ -23,19 +23,19 @@ class Rule:
         if self.keep is not None and self.keep < 1:
             raise ConfigError(f"keep={self.keep}: at least 1 expert of a layer has to stay")
         if self.min_share is not None and not 0 <= self.min_share <= 1:
-            raise ConfigError(f"min_share={self.min_share} is not a share of pictures, 0 to 1")
+            raise ConfigError(f"min_share={self.min_share} is not a share of images, 0 to 1")
 
     def __str__(self) -> str:
         if self.keep is not None:
             return f"the {self.keep} most used of each layer stay"
-        return f"those that at least {self.min_share:.1%} of pictures chose stay"
+        return f"those that at least {self.min_share:.1%} of images chose stay"
 
 
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
-    """How many experts the pruned model runs for a picture, which is also how many use is measured with.
+    """Return how many experts the pruned model runs for an image, with which use is measured as well.
 
     Raises:
-        ConfigError: the model has no experts to drop, or the rule leaves fewer than run for each picture.
+        ConfigError: the model has no experts to drop, or the rule leaves fewer than run for each image.
     """
     if not config.mixtures:
         raise ConfigError(f"{config.variant} is dense: it has no experts that could be dropped")
@@ -49,28 +49,23 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
         raise ConfigError(f"top_k={top_k}: {config.variant} has a layer of {fewest} experts; say fewer")
     if rule.keep is not None and rule.keep < top_k:
         raise ConfigError(
-            f"keep={rule.keep}: {config.variant} runs {top_k} experts for each picture, so that {top_k} have "
+            f"keep={rule.keep}: {config.variant} runs {top_k} experts for each image, so that {top_k} have "
             f"to stay. Keep as many, or have fewer run from now on: --top-k {rule.keep}"
         )
     return top_k
 
 
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
-    """The experts that stay, in ascending order, by layer; never fewer than top_k of one."""
-    return {use.layer: _of_layer(use, rule, top_k) for use in uses}
+    """Return the experts that stay, in ascending order, by layer; never fewer than top_k of one.
 
-
-def _of_layer(use: LayerUse, rule: Rule, top_k: int) -> tuple[int, ...]:
-    ranked = most_used_first(use)
-    if rule.min_share is None:
-        return tuple(sorted(ranked[: rule.keep]))
-    enough = sum(share >= rule.min_share for share in use.expert_share)
-    return tuple(sorted(ranked[: max(enough, top_k)]))
-
-
-def most_used_first(use: LayerUse) -> list[int]:
-    """Experts by share of pictures; of the same share the heavier one first, then that of the lower index."""
-    return sorted(
-        range(len(use.expert_share)),
-        key=lambda expert: (-use.expert_share[expert], -use.mean_weight[expert], expert),
-    )
+    Of two with the same share of images the heavier one stays, then that of the lower index.
+    """
+    kept = {}
+    for use in uses:
+        ranks = zip(use.expert_share, use.mean_weight, range(0, -len(use.expert_share), -1), strict=True)
+        by_use = [-rank[2] for rank in sorted(ranks, reverse=True)]
+        count = rule.keep
+        if rule.min_share is not None:
+            count = max(sum(share >= rule.min_share for share in use.expert_share), top_k)
+        kept[use.layer] = tuple(sorted(by_use[:count]))
+    return kept

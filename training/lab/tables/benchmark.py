@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 from training.columns import in_columns
 from training.lab.benchmark.command import Benchmark
+from training.lab.benchmark.goals import Goal
 from training.lab.benchmark.profile import Profile
-from training.lab.benchmark.rows import Group, Quartiles, Row, Verdict
+from training.lab.benchmark.rows import Group, Quartiles, Row
 from training.lab.benchmark.subjects import Form
 from training.rounds import NOISE, PATIENCE
 
@@ -21,7 +22,7 @@ LEGEND = (
 
 
 def benchmark_report(result: Benchmark) -> str:
-    """The table."""
+    """Return the table."""
     sizes = ", ".join(f"{height}×{width}" for height, width in result.input_hws)
     setting = f"{sizes}, one generated scene, no weight threshold; reference: {result.reference}, dense"
     lines = [result.machine, setting, *LEGEND]
@@ -35,18 +36,9 @@ def benchmark_report(result: Benchmark) -> str:
 
 
 def benchmark_json(result: Benchmark) -> str:
-    """The same for machines; times in seconds."""
-    groups = [asdict(group) | {"rows": [_fields(row) for row in group.rows]} for group in result.groups]
-    return json.dumps(
-        {
-            "machine": result.machine,
-            "input_hws": result.input_hws,
-            "reference": result.reference,
-            "groups": groups,
-            "profiles": [asdict(profile) for profile in result.profiles],
-            "throughputs": [asdict(one) for one in result.throughputs],
-        }
-    )
+    """Return the same for machines; times in seconds."""
+    groups = [asdict(group) | {"rows": list(map(_fields, group.rows))} for group in result.groups]
+    return json.dumps(asdict(result) | {"groups": groups})
 
 
 def _group(group: Group) -> list[str]:
@@ -82,7 +74,7 @@ def _cells(row: Row, before: str) -> tuple[str, ...]:
         "" if row.ratio is None else f"{row.ratio.low:.3f}–{row.ratio.high:.3f}",
         f"{row.ratio_to_reference.median:.3f}",
         "" if row.share is None else f"{row.share:.0%}",
-        ", ".join(map(_verdict, row.verdicts)),
+        ", ".join(map(_goal, row.goals)),
     )
 
 
@@ -103,12 +95,12 @@ def _profile(profile: Profile) -> list[str]:
             rows.append((operator, f"{seconds * 1e3:.2f}", f"{seconds / whole:.1%}", layers, *beside))
     if profile.bound:
         rows.append(("all", f"{whole * 1e3:.2f}", "", "", f"{bound * 1e3:.2f}", ""))
-    dearest = [(f"{seconds * 1e3:.3f} ms", operator, name) for name, operator, seconds in profile.by_layer]
+    slowest = [(f"{seconds * 1e3:.3f} ms", operator, name) for name, operator, seconds in profile.by_layer]
     return [
         *lines,
         *in_columns(rows, "lrrrrr", indent=2),
-        "  dearest layers",
-        *in_columns(dearest, "rll", indent=4),
+        "  slowest layers",
+        *in_columns(slowest, "rll", indent=4),
     ]
 
 
@@ -135,8 +127,7 @@ def _spread(seconds: Quartiles) -> float:
     return (seconds.high - seconds.low) / 2 / seconds.median
 
 
-def _verdict(verdict: Verdict) -> str:
-    goal = verdict.goal
+def _goal(goal: Goal) -> str:
     match goal.quantity:
         case "share":
             wanted = f"≥ {goal.limit:.0%} realised"
@@ -144,22 +135,10 @@ def _verdict(verdict: Verdict) -> str:
             wanted = f"≤ {goal.limit:g} of dense"
         case "ratio_to_reference":
             wanted = f"≤ {goal.limit:g} of reference"
-    if verdict.value is None:
-        return f"{wanted} (nothing to gain)"
-    return f"{wanted} {'met' if verdict.met else 'MISSED'}"
+    return f"{wanted} {'(nothing to gain)' if goal.value is None else 'met' if goal.met else 'MISSED'}"
 
 
 def _fields(row: Row) -> dict[str, object]:
-    verdicts = [
-        {"quantity": v.goal.quantity, "limit": v.goal.limit, "value": v.value, "met": v.met}
-        for v in row.verdicts
-    ]
-    return asdict(row.form) | {
-        "gflops": row.gflops,
-        "gflops_ratio": row.gflops_ratio,
-        "seconds": asdict(row.seconds),
-        "ratio": None if row.ratio is None else asdict(row.ratio),
-        "ratio_to_reference": asdict(row.ratio_to_reference),
-        "share": row.share,
-        "goals": verdicts,
-    }
+    fields = asdict(row)
+    goals = [asdict(goal) | {"met": goal.met} for goal in row.goals]
+    return fields.pop("form") | fields | {"goals": goals}

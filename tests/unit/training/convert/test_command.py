@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.unit.training.convert.foreign_models import TOP_TWO, foreign_classes, foreign_model, save
+from tests.unit.training.messages import collecting
 from training.__main__ import main
 from training.convert.command import convert, next_steps
 from training.convert.convert import read_foreign
@@ -19,7 +20,7 @@ from training.trainer.checkpoint import load_model
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory) -> Path:
-    """A YOLO-Master checkpoint of three classes for 64 × 64 pictures."""
+    """A YOLO-Master checkpoint of three classes for 64 × 64 images."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("foreign") / "Best.pt"
     with foreign_classes() as make:
@@ -28,7 +29,7 @@ def foreign(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def answers(foreign) -> dict[str, np.ndarray]:
-    """Two pictures and what the converted detector answers to them."""
+    """Two images and what the converted detector answers to them."""
     model = read_foreign(foreign).model
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
@@ -37,8 +38,8 @@ def answers(foreign) -> dict[str, np.ndarray]:
 
 
 def test_a_converted_file_is_loaded_by_name_and_tells_where_it_comes_from(foreign, tmp_path):
-    said: list[str] = []
-    output = convert(foreign, tmp_path / "mine.safetensors", say=said.append)
+    with collecting() as said:
+        output = convert(foreign, tmp_path / "mine.safetensors")
     model, provenance = load_model(output)
     assert (model.config.variant, model.config.class_names) == ("esmoe-n", ("class 0", "class 1", "class 2"))
     assert not model.training
@@ -67,17 +68,17 @@ def test_a_converted_file_is_loaded_by_name_and_tells_where_it_comes_from(foreig
 def test_the_output_lies_beside_the_input_and_replaces_nothing(foreign, tmp_path):
     copy = tmp_path / "model.pt"
     copy.write_bytes(foreign.read_bytes())
-    assert convert(copy, say=lambda _: None) == tmp_path / "model.safetensors"
+    assert convert(copy) == tmp_path / "model.safetensors"
     before = (tmp_path / "model.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is there already; .*--output"):
-        convert(copy, say=lambda _: None)
+        convert(copy)
     assert (tmp_path / "model.safetensors").read_bytes() == before
     with pytest.raises(CheckpointError, match="no folder"):
-        convert(copy, tmp_path / "none" / "model.safetensors", say=lambda _: None)
+        convert(copy, tmp_path / "none" / "model.safetensors")
 
 
 def test_what_is_no_foreign_file_is_said_to_be_none(foreign, tmp_path):
-    own = convert(foreign, tmp_path / "mine.safetensors", say=lambda _: None)
+    own = convert(foreign, tmp_path / "mine.safetensors")
     for path, said in (
         (Path(), r"no file at \."),
         (Path("/"), "no file at /"),
@@ -85,9 +86,9 @@ def test_what_is_no_foreign_file_is_said_to_be_none(foreign, tmp_path):
         (own, r"mine\.safetensors is no \.pt"),
     ):
         with pytest.raises(CheckpointError, match=said):
-            convert(path, say=lambda _: None)
+            convert(path)
     with pytest.raises(CheckpointError, match=r"--output is .*Best\.pt itself") as caught:
-        convert(foreign, foreign, say=lambda _: None)
+        convert(foreign, foreign)
     assert "remove" not in str(caught.value)
 
 
@@ -146,8 +147,8 @@ def test_the_command_line_exits_with_1_and_one_line_when_nothing_was_written(
 
 def test_the_same_answers_are_accepted_and_shown(foreign, answers, tmp_path):
     np.savez(tmp_path / "answers.npz", **answers)
-    said: list[str] = []
-    output = convert(foreign, tmp_path / "mine.safetensors", expect=tmp_path / "answers.npz", say=said.append)
+    with collecting() as said:
+        output = convert(foreign, tmp_path / "mine.safetensors", expect=tmp_path / "answers.npz")
     assert output.exists()
     assert "largest difference" in said[1]
     assert "too far" not in said[1]
@@ -166,9 +167,11 @@ def test_one_different_answer_writes_nothing(name, value, foreign, answers, tmp_
     changed = {key: array.copy() for key, array in answers.items()}
     changed[name][1, 5, 2] += value
     np.savez(tmp_path / "answers.npz", **changed)
-    said: list[str] = []
-    with pytest.raises(CheckpointError, match="answers differently after conversion; nothing was written"):
-        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz", say=said.append)
+    different = pytest.raises(
+        CheckpointError, match="answers differently after conversion; nothing was written"
+    )
+    with collecting() as said, different:
+        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz")
     assert said[1].splitlines()[-1].endswith("too far")
     assert not said[1].splitlines()[-2].endswith("too far")
     assert not (tmp_path / "out.safetensors").exists()
@@ -195,7 +198,7 @@ def test_answers_that_do_not_fit_are_refused(change, said, foreign, answers, tmp
     arrays = {key: array for key, array in {**answers, **change}.items() if array is not None}
     np.savez(tmp_path / "answers.npz", **arrays)
     with pytest.raises(CheckpointError, match=said):
-        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz", say=lambda _: None)
+        convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz")
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -203,7 +206,7 @@ def test_a_file_of_answers_that_is_none_is_refused(foreign, tmp_path):
     for data in (b"", b"hello", b"PK\x03\x04"):
         (tmp_path / "answers.npz").write_bytes(data)
         with pytest.raises(CheckpointError, match=r"answers\.npz needs arrays"):
-            convert(foreign, tmp_path / "o.safetensors", expect=tmp_path / "answers.npz", say=lambda _: None)
+            convert(foreign, tmp_path / "o.safetensors", expect=tmp_path / "answers.npz")
 
 
 def test_limits_are_met_at_their_value_and_nan_never_is():

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.training.download.archives import write_tar, write_zip
 from tests.unit.training.download.http_server import serving
+from tests.unit.training.messages import collecting
 from training.download.catalogue import BENCHMARKS, Archive, Benchmark
 from training.download.download import (
     RECORDS,
@@ -25,8 +26,8 @@ from training.errors import DownloadError
 
 HASTY = Patience(attempts=2, first_wait_s=0.01, longest_wait_s=0.02, connect_s=20, read_s=20)
 LABELS = {"set/labels/1.txt": b"cat", "set/labels/2.txt": b"dog"}
-PICTURES = {"set/images/1.jpg": bytes(range(256)) * 1024, "set/images/2.jpg": b"2"}  # 4 chunks and a byte
-UNPACKED = {**LABELS, **PICTURES}
+IMAGES = {"set/images/1.jpg": bytes(range(256)) * 1024, "set/images/2.jpg": b"2"}  # 4 chunks and a byte
+UNPACKED = {**LABELS, **IMAGES}
 
 
 def described(content, **others):
@@ -34,7 +35,6 @@ def described(content, **others):
         **{
             "size": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
-            "checksum_source": "written down in a test",
             "unpacked_limit": 10**6,
             **others,
         }
@@ -44,11 +44,11 @@ def described(content, **others):
 class Offered:
     """A server with a data set of two archives, and what was said while it was brought."""
 
-    def __init__(self, server, tmp_path, **of_pictures):
+    def __init__(self, server, tmp_path, **of_images):
         labels = write_zip(tmp_path / "labels.zip", LABELS)
-        self.pictures = write_tar(tmp_path / "pictures.tar", PICTURES, "w:")
-        server.files = {"/labels.zip": labels, "/pictures.tar": self.pictures}
-        self.server, self.said, self.folder = server, [], tmp_path / "data"
+        self.images = write_tar(tmp_path / "images.tar", IMAGES, "w:")
+        server.files = {"/labels.zip": labels, "/images.tar": self.images}
+        self.server, self.folder = server, tmp_path / "data"
         self.benchmark = Benchmark(
             name="cats",
             what="2 photos",
@@ -58,21 +58,20 @@ class Offered:
             archives=(
                 described(labels, name="labels.zip", url=f"{server.url}/labels.zip", holds=("set/labels",)),
                 described(
-                    self.pictures,
+                    self.images,
                     **{
-                        "name": "pictures.tar",
-                        "url": f"{server.url}/pictures.tar",
+                        "name": "images.tar",
+                        "url": f"{server.url}/images.tar",
                         "holds": ("set/images", "set/images/2.jpg"),
-                        **of_pictures,
+                        **of_images,
                     },
                 ),
             ),
         )
 
     def bring(self, **options):
-        self.said.clear()
-        chosen = DownloadOptions(patience=HASTY, **options)
-        download(self.benchmark, self.folder, chosen, quiet=True, say=self.said.append)
+        with collecting() as self.said:
+            download(self.benchmark, self.folder, DownloadOptions(patience=HASTY, **options))
 
     def refusal(self, **options):
         with pytest.raises(DownloadError) as refused:
@@ -102,10 +101,10 @@ def offered(tmp_path):
 def test_terms_are_said_first_then_all_is_brought_checked_and_unpacked(offered):
     offered.bring()
     assert offered.there() == UNPACKED
-    assert offered.names() == [RECORDS, "labels.zip", "pictures.tar", "set"]
+    assert offered.names() == [RECORDS, "images.tar", "labels.zip", "set"]
     assert offered.said[0] == "2 photos\nDo as you like.\nMore: http://cats.invalid"
     labels = offered.benchmark.archives[0]
-    assert f"labels.zip: SHA-256 {labels.sha256}, as written down in a test" in offered.said
+    assert f"labels.zip: SHA-256 {labels.sha256}, as recorded by TensorFlow Datasets" in offered.said
     assert "labels.zip: 2 files, 6 B unpacked" in offered.said
     assert "--recipe cats --data" in offered.said[-1]
 
@@ -117,7 +116,7 @@ def test_what_is_complete_is_not_touched_again(offered):
     offered.bring()
     assert offered.asked == []
     assert offered.there() == {**UNPACKED, "set/labels/1.txt": b"lynx"}
-    assert offered.said[1:3] == ["labels.zip: there already", "pictures.tar: there already"]
+    assert offered.said[1:3] == ["labels.zip: there already", "images.tar: there already"]
     assert offered.said[-1].startswith("complete")
 
 
@@ -136,7 +135,7 @@ def test_what_was_removed_comes_back_from_the_archive_that_is_there(offered):
     offered.bring()
     assert offered.there() == UNPACKED
     assert offered.asked == []
-    assert f"pictures.tar: found in {offered.folder}" in offered.said
+    assert f"images.tar: found in {offered.folder}" in offered.said
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"sha256": "of an older archive"}'])
@@ -150,7 +149,7 @@ def test_a_record_of_something_else_counts_for_nothing(offered, record):
 
 def test_ctrl_c_in_a_download_and_the_same_call_goes_on(offered):
     main_thread = threading.main_thread().ident
-    partial = offered.folder / "pictures.tar.partial"
+    partial = offered.folder / "images.tar.partial"
 
     def interrupt():
         until = time.monotonic() + 10
@@ -168,13 +167,13 @@ def test_ctrl_c_in_a_download_and_the_same_call_goes_on(offered):
     offered.server.requests.clear()
     offered.bring()
     assert offered.there() == UNPACKED
-    assert offered.server.requests == [("/pictures.tar", f"bytes={kept}-", '"first"')]
-    assert offered.names() == [RECORDS, "labels.zip", "pictures.tar", "set"]
+    assert offered.server.requests == [("/images.tar", f"bytes={kept}-", '"first"')]
+    assert offered.names() == [RECORDS, "images.tar", "labels.zip", "set"]
 
 
 def test_a_stop_after_the_download_costs_no_second_one(offered):
     offered.folder.mkdir()
-    (offered.folder / "pictures.tar.partial").write_bytes(offered.pictures)
+    (offered.folder / "images.tar.partial").write_bytes(offered.images)
     (offered.folder / RECORDS / "labels.zip.unpacking" / "set").mkdir(parents=True)
     offered.bring()
     assert offered.there() == UNPACKED
@@ -183,28 +182,28 @@ def test_a_stop_after_the_download_costs_no_second_one(offered):
 
 
 def test_a_wrong_checksum_is_said_with_both_sums_and_nothing_wrong_is_kept(offered):
-    wrong = offered.pictures[::-1]
-    offered.server.files["/pictures.tar"] = wrong
+    wrong = offered.images[::-1]
+    offered.server.files["/images.tar"] = wrong
     message = offered.refusal()
     assert hashlib.sha256(wrong).hexdigest() in message
-    assert hashlib.sha256(offered.pictures).hexdigest() in message
-    assert "written down in a test" in message
+    assert hashlib.sha256(offered.images).hexdigest() in message
+    assert "(recorded by TensorFlow Datasets)" in message
     assert offered.names() == [RECORDS, "labels.zip", "set"]
     assert offered.there() == LABELS
-    offered.server.files["/pictures.tar"] = offered.pictures
+    offered.server.files["/images.tar"] = offered.images
     offered.bring()
     assert offered.there() == UNPACKED
 
 
 def test_an_archive_that_a_user_put_there_is_checked_and_never_removed_when_wrong(offered):
     offered.folder.mkdir()
-    wrong = offered.pictures[::-1]
-    (offered.folder / "pictures.tar").write_bytes(wrong)
+    wrong = offered.images[::-1]
+    (offered.folder / "images.tar").write_bytes(wrong)
     assert hashlib.sha256(wrong).hexdigest() in offered.refusal()
-    (offered.folder / "pictures.tar").write_bytes(wrong[1:])
+    (offered.folder / "images.tar").write_bytes(wrong[1:])
     assert f"has {len(wrong) - 1:,} bytes where {len(wrong):,} are expected" in offered.refusal()
-    assert (offered.folder / "pictures.tar").read_bytes() == wrong[1:]
-    (offered.folder / "pictures.tar").write_bytes(offered.pictures)
+    assert (offered.folder / "images.tar").read_bytes() == wrong[1:]
+    (offered.folder / "images.tar").write_bytes(offered.images)
     offered.bring()
     assert offered.asked == ["/labels.zip"]
     assert offered.there() == UNPACKED
@@ -234,13 +233,11 @@ def test_what_else_lies_in_the_folder_stays(offered):
 
 def test_without_a_checksum_it_is_said_and_the_sum_that_came_is_printed(tmp_path):
     with serving() as server:
-        offered = Offered(server, tmp_path, sha256=None, checksum_source="", size_is_exact=False, size=10**6)
+        offered = Offered(server, tmp_path, sha256=None, size=10**6)
         offered.bring()
-        got = hashlib.sha256(offered.pictures).hexdigest()
-        assert (
-            f"pictures.tar: nobody's checksum is known to compare with; its SHA-256 is {got}" in offered.said
-        )
-        record = json.loads((offered.folder / RECORDS / "pictures.tar.json").read_text())
+        got = hashlib.sha256(offered.images).hexdigest()
+        assert f"images.tar: nobody's checksum is known to compare with; its SHA-256 is {got}" in offered.said
+        record = json.loads((offered.folder / RECORDS / "images.tar.json").read_text())
         assert record == {"sha256": got, "files": 2, "bytes": 256 * 1024 + 1}
 
 
@@ -248,10 +245,10 @@ def test_an_archive_that_needs_a_person_is_explained_and_the_others_are_brought(
     with serving() as server:
         offered = Offered(server, tmp_path, url=None)
         offered.benchmark = replace(offered.benchmark, manual="Ask the cat, and put it into {folder}")
-        assert offered.refusal().startswith("pictures.tar: get them by hand, as said above")
+        assert offered.refusal().startswith("images.tar: get them by hand, as said above")
         assert offered.said[-1] == f"Ask the cat, and put it into {offered.folder}"
         assert offered.there() == LABELS
-        (offered.folder / "pictures.tar").write_bytes(offered.pictures)
+        (offered.folder / "images.tar").write_bytes(offered.images)
         offered.bring()
         assert offered.there() == UNPACKED
 
@@ -262,13 +259,13 @@ def test_a_mirror_has_the_archives_under_their_names(tmp_path, slash):
         offered = Offered(server, tmp_path, url=None)
         server.files = {f"/mine{path}": content for path, content in server.files.items()}
         offered.bring(mirror=f"{server.url}/mine{slash}")
-        assert offered.asked == ["/mine/labels.zip", "/mine/pictures.tar"]
+        assert offered.asked == ["/mine/labels.zip", "/mine/images.tar"]
         assert offered.there() == UNPACKED
 
 
 def test_a_missing_file_is_said_with_its_address(offered):
-    del offered.server.files["/pictures.tar"]
-    assert f"{offered.server.url}/pictures.tar: not there (404)" in offered.refusal()
+    del offered.server.files["/images.tar"]
+    assert f"{offered.server.url}/images.tar: not there (404)" in offered.refusal()
     assert offered.there() == LABELS
 
 
@@ -285,7 +282,7 @@ def test_nothing_of_a_hostile_or_wrong_archive_is_kept_unpacked(tmp_path, hostil
     with serving() as server:
         content = write_tar(tmp_path / "hostile.tar", hostile, "w:")
         offered = Offered(server, tmp_path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-        server.files["/pictures.tar"] = content
+        server.files["/images.tar"] = content
         assert message in offered.refusal()
         assert offered.there() == LABELS
         assert not (tmp_path / "out").exists()

@@ -11,15 +11,25 @@ import numpy as np
 import pytest
 
 from tests.unit.training.download.http_server import serving
-from training.download.fetch import CHUNK, Expected, Patience, _refuse_errors, fetch, forget, length
+from tests.unit.training.messages import collecting
+from training.download.catalogue import Archive
+from training.download.fetch import CHUNK, Patience, _refuse_errors, fetch, forget, length
 from training.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(5 * CHUNK + 17)
 OTHER = CONTENT[::-1]
 HALF = 3 * CHUNK
 HASTY = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, connect_s=20, read_s=20)
-EXACT = Expected(size=len(CONTENT), largest=len(CONTENT), checked_later=True)
-LOOSE = Expected(size=None, largest=2 * len(CONTENT), checked_later=False)
+
+
+def archive(size, *, checked):
+    """What is known of a file: with a checksum exactly its size, without one half of the most it may have."""
+    sha256 = "of another place" if checked else None
+    return Archive(name="a.zip", url=None, size=size, sha256=sha256, unpacked_limit=0, holds=("a",))
+
+
+EXACT = archive(len(CONTENT), checked=True)
+LOOSE = archive(len(CONTENT), checked=False)
 
 
 @pytest.fixture
@@ -28,8 +38,8 @@ def partial(tmp_path):
 
 
 def get(server, partial, expected=EXACT, path="/a.zip"):
-    said = []
-    fetch(server.url + path, partial, expected, patience=HASTY, quiet=True, say=said.append)
+    with collecting() as said:
+        fetch(server.url + path, partial, expected, patience=HASTY)
     return said
 
 
@@ -43,7 +53,7 @@ def test_a_file_comes_whole_in_one_request(partial):
 @pytest.mark.parametrize("content", [b"", b"x"], ids=["nothing", "one byte"])
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_smallest_files_come_too(partial, content, exact):
-    expected = Expected(size=len(content) if exact else None, largest=len(content), checked_later=True)
+    expected = archive(len(content), checked=exact)
     with serving(files={"/a.zip": content}) as server:
         get(server, partial, expected)
     assert partial.read_bytes() == content
@@ -246,7 +256,7 @@ def test_a_redirection_without_end_is_refused(partial):
 
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_a_file_of_another_size_is_refused_before_it_comes(partial, difference):
-    expected = Expected(size=len(CONTENT) + difference, largest=len(CONTENT) + 1, checked_later=True)
+    expected = archive(len(CONTENT) + difference, checked=True)
     with serving(files={"/a.zip": CONTENT}) as server:
         assert f"offers {len(CONTENT):,} bytes where" in refusal(server, partial, expected)
     assert not partial.exists()
@@ -254,12 +264,14 @@ def test_a_file_of_another_size_is_refused_before_it_comes(partial, difference):
 
 @pytest.mark.parametrize("lengths", [True, False], ids=["a length is given", "no length is given"])
 def test_a_file_may_be_as_large_as_the_limit_and_no_larger(partial, lengths):
-    with serving(files={"/a.zip": CONTENT}, lengths=lengths) as server:
-        get(server, partial, Expected(size=None, largest=len(CONTENT), checked_later=False))
-        assert partial.read_bytes() == CONTENT
+    size = len(CONTENT) // 2
+    most = CONTENT[: 2 * size]
+    with serving(files={"/a.zip": most}, lengths=lengths) as server:
+        get(server, partial, archive(size, checked=False))
+        assert partial.read_bytes() == most
         forget(partial)
-        over = Expected(size=None, largest=len(CONTENT) - 1, checked_later=False)
-        assert f"{len(CONTENT) - 1:,}" in refusal(server, partial, over)
+        server.files["/a.zip"] = most + b"x"
+        assert f"{len(most):,}" in refusal(server, partial, archive(size, checked=False))
 
 
 def test_an_answer_that_ends_early_without_a_length_is_gone_on_from(partial):
@@ -278,8 +290,6 @@ def test_a_silent_server_is_given_up(partial):
             partial,
             EXACT,
             patience=Patience(attempts=2, first_wait_s=0.01, read_s=0.05),
-            quiet=True,
-            say=lambda _: None,
         )
 
 
@@ -287,7 +297,7 @@ def test_no_network_is_said_with_what_to_do(partial):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(DownloadError, match=r"Is the network there.*HTTPS_PROXY.*--from"):
-        fetch(f"http://127.0.0.1:{port}/a", partial, EXACT, patience=HASTY, quiet=True, say=lambda _: None)
+        fetch(f"http://127.0.0.1:{port}/a", partial, EXACT, patience=HASTY)
 
 
 @pytest.mark.parametrize(
@@ -295,14 +305,14 @@ def test_no_network_is_said_with_what_to_do(partial):
 )
 def test_what_is_no_address_is_refused(partial, url):
     with pytest.raises(DownloadError, match="not an address that begins with http"):
-        fetch(url, partial, EXACT, quiet=True, say=lambda _: None)
+        fetch(url, partial, EXACT)
 
 
 def test_the_proxy_of_the_environment_is_used_except_where_it_says_so(partial, monkeypatch):
     with serving(files={"http://data.invalid/a.zip": CONTENT, "/a.zip": CONTENT}) as server:
         monkeypatch.setenv("http_proxy", server.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        fetch("http://data.invalid/a.zip", partial, EXACT, patience=HASTY, quiet=True, say=lambda _: None)
+        fetch("http://data.invalid/a.zip", partial, EXACT, patience=HASTY)
         assert partial.read_bytes() == CONTENT
         forget(partial)
         get(server, partial)
@@ -312,7 +322,7 @@ def test_the_proxy_of_the_environment_is_used_except_where_it_says_so(partial, m
 def test_a_proxy_that_cannot_be_is_said(partial, monkeypatch):
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
     with pytest.raises(DownloadError, match="the environment's proxy for http does not work"):
-        fetch("http://data.invalid/a.zip", partial, EXACT, quiet=True, say=lambda _: None)
+        fetch("http://data.invalid/a.zip", partial, EXACT)
 
 
 def test_a_full_disk_is_said_and_what_fitted_is_kept(partial):
@@ -364,7 +374,7 @@ def test_a_server_that_does_not_encrypt_is_not_asked_again_in_the_hope_that_it_m
     with serving(files={"/a.zip": CONTENT}) as server:
         url = server.url.replace("http:", "https:") + "/a.zip"
         with pytest.raises(DownloadError, match="no connection that can be trusted"):
-            fetch(url, partial, EXACT, patience=HASTY, quiet=True, say=lambda _: None)
+            fetch(url, partial, EXACT, patience=HASTY)
         assert server.requests == []
 
 

@@ -29,7 +29,7 @@ def contents(folder):
 
 def refusal(archive, folder, limit=10_000):
     with pytest.raises(DownloadError) as refused:
-        unpack(archive, folder, limit, quiet=True)
+        unpack(archive, folder, limit)
     assert not folder.exists()
     assert {path.name for path in folder.parent.iterdir()} <= {archive.name}
     return str(refused.value)
@@ -38,40 +38,40 @@ def refusal(archive, folder, limit=10_000):
 @every_kind
 def test_files_come_out_as_they_went_in(tmp_path, kind):
     WRITERS[kind](tmp_path / kind, {"a/": b"", **FILES, "./a/dotted": b"."})
-    assert unpack(tmp_path / kind, tmp_path / "out", 10_000, quiet=True) == Unpacked(4, SIZE + 1)
+    assert unpack(tmp_path / kind, tmp_path / "out", 10_000) == Unpacked(4, SIZE + 1)
     assert contents(tmp_path / "out") == {**FILES, "a/dotted": b"."}
 
 
 @every_kind
 def test_an_empty_archive_gives_an_empty_folder(tmp_path, kind):
     WRITERS[kind](tmp_path / kind, {})
-    assert unpack(tmp_path / kind, tmp_path / "out", 0, quiet=True) == Unpacked(0, 0)
+    assert unpack(tmp_path / kind, tmp_path / "out", 0) == Unpacked(0, 0)
 
 
 def test_what_an_earlier_attempt_left_is_removed(tmp_path):
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "left.txt").write_text("left")
     write_zip(tmp_path / "x.zip", FILES)
-    unpack(tmp_path / "x.zip", tmp_path / "out", SIZE, quiet=True)
+    unpack(tmp_path / "x.zip", tmp_path / "out", SIZE)
     assert contents(tmp_path / "out") == FILES
 
 
 @every_kind
 def test_as_much_as_the_limit_may_come_out_and_no_more(tmp_path, kind):
     WRITERS[kind](tmp_path / kind, FILES)
-    assert unpack(tmp_path / kind, tmp_path / "most", SIZE, quiet=True).size == SIZE
+    assert unpack(tmp_path / kind, tmp_path / "most", SIZE).size == SIZE
     (tmp_path / "most").rename(tmp_path / kind.replace("x", "kept"))
     with pytest.raises(DownloadError, match="unpacks to more than the 1,001 bytes"):
-        unpack(tmp_path / kind, tmp_path / "out", SIZE - 1, quiet=True)
+        unpack(tmp_path / kind, tmp_path / "out", SIZE - 1)
     assert not (tmp_path / "out").exists()
 
 
 @every_kind
 def test_as_many_files_and_folders_as_may_come_out_and_no_more(tmp_path, kind):
     WRITERS[kind](tmp_path / kind, {"a/": b"", **FILES})
-    assert unpack(tmp_path / kind, tmp_path / "most", SIZE, most_members=4, quiet=True).files == 3
+    assert unpack(tmp_path / kind, tmp_path / "most", SIZE, most_members=4).files == 3
     with pytest.raises(DownloadError, match="holds more than 3 files and folders; nothing was kept"):
-        unpack(tmp_path / kind, tmp_path / "out", SIZE, most_members=3, quiet=True)
+        unpack(tmp_path / kind, tmp_path / "out", SIZE, most_members=3)
     assert not (tmp_path / "out").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_folder_that_is_a_link_and_a_file_behind_it_are_refused(tmp_path):
         add_to_tar(archive, "a", tarfile.SYMTYPE, str(tmp_path / "elsewhere"))
         add_to_tar(archive, "a/file", tarfile.REGTYPE)
     with pytest.raises(DownloadError, match="a link or a device"):
-        unpack(tmp_path / "x.tar", tmp_path / "out", 100, quiet=True)
+        unpack(tmp_path / "x.tar", tmp_path / "out", 100)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -179,7 +179,7 @@ def test_what_stands_behind_a_tar_is_read_to_its_sum_and_no_further_than_the_lim
     if behind:
         assert "unpacks to more than the" in refusal(tmp_path / "x.tar.gz", tmp_path / "out")
     else:
-        assert unpack(tmp_path / "x.tar.gz", tmp_path / "out", 0, quiet=True).files == 1
+        assert unpack(tmp_path / "x.tar.gz", tmp_path / "out", 0).files == 1
 
 
 @every_kind

@@ -1,4 +1,4 @@
-"""Which pictures the ranges of 8 bits are taken from."""
+"""Which images the ranges of 8 bits are taken from."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
 from training.trainer.checkpoint import save_model
 from training.workflows.dataset_config import SCENES_FOR_TRAINING, SCENES_UNSEEN, open_for
-from training.workflows.export import calibration_pictures
+from training.workflows.export import calibration_images
 
 INT8 = ExportOptions(precision="int8", calibration_images=3)
 LEVELS = {"train": 200, "val": 50}  # of every pixel
@@ -34,31 +34,31 @@ def folder(tmp_path):
 @pytest.mark.parametrize("split", LEVELS)
 def test_they_are_of_the_split_that_is_named_and_as_many_as_are_asked_for(folder, split):
     data = FolderConfig(root=str(folder), split=split)
-    pictures = calibration_pictures(plain_model().config, data, INT8)
-    assert [int(picture.mean()) for picture in pictures] == 3 * [LEVELS[split]]
-    more = calibration_pictures(plain_model().config, data, replace(INT8, calibration_images=6))
+    images = calibration_images(plain_model().config, data, INT8)
+    assert [int(image.mean()) for image in images] == 3 * [LEVELS[split]]
+    more = calibration_images(plain_model().config, data, replace(INT8, calibration_images=6))
     assert len(more) == 5, "there are no more"
 
 
 def test_scenes_are_those_of_training(folder):
     config = replace(plain_model().config, class_names=CLASS_NAMES)
-    first = calibration_pictures(config, SCENES_UNSEEN, INT8)[0]
+    first = calibration_images(config, SCENES_UNSEEN, INT8)[0]
     assert np.array_equal(first, open_for(config, SCENES_FOR_TRAINING).load(0).image)
 
 
 def test_other_precisions_take_none(folder):
     data = FolderConfig(root=str(folder), split="none")
-    assert calibration_pictures(plain_model().config, data, replace(INT8, precision="bf16")) == []
+    assert calibration_images(plain_model().config, data, replace(INT8, precision="bf16")) == []
 
 
 def test_without_data_or_without_the_split_nothing_is_measured_in_vain(folder, tmp_path, capsys):
     config = plain_model().config
     with pytest.raises(ConfigError, match="give the folder with --data"):
-        calibration_pictures(config, None, INT8)
+        calibration_images(config, None, INT8)
     save_model(tmp_path / "model.safetensors", plain_model(), {})
     argv = ["export", str(tmp_path / "model.safetensors"), "--name", "tiny", "--target", "openvino"]
     argv += ["--precision", "int8", "--data", str(folder), "--calibration-split", "test"]
     assert main([*argv, "--repository", str(tmp_path / "repository")]) == 1
     captured = capsys.readouterr()
-    assert "--calibration-split says where else pictures are" in captured.err
+    assert "--calibration-split says where else images are" in captured.err
     assert "measured on" not in captured.out

@@ -12,25 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.unit.training.data.small_data import write_image
+from tests.unit.training.messages import collecting
 from training.__main__ import main
 from training.data_config import ScenesConfig
 from training.errors import ConfigError, DatasetError
 from training.lab.ablations import command
 from training.lab.ablations.command import ablations
-from training.lab.ablations.report import as_json, as_list, as_markdown, build_tables
+from training.lab.ablations.report import as_json, as_list, as_markdown
 from training.lab.ablations.rows import ROWS, rows_of
 from training.lab.ablations.run import (
     RESULT_FILE,
-    AblationOptions,
     Progress,
     Result,
     Settings,
     read_result,
     settle,
 )
+from training.lab.ablations.tables import build_tables
 from training.trainer.checkpoint import STATE_FILE
 from training.trainer.loop import Trainer
 from training.workflows import dataset_config
+from training.workflows.train import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[5]
 SETTINGS = Settings("quick", "mine", "train", "val", 3, 10, 5, (64, 96), 4, 8)
@@ -51,14 +53,14 @@ def few_scenes():
 
 def options_in(output, **changes):
     return replace(
-        AblationOptions(output=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8),
+        TrainOptions(run_dir=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8),
         **changes,
     )
 
 
 def run(rows, options):
-    said = []
-    return ablations(rows, options, quiet=True, say=said.append), said
+    with collecting() as said:
+        return ablations(rows, options), said
 
 
 def result_of(row, output):
@@ -82,11 +84,10 @@ def cells_of(markdown):
 def test_rows_are_trained_measured_and_set_beside_the_paper(three_rows):
     ended, _, output = three_rows
     assert ended.markdown == (output / "ablations.md").read_text(encoding="utf-8")
-    assert (
-        "recipe quick, 1 epoch of 8 pictures (generated scenes, 5 classes) at 64 × 64, batch 8, seeds 0"
-        in (ended.markdown)
+    assert "recipe quick, 1 epoch of 8 images (generated scenes, 5 classes) at 64 × 64, batch 8, seeds 0" in (
+        ended.markdown
     )
-    assert "measured on 2 pictures" in ended.markdown
+    assert "measured on 2 images" in ended.markdown
     (neck,) = [line for line in ended.markdown.splitlines() if line.startswith("| neck only |")]
     assert [cell.strip() for cell in neck.split("|")[2:4]] == ["2.49", "2.50"]
     written = json.loads((output / "ablations.json").read_text(encoding="utf-8"))
@@ -167,7 +168,7 @@ def test_an_output_holds_rows_of_one_budget(three_rows):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three splits of one picture each, as YOLO keeps them."""
+    """Three splits of one image each, as YOLO keeps them."""
     root = tmp_path / "mine"
     for split in ("train", "val", "test"):
         write_image(root / "images" / split / "a.png")
@@ -185,8 +186,8 @@ def test_an_output_holds_rows_of_the_same_splits_and_names_no_folder_of_this_mac
     stored = tmp_path / "out" / "settings.json"
     assert str(tmp_path) not in stored.read_text()
     markdown = as_markdown(build_tables((), (0,), NOTHING), settings, (0,))
-    assert "of 1 pictures (mine, split train, 1 classes) at" in markdown
-    assert "measured on 1 pictures, split val." in markdown
+    assert "of 1 images (mine, split train, 1 classes) at" in markdown
+    assert "measured on 1 images, split val." in markdown
     with pytest.raises(ConfigError, match="holds rows with val_split val, not test; give what they had"):
         settle((NECK,), replace(options, val_split="test"))
     with pytest.raises(ConfigError, match="holds rows with split train, not test"):
@@ -251,7 +252,7 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
         read_result(tmp_path)
 
 
-def test_pictures_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
+def test_images_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
     argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
     assert main([*argv, "--scenes", "8"]) == 1
     assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err
@@ -277,21 +278,22 @@ def test_the_list_shows_rows_and_costs():
 
 
 TRAIN = """
-import sys
+import logging, sys
 from pathlib import Path
 import torch
 from training.workflows import dataset_config
 from training.lab.ablations import command
 from training.lab.ablations.command import ablations
 from training.lab.ablations.rows import rows_of
-from training.lab.ablations.run import AblationOptions
+from training.workflows.train import TrainOptions
 from training.data_config import ScenesConfig
 
 torch.set_num_threads(1)
+logging.basicConfig(level="INFO", stream=sys.stdout)
 dataset_config.SCENES_UNSEEN = ScenesConfig(images=2, seed=1, image_hw=(64, 64))
 overrides = {"model.input_hw": (64, 64), "epochs": 1}
-options = AblationOptions(output=Path(sys.argv[1]), overrides=overrides, scenes=8)
-ablations(rows_of([5])[1:3], options, quiet=True, say=print)
+options = TrainOptions(run_dir=Path(sys.argv[1]), overrides=overrides, scenes=8)
+ablations(rows_of([5])[1:3], options)
 """
 
 

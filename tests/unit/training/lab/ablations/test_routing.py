@@ -13,16 +13,24 @@ from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
-from training.lab.ablations.cells import mean_cell
 from training.lab.ablations.command import ablations, asked_rows
-from training.lab.ablations.report import as_json, as_list, as_markdown, build_tables
+from training.lab.ablations.report import as_json, as_list, as_markdown
 from training.lab.ablations.routing import RoutingFigures, measure_routing
 from training.lab.ablations.rows import ROUTING_ROWS, ROWS, rows_of
-from training.lab.ablations.run import RESULT_FILE, AblationOptions, Progress, Result, Settings, read_result
+from training.lab.ablations.run import (
+    RESULT_FILE,
+    Progress,
+    Result,
+    Settings,
+    options_of,
+    read_result,
+)
+from training.lab.ablations.tables import build_tables, mean_cell
 from training.models.variants import model_config
 from training.trainer.checkpoint import save_model
 from training.workflows import dataset_config, train
 from training.workflows.measure import evaluate_checkpoint
+from training.workflows.train import TrainOptions
 
 SETTINGS = Settings("quick", "mine", "train", "val", 3, 10, 5, (64, 96), 4, 8)
 FEW_SCENES = ScenesConfig(images=6, seed=1, image_hw=(64, 64))
@@ -30,8 +38,8 @@ AS_IT_IS, _, BALANCE, *_, POOLED, FIXED = ROUTING_ROWS
 
 
 def config_of(row):
-    options = AblationOptions(output=Path("out"), overrides={"model.input_hw": (64, 64)}, scenes=1)
-    return train.training_config(options.train_options(row, 3))[0]
+    options = TrainOptions(run_dir=Path("out"), overrides={"model.input_hw": (64, 64)}, scenes=1)
+    return train.training_config(options_of(row, 3, options))[0]
 
 
 def with_losses(config, **weights):
@@ -104,19 +112,19 @@ def labelled_by(evaluation, folder):
 
 
 def test_every_number_of_experts_has_the_map_that_it_finds(tmp_path):
-    """An untrained model finds nothing, except where pictures are labelled with what it finds with one."""
+    """An untrained model finds nothing, except where images are labelled with what it finds with one."""
     checkpoint = tmp_path / "model.safetensors"
     model = conditioned(model_config("sparsight-n", CLASS_NAMES, (64, 64)))
     save_model(checkpoint, model, {})
-    with_one = evaluate_checkpoint(checkpoint, FEW_SCENES, top_k=1, quiet=True)
+    with_one = evaluate_checkpoint(checkpoint, FEW_SCENES, top_k=1)
     data = labelled_by(with_one, tmp_path / "data")
 
-    usual = evaluate_checkpoint(checkpoint, data, quiet=True)
-    found = measure_routing(checkpoint, model.config, usual, data, quiet=True).map50_95
+    usual = evaluate_checkpoint(checkpoint, data)
+    found = measure_routing(checkpoint, model.config, usual, data).map50_95
     assert found["1"] > 0.5
     assert len(set(found.values())) == 3
     assert found["2"] == usual.mean_ap.map50_95
-    assert found["4"] == evaluate_checkpoint(checkpoint, data, top_k=4, quiet=True).mean_ap.map50_95
+    assert found["4"] == evaluate_checkpoint(checkpoint, data, top_k=4).mean_ap.map50_95
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +133,8 @@ def trained(tmp_path_factory):
     output = tmp_path_factory.mktemp("routing")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(dataset_config, "SCENES_UNSEEN", FEW_SCENES)
-        options = AblationOptions(
-            output=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8
-        )
-        yield ablations((FIXED,), options, quiet=True, say=lambda _: None), output
+        options = TrainOptions(run_dir=output, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8)
+        yield ablations((FIXED,), options), output
 
 
 def test_a_row_is_measured_with_one_two_and_all_experts_and_kept(trained):
@@ -138,7 +144,7 @@ def test_a_row_is_measured_with_one_two_and_all_experts_and_kept(trained):
     assert read_result(run_dir) == result
     found = result.routing
     assert list(found.map50_95) == ["1", "2", "4"]
-    usual = evaluate_checkpoint(run_dir / "model.safetensors", FEW_SCENES, quiet=True)
+    usual = evaluate_checkpoint(run_dir / "model.safetensors", FEW_SCENES)
     assert result.map50_95 == found.map50_95["2"]
     assert found.commonest_set == {use.layer: use.commonest_set_share for use in usual.experts}
     assert found.dead_experts == {use.layer: len(use.dead_experts) for use in usual.experts}
@@ -151,10 +157,10 @@ def test_the_report_of_ours_alone_says_nothing_of_the_paper_s(trained):
     ended, output = trained
     text = (output / "ablations.md").read_text(encoding="utf-8")
     assert text == ended.markdown
-    assert text.startswith("# Ablations of our own\n\nOurs: recipe quick, 1 epoch of 8 pictures")
+    assert text.startswith("# Ablations of our own\n\nOurs: recipe quick, 1 epoch of 8 images")
     assert "YOLO-Master" not in text
     assert (
-        "sparsight-n as it is: router moments; information 0.5, coverage 0.1, balance 0; every picture of a "
+        "sparsight-n as it is: router moments; information 0.5, coverage 0.1, balance 0; every image of a "
         "training step draws its K from 1, 2, 2, 4."
     ) in text
     assert text.endswith("\nEvery row was run.\n")

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 
 from training.lab.ablations.rows import ROWS, TABLES, published_spread, rows_of
-from training.lab.ablations.run import AblationOptions
+from training.lab.ablations.run import options_of
 from training.lab.tables.published import PUBLISHED
 from training.models.variants import MixtureChoice
 from training.workflows import train
+from training.workflows.train import TrainOptions
 
 
 def config_of(row, recipe="quick"):
-    options = AblationOptions(
-        output=Path("out"), recipe=recipe, overrides={"model.input_hw": (64, 64)}, scenes=1
+    options = TrainOptions(
+        run_dir=Path("out"), recipe=recipe, overrides={"model.input_hw": (64, 64)}, scenes=1
     )
-    return train.training_config(options.train_options(row, 3))[0]
+    return train.training_config(options_of(row, 3, options))[0]
 
 
 def test_rows_are_those_of_the_paper_s_tables():

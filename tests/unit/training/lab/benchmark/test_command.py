@@ -80,13 +80,13 @@ def test_two_peers_of_one_name_are_refused(capsys, tmp_path):
         (TensorProto.UINT8, ("b", "h", "w", 3), np.uint8, (1, 64, 96, 3)),
     ],
 )
-def test_a_peer_gets_a_picture_in_the_shape_that_it_takes(tmp_path, element, shape, dtype, drawn):
+def test_a_peer_gets_a_image_in_the_shape_that_it_takes(tmp_path, element, shape, dtype, drawn):
     values = peer_inputs(save_peer(tmp_path / "peer.onnx", element, shape), (64, 96))["x"]
     assert (values.dtype, values.shape) == (dtype, drawn)
     assert values.std() > 0
 
 
-def test_a_peer_that_takes_no_pictures_is_refused(tmp_path):
+def test_a_peer_that_takes_no_images_is_refused(tmp_path):
     path = save_peer(tmp_path / "peer.onnx", TensorProto.INT64, (1, 8))
     with pytest.raises(ConfigError, match="input x is INT64"):
         peer_inputs(path, (64, 64))
@@ -162,7 +162,7 @@ def test_a_noisy_machine_is_named_and_1(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.heavy
 def test_onnx_runtime_answers_as_pytorch_does_with_weights_in_the_branches(tmp_path, small):
-    graphs = Graphs(tmp_path, {"small": Subject("small", small, (1,))}, {}, lambda _: None)
+    graphs = Graphs(tmp_path, {"small": Subject("small", small, (1,))}, {})
     form = Form("small", "sparse", 1)
     inputs = graphs.inputs(form)
     path = graphs.source(form, "onnxruntime", "f32")
@@ -175,7 +175,7 @@ def test_onnx_runtime_answers_as_pytorch_does_with_weights_in_the_branches(tmp_p
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     mine = dict(zip(names, session.run(None, dict(inputs)), strict=True))
-    eager = engines.TorchEngine(1, "cpu").prepare(graphs.source(form, "torch", "f32"), inputs)()
+    eager = engines.open_engine("torch", "f32", 1)(graphs.source(form, "torch", "f32"), inputs)()
     wanted = dict(zip(names, eager, strict=True))
     for name in ("scores", "gates", "router_probs"):  # boxes of equal scores may come in another order
         np.testing.assert_allclose(mine[name], wanted[name].numpy(), rtol=1e-4, atol=1e-4)
@@ -193,7 +193,7 @@ def test_a_checkpoint_or_a_peer_called_as_a_variant_is_refused(capsys, monkeypat
 
 
 def test_a_peer_that_the_engine_cannot_run_is_said_before_anything_is_timed(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "_time", lambda *_: pytest.fail("it times"))
+    monkeypatch.setattr(command, "time_forms", lambda *_: pytest.fail("it times"))
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 64, 64)) for name in "xy"]
     graph = helper.make_graph([helper.make_node("NobodysOperator", ["x"], ["y"])], "odd", info[:1], info[1:])
     onnx.save(helper.make_model(graph), tmp_path / "odd.onnx")

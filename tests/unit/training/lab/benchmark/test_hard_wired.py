@@ -1,4 +1,4 @@
-"""The bound is the same model for its picture, and holds nothing else."""
+"""The bound is the same model for its image, and holds nothing else."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("variant", "router", "top_k"), CASES)
-def test_with_only_the_chosen_experts_a_picture_gets_the_same_answer(variant, router, top_k):
+def test_with_only_the_chosen_experts_a_image_gets_the_same_answer(variant, router, top_k):
     model = untrained(variant, router)
     for canvas in diverse_images(1):
         kept = chosen_experts(model, canvas.numpy(), top_k)

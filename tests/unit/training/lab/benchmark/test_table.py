@@ -10,7 +10,7 @@ from training.lab.benchmark.command import Benchmark
 from training.lab.benchmark.goals import Goal
 from training.lab.benchmark.plot import draw
 from training.lab.benchmark.profile import Profile
-from training.lab.benchmark.rows import Group, Quartiles, Row, Verdict
+from training.lab.benchmark.rows import Group, Quartiles, Row
 from training.lab.benchmark.subjects import Form
 from training.lab.benchmark.throughput import Throughput
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
@@ -20,7 +20,7 @@ def around(value, spread=0.01):
     return Quartiles(value * (1 - spread), value, value * (1 + spread))
 
 
-def row(label, kind, top_k, ratio, *, dense_ms=50.0, share=None, verdicts=()):
+def row(label, kind, top_k, ratio, *, dense_ms=50.0, share=None, goals=()):
     return Row(
         Form(label, kind, top_k),
         8.0,
@@ -29,7 +29,7 @@ def row(label, kind, top_k, ratio, *, dense_ms=50.0, share=None, verdicts=()):
         around(ratio),
         around(dense_ms * ratio / 40),
         share,
-        verdicts,
+        goals,
     )
 
 
@@ -37,9 +37,9 @@ PLAIN = row("yolov12-n", "dense", None, 1.0, dense_ms=40)
 ROWS = (
     PLAIN,
     row("esmoe-n", "dense", None, 1.0),
-    row("esmoe-n", "sparse", 1, 0.81, share=0.9, verdicts=(Verdict(Goal("share", 0.75), 0.9),)),
+    row("esmoe-n", "sparse", 1, 0.81, share=0.9, goals=(Goal("share", 0.75, 0.9),)),
     row("esmoe-n", "bound", 1, 0.79),
-    row("esmoe-n", "sparse", 4, 1.05, verdicts=(Verdict(Goal("ratio", 1.03), 1.05),)),
+    row("esmoe-n", "sparse", 4, 1.05, goals=(Goal("ratio", 1.03, 1.05),)),
     row("sparsight-n", "dense", None, 1.0, dense_ms=60),
     row("sparsight-n", "sparse", 0, 0.45, dense_ms=60, share=0.97),
     row("sparsight-n", "bound", 0, 0.43, dense_ms=60),

@@ -1,4 +1,4 @@
-"""`python -m training inspect`, from a checkpoint to the table and the pictures."""
+"""`python -m training inspect`, from a checkpoint to the table and the charts."""
 
 import json
 from dataclasses import replace
@@ -13,13 +13,13 @@ from training.data.scenes import CLASS_NAMES, ScenesDataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.expert_use import LayerUse
-from training.lab.inspection import pictures
+from training.lab.inspection import charts
 from training.models.detector import Detector
 from training.models.variants import model_config
 from training.trainer.checkpoint import load_model, save_model
 from training.workflows import dataset_config
 
-ALL_PICTURES = {
+ALL_CHARTS = {
     "experts_by_class.png",
     "experts_by_size.png",
     "experts_by_origin.png",
@@ -97,10 +97,10 @@ def test_top_k_is_what_it_is_told(capsys, checkpoint):
     assert data["compute"]["mean"] == pytest.approx(data["compute"]["dense"])
 
 
-def test_pictures_are_drawn_large_enough_to_read(capsys, checkpoint, tmp_path):
-    folder = tmp_path / "pictures"
+def test_charts_are_drawn_large_enough_to_read(capsys, checkpoint, tmp_path):
+    folder = tmp_path / "charts"
     inspect(capsys, checkpoint, "--output", str(folder), "--layer", "backbone.p5")
-    assert {path.name for path in folder.iterdir()} == ALL_PICTURES
+    assert {path.name for path in folder.iterdir()} == ALL_CHARTS
     for path in folder.iterdir():
         assert cv2.imread(str(path)).shape[1] == 1200
     assert not list(tmp_path.glob(".*")), "nothing is left beside"
@@ -112,18 +112,18 @@ def test_one_image_is_told_and_drawn_without_groups(capsys, scenes, checkpoint, 
     assert "no groups to compare with" in text
     assert "STATIC" in text
     drawn = {path.name for path in (tmp_path / "one").iterdir()}
-    assert drawn == {name for name in ALL_PICTURES if "origin" not in name and "density" not in name}
+    assert drawn == {name for name in ALL_CHARTS if "origin" not in name and "density" not in name}
 
 
-def test_pictures_are_whole_or_not_there(capsys, monkeypatch, checkpoint, tmp_path):
-    folder = tmp_path / "pictures"
+def test_charts_are_whole_or_not_there(capsys, monkeypatch, checkpoint, tmp_path):
+    folder = tmp_path / "charts"
     folder.mkdir()
     (folder / "compute_by_boxes.png").write_bytes(b"of an earlier time")
 
     def unreadable(*_):
         raise DatasetError("scene 3 cannot be read")
 
-    monkeypatch.setattr(pictures, "size_rows", unreadable)  # one picture has been drawn by then
+    monkeypatch.setattr(charts, "size_rows", unreadable)  # one chart has been drawn by then
     assert main(["inspect", checkpoint, "--quiet", "--output", str(folder)]) == 1
     assert "scene 3 cannot be read" in capsys.readouterr().err
     assert [path.read_bytes() for path in folder.iterdir()] == [b"of an earlier time"]
@@ -140,7 +140,7 @@ def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scen
     [
         (["--top-k", "5"], "top_k=5 is none that esmoe-n can run with: 1, 2, 3, 4"),
         (["--data", "gone"], "gone: no such folder"),
-        (["--output", "gone/pictures"], "no folder gone to make pictures in"),
+        (["--output", "gone/charts"], "no folder gone to make charts in"),
         (["--output", "model.safetensors"], "model.safetensors is a file"),
     ],
 )
@@ -156,18 +156,18 @@ def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
 
 
 def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, checkpoint, tmp_path):
-    argv = [checkpoint, "--data", "gone", "--output", str(tmp_path / "pictures"), "--layer"]
+    argv = [checkpoint, "--data", "gone", "--output", str(tmp_path / "charts"), "--layer"]
     message = "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
     assert message in refusal(capsys, *argv, "neck.p3")
     assert "gone: no such folder" in refusal(capsys, *argv, "backbone.p5")
-    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "charts").exists()
     dense = checkpoint_of(tmp_path, "yolov12-n", data=dataset_config.GENERATED)
     argv[0] = dense
     argv[1:3] = []
     assert "yolov12-n has no mixture of experts" in refusal(capsys, *argv, "neck.p3")
 
 
-def test_a_layer_without_a_folder_for_its_pictures_is_wrong_usage(capsys):
+def test_a_layer_without_a_folder_for_its_charts_is_wrong_usage(capsys):
     assert main(["inspect", "model.safetensors", "--layer", "backbone.p5"]) == 2
     assert "--layer says which images are drawn: give --output" in capsys.readouterr().err
 
@@ -189,7 +189,7 @@ def use_of(layer, bits, sets):
     ],
 )
 def test_examples_are_of_the_layer_that_tells_most(uses, layer):
-    assert pictures.telling_layer(uses) == layer
+    assert charts.telling_layer(uses) == layer
 
 
 def test_a_checkpoint_that_does_not_say_its_data_asks_for_a_folder(capsys, tmp_path):
@@ -197,7 +197,7 @@ def test_a_checkpoint_that_does_not_say_its_data_asks_for_a_folder(capsys, tmp_p
 
 
 def write_voc(folder, class_name, images):
-    """Pictures with one more object in each, as VOC keeps them, for the splits train and val."""
+    """Images with one more object in each, as VOC keeps them, for the splits train and val."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
     names = [f"{folder.name}{index}" for index in range(images)]
@@ -223,7 +223,7 @@ def test_a_folder_has_one_origin(capsys, tmp_path):
 
 @pytest.fixture
 def small_starter(tmp_path):
-    """The three data sets of the starter, of few pictures."""
+    """The three data sets of the starter, of few images."""
     root = tmp_path / "somebody" / "data"
     write_voc(root / "bccd", "cell", 3)
     write_voc(root / "playing_cards", "card", 6)

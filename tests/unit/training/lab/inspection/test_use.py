@@ -1,4 +1,4 @@
-"""What pictures count: objects and images, by the experts of their image."""
+"""What charts count: objects and images, by the experts of their image."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_class_counts_each_of_its_objects_by_the_experts_of_its_image():
     assert rows.shares(TWO.gates["p4"]).tolist() == [[0.75, 0.25], [1, 0]]
 
 
-def test_no_more_classes_than_a_picture_has_room_for():
+def test_no_more_classes_than_a_chart_has_room_for():
     many = routed([image([*range(30), 29])], [[1, 0]])
     rows = class_rows(many, [f"c{index}" for index in range(30)])
     assert len(rows.labels) == MOST_CLASSES

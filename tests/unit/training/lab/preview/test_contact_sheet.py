@@ -8,7 +8,7 @@ from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sam
 from training.config import PAD_VALUE, AugmentConfig, ModelConfig, TrainConfig
 from training.data.loader import TrainingLoader
 from training.data_config import ScenesConfig
-from training.lab.preview.contact_sheet import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_pictures
+from training.lab.preview.contact_sheet import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_samples
 from training.tasks.detect import DETECT
 
 CONFIG = TrainConfig(
@@ -23,7 +23,7 @@ DATA = MemoryDataset([sample((48, 64), [[4, 4, 30, 40]] * (k % 3), [k % 4] * (k 
 
 
 def test_samples_are_those_of_the_epoch_in_their_order():
-    shown = training_pictures(DATA, CONFIG, 1, 6)
+    shown = training_samples(DATA, CONFIG, 1, 6)
     assert len(shown) == 6
     with TrainingLoader(DATA, CONFIG, DETECT) as loader:
         batches = list(loader.epoch(1))
@@ -36,7 +36,7 @@ def test_samples_are_those_of_the_epoch_in_their_order():
 def test_a_balanced_run_shows_its_rare_classes_as_often_here():
     config = replace(CONFIG, repeat_threshold=1.0, batch_size=2)
     data = MemoryDataset([sample((64, 96), [[4, 4, 30, 40]], [int(index == 0)]) for index in range(10)])
-    shown = training_pictures(data, config, 0, 100)
+    shown = training_samples(data, config, 0, 100)
     with TrainingLoader(data, config, DETECT) as loader:
         images = [image for batch in loader.epoch(0) for image in batch.images]
     assert len(shown) == len(images) > 10
@@ -49,7 +49,7 @@ def test_ignored_regions_are_those_of_the_sample():
         [with_regions(sample((64, 96), [], []), [[8 * k, 8, 8 * k + 16, 24]] * (k % 3)) for k in range(8)]
     )
     plain = replace(CONFIG, epochs=1)  # the last ones stand alone
-    shown = training_pictures(data, plain, 0, 8)
+    shown = training_samples(data, plain, 0, 8)
     with TrainingLoader(data, plain, DETECT) as loader:
         batches = list(loader.epoch(0))
     for place, each in enumerate(shown):
@@ -60,9 +60,9 @@ def test_ignored_regions_are_those_of_the_sample():
 
 
 def test_an_epoch_that_is_shorter_shows_all_it_has():
-    assert len(training_pictures(DATA, CONFIG, 0, 100)) == 10
-    assert len(training_pictures(MemoryDataset([sample((64, 64), [], [])]), CONFIG, 0, 100)) == 2
-    assert len(training_pictures(DATA, CONFIG, 0, 3)) == 3
+    assert len(training_samples(DATA, CONFIG, 0, 100)) == 10
+    assert len(training_samples(MemoryDataset([sample((64, 64), [], [])]), CONFIG, 0, 100)) == 2
+    assert len(training_samples(DATA, CONFIG, 0, 3)) == 3
 
 
 def test_boxes_are_drawn_on_their_own_pixels():
@@ -96,7 +96,7 @@ def test_ignored_regions_are_hatched_and_a_legend_says_so():
     assert {0, PAD_VALUE, 255} <= set(legend[:, : 3 * LEGEND_PX].ravel().tolist())
 
 
-def test_a_region_at_the_very_edge_stays_on_its_picture():
+def test_a_region_at_the_very_edge_stays_on_its_image():
     made = with_regions(sample((40, 80), [], []), [[0, 0, 80, 40]])
     sheet = contact_sheet([made, made], ())
     assert (sheet[:, :GAP_PX][:-LEGEND_PX] == 255).all()

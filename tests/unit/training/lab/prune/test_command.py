@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.training_builders import conditioned, plain_model, shallow
 from tests.unit.training.data.small_data import write_image, write_xml
+from tests.unit.training.messages import collecting
 from training.__main__ import main
 from training.errors import CheckpointError, ConfigError
 from training.lab.benchmark.subjects import Form
@@ -28,7 +29,7 @@ LAYERS = ("backbone.p2", "backbone.p3", "backbone.p4", "backbone.p5")
 
 
 def favouring(model, expert, by=50.0):
-    """Its routers prefer one expert on every picture, whatever is in it."""
+    """Its routers prefer one expert on every image, whatever is in it."""
     for layer in model.mixture_layers().values():
         score = layer.router.score
         assert isinstance(score, nn.Linear)
@@ -39,7 +40,7 @@ def favouring(model, expert, by=50.0):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """YOLO txt: six pictures to measure use on, two to score on, one alone."""
+    """YOLO txt: six images to measure use on, two to score on, one alone."""
     root = tmp_path_factory.mktemp("data")
     (root / "data.yaml").write_text("train: t\nval: v\nnames: [disc, ring]\n")
     random = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Four experts a layer, one of which is chosen: the third, on every picture."""
+    """Four experts a layer, one of which is chosen: the third, on every image."""
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
     model = favouring(plain_model(num_experts=4, top_k=1), 2)
     save_model(path, model, {"recipe": "quick", "data": "cells"})
@@ -80,12 +81,12 @@ def options(checkpoint, data, tmp_path, **changes):
 
 @pytest.fixture(scope="module")
 def pruned(checkpoint, data, tmp_path_factory):
-    said: list[str] = []
     chosen = options(checkpoint, data, tmp_path_factory.mktemp("pruned"))
-    return prune(chosen, quiet=True, say=said.append), said
+    with collecting() as said:
+        return prune(chosen), said
 
 
-def test_experts_that_no_picture_chose_go_and_the_rest_answers_the_same(pruned, checkpoint):
+def test_experts_that_no_image_chose_go_and_the_rest_answers_the_same(pruned, checkpoint):
     result, said = pruned
     assert result.kept == dict.fromkeys(LAYERS, (2,))
     assert (result.measured_images, result.scored_images) == (6, 2)
@@ -117,8 +118,8 @@ def test_the_file_says_what_was_dropped_from_which_file_by_which_measurement(pru
         "data": "cells",
         "pruned from": "model.safetensors",
         "pruned from sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "pruned by": f"those that at least 5.0% of pictures chose stay; use at top_k 1 on "
-        f"{data.name} train, 6 pictures",
+        "pruned by": f"those that at least 5.0% of images chose stay; use at top_k 1 on "
+        f"{data.name} train, 6 images",
         "pruned experts": "; ".join(f"{layer} 0, 1, 3" for layer in LAYERS),
     }
     assert [path.name for path in result.output.parent.iterdir()] == ["out.safetensors"]
@@ -146,9 +147,9 @@ def test_the_report_lays_before_and_after_side_by_side(pruned):
     assert read["latency"] is None
 
 
-def test_to_choose_and_to_score_on_the_same_pictures_is_said_to_flatter(checkpoint, data, tmp_path):
+def test_to_choose_and_to_score_on_the_same_images_is_said_to_flatter(checkpoint, data, tmp_path):
     chosen = options(checkpoint, data, tmp_path, rule=Rule(keep=2), split="test", val_split="test")
-    result = prune(chosen, quiet=True, say=lambda _: None)
+    result = prune(chosen)
     assert result.measured_images == 1
     assert all(2 in ids and len(ids) == 2 for ids in result.kept.values())
     assert result.kept["backbone.p2"] == (0, 2)  # of those that nobody chose the first
@@ -197,16 +198,15 @@ def test_a_recipe_s_own_training_data_chooses_and_its_validation_data_scores(tmp
     ],
 )
 def test_what_cannot_be_done_writes_nothing(checkpoint, data, tmp_path, changes, message):
-    said: list[str] = []
-    with pytest.raises(ConfigError, match=message):
-        prune(options(checkpoint, data, tmp_path, **changes), quiet=True, say=said.append)
+    with collecting() as said, pytest.raises(ConfigError, match=message):
+        prune(options(checkpoint, data, tmp_path, **changes))
     assert list(tmp_path.iterdir()) == []
     assert "nothing" not in message or "of images" in said[-1]  # what use there is, is shown
 
 
 def test_min_share_1_leaves_as_many_as_run(checkpoint, data, tmp_path):
     chosen = options(checkpoint, data, tmp_path, rule=Rule(min_share=1.0), top_k=3)
-    result = prune(chosen, quiet=True, say=lambda _: None)
+    result = prune(chosen)
     assert {len(ids) for ids in result.kept.values()} == {3}
     assert (result.before.top_k, result.after.top_k) == (1, 3)
     assert "mAP50 at K=1, 3" in prune_report(result)
@@ -221,7 +221,7 @@ def test_it_replaces_nothing(checkpoint, data, tmp_path):
         (tmp_path / "out.pt", "name it so"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            prune(options(checkpoint, data, tmp_path, output=output), quiet=True, say=lambda _: None)
+            prune(options(checkpoint, data, tmp_path, output=output))
     assert (tmp_path / "out.safetensors").read_text() == "mine"
 
 
@@ -270,7 +270,7 @@ def test_ratios_are_taken_within_a_round():
 @pytest.mark.heavy
 def test_both_are_timed_in_turn():
     before, after = plain_model(num_experts=2, top_k=1), plain_model(num_experts=1, top_k=1)
-    latency = measure_latency(before, after, quiet=True, say=lambda _: None, rounds=2, kinds=("dense",))
+    latency = measure_latency(before, after, rounds=2, kinds=("dense",))
     assert latency.noisy == (latency.rounds < 2)
     assert set(latency.pairs) == ({"dense"} if latency.rounds else set())
     for pair in latency.pairs.values():
@@ -281,8 +281,8 @@ def test_what_is_pruned_is_trained_further_in_its_own_shape(pruned, data, tmp_pa
     result, _ = pruned
     overrides = {"epochs": 1, "batch_size": 2}
     wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, overrides=overrides)
-    said: list[str] = []
-    outcome = train.train(wanted, quiet=True, say=said.append)
+    with collecting() as said:
+        outcome = train.train(wanted)
     model, _ = load_model(outcome.model_path)
     assert model.config == load_model(result.output)[0].config
     assert not any("start anew" in line for line in said)
@@ -293,7 +293,7 @@ def test_a_model_like_another_leaves_no_other_choice(pruned, data, tmp_path, cap
     for other in ({"weights": result.output}, {"mixture": MixtureChoice(num_experts=4)}):
         wanted = train.TrainOptions(run_dir=tmp_path / "run", data=data, like=result.output, **other)
         with pytest.raises(ConfigError, match="or --like"):
-            train.train(wanted, quiet=True, say=lambda _: None)
+            train.train(wanted)
     with pytest.raises(SystemExit):
         main(["train", "--run", "r", "--variant", "esmoe-s", "--like", str(result.output)])
     assert "not allowed with" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from training.models.mixture.routing import RoutingControls, choose_experts
 from training.models.variants import model_config
 from training.trainer.checkpoint import load_model, save_model
 
-PICTURES = 24
+IMAGES = 24
 ROUTERS = ("pooled", "moments", "spatial", "adaptive", "ultra")
 
 
@@ -58,17 +58,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(("variant", "router", "top_k"), CASES)
-def test_pictures_that_chose_no_dropped_expert_are_answered_as_before(variant, router, top_k):
+def test_images_that_chose_no_dropped_expert_are_answered_as_before(variant, router, top_k):
     # Divided by a sum that grows, a gate moves by no more than what stands beside the sum.
     epsilon = 1e-6 if variant == "modular-n" else 0.0
     model = small(variant, router, weight_threshold=0.0, gate_epsilon=epsilon)
-    images = diverse_images(PICTURES)
+    images = diverse_images(IMAGES)
     routings, before = answers(model, images, top_k)
     kept = without_the_least_used(routings)
     pruned = drop_experts(model, kept, top_k)
     new_routings, after = answers(pruned, images)
     same = chose_only(kept, routings)
-    assert 2 <= int(same.sum()) < PICTURES  # both kinds of pictures are there
+    assert 2 <= int(same.sum()) < IMAGES  # both kinds of images are there
     torch.testing.assert_close(after[same], before[same], rtol=1e-5, atol=1e-4 + 100 * epsilon)
     assert (after[~same] - before[~same]).abs().amax(dim=(1, 2)).min() > 1e-3  # the others are not
     for layer, routing in new_routings.items():
@@ -78,10 +78,10 @@ def test_pictures_that_chose_no_dropped_expert_are_answered_as_before(variant, r
         )
         left = routings[layer].probs[same][:, rows]
         torch.testing.assert_close(routing.probs[same], left / left.sum(dim=1, keepdim=True))
-        torch.testing.assert_close(routing.gate.sum(dim=1), torch.ones(PICTURES), rtol=0, atol=1e-5)
+        torch.testing.assert_close(routing.gate.sum(dim=1), torch.ones(IMAGES), rtol=0, atol=1e-5)
 
 
-def test_a_picture_that_chose_a_dropped_expert_gets_the_next_best():
+def test_a_image_that_chose_a_dropped_expert_gets_the_next_best():
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     rows = [0, 2, 3]  # the second best is gone
     assert choose_experts(logits[:, rows], RoutingControls(2)).gate[0].tolist() == pytest.approx(

@@ -1,4 +1,4 @@
-"""Which experts stay, by what pictures chose."""
+"""Which experts stay, by what images chose."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_layers_may_end_with_different_numbers():
         pytest.param({"keep": 2, "min_share": 0.1}, "either --keep", id="two rules"),
         pytest.param({"keep": 0}, "at least 1", id="none stays"),
         pytest.param({"min_share": -0.1}, "0 to 1", id="less than no share"),
-        pytest.param({"min_share": 1.1}, "0 to 1", id="more than every picture"),
+        pytest.param({"min_share": 1.1}, "0 to 1", id="more than every image"),
         pytest.param({"min_share": float("nan")}, "0 to 1", id="not a number"),
     ],
 )

@@ -1,4 +1,4 @@
-"""All pictures of an inspection, drawn beside and then moved into their folder: all of them or none."""
+"""All charts of an inspection, drawn beside and then moved into their folder: all of them or none."""
 
 import importlib.util
 import shutil
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def require_folder(folder: Path) -> None:
-    """Raises ConfigError for a folder that could not be drawn into in the end."""
+    """Raise ConfigError for a folder that could not be drawn into in the end."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file; name a folder")
     if not folder.resolve().parent.is_dir():
@@ -29,20 +29,20 @@ def require_folder(folder: Path) -> None:
 
 
 def telling_layer(uses: Sequence[LayerUse]) -> str:
-    """The layer with most bits, of those that have more than one set of experts if there are any."""
+    """Return the layer with most bits, of those that have more than one set of experts if there are any."""
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
-def draw_pictures(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
-    """Draw every picture; those of an earlier inspection of the same name are replaced.
+def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
+    """Draw every chart; those of an earlier inspection of the same name are replaced.
 
     Args:
         folder: made if missing.
-        layer: whose sets example pictures are sorted by; None: the one with most bits.
+        layer: whose sets example images are sorted by; None: the one with most bits.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.
-        DatasetError: a picture cannot be loaded; nothing was drawn.
+        DatasetError: an image cannot be loaded; nothing was drawn.
     """
     uses = [each.use for each in inspection.report.layers]
     require_layer(layer, [use.layer for use in uses])

@@ -1,0 +1,54 @@
+"""What the command line shows of the log: each message on a line of its own, above whatever bar is drawn."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+# Not the root logger: there httpx tells of every request, and torch of what it traces.
+LOGGER = "training"
+BARS = "training.progress"
+
+
+class _Console(logging.Handler):
+    def __init__(self, aside: bool) -> None:
+        super().__init__()
+        self._aside = aside
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message at once; a closed pipe ends the command, as it ends one that prints."""
+        stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
+        tqdm.write(self.format(record), file=stream)
+        stream.flush()  # which tqdm does not
+
+
+@contextmanager
+def log_level(name: str, level: int) -> Iterator[logging.Logger]:
+    """Give a logger this level, and inside of the block alone."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield logger
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
+    """Show what `training` logs, inside of the block alone.
+
+    Args:
+        aside: on stderr, since stdout is the answer; warnings always are.
+        quiet: without progress bars.
+    """
+    console = _Console(aside)
+    bars = logging.WARNING if quiet else logging.NOTSET
+    with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):
+        logger.addHandler(console)
+        try:
+            yield
+        finally:
+            logger.removeHandler(console)
