@@ -26,7 +26,7 @@ def routing_baseline(result: Result, dataset: Dataset, data: str) -> Baseline:
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Normalised mutual information of chosen set and group, for every grouping that the data set has."""
+    """Return the normalised mutual information of chosen set and group, by layer and grouping of the data."""
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():
