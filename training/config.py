@@ -104,7 +104,7 @@ class MixtureConfig:
 
     @property
     def min_top_k(self) -> int:
-        """0 where a shared expert can answer alone."""
+        """Return 1, or 0 where a shared expert can answer alone."""
         return 1 if self.shared_kernel is None else 0
 
 
@@ -176,17 +176,17 @@ class ModelConfig:
 
     @property
     def top_k(self) -> int:
-        """Experts per image and layer unless asked otherwise; 1 without mixtures."""
+        """Return the experts per image and layer unless asked otherwise; 1 without mixtures."""
         return next((mixture.top_k for mixture in self.mixtures.values()), 1)
 
     @property
     def weight_threshold(self) -> float:
-        """The threshold unless asked otherwise."""
+        """Return the threshold unless asked otherwise."""
         return next((mixture.weight_threshold for mixture in self.mixtures.values()), 0.0)
 
     @property
     def allowed_top_k(self) -> range:
-        """From what every layer can do without up to all experts of the layer that has most."""
+        """Return the range from what every layer can do without to all experts of the layer that has most."""
         if not self.mixtures:
             return range(1, 2)
         lowest = max(mixture.min_top_k for mixture in self.mixtures.values())
@@ -202,7 +202,7 @@ class AugmentConfig:
 
     mosaic: float = 1.0  # probability
     mixup: float = 0.0  # probability that a sample is blended with another
-    copy_paste: float = 0.0  # probability that objects of another picture are pasted on
+    copy_paste: float = 0.0  # probability that objects of another image are pasted on
     close_mosaic_epochs: int = 10  # the last epochs run without mosaic, mixup and copy_paste
     hsv_hue: float = 0.015  # fraction of the full circle
     hsv_saturation: float = 0.7  # gain is drawn from 1 ± this
@@ -296,11 +296,11 @@ class TrainConfig:
     batch_size: int = 16  # images a step, over all its parts and all processes
     accumulate: int = 1  # parts that a batch is passed in, one after the other, for want of memory
     freeze_batch_norm: bool = False  # it keeps the statistics it starts with; scales and shifts still learn
-    repeat_threshold: float = 0.0  # classes in fewer than this share of the pictures are shown more often
+    repeat_threshold: float = 0.0  # classes in fewer than this share of the images are shown more often
     patience: int = 0  # evaluations without a better mAP50-95 that end a run; 0: none do
     deterministic: bool = False
     seed: int = 0
-    top_ks: tuple[int, ...] = ()  # every picture of a step draws its own from these; empty: the model's
+    top_ks: tuple[int, ...] = ()  # every image of a step draws its own from these; empty: the model's
     evaluate_every_epochs: int = 10
     checkpoint_every_s: float = 120.0
     loader_workers: int = 1
@@ -334,7 +334,7 @@ class TrainConfig:
         _require_one_of("precision", self.precision, get_args(ComputePrecision))
 
     def check_parts(self, processes: int) -> None:
-        """Raises ConfigError: a batch cannot be dealt evenly, or a share is too small for batch norm."""
+        """Raise ConfigError: a batch cannot be dealt evenly, or a share is too small for batch norm."""
         _require(self.accumulate >= 1, f"accumulate={self.accumulate} must be at least 1")
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         _require(

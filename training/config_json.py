@@ -56,7 +56,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
-    """The configuration, of strict types and without a key that it does not know."""
+    """Return the configuration, of strict types and without a key that it does not know."""
     try:
         # By way of text: only from JSON do strict types take a list for a tuple.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
@@ -72,7 +72,7 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 
 
 def _current_model(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As to_json writes a model today.
+    """Return a model as to_json writes a model today.
 
     Checkpoints of version 0.1 name one mixture and where it stands: backbone, neck or both.
     """

@@ -60,7 +60,7 @@ def time_in_rounds(
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:
-    """The order of a round: each begins one further on, and every second one runs backwards."""
+    """Return the order of a round: each begins one further on, and every second one runs backwards."""
     start = number % len(keys)
     turned = [*keys[start:], *keys[:start]]
     return turned[::-1] if number % 2 else turned
@@ -82,5 +82,5 @@ def _seconds(run: Callable[[], object], repeats: int, clock: Callable[[], float]
 
 
 def _differ(one: float, other: float) -> float:
-    """Of the smaller, so that the order does not matter."""
+    """Return the difference as a share of the smaller, so that the order does not matter."""
     return abs(one - other) / max(min(one, other), 1e-12)

@@ -7,7 +7,6 @@ from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASS_NAMES
 from training.data_config import CombinedConfig, ScenesConfig
 from training.evaluate.evaluator import Evaluation, evaluate
-from training.evaluate.validation import validation_scores, validation_sentence
 from training.export.graph.half import half_precision
 from training.losses.detection import LossTerms
 from training.models.detector import Detector
@@ -17,12 +16,14 @@ from training.models.variants import model_config
 from training.recipes.recipe_data import own_data
 from training.recipes.recipes import Request, build_config
 from training.rounds import order
+from training.tasks.detect import DETECT
 from training.trainer.checkpoint import MODEL_FILE, load_model, save_model
 from training.trainer.distributed import synchronise_batch_norm
 from training.trainer.loop import Trainer
 from training.trainer.report import METRICS_FILE
 
 __all__ = [
+    "DETECT",
     "METRICS_FILE",
     "MODEL_FILE",
     "SCENE_CLASS_NAMES",
@@ -48,6 +49,4 @@ __all__ = [
     "own_data",
     "save_model",
     "synchronise_batch_norm",
-    "validation_scores",
-    "validation_sentence",
 ]

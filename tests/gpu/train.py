@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.gpu.given import Given, cores, read_given
 from tests.gpu.results import Results
 from tests.gpu.sparsight import (
+    DETECT,
     METRICS_FILE,
     MODEL_FILE,
     CombinedConfig,
@@ -27,8 +28,6 @@ from tests.gpu.sparsight import (
     open_dataset,
     own_data,
     save_model,
-    validation_scores,
-    validation_sentence,
 )
 from tests.gpu.steps import watch
 
@@ -140,12 +139,12 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
     def validate(model: Detector) -> dict[str, float]:
         begun_s = time.monotonic()
         result = evaluate(model, validation)
-        scores = validation_scores(result, validation)
+        scores = DETECT.scores(result, validation)
         results.record(
             "validation",
             "measured",
             step=len(watched.losses),
-            told=validation_sentence(scores),
+            told=DETECT.sentence(scores),
             **by_origin(result, class_names),
             images=result.images,
             seconds=time.monotonic() - begun_s,

@@ -77,13 +77,13 @@ def paired_bootstrap(
 
 
 def weighted_map(classes: Sequence[ClassMatches], times: NDArray[np.int64]) -> float:
-    """mAP50-95 of a data set that holds image i times[i] times; 0 where it holds no object."""
+    """Return the mAP50-95 of a data set that holds image i times[i] times; 0 where it holds no object."""
     each = [_average_precision(matches, times) for matches in classes if (matches.objects * times).any()]
     return float(np.mean(each)) if each else 0.0
 
 
 def _average_precision(matches: ClassMatches, times: NDArray[np.int64]) -> float:
-    """Over thresholds and the COCO API's 101 recalls."""
+    """Return the mean over thresholds and the COCO API's 101 recalls."""
     weight = times[matches.images]
     right = np.cumsum(matches.right * weight, axis=1)  # (T, D)
     wrong = np.cumsum(matches.wrong * weight, axis=1)

@@ -27,7 +27,7 @@ class ComputeUse:
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The fixed part and the experts with a gate above 0, of each image (N,). Gates are (N, E) by layer."""
+    """Return GFLOPs of the fixed part and of experts with a gate above 0, (N,); gates are (N, E) by layer."""
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
 
@@ -66,7 +66,7 @@ def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places in ascending order; equal values share the mean of theirs. Rounding makes nothing unequal."""
+    """Return places in ascending order; equal values share their mean. Rounding makes nothing unequal."""
     _, which, counts = np.unique(values.round(9), return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts - 1) / 2
     return np.asarray(middle[which.reshape(-1)])

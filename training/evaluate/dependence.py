@@ -24,7 +24,7 @@ class Dependence(NamedTuple):
 
 
 def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """I(set; group) over the arithmetic mean of both entropies, from ids (N,) each, counted from 0.
+    """Return I(set; group) over the arithmetic mean of both entropies, from ids (N,) each, counted from 0.
 
     0 where either has one value only: what never differs tells nothing, though it also leaves nothing open.
     """
@@ -38,7 +38,7 @@ def dependence(
     permutations: int = PERMUTATIONS,
     seed: int = SEED,
 ) -> Dependence:
-    """The normalised mutual information, held against images that were dealt to the groups anew.
+    """Compare the normalised mutual information with that of images dealt to the groups anew.
 
     Args:
         sets: (N,) id of the set of experts that each image had, counted from 0.
@@ -61,7 +61,7 @@ def dependence(
 
 
 def _tables(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How many images each set and group have together, (P, S, G), from ids (N,) and (P, N)."""
+    """Count the images that each set and group have together, (P, S, G), from ids (N,) and (P, N)."""
     num_sets, num_groups = int(sets.max()) + 1, int(groups.max()) + 1
     cells = num_sets * num_groups
     row = np.arange(len(groups))[:, None] * cells
@@ -70,7 +70,7 @@ def _tables(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def _nmi(tables: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each table (P, S, G) of counts."""
+    """Return the normalised mutual information, (P,), of tables of counts (P, S, G)."""
     joint = tables / tables.sum(axis=(1, 2), keepdims=True)
     of_sets, of_groups = entropy_bits(joint.sum(axis=2)), entropy_bits(joint.sum(axis=1))  # (P,)
     shared = of_sets + of_groups - entropy_bits(joint.reshape(len(joint), -1))

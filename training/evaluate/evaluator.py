@@ -1,41 +1,32 @@
 """Run a detector over a data set: its mAP and what its experts did."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
 
-import torch
-
-from training.data.evaluation import Truth, evaluation_batches
+from training.data.evaluation import EvaluationBatch, Truth
 from training.data.letterbox import Letterbox
 from training.data.sample import Dataset
 from training.errors import DatasetError
 from training.evaluate.detections import DetectConfig, Detections, keep_detections
-from training.evaluate.expert_use import LayerUse, layer_use
 from training.evaluate.mean_ap import MeanAp, mean_average_precision
-from training.evaluate.routed import RoutedImages, RoutingCollector
-from training.models.detector import Detector
+from training.evaluate.routed import Result, route_images
+from training.models.detector import Detector, Predictions
 from training.models.mixture.routing import RoutingControls
 from training.ops.nms import select_candidates
 from training.progress import bar
 
 
-class Evaluation(NamedTuple):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation(Result):
     """The result over one data set."""
 
+    task = "detect"
     mean_ap: MeanAp
-    experts: list[LayerUse]
-    images: int
-    routed: RoutedImages
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
-
-    @property
-    def task(self) -> Literal["detect"]:
-        """Return what was measured."""
-        return "detect"
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
-    """Raises DatasetError unless the data set labels the model's classes in the model's order."""
+    """Raise DatasetError unless the data set labels the model's classes in the model's order."""
     if model_names != data_names:
         raise DatasetError(
             f"the data set labels {list(data_names)} but the model knows {list(model_names)}; "
@@ -43,7 +34,6 @@ def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> 
         )
 
 
-@torch.inference_mode()
 def evaluate(
     model: Detector,
     dataset: Dataset,
@@ -55,24 +45,18 @@ def evaluate(
     """Evaluate in float32, experts grouped, on the device the model is on."""
     check_classes(model.config.class_names, dataset.class_names)
     config = config or DetectConfig()
-    model.eval()
-    device = model.device
-    found, collector = [], RoutingCollector()
-    with bar(len(dataset), "image", "evaluate") as progress:
-        for batch in evaluation_batches(dataset, model.config.input_hw, batch_size):
-            predictions = model(batch.images.to(device), controls, dispatch="grouped")
-            boxes, scores = model.decode(predictions)
-            candidates = select_candidates(boxes, scores, config.candidates)
-            for row, truth in enumerate(batch.truths):
-                one = (candidates[0][row], candidates[1][row], candidates[2][row])
-                placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
-                found.append(keep_detections(one, placed, truth.image_hw, config))
-            collector.add(batch.truths, predictions.routings)
-            progress.update(len(batch.indices))
-    routed = collector.routed()
-    uses = [layer_use(layer, gates, routed.probs[layer]) for layer, gates in routed.gates.items()]
+    found: list[Detections] = []
+
+    def keep(batch: EvaluationBatch, predictions: Predictions) -> None:
+        candidates = select_candidates(*model.decode(predictions), config.candidates)
+        for row, truth in enumerate(batch.truths):
+            one = (candidates[0][row], candidates[1][row], candidates[2][row])
+            placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
+            found.append(keep_detections(one, placed, truth.image_hw, config))
+
+    routed = route_images(model, dataset, controls, batch_size=batch_size, what="evaluate", keep=keep)
     mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
-    return Evaluation(mean_ap, uses, len(routed.truths), routed, found)
+    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found)
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> tuple[MeanAp, int]:

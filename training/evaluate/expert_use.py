@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STATIC_BELOW_BITS = 0.05  # an artefact below this in every layer is released as `static`
+STATIC_BELOW_BITS = 0.05  # an artifact below this in every layer is released as `static`
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Experts that no image chose; all of them where none may run, at top_k 0."""
+        """Return the experts that no image chose; all of them where none may run, at top_k 0."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 
@@ -35,14 +35,14 @@ class ChosenSets(NamedTuple):
 
 
 def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Shannon entropy over the last axis, in bits; 0 log 0 is 0."""
+    """Return the Shannon entropy over the last axis, in bits; 0 log 0 is 0."""
     p = np.asarray(probabilities, dtype=np.float64)
     logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
     return np.asarray(-(p * logs).sum(axis=-1))
 
 
 def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
-    """Which experts ran together, from gates (images, E)."""
+    """Return which experts ran together, from gates (images, E)."""
     rows, ids, counts = np.unique(gates > 0, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.empty_like(order)
@@ -69,5 +69,5 @@ def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]
 
 
 def is_static(uses: list[LayerUse]) -> bool:
-    """True if there are mixture layers and none of them routes by what is in the image."""
+    """Return whether there are mixture layers and none of them routes by what is in the image."""
     return bool(uses) and all(use.information_bits < STATIC_BELOW_BITS for use in uses)

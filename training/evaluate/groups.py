@@ -33,7 +33,7 @@ def group_images(
 
 
 def origin_groups(dataset: Dataset) -> Grouping | None:
-    """By the data set that an image is from; generated scenes by their kind. None if there is one origin."""
+    """Return groups by the data set of an image, of scenes by their kind; None if there is one origin."""
     match dataset:
         case CombinedDataset():
             names = dataset.origins
@@ -47,7 +47,7 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
-    """Tertiles of boxes per image. None if every image holds as many.
+    """Return tertiles of boxes per image; None if every image holds as many.
 
     Images with as many boxes are always in one group, so that a group is said by its numbers: all images of
     one number go where the middle of them falls, into the first, second or last third. Groups are therefore
@@ -71,7 +71,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _grouping(name: str, labels: tuple[str, ...], ids: NDArray[np.int64]) -> Grouping | None:
-    """Without empty groups; None if fewer than two are left."""
+    """Return a grouping without empty groups; None if fewer than two are left."""
     present, renumbered = np.unique(ids, return_inverse=True)
     if len(present) < 2:
         return None

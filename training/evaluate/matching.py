@@ -58,7 +58,7 @@ def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class
 def _overlaps(
     boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32], *, crowd: bool
 ) -> NDArray[np.float64]:
-    """Intersection over union, (N, M), or over the box of the first where the others are a crowd's.
+    """Return intersection over union, (N, M); where the others are a crowd's, over the first's own box.
 
     Of the boxes that mAP is computed of, by the function that it uses: what lies on a threshold for one lies
     on it for the other.
@@ -70,7 +70,7 @@ def _overlaps(
 
 
 def _greedy(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(T, N): whether each detection, in this order, finds an object that none before it has found."""
+    """Return whether each detection, in this order, finds an object that none before has found, (T, N)."""
     hits = np.zeros((len(IOU_THRESHOLDS), len(iou)), dtype=bool)
     for row, threshold in enumerate(IOU_THRESHOLDS):
         free = iou.copy()

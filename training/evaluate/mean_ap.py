@@ -96,7 +96,7 @@ def mean_average_precision(
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Of what is defined; None: nothing is."""
+    """Return the mean of what is defined; None: nothing is."""
     defined = values[values >= 0]
     return float(defined.mean()) if defined.size else None
 
@@ -146,7 +146,7 @@ def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]
 
 
 def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Left, top, width and height, (N, 4), to thousandths of a pixel.
+    """Return left, top, width and height, (N, 4), to thousandths of a pixel.
 
     Labels are written to hundredths, which float32 corners hold to within thousandths: rounded, an overlap
     that lies exactly on a threshold stays there.

@@ -25,7 +25,7 @@ class RemoteDetector:
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Args: model and backend to ask for; None leaves them to the service."""
+        """Take the model and the backend to ask for; None leaves them to the service."""
         self._class_ids = {name: index for index, name in enumerate(class_names)}
         self._query: dict[str, str | float] = {
             "conf": config.conf,

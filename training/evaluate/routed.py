@@ -1,19 +1,24 @@
 """How each image of a data set was routed, and what it held: what reports on routing are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.evaluation import Truth, evaluation_batches
+from training.config import TaskName
+from training.data.evaluation import EvaluationBatch, Truth, evaluation_batches
 from training.data.sample import Dataset
-from training.models.mixture.routing import Routing, RoutingControls
+from training.evaluate.expert_use import LayerUse, layer_use
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.progress import bar
 
 # N images · E experts of a layer
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,41 +26,37 @@ class RoutedImages:
     """In the order of the data set. A few numbers an image: no map is kept."""
 
     truths: tuple[Truth, ...]
-    gates: Mapping[str, NDArray[np.float32]]  # (N, E) by layer, in the order they ran
-    probs: Mapping[str, NDArray[np.float32]]  # (N, E) by layer
+    gates: Mapping[str, Array]  # (N, E) by layer, in the order they ran
+    probs: Mapping[str, Array]  # (N, E) by layer
 
     @property
     def boxes_per_image(self) -> NDArray[np.int64]:
-        """(N,) labelled objects."""
+        """Return how many labelled objects each holds, (N,)."""
         return np.array([len(truth.class_ids) for truth in self.truths], dtype=np.int64)
 
     @property
     def image_classes(self) -> NDArray[np.int64] | None:
-        """(N,) of each image as a whole; None where images are labelled by their objects."""
+        """Return the class of each as a whole, (N,); None where images are labelled by their objects."""
         classes = [truth.image_class for truth in self.truths if truth.image_class is not None]
         return np.array(classes, dtype=np.int64) if len(classes) == len(self.truths) > 0 else None
 
 
-class RoutingCollector:
-    """Gathers routings batch by batch."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What every evaluation gives; each task adds its own figures."""
 
-    def __init__(self) -> None:
-        self._truths: list[Truth] = []
-        self._gates: dict[str, list[NDArray[np.float32]]] = {}
-        self._probs: dict[str, list[NDArray[np.float32]]] = {}
+    task: ClassVar[TaskName]
+    routed: RoutedImages
 
-    def add(self, truths: Sequence[Truth], routings: Mapping[str, Routing]) -> None:
-        """The images of one batch, and how each layer routed them."""
-        self._truths += truths
-        for layer, routing in routings.items():
-            self._gates.setdefault(layer, []).append(routing.gate.cpu().numpy())
-            self._probs.setdefault(layer, []).append(routing.probs.cpu().numpy())
+    @property
+    def images(self) -> int:
+        """Return how many images were evaluated."""
+        return len(self.routed.truths)
 
-    def routed(self) -> RoutedImages:
-        """Everything that was added."""
-        gates = {layer: np.concatenate(parts) for layer, parts in self._gates.items()}
-        probs = {layer: np.concatenate(parts) for layer, parts in self._probs.items()}
-        return RoutedImages(tuple(self._truths), gates, probs)
+    @property
+    def experts(self) -> list[LayerUse]:
+        """Return what the experts of each layer did."""
+        return [layer_use(layer, gate, self.routed.probs[layer]) for layer, gate in self.routed.gates.items()]
 
 
 @torch.inference_mode()
@@ -65,18 +66,32 @@ def route_images(
     controls: RoutingControls | None = None,
     *,
     batch_size: int = 8,
+    what: str = "route",
+    keep: Callable[[EvaluationBatch, Any], object] = lambda batch, predictions: None,
 ) -> RoutedImages:
-    """Run a network over a data set for its routing alone, in float32, on the device the model is on.
+    """Run a network over a data set, in float32, experts grouped, on the device the model is on.
+
+    Args:
+        what: the bar says it.
+        keep: is given every batch with the network's predictions.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     model.eval()
-    device = model.device
-    collector = RoutingCollector()
-    with bar(len(dataset), "image", "route") as progress:
+    truths: list[Truth] = []
+    gates, probs = dict[str, list[Array]](), dict[str, list[Array]]()
+    with bar(len(dataset), "image", what) as progress:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size, model.resize):
-            predictions = model(batch.images.to(device), controls, dispatch="grouped")
-            collector.add(batch.truths, predictions.routings)
+            predictions = model(batch.images.to(model.device), controls, dispatch="grouped")
+            keep(batch, predictions)
+            truths += batch.truths
+            for layer, routing in predictions.routings.items():
+                gates.setdefault(layer, []).append(routing.gate.cpu().numpy())
+                probs.setdefault(layer, []).append(routing.probs.cpu().numpy())
             progress.update(len(batch.indices))
-    return collector.routed()
+    return RoutedImages(tuple(truths), _joined(gates), _joined(probs))
+
+
+def _joined(parts: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+    return {layer: np.concatenate(each) for layer, each in parts.items()}

@@ -25,11 +25,11 @@ class LayerRouting:
 
     @property
     def informed(self) -> bool:
-        """The router knows as much of the images as is asked for."""
+        """Return whether the router carries GOAL_BITS about the image."""
         return self.use.information_bits >= GOAL_BITS
 
     def follows(self, grouping: str) -> bool:
-        """Its experts depend on the group as much as is asked for, and not by chance."""
+        """Return whether the chosen experts depend on the group by GOAL_NMI, and not by chance."""
         found = self.by_grouping.get(grouping)
         return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
 
@@ -54,12 +54,12 @@ class RoutingReport:
 
     @property
     def static(self) -> bool:
-        """No layer routes by what is in the image: exported as `routing: static`."""
+        """Return whether no layer routes by what is in the image: exported as `routing: static`."""
         return is_static([layer.use for layer in self.layers])
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """What is asked of a mixture that is alive. Of a grouping that the data has not, nothing."""
+        """Return what is asked of a useful mixture; nothing of groupings that the data does not have."""
         half = (len(self.layers) + 1) // 2
         informed = sum(layer.informed for layer in self.layers)
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)

@@ -1,52 +1,26 @@
-"""What a validation while training records as figures and says in a sentence, for each task."""
+"""What a validation records and says of routing, whatever the task."""
 
 from collections.abc import Mapping, Sequence
 
 from training.data.sample import Dataset
 from training.evaluate.baseline import nmi_by_layer
-from training.evaluate.classification import ClassEvaluation
-from training.evaluate.evaluator import Evaluation
-from training.evaluate.expert_use import STATIC_BELOW_BITS, LayerUse
-from training.evaluate.routed import RoutedImages
+from training.evaluate.expert_use import STATIC_BELOW_BITS
+from training.evaluate.routed import Result
 from training.evaluate.routing_report import GOAL_BITS
 
 GROUPINGS = ("origin", "density")
 SAID_GROUPINGS = (*GROUPINGS, "class")
 
 
-def validation_scores(result: Evaluation, dataset: Dataset) -> dict[str, float]:
-    """Return flat figures for one line of metrics.jsonl: mAP, and those of routing_scores."""
-    quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
-    return quality | routing_scores(result.experts, result.routed, dataset)
-
-
-def validation_sentence(scores: Mapping[str, float]) -> str:
-    """Return the same for people."""
-    return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
-
-
-def classification_scores(result: ClassEvaluation, dataset: Dataset) -> dict[str, float]:
-    """Return flat figures for one line of metrics.jsonl: accuracies, and those of routing_scores."""
-    accuracy = result.accuracy
-    scores = {"top1": accuracy.top1, "top5": accuracy.top5}
-    scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
-    return scores | routing_scores(result.experts, result.routed, dataset)
-
-
-def classification_sentence(scores: Mapping[str, float]) -> str:
-    """Return the same for people."""
-    return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
-
-
-def routing_scores(uses: Sequence[LayerUse], routed: RoutedImages, dataset: Dataset) -> dict[str, float]:
+def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
     """Return what the experts of each layer do, as flat figures.
 
     "bits LAYER", "sets LAYER" (different sets of experts), "dead LAYER" (experts that no image chose) and,
     where the data set has such groups, "nmi origin LAYER", "nmi density LAYER" and "nmi class LAYER".
     """
     scores: dict[str, float] = {}
-    nmi = nmi_by_layer(routed, dataset)
-    for use in uses:
+    nmi = nmi_by_layer(result.routed, dataset)
+    for use in result.experts:
         scores[f"bits {use.layer}"] = use.information_bits
         scores[f"sets {use.layer}"] = use.distinct_sets
         scores[f"dead {use.layer}"] = len(use.dead_experts)

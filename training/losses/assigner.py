@@ -84,7 +84,7 @@ def assign(
 
 
 def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
-    """(M, A) bool. An object smaller than the finest cell counts as that large, or it would get no anchor."""
+    """Return (M, A) bool; an object smaller than the finest cell counts as one cell, or no anchor had it."""
     center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
     half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
     x_inside = (points[None, :, 0] - center[:, None, 0]).abs() <= half[:, None, 0]
@@ -95,7 +95,7 @@ def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Mask over pairs, (P,): each object's top_k by alignment."""
+    """Return a mask over pairs, (P,): each object's top_k by alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
@@ -105,7 +105,7 @@ def _best_per_object(
 
 
 def _first_of_each(keys: Tensor, values: Tensor) -> Tensor:
-    """Index of the highest value of each distinct key."""
+    """Return the index of the highest value of each distinct key."""
     order = torch.argsort(values, descending=True, stable=True)
     order = order[torch.argsort(keys[order], stable=True)]
     ordered = keys[order]

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max: int) -> Tensor:
-    """Distances (F, 4) from points (F, 2) to the box's left, top, right, bottom, in strides.
+    """Return distances (F, 4) from points (F, 2) to the box's left, top, right, bottom, in strides.
 
     Clipped into 0..reg_max - 1, short of the last bin, so that both neighbouring bins exist.
     """
@@ -18,7 +18,7 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 
 
 def distribution_focal_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
-    """Cross entropy to the two bins around each distance, shared by nearness; mean of the sides, (F,).
+    """Return cross entropy to the two bins around each distance, by nearness; mean of the sides, (F,).
 
     Args:
         box_logits: (F, 4, R).

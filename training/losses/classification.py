@@ -12,7 +12,7 @@ from training.models.classifier import ClassPredictions
 def classification_loss(
     predictions: ClassPredictions, class_ids: Tensor, config: LossConfig, total: Total = alone
 ) -> LossTerms:
-    """Softmax cross entropy with label smoothing, and what the routers are asked for.
+    """Return softmax cross entropy with label smoothing, and what the routers are asked for.
 
     The sum is multiplied by the batch size, as that of a detector is. The weight of the batch is its number
     of images.

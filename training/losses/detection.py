@@ -21,7 +21,7 @@ def detection_loss(
     ignored: tuple[Tensor, Tensor] | None = None,
     total: Total = alone,
 ) -> LossTerms:
-    """CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
+    """Return CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
 
     The sum is multiplied by the batch size, which the published learning rates presume. The weight of the
     batch is the sum of its target scores, at least 1: box, classes and dfl are divided by it.
@@ -39,7 +39,7 @@ def detection_loss(
     weight_sum, images = total(counts).unbind()
     weight_sum = weight_sum.clamp(min=1)
 
-    # Every process takes part in every total: nothing below may depend on what this one's pictures hold.
+    # Every process takes part in every total: nothing below may depend on what this one's images hold.
     asked = _asked(targets.foreground, model.points, ignored)
     sums = _local_sums(model, predictions, boxes, targets, (truth[0], asked), config)
     summed = total(torch.stack(sums))
@@ -61,7 +61,7 @@ def _local_sums(
     wanted: tuple[Tensor, Tensor | None],
     config: LossConfig,
 ) -> list[Tensor]:
-    """BCE, CIoU and DFL of this process's pictures, summed over anchors.
+    """Return BCE, CIoU and DFL of this process's images, summed over anchors.
 
     Args:
         wanted: boxes (M, 4) of objects, and by which each anchor's BCE is multiplied; None: by 1.
@@ -90,7 +90,7 @@ def _local_sums(
 
 
 def _asked(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
-    """(B, A, 1): 0 for the background anchors in ignored regions, else 1; None where there are no regions."""
+    """Return (B, A, 1): 0 for background anchors in ignored regions, else 1; None without regions."""
     if ignored is None or len(ignored[0]) == 0:
         return None
     regions_xyxy, image_ids = ignored

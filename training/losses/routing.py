@@ -23,12 +23,12 @@ Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Mean over the first axis: of a batch that one process has whole."""
+    """Return the mean over the first axis: of a batch that one process has whole."""
     return values.mean(dim=0)
 
 
 def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Squared distance of each expert's mean weight from an equal share, averaged over experts.
+    """Return the mean over experts of the squared distance of an expert's mean weight from an equal share.
 
     Zero when the batch shares its weight equally; (1 / E) (1 - 1 / E) when one expert takes all.
     It acts on weights after top-K, so an expert that no image chose gets no gradient from it.
@@ -40,7 +40,7 @@ def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """E times the sum over experts of mean probability × share of the batch's choices.
+    """Return E times the sum over experts of mean probability × share of the batch's choices.
 
     1 when experts share probabilities or choices equally; E / K when every image gives the same K experts all
     of its probability; 0 where no expert was chosen at all. Shares are counts and carry no gradient; the
@@ -54,7 +54,7 @@ def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Squared logarithm of the softmax's denominator, averaged over the batch: keeps scores small.
+    """Return the batch mean of the squared logarithm of the softmax's denominator: keeps scores small.
 
     Zero where the exponentials add up to 1; (ln E)² for scores of 0; grows as the square of large scores.
 
@@ -64,7 +64,7 @@ def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """What an image's entropy lacks of ln E, plus the variation of experts' mean probabilities.
+    """Return what an image's entropy lacks of ln E, plus the variation of experts' mean probabilities.
 
     The first, in nats, asks each image to use several experts; the second, deviation over mean, asks the
     batch to use all alike. Zero when every image uses all equally; ln E + √(E - 1) when one expert takes all.
@@ -80,7 +80,7 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def information_loss(routing: Routing, bits: float, mean: Mean = over_images) -> Tensor:
-    """What the router's information about the batch lacks of `bits`; zero from there on.
+    """Return what the router's information about the batch lacks of `bits`; zero from there on.
 
     The information is H(mean p) - mean H(p), of the probabilities before top-K: high where each image has its
     experts, and they are not the same ones. An expert that no image wants it leaves alone: see coverage_loss.
@@ -92,7 +92,7 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
 
 
 def coverage_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Divergence of an equal share for every expert from the batch's mean probabilities, in nats.
+    """Return the divergence of an equal share for every expert from the batch's mean probabilities, in nats.
 
     Zero where they are equal; it grows without limit as the share of an expert falls, and pulls hardest at
     the least used. Taken before top-K, so that it reaches experts that are never chosen.
@@ -102,14 +102,14 @@ def coverage_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def _entropy(probs: Tensor) -> Tensor:
-    """Over the last axis, in nats; 0 log 0 is 0."""
+    """Return the entropy over the last axis, in nats; 0 log 0 is 0."""
     return -(probs * probs.clamp(min=TINY).log()).sum(dim=-1)
 
 
 def routing_loss(
     routings: Mapping[str, Routing], config: LossConfig, like: Tensor, mean: Mean = over_images
 ) -> Tensor:
-    """The terms by their weights: of diversity, information and coverage the mean over layers, else the sum.
+    """Weigh the terms; diversity, information and coverage are means over layers, the others sums.
 
     Zero, on the device of `like`, where there is no mixture.
     """

@@ -30,7 +30,7 @@ class AreaAttention(nn.Module):
         self.project = ConvBlock(channels, channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         batch, channels, height, width = x.shape
         strips, tokens = self.areas, height * width // self.areas
         qkv = self.qkv(x)  # (B, 3C, H, W), channels ordered (N, [q | k | v], D)
@@ -57,7 +57,7 @@ class AttentionBlock(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         x = x + self.attention(x)
         return x + self.mlp(x)
 
@@ -94,7 +94,7 @@ class AggregationStage(nn.Module):
         self.scale = nn.Parameter(torch.full((c_out,), SCALE_START)) if scaled_residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H, W)."""
+        """Map (B, c_in, H, W) to (B, c_out, H, W)."""
         steps = [self.enter(x)]
         for block in self.blocks:
             steps.append(block(steps[-1]))

@@ -15,13 +15,13 @@ AREAS_P5 = 1
 
 
 def scaled_channels(config: ModelConfig, channels: int) -> int:
-    """Width of a stage for this size of model, a multiple of 8."""
+    """Return the width of a stage for this size of model, a multiple of 8."""
     width = min(channels, config.max_channels) * config.width
     return -(-int(width) // 8) * 8
 
 
 def scaled_repeats(config: ModelConfig, repeats: int) -> int:
-    """Number of blocks of a stage for this size of model."""
+    """Return the number of blocks of a stage for this size of model."""
     return max(round(repeats * config.depth), 1)
 
 
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """(B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
+        """Map (B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)

@@ -21,7 +21,7 @@ class Cost:
 
     @property
     def fixed(self) -> float:
-        """What runs for every image whatever the routing."""
+        """Return what runs for every image whatever the routing."""
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:

@@ -74,7 +74,7 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H / stride, W / stride)."""
+        """Map (B, C, H, W) to (B, C, H / stride, W / stride)."""
         if not torch.is_grad_enabled() or x.device.type != "cpu":
             return super().forward(x)
         weight = self.weight

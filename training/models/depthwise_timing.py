@@ -13,7 +13,7 @@ ROUNDS = 7
 
 
 def time_backward(kernel: int, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> tuple[float, float]:
-    """Median seconds of forward and backward: torch's own, ours; interleaved."""
+    """Return the median seconds of forward and backward: torch's own, ours; interleaved."""
     channels = shape[1]
     x = torch.randn(shape).to(dtype=dtype, memory_format=torch.channels_last)
     own = DepthwiseConv2d(channels, kernel).to(dtype)

@@ -42,7 +42,7 @@ class Detector(Network):
         return found._replace(routings={**routings, **of_neck, **found.routings})
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
-        """Boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32.
+        """Return boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32.
 
         Args:
             limit: only so many anchors of each image, in no order. None of the others has a part in the
@@ -62,7 +62,7 @@ class Detector(Network):
 
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
-    """Of (B, A, F) the rows that ids (B, N) name: (B, N, F)."""
+    """Return the rows of (B, A, F) that ids (B, N) name, (B, N, F)."""
     if values.shape[0] == 1:  # for engines, far less work
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))

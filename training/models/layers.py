@@ -18,17 +18,17 @@ Norm = Literal["batch", "group"]
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm with the constants of the whole network."""
+    """Return a batch norm with the constants of the whole network."""
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Norm of each image by itself, over 8 groups of channels, or as many as divide them evenly."""
+    """Return a norm of each image by itself, over 8 groups of channels, or as many as divide them evenly."""
     return nn.GroupNorm(math.gcd(channels, NORM_GROUPS), channels)
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
-    """The norm that follows a convolution."""
+    """Return the norm that follows a convolution."""
     return batch_norm(channels) if norm == "batch" else group_norm(channels)
 
 
@@ -55,12 +55,12 @@ class ConvBlock(nn.Module):
         self.act = nn.SiLU(inplace=True) if act else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        """Map (B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
         return self.act(self.bn(self.conv(x)))
 
 
 def halve(c_in: int, c_out: int, *, light: bool) -> nn.Module:
-    """(B, c_in, H, W) to (B, c_out, H / 2, W / 2). Light: a filter on each channel, then a mix of them."""
+    """Map (B, c_in, H, W) to (B, c_out, H / 2, W / 2); light: a filter on each channel, then a mix."""
     if not light:
         return ConvBlock(c_in, c_out, 3, 2)
     return nn.Sequential(
@@ -78,7 +78,7 @@ class Bottleneck(nn.Module):
         self.expand = ConvBlock(hidden, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         return x + self.expand(self.reduce(x))
 
 
@@ -97,7 +97,7 @@ class CrossStage(nn.Module):
         self.merge = ConvBlock(2 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         return self.merge(torch.cat([self.blocks(self.enter(x)), self.bypass(x)], dim=1))
 
 
@@ -121,7 +121,7 @@ class SplitStage(nn.Module):
         self.merge = ConvBlock((2 + repeats) * hidden, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H, W)."""
+        """Map (B, c_in, H, W) to (B, c_out, H, W)."""
         steps = list(self.split(x).chunk(2, dim=1))
         for block in self.blocks:
             steps.append(block(steps[-1]))

@@ -48,7 +48,7 @@ class Neck(nn.Module):
     def forward(
         self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Maps at strides 8, 16, 32 to maps at the same strides, and each mixture's routing."""
+        """Mix maps at strides 8, 16, 32; returns maps at the same strides and each mixture's routing."""
         p3, p4, p5 = maps
         routings: dict[str, Routing] = {}
 

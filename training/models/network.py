@@ -52,7 +52,7 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
         return next(self.parameters()).device
 
     def default_controls(self) -> RoutingControls:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Cell centres of every level, finest first, rows before columns.
+    """Return the cell centres of every level, finest first, rows before columns.
 
     Returns:
         Centres (A, 2) as x, y in canvas pixels, and the stride of each, (A, 1).
@@ -27,7 +27,7 @@ def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Te
 
 
 def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Expected side distances as boxes.
+    """Decode expected side distances as boxes.
 
     Args:
         box_logits: (B, A, 4, R), scores over 0..R-1 strides for left, top, right, bottom.

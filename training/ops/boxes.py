@@ -9,25 +9,25 @@ EPS = 1e-7
 
 
 def area(boxes_xyxy: Tensor) -> Tensor:
-    """Area of each box, (...,) in square pixels; a box turned inside out has area 0."""
+    """Return the area of each box, (...,) in square pixels; a box turned inside out has area 0."""
     return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).clamp(min=0).prod(dim=-1)
 
 
 def intersection(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """Shared area of boxes paired by broadcasting, (...,) in square pixels."""
+    """Return the shared area of boxes paired by broadcasting, (...,) in square pixels."""
     top_left = torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     bottom_right = torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     return (bottom_right - top_left).clamp(min=0).prod(dim=-1)
 
 
 def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """Intersection over union of boxes paired by broadcasting, 0..1."""
+    """Return the intersection over union of boxes paired by broadcasting, 0..1."""
     shared = intersection(a_xyxy, b_xyxy)
     return shared / (area(a_xyxy) + area(b_xyxy) - shared + EPS)
 
 
 def complete_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """IoU less penalties for distant centres and unlike aspect ratios; 1 when equal, may fall below -1.
+    """Return IoU less penalties for distance and unlike aspect ratios; 1 when equal, may fall below -1.
 
     Source: Zheng et al. 2019, arXiv:1911.08287, eq. 8 to 11.
     """

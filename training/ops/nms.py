@@ -10,7 +10,7 @@ from training.ops.boxes import iou
 
 
 def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best (anchor, class) pairs of each image.
+    """Select the best (anchor, class) pairs of each image.
 
     Args:
         boxes_xyxy: (B, A, 4).
@@ -32,7 +32,7 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
 def class_aware_nms(
     boxes_xyxy: Tensor, scores: Tensor, class_ids: Tensor, iou_threshold: float, max_det: int
 ) -> Tensor:
-    """Greedy suppression of lower-scored boxes that overlap a kept box of their own class.
+    """Suppress, greedily, lower-scored boxes that overlap a kept box of their own class.
 
     Args:
         boxes_xyxy: (N, 4).

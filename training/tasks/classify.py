@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from training.columns import in_columns
 from training.config import (
     AugmentConfig,
     LossConfig,
     ModelConfig,
-    OptimizerConfig,
     TaskName,
     TrainConfig,
 )
@@ -21,8 +21,8 @@ from training.data.random_crop import augment_whole
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
-from training.evaluate.report import classification_json, classification_report
-from training.evaluate.validation import classification_scores, classification_sentence
+from training.evaluate.report import evaluation_json, expert_lines, or_dash
+from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.classification import classification_loss
 from training.losses.terms import LossTerms, Total
 from training.models.classifier import Classifier, ClassPredictions
@@ -39,7 +39,7 @@ class Classify:
     name: TaskName = "classify"
     scene_labels: Literal["boxes", "class"] = "class"
     best_by = "top1"
-    without = ("dfl", "mosaic", "mixup", "copy_paste")
+    without: tuple[str, ...] = ("dfl", "mosaic", "mixup", "copy_paste")
     defaults = Defaults(
         input_hw=(224, 224),
         quick_hw=(128, 128),
@@ -48,16 +48,6 @@ class Classify:
         batch_size=16,
         augment=AugmentConfig(),
         quick_augment=AugmentConfig(),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            lr=1.4e-3,
-            final_lr=1.4e-5,
-            schedule="cosine",
-            momentum=0.9,
-            weight_decay=0.02,
-            ema_decay=0.998,
-            ema_tau_steps=300,
-        ),
     )
 
     def build(self, config: ModelConfig) -> Network:
@@ -118,7 +108,10 @@ class Classify:
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return accuracy and routing."""
-        return classification_scores(result, dataset)
+        accuracy = result.accuracy
+        scores = {"top1": accuracy.top1, "top5": accuracy.top5}
+        scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
+        return scores | routing_scores(result, dataset)
 
     def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
         """Return the shares of images whose class is the best answer, and among the best five."""
@@ -126,15 +119,19 @@ class Classify:
 
     def report(self, result: ClassEvaluation) -> str:
         """Return accuracies, also by class, and what experts did."""
-        return classification_report(result)
+        top1, top5, by_class = result.accuracy
+        lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
+        classes = [(name, or_dash(share)) for name, share in by_class.items()]
+        lines += in_columns([("class", "top-1"), *classes], "lr", indent=2)
+        return "\n".join(lines + expert_lines(result.experts))
 
     def report_json(self, result: ClassEvaluation) -> str:
         """Return the same for machines."""
-        return classification_json(result)
+        return evaluation_json(result.accuracy, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""
-        return classification_sentence(scores)
+        return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
 
 
 CLASSIFY = Classify()

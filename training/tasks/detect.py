@@ -10,7 +10,6 @@ from training.config import (
     AugmentConfig,
     LossConfig,
     ModelConfig,
-    OptimizerConfig,
     TaskName,
     TrainConfig,
 )
@@ -21,7 +20,7 @@ from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate
 from training.evaluate.report import evaluation_json, evaluation_report
-from training.evaluate.validation import validation_scores, validation_sentence
+from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.detection import detection_loss
 from training.losses.terms import LossTerms, Total
 from training.models.detector import Detector, Predictions
@@ -45,16 +44,6 @@ class Detect:
         batch_size=8,
         augment=AugmentConfig(close_mosaic_epochs=15),
         quick_augment=AugmentConfig(close_mosaic_epochs=3, mosaic=0.5),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            lr=1.4e-3,
-            final_lr=1.4e-5,
-            schedule="cosine",
-            momentum=0.9,
-            weight_decay=0.02,
-            ema_decay=0.998,
-            ema_tau_steps=300,
-        ),
     )
 
     def build(self, config: ModelConfig) -> Network:
@@ -120,7 +109,8 @@ class Detect:
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
         """Return mAP and routing."""
-        return validation_scores(result, dataset)
+        quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
+        return quality | routing_scores(result, dataset)
 
     def figures(self, result: Evaluation) -> Mapping[str, float]:
         """Return mAP@.5 and mAP@[.5:.95]."""
@@ -128,15 +118,15 @@ class Detect:
 
     def report(self, result: Evaluation) -> str:
         """Return mAP, also by class, and what experts did."""
-        return evaluation_report(result.mean_ap, result.images, result)
+        return evaluation_report(result.mean_ap, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
         """Return the same for machines."""
-        return evaluation_json(result.mean_ap, result.images, result)
+        return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the same for people."""
-        return validation_sentence(scores)
+        return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
 
 
 DETECT = Detect()

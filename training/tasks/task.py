@@ -16,11 +16,21 @@ from training.config import (
 )
 from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
-from training.evaluate.expert_use import LayerUse
-from training.evaluate.routed import RoutedImages
+from training.evaluate.routed import Result
 from training.losses.terms import LossTerms, Total
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
+
+SMALL_DATA = OptimizerConfig(
+    name="adamw",
+    lr=1.4e-3,
+    final_lr=1.4e-5,
+    schedule="cosine",
+    momentum=0.9,
+    weight_decay=0.02,
+    ema_decay=0.998,
+    ema_tau_steps=300,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +44,7 @@ class Defaults:
     batch_size: int
     augment: AugmentConfig
     quick_augment: AugmentConfig
-    optimizer: OptimizerConfig
-
-
-class Result(Protocol):
-    """What every evaluation gives; each task adds its own figures."""
-
-    @property
-    def task(self) -> TaskName:
-        """Return the task whose figures these are."""
-        ...
-
-    @property
-    def experts(self) -> Sequence[LayerUse]:
-        """Return what the experts of each layer did."""
-        ...
-
-    @property
-    def images(self) -> int:
-        """Return how many images were evaluated."""
-        ...
-
-    @property
-    def routed(self) -> RoutedImages:
-        """Return how each image was routed."""
-        ...
+    optimizer: OptimizerConfig = SMALL_DATA
 
 
 class Task(Protocol):
@@ -70,20 +56,11 @@ class Task(Protocol):
         without: settings of a run that mean nothing to it.
     """
 
-    @property
-    def name(self) -> TaskName: ...  # noqa: D102
-
-    @property
-    def scene_labels(self) -> Literal["boxes", "class"]: ...  # noqa: D102
-
-    @property
-    def best_by(self) -> str: ...  # noqa: D102
-
-    @property
-    def without(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def defaults(self) -> Defaults: ...  # noqa: D102
+    name: TaskName
+    scene_labels: Literal["boxes", "class"]
+    best_by: str
+    without: tuple[str, ...]
+    defaults: Defaults
 
     def build(self, config: ModelConfig) -> Network:
         """Make a network with fresh weights."""

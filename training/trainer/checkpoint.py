@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def check_output(path: Path) -> None:
-    """Find out before long work what cannot be written at its end: a checkpoint replaces nothing.
+    """Refuse before long work what cannot be written at its end: a checkpoint replaces nothing.
 
     Raises:
         CheckpointError: another suffix, a file that is there, a folder that is not.
@@ -114,7 +114,7 @@ def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
 
 
 def load_provenance(path: Path) -> dict[str, str]:
-    """Where the weights of a model come from, without the model; raises CheckpointError as load_model."""
+    """Load the provenance of a model's weights, without the model; raises CheckpointError as load_model."""
     metadata, _ = _read(path, _MODEL_KIND)
     return dict(json.loads(metadata["provenance"]))
 
@@ -159,7 +159,7 @@ def save_state(
 
 
 def read_state_config(path: Path) -> TrainConfig:
-    """The configuration of the run that wrote this state."""
+    """Load the configuration of the run that wrote this state."""
     metadata, _ = _read(path, _STATE_KIND)
     try:
         return train_from_json(metadata["config"])

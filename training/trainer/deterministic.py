@@ -11,7 +11,7 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """While open, torch takes deterministic algorithms only, and raises where it has none.
+    """Make torch, while open, take deterministic algorithms only, and raise where it has none.
 
     What was set before is set again afterwards. Not wanted: nothing is changed.
     """

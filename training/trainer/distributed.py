@@ -49,12 +49,12 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files, validates and talks."""
+        """Return whether this is the one that writes files, validates and logs."""
         return self.rank == 0
 
     @property
     def share(self) -> Share:
-        """Of every batch."""
+        """Return its share of every batch."""
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
@@ -98,7 +98,7 @@ class Processes:
         return values if self.size == 1 else _Total.apply(values)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is true in any process."""
+        """Return whether it is true in any process."""
         if self.size == 1:
             return flag
         flags = torch.tensor(float(flag), device=device)
@@ -106,14 +106,14 @@ class Processes:
         return bool(flags.item() > 0)
 
     def same(self, value: int, device: torch.device) -> bool:
-        """Whether all processes have the same number."""
+        """Return whether all processes have the same number."""
         both = torch.tensor([value, -value], dtype=torch.int64, device=device)
         if self.size > 1:
             _collectively(lambda: dist.all_reduce(both, dist.ReduceOp.MAX))
         return bool(both.sum() == 0)
 
     def add_up_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Sum of the processes' gradients; none where no process has one, as if one had the whole batch."""
+        """Add up the processes' gradients; none where no process has one, as if one had the whole batch."""
         if self.size == 1:
             return
         own = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
@@ -141,7 +141,7 @@ ALONE = Processes()
 
 @contextmanager
 def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
-    """This process and those that torchrun started with it, told by RANK, WORLD_SIZE and LOCAL_RANK.
+    """Join the processes that torchrun started, told by RANK, WORLD_SIZE and LOCAL_RANK; yields them.
 
     Over NCCL where there are GPUs, else over gloo. Without torchrun: alone.
 
@@ -167,8 +167,9 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """The model with batch norms that take statistics over all processes: for GPUs, as torch has them for
-    these alone. Names of tensors stay as they are.
+    """Return the model with batch norms that take statistics over all processes; for GPUs alone, as torch's.
+
+    Names of tensors stay as they are.
 
     Every process has to pass every one of them as often as the others, or those wait for hours: so experts
     run dense, or their norms are group norms (TrainConfig.check_parts). Group norms, which look at one image,

@@ -59,12 +59,12 @@ class Outcome:
 
 
 def compute_device() -> torch.device:
-    """CUDA if there is one."""
+    """Return CUDA if there is one, else the CPU."""
     return ALONE.device()
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Half precision to compute in, or None for f32. `auto` takes it only where it is quicker.
+    """Return the half precision to compute in, None for f32; `auto` takes it only where it is quicker.
 
     Raises:
         ConfigError: f16 on a CPU, where it is slower than either.
@@ -97,7 +97,7 @@ class Trainer:
         provenance: Mapping[str, str] | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        """Raises ConfigError: a batch cannot be dealt to so many processes."""
+        """Raise ConfigError: a batch cannot be dealt to so many processes."""
         config.check_parts(processes.size)
         self.config = config
         self.dataset = dataset
@@ -192,7 +192,7 @@ class Trainer:
     def _epochs(
         self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
     ) -> bool:
-        """False: stopped on request."""
+        """Train epoch by epoch; returns False if stopped on request."""
         while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
@@ -203,7 +203,7 @@ class Trainer:
         return True
 
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
-        """True: stopped on request."""
+        """Train an epoch; returns True if stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
         if first == batches:  # stopped after the last batch: its evaluation is all that is missing
             return False
@@ -250,7 +250,7 @@ class Trainer:
         return self.stepper.take(parts, self.position.step)
 
     def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Whether it was due; the others wait for the first process at the next thing they do together."""
+        """Evaluate if it is due, and return whether it was; other processes wait for the first later on."""
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
@@ -311,5 +311,5 @@ def _as_numbers(terms: LossTerms) -> dict[str, float]:
 
 
 def _together(batches: Iterator[Batch], parts: int) -> Iterator[tuple[Batch, ...]]:
-    """The parts of a step, one step after the other."""
+    """Return the parts of a step, one step after the other."""
     return zip(*[batches] * parts, strict=True)

@@ -20,7 +20,7 @@ CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
-    """Figures in a row, for people."""
+    """Return figures in a row, for people."""
     return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 

@@ -62,7 +62,7 @@ class Stepper:
         return terms[0] if len(terms) == 1 else _over_parts(terms)
 
     def _draw(self, step: int) -> Tensor | None:
-        """Seed what the step draws, and draw every picture's own top_k, (B, 1) of the whole batch.
+        """Seed what the step draws, and draw every image's own top_k, (B, 1) of the whole batch.
 
         The same in every process; the noise and the dropout of routers come after, of each process its own.
         """

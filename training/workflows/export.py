@@ -78,7 +78,7 @@ def export(
         model.cpu()
         log.info(f"measured on {described(data)}:\n{task.report(result)}")
         figures = task.figures(result)
-        baseline = routing_baseline(result.experts, result.routed, dataset, data_name(data))
+        baseline = routing_baseline(result, dataset, data_name(data))
         measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
         images = ExportImages(_compared(dataset, golden, options), golden, calibrated)

@@ -11,10 +11,10 @@ from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
+from training.evaluate.routed import Result
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.choose import task_named
-from training.tasks.task import Result
 from training.trainer.checkpoint import load_detector, load_model
 from training.trainer.loop import compute_device
 from training.workflows.dataset_config import log_remarks, open_for

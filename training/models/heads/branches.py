@@ -12,14 +12,14 @@ PRIOR_CANVAS = 640
 
 
 def box_branch(channels: int, width: int, reg_max: int) -> nn.Sequential:
-    """(B, C, H, W) to (B, 4R, H, W): two 3×3 convolutions, then a linear one."""
+    """Map (B, C, H, W) to (B, 4R, H, W): two 3×3 convolutions, then a linear one."""
     return nn.Sequential(
         ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, 4 * reg_max, 1)
     )
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """(B, C, H, W) to (B, c_out, H, W): two depthwise-separable convolutions, then a linear one."""
+    """Map (B, C, H, W) to (B, c_out, H, W): two depthwise-separable convolutions, then a linear one."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
@@ -30,7 +30,7 @@ def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
 
 
 def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
-    """Widths of the box and the class branch, the same at every level."""
+    """Return the widths of the box and the class branch, the same at every level."""
     box_width = max(16, finest_channels // 4, 4 * config.reg_max)
     return box_width, max(finest_channels, min(len(config.class_names), 100))
 
@@ -51,7 +51,7 @@ def start_biases(
 
 
 def last_bias(branch: nn.Module) -> Tensor:
-    """The bias of the linear convolution that ends a branch."""
+    """Return the bias of the linear convolution that ends a branch."""
     assert isinstance(branch, nn.Sequential)
     last = branch[-1]
     assert isinstance(last, nn.Conv2d)

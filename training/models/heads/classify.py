@@ -20,5 +20,5 @@ class ClassifyHead(nn.Module):
         self.score = nn.Linear(WIDTH, len(config.class_names))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, classes)."""
+        """Map (B, C, H, W) to logits (B, classes)."""
         return self.score(self.widen(x).mean(dim=(2, 3)))

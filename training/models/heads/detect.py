@@ -42,14 +42,14 @@ class DetectHead(nn.Module):
             start_biases(boxes, classes, stride)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Maps, finest first, to predictions; nothing here is routed."""
+        """Turn maps, finest first, into predictions; nothing here is routed."""
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
         return Predictions(*join_levels(per_level, self.reg_max), {})
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
-    """Maps (B, 4R, H, W), (B, C, H, W) of each level to box logits (B, A, 4, R), class logits (B, A, C)."""
+    """Join the levels' (B, 4R, H, W), (B, C, H, W) to box logits (B, A, 4, R), class logits (B, A, C)."""
     # Channels last first: engines whose convolutions leave them so have nothing to move.
     boxes, classes = (
         torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)

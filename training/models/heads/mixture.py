@@ -29,7 +29,7 @@ class HeadExpert(nn.Module):
         self.classes = light_branch(channels, widths[1] // LIGHT, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to (B, 4R + C, H, W)."""
+        """Map (B, channels, H, W) to (B, 4R + C, H, W)."""
         return torch.cat([self.boxes(x), self.classes(x)], dim=1)
 
 
@@ -53,7 +53,7 @@ class MixtureDetectHead(nn.Module):
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Maps, finest first, to the weighted mean of the experts' logits, and each level's routing."""
+        """Turn maps, finest first, into the weighted mean of the experts' logits."""
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)

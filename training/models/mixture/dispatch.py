@@ -33,14 +33,14 @@ from training.models.mixture.gathered import (
 
 
 def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
-    """Weighted sum over all experts; x (B, C, H, W), gate (B, E), result (B, c_out, H, W)."""
+    """Return the weighted sum over all experts; x (B, C, H, W), gate (B, E), result (B, c_out, H, W)."""
     weights = gate.to(x.dtype)[:, :, None, None, None]  # (B, E, 1, 1, 1)
     # Summed from the first answer on: zeros of x's batch would be one more operator in a static graph.
     return reduce(torch.add, (weights[:, index] * expert(x) for index, expert in enumerate(experts)))
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Weighted sum; each expert sees only the images whose gate for it is above zero, all in one go."""
+    """Return the weighted sum; each expert sees only images whose gate for it is above zero, in one go."""
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -71,7 +71,7 @@ class Gathered:
 
 
 def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
-    """Weighted sum for one image; becomes `If`s in an exported graph.
+    """Return the weighted sum for one image; becomes `If`s in an exported graph.
 
     Maps cross a branch as (B, H, W, C): CPU engines convolve channels-last but copy branch ports in plain
     order, and a reordering at each port costs what the skipping gains.
@@ -98,7 +98,7 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
 
 def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dtype, c_out: int) -> Tensor:
-    """The expert's answer (1, H, W, c_out), or zeros."""
+    """Return the expert's answer (1, H, W, c_out), or zeros."""
     names, weights = zip(*expert.state_dict(keep_vars=True).items(), strict=True)
 
     def run(maps: Tensor, *weights: Tensor) -> tuple[Tensor]:

@@ -23,7 +23,7 @@ class DepthwiseSeparableExpert(nn.Module):
         self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         return self.act(self.bn(self.conv(self.depthwise(x))))
 
 
@@ -37,7 +37,7 @@ class SimpleExpert(nn.Module):
         self.project = ConvBlock(hidden, channels, kernel, act=False, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         return self.project(self.expand(x))
 
 
@@ -55,7 +55,7 @@ class GhostExpert(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         primary = self.primary(x)
         return torch.cat([primary, self.cheap(primary)], dim=1)[:, : self.channels]
 
@@ -71,12 +71,12 @@ class InvertedResidualExpert(nn.Module):
         self.project = ConvBlock(hidden, channels, act=False, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         return self.project(self.filter(self.expand(x)))
 
 
 def build_experts(channels: int, config: MixtureConfig) -> nn.ModuleList:
-    """One expert for each kernel size."""
+    """Make one expert for each kernel size."""
 
     def build(kernel: int) -> nn.Module:
         match config.expert:

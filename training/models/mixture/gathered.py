@@ -21,7 +21,7 @@ SCALED_WEIGHTS = 4
 
 
 def can_gather(experts: nn.ModuleList) -> bool:
-    """Whether all are of one kind that can be gathered, of one shape, with norms folded away."""
+    """Return whether all are of one kind that can be gathered, of one shape, with norms folded away."""
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
     shapes = {expert.expand.conv.weight.shape for expert in experts if isinstance(expert, SimpleExpert)}
@@ -30,7 +30,7 @@ def can_gather(experts: nn.ModuleList) -> bool:
 
 
 def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) -> Tensor:
-    """Weighted sum over the `slots` heaviest experts of each image; the others are not computed.
+    """Return the weighted sum over the `slots` heaviest experts of each image; no other is computed.
 
     The batch is folded into the channels, a group each, so that every image has its own weights.
 
@@ -60,7 +60,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
 
 
 def run_all_as_one(experts: nn.ModuleList, x: Tensor, gate: Tensor) -> Tensor:
-    """Weighted sum over all simple experts of one image: one wide expert of constant weights.
+    """Return the weighted sum over all simple experts of one image: one wide expert of constant weights.
 
     x (1, C, H, W), gate (1, E), result (1, C, H, W).
     """
@@ -79,7 +79,7 @@ def run_all_as_one(experts: nn.ModuleList, x: Tensor, gate: Tensor) -> Tensor:
 
 
 def weights_are_small(experts: nn.ModuleList, x: Tensor) -> bool:
-    """Whether an expert's weights are fewer than the numbers of its map: then to touch them costs less."""
+    """Return whether an expert has fewer weights than its map has numbers: to touch them costs less."""
     return sum(parameter.numel() for parameter in experts[0].parameters()) <= x[0].numel()
 
 
@@ -116,7 +116,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int
 
 
 def _light_expert(experts: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
-    """One expert for each image; kernels are padded to the widest with zeros."""
+    """Run one expert for each image; kernels are padded to the widest with zeros."""
     batch, channels, height, width = x.shape
     light = [expert for expert in experts if isinstance(expert, DepthwiseSeparableExpert)]
     filters = torch.stack(_padded([expert.depthwise.weight for expert in light]))  # (E, C, 1, k, k)

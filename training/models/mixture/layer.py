@@ -60,7 +60,7 @@ class MixtureLayer(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
-        """(B, C, H, W) to (B, c_out, H, W), and the routing that made it. dispatch None: as it trains."""
+        """Map (B, C, H, W) to (B, c_out, H, W); returns the routing as well. dispatch None: as it trains."""
         routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
             case "dense":
@@ -77,7 +77,7 @@ class MixtureLayer(nn.Module):
         return (total + x if self.config.residual else total), routing
 
     def score(self, x: Tensor) -> Tensor:
-        """Logits (B, E), float32, over the temperature; with noise in training if so configured."""
+        """Return logits (B, E), float32, over the temperature; with noise in training if so configured."""
         settings = self.config.router
         device = "cpu" if x.is_meta else x.device.type  # shapes alone have no precision to switch
         # Only where there is one to switch off: a tracer would cut the graph at it.

@@ -27,7 +27,7 @@ class PooledRouter(nn.Module):
         self.score = nn.Linear(self.hidden.out_features, num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E)."""
+        """Map (B, C, H, W) to logits (B, E)."""
         hidden = functional.silu(self.hidden(x.mean(dim=(2, 3))))
         return self.score(functional.dropout(hidden, self.dropout, self.training))
 
@@ -44,7 +44,7 @@ class MomentsRouter(nn.Module):
         self.score = nn.Linear(self.hidden.out_features, num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E)."""
+        """Map (B, C, H, W) to logits (B, E)."""
         mean = x.mean(dim=(2, 3), keepdim=True)
         away = x - mean
         deviation = ((away * away).mean(dim=(2, 3)) + VARIANCE_EPS).sqrt()  # no power: engines may lack it
@@ -68,7 +68,7 @@ class SpatialRouter(nn.Module):
         self.norm = batch_norm(num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E)."""
+        """Map (B, C, H, W) to logits (B, E)."""
         return self.norm(self.score(self.hidden(shrink(x, self.pool)))).mean(dim=(2, 3))
 
 
@@ -86,7 +86,7 @@ class AdaptiveRouter(nn.Module):
         self.score = nn.Conv2d(hidden, num_experts, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E)."""
+        """Map (B, C, H, W) to logits (B, E)."""
         hidden = functional.silu(self.norm(self.hidden(x.mean(dim=(2, 3), keepdim=True))))
         return self.score(hidden).flatten(1)
 
@@ -109,7 +109,7 @@ class UltraEfficientRouter(nn.Module):
         self.score = nn.Conv2d(hidden, num_experts, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, E)."""
+        """Map (B, C, H, W) to logits (B, E)."""
         pool = whole_pool(x.shape[2], x.shape[3], self.pool)
         x = functional.silu(self.depthwise_norm(self.depthwise(shrink(x, pool))))
         x = functional.silu(self.norm(self.hidden(x)))
@@ -117,7 +117,7 @@ class UltraEfficientRouter(nn.Module):
 
 
 def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Module:
-    """The router of a configuration, its last weights drawn anew if the configuration says how."""
+    """Make the router of a configuration; its last weights are drawn anew if that says how."""
     match config.kind:
         case "pooled":
             router: nn.Module = PooledRouter(channels, num_experts, config)
@@ -136,14 +136,14 @@ def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Mo
 
 
 def hidden_width(channels: int, config: RouterConfig) -> int:
-    """Width between a router's two layers."""
+    """Return the width between a router's two layers."""
     return max(channels // config.reduction, config.min_hidden)
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
     """Average squares of `pool` × `pool` cells; a map that is no larger than one square stays as it is.
 
-    What is left over at the right and the bottom is not seen, as in the models whose weights come along.
+    What is left over at the right and the bottom is not seen, as in the models whose weights can be imported.
     """
     if x.shape[2] <= pool or x.shape[3] <= pool:
         return x
@@ -151,5 +151,5 @@ def shrink(x: Tensor, pool: int) -> Tensor:
 
 
 def whole_pool(height: int, width: int, most: int) -> int:
-    """The largest square up to `most` that leaves no cell over, so that a router sees the whole map."""
+    """Return the largest square up to `most` that leaves no cell over: a router then sees the whole map."""
     return max(side for side in range(1, most + 1) if height % side == 0 and width % side == 0)

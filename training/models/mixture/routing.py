@@ -24,7 +24,7 @@ class RoutingControls(NamedTuple):
 
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
-    """Softmax over all, keep the best top_k, renormalise over those that run.
+    """Take a softmax over all, keep the best top_k, renormalise over those that run.
 
     From top_k 1 on the best expert always runs; the others only if their probability reaches the threshold.
     At 0 none runs: for layers with a shared expert. Ties go to the lowest index. Ranks come from

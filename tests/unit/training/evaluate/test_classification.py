@@ -14,12 +14,11 @@ from training.data_config import ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.accuracy import Accuracy
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
-from training.evaluate.expert_use import layer_use
 from training.evaluate.groups import group_images
 from training.evaluate.routed import RoutedImages
-from training.evaluate.validation import classification_scores, classification_sentence
 from training.models.classifier import Classifier
 from training.models.variants import model_config
+from training.tasks.classify import CLASSIFY
 
 SCENES = open_dataset(ScenesConfig(images=6, image_hw=(64, 96), labels="class"))
 
@@ -74,14 +73,14 @@ def planted(gates):
     rows = np.array(gates, np.float32)
     routed = RoutedImages(truths, {"p4": rows}, {"p4": rows})
     found = Accuracy(0.75, 1.0, {"disc": 0.5, "ring": 1.0, "fish": None})
-    return ClassEvaluation(found, [layer_use("p4", rows, rows)], 6, routed, np.zeros((6, 5), np.float32))
+    return ClassEvaluation(routed=routed, accuracy=found, probabilities=np.zeros((6, 5), np.float32))
 
 
 BY_CLASS = [[1, 0]] * 3 + [[0, 1]] * 3
 
 
 def test_figures_stand_in_one_flat_line_and_the_sentence_says_them():
-    scores = classification_scores(planted(BY_CLASS), SCENES)
+    scores = CLASSIFY.scores(planted(BY_CLASS), SCENES)
     assert scores == {
         "top1": 0.75,
         "top5": 1.0,
@@ -92,15 +91,15 @@ def test_figures_stand_in_one_flat_line_and_the_sentence_says_them():
         "dead p4": 0,
         "nmi class p4": pytest.approx(1),
     }
-    assert classification_sentence(scores) == (
+    assert CLASSIFY.sentence(scores) == (
         "top-1 0.750, top-5 1.000; routing: 1.00 bit on average, 1 of 1 layers at 0.5 bit or more, "
         "no dead expert, NMI with class 1.00"
     )
 
 
 def test_a_static_router_is_said_to_be_one():
-    scores = classification_scores(planted([[1, 0]] * 6), SCENES)
-    assert classification_sentence(scores) == (
+    scores = CLASSIFY.scores(planted([[1, 0]] * 6), SCENES)
+    assert CLASSIFY.sentence(scores) == (
         "top-1 0.750, top-5 1.000; routing: static, below 0.05 bit in every layer, 1 dead expert, "
         "NMI with class 0.00"
     )

@@ -1,4 +1,4 @@
-"""Readers and evaluator against the COCO API and against one another, on a hundred pictures of two sets.
+"""Readers and evaluator against the COCO API and against one another, on a hundred images of two sets.
 
 The values are those that rafaelpadilla/review_object_detection_metrics (MIT) states in its
 tests/test_coco_eval.py for its files of truth and detections: six decimals, of COCO's own implementation.
@@ -51,7 +51,7 @@ def test_every_value_of_the_coco_api_is_reproduced_from_files_to_report(voc100, 
     labels = json.loads(gts.read_text(encoding="utf-8"))
     (tmp_path / "annotations").mkdir()
     shutil.copy(gts, tmp_path / "annotations" / "instances_val2014.json")
-    for image in labels["images"]:  # the set comes without its pictures: grey ones of their sizes stand in
+    for image in labels["images"]:  # the set comes without its images: grey ones of their sizes stand in
         write_image(tmp_path / "val2014" / image["file_name"], (image["height"], image["width"]))
     dataset = open_dataset(FolderConfig(root=str(tmp_path), split="val"))
     truths = [Truth.of(dataset.load(index)) for index in range(len(dataset))]
@@ -139,7 +139,7 @@ def as_coco(request, voc100, tmp_path_factory):
 
 
 def labels_by_picture(root):
-    """(class name, x1, y1, x2, y2) of each picture, sorted; those to ignore are among them."""
+    """(class name, x1, y1, x2, y2) of each image, sorted; those to ignore are among them."""
     dataset = open_dataset(FolderConfig(root=str(root)))
     labels = {}
     for index in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""From candidates on the canvas to detections in the picture's own pixels."""
+"""From candidates on the canvas to detections in the image's own pixels."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ import torch
 from training.data.letterbox import Letterbox
 from training.evaluate.detections import DetectConfig, keep_detections
 
-PLACED = Letterbox(scale=0.5, left=0, top=16)  # a picture of 64 by 128 on a canvas of 64 by 64
+PLACED = Letterbox(scale=0.5, left=0, top=16)  # an image of 64 by 128 on a canvas of 64 by 64
 
 
 def keep(rows, **config):

@@ -1,4 +1,4 @@
-"""Running over a whole data set: every picture once, whatever the batch."""
+"""Running over a whole data set: every image once, whatever the batch."""
 
 from dataclasses import replace
 from types import MappingProxyType

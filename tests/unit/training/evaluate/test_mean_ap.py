@@ -17,7 +17,7 @@ A, B, C = (0, 0, 40, 40), (100, 0, 140, 40), (200, 0, 240, 40)
 def truth(*rows):
     """Rows of box and class."""
     boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
-    return Truth(boxes, np.array([row[1] for row in rows], np.int64), (100, 300), "picture")
+    return Truth(boxes, np.array([row[1] for row in rows], np.int64), (100, 300), "image")
 
 
 def found(*rows):
@@ -74,8 +74,8 @@ def test_a_class_without_truth_does_not_count_in_the_mean():
 
 
 def test_the_right_box_in_the_wrong_picture_finds_nothing():
-    pictures = [truth((A, 0)), truth((B, 0))]
-    result = mean_average_precision(pictures, [found((B, 0, 0.9)), found((A, 0, 0.9))], NAMES)
+    images = [truth((A, 0)), truth((B, 0))]
+    result = mean_average_precision(images, [found((B, 0, 0.9)), found((A, 0, 0.9))], NAMES)
     assert result.map50 == 0
 
 
@@ -102,7 +102,7 @@ def test_no_detections_score_nothing():
     assert (result.ar1, result.ar10, result.ar100) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("truths", [[], [truth(), truth()]], ids=["no pictures", "no objects"])
+@pytest.mark.parametrize("truths", [[], [truth(), truth()]], ids=["no images", "no objects"])
 def test_without_an_object_there_is_nothing_to_score(truths):
     with pytest.raises(DatasetError, match="hold no object; mAP is not defined"):
         mean_average_precision(truths, [found((A, 0, 0.9))] * len(truths), NAMES)
@@ -115,7 +115,7 @@ def test_only_the_best_hundred_of_a_picture_count():
 
 
 def ignoring(objects, regions, class_ids=None):
-    """A picture of some objects and ignored regions."""
+    """An image of some objects and ignored regions."""
     boxes = np.array(regions, np.float32).reshape(-1, 4)
     return replace(truth(*objects), ignored_xyxy=boxes, ignored_class_ids=class_ids)
 
@@ -131,8 +131,8 @@ def ignoring(objects, regions, class_ids=None):
 )
 def test_a_false_alarm_in_an_ignored_region_is_not_counted(region_class, expected):
     class_ids = None if region_class is None else np.array([region_class])
-    picture = ignoring([(A, 0)], [(90, 0, 300, 100)], class_ids)
-    result = mean_average_precision([picture], [found((C, 0, 0.95), (A, 0, 0.9))], NAMES)
+    image = ignoring([(A, 0)], [(90, 0, 300, 100)], class_ids)
+    result = mean_average_precision([image], [found((C, 0, 0.95), (A, 0, 0.9))], NAMES)
     assert result.map50 == pytest.approx(expected)
     assert result.map50_by_class == pytest.approx({"disc": expected})
 
@@ -145,14 +145,14 @@ def test_a_false_alarm_in_an_ignored_region_is_not_counted(region_class, expecte
     ],
 )
 def test_a_false_alarm_is_forgiven_if_half_of_it_lies_inside(inside, forgiven):
-    picture = ignoring([(A, 0)], [(240 - inside, 0, 300, 100)])
-    result = mean_average_precision([picture], [found((C, 0, 0.95), (A, 0, 0.9))], NAMES)
+    image = ignoring([(A, 0)], [(240 - inside, 0, 300, 100)])
+    result = mean_average_precision([image], [found((C, 0, 0.95), (A, 0, 0.9))], NAMES)
     assert result.map50 == pytest.approx(forgiven)
 
 
 def test_an_object_that_is_found_in_an_ignored_region_counts_as_right():
-    picture = ignoring([(A, 0), (C, 0)], [(90, 0, 300, 100)])
-    result = mean_average_precision([picture], [found((A, 0, 0.9), (C, 0, 0.8))], NAMES)
+    image = ignoring([(A, 0), (C, 0)], [(90, 0, 300, 100)])
+    result = mean_average_precision([image], [found((A, 0, 0.9), (C, 0, 0.8))], NAMES)
     assert (result.map50, result.ar100) == pytest.approx((1, 1))
 
 

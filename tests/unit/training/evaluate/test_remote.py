@@ -48,7 +48,7 @@ def service(monkeypatch):
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
     with RemoteDetector(service.url, ("disc", "ring"), config, model, backend) as remote:
-        return remote.detect(b"picture")
+        return remote.detect(b"image")
 
 
 def test_answers_become_corners_scores_and_the_class_ids_of_the_data_set(service):
@@ -66,7 +66,7 @@ def test_an_answer_without_detections_is_empty(service):
 
 def test_the_picture_is_sent_as_it_is_with_the_thresholds_of_the_evaluation(service):
     detect(service)
-    assert (service.request.path, service.request.body) == ("/detect", b"picture")
+    assert (service.request.path, service.request.body) == ("/detect", b"image")
     assert service.request.query == {"conf": ["0.125"], "iou": ["0.5"], "max_det": ["7"], "moe": ["off"]}
 
 

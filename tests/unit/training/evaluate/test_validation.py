@@ -8,9 +8,8 @@ from training.data.evaluation import Truth
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.evaluate.evaluator import Evaluation
-from training.evaluate.expert_use import layer_use
 from training.evaluate.routed import RoutedImages
-from training.evaluate.validation import validation_scores, validation_sentence
+from training.tasks.detect import DETECT
 
 MEAN_AP = mean_ap(0.25, 0.5, 0.3)
 SCENES = open_dataset(ScenesConfig(images=6, image_hw=(64, 64)))
@@ -22,8 +21,7 @@ def evaluation(boxes_per_image, **gates):
         for boxes in boxes_per_image
     )
     gates = {layer: np.array(rows, np.float32) for layer, rows in gates.items()}
-    uses = [layer_use(layer, rows, rows) for layer, rows in gates.items()]
-    return Evaluation(MEAN_AP, uses, len(truths), RoutedImages(truths, gates, gates))
+    return Evaluation(routed=RoutedImages(truths, gates, gates), mean_ap=MEAN_AP)
 
 
 BY_ORIGIN = np.eye(3)[np.arange(6) % 3]
@@ -32,7 +30,7 @@ BY_DENSITY = [1, 1, 1, 9, 9, 9]  # of which each origin has one of each
 
 
 def test_figures_of_every_layer_stand_in_one_flat_line():
-    scores = validation_scores(evaluation(BY_DENSITY, p4=BY_ORIGIN, p5=STATIC), SCENES)
+    scores = DETECT.scores(evaluation(BY_DENSITY, p4=BY_ORIGIN, p5=STATIC), SCENES)
     assert scores == {
         "mAP50": 0.5,
         "mAP50-95": 0.25,
@@ -73,5 +71,5 @@ def test_figures_of_every_layer_stand_in_one_flat_line():
     ],
 )
 def test_the_sentence(result, words):
-    sentence = validation_sentence(validation_scores(result, SCENES))
+    sentence = DETECT.sentence(DETECT.scores(result, SCENES))
     assert sentence == f"mAP50 0.500, mAP50-95 0.250{words}"

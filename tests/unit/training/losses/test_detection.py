@@ -223,7 +223,7 @@ def test_anchors_in_an_ignored_region_are_asked_for_nothing(model):
     assert covered.sum() == 16 + 4 + 1  # of the cells of 8, 16 and 32 pixels
     assert (logits[1].grad[0, covered] == 0).all()
     assert (logits[1].grad[0, ~covered] > 0).all()
-    assert (logits[1].grad[1] > 0).all()  # the other picture has no region
+    assert (logits[1].grad[1] > 0).all()  # the other image has no region
 
 
 def test_anchors_that_answer_for_an_object_in_a_region_are_asked_as_elsewhere(model):

@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[4]
 STEPS = 3
 EVERY_TERM = LossConfig(load=0.1, z=0.1, diversity=0.1, information=0.5, coverage=0.1)
 
-# A step of 8 pictures in 2 parts, of which each of 2 processes has 2 pictures.
+# A step of 8 images in 2 parts, of which each of 2 processes has 2 images.
 CONFIG = TrainConfig(
     model=shallow(model_config("esmoe-n", CLASS_NAMES, (64, 64), MixtureChoice(num_experts=3))),
     train_data=ScenesConfig(images=8, image_hw=(64, 64)),
@@ -78,7 +78,7 @@ class Torn:
         return len(self.dataset)
 
     def load(self, index):
-        raise DatasetError("a picture is torn")
+        raise DatasetError("an image is torn")
 
 torch.set_num_threads(1)
 config, run_dir, weights, torn_rank = train_from_json(sys.argv[1]), *sys.argv[2:]
@@ -153,7 +153,7 @@ def test_two_processes_find_the_losses_and_take_the_steps_of_one(weights, tmp_pa
 def test_a_process_that_fails_ends_the_other_with_a_message(weights, tmp_path):
     code, output = train_in_two(CONFIG, tmp_path / "run", weights, torn_rank="1")
     assert code != 0
-    assert "training: a picture is torn" in output
+    assert "training: an image is torn" in output
     assert "training: another process of this run has ended" in output
 
 

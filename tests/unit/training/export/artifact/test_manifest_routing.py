@@ -9,7 +9,6 @@ from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.evaluate.baseline import routing_baseline
 from training.evaluate.evaluator import Evaluation
-from training.evaluate.expert_use import layer_use
 from training.evaluate.routed import RoutedImages
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.contract.spec import GraphSpec
@@ -52,9 +51,8 @@ def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
         for boxes in boxes_per_image
     )
     of_layer = {f"backbone.{layer}": gates for layer in layers}
-    uses = [layer_use(layer, gates, gates) for layer in of_layer]
-    result = Evaluation(mean_ap(0, 0, 0), uses, 6, RoutedImages(truths, of_layer, of_layer))
-    return routing_baseline(result.experts, result.routed, SCENES, "scenes val")
+    result = Evaluation(routed=RoutedImages(truths, of_layer, of_layer), mean_ap=mean_ap(0, 0, 0))
+    return routing_baseline(result, SCENES, "scenes val")
 
 
 def test_a_router_that_finds_all_images_alike_is_released_as_static(tmp_path):
