@@ -1,16 +1,21 @@
-"""Small real detectors for tests of training and export."""
+"""Small real networks for tests of training and export."""
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.config import PLAIN_PLACES, ModelConfig
+from training.data.class_scenes import ClassScenesDataset
+from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.evaluate.mean_ap import MeanAp
+from training.models.classifier import Classifier
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.router import MomentsRouter, PooledRouter, SpatialRouter
+from training.models.network import Network
 from training.models.variants import MixtureChoice, model_config
 
 # Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
@@ -67,7 +72,7 @@ def settled(config: ModelConfig, images: Tensor) -> Detector:
     """
     torch.manual_seed(0)
     model = Detector(config).train()
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = _norms(model)
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
@@ -95,9 +100,13 @@ def bright_images(count: int) -> Tensor:
     return (255 * torch.rand(count, 64, 64, 3) ** 0.2).to(torch.uint8)
 
 
+def _norms(model: Network) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def _take_statistics(model: Detector) -> None:
     """Most of the way from fresh to true statistics: with true ones an untrained network is chaotic."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = _norms(model)
     for norm in norms:
         norm.momentum = MOMENTUM
     for _ in range(9):
@@ -125,7 +134,7 @@ def _spread_predictions(model: Detector) -> None:
         module.weight.mul_(scale)
 
 
-def _spread_router(model: Detector, layer: MixtureLayer) -> None:
+def _spread_router(model: Network, layer: MixtureLayer) -> None:
     """Shift and scale a router so that its scores over diverse images have mean 0 and a wide spread."""
     router = layer.router
     if isinstance(router, PooledRouter | MomentsRouter):  # what all scores share, the softmax does not see
@@ -139,3 +148,27 @@ def _spread_router(model: Detector, layer: MixtureLayer) -> None:
     scale = LOGIT_SPREAD / spread
     last.weight.mul_(scale.reshape(-1, *[1] * (last.weight.ndim - 1)))
     last.bias.sub_(mean).mul_(scale)
+
+
+def taught_classifier(variant: str = "esmoe-n-cls") -> Classifier:
+    """Return a shallow classifier that has seen ten scenes for seconds; its routers tell images apart."""
+    torch.manual_seed(0)
+    model = Classifier(shallow(model_config(variant, SCENE_CLASSES, (64, 64)))).train()
+    scenes = [ClassScenesDataset(10, seed=0, image_hw=(64, 64)).load(index) for index in range(10)]
+    images = torch.from_numpy(np.stack([scene.image for scene in scenes]))
+    classes = torch.tensor([scene.image_class for scene in scenes])
+    for norm in _norms(model):
+        norm.momentum = MOMENTUM
+    for steps in (1, 10, 10, 10):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images).class_logits, classes).backward()
+            optimizer.step()
+        with torch.no_grad():
+            model.eval()
+            for layer in model.mixture_layers().values():
+                _spread_router(model, layer)
+                layer.router.requires_grad_(False)
+        model.train()
+    return model.eval()

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.unit.training.messages import collecting
 from training.export.targets.tensorrt_plan import build_plan, gpu_names
 
 CONTROLS = ("top_k", "weight_threshold")
@@ -149,8 +150,8 @@ def test_the_exporter_takes_a_plan_of_the_script_for_its_own(machine, monkeypatc
     assert machine.build(gpus=gpus)[0].returncode == 0
     monkeypatch.setenv("PATH", f"{machine.folder / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_GPUS", gpus)
-    said = []
-    build_plan(version, SimpleNamespace(__version__="10.13.3.9"), gpu_names(), say=said.append)
+    with collecting() as said:
+        build_plan(version, SimpleNamespace(__version__="10.13.3.9"), gpu_names())
     assert said == [f"{version}/model.plan fits"], "else it would have built it anew"
 
 

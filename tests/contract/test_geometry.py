@@ -1,4 +1,4 @@
-"""Letterbox, selection and suppression exist in training, service and Triton: one table holds them equal."""
+"""Letterbox, centre crop, selection and suppression exist more than once: one table each holds them equal."""
 
 import importlib.util
 from pathlib import Path
@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from clients.center_crop import center_crop
+from service.pipeline.center_crop import CenterCrop as ServiceCenterCrop
 from service.pipeline.letterbox import Letterbox as ServiceLetterbox
 from service.pipeline.nms import suppress
 from service.pipeline.postprocess import detections_in_source, select_candidates
 from service.types import Candidates
 from training.config import PAD_VALUE
+from training.data.center_crop import CenterCrop, center_crop_image
 from training.data.letterbox import Letterbox, letterbox_image
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.ops import nms
@@ -39,6 +42,27 @@ def test_both_letterboxes_give_the_same_canvas_and_the_same_way_back(source_hw, 
     assert np.array_equal(canvas, theirs.apply(image, input_hw, PAD_VALUE)[0])
     boxes = np.array([[0, 0, 10, 10], [1.5, 2.5, 63.25, 60]], dtype=np.float32)
     assert np.array_equal(ours.to_source(boxes), theirs.to_source(boxes))
+
+
+CROPPED = [
+    *SIZES,
+    pytest.param((480, 641), (224, 224), id="an odd column is cut from the right"),
+    pytest.param((641, 480), (224, 224), id="an odd row is cut from the bottom"),
+    pytest.param((64, 3072), (64, 96), id="as long as 32 canvases: resized whole"),
+    pytest.param((64, 3073), (64, 96), id="longer: cut before it is resized"),
+    pytest.param((7, 3000), (64, 96), id="longer, and enlarged"),
+    pytest.param((3000, 7), (64, 96), id="higher, and enlarged"),
+]
+
+
+@pytest.mark.parametrize(("source_hw", "input_hw"), CROPPED)
+def test_all_centre_crops_give_the_same_canvas(source_hw, input_hw):
+    image = np.random.default_rng(0).integers(0, 256, (*source_hw, 3), dtype=np.uint8)
+    ours, theirs = CenterCrop.fit(source_hw, input_hw), ServiceCenterCrop.fit(source_hw, input_hw)
+    assert (ours.scale, ours.left, ours.top) == (theirs.scale, theirs.left, theirs.top)
+    canvas = center_crop_image(image, input_hw)
+    assert np.array_equal(canvas, theirs.apply(image, input_hw)[0])
+    assert np.array_equal(canvas, center_crop(image, input_hw)[0])
 
 
 def test_a_whole_image_maps_onto_itself():

@@ -17,18 +17,18 @@ from training.workflows.measure import evaluate_service
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
-ARTEFACT = REPOSITORY / "starter-openvino" / "1"
+ARTIFACT = REPOSITORY / "starter-openvino" / "1"
 CHECKPOINT = ROOT / "training" / "starter" / "model.safetensors"
 MOST_BYTES = 25e6  # of what every clone of the project brings along
 IMAGES = 274  # that no training has seen: of cells 87, of fish 127, of cards 60
 
 
-def test_the_committed_artefact_reproduces_its_golden_sample():
+def test_the_committed_artifact_reproduces_its_golden_sample():
     with serve(repository=REPOSITORY, default_model="starter") as running:
         assert wait_until_ready(running).status_code == 200, "not ready before the sample is reproduced"
 
 
-def test_the_artefact_comes_from_the_committed_checkpoint():
+def test_the_artifact_comes_from_the_committed_checkpoint():
     (starter,) = find_artifacts(REPOSITORY, "openvino")
     model, provenance = load_model(CHECKPOINT)
     assert starter.manifest.name == "starter"
@@ -43,7 +43,7 @@ def test_the_artefact_comes_from_the_committed_checkpoint():
 
 def test_its_mixture_is_alive():
     """What the routers were measured to know: the figures that serving compares its own images with."""
-    stored = json.loads((ARTEFACT / "manifest.json").read_text())
+    stored = json.loads((ARTIFACT / "manifest.json").read_text())
     layers = stored["mixture"]
     assert stored["routing"] == "normal"
     assert sum(layer["information_bits"] >= 0.5 for layer in layers) >= len(layers) / 2
@@ -51,8 +51,8 @@ def test_its_mixture_is_alive():
     assert all(share > 0 for layer in layers for share in layer["expert_share"]), "a dead expert"
 
 
-def test_the_golden_picture_is_generated_not_somebody_elses():
-    with np.load(ARTEFACT / "golden.npz", allow_pickle=False) as golden:
+def test_the_golden_image_is_generated_not_somebody_elses():
+    with np.load(ARTIFACT / "golden.npz", allow_pickle=False) as golden:
         image = golden["image"]
     assert any(np.array_equal(image, scene) for scene in scene_images())
 
@@ -74,7 +74,7 @@ def test_served_it_has_the_map_that_it_was_released_with():
     with serve(repository=REPOSITORY, default_model="starter") as running:
         assert wait_until_ready(running).status_code == 200
         served, images = evaluate_service(running.url, parts.val)
-    released = json.loads((ARTEFACT / "manifest.json").read_text())["parity"]["metric"]
+    released = json.loads((ARTIFACT / "manifest.json").read_text())["parity"]["metric"]
     assert images == IMAGES
     assert abs(served.map50_95 - released["graph"]) < 0.001
     assert abs(released["graph"] - released["checkpoint"]) < 0.005

@@ -18,8 +18,6 @@ from training.workflows.dataset_config import SCENES_FOR_TRAINING
 FLAGS = ("--quiet",)
 EXAMPLES = """
 examples:
-  python -m training ablations --list
-      every row, what it costs, and what the paper has
   python -m training ablations --table 5 --output runs/ablations
       where experts stand, on generated scenes
   python -m training ablations --data voc --recipe small-data --seeds 0 1 2 --output runs/ablations
@@ -40,14 +38,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="may be repeated; routing is ours, the numbers are the paper's; default: all of the paper's",
     )
-    parser.add_argument("--list", action="store_true", help="show rows and costs; train nothing")
+    parser.add_argument("--list", action="store_true", help="show rows, costs and published figures alone")
     add_training_data(parser, use="train on", val_use="measure on")
-    parser.add_argument(
-        "--scenes",
-        type=positive,
-        metavar="N",
-        help=f"without --data: train on N of them (default: {SCENES_FOR_TRAINING.images})",
-    )
+    scenes = f"without --data: train on N of them (default: {SCENES_FOR_TRAINING.images})"
+    parser.add_argument("--scenes", type=positive, metavar="N", help=scenes)
     add_settings(parser, ("--input", "--epochs", "--batch"))
     parser.add_argument(
         "--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help="one run each (default: 0)"

@@ -14,16 +14,13 @@ from training.models.variants import DETECT_VARIANTS
 PROGRESS_TO_STDERR = True  # stdout is the table
 FLAGS = ("--json", "--quiet")
 log = logging.getLogger(__name__)
-
 EXAMPLES = f"""
 every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
 bound of what skipping can gain: with only the experts that the image chose, nothing to choose. All of them
 take turns, round after round; a round in which dense differs from itself by more than 10 % is refused and
 run again. Leave the machine alone meanwhile.
 
-examples:
-  python -m training benchmark
-      {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
+examples; of nothing else {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
   python -m training benchmark --variant sparsight-n --variant yolov12-n --precision f32 --precision bf16
   python -m training benchmark runs/cells/model.safetensors --peer other.onnx --plot benchmark.png
   python -m training benchmark --variant esmoe-n --profile
@@ -33,9 +30,8 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
-    parser.add_argument(
-        "checkpoints", type=Path, nargs="*", metavar="checkpoint", help="model.safetensors; any number"
-    )
+    files = "model.safetensors; any number"
+    parser.add_argument("checkpoints", type=Path, nargs="*", metavar="checkpoint", help=files)
     meanings = {
         "variants --variant NAME": "with random weights and 80 classes; may be repeated; all are compared "
         "with the first model without experts",

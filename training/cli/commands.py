@@ -43,18 +43,13 @@ examples; each command has more in its own --help
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of this command line: it knows the flags of the command that is asked for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
-        description="Train mixture-of-experts detectors, measure them, export them for serving.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    about = "Train detectors and classifiers with a mixture of experts, measure and export them."
+    parser = argparse.ArgumentParser("python -m training", None, about, EXAMPLES, formatter_class=as_written)
     subparsers = parser.add_subparsers(required=True, dest="command", metavar="command")
     asked = next((word for word in argv if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
-        command = subparsers.add_parser(
-            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = subparsers.add_parser(name, help=summary, formatter_class=as_written)
         if name == asked:
             module = import_module(f"training.cli.{name.replace('-', '_')}")
             command.description, command.epilog = module.__doc__, getattr(module, "EXAMPLES", None)

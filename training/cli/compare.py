@@ -15,9 +15,7 @@ examples:
   python -m training compare runs/cells/model.safetensors runs/cells/model.safetensors --data bccd \\
       --second-top-k 1
       one checkpoint with as many experts as it was trained with, and with one
-  python -m training compare runs/mixture/model.safetensors runs/dense/model.safetensors \\
-      --recipe kitti --data data/kitti
-      on what a recipe with data of its own validates on
+  python -m training compare new.safetensors old.safetensors --recipe kitti --data data/kitti
 """
 
 

@@ -26,7 +26,7 @@ class _Console(logging.Handler):
 
 @contextmanager
 def log_level(name: str, level: int) -> Iterator[logging.Logger]:
-    """Give a logger this level, and inside of the block alone."""
+    """Give a logger this level, inside of the block alone."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)
@@ -44,8 +44,7 @@ def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
         aside: on stderr, since stdout is the answer; warnings always are.
         quiet: without progress bars.
     """
-    console = _Console(aside)
-    bars = logging.WARNING if quiet else logging.NOTSET
+    console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):
         logger.addHandler(console)
         try:

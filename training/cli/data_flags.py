@@ -42,11 +42,7 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
 
 
 def add_measured_data(
-    parser: argparse.ArgumentParser,
-    *,
-    use: str = _FORMATS,
-    default: str = "generated scenes",
-    of: str = "val",
+    parser: argparse.ArgumentParser, use: str = _FORMATS, default: str = "generated scenes", of: str = "val"
 ) -> None:
     """Add --data, --split, --classes and --recipe, of a command that measures.
 

@@ -15,7 +15,6 @@ from training.download.download import DownloadOptions, download, in_bytes
 FLAGS = ("--quiet",)
 NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 examples:
   python -m training download --list

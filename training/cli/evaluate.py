@@ -15,8 +15,6 @@ examples:
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training evaluate runs/voc/model.safetensors --recipe voc --data data/voc
       of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
-  python -m training evaluate runs/starter/model.safetensors --recipe starter --data data
-      the starter's: data holds bccd, aquarium and playing_cards
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
       the same of what a service answers
 """
@@ -27,9 +25,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="model.safetensors; leave out with --url")
     parser.add_argument("--url", help="measure a running service instead, for example http://127.0.0.1:8000")
     parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
-    parser.add_argument(
-        "--backend", choices=BACKENDS, help="with --url: what shall run it; default: the service's own choice"
-    )
+    backend = "with --url: what shall run it; default: the service's own choice"
+    parser.add_argument("--backend", choices=BACKENDS, help=backend)
     add_measured_data(parser)
 
 
@@ -39,25 +36,21 @@ def run(args: argparse.Namespace) -> int:
     from training.tasks.choose import task_named
     from training.workflows import measure
 
-    _check(args)
+    if (args.checkpoint is None) == (args.url is None):
+        raise UsageError("evaluate takes either a checkpoint or --url")
     data = measured(args)
     if args.url:
+        if (args.top_k, args.weight_threshold) != (None, None):
+            raise UsageError(
+                "--top-k and --weight-threshold are for a checkpoint; a service runs what it is set to"
+            )
         answered = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
         print((evaluation_json if args.json else evaluation_report)(*answered))
     else:
+        if (args.model, args.backend) != (None, None):
+            raise UsageError("--model and --backend are for a service: give --url")
         controls = {"top_k": args.top_k, "weight_threshold": args.weight_threshold}
         found = measure.evaluate_checkpoint(args.checkpoint, data, **controls)
         task = task_named(found.task)
         print(task.report_json(found) if args.json else task.report(found))
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    if (args.checkpoint is None) == (args.url is None):
-        raise UsageError("evaluate takes either a checkpoint or --url")
-    if args.checkpoint and (args.model, args.backend) != (None, None):
-        raise UsageError("--model and --backend are for a service: give --url")
-    if args.url and (args.top_k, args.weight_threshold) != (None, None):
-        raise UsageError(
-            "--top-k and --weight-threshold are for a checkpoint; a service runs what it is set to"
-        )

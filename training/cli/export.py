@@ -16,14 +16,12 @@ examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
       float32 for CPUs, by OpenVINO (openvino) and by ONNX Runtime (onnx)
   python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
-      measured on what the recipe validates on
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
       faster on CPUs that compute in bf16; an artifact has one precision, so another one gets another name
   python -m training export runs/cells/model.safetensors --name faster --target openvino --precision int8 \\
       --data bccd --calibration 128
       its ranges of values are taken from 128 images of the training split
-  python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --precision f16 \\
-      --batch 8
+  python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --batch 8
       for an NVIDIA GPU, always eight images at a time
   python -m training export runs/cells/model.safetensors --name small --target npu --experts shared
       for the smallest NPUs: models with a shared expert, without the others
@@ -34,15 +32,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `export`."""
     parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
     add_export(parser)
-    add_measured_data(
-        parser,
-        use="measure quality and routing on this folder, for the manifest",
-        default="generated scenes, if it was trained on such",
-    )
-    parser.add_argument(
-        "--calibration-split",
-        help="of --data, for the ranges of precision int8: not what is measured on (default: train)",
-    )
+    use = "measure quality and routing on this folder, for the manifest"
+    add_measured_data(parser, use, "generated scenes, if it was trained on such")
+    ranges = "of --data, for the ranges of precision int8: not what is measured on (default: train)"
+    parser.add_argument("--calibration-split", help=ranges)
     meanings = {  # not of train-export, where these two flags mean how a model is trained
         "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
         "own experts; default: 1 to 8 images, every expert computed",
@@ -54,19 +47,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Add what `export` and `train-export` share."""
     add_shared(parser, "--repository")
-    parser.add_argument(
-        "--target",
-        choices=TARGETS,
-        action="append",
-        help=f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}",
-    )
+    usual = f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}"
+    parser.add_argument("--target", choices=TARGETS, action="append", help=usual)
     able = "; ".join(f"{target}: {', '.join(target_of(target).precisions)}" for target in TARGETS)
     meanings = {
         "precision": f"what the graph computes in; {able}",
         "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; "
         "auto times both on this machine and ships dense where sparse gains less than 3 %%",
-        "calibration_images --calibration N": "precision int8: take the ranges of values from N images of "
-        "training",
+        "calibration_images --calibration N": "precision int8: take ranges from N images of training",
     }
     add_fields(parser, ExportOptions, meanings)
     parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
@@ -75,9 +63,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
     """Return what was written of an export. Raise ConfigError: images for 8 bits, which nothing has."""
-    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
-    idle += ["--calibration"] if args.calibration_images is not None else []
     options = read(ExportOptions, args)
+    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
+    idle += ["--calibration"] * (args.calibration_images is not None)
     if idle and options.precision != "int8":
         raise ConfigError(f"{' and '.join(idle)}: only --precision int8 takes ranges from images")
     return options
@@ -87,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     """Export."""
     from training.workflows.dataset_config import training_data
 
-    if args.data is None and args.recipe is None:
-        write_artifacts(args, args.checkpoint, None, None)
-    else:
-        of = training_data(args.data, args.calibration_split or "train", args.recipe, args.classes)
-        write_artifacts(args, args.checkpoint, measured(args), of)
+    data = calibration = None
+    if args.data is not None or args.recipe is not None:
+        data, split = measured(args), args.calibration_split or "train"
+        calibration = training_data(args.data, split, args.recipe, args.classes)
+    write_artifacts(args, args.checkpoint, data, calibration)
     return 0
 
 

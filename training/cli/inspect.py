@@ -13,7 +13,6 @@ from training.cli.flags import UsageError, read
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("checkpoint", "--top-k", "--weight-threshold", "--json", "--quiet")
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 examples:
   python -m training inspect runs/cells/model.safetensors --output drawn
@@ -27,13 +26,10 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `inspect`."""
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="also draw charts into this folder")
-    parser.add_argument(
-        "--layer",
-        help="with --output: whose experts example images are sorted by; default: the one with most bits",
-    )
+    layer = "with --output: whose experts example images are sorted by; default: the one with most bits"
+    parser.add_argument("--layer", help=layer)
     run_data = "what the checkpoint's run validated on"
-    of = f"val, or without --data {run_data}"
-    add_measured_data(parser, use="folder of images and labels", default=run_data, of=of)
+    add_measured_data(parser, "folder of images and labels", run_data, f"val, or without --data {run_data}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from training.lab.inspection.command import InspectOptions, inspect
     from training.lab.tables.routing import routing_json, routing_table
 
-    if args.layer and not args.output:
-        raise UsageError("--layer says which images are drawn: give --output")
     if args.output:
         require_folder(args.output)
+    elif args.layer:
+        raise UsageError("--layer says which images are drawn: give --output")
     found = inspect(read(InspectOptions, args))
     report = found.report
     print(routing_json(report, found.facts) if args.json else routing_table(report, found.heading))

@@ -23,17 +23,10 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `look`: those of `train`, and what is drawn."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg")
-    parser.add_argument(
-        "--epoch", type=positive, default=1, help="from 1; the last ones close mosaic (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--images",
-        "--pictures",
-        type=positive,
-        default=16,
-        metavar="N",
-        help="at most (default: %(default)s)",
-    )
+    epoch = "from 1; the last ones close mosaic (default: %(default)s)"
+    parser.add_argument("--epoch", type=positive, default=1, help=epoch)
+    names, at_most = ("--images", "--pictures"), "at most (default: %(default)s)"
+    parser.add_argument(*names, type=positive, default=16, metavar="N", help=at_most)
     add_run(parser)
     parser.set_defaults(run_dir=Path())  # nothing is written into a run's folder
 

@@ -14,7 +14,6 @@ from training.lab.prune.table import prune_json, prune_report
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("checkpoint", "--json", "--quiet")
-
 EXAMPLES = """
 Use is measured on the images that the model was trained on, and mAP on others: to choose experts by the
 validation split and then report its mAP would be tuning. Images that chose none of the dropped experts are
@@ -27,9 +26,8 @@ examples:
       experts go that fewer than one image in twenty chose; layers may end with different numbers
   python -m training prune converted.safetensors --data folder --top-k 2 --keep 2 --output two.safetensors
       a model that runs every expert for every image: from now on two, and only those two are kept
-  python -m training prune runs/voc/model.safetensors --recipe voc --data data/voc --keep 3 \\
-      --output voc-3.safetensors
-      trained by a recipe with data of its own: what it trains on chooses, what it validates on scores
+  python -m training prune voc.safetensors --recipe voc --data data/voc --keep 3 --output voc-3.safetensors
+      of a recipe with data of its own: what it trains on chooses, what it validates on scores
   python -m training train --like cells-3.safetensors --data bccd --recipe small-data --run runs/cells-3
       and train what is left a little more
 """
@@ -41,8 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     rule = parser.add_mutually_exclusive_group(required=True)
     meanings = {
         "keep N": "the N most used experts of each layer stay",
-        "min_share S": "experts go that fewer than this share of images chose, such as 0.05; top_k of a "
-        "layer stay",
+        "min_share S": "experts go that fewer than this share of images chose; top_k of a layer stay",
     }
     add_fields(rule, Rule, meanings, min_share=from_0_to_1)
     top_k = "experts that run for an image, in measuring use and from now on; default: the checkpoint's"
@@ -54,7 +51,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune, and print what that changed."""
-    options = read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency)
-    result = prune(options)
+    result = prune(read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency))
     print((prune_json if args.json else prune_report)(result))
     return 0

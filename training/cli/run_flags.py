@@ -40,14 +40,11 @@ SETTINGS = {
     "augment.flip_horizontal P": "probability that left and right change places",
     "augment.flip_vertical P": "probability that an image is turned upside down, for those without an "
     "up, as of cells",
-    "top_ks --fixed-top-k": "train every image with the same top_k; sparsight's draw their own, so that it "
-    "runs with any",
+    "top_ks --fixed-top-k": "train every image with the same top_k; sparsight draws one, to run with any",
     "accumulate N": "pass each batch in N parts, for less memory",
-    "freeze_batch_norm --freeze-bn": "batch norm keeps the statistics of --weights, for fine-tuning on few "
-    "images",
+    "freeze_batch_norm --freeze-bn": "batch norm keeps the statistics of --weights: for fine-tuning on few",
     "repeat_threshold --balance-classes SHARE": "show images of classes that are in fewer than this share of "
-    "all more often, by the root of SHARE over theirs; LVIS has 0.001, data of few classes wants more, such "
-    "as 0.3",
+    "all more often, by the root of SHARE over theirs; LVIS: 0.001, few classes want more, such as 0.3",
     "patience N": "end after N evaluations without a better mAP50-95 (top-1 of a classifier), 0: never; "
     "best.safetensors is of the best one, which train-export then exports",
     "evaluate_every_epochs --evaluate-every N": "epochs from one evaluation to the next",
@@ -134,13 +131,8 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
         help="default: %(default)s; train --help and variants say which there are",
     )
     if "--like" not in leave_out:
-        model.add_argument(
-            "--like",
-            type=Path,
-            metavar="CHECKPOINT",
-            help="train a model of this one's shape from its weights, such as a pruned one; instead of "
-            "--variant",
-        )
+        like = "train a model of this one's shape from its weights, as of a pruned one; instead of --variant"
+        model.add_argument("--like", type=Path, metavar="CHECKPOINT", help=like)
     mixture = {
         "num_experts --experts N": "in each mixture layer; default: the variant's",
         "top_k K": "experts that run for an image; default: the variant's",
@@ -152,7 +144,6 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     add_training_data(parser, use="train on", val_use="validate on")
     parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder"
-    )
+    curves = "write curves for TensorBoard into the run's folder"
+    parser.add_argument("--tensorboard", action="store_true", help=curves)
     add_shared(parser, "--quiet")

@@ -10,7 +10,6 @@ from training.cli.flags import STOPPED
 from training.cli.run_flags import add_run, train_options
 
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
 variants by family, the size after the dash; what each holds and computes: python -m training variants
   yolov12-{n,s,m,l,x}  no experts: what the others are measured against
@@ -26,9 +25,7 @@ for classification, on the same backbones; recipes quick and small-data train th
 images in a folder for each class, in train/ and val/ or without splits: small-data is 60 epochs at 224 px
   python -m training train --recipe small-data --variant sparsight-n-cls --data trash --run runs/trash
 
-what a recipe decides
-  python -m training train --recipe small-data --help
-      shows its values in brackets; each flag overrides one
+what a recipe decides: train --recipe small-data --help shows its values in brackets; each flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5
       cells have no up: images of them may be turned upside down as well
   python -m training train --recipe small-data --data bccd --run runs/red --classes RBC
@@ -39,11 +36,8 @@ a recipe with data of its own: --data is the folder it lies in, as `download` le
   python -m training train --recipe starter --data data --run runs/starter
       data holds bccd, aquarium and playing_cards
 
-an ablation: where experts stand, how many there are, how many run
-  python -m training train --run runs/neck --variant esmoe-n --placement neck
-  python -m training train --run runs/eight --variant esmoe-n --experts 8 --top-k 2
-  python -m training train --run runs/ghost --variant esmoe-n --expert ghost
-  python -m training evaluate runs/eight/model.safetensors --top-k 1
+an ablation: where experts stand, how many there are, how many run, what they are asked for
+  python -m training train --run runs/eight --variant esmoe-n --placement neck --experts 8 --top-k 2
   python -m training train --run runs/config5 --variant esmoe-n --dfl 0 --balance 1.5
   python -m training train --run runs/averages --router pooled --fixed-top-k
 
@@ -54,9 +48,8 @@ several GPUs, each with its share of every batch; the two dashes end torchrun's 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `train`."""
-    parser.add_argument(
-        "--run", type=Path, dest="run_dir", required=True, help="folder for checkpoints and metrics"
-    )
+    folder = "folder for checkpoints and metrics"
+    parser.add_argument("--run", type=Path, dest="run_dir", required=True, help=folder)
     add_run(parser)
 
 

@@ -13,11 +13,8 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.models.variants import MixtureChoice, model_config
 
 log = logging.getLogger(__name__)
-
 EXAMPLES = """
-examples:
-  python -m training train-export
-      generated scenes
+examples; of nothing else on generated scenes
   python -m training train-export --name cells --recipe small-data --data bccd
   python -m training train-export --name voc --recipe voc --data data/voc
       of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
@@ -29,9 +26,8 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `train-export`: those of `train`, and those of an export but for two."""
     parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
-    parser.add_argument(
-        "--run", type=Path, dest="run_dir", help="folder for checkpoints and metrics; default: runs/NAME"
-    )
+    folder = "folder for checkpoints and metrics; default: runs/NAME"
+    parser.add_argument("--run", type=Path, dest="run_dir", help=folder)
     add_run(parser, leave_out=("--like", "--precision"))  # --precision is that of the export
     export.add_export(parser)
 
@@ -46,24 +42,20 @@ def run(args: argparse.Namespace) -> int:
     model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
     check_options(args.target or DEFAULT_TARGETS, export.export_options(args), model)
     data = _held_out(args)
-    code = train.run(args)
-    if code:
+    if code := train.run(args):
         return code
     # Where patience ended the run, the last model is some evaluations past the best.
-    best = args.run_dir / BEST_FILE
-    patient = bool(train_options(args).overrides.get("patience"))
+    best, patient = args.run_dir / BEST_FILE, train_options(args).overrides.get("patience")
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
     trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
-    print(
-        f"serve it:  make serve MODEL={args.name}\n"
-        f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'"
-    )
+    print(f"serve it:  make serve MODEL={args.name}")
+    print(f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
     return 0
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """What an export is measured on; None where all is trained on, since that mAP would be no mAP."""
+    """Return what an export is measured on; None where all is trained on: that would flatter it."""
     from training.workflows.dataset_config import measured_data
 
     split = "val" if args.val_split is None else args.val_split

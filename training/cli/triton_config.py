@@ -25,11 +25,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",
     }
     add_fields(parser, TritonOptions, meanings)
-    parser.add_argument(
-        "--upgrade-manifests",
-        action="store_true",
-        help="first rewrite every manifest.json of an older version; its sha256 changes, its graph does not",
-    )
+    upgrade = "first rewrite every manifest.json of an older version; its sha256 changes, its graph does not"
+    parser.add_argument("--upgrade-manifests", action="store_true", help=upgrade)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from training.data.letterbox import scale_image, scaled_hw
 
+LONGEST = (
+    32  # canvases in a row; nothing that was photographed is longer, and scaling it could take all memory
+)
+
 
 @dataclass(frozen=True)
 class CenterCrop:
@@ -32,6 +36,18 @@ def cover_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
 
 def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the centre of an image (h, w, 3) that fills the canvas (H, W, 3)."""
-    placed = CenterCrop.fit(image.shape[:2], input_hw)
+    source_hw = image.shape[:2]
+    placed = CenterCrop.fit(source_hw, input_hw)
+    height, width = scaled_hw(source_hw, placed.scale)
+    if height > LONGEST * input_hw[0] or width > LONGEST * input_hw[1]:
+        return center_crop_image(_middle(image, placed.scale, input_hw), input_hw)
     scaled = scale_image(image, placed.scale)
     return scaled[placed.top : placed.top + input_hw[0], placed.left : placed.left + input_hw[1]]
+
+
+def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the part around the centre that becomes at most half as long as is too long."""
+    sizes = zip(image.shape[:2], input_hw, strict=True)
+    kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * canvas / scale))) for size, canvas in sizes)
+    top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2
+    return image[top : top + kept_h, left : left + kept_w]

@@ -42,8 +42,7 @@ def training_data(
             chosen from.
     """
     own = own_data(recipe or "", folder)
-    usual = SCENES_FOR_TRAINING if folder is None else _split_of(folder, split)
-    return _of_classes(usual if own is None else own.train, classes)
+    return _of_classes(own.train if own else _usual(folder, split, SCENES_FOR_TRAINING), classes)
 
 
 def measured_data(
@@ -51,12 +50,11 @@ def measured_data(
 ) -> DataConfig:
     """Return the same for what figures are of: generated scenes are others than those of training."""
     own = own_data(recipe or "", folder)
-    usual = SCENES_UNSEEN if folder is None else _split_of(folder, split)
-    return _of_classes(usual if own is None else own.val, classes)
+    return _of_classes(own.val if own else _usual(folder, split, SCENES_UNSEEN), classes)
 
 
-def _split_of(folder: Path, split: str) -> FolderConfig:
-    return absolute(FolderConfig(root=str(folder), split=split))
+def _usual(folder: Path | None, split: str, scenes: ScenesConfig) -> DataConfig:
+    return scenes if folder is None else absolute(FolderConfig(root=str(folder), split=split))
 
 
 def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
@@ -64,13 +62,12 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
         return data
     if len(set(classes)) < len(classes):
         raise ConfigError(f"--classes names one twice: {', '.join(classes)}")
+    kept = tuple(classes)
     match data:
         case FolderConfig():
-            return replace(data, kept_classes=tuple(classes))
+            return replace(data, kept_classes=kept)
         case CombinedConfig() if data.shared_classes:
-            return replace(
-                data, parts=tuple(replace(part, kept_classes=tuple(classes)) for part in data.parts)
-            )
+            return replace(data, parts=tuple(replace(part, kept_classes=kept) for part in data.parts))
         case CombinedConfig():
             raise ConfigError("classes of several folders as one are not chosen from: leave --classes out")
         case ScenesConfig():
@@ -86,8 +83,7 @@ def described(data: DataConfig) -> str:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
         case FolderConfig():
-            part = "" if _is_whole(data) else f", folds {', '.join(map(str, data.kept))} of {data.folds}"
-            return f"split {data.split} of {data.root}{part}"
+            return f"split {data.split} of {data.root}{_folds(data, ', ')}"
         case CombinedConfig():
             return " and ".join(map(described, data.parts))
 
@@ -98,14 +94,16 @@ def data_name(data: DataConfig) -> str:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
         case FolderConfig():
-            part = "" if _is_whole(data) else f", fold {' and '.join(map(str, data.kept))} of {data.folds}"
-            return f"{Path(data.root).name} {data.split}{part}"
+            return f"{Path(data.root).name} {data.split}{_folds(data, ' and ')}"
         case CombinedConfig():
             return " + ".join(map(data_name, data.parts))
 
 
-def _is_whole(data: FolderConfig) -> bool:
-    return len(set(data.kept)) == data.folds
+def _folds(data: FolderConfig, between: str) -> str:
+    if len(set(data.kept)) == data.folds:
+        return ""
+    which = f"fold{'s' if between == ', ' else ''} {between.join(map(str, data.kept))}"
+    return f", {which} of {data.folds}"
 
 
 def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:

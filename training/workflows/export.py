@@ -14,17 +14,18 @@ from training.data.scenes import ScenesDataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import routing_baseline
-from training.export.artifact.bundle import Exported, Measured, Pictures, export_model
+from training.export.artifact.bundle import Exported, Measured, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
 from training.export.graph.shared_only import without_routed_experts
+from training.export.targets.build import ExportImages
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import load_detector
+from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_remarks, open_for
@@ -61,7 +62,7 @@ def export(
             calibrate on.
         ExportError: a graph does not reproduce the checkpoint; nothing was written.
     """
-    model, provenance = load_detector(checkpoint)
+    model, provenance = load_model(checkpoint)
     check_options(targets, options, model.config)
     if options.experts == "shared":  # another model, with figures of its own
         model = without_routed_experts(model)
@@ -69,7 +70,7 @@ def export(
         data = dataset_config.SCENES_UNSEEN
     calibrated = calibration_images(model.config, calibration or data, options)
     golden = scene_images()
-    pictures, measured, metrics = Pictures(golden, golden), None, {}
+    images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
         dataset, task = labelled_for(model, data), task_named(model.config.task)
         log_remarks("labels", dataset)
@@ -80,24 +81,22 @@ def export(
         baseline = routing_baseline(result, dataset, data_name(data))
         measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-        pictures = Pictures(_compared(dataset, golden, options), golden, calibrated)
+        images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
         repository,
         name,
-        pictures,
+        images,
         targets=targets,
         options=options,
         measured=measured,
         provenance=_provenance(checkpoint, provenance, metrics, attribution),
-        quiet=False,
-        say=log.info,
     )
     for each in exported:
         log.info(f"released {each.path}")
     for each in exported:
         if each.path.parent.name.endswith("-tensorrt"):
-            offer_plan(each.path, say=log.info)
+            offer_plan(each.path)
     return exported
 
 

@@ -117,16 +117,13 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     origin = {} if begun_from is None else origin_of(begun_from)
     if options.device is not None:
         processes = processes.on(options.device)
+    data = trained_on(options.data, config.train_data, options.recipe)
     trainer = Trainer(
         config,
         dataset,
         options.run_dir,
         initial_weights=begun_from,
-        provenance={
-            **origin,
-            "recipe": options.recipe,
-            "data": trained_on(options.data, config.train_data, options.recipe),
-        },
+        provenance={**origin, "recipe": options.recipe, "data": data},
         processes=processes,
     )
     if origin:
@@ -144,7 +141,6 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
         log_remarks("validation labels", validation)
     if config.val_data == config.train_data:
         log.info("validating on what is trained on, which flatters the figures: give another --val-split")
-
     task = trainer.task
 
     def validate(model: Network) -> Mapping[str, float]:
@@ -172,14 +168,11 @@ def _announce(trainer: Trainer, dataset: Dataset) -> None:
     if config.model.mixtures and config.model.top_k == 1:
         log.info("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
     height, width = config.model.input_hw
+    among = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
     precision = str(trainer.dtype or "f32").removeprefix("torch.")
     log.info(
         f"training {config.model.variant} on {len(dataset)} images of {len(dataset.class_names)} classes, "
-        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}"
-        f"{_among(trainer.processes)}; files in {trainer.run_dir}"
+        f"{config.epochs} epochs at {height}×{width}, {trainer.device.type} {precision}{among}; "
+        f"files in {trainer.run_dir}"
     )
     log_remarks("training labels", dataset)
-
-
-def _among(processes: Processes) -> str:
-    return f", {processes.size} processes" if processes.size > 1 else ""

@@ -9,8 +9,9 @@ from filelock import FileLock
 
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton, why_no_triton
-from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.bundle import export_model
 from training.export.artifact.manifest import Provenance
+from training.export.targets.build import ExportImages
 from training.workflows.export import scene_images
 
 
@@ -42,8 +43,8 @@ def _twin(tmp_path_factory):
                 plain_model(),
                 repository,
                 "twin",
-                Pictures(scenes, scenes),
-                targets=["onnx"],
+                ExportImages(scenes, scenes),
+                targets=["npu"],
                 provenance=Provenance(checkpoint_sha256="0" * 64),
             )
     return repository

@@ -102,10 +102,10 @@ def test_options_mean_what_they_mean_to_the_gateway(direct, gateway, real_images
 
 
 def test_a_graph_that_returns_every_anchor_is_asked_in_the_same_way(triton, project_repository):
-    folder = project_repository / "twin-onnx" / "1"
+    folder = project_repository / "twin-npu" / "1"
     manifest = json.loads((folder / "manifest.json").read_text())
     golden = np.load(folder / "golden.npz")
-    with open_client(triton, "grpc", model="twin", target="onnx") as client:
+    with open_client(triton, "grpc", model="twin", target="npu") as client:
         found = client.detect(golden["image"], conf=upgrade(manifest)["golden"]["params"]["conf"]).to_dict()
     wanted = [manifest["class_names"][class_id] for class_id in golden["det_class_ids"]]
     assert [one["class"] for one in found["predictions"]] == wanted

@@ -22,11 +22,12 @@ from tests.builders import build_artifact, golden_image
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton
 from training.data.scenes import ScenesDataset
-from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.bundle import export_model
 from training.export.artifact.manifest import Provenance
+from training.export.targets.build import ExportImages
 from training.export.triton.config import TritonOptions, write_all_configs
 
-GRAPHS = ("starter-openvino", "twin-onnx")  # one selects its candidates, one returns every anchor
+GRAPHS = ("starter-openvino", "twin-npu")  # one selects its candidates, one returns every anchor
 TYPES = {"images": "UINT8", "top_k": "INT64", "max_det": "INT32"}  # the others are FP32
 
 
@@ -283,7 +284,7 @@ def tensorrt(tmp_path_factory):
         plain_model(),
         repository,
         "tiny",
-        Pictures(scenes, scenes),
+        ExportImages(scenes, scenes),
         targets=["tensorrt"],
         provenance=Provenance("0" * 64),
     )

@@ -1,6 +1,7 @@
 """Classification from the command line: an image folder in, accuracies out."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from tests.unit.training.command_line import failure
 from training.__main__ import main
+from training.data_config import ScenesConfig
+from training.workflows import dataset_config, train
 
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
 OPTIONS = ("--input", "64", "--batch", "4", "--quiet")
@@ -71,9 +74,6 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
 
 
 def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):
-    from training.data_config import ScenesConfig
-    from training.workflows import dataset_config, train
-
     monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=5, seed=1, image_hw=(64, 64)))
     monkeypatch.setattr(train, "SCENES_FOR_TRAINING", ScenesConfig(images=4, image_hw=(64, 64)))
     run = tmp_path / "run"
@@ -109,3 +109,23 @@ def test_a_quick_run_tells_generated_scenes_apart(capsys, tmp_path):
     assert main(["evaluate", str(tmp_path / "model.safetensors"), "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["top1"] > 0.6, "one in five by chance"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("of_folder", [True, False])
+def test_a_classifier_is_trained_measured_and_exported_in_one_go(
+    capsys, monkeypatch, tmp_path, folder, of_folder
+):
+    few = ScenesConfig(images=6, seed=1, image_hw=(64, 64))
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", few)
+    monkeypatch.setattr(dataset_config, "SCENES_FOR_TRAINING", replace(few, seed=0))
+    argv = ["train-export", "--variant", "sparsight-n-cls", "--name", "trash", "--run", str(tmp_path / "run")]
+    argv += ["--repository", str(tmp_path), "--target", "onnx", "--epochs", "1", *OPTIONS]
+    assert main([*argv, "--data", str(folder)] if of_folder else argv) == 0
+    said = capsys.readouterr().out
+    where = f"split val of {folder}" if of_folder else "generated scenes it has not seen"
+    assert f"measured on {where}:\n6 images   top-1 " in said
+    manifest = json.loads((tmp_path / "trash-onnx" / "1" / "manifest.json").read_text())
+    assert (manifest["task"], manifest["parity"]["metric"]["name"]) == ("classify", "top1")
+    assert manifest["provenance"]["metrics"].keys() == {"val_top1", "val_top5"}
+    assert manifest["baseline"]["images"] == 6

@@ -66,7 +66,7 @@ def test_every_command_has_help(capsys, argv):
         pytest.param(["look", "--output", "a.png", "--epoch", "0"], "'0' is not a whole", id="no such epoch"),
         pytest.param(["inspect"], "required: checkpoint", id="nothing to inspect"),
         pytest.param(["inspect", "m", "--recipe", "best"], "invalid choice: 'best'", id="no such recipe"),
-        pytest.param(["export"], "required: checkpoint, --name", id="nothing to export"),
+        pytest.param(["export"], "required: --name, checkpoint", id="nothing to export"),
         pytest.param(["benchmark", "--variant", "x"], "invalid choice: 'x'", id="nothing to time"),
         pytest.param(["benchmark", "--engine", "abacus"], "invalid choice: 'abacus'", id="unknown engine"),
         pytest.param(["benchmark", "--precision", "f16"], "invalid choice: 'f16'", id="not timed in it"),

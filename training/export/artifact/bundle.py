@@ -1,7 +1,8 @@
 """Exports that are whole or not there: written beside, proved, then renamed into the repository."""
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.sample import Dataset
+from training.data.sample import Dataset, Sample
 from training.errors import ConfigError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
@@ -22,7 +23,7 @@ from training.export.graph.half import EagerHalf
 from training.export.proof.engine import Engine, check_ports
 from training.export.proof.golden import make_golden
 from training.export.proof.parity import MetricPair, Parity, measure_parity
-from training.export.targets.build import Built, Source
+from training.export.targets.build import Built, ExportImages, Source
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import (
     DEFAULT_TARGETS,
@@ -35,8 +36,10 @@ from training.export.targets.targets import (
 from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
-from training.models.detector import Detector
+from training.models.network import Network
+from training.progress import bar
 
+log = logging.getLogger(__name__)
 ROUNDED_IMAGES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
 
 
@@ -49,15 +52,6 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """(H, W, 3) uint8 RGB each."""
-
-    parity: Sequence[NDArray[np.uint8]]
-    golden: Sequence[NDArray[np.uint8]]  # drawn by our own code: one of them is shipped
-    calibration: Sequence[NDArray[np.uint8]] = ()  # for precision int8
-
-
-@dataclass(frozen=True)
 class Measured:
     """What the checkpoint did on a data set, on which every graph is measured as well."""
 
@@ -67,25 +61,20 @@ class Measured:
 
 
 def export_model(
-    model: Detector,
+    model: Network,
     repository: Path,
     name: str,
-    pictures: Pictures,
+    images: ExportImages,
     *,
     targets: Sequence[TargetName] = DEFAULT_TARGETS,
     options: ExportOptions = USUAL,
     measured: Measured | None = None,
     provenance: Provenance,
-    quiet: bool = True,
-    say: Callable[[str], None] = lambda _: None,
 ) -> list[Exported]:
     """Export for every target, under the next free version, or change nothing.
 
     Args:
-        pictures: images on which parity is measured, and of which one becomes the golden sample.
         measured: on data on which the metric must not fall; None: it is not looked at.
-        quiet: no progress bar.
-        say: is told what is being done.
 
     Raises:
         ConfigError: a target or the model cannot do what the options ask for.
@@ -94,19 +83,19 @@ def export_model(
     check_options(targets, options, model.config)
     version = next_version(repository, name)
     older = {target: read_manifests(repository / f"{name}-{target}") for target in targets}
-    source = Source(model, options, pictures.parity, pictures.calibration, quiet, say)
+    source = Source(model, options, images)
     if options.fixed_batch is not None:
         _check_batch(older["tensorrt"], options.fixed_batch)
-    job = _Job(source, pictures, measured, provenance, measure_cost(model))
+    job = _Job(source, measured, provenance, measure_cost(model))
     exported = []
     with staging_room(repository, name) as room:
         for target, manifests in older.items():
             folder = f"{name}-{target}"
             staging = room / folder / str(version)
             staging.mkdir(parents=True)
-            say(f"{target}: tracing and converting")
+            log.info(f"{target}: tracing and converting")
             parity = _write_artifact(staging, Identity(name, target, str(version)), job)
-            say(f"{target}: {parity}")
+            log.info(f"{target}: {parity}")
             manifest = StoredManifest(version, (staging / "manifest.json").read_bytes())
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
             exported.append(Exported(repository / folder / str(version), parity))
@@ -140,7 +129,6 @@ class _Job:
     """What the artifacts of one export share."""
 
     source: Source
-    pictures: Pictures
     measured: Measured | None
     provenance: Provenance
     cost: Cost
@@ -154,7 +142,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     engine = target.open(built.path, precision)
     check_ports(engine, graph_contract(model.config, built.spec))
     parity = _prove(engine, built, job)
-    golden = make_golden(model, engine, built.spec, job.pictures.golden)
+    golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one
     baseline = job.measured.baseline if job.measured else None
     evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
@@ -168,9 +156,9 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
     """Compare a graph with its checkpoint; raises ExportError where it is too far off."""
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
-    canvases = source.canvases(source.images)
+    canvases = source.canvases(source.images.parity)
     top_ks = compared_top_ks(model.config, spec)
-    parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance, quiet=source.quiet)
+    parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance)
     if source.options.precision == "f16":
         alone = GraphSpec("dense", spec.selection, spec.candidates)
         half, some = EagerHalf(model, alone), canvases[:ROUNDED_IMAGES]
@@ -178,13 +166,21 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
         parity = parity.worse_of(rounded)
     parity = replace(parity, skippable_experts=built.skippable_experts)
     if job.measured is not None:
-        task, contract = export_task(model.config), graph_contract(model.config, spec)
-        controls = model.default_controls()
-
-        def run(canvas: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-            return contract.by_role(engine.run(contract.feed([canvas], [controls])), slice(1))
-
-        got = task.metric(run, model.config.input_hw, job.measured.dataset, quiet=source.quiet)
+        task, dataset = export_task(model.config), job.measured.dataset
+        answers = _answers(engine, built, source, dataset)
+        got = task.metric(answers, dataset.class_names, model.config.input_hw)
         parity = replace(parity, metric=MetricPair(task.metric_name, job.measured.metric, got))
     parity.check()
     return parity
+
+
+def _answers(
+    engine: Engine, built: Built, source: Source, dataset: Dataset
+) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
+    """Yield every image of a data set with the graph's outputs for it, by role."""
+    contract = graph_contract(source.model.config, built.spec)
+    with bar(len(dataset), "image", "evaluate") as progress:
+        for sample in map(dataset.load, range(len(dataset))):
+            (inputs,) = source.inputs([sample.image], built.spec)
+            yield sample, contract.by_role(engine.run(inputs), slice(1))
+            progress.update()

@@ -19,7 +19,7 @@ from training.export.proof.selection import Speed
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.cost import Cost
-from training.models.detector import Detector
+from training.models.network import Network
 
 GRAPH_SUFFIXES = (".xml", ".onnx")
 
@@ -55,7 +55,7 @@ class Evidence(NamedTuple):
 
 def build_manifest(
     identity: Identity,
-    model: Detector,
+    model: Network,
     form: tuple[GraphSpec, Precision],
     evidence: Evidence,
     provenance: Provenance,

@@ -18,6 +18,7 @@ class Tolerance:
     boxes_px: float = 1e-3
     boxes_relative: float = 1e-5
     scores: float = 1e-4
+    probabilities: float = 1e-4
     gates: float = 1e-4
     input_levels: int = 1
     expert_sets: float = 1.0  # smallest share of (image, layer, top_k) with the same set of experts
@@ -38,8 +39,14 @@ class Tolerance:
 TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
     {
         "f32": Tolerance(metric=0.001),
-        "bf16": Tolerance(boxes_px=8, boxes_relative=0, scores=0.15, gates=0.1, expert_sets=0.92),
-        "f16": Tolerance(boxes_px=4, boxes_relative=0, scores=0.05, gates=0.01, expert_sets=0.98),
-        "int8": Tolerance(boxes_px=32, boxes_relative=0, scores=0.4, gates=0.6, expert_sets=0.98),
+        "bf16": Tolerance(
+            boxes_px=8, boxes_relative=0, scores=0.15, probabilities=0.15, gates=0.1, expert_sets=0.92
+        ),
+        "f16": Tolerance(
+            boxes_px=4, boxes_relative=0, scores=0.05, probabilities=0.05, gates=0.01, expert_sets=0.98
+        ),
+        "int8": Tolerance(
+            boxes_px=32, boxes_relative=0, scores=0.4, probabilities=0.3, gates=0.6, expert_sets=0.98
+        ),
     }
 )

@@ -22,16 +22,16 @@ from training.export.contract.tensors import (
     Output,
 )
 from training.export.tasks.tasks import export_task
-from training.models.detector import Detector
 from training.models.layers import ConvBlock
 from training.models.mixture.experts import DepthwiseSeparableExpert
 from training.models.mixture.router import SpatialRouter
 from training.models.mixture.routing import Routing, RoutingControls
+from training.models.network import Network
 
 # B batch · L mixture layers · E experts of the widest layer
 
 
-def fold_batch_norm(model: Detector) -> Detector:
+def fold_batch_norm(model: Network) -> Network:
     """Return a copy in which every batch norm that follows a convolution is part of that convolution.
 
     The norm after the weighted sum stays: experts end in an activation, which it cannot pass. So does group
@@ -61,7 +61,7 @@ def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
 class ExportGraph(nn.Module):
     """What is traced: the tensors of a graph's contract in, its outputs out."""
 
-    def __init__(self, model: Detector, spec: GraphSpec) -> None:
+    def __init__(self, model: Network, spec: GraphSpec) -> None:
         super().__init__()
         self.model = model
         self.spec = spec

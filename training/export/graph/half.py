@@ -1,4 +1,4 @@
-"""A detector in half precision: what GPUs multiply fast in float16, what decides in float32.
+"""A network in half precision: what GPUs multiply fast in float16, what decides in float32.
 
 TensorRT builds strongly typed: it computes every tensor in the type that it has in the file, so the types
 must be right there. They are chosen in the network, not by rewriting its ONNX file as the converters of
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import Arrays
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract, run_eager
-from training.models.detector import Detector
+from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
 
@@ -28,7 +28,7 @@ class EagerHalf:
     and nothing of what float16 does to the numbers.
     """
 
-    def __init__(self, model: Detector, spec: GraphSpec) -> None:
+    def __init__(self, model: Network, spec: GraphSpec) -> None:
         dense = GraphSpec("dense", spec.selection, spec.candidates)
         self._contract = graph_contract(model.config, dense)
         self._graph = ExportGraph(half_precision(model), dense)
@@ -59,12 +59,12 @@ class InFloat32(nn.Module):
         return normed.to(x.dtype)
 
 
-def half_precision(model: Detector) -> Detector:
+def half_precision(model: Network) -> Network:
     """A copy in evaluation mode with batch norm folded, whose convolutions and activations are float16.
 
     Float32 stay: routers, the softmax over experts and all that makes gates of it, norms that do not fold,
-    the distributions of box sides and the boxes themselves, and the sigmoid of scores, so that candidates
-    are chosen in float32 as well. Images go in and outputs come out as they do in float32.
+    the distributions of box sides and the boxes themselves, and the sigmoid or softmax of scores, so that
+    candidates are chosen in float32 as well. Images go in and outputs come out as they do in float32.
     """
     halved = fold_batch_norm(model)  # in float32, so that weights are rounded only once
     layers = halved.mixture_layers().values()
@@ -80,7 +80,7 @@ def half_precision(model: Detector) -> Detector:
         for tensor in chain(module.parameters(recurse=False), module.buffers(recurse=False))
     }
     kept |= {id(layer.log_temperature) for layer in layers}
-    kept |= {id(halved.points), id(halved.strides)}
+    kept |= {id(buffer) for buffer in halved.buffers(recurse=False)}  # places of a detector's anchors
     for tensor in chain(halved.parameters(), halved.buffers()):
         if id(tensor) not in kept and tensor.is_floating_point():
             tensor.data = tensor.data.to(torch.float16)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as operators
 
 from training.errors import ExportError
+from training.progress import hidden
 
 # Parts of the names that weights keep through the conversion. The stem sees raw pixels; routers and attention
 # decide by small differences; the head's last convolutions hold a side of a box in a few bits.
@@ -39,9 +40,7 @@ def check_nncf() -> None:
         )
 
 
-def quantize_dense(
-    xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]], *, quiet: bool = True
-) -> ov.Model:
+def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]) -> ov.Model:
     """Return the 8-bit form of a graph without branches, calibrated on inputs by name, an image each.
 
     Raises:
@@ -57,7 +56,7 @@ def quantize_dense(
         )
     nncf.set_log_level(40)  # errors
     model = ov.Core().read_model(xml_path)
-    with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):  # its progress bar
+    with contextlib.redirect_stdout(io.StringIO() if hidden() else sys.stdout):  # its progress bar
         quantized: ov.Model = nncf.quantize(
             model,
             nncf.Dataset(list(samples)),

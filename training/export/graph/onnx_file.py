@@ -16,9 +16,9 @@ from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GraphContract
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
 from training.export.graph.switch import general_body, switch_by_top_k
-from training.models.detector import Detector
 from training.models.mixture.experts import SimpleExpert
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
 
 OPSET = 18
 
@@ -36,7 +36,7 @@ STATIC_OPERATORS = frozenset(
 TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
 
 
-def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
+def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     """Trace with batch norm folded, and check that the result is what was asked for.
 
     Raises:
@@ -55,7 +55,7 @@ def to_onnx(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     return proto
 
 
-def quick_top_ks(model: Detector) -> tuple[int, ...]:
+def quick_top_ks(model: Network) -> tuple[int, ...]:
     """What a sparse graph has bodies for beside the general one, what is asked for most first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # Nothing to gather, and inside a branch CPUs run the weighted sums of light experts pass by pass.
@@ -63,12 +63,12 @@ def quick_top_ks(model: Detector) -> tuple[int, ...]:
     return tuple(dict.fromkeys((model.config.top_k, 1, model.config.allowed_top_k[-1])))
 
 
-def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
+def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     any_batch = spec.max_batch > 1
     contract = graph_contract(model.config, spec)
     images, *controls = _example(model, spec, contract)
     batch = {0: torch.export.Dim("batch", max=spec.max_batch)}
-    open_sizes = (batch, tuple(batch for _ in controls))
+    open_sizes = (batch, (batch,) * len(controls)) if controls else (batch,)
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
         # Captured by running it; left to itself the exporter compiles first, which takes far longer.
@@ -91,7 +91,7 @@ def _trace(model: Detector, spec: GraphSpec) -> onnx.ModelProto:
     return proto
 
 
-def _example(model: Detector, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
+def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
     """Return what is traced with: no image, no threshold, and a top_k that runs experts."""
     # Traced at 1, an open batch would be taken for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
@@ -128,7 +128,7 @@ def _forget_origin(graph: onnx.GraphProto) -> None:
                 _forget_origin(attribute.g)
 
 
-def _check_census(model: Detector, proto: onnx.ModelProto) -> None:
+def _check_census(model: Network, proto: onnx.ModelProto) -> None:
     expected = sum(len(layer.experts) for layer in model.mixture_layers().values())
     found = conditional_experts(proto)
     if found != expected:

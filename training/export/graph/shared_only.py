@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import ExportError
-from training.models.detector import Detector
 from training.models.mixture.layer import MixtureLayer
+from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
 
@@ -45,7 +45,7 @@ class AlwaysRunning(nn.Module):
         return total + x if self.residual else total
 
 
-def without_routed_experts(model: Detector) -> Detector:
+def without_routed_experts(model: Network) -> Network:
     """A copy that answers as the model does at top_k = 0, and holds neither routers nor routed experts.
 
     To everything that asks it is a model without mixtures: it has no run-time controls and no gates.

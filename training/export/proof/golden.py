@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.evaluation import on_canvas
 from training.errors import ExportError
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.proof.engine import Runner
 from training.export.proof.margin import router_margin
 from training.export.tasks.tasks import export_task
-from training.models.detector import Detector
+from training.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Golden:
 
 
 def make_golden(
-    model: Detector, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
+    model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
     """Run the images through the exported graph and keep the one whose routing is farthest from a tie.
 
@@ -38,7 +39,7 @@ def make_golden(
     experts = [len(layer.experts) for layer in model.mixture_layers().values()]
     best: Golden | None = None
     for image in images:
-        canvas = task.canvas(image, model.config.input_hw)
+        canvas = on_canvas(image, model.config.input_hw, model.resize)
         answered = engine.run(contract.feed([canvas], [controls]))
         outputs = {name: values[:1] for name, values in answered.items()}
         by_role = contract.by_role(outputs)

@@ -3,26 +3,28 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import GATES, Arrays, GraphContract
+from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract
 from training.export.graph.export_graph import ExportGraph, graph_contract, run_eager
 from training.export.proof.engine import Runner
 from training.export.proof.margin import router_margin
+from training.export.tasks.task import Difference, ExportTask, equal_order
 from training.export.tasks.tasks import export_task
-from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
+from training.models.network import Network
+from training.progress import bar
 
 # Tried in turn, for one that parts the experts of an image and is near none of their probabilities.
 PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
 CLEAR_MARGIN = 1e-3
+Number = TypeVar("Number", int, float)
 TIE = 1e-5  # as far as rounding moves a probability
 
 
@@ -64,13 +66,12 @@ class Parity:
 
     def worse_of(self, other: "Parity") -> "Parity":
         """Return this one with the larger of both differences, and the smaller share of equal sets."""
-        shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         return replace(
             self,
             differences=_worse(self.differences, other.differences),
             excess=_worse(self.excess, other.excess),
-            expert_sets=min(shares, default=None),
-            compared_boxes=min(self.compared_boxes or 0, other.compared_boxes or 0),
+            expert_sets=_least(self.expert_sets, other.expert_sets),
+            compared_boxes=_least(self.compared_boxes, other.compared_boxes),
         )
 
     def check(self) -> None:
@@ -107,6 +108,10 @@ class Parity:
             )
 
 
+def _least(one: Number | None, other: Number | None) -> Number | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     return {role: max_or_nan(error, other[role]) for role, error in one.items()}
 
@@ -116,14 +121,14 @@ def max_or_nan(a: float, b: float) -> float:
     return float(np.maximum(a, b))
 
 
-def eager_outputs(model: Detector, spec: GraphSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
+def eager_outputs(model: Network, spec: GraphSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
     """Return what the checkpoint itself answers in eager float32, by the names of the graph's outputs."""
     dense = GraphSpec("dense", spec.selection, spec.candidates)
     return run_eager(ExportGraph(model, dense), graph_contract(model.config, dense), inputs)
 
 
 def reference_outputs(
-    model: Detector, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
+    model: Network, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
 ) -> dict[str, NDArray[Any]]:
     """Return eager_outputs of one image (H, W, 3)."""
     dense = GraphSpec("dense", spec.selection, spec.candidates)
@@ -131,14 +136,13 @@ def reference_outputs(
 
 
 def measure_parity(
-    model: Detector,
+    model: Network,
     spec: GraphSpec,
     engine: Runner,
     canvases: Sequence[NDArray[np.uint8]],
     top_ks: Sequence[int],
     *,
     tolerance: Tolerance = TOLERANCES["f32"],
-    quiet: bool = True,
 ) -> Parity:
     """Compare on every image at every top_k and some thresholds: every expert is both run and skipped.
 
@@ -151,12 +155,12 @@ def measure_parity(
     contract = graph_contract(model.config, spec, tolerance)
     seen = _Comparison(model, contract, tolerance)
     compared = [compared_controls(model, canvas, top_ks) for canvas in canvases]
-    with tqdm(total=sum(map(len, compared)), unit="run", desc="compare", disable=quiet, leave=False) as bar:
+    with bar(sum(map(len, compared)), "run", "compare") as progress:
         for canvas, each in zip(canvases, compared, strict=True):
             for controls in each:
                 outputs = engine.run(contract.feed([canvas], [controls]))
                 seen.add(reference_outputs(model, spec, canvas, controls), outputs, 0, controls)
-                bar.update()
+                progress.update()
     largest = spec.batches[-1]
     if largest > 1:
         together = list(islice(cycle(canvases), max(spec.batches[0], min(largest, len(canvases)))))
@@ -176,7 +180,7 @@ def measure_parity(
 
 
 def compared_controls(
-    model: Detector, canvas: NDArray[np.uint8], top_ks: Sequence[int]
+    model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int]
 ) -> list[RoutingControls]:
     """Return every top_k without a threshold; at the highest also the model's own, if any, and another."""
     found = [RoutingControls(top_k) for top_k in top_ks]
@@ -196,10 +200,21 @@ def compared_controls(
     return [*found, parting]
 
 
+def answer_differences(
+    task: ExportTask, want: Arrays, got: Arrays, tolerance: Tolerance
+) -> dict[str, Difference]:
+    """Return how far two answers for one image are apart, by role; NaN where one of ours is no number."""
+    if not all(np.isfinite(values).all() for values in got.values()):
+        nothing = float("nan")
+        return dict.fromkeys(want, Difference(nothing, nothing, 0))
+    routing = {role: equal_order(want[role], got[role]) for role in (GATES, ROUTER_PROBS) if role in want}
+    return {**task.differences(want, got, tolerance), **routing}
+
+
 class _Comparison:
     """What has been seen of a graph so far."""
 
-    def __init__(self, model: Detector, contract: GraphContract, tolerance: Tolerance) -> None:
+    def __init__(self, model: Network, contract: GraphContract, tolerance: Tolerance) -> None:
         self.task = export_task(model.config)
         self.contract = contract
         self.experts = [len(layer.experts) for layer in model.mixture_layers().values()]
@@ -209,7 +224,7 @@ class _Comparison:
         self._differences: dict[str, float] = {}
         self._excess: dict[str, float] = {}
         self._sets: set[bytes] = set()
-        self._boxes = 0
+        self._rows = 0
         self._cases, self._equal_cases = 0, 0
 
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
@@ -220,7 +235,7 @@ class _Comparison:
         if margin is not None and margin < TIE:
             return
         self.decided.add(int(controls.top_k))
-        found = self.task.differences(want, have, self.tolerance)
+        found = answer_differences(self.task, want, have, self.tolerance)
         # A threshold of ours cuts through probabilities wherever they lie: only exact graphs must follow it.
         counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
         no_number = any(np.isnan(each.largest) for each in found.values())
@@ -228,20 +243,20 @@ class _Comparison:
             for role, each in found.items():
                 self._differences[role] = max_or_nan(self._differences.get(role, 0.0), each.largest)
                 self._excess[role] = max_or_nan(self._excess.get(role, 0.0), each.excess)
-            self._boxes += self.task.compared(found)
+            self._rows += found[self.task.counted].compared if self.task.counted else 0
         if GATES in have and controls.weight_threshold == 0:
             self._sets.add((have[GATES] > 0).tobytes())
 
     def parity(self, images: int) -> Parity:
         """Return the whole of it."""
-        measured = [each for each in self.contract.outputs if each.role in self.task.measured]
+        measured = [each for each in self.contract.outputs if each.dtype == "f32"]  # ids decide, no more
         return Parity(
             images=images,
             distinct_expert_sets=len(self._sets),
             differences={each.role: self._differences.get(each.role, 0.0) for each in measured},
             excess={each.role: self._excess.get(each.role, 0.0) for each in measured},
             allowed={each.role: each.absolute for each in measured},
-            compared_boxes=self._boxes,
+            compared_boxes=self._rows if self.task.counted else None,
             expert_sets=self._equal_cases / self._cases if self._cases else None,
             tolerance=self.tolerance,
         )

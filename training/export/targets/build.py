@@ -1,5 +1,6 @@
 """From a checkpoint to the file that an engine reads: the steps that targets share."""
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from training.data.evaluation import on_canvas
 from training.errors import ExportError
 from training.export.contract.spec import Execution, GraphSpec
 from training.export.graph.export_graph import graph_contract
@@ -16,28 +18,34 @@ from training.export.graph.onnx_file import to_onnx
 from training.export.proof.engine import Engine
 from training.export.proof.selection import Speed, measure_speed
 from training.export.targets.options import ExportOptions
-from training.export.tasks.tasks import export_task
-from training.models.detector import Detector
+from training.models.network import Network
+
+log = logging.getLogger(__name__)
 
 EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
 ONNX_FILE = "model.onnx"
 
 
 @dataclass(frozen=True)
+class ExportImages:
+    """What a graph is proved and timed with: images (H, W, 3) uint8 RGB."""
+
+    parity: Sequence[NDArray[np.uint8]]
+    golden: Sequence[NDArray[np.uint8]]  # drawn by our own code: one of them is shipped
+    calibration: Sequence[NDArray[np.uint8]] = ()  # for precision int8
+
+
+@dataclass(frozen=True)
 class Source:
     """What the graphs of one export are built from."""
 
-    model: Detector
+    model: Network
     options: ExportOptions
-    images: Sequence[NDArray[np.uint8]]  # (H, W, 3) RGB each; both executions are timed on them
-    calibration: Sequence[NDArray[np.uint8]]  # likewise, for precision int8
-    quiet: bool  # no progress bar
-    say: Callable[[str], None]  # is told what is being done
+    images: ExportImages
 
     def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Return images as the graph takes them."""
-        task = export_task(self.model.config)
-        return [task.canvas(image, self.model.config.input_hw) for image in images]
+        return [on_canvas(image, self.model.config.input_hw, self.model.resize) for image in images]
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], spec: GraphSpec
@@ -87,8 +95,8 @@ def build_faster(
         (folder / execution).mkdir()
         built[execution] = build(folder / execution, replace(spec, execution=execution), source)
     engines = {execution: open_engine(each.path) for execution, each in built.items()}
-    speed = measure_speed(engines, source.inputs(source.images, spec))
-    source.say(f"{folder.parent.name}: {speed}")
+    speed = measure_speed(engines, source.inputs(source.images.parity, spec))
+    log.info(f"{folder.parent.name}: {speed}")
     faster = built[speed.faster]
     for path in faster.path.parent.iterdir():
         path.rename(folder / path.name)

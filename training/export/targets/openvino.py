@@ -1,5 +1,6 @@
 """Target openvino: one image on a CPU, experts skipped where that is faster."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from training.export.targets.triton_options import TritonOptions
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
+
+log = logging.getLogger(__name__)
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
@@ -59,9 +62,9 @@ def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
         dense_path = path.with_name("dense.onnx")
         onnx.save(to_onnx(source.model, replace(spec, execution="dense")), dense_path)
         dense_path = _convert(dense_path)
-    samples = source.inputs(source.calibration, spec)
-    source.say(f"openvino: {spec.execution} in 8 bit, calibrated on {len(samples)} images")
-    quantized = quantize_dense(dense_path, samples, quiet=source.quiet)
+    samples = source.inputs(source.images.calibration, spec)
+    log.info(f"openvino: {spec.execution} in 8 bit, calibrated on {len(samples)} images")
+    quantized = quantize_dense(dense_path, samples)
     if spec.execution == "sparse":
         quantized = quantize_like(quantized, dense_path, path)
     save_over(quantized, path)

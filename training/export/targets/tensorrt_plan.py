@@ -1,9 +1,9 @@
 """A plan for the GPU of this machine, built by the TensorRT of this machine, where it has both."""
 
 import importlib
+import logging
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +20,12 @@ from training.export.targets.plan import (
 )
 from training.files import sha256_of, write_atomically
 
+log = logging.getLogger(__name__)
+
 TIMINGS = Path("~/.cache/sparsight")  # how long the kernels took that were tried; saves minutes the next time
 
 
-def offer_plan(version_folder: Path, *, say: Callable[[str], None]) -> None:
+def offer_plan(version_folder: Path) -> None:
     """Build the plan of an artifact if this machine can; otherwise say what it lacks and what to do.
 
     Raises:
@@ -32,9 +34,9 @@ def offer_plan(version_folder: Path, *, say: Callable[[str], None]) -> None:
     try:
         tensorrt, gpu = _tensorrt(), gpu_names()
     except _NotHereError as lack:
-        say(f"No plan was built: {lack}.\n{how_to_build_the_plan(version_folder)}")
+        log.info(f"No plan was built: {lack}.\n{how_to_build_the_plan(version_folder)}")
         return
-    build_plan(version_folder, tensorrt, gpu, say=say)
+    build_plan(version_folder, tensorrt, gpu)
 
 
 def build_plan(
@@ -43,7 +45,6 @@ def build_plan(
     gpu: str,
     *,
     timings: Path = TIMINGS,
-    say: Callable[[str], None],
 ) -> None:
     """Write model.plan and then its description beside model.onnx, unless both are there and fit.
 
@@ -65,19 +66,19 @@ def build_plan(
         return plan_description(machine, (sha256_of(onnx), sha256_of(plan)), arguments).encode()
 
     if plan.exists() and described.exists() and described.read_bytes() == description():
-        say(f"{plan} fits")
+        log.info(f"{plan} fits")
         return
-    say(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
+    log.info(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
     cache = _home(timings) / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
     serialized, learned = _serialized(tensorrt, onnx, stored, cache)
     write_atomically(plan, serialized)
     write_atomically(described, description())  # last: a plan that it does not name is built again
-    say(f"built {plan}")
+    log.info(f"built {plan}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, learned)
     except OSError as error:
-        say(f"the timings of its kernels were not kept, the next plan takes as long: {error}")
+        log.info(f"the timings of its kernels were not kept, the next plan takes as long: {error}")
 
 
 def _home(timings: Path) -> Path:

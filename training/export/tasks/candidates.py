@@ -1,55 +1,32 @@
 """Compare two answers of a detector for one image, when the best candidates come in no fixed order."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.export.contract.precision import Tolerance
-from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
+from training.export.contract.tensors import Arrays
+from training.export.tasks.task import UNMATCHED, Difference, equal_order
 
 MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
-UNMATCHED = float("inf")
 
 Pairs = tuple[NDArray[Any], NDArray[Any]]
 
 
-class Difference(NamedTuple):
-    """How far an output is off: infinite where something has no partner, NaN where it is no number."""
-
-    largest: float  # absolute
-    excess: float  # largest beyond the relative allowance
-    compared: int  # rows that said enough to be compared
-
-
 def answer_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the difference of every output by role; class ids only decide who is whose partner."""
-    roles = [role for role in want if role != "class_ids"]
-    if not all(np.isfinite(values).all() for values in got.values()):
-        nothing = float("nan")
-        return dict.fromkeys(roles, Difference(nothing, nothing, 0))
-    found = {role: _of_equal_order(want[role], got[role]) for role in (GATES, ROUTER_PROBS) if role in want}
+    """Return the difference of boxes and scores by role; class ids only decide who is whose partner."""
     if "class_scores" in want:
-        found["class_scores"] = _of_equal_order(want["class_scores"], got["class_scores"])
-        pairs, worst = _likely_boxes(want, got), found["class_scores"].largest
+        scores = equal_order(want["class_scores"], got["class_scores"])
+        pairs, found = _likely_boxes(want, got), {"class_scores": scores}
     else:
         pairs, worst = _match_candidates(want, got, tolerance)
-        found["scores"] = Difference(worst, worst, len(pairs[0]))
+        scores = Difference(worst, worst, len(pairs[0]))
+        found = {"scores": scores}
     boxes = np.abs(pairs[0] - pairs[1])
     excess = boxes - tolerance.boxes_relative * np.abs(pairs[0])
-    found["boxes_xyxy"] = Difference(
-        float(boxes.max(initial=0.0)),
-        float(excess.max(initial=0.0)) if worst != UNMATCHED else UNMATCHED,
-        len(boxes),
-    )
-    return {role: found[role] for role in roles}
-
-
-def _of_equal_order(want: NDArray[Any], got: NDArray[Any]) -> Difference:
-    if want.shape != got.shape:
-        return Difference(UNMATCHED, UNMATCHED, 0)
-    largest = float(np.abs(want.astype(np.float64) - got).max(initial=0.0))
-    return Difference(largest, largest, want.shape[1])
+    beyond = float(excess.max(initial=0.0)) if scores.largest != UNMATCHED else UNMATCHED
+    return {"boxes_xyxy": Difference(float(boxes.max(initial=0.0)), beyond, len(boxes)), **found}
 
 
 def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:

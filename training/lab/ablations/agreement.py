@@ -35,41 +35,39 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
     pairs = [(a, b) for a, b in combinations(range(len(ours)), 2) if published[a] != published[b]]
     if not pairs:
         return None
-    score = _score(published, means, pairs)
+    same, score = _order(published, means, pairs)
     chance = None
     if len(ours) <= ENUMERATED:
-        scores = [_score(published, order, pairs) for order in permutations(means)]
+        scores = [_order(published, each, pairs)[1] for each in permutations(means)]
         chance = sum(each >= score for each in scores) / len(scores)
     # Rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
     wide = [(a, b) for a, b in pairs if round(abs(published[a] - published[b]), 6) > round(spread, 6)]
     seeds = min(len(runs) for runs in ours)
-    deviation = fmean(variance(runs) for runs in ours) ** 0.5 if seeds > 1 else None
+    deviation, clear = None, None
+    if seeds > 1:
+        deviation = fmean(variance(runs) for runs in ours) ** 0.5
+        clear = sum(abs(a - b) > 2 * deviation * (2 / seeds) ** 0.5 for a, b in combinations(means, 2))
     return Agreement(
         pairs=len(pairs),
-        same_order=_agreeing(published, means, pairs),
+        same_order=same,
         equal_here=sum(means[a] == means[b] for a, b in pairs),
         tau=score / len(pairs),
         chance=chance,
         wide_pairs=len(wide),
-        wide_same_order=_agreeing(published, means, wide),
+        wide_same_order=_order(published, means, wide)[0],
         seeds=seeds,
         deviation=deviation,
-        clear_pairs=None if deviation is None else _clear(means, deviation * (2 / seeds) ** 0.5),
+        clear_pairs=clear,
     )
 
 
-def _agreeing(published: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]) -> int:
-    return sum((published[a] - published[b]) * (ours[a] - ours[b]) > 0 for a, b in pairs)
-
-
-def _score(published: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]) -> int:
-    """Return pairs in the same order less those in the other; one that is equal in ours is neither."""
-    other = sum((published[a] - published[b]) * (ours[a] - ours[b]) < 0 for a, b in pairs)
-    return _agreeing(published, ours, pairs) - other
-
-
-def _clear(means: Sequence[float], error: float) -> int:
-    return sum(abs(a - b) > 2 * error for a, b in combinations(means, 2))
+def _order(
+    theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """Return how many pairs are in the same order, and that less those in the other; equal is neither."""
+    found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
+    same = sum(each > 0 for each in found)
+    return same, same - sum(each < 0 for each in found)
 
 
 def in_words(found: Agreement | None, spread: float) -> str:

@@ -88,18 +88,20 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
         raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
     reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
     counted = {form: count for one in subjects.values() for form, count in gflops(one).items()}
+    ours = [form for one in subjects.values() for form in forms(one, options.batches)]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as room:
         graphs = Graphs(Path(room), subjects, peers)
+        strangers = {
+            engine: [Form(label, "peer") for label in peers if engine not in ON_TORCH]
+            for engine in options.engines
+        }
         for engine, precision, threads in combinations:  # what cannot run is said before hours are spent
-            strangers = [Form(label, "peer") for label in peers if engine not in ON_TORCH]
-            _prepare(graphs, strangers, engine, precision, threads)
+            _prepare(graphs, strangers[engine], engine, precision, threads)
         groups = []
         for engine, precision, threads in combinations:
-            wanted = [form for one in subjects.values() for form in forms(one, options.batches)]
             if engine in ON_TORCH and peers:
                 log.info(f"{engine} runs no ONNX: peers are left out there")
-            wanted += [Form(label, "peer") for label in peers if engine not in ON_TORCH]
-            runs = _prepare(graphs, wanted, engine, precision, threads)
+            runs = _prepare(graphs, [*ours, *strangers[engine]], engine, precision, threads)
             timed = time_forms(runs, subjects, options.rounds, f"{engine} {precision}")
             goals_hold = precision if engine == "openvino" else None
             rows = build_rows(timed, subjects, counted, reference, goals_hold)

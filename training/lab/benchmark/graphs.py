@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from torch import nn
 
 from training.errors import ConfigError
 from training.export.contract.spec import GraphSpec
@@ -58,11 +57,13 @@ class Graphs:
         eager = engine in ON_TORCH
         key = (form.label, form.top_k if form.kind == "bound" else None, spec, eager)
         if key not in self._sources:
-            self._sources[key] = self._eager(form, spec) if eager else self._traced(form, spec)
+            self._sources[key] = (
+                ExportGraph(fold_batch_norm(self._model(form)), spec).eval()  # what would be traced
+                if eager
+                else self._traced(form, spec)
+            )
         source = self._sources[key]
-        if not isinstance(source, Path):
-            return source
-        return _as_openvino(source) if engine == "openvino" else _for_onnxruntime(source)
+        return _for_engine(source, engine) if isinstance(source, Path) else source
 
     def inputs(self, form: Form) -> Inputs:
         """Return the benchmark's image with controls; for a peer, random values in shapes that it takes."""
@@ -95,10 +96,6 @@ class Graphs:
         onnx.save(to_onnx(self._model(form), spec), path)
         return path
 
-    def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
-        """Return the module that a graph would be traced from, for engines that need none."""
-        return ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
-
     def _model(self, form: Form) -> Detector:
         subject = self._subjects[form.label]
         if form.kind != "bound":
@@ -107,22 +104,18 @@ class Graphs:
         return bound_of(subject, form.top_k)
 
 
-def _as_openvino(path: Path) -> Path:
-    """Return the same graph in the format that exports have."""
-    converted = path.with_suffix(".xml")
-    if not converted.exists():
-        save_openvino(path, converted)
-    return converted
-
-
-def _for_onnxruntime(path: Path) -> Path:
-    """Return the same graph with weights where ONNX Runtime folds them."""
-    moved = path.with_name(f"{path.stem}-moved.onnx")
-    if not moved.exists():
+def _for_engine(path: Path, engine: EngineName) -> Path:
+    """Return the same graph as exports have it, or with weights where ONNX Runtime folds them."""
+    made = path.with_suffix(".xml") if engine == "openvino" else path.with_name(f"{path.stem}-moved.onnx")
+    if made.exists():
+        return made
+    if engine == "openvino":
+        save_openvino(path, made)
+    else:
         proto = onnx.load(path)
         move_weights_into_branches(proto)
-        onnx.save(proto, moved)
-    return moved
+        onnx.save(proto, made)
+    return made
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:

@@ -38,7 +38,7 @@ def draw(result: Benchmark, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    groups = [group for group in result.groups if _with_experts(group)]
+    groups = [group for group in result.groups if _labels(group)]
     if not groups:
         raise ConfigError("nothing to draw: no model with experts was timed in a quiet round")
     most = max(len(_labels(group)) for group in groups)
@@ -47,18 +47,18 @@ def draw(result: Benchmark, path: Path) -> None:
     panels = figure.subplots(len(groups), sharey=True, squeeze=False)[:, 0]
     for axes, group in zip(panels, groups, strict=True):
         _panel(axes, group, result.reference)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    firsts = [labels.index(label) for label in dict.fromkeys(labels)]
+    legend = [handles[index] for index in firsts], [labels[index] for index in firsts]
+    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=8)
     machine = fill(result.machine, 24 * (2 + most))
     figure.suptitle(f"Time for an image, as a fraction of the same model dense\n{machine}", fontsize=9)
     figure.savefig(path, dpi=150)
 
 
-def _with_experts(group: Group) -> list[Row]:
-    return [row for row in group.rows if row.form.kind == "sparse"]
-
-
 def _labels(group: Group) -> list[str]:
-    return list(dict.fromkeys(row.form.label for row in _with_experts(group)))
+    """Return the models with experts."""
+    return list(dict.fromkeys(row.form.label for row in group.rows if row.form.kind == "sparse"))
 
 
 def _panel(axes: "Axes", group: Group, reference: str) -> None:
@@ -72,54 +72,29 @@ def _panel(axes: "Axes", group: Group, reference: str) -> None:
     axes.set_ylabel("of dense")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
     threads = f"{group.threads} thread{'s' if group.threads > 1 else ''}"
-    warning = ", TOO NOISY" if group.noisy else ""
-    axes.set_title(
-        f"{group.engine} {group.precision}, {threads}, rounds kept: {group.rounds}{warning}",
-        fontsize=9,
-        loc="left",
-    )
+    title = f"{group.engine} {group.precision}, {threads}, rounds kept: {group.rounds}"
+    axes.set_title(f"{title}{', TOO NOISY' if group.noisy else ''}", fontsize=9, loc="left")
 
 
 def _model(axes: "Axes", place: int, rows: Sequence[Row], reference: str) -> None:
-    def once(text: str) -> str:
-        """In the legend for the first model only."""
-        return text if place == 0 else f"_{text}"
-
     sparse = [row for row in rows if row.form.kind == "sparse"]
     bounds = {row.form.top_k: row.ratio for row in rows if row.form.kind == "bound"}
     step = WIDTH / len(sparse)
     dense = next(row for row in rows if row.form.kind == "dense")
     if reference != dense.form.label:
-        level = 1 / dense.ratio_to_reference.median
-        axes.hlines(
-            level,
-            place - WIDTH / 2,
-            place + WIDTH / 2,
-            color="#888888",
-            linestyles="dotted",
-            label=once(f"{reference}, dense"),
-        )
+        level, ends = 1 / dense.ratio_to_reference.median, (place - WIDTH / 2, place + WIDTH / 2)
+        axes.hlines(level, *ends, color="#888888", linestyles="dotted", label=f"{reference}, dense")
     for index, row in enumerate(sparse):
-        assert row.ratio is not None
-        x = place + (index - (len(sparse) - 1) / 2) * step
-        colour = COLOURS[index % len(COLOURS)]
-        spread = [[row.ratio.median - row.ratio.low], [row.ratio.high - row.ratio.median]]
-        label = once("sparse, and the middle half of its rounds") if index == 0 else ""
-        axes.errorbar(
-            x, row.ratio.median, yerr=spread, fmt="o", markersize=6, capsize=3, color=colour, label=label
-        )
-        axes.annotate(
-            f"K={row.form.top_k}",
-            (x, row.ratio.high),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-        bound = bounds.get(row.form.top_k)
+        ratio = row.ratio
+        assert ratio is not None
+        x, colour = place + (index - (len(sparse) - 1) / 2) * step, COLOURS[index % len(COLOURS)]
+        spread = [[ratio.median - ratio.low], [ratio.high - ratio.median]]
+        label = "sparse, and the middle half of its rounds"
+        axes.errorbar(x, ratio.median, yerr=spread, fmt="o", capsize=3, color=colour, label=label)
+        above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        axes.annotate(f"K={row.form.top_k}", (x, ratio.high), **above)  # type: ignore[arg-type]
+        bound, label = bounds.get(row.form.top_k), "bound: only the chosen experts"
         if bound is not None:
-            label = once("bound: only the chosen experts") if index == 0 else ""
             axes.hlines(bound.median, x - step / 3, x + step / 3, color=colour, linewidth=2, label=label)

@@ -117,9 +117,8 @@ def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> 
     (logits,) = seen
     scale = 1 / logits.std(dim=0).mean().clamp(min=1e-6)
     last.weight.mul_(scale)
-    if last.bias is None:
-        return
-    last.bias.sub_(logits.mean(dim=0)).mul_(scale)
+    if last.bias is not None:
+        last.bias.sub_(logits.mean(dim=0)).mul_(scale)
 
 
 def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -130,12 +129,11 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
     """Return what is timed of a subject: batches of more than one only dense."""
     label = subject.label
-    found = [Form(label, kind) for kind in ("dense", "twin")]
-    for top_k in subject.top_ks:
-        found.append(Form(label, "sparse", top_k))
-        if top_k != subject.all_experts:  # there it is the dense model
-            found.append(Form(label, "bound", top_k))
-    return [*found, *(Form(label, "dense", None, batch) for batch in batches if batch != 1)]
+    found = [Form(label, "dense"), Form(label, "twin")]
+    for top_k in subject.top_ks:  # with all experts the bound is the dense model
+        bound = [] if top_k == subject.all_experts else [Form(label, "bound", top_k)]
+        found += [Form(label, "sparse", top_k), *bound]
+    return found + [Form(label, "dense", None, batch) for batch in batches if batch != 1]
 
 
 def time_forms(

@@ -69,15 +69,7 @@ def _panel(
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
-    axes.legend(
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        fontsize=SMALL,
-        frameon=False,
-        title="experts",
-        title_fontsize=SMALL,
-        handlelength=1,
-        labelspacing=0.25,
-        borderaxespad=0.3,
-    )
+    spacing = {"handlelength": 1, "labelspacing": 0.25, "borderaxespad": 0.3}
+    letters = {"fontsize": SMALL, "title_fontsize": SMALL, "frameon": False}
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="experts", **letters, **spacing)
     bare(axes)

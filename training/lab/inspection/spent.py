@@ -1,6 +1,6 @@
 """What images cost, against how much there is in them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,10 @@ SPREAD = 0.15  # boxes; so that images with as many do not lie on one another
 def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figure":
     """Draw a point for each image, the mean of each tertile of density, and what every expert would cost."""
     compute = report.compute
-    if compute.spearman is None or compute.pearson is None:
-        correlation = "The same for every image, or as many objects in every image: no correlation."
-    else:
-        correlation = (
-            f"Correlation of the two: Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}."
-        )
+    correlation = "The same for every image, or as many objects in every image: no correlation."
+    if compute.spearman is not None and compute.pearson is not None:
+        found = f"Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}"
+        correlation = f"Correlation of the two: {found}."
     figure = new_figure(
         4.3,
         "Compute of an image, by how much is in it",
@@ -74,15 +72,9 @@ def _levels(axes: "Axes", cost: Cost) -> None:
     """Draw what images would cost with every expert, and with none."""
     for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
-        axes.annotate(
-            f"{what}: {level:.3g}",
-            (1, level),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-2, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=SMALL,
-            color=FAINT,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        look: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT, "bbox": behind}
+        above: dict[str, Any] = {"xytext": (-2, 3), "textcoords": "offset points"}
+        across = axes.get_yaxis_transform()
+        axes.annotate(f"{what}: {level:.3g}", (1, level), xycoords=across, **above, **look)
     axes.set_ylim(0, cost.dense * 1.12)

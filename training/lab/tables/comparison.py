@@ -7,20 +7,12 @@ from training.evaluate.comparison import Comparison
 
 
 def comparison_report(found: Comparison) -> str:
-    """The result for people; mAP in percent."""
-    rows = [
-        (
-            side.name,
-            f"{100 * side.mean_ap.map50_95:.2f}",
-            f"{100 * side.mean_ap.map50:.2f}",
-            f"{side.gflops:.2f}",
-        )
-        for side in (found.first, found.second)
-    ]
-    lines = [
-        f"{found.images} images",
-        *in_columns([("", "mAP50-95", "mAP50", "GFLOPs used"), *rows], "lrrr"),
-    ]
+    """Return the result for people; mAP in percent."""
+    rows = [("", "mAP50-95", "mAP50", "GFLOPs used")]
+    for side in (found.first, found.second):
+        figures = (100 * side.mean_ap.map50_95, 100 * side.mean_ap.map50, side.gflops)
+        rows.append((side.name, *(f"{figure:.2f}" for figure in figures)))  # type: ignore[arg-type]
+    lines = [f"{found.images} images", *in_columns(rows, "lrrr")]
     difference = found.difference
     verdict = "so the difference may be chance"
     if difference.low > 0 or difference.high < 0:
@@ -35,7 +27,7 @@ def comparison_report(found: Comparison) -> str:
 
 
 def comparison_json(found: Comparison) -> str:
-    """The result for machines; mAP 0..1."""
+    """Return the result for machines; mAP 0..1."""
     sides = {
         name: {"name": side.name, "gflops": side.gflops, **side.mean_ap._asdict()}
         for name, side in (("first", found.first), ("second", found.second))

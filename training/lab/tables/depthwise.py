@@ -7,7 +7,7 @@ from training.models.depthwise_timing import time_backward
 
 
 def depthwise_table() -> str:
-    """Both, timed in turn."""
+    """Time both in turn, and return the table."""
     rows = [("", "kernel", "torch, ms", "strips, ms", "times as fast")]
     for dtype in (torch.float32, torch.bfloat16):
         for kernel in (5, 7, 9):

@@ -24,7 +24,7 @@ mAP: mAP@[.5:.95] of the checkpoint and of the graph on the data of the export; 
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
-    """Every version of every artifact, by name, target and version.
+    """Return every version of every artifact, by name, target and version.
 
     Raises:
         ExportError: there is none, or one is damaged.
@@ -38,20 +38,21 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """One line an artifact, and what the columns mean; raises ExportError as read_repository."""
-    rows = [COLUMNS, *(_cells(stored, _size(repository, stored)) for stored in read_repository(repository))]
+    """Return one line an artifact, and what the columns mean. Raise ExportError as read_repository."""
+    rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:
-    """The same for machines: of each manifest what says what it is and what was proved."""
+    """Return the same for machines: of each manifest what says what it is and what was proved."""
     keys = ("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed")
     manifests = [stored.content for stored in read_repository(repository)]
     return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
 
 
-def _cells(stored: StoredManifest, size: int) -> Sequence[str]:
-    manifest = stored.content
+def _cells(repository: Path, stored: StoredManifest) -> Sequence[str]:
+    manifest, folder = stored.content, repository / stored.model_name / str(stored.version)
+    size = sum((folder / name).stat().st_size for name in manifest["files"])
     parity: Mapping[str, Any] = manifest["parity"]
     graph = f"{manifest['precision']} {manifest['execution']}"
     if speed := manifest.get("speed"):
@@ -83,9 +84,3 @@ def _differences(manifest: Mapping[str, Any]) -> dict[str, float]:
             column = columns.get(row["role"], row["role"])
             found[column] = max(error, found.get(column, 0.0))
     return found
-
-
-def _size(repository: Path, stored: StoredManifest) -> int:
-    """Bytes of the files that the manifest names."""
-    folder = repository / stored.model_name / str(stored.version)
-    return sum((folder / name).stat().st_size for name in stored.content["files"])

@@ -9,9 +9,7 @@ from torch import nn
 
 from training.columns import in_columns
 from training.lab.tables.published import (
-    GFLOPS_TOLERANCE,
     IMAGENET_CLASSES,
-    PARAMETERS_TOLERANCE,
     PUBLISHED,
     Named,
     Published,
@@ -61,21 +59,15 @@ class Comparison:
 
     @property
     def parameters_difference(self) -> float:
-        """Ours over theirs, less 1."""
+        """Return ours over theirs, less 1."""
         return self.parameters / self.published.parameters - 1
 
     @property
     def gflops_difference(self) -> float | None:
-        """Ours over theirs, less 1; None where the source does not say."""
+        """Return ours over theirs, less 1; None where the source does not say."""
         if self.gflops is None or self.published.gflops is None:
             return None
         return self.gflops / self.published.gflops - 1
-
-    @property
-    def needs_note(self) -> bool:
-        """Whether ours is further from the source than rounding would take it."""
-        gflops = self.gflops_difference or 0.0
-        return abs(self.parameters_difference) > PARAMETERS_TOLERANCE or abs(gflops) > GFLOPS_TOLERANCE
 
 
 def build(named: Named) -> Network:
@@ -109,7 +101,7 @@ def measure(named: Named) -> Measured:
 
 
 def _drop_what_is_not_counted(model: nn.Module) -> None:
-    """Norms and activations add no operations to the count, and take two thirds of the time to count."""
+    """Drop norms and activations: they add no operations, and take two thirds of the time to count."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.GroupNorm | nn.SiLU):
@@ -117,16 +109,15 @@ def _drop_what_is_not_counted(model: nn.Module) -> None:
 
 
 def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
-    """Every model of the table, and every line of the sources beside ours."""
+    """Measure every model of the table, and set every line of the sources beside ours."""
     wanted = [*MODELS, *(line.of for line in PUBLISHED if line.gflops is not None)]
     measured = {named: measure(named) for named in dict.fromkeys(wanted)}
-    comparisons = []
-    for line in PUBLISHED:
-        if line.gflops is None:
-            comparisons.append(Comparison(line, count_parameters(build(line.of)), None))
-        else:
-            ours = measured[line.of]
-            comparisons.append(Comparison(line, ours.parameters, ours.gflops_at_top_k))
+    comparisons = [
+        Comparison(line, count_parameters(build(line.of)), None)
+        if line.gflops is None
+        else Comparison(line, measured[line.of].parameters, measured[line.of].gflops_at_top_k)
+        for line in PUBLISHED
+    ]
     return {named: measured[named] for named in MODELS}, comparisons
 
 
@@ -142,7 +133,7 @@ def label(named: Named) -> str:
 
 
 def variants_table() -> str:
-    """The models, what sources say of them, and notes where the two differ."""
+    """Return the models, what sources say of them, and notes where the two differ."""
     models, comparisons = measure_all()
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(
@@ -157,7 +148,11 @@ def variants_table() -> str:
             "",
             *_comparisons_block(comparisons, notes),
             "",
-            *(line for number, note in enumerate(notes, 1) for line in _numbered(number, note)),
+            *(
+                line
+                for number, note in enumerate(notes, 1)
+                for line in wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
+            ),
         ]
     )
 
@@ -176,11 +171,9 @@ def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[
     rows = [("model", "source", "parameters", "theirs", "", "GFLOPs", "theirs", "", "")]
     for one in comparisons:
         published, difference = one.published, one.gflops_difference
-        parameters = (
-            f"{one.parameters:,}",
-            _as_given(published.parameters),
-            _percent(one.parameters_difference),
-        )
+        theirs = published.parameters  # counted to the last one, or rounded
+        given = f"{theirs:,}" if isinstance(theirs, int) else f"{theirs / 1e6:g} M"
+        parameters = (f"{one.parameters:,}", given, _percent(one.parameters_difference))
         gflops = ("", "", "")
         if difference is not None:
             gflops = (f"{one.gflops:.2f}", str(published.gflops), _percent(difference))
@@ -189,22 +182,13 @@ def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[
     return in_columns(rows, "llrrrrrrl")
 
 
-def _as_given(parameters: float) -> str:
-    """A count to the last one, a rounded figure in millions."""
-    return f"{parameters:,}" if isinstance(parameters, int) else f"{parameters / 1e6:g} M"
-
-
 def _percent(difference: float) -> str:
     text = f"{difference:+.1%}"
     return "0.0%" if text in ("+0.0%", "-0.0%") else text
 
 
-def _numbered(number: int, note: str) -> list[str]:
-    return wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
-
-
 def variants_json() -> str:
-    """The same for machines."""
+    """Return the same for machines."""
     models, comparisons = measure_all()
     lines = [
         _fields(one.published.of)

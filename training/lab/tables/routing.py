@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """The table, what is asked of it, and what images cost."""
+    """Return the table, what is asked of it, and what images cost."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
@@ -47,31 +47,25 @@ def routing_table(report: RoutingReport, heading: str) -> str:
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """The same for machines, after facts of the model and the data; GFLOPs in 1e9 operations."""
-    layers = [
-        asdict(layer.use)
-        | {
-            "dead_experts": layer.use.dead_experts,
-            "verdict": verdict(layer),
-            "dependence": {name: found._asdict() for name, found in layer.by_grouping.items()},
-        }
-        for layer in report.layers
-    ]
-    return json.dumps(
-        {
-            **facts,
-            "images": report.images,
-            "static": report.static,
-            "layers": layers,
-            "groups": {grouping.name: _sizes(grouping) for grouping in report.groupings},
-            "compute": asdict(report.compute),
-            "goals": [asdict(goal) for goal in report.goals],
-        }
-    )
+    """Return the same for machines, after facts of the model and the data; GFLOPs in 1e9 operations."""
+    layers = []
+    for layer in report.layers:
+        dependence = {name: found._asdict() for name, found in layer.by_grouping.items()}
+        said = {"dead_experts": layer.use.dead_experts, "verdict": verdict(layer), "dependence": dependence}
+        layers.append(asdict(layer.use) | said)
+    found = {
+        "images": report.images,
+        "static": report.static,
+        "layers": layers,
+        "groups": {grouping.name: _sizes(grouping) for grouping in report.groupings},
+        "compute": asdict(report.compute),
+        "goals": [asdict(goal) for goal in report.goals],
+    }
+    return json.dumps({**facts, **found})
 
 
 def verdict(layer: LayerRouting) -> str:
-    """One word: routes, weak or static."""
+    """Return one word: routes, weak or static."""
     if layer.informed:
         return "routes"
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"
@@ -79,15 +73,9 @@ def verdict(layer: LayerRouting) -> str:
 
 def _layer(layer: LayerRouting, names: list[str]) -> tuple[object, ...]:
     use = layer.use
-    return (
-        use.layer,
-        f"{use.information_bits:.3f}",
-        verdict(layer),
-        use.distinct_sets,
-        f"{use.commonest_set_share:.0%}",
-        f"{use.set_entropy_bits:.2f}",
-        *(_dependence(layer.by_grouping[name], layer.follows(name)) for name in names),
-    )
+    sets = (use.distinct_sets, f"{use.commonest_set_share:.0%}", f"{use.set_entropy_bits:.2f}")
+    groups = (_dependence(layer.by_grouping[name], layer.follows(name)) for name in names)
+    return (use.layer, f"{use.information_bits:.3f}", verdict(layer), *sets, *groups)
 
 
 def _dependence(found: Dependence, follows: bool) -> str:
@@ -96,7 +84,7 @@ def _dependence(found: Dependence, follows: bool) -> str:
 
 
 def _experts(uses: Sequence[LayerUse]) -> list[str]:
-    """One line a layer; layers may have different numbers of experts."""
+    """Return one line a layer; layers may have different numbers of experts."""
     most = max((len(use.expert_share) for use in uses), default=0)
     rows = []
     for use in uses:
@@ -126,10 +114,7 @@ def _compute(compute: ComputeUse) -> list[str]:
     if compute.by_density:
         means = ", ".join(f"{label} {mean:.3f}" for label, mean in compute.by_density.items())
         lines.append(f"  by boxes an image: {means}")
-    if compute.pearson is not None and compute.spearman is not None:
-        lines.append(
-            f"  correlation with boxes: Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}"
-        )
-    else:
-        lines.append("  no correlation with boxes: one of the two is the same for every image")
-    return lines
+    if compute.pearson is None or compute.spearman is None:
+        return [*lines, "  no correlation with boxes: one of the two is the same for every image"]
+    found = f"Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}"
+    return [*lines, f"  correlation with boxes: {found}"]

@@ -1,7 +1,7 @@
 """Triton's `openvino` backend, written with OpenVINO's Python API so that precision can be pinned.
 
 Triton's own OpenVINO backend cannot ask for float32, and on CPUs with bf16 OpenVINO chooses bf16 by
-itself, which moves experts. This one runs the precision that the artefact's manifest names. Copied to
+itself, which moves experts. This one runs the precision that the artifact's manifest names. Copied to
 <backends>/openvino/, it serves every `backend: "openvino"` of a model repository.
 """
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from tests.unit.training.export.triton.test_options import inputs_of, store
+from tests.unit.training.messages import collecting
 from training.export.targets.tensorrt_plan import build_plan
 
 
@@ -16,9 +17,9 @@ def builds_a_plan(proto, folder, *, batch, precision):
     sized = {"inputs": inputs_of((64, 64)), "batch": list(batch)}
     version = store(folder, "tensorrt", **sized, precision=precision)
     onnx.save(proto, version / "model.onnx")
-    said = []
-    for _ in range(2):
-        build_plan(version, tensorrt, "some GPU", timings=folder / "timings", say=said.append)
+    with collecting() as said:
+        for _ in range(2):
+            build_plan(version, tensorrt, "some GPU", timings=folder / "timings")
     assert said[1:] == [f"built {version}/model.plan", f"{version}/model.plan fits"]
     plan = (version / "model.plan").read_bytes()
     facts = json.loads((version / "model.plan.json").read_text())

@@ -16,12 +16,12 @@ from service.backends.openvino import OpenVinoBackend
 from service.serving.proof import prove_by_golden
 from service.settings import OpenVinoSettings
 from tests.training_builders import conditioned, diverse_images, shallow
-from tests.unit.training.export.artifact.test_bundle import PROVENANCE, pictures
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import onnxruntime, poisoned
 from training.config import MixtureConfig, RouterConfig
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.bundle import export_model
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.export_graph import fold_batch_norm
 from training.export.graph.onnx_file import conditional_experts, to_onnx
@@ -29,6 +29,7 @@ from training.export.graph.switch import SWITCH, general_body
 from training.export.proof.openvino_engine import OpenVinoEngine
 from training.export.proof.parity import measure_parity, reference_outputs
 from training.export.targets import build
+from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import compared_top_ks, graph_spec
 from training.lab.prune.drop import drop_experts
@@ -74,7 +75,7 @@ def fewer(mixture, num_experts):
 
 
 def canvases():
-    return [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    return [letterbox_image(image, (64, 64))[0] for image in tinted_scenes()]
 
 
 def engine_of(proto, folder):
@@ -106,7 +107,7 @@ def manifest_of(exported):
 
 
 async def replay(artifact):
-    """What the service does with an artefact before it serves it."""
+    """What the service does with an artifact before it serves it."""
     backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=1)
     try:
         await prove_by_golden(artifact, backend, allowed_s=60)
@@ -118,7 +119,7 @@ async def replay(artifact):
 def traced(name):
     """The graph that skips; one trace for all of its tests."""
     with pytest.MonkeyPatch.context() as patch:
-        # Beside maps of 64 × 64 pictures no weights are small: here they count as small wherever they can.
+        # Beside maps of 64 × 64 images no weights are small: here they count as small wherever they can.
         patch.setattr(dispatch, "weights_are_small", lambda experts, x: True)
         return to_onnx(built(name), SPARSE[name])
 
@@ -199,12 +200,12 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
 ):
     model = built(name)
     monkeypatch.setattr(build, "to_onnx", lambda model, spec: traced(name))
-    images = pictures()[:2]
+    images = tinted_scenes()[:2]
     (exported,) = export_model(
         model,
         tmp_path,
         "tiny",
-        Pictures(images, images),
+        ExportImages(images, images),
         targets=["openvino"],
         options=ExportOptions(execution="sparse"),
         provenance=PROVENANCE,
@@ -220,12 +221,12 @@ def test_rows_padded_to_the_widest_layer_and_layers_of_the_head_pass_through_the
 def test_a_pruned_model_is_exported_with_one_expert_in_a_layer_and_two_in_another(tmp_path):
     whole = built("odd")
     kept = {"backbone.p2": (1,), "backbone.p4": (0, 1), "neck.p5": (0,)}
-    images = pictures()
+    images = tinted_scenes()
     exported = export_model(
         drop_experts(whole, kept, top_k=1),
         tmp_path,
         "few",
-        Pictures(images, images),
+        ExportImages(images, images),
         targets=["openvino", "npu"],
         options=ExportOptions(execution="sparse"),
         provenance=PROVENANCE,

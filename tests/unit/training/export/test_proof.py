@@ -13,13 +13,14 @@ import pytest
 from onnx import numpy_helper
 
 from tests.training_builders import conditioned, plain_model
-from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, pictures
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, tinted_scenes
 from tests.unit.training.export.engines import ask
+from tests.unit.training.messages import collecting
 from training.config import PLAIN_PLACES
 from training.data.letterbox import letterbox_image
 from training.errors import ExportError
 from training.export.artifact import bundle
-from training.export.artifact.bundle import Pictures, export_model
+from training.export.artifact.bundle import export_model
 from training.export.contract.precision import Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
@@ -29,6 +30,7 @@ from training.export.proof.census import branches
 from training.export.proof.openvino_engine import OpenVinoEngine, cpu_capabilities, save_openvino
 from training.export.proof.parity import reference_outputs
 from training.export.targets import build
+from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.models.mixture.routing import RoutingControls
 
@@ -49,7 +51,7 @@ def traced(execution):
 
 
 def canvases():
-    return [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    return [letterbox_image(image, (64, 64))[0] for image in tinted_scenes()]
 
 
 def samples():
@@ -85,7 +87,7 @@ def freeze_a_branch(proto, runs):
     next(node for node in proto.graph.node if node.op_type == "If").input[0] = "frozen"
 
 
-def route_as_the_first_picture(proto):
+def route_as_the_first_image(proto):
     """As tracing does with a gate that it takes for a number."""
     prefix = f"model.backbone.mixtures.{PLACE}.router.score"
     seen = reference_outputs(model(), GraphSpec("dense", "graph"), canvases()[0], RoutingControls(1))
@@ -96,7 +98,7 @@ def route_as_the_first_picture(proto):
     put(bias, np.log(seen["router_probs"][0, row]).reshape(numpy_helper.to_array(bias).shape))
 
 
-def export(monkeypatch, repository, options, change=lambda proto: None, **more):
+def export(monkeypatch, repository, options, change=lambda proto: None):
     def changed(_, spec):
         proto = onnx.ModelProto()
         proto.CopyFrom(traced(spec.execution))
@@ -108,11 +110,10 @@ def export(monkeypatch, repository, options, change=lambda proto: None, **more):
         model(),
         repository,
         "tiny",
-        Pictures(pictures(), pictures()),
+        ExportImages(tinted_scenes(), tinted_scenes()),
         targets=["openvino"],
         options=options,
         provenance=PROVENANCE,
-        **more,
     )
     return exported, json.loads((exported.path / "manifest.json").read_text())
 
@@ -122,7 +123,7 @@ def export(monkeypatch, repository, options, change=lambda proto: None, **more):
     ("fault", "sentence"),
     [
         (permute_an_expert, r"exported graph (chooses|differ from) the checkpoint"),
-        (route_as_the_first_picture, r"exported graph chooses the checkpoint's experts in"),
+        (route_as_the_first_image, r"exported graph chooses the checkpoint's experts in"),
         (never_run_an_expert, "does not depend on the image"),
         (always_run_an_expert, "does not depend on the image"),
     ],
@@ -143,8 +144,8 @@ def test_a_planted_fault_is_refused_and_the_repository_stays_as_it_was(
 
 @pytest.mark.heavy
 def test_left_to_itself_the_export_times_both_executions_and_ships_the_one_it_names(tmp_path, monkeypatch):
-    said = []
-    exported, manifest = export(monkeypatch, tmp_path, ExportOptions(), say=said.append)
+    with collecting() as said:
+        exported, manifest = export(monkeypatch, tmp_path, ExportOptions())
     speed = manifest["speed"]
     execution = "sparse" if speed["sparse_to_dense"] <= 0.97 else "dense"
     assert manifest["execution"] == execution
@@ -233,7 +234,7 @@ def whose(branch):
 
 
 @pytest.mark.heavy
-def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8_bit, tmp_path):
+def test_in_8_bit_a_poisoned_expert_spoils_only_the_images_that_choose_it(in_8_bit, tmp_path):
     graph = ov.Core().read_model(in_8_bit)
     clean, chosen = OpenVinoEngine(in_8_bit), None
     gates = [ask(clean, [canvas], [RoutingControls(1)])["gates"][0] for canvas in canvases()]
@@ -256,7 +257,7 @@ def test_in_8_bit_a_poisoned_expert_spoils_only_the_pictures_that_choose_it(in_8
         assert np.array_equal(want, got) != runs
 
 
-def test_ranges_of_8_bit_hold_what_a_single_picture_shows(tmp_path):
+def test_ranges_of_8_bit_hold_what_a_single_image_shows(tmp_path):
     """Two convolutions that pass their input on: what enters the second is between 0 and the brightest."""
     image = opset.parameter([1, 8, 8, 3], np.uint8, name="images")
     image.output(0).set_names({"images"})
@@ -273,9 +274,9 @@ def test_ranges_of_8_bit_hold_what_a_single_picture_shows(tmp_path):
         for node in quantized.get_ops()
         if node.get_type_name() == "FakeQuantize" and node.input_value(0).get_node().get_type_name() == "Relu"
     ]
-    assert highest == pytest.approx([200.0], rel=0.01)  # the mean of the pictures' highest is 29
+    assert highest == pytest.approx([200.0], rel=0.01)  # the mean of the images' highest is 29
 
 
-def test_8_bit_without_enough_pictures_is_refused_in_words(tmp_path):
+def test_8_bit_without_enough_images_is_refused_in_words(tmp_path):
     with pytest.raises(ExportError, match=r"2 are needed at least, there are 1\. Give more with --data"):
         quantize_dense(tmp_path / "model.xml", samples()[:1])

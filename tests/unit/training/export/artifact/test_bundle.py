@@ -21,7 +21,7 @@ from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
 from training.errors import ExportError
 from training.export.artifact import bundle
-from training.export.artifact.bundle import Pictures, export_model, next_version
+from training.export.artifact.bundle import export_model, next_version
 from training.export.artifact.manifest import Provenance
 from training.export.artifact.release import remove_stale_staging
 from training.export.contract.precision import TOLERANCES
@@ -30,6 +30,7 @@ from training.export.graph.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS
 from training.export.proof.openvino_engine import OpenVinoEngine
 from training.export.proof.parity import Parity, measure_parity, reference_outputs
 from training.export.targets import build
+from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import TARGETS, graph_spec
 from training.models.mixture.routing import RoutingControls
@@ -41,7 +42,7 @@ TOLERANCE = TOLERANCES["f32"]
 SPARSE = ExportOptions(execution="sparse")  # whatever is quicker on this machine
 
 
-def pictures() -> list[np.ndarray]:
+def tinted_scenes() -> list[np.ndarray]:
     """Scenes of different tints, so that routers that look at averages tell them apart."""
     scenes = ScenesDataset(6, seed=3, image_hw=(48, 64))
     tints = [(1, 1, 1), (0.1, 0.1, 0.1), (1, 0.2, 0.2), (0.2, 1, 0.2), (0.2, 0.2, 1), (0.5, 0.5, 0)]
@@ -63,7 +64,7 @@ def traced():
 def released(model, traced, tmp_path_factory):
     """One export of every target, shared by the tests that only read it."""
     repository = tmp_path_factory.mktemp("repository")
-    images = pictures()
+    images = tinted_scenes()
     specs = {target: graph_spec(target, has_mixture=True) for target in TARGETS}
 
     def kept(model, spec):
@@ -77,7 +78,7 @@ def released(model, traced, tmp_path_factory):
             model,
             repository,
             "tiny",
-            Pictures(images, images),
+            ExportImages(images, images),
             targets=list(specs),
             options=SPARSE,
             provenance=PROVENANCE,
@@ -102,7 +103,7 @@ def test_every_target_equals_the_checkpoint_on_inputs_that_route_differently(rel
 def test_a_poisoned_expert_spoils_only_the_images_that_choose_it_when_sparse(
     model, released, traced, target, open_engine, tmp_path
 ):
-    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    canvases = [letterbox_image(image, (64, 64))[0] for image in tinted_scenes()]
     spoilt = copy.deepcopy(model)
     spoilt.backbone.mixtures["p3"].experts[0].conv.weight.data.fill_(float("nan"))
     spec = graph_spec(target, has_mixture=True)
@@ -134,7 +135,7 @@ def test_an_expert_with_other_weights_is_refused_and_named(model, traced, tmp_pa
     experts = other.backbone.mixtures["p3"].experts
     experts[0].conv.weight.data = experts[0].conv.weight.data.flip(0)
     spec = graph_spec("npu", has_mixture=True)
-    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()[:2]]
+    canvases = [letterbox_image(image, (64, 64))[0] for image in tinted_scenes()[:2]]
     parity = measure_parity(other, spec, openvino(traced["npu"], tmp_path), canvases, [1, 2])
     with pytest.raises(ExportError, match=r"exported graph (differ from|chooses) the checkpoint"):
         parity.check()
@@ -199,10 +200,10 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
     hopeless = copy.deepcopy(model)
     for branch in hopeless.head.class_branches:
         torch.nn.init.constant_(branch[-1].bias, -50.0)  # finds nothing, so has no golden sample
-    images = pictures()[:1]
+    images = tinted_scenes()[:1]
     with pytest.raises(ExportError, match="scores nothing"):
         export_model(
-            hopeless, repository, "tiny", Pictures(images, images), targets=["npu"], provenance=PROVENANCE
+            hopeless, repository, "tiny", ExportImages(images, images), targets=["npu"], provenance=PROVENANCE
         )
     assert [str(p.relative_to(repository)) for p in sorted(repository.rglob("*"))] == [
         "tiny-npu",
@@ -212,7 +213,7 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("moment", ["", "/*/1/golden.npz"])
-def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(model, tmp_path, moment):
+def test_an_export_killed_leaves_no_half_artifact_and_the_next_one_cleans_up(model, tmp_path, moment):
     checkpoint, repository = tmp_path / "model.safetensors", tmp_path / "repository"
     save_model(checkpoint, model, {})
     command = [sys.executable, "-m", "training", "export", str(checkpoint), "--name", "tiny"]
@@ -224,7 +225,7 @@ def test_an_export_killed_leaves_no_half_artefact_and_the_next_one_cleans_up(mod
         assert process.poll() is None, "the export ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # Killed late it may have released its artefact, but then a whole one.
+    # Killed late it may have released its artifact, but then a whole one.
     released = [read_artifact(folder) for folder in repository.glob("tiny-onnx/[1-9]*")]
     assert moment.endswith("golden.npz") or not released
     assert all((repository / "tiny-onnx" / "config.pbtxt").exists() for _ in released)
@@ -255,7 +256,7 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
     spec = graph_spec("tensorrt", has_mixture=True)
     path = tmp_path / "model.onnx"
     onnx.save(traced["tensorrt"], path)
-    canvases = [letterbox_image(picture, (64, 64))[0] for picture in pictures()]
+    canvases = [letterbox_image(image, (64, 64))[0] for image in tinted_scenes()]
     measure_parity(model, spec, OpenVinoEngine(path), canvases, [1, 2]).check()
     with pytest.raises(ExportError, match="the exported graph chooses the checkpoint's experts in"):
         measure_parity(model, spec, Mixed(path), canvases, [1, 2]).check()
@@ -271,7 +272,7 @@ def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_p
     monkeypatch.setattr(bundle, "_write_artifact", write)
     for version in ("1", "2"):
         (exported,) = export_model(
-            model, tmp_path, "tiny", Pictures([], []), targets=["onnx"], provenance=PROVENANCE
+            model, tmp_path, "tiny", ExportImages([], []), targets=["onnx"], provenance=PROVENANCE
         )
         assert exported.path == tmp_path / "tiny-onnx" / version
     assert sorted(path.name for path in (tmp_path / "tiny-onnx").iterdir()) == ["1", "2", "config.pbtxt"]

@@ -26,8 +26,8 @@ def folder(tmp_path):
     for split, level in LEVELS.items():
         (tmp_path / "images" / split).mkdir(parents=True)
         for index in range(5):
-            picture = np.full((32, 32, 3), level, np.uint8)
-            cv2.imwrite(str(tmp_path / "images" / split / f"{index}.png"), picture)
+            image = np.full((32, 32, 3), level, np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{index}.png"), image)
     return tmp_path
 
 

@@ -1,23 +1,23 @@
-"""mAP of a graph beside that of its checkpoint, and what follows from a fall."""
+"""The task's metric of a graph beside that of its checkpoint, and what follows from a fall."""
 
 from dataclasses import replace
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 import pytest
 
 from tests.training_builders import diverse_images, tiny_model
 from training.data.letterbox import letterbox_image
-from training.data.sample import Sample
+from training.data.sample import Sample, no_boxes
 from training.errors import ExportError
-from training.evaluate.detections import DetectConfig, keep_detections
+from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import evaluate
 from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.proof.parity import MetricPair, Parity, reference_outputs
-from training.export.tasks.detect import Detect, candidates
+from training.export.tasks.classify import CLASSIFY
+from training.export.tasks.detect import DETECT, kept
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def by_role(model, spec, outputs):
 
 
 class OwnFindings:
-    """Pictures whose truth is what the model finds first in them."""
+    """Images whose truth is what the model finds first in them."""
 
     class_names = ("disc", "ring")
     remarks = MappingProxyType({})
@@ -42,30 +42,22 @@ class OwnFindings:
     def __len__(self):
         return len(self.images)
 
-    def encoded(self, index):
-        return cv2.imencode(".png", cv2.cvtColor(self.images[index], cv2.COLOR_RGB2BGR))[1].tobytes()
-
     def load(self, index):
         image, spec = self.images[index], GraphSpec("dense", "graph")
-        canvas, placed = letterbox_image(image, (64, 64))
+        canvas, _ = letterbox_image(image, (64, 64))
         outputs = reference_outputs(self.model, spec, canvas, self.model.default_controls())
-        found = keep_detections(
-            candidates(by_role(self.model, spec, outputs), 1000), placed, (64, 64), DetectConfig(max_det=3)
-        )
+        found = kept(by_role(self.model, spec, outputs), (64, 64), (64, 64), DetectConfig(max_det=3))
         return Sample(image, found.boxes_xyxy, found.class_ids, str(index))
 
 
-class Eager:
-    """Stands in for an engine: the checkpoint's own answers, or the same corner for every box."""
-
-    def __init__(self, model, spec, *, corner=False):
-        self.model, self.spec, self.corner = model, spec, corner
-
-    def __call__(self, canvas):
-        outputs = reference_outputs(self.model, self.spec, canvas, self.model.default_controls())
-        if self.corner:
+def answers(model, spec, data, *, corner=False):
+    """Yield the checkpoint's own answers, or the same corner for every box."""
+    for sample in map(data.load, range(len(data))):
+        canvas, _ = letterbox_image(sample.image, (64, 64))
+        outputs = reference_outputs(model, spec, canvas, model.default_controls())
+        if corner:
             outputs["boxes"] = np.broadcast_to(np.float32([0, 0, 6, 6]), outputs["boxes"].shape).copy()
-        return by_role(self.model, self.spec, outputs)
+        yield sample, by_role(model, spec, outputs)
 
 
 @pytest.mark.parametrize("selection", ["graph", "service"])
@@ -73,9 +65,26 @@ def test_a_graph_that_answers_as_the_checkpoint_has_its_map_and_one_that_does_no
     data, spec = OwnFindings(model), GraphSpec("dense", selection)
     want = evaluate(model, data).mean_ap.map50_95
     assert want > 0.3
-    same = Detect().metric(Eager(model, spec), (64, 64), data)
+    same = DETECT.metric(answers(model, spec, data), data.class_names, (64, 64))
     assert same == pytest.approx(want, abs=1e-6)
-    assert Detect().metric(Eager(model, spec, corner=True), (64, 64), data) < want - 0.1
+    cornered = answers(model, spec, data, corner=True)
+    assert DETECT.metric(cornered, data.class_names, (64, 64)) < want - 0.1
+
+
+def test_top1_is_the_share_of_images_whose_likeliest_class_is_right():
+    blank = Sample(np.zeros((4, 4, 3), np.uint8), no_boxes(), np.zeros(0, np.int64), "", image_class=1)
+    likely = ([0.2, 0.8], [0.6, 0.4], [0.5, 0.5], [0.1, 0.9])  # of equal ones the first is the likelier
+    found = [(blank, {"probabilities": np.float32([each])}) for each in likely]
+    assert CLASSIFY.metric(found, ("disc", "ring"), (4, 4)) == 0.5
+
+
+def test_the_golden_answer_of_a_classifier_is_its_five_likeliest_classes_best_first():
+    outputs = {"probabilities": np.float32([[0.05, 0.3, 0.1, 0.3, 0.05, 0.2]])}
+    answer = CLASSIFY.golden(outputs, np.zeros((4, 4, 3), np.uint8), (4, 4))
+    assert answer.params == {}, "five are the task's default"
+    assert answer.arrays["cls_class_ids"].tolist() == [1, 3, 5, 2, 0]
+    assert answer.arrays["cls_class_ids"].dtype == np.int32
+    assert answer.arrays["cls_scores"].tolist() == np.float32([0.3, 0.3, 0.2, 0.1, 0.05]).tolist()
 
 
 @pytest.mark.parametrize(("graph", "refused"), [(0.7, False), (0.601, False), (0.596, False), (0.594, True)])

@@ -42,7 +42,7 @@ def canvas():
 
 
 def replace(outputs, row, score_change):
-    """Put another candidate in a row, elsewhere in the picture."""
+    """Put another candidate in a row, elsewhere in the image."""
     outputs["boxes"][0, row] += 7
     outputs["scores"][0, row] += score_change
 
@@ -84,7 +84,7 @@ def test_anything_else_is_refused(model, canvas, change):
         measure_parity(model, SPEC, Replay(model, change), [canvas], [1]).check()
 
 
-def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_are_refused(canvas):
+def test_an_image_on_which_routers_are_tied_is_left_out_and_only_such_images_are_refused(canvas):
     model = plain_model()
     spec = GraphSpec("dense", "service")
 
@@ -102,7 +102,7 @@ def test_a_picture_on_which_routers_are_tied_is_left_out_and_only_such_pictures_
 
 
 class Forgetful:
-    """An engine that for some pictures chooses other experts, and answers whatever with those."""
+    """An engine that for some images chooses other experts, and answers whatever with those."""
 
     def __init__(self, model, spec, wrong):
         self.model, self.spec, self.wrong, self.calls = model, spec, wrong, 0
@@ -120,7 +120,7 @@ class Forgetful:
     ("wrong", "share"),
     [
         pytest.param((), 1.0, id="none"),
-        pytest.param((2,), 0.75, id="all four layers on the second of four pictures"),
+        pytest.param((2,), 0.75, id="all four layers on the second of four images"),
         pytest.param((1, 2, 3, 4), 0.0, id="all: nothing is left to compare"),
     ],
 )

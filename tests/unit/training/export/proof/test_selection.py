@@ -34,7 +34,7 @@ def test_the_faster_of_two_engines_is_shipped_and_both_saw_the_same_images(spars
     speed = measure_speed(engines, inputs, clock=clock)
     assert speed.faster == faster
     assert speed.machine == "a bed"
-    assert (speed.sparse_ms, speed.dense_ms) == (sparse_s * 1000, 1), "of one picture"
+    assert (speed.sparse_ms, speed.dense_ms) == (sparse_s * 1000, 1), "of one image"
     assert speed.sparse_to_dense == sparse_s * 1000
     assert engines["sparse"].seen == engines["dense"].seen
     assert min(images, IMAGES) / 2 <= len(engines["dense"].seen) <= IMAGES

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.unit.training.export.triton.test_options import inputs_of, store
+from tests.unit.training.messages import collecting
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.plan import plan_arguments
 from training.export.targets.tensorrt_plan import gpu_names, offer_plan, version_number
@@ -41,9 +42,9 @@ def test_versions_are_written_as_trtexec_writes_them(version, number):
 
 def test_without_tensorrt_it_says_so_and_how_to_build_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    said = []
     folder = store(tmp_path, "tensorrt", **batches(range(1, 9)))
-    offer_plan(folder, say=said.append)
+    with collecting() as said:
+        offer_plan(folder)
     assert said[0].startswith("No plan was built: the Python package tensorrt is not installed")
     assert f"cd {folder} && trtexec --onnx=model.onnx" in said[0]
     assert not list(folder.glob("*plan*"))
@@ -64,8 +65,8 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, script, message):
         (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="11.4.0.106"))
-    said = []
-    offer_plan(store(tmp_path, "tensorrt", **batches(range(1, 9))), say=said.append)
+    with collecting() as said:
+        offer_plan(store(tmp_path, "tensorrt", **batches(range(1, 9))))
     assert said[0].startswith(f"No plan was built: {message}.\nTriton cannot load")
 
 

@@ -49,7 +49,7 @@ def test_the_limits_themselves_are_allowed(name, right):
 
 
 def store(repository, target="openvino", version="1", **changes):
-    """Write a manifest alone; nothing else of an artefact is needed for Triton's files."""
+    """Write a manifest alone; nothing else of an artifact is needed for Triton's files."""
     manifest = {**json.loads(STARTER.read_text()), "target": target, "version": version, **changes}
     folder = repository / f"{manifest['name']}-{target}" / version
     folder.mkdir(parents=True)
@@ -63,7 +63,7 @@ def inputs_of(hw):
     return [{**images, "dims": ["B", *hw, 3]}, *controls]
 
 
-def test_a_batch_larger_than_the_artefact_can_do_is_refused_and_nothing_is_written(tmp_path):
+def test_a_batch_larger_than_the_artifact_can_do_is_refused_and_nothing_is_written(tmp_path):
     store(tmp_path, "tensorrt", batch=[1, 2, 4])
     store(tmp_path)
     with pytest.raises(ConfigError, match="max_batch=8: starter-tensorrt takes at most 4 images at once"):

@@ -1,0 +1,71 @@
+"""Classification: what its graph returns, what its golden sample holds, and its top-1 accuracy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.config import ModelConfig
+from training.evaluate.accuracy import accuracy
+from training.export.contract.precision import Tolerance
+from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import Arrays, Output
+from training.export.tasks.task import UNMATCHED, Answers, Difference, ExportTask, GoldenAnswer, equal_order
+from training.models.classifier import Classifier, ClassPredictions
+
+# C classes
+
+PROBABILITIES = "probabilities"  # role, and name
+TOP = 5  # classes that a request gets that does not say
+
+
+def _settings(spec: GraphSpec) -> dict[str, Any]:
+    return {"defaults": {"top": TOP}}
+
+
+def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> tuple[Output, ...]:
+    sizes = (len(config.class_names),)
+    return (Output(PROBABILITIES, "f32", sizes, PROBABILITIES, tolerance.probabilities),)
+
+
+def _outputs(model: Classifier, predictions: ClassPredictions, spec: GraphSpec) -> tuple[Tensor, ...]:
+    return (model.probabilities(predictions),)
+
+
+def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str, Difference]:
+    """Compare every class; another one may come first only where it is as likely, within the tolerance."""
+    wanted, found = want[PROBABILITIES], got[PROBABILITIES]
+    difference = equal_order(wanted, found)
+    if wanted.shape == found.shape:
+        lead = float(wanted.max() - wanted[0, found.argmax()])
+        if lead > tolerance.probabilities:
+            difference = difference._replace(excess=UNMATCHED)
+    return {PROBABILITIES: difference}
+
+
+def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
+    """Return the likeliest classes; of equal ones the lowest first."""
+    probabilities = outputs[PROBABILITIES][0]
+    best = np.argsort(-probabilities, kind="stable")[:TOP].astype(np.int32)
+    return GoldenAnswer({"cls_class_ids": best, "cls_scores": probabilities[best]}, {})
+
+
+def _top1(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:
+    """Return the share of images, 0..1, whose likeliest class is the right one."""
+    found = [(outputs[PROBABILITIES][0], sample.image_class) for sample, outputs in answers]
+    probabilities, class_ids = zip(*found, strict=True)
+    return accuracy(np.stack(probabilities), np.array(class_ids), class_names).top1
+
+
+CLASSIFY = ExportTask(
+    resize={"mode": "center_crop", "interpolation": "bilinear"},
+    settings=_settings,
+    output_rows=_output_rows,
+    outputs=_outputs,
+    differences=_differences,
+    golden=_golden,
+    metric_name="top1",
+    metric=_top1,
+)
