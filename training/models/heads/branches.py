@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from training.config import ModelConfig
 from training.models.layers import ConvBlock
@@ -45,15 +45,10 @@ def start_biases(
         prior: factor on the probability that a class starts with.
     """
     cells = (PRIOR_CANVAS / stride) ** 2
-    last = last_bias(classes)
-    nn.init.constant_(last_bias(boxes), box)
-    nn.init.constant_(last, math.log(prior * EXPECTED_OBJECTS / len(last) / cells))
-
-
-def last_bias(branch: nn.Module) -> Tensor:
-    """Return the bias of the linear convolution that ends a branch."""
-    assert isinstance(branch, nn.Sequential)
-    last = branch[-1]
-    assert isinstance(last, nn.Conv2d)
-    assert last.bias is not None
-    return last.bias
+    for branch in (boxes, classes):
+        assert isinstance(branch, nn.Sequential)
+        last = branch[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        start = box if branch is boxes else math.log(prior * EXPECTED_OBJECTS / len(last.bias) / cells)
+        nn.init.constant_(last.bias, start)
