@@ -98,7 +98,7 @@ PUBLISHED = (
     ),
     # For ImageNet. Its column is headed "Size", under which other rows have 224: it is the parameters.
     *_lines(
-        "YOLO-Master, table 3",
+        "YOLO-Master table 3",
         (_of("esmoe-n-cls", classes=IMAGENET_CLASSES, num_experts=3, top_k=3), 3.38e6, None, ""),
     ),
     *_lines(
