@@ -60,7 +60,7 @@ def create_app(
     app = FastAPI(
         title="Sparsight",
         version=__version__,
-        description="Detect objects or classify images with a mixture of experts, and see which experts ran.",
+        description="See what is in images with a mixture of experts, and which experts ran.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages would fetch their scripts from elsewhere; ours is service/ui/docs.py
         redoc_url=None,

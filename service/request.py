@@ -20,7 +20,7 @@ class DetectParams:
     backend: str = "auto"
     version: str | None = None
     classes: str | None = None  # names or ids, separated by commas
-    values: Mapping[str, Number] = field(default_factory=dict)  # of the task: conf, iou, max_det, top
+    values: Mapping[str, Number] = field(default_factory=dict)  # of the task, such as conf
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # by name of the graph's input
 
 

@@ -20,43 +20,9 @@ class Candidates:
     class_ids: NDArray[np.int64]  # (N,)
 
     def __post_init__(self) -> None:
-        _check_rows(self.boxes_xyxy, self.scores, self.class_ids)
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Detections in one image, highest score first, in source pixels."""
-
-    boxes_xyxy: NDArray[np.float32]  # (N, 4)
-    scores: NDArray[np.float32]  # (N,)  0..1
-    class_ids: NDArray[np.int64]  # (N,)
-
-    def __post_init__(self) -> None:
-        _check_rows(self.boxes_xyxy, self.scores, self.class_ids)
-
-    def __len__(self) -> int:
-        """Return N."""
-        return len(self.scores)
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The best classes of one image, best first."""
-
-    class_ids: NDArray[np.int64]  # (N,)
-    scores: NDArray[np.float32]  # (N,)  0..1
-
-    def __post_init__(self) -> None:
-        if self.class_ids.shape != self.scores.shape or self.scores.ndim != 1:
-            raise ValueError(f"{self.class_ids.shape=} {self.scores.shape=} do not fit each other")
-
-    def __len__(self) -> int:
-        """Return N."""
-        return len(self.scores)
-
-
-Result = Detections | Classes
-"""What a task found in one image."""
+        n = len(self.scores)
+        if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,):
+            raise ValueError(f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit {n=}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +59,3 @@ class Timings:
     infer_s: float
     postprocess_s: float
     total_s: float
-
-
-def _check_rows(boxes_xyxy: NDArray[Any], scores: NDArray[Any], class_ids: NDArray[Any]) -> None:
-    n = len(scores)
-    if boxes_xyxy.shape != (n, 4) or class_ids.shape != (n,):
-        raise ValueError(f"{boxes_xyxy.shape=} {class_ids.shape=} do not fit {n=}")

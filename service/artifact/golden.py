@@ -13,9 +13,7 @@ from service.artifact.repository import Artifact
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.types import RawOutputs
 
-# Compared number by number. Rows of the others may swap places where scores are equal: the task compares
-# what becomes of them.
-_IN_PLACE = frozenset({"gates", "router_probs", "probabilities"})
+_OF_EVERY_TASK = ("gates", "router_probs")
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,10 @@ def compare_outputs(outputs: RawOutputs, golden: Golden, manifest: Manifest) -> 
     Raises:
         ArtifactMismatch: names the first that differs, and by how much.
     """
+    # Rows of the others may swap places where scores are equal: the task compares what becomes of them.
+    in_place = (*_OF_EVERY_TASK, *manifest.task_settings.roles_in_place())
     for row in manifest.outputs:
-        if row.role in _IN_PLACE:
+        if row.role in in_place:
             want = golden.outputs[row.name]
             _compare(row.name, outputs[row.name], want, row.tolerance.limits(_unbatched(want)))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from service.artifact.task_settings import SETTINGS_OF, Share, TaskSettings
+from service.artifact.task_settings import SETTINGS_OF, Share, Sizes, TaskName, TaskSettings
 from service.artifact.tensors import (
     ControlInput,
     ImagesInput,
@@ -153,7 +153,7 @@ class Manifest(Part):
     batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
     inputs: Annotated[tuple[InputRow, ...], Field(min_length=1)]
     outputs: Annotated[tuple[OutputRow, ...], Field(min_length=1)]
-    task: Literal["detect", "classify"]
+    task: TaskName
     task_settings: TaskSettings
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     mixture: tuple[MixtureSpec, ...]
@@ -271,18 +271,10 @@ class Manifest(Part):
         return self
 
 
-def _sizes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+def _sizes(manifest: Manifest) -> dict[str, Sizes]:
     """Return what must follow from the rest of the manifest: the sizes of outputs, by role."""
-    roles = {row.role for row in manifest.outputs}
-    sizes: dict[str, tuple[int, ...]] = {}
-    if manifest.task == "detect":
-        rows = manifest.output("boxes_xyxy").sizes[:1] or (1,)
-        sizes["boxes_xyxy"] = (*rows, 4)
-        sizes |= {role: rows for role in ("scores", "class_ids") if role in roles}
-        if "class_scores" in roles:
-            sizes["class_scores"] = (*rows, len(manifest.class_names))
-    if manifest.task == "classify":
-        sizes["probabilities"] = (len(manifest.class_names),)
+    given = {row.role: row.sizes for row in manifest.outputs}
+    sizes = manifest.task_settings.sizes(given, len(manifest.class_names))
     if manifest.mixture:
         experts = max(layer.num_experts for layer in manifest.mixture)
         sizes |= dict.fromkeys(("gates", "router_probs"), (len(manifest.mixture), experts))

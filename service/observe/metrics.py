@@ -4,7 +4,7 @@ from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.protocol import Answered
 from service.request import RequestContext
-from service.types import Detections
+from service.tasks.choose import task_of
 
 
 class MetricsObserver:
@@ -17,8 +17,7 @@ class MetricsObserver:
     def answered(self, image: Answered) -> None:
         """Count stage times, detections, chosen experts and compute."""
         manifest = image.version.manifest
-        # A classifier always tells as many classes as it is asked for: nothing that could be counted.
-        detections = len(image.result) if isinstance(image.result, Detections) else 0
+        detections = task_of(manifest).count(image.result)
         self._metrics.record_stages(image.version.backend_name, image.timings)
         self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
 

@@ -5,8 +5,9 @@ from typing import Protocol
 
 from service.errors import ServiceError
 from service.request import RequestContext, ResolvedParams
+from service.tasks.choose import Result
 from service.traffic.routes import ServedVersion
-from service.types import Compute, ExpertActivation, Result, Timings
+from service.types import Compute, ExpertActivation, Timings
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,21 @@
 """What a detector's graph answers to detections in source pixels."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
-from service.types import Candidates, Detections
+from service.types import Candidates
+
+
+class Kept(NamedTuple):
+    """What is left of the candidates of one image, highest score first."""
+
+    rows: NDArray[np.int64]  # (N,) among the candidates: what else a graph says of them is found by it
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) source pixels
 
 
 def select_candidates(
@@ -31,7 +39,7 @@ def select_candidates(
     return Candidates(boxes_xyxy[anchors], flat[pairs], class_ids.astype(np.int64))
 
 
-def detections_in_source(
+def kept_in_source(
     candidates: Candidates,
     letterbox: Letterbox,
     source_hw: tuple[int, int],
@@ -40,7 +48,7 @@ def detections_in_source(
     iou: float,
     max_det: int,
     class_ids: Collection[int] | None = None,
-) -> Detections:
+) -> Kept:
     """Filter, suppress on the canvas, map to the source image and clip to it, in this order.
 
     Args:
@@ -52,13 +60,12 @@ def detections_in_source(
         max_det: most detections to return.
         class_ids: classes to report; None for all. Others are gone before they could suppress.
     """
+    rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:
-        wanted = np.isin(candidates.class_ids, np.array(sorted(class_ids), dtype=np.int64))
-        candidates = Candidates(
-            candidates.boxes_xyxy[wanted], candidates.scores[wanted], candidates.class_ids[wanted]
-        )
-    kept = suppress(candidates, conf, iou, max_det)
-    boxes = letterbox.to_source(candidates.boxes_xyxy[kept])
+        rows = rows[np.isin(candidates.class_ids, np.array(sorted(class_ids), dtype=np.int64))]
+    wanted = Candidates(candidates.boxes_xyxy[rows], candidates.scores[rows], candidates.class_ids[rows])
+    rows = rows[suppress(wanted, conf, iou, max_det)]
+    boxes = letterbox.to_source(candidates.boxes_xyxy[rows])
     height, width = source_hw
     limits = np.array([width, height, width, height], dtype=np.float32)
-    return Detections(np.clip(boxes, 0, limits), candidates.scores[kept], candidates.class_ids[kept])
+    return Kept(rows, np.clip(boxes, 0, limits))

@@ -27,7 +27,7 @@ router = APIRouter()
     response_description="What is in the image, and which experts ran.",
     responses=PROBLEMS,
     openapi_extra={"requestBody": DETECT_BODY},
-    summary="Find the objects in an image, or classify it, and report the experts that ran.",
+    summary="Find what is in an image, and report the experts that ran.",
     tags=["detection"],
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from service.tasks.classify import ClassPrediction
-from service.tasks.detect import Prediction
+from service.artifact.task_settings import TaskName
+from service.tasks.choose import AnyPrediction
 
 
 class ModelRef(BaseModel):
@@ -71,12 +71,12 @@ class TimingMs(BaseModel):
 
 
 class Answer(BaseModel):
-    """What was found in one image: objects, or classes, as the model's task is."""
+    """What was found in one image: objects or classes, as the model's task is."""
 
     id: str
     model: ModelRef
     image: ImageSize
-    predictions: Annotated[list[Prediction | ClassPrediction], Field(description="Highest confidence first.")]
+    predictions: Annotated[list[AnyPrediction], Field(description="Highest confidence first.")]
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
     warnings: list[str]
@@ -169,7 +169,7 @@ class ModelInfo(BaseModel):
     versions: Annotated[list[VersionInfo], Field(description="Every version that a backend has.")]
     input: InputSize
     classes: list[str]
-    task: Literal["detect", "classify"]
+    task: TaskName
     drawn_as: Annotated[
         Literal["boxes", "labels"], Field(description="What the predictions are: on the image, or of it.")
     ]

@@ -14,10 +14,10 @@ from service.backends.protocol import Backend
 from service.errors import ArtifactMismatch
 from service.pipeline.preprocess import preprocess
 from service.request import RequestContext
-from service.tasks.choose import task_of
+from service.tasks.choose import Result, task_of
 from service.tasks.resolve import golden_params
 from service.traffic.probe import infer_blank
-from service.types import RawOutputs, Result
+from service.types import RawOutputs
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from service.pipeline.decode import decode
 from service.pipeline.preprocess import Placed, preprocess
 from service.pipeline.routing import compute_cost, read_experts
 from service.request import ResolvedParams
-from service.tasks.choose import task_of
-from service.types import Compute, ExpertActivation, RawOutputs, Result, Timings
+from service.tasks.choose import Result, task_of
+from service.types import Compute, ExpertActivation, RawOutputs, Timings
 
 
 class ImageStages:

@@ -1,21 +1,25 @@
-"""Chooses the task of a model."""
+"""The one place that chooses by a task's name, and what the tasks find and send."""
 
 from typing import Any, assert_never
 
 from service.artifact.manifest import Manifest
+from service.tasks.classify import Classes, ClassifyTask, ClassPrediction
+from service.tasks.detect import Detections, DetectTask, Prediction
 from service.tasks.protocol import Task
+
+Result = Detections | Classes
+"""What a task found in one image."""
+
+AnyPrediction = Prediction | ClassPrediction
+"""One of the predictions in which that is sent."""
 
 
 def task_of(manifest: Manifest) -> Task[Any]:
     """Return what knows the meaning of a model's outputs."""
     match manifest.task:
         case "detect":
-            from service.tasks.detect import DetectTask
-
             return DetectTask(manifest)
         case "classify":
-            from service.tasks.classify import ClassifyTask
-
             return ClassifyTask(manifest)
         case _:
             assert_never(manifest.task)

@@ -1,8 +1,10 @@
 """Classification: the best classes of a whole image."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact.golden import Golden
@@ -10,7 +12,23 @@ from service.artifact.manifest import Manifest
 from service.errors import ArtifactMismatch
 from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
-from service.types import Classes, RawOutputs
+from service.types import RawOutputs
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The best classes of one image, best first."""
+
+    class_ids: NDArray[np.int64]  # (N,)
+    scores: NDArray[np.float32]  # (N,)  0..1
+
+    def __post_init__(self) -> None:
+        if self.class_ids.shape != self.scores.shape or self.scores.ndim != 1:
+            raise ValueError(f"{self.class_ids.shape=} {self.scores.shape=} do not fit each other")
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
 
 
 class ClassPrediction(BaseModel):
@@ -40,6 +58,10 @@ class ClassifyTask:
             order = order[np.isin(order, np.array(sorted(params.class_ids), dtype=np.int64))]
         best = order[: int(params.values["top"])].astype(np.int64)
         return Classes(best, probabilities[best])
+
+    def count(self, result: Classes) -> int:
+        """Return 0: it always tells as many classes as it is asked for, nothing that could be counted."""
+        return 0
 
     def describe(self, result: Classes) -> list[ClassPrediction]:
         """Return the predictions as they are sent, highest confidence first."""

@@ -1,5 +1,6 @@
 """Detection: boxes, each with a class and a confidence."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,12 +13,30 @@ from service.artifact.task_settings import DetectSettings
 from service.artifact.tensors import Tolerance
 from service.errors import ArtifactMismatch
 from service.pipeline.letterbox import Letterbox
-from service.pipeline.postprocess import detections_in_source, select_candidates
+from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
-from service.types import Candidates, Detections, RawOutputs
+from service.types import Candidates, RawOutputs
 
 _SAME_OBJECT_IOU = 0.5  # pairs a replayed box with its golden one; the tolerance then decides
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections in one image, highest score first, in source pixels."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)
+    scores: NDArray[np.float32]  # (N,)  0..1
+    class_ids: NDArray[np.int64]  # (N,)
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,):
+            raise ValueError(f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit {n=}")
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
 
 
 class Prediction(BaseModel):
@@ -58,8 +77,9 @@ class DetectTask:
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Detections:
         """Return the detections of one image in its own pixels."""
         assert isinstance(placed.place, Letterbox)
-        return detections_in_source(
-            self.candidates(outputs),
+        candidates = self.candidates(outputs)
+        kept = kept_in_source(
+            candidates,
             placed.place,
             placed.source_hw,
             conf=params.values["conf"],
@@ -67,6 +87,11 @@ class DetectTask:
             max_det=int(params.values["max_det"]),
             class_ids=params.class_ids,
         )
+        return Detections(kept.boxes_xyxy, candidates.scores[kept.rows], candidates.class_ids[kept.rows])
+
+    def count(self, result: Detections) -> int:
+        """Return how many objects were found."""
+        return len(result)
 
     def describe(self, result: Detections) -> list[Prediction]:
         """Return the predictions as they are sent, highest confidence first."""

@@ -27,6 +27,10 @@ class Task(Protocol[R]):
         """
         ...
 
+    def count(self, result: R) -> int:
+        """Return how many objects were found, for the metrics; 0 for a task that finds none."""
+        ...
+
     def describe(self, result: R) -> Sequence[Any]:
         """Return the predictions as they are sent, best first: pydantic models, of one class for a task."""
         ...

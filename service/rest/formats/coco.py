@@ -12,7 +12,7 @@ from service.observe.protocol import Answered
 from service.rest.formats.protocol import Outcome
 from service.rest.problems import to_problem
 from service.rest.wire import Problem
-from service.types import Detections
+from service.tasks.detect import Detections
 
 
 class CocoImage(BaseModel):

@@ -16,8 +16,7 @@ from service.artifact.manifest import parse_manifest
 from service.pipeline.decode import decode
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
-from service.tasks.detect import DetectTask, compare_detections
-from service.types import Detections
+from service.tasks.detect import Detections, DetectTask, compare_detections
 from tests.builders import build_artifact, golden_image
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton

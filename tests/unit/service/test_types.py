@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from service.types import Classes, Detections, ExpertActivation
+from service.tasks.classify import Classes
+from service.tasks.detect import Detections
+from service.types import ExpertActivation
 
 
 def test_rows_must_agree():

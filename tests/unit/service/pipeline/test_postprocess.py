@@ -3,7 +3,7 @@
 import numpy as np
 
 from service.pipeline.letterbox import Letterbox
-from service.pipeline.postprocess import detections_in_source, select_candidates
+from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.types import Candidates
 
 IDENTITY = Letterbox(1.0, 0, 0)
@@ -38,7 +38,7 @@ def test_fewer_pairs_than_asked_for_are_all_selected():
 
 
 def test_boxes_are_mapped_back_and_clipped_to_the_image():
-    found = detections_in_source(
+    found = kept_in_source(
         candidates((-10, 20, 100, 60, 0.9, 0)),
         Letterbox(scale=0.5, left=0, top=16),
         (64, 128),
@@ -47,16 +47,15 @@ def test_boxes_are_mapped_back_and_clipped_to_the_image():
         max_det=10,
     )
     assert found.boxes_xyxy.tolist() == [[0, 8, 128, 64]]
+    assert found.rows.tolist() == [0]
 
 
 def test_a_class_that_is_not_wanted_is_gone():
     rows = candidates((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 10, 0.8, 1))
-    found = detections_in_source(
-        rows, IDENTITY, (20, 20), conf=0.5, iou=0.5, max_det=1, class_ids=frozenset({1})
-    )
-    assert found.class_ids.tolist() == [1]
+    found = kept_in_source(rows, IDENTITY, (20, 20), conf=0.5, iou=0.5, max_det=1, class_ids=frozenset({1}))
+    assert found.rows.tolist() == [1], "counted among all candidates, the unwanted ones as well"
 
 
 def test_no_candidates_are_no_detections():
-    found = detections_in_source(candidates(), IDENTITY, (20, 20), conf=0.5, iou=0.5, max_det=1)
-    assert len(found) == 0
+    found = kept_in_source(candidates(), IDENTITY, (20, 20), conf=0.5, iou=0.5, max_det=1)
+    assert (len(found.rows), found.boxes_xyxy.shape) == (0, (0, 4))

@@ -11,7 +11,7 @@ from service.errors import ArtifactMismatch, BackendFailed
 from service.request import RequestContext
 from service.serving.proof import check_replay, prove_by_blank, prove_by_golden, replay_golden
 from service.settings import OpenVinoSettings
-from service.types import Detections
+from service.tasks.detect import Detections
 from tests.unit.service.traffic.route_builders import ScriptedBackend
 
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

@@ -11,9 +11,8 @@ from service.artifact.manifest import parse_manifest
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.request import DetectParams
 from service.tasks.choose import task_of
-from service.tasks.classify import ClassifyTask
+from service.tasks.classify import Classes, ClassifyTask
 from service.tasks.resolve import resolve
-from service.types import Classes
 
 
 def best(manifest, probabilities, **asked):

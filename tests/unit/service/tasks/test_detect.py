@@ -8,8 +8,7 @@ import pytest
 from service.artifact.manifest import parse_manifest
 from service.artifact.tensors import Tolerance
 from service.errors import ArtifactMismatch
-from service.tasks.detect import DetectTask, compare_detections
-from service.types import Detections
+from service.tasks.detect import Detections, DetectTask, compare_detections
 
 BOXES = Tolerance(absolute=1e-3, relative=1e-5)
 SCORES = Tolerance(absolute=1e-4, relative=0.0)
