@@ -12,6 +12,7 @@ TRAVELLING = {
     "faster_coco_eval": "faster-coco-eval",
     "pydantic": "pydantic",
     "pydantic_core": "pydantic_core",
+    "tabulate": "tabulate",
     "tqdm": "tqdm",
     "typing_extensions": "typing_extensions",
     "typing_inspection": "typing-inspection",

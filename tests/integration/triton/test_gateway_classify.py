@@ -6,7 +6,7 @@ import pytest
 from tests.builders import build_classifier, golden_image, image_bytes
 from tests.integration.triton.test_gateway import gateway_to, versions, wait_for
 from tests.triton_server import start_triton
-from training.export.triton.config import TritonOptions, write_configs
+from training.export.triton.config import TritonOptions, write_all_configs
 
 IMAGES = [
     image_bytes(golden_image()),
@@ -17,7 +17,7 @@ IMAGES = [
 @pytest.mark.parametrize("experts", [True, False], ids=["experts", "plain"])
 def test_a_classifier_answers_the_same_from_triton_as_in_process(tmp_path, experts):
     build_classifier(tmp_path, experts=experts)
-    write_configs(tmp_path, "colours", "openvino", TritonOptions())
+    write_all_configs(tmp_path, TritonOptions(), name="colours")
     both = ("triton", "openvino")
     with (
         start_triton(tmp_path, load=["colours-openvino"]) as server,
