@@ -138,7 +138,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     source, model, precision = job.source, job.source.model, job.source.options.precision
     target = target_of(identity.target)
     wanted = graph_spec(target.name, bool(model.mixture_layers()), source.options)
-    built = target.build(staging, wanted, source)
+    built = target.build_faster(staging, wanted, source)
     engine = target.open(built.path, precision)
     check_ports(engine, graph_contract(model.config, built.spec))
     parity = _prove(engine, built, job)

@@ -197,8 +197,8 @@ def answer_differences(
 ) -> dict[str, Difference]:
     """Return how far two answers for one image are apart, by role; NaN where one of ours is no number."""
     if not all(np.isfinite(values).all() for values in got.values()):
-        nothing = float("nan")
-        return dict.fromkeys(want, Difference(nothing, nothing, 0))
+        nothing = Difference(float("nan"), float("nan"), 0)
+        return {role: nothing for role, values in want.items() if values.dtype.kind == "f"}
     routing = {role: equal_order(want[role], got[role]) for role in (GATES, ROUTER_PROBS) if role in want}
     return {**task.differences(want, got, tolerance), **routing}
 

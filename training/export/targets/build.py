@@ -1,9 +1,8 @@
 """From a checkpoint to the file that an engine reads: the steps that targets share."""
 
 import logging
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ from training.export.contract.spec import Execution, GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.census import check_branches
-from training.export.proof.engine import Engine
-from training.export.proof.selection import Speed, measure_speed
+from training.export.proof.selection import Speed
 from training.export.targets.options import ExportOptions
 from training.models.network import Network
 
@@ -71,9 +69,6 @@ class Built:
     speed: Speed | None = None  # where both executions were built, and this was the faster
 
 
-Build = Callable[[Path, GraphSpec, Source], Built]
-
-
 def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
     """Write the model as model.onnx into a folder. Raise ExportError: a branch is frozen."""
     path = folder / ONNX_FILE
@@ -81,31 +76,6 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
     check_branches(proto)
     onnx.save(proto, path)
     return path
-
-
-def build_faster(
-    folder: Path, spec: GraphSpec, source: Source, build: Build, open_engine: Callable[[Path], Engine]
-) -> Built:
-    """Build a graph; where both executions are possible and none is asked for, leave the faster one.
-
-    Raises:
-        ExportError: the graph cannot be what the target needs.
-    """
-    if spec.execution != "sparse" or source.options.execution != "auto":
-        return build(folder, spec, source)
-    built = {}
-    for execution in EXECUTIONS:
-        (folder / execution).mkdir()
-        built[execution] = build(folder / execution, replace(spec, execution=execution), source)
-    engines = {execution: open_engine(each.path) for execution, each in built.items()}
-    speed = measure_speed(engines, source.inputs(source.images.parity, spec))
-    log.info(f"{folder.parent.name}: {speed}")
-    faster = built[speed.faster]
-    for path in faster.path.parent.iterdir():
-        path.rename(folder / path.name)
-    for execution in EXECUTIONS:
-        shutil.rmtree(folder / execution)
-    return replace(faster, path=folder / faster.path.name, speed=speed)
 
 
 def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:

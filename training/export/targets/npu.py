@@ -1,18 +1,14 @@
 """Target npu: a static graph that computes every expert and selects nothing."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.export.contract.spec import GraphSpec
 from training.export.proof.openvino_engine import OpenVinoEngine
 from training.export.targets.build import ONNX_FILE, Built, Source, trace
 from training.export.targets.onnx import on_onnxruntime
 from training.export.targets.options import ExportOptions
-from training.export.targets.target import Target
+from training.export.targets.target import Served, Target
 from training.export.targets.triton_options import TritonOptions
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
@@ -23,13 +19,10 @@ def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
     return Built(trace(folder, spec, source), spec, 0)
 
 
-def _describe(model: "TritonModel", options: TritonOptions) -> None:
+def _served(options: TritonOptions) -> Served:
     if options.device != "NPU":
-        on_onnxruntime(model, options)
-        return
-    model.backend, model.default_model_filename = "openvino", ONNX_FILE
-    model.instance_group.add(count=options.instances, kind="KIND_CPU")
-    model.parameters["TARGET_DEVICE"].string_value = "NPU"
+        return on_onnxruntime(options)
+    return Served("openvino", ONNX_FILE, parameters={"TARGET_DEVICE": "NPU"})
 
 
 NPU = Target(
@@ -39,5 +32,5 @@ NPU = Target(
     spec=_spec,
     build=_build,
     open=OpenVinoEngine,
-    describe=_describe,
+    served=_served,
 )

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 
@@ -12,13 +11,10 @@ from training.export.graph.int8 import quantize_dense, quantize_like, save_over
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.census import skippable_experts
 from training.export.proof.openvino_engine import OpenVinoEngine, save_openvino
-from training.export.targets.build import Built, Source, build_faster, check_census, trace
+from training.export.targets.build import Built, Source, trace
 from training.export.targets.options import ExportOptions
-from training.export.targets.target import Target
+from training.export.targets.target import Served, Target
 from training.export.targets.triton_options import TritonOptions
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +30,10 @@ def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
 
 
 def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
-    precision = source.options.precision
-    return build_faster(folder, spec, source, _build_one, lambda path: OpenVinoEngine(path, precision))
-
-
-def _build_one(folder: Path, spec: GraphSpec, source: Source) -> Built:
     path = _convert(trace(folder, spec, source))
     if source.options.precision == "int8":
         _quantize(path, spec, source)
-    skippable = skippable_experts(path)
-    check_census(skippable, spec, source)
-    return Built(path, spec, skippable)
+    return Built(path, spec, skippable_experts(path))
 
 
 def _convert(onnx_path: Path) -> Path:
@@ -72,13 +61,9 @@ def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
         dense_path.with_suffix(".bin").unlink()
 
 
-def _describe(model: "TritonModel", options: TritonOptions) -> None:
-    model.backend, model.default_model_filename = "openvino", "model.xml"
-    model.instance_group.add(count=options.instances, kind="KIND_CPU")
-    model.parameters["PERFORMANCE_HINT"].string_value = "LATENCY"  # an instance runs one image at a time
-    model.parameters["NUM_STREAMS"].string_value = "1"
-    if options.threads is not None:
-        model.parameters["INFERENCE_NUM_THREADS"].string_value = str(options.threads)
+def _served(options: TritonOptions) -> Served:
+    one_image = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}  # at a time, in each instance
+    return Served("openvino", "model.xml", parameters=one_image | options.threads_as("INFERENCE_NUM_THREADS"))
 
 
 OPENVINO = Target(
@@ -89,5 +74,5 @@ OPENVINO = Target(
     spec=_spec,
     build=_build,
     open=OpenVinoEngine,
-    describe=_describe,
+    served=_served,
 )

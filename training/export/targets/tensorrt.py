@@ -2,19 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.export.contract.spec import GraphSpec
 from training.export.graph.half import half_precision
 from training.export.proof.openvino_engine import OpenVinoEngine
 from training.export.targets.build import Built, Source, trace
 from training.export.targets.options import ExportOptions
-from training.export.targets.plan import PLAN_FILE
-from training.export.targets.target import Target
+from training.export.targets.target import Served, Target
+from training.export.targets.tensorrt_plan import PLAN_FILE
 from training.export.targets.triton_options import TritonOptions
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
 
 MAX_BATCH = 8
 
@@ -32,10 +28,9 @@ def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
     return Built(trace(folder, spec, source), spec, 0)
 
 
-def _describe(model: "TritonModel", options: TritonOptions) -> None:
-    model.backend, model.default_model_filename = "tensorrt", PLAN_FILE
+def _served(options: TritonOptions) -> Served:
     # Without a kind Triton takes a GPU where there is one; told KIND_GPU it refuses where there is none.
-    model.instance_group.add(count=options.instances)
+    return Served("tensorrt", PLAN_FILE, kind=None)
 
 
 # No default: on a machine without an NVIDIA GPU it would be a model that Triton cannot load.
@@ -46,6 +41,6 @@ TENSORRT = Target(
     spec=_spec,
     build=_build,
     open=OpenVinoEngine,  # a plan can only be tried on its GPU
-    describe=_describe,
+    served=_served,
     warmed_up=True,  # a plan sets itself up at its first run of each size
 )

@@ -1,6 +1,11 @@
-"""A plan for the GPU of this machine, built by the TensorRT of this machine, where it has both."""
+"""Plans of TensorRT: what they are built from, and the one of this machine's GPU, where it can build one.
+
+Beside a plan lies what says where it fits. deploy/docker/build_plans.sh does the same where this package is
+not installed; a test holds the two together.
+"""
 
 import importlib
+import json
 import logging
 import subprocess
 import tempfile
@@ -11,18 +16,50 @@ from typing import Any
 from training.errors import ExportError
 from training.export.artifact.stored_manifest import StoredManifest
 from training.export.contract.tensors import Tensor
-from training.export.targets.plan import (
-    DESCRIPTION_FILE,
-    PLAN_FILE,
-    how_to_build_the_plan,
-    plan_arguments,
-    plan_description,
-)
 from training.files import sha256_of, write_atomically
 
 log = logging.getLogger(__name__)
 
+PLAN_FILE = "model.plan"
+DESCRIPTION_FILE = "model.plan.json"
 TIMINGS = Path("~/.cache/sparsight")  # how long the kernels took that were tried; saves minutes the next time
+
+
+def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
+    """Return the least, the usual and the largest size of each input: full batches are when speed counts.
+
+    Nothing where the batch is fixed: sizes are in the graph then, and trtexec refuses to be told any.
+    """
+    batches = stored.content["batch"]
+    if len(batches) == 1:
+        return {}
+    sizes = (min(batches), max(batches), max(batches))
+    inputs = map(Tensor.of, stored.content["inputs"])
+    return {tensor.name: [(batch, *tensor.sizes) for batch in sizes] for tensor in inputs}
+
+
+def plan_arguments(stored: StoredManifest) -> list[str]:
+    """Return trtexec's arguments that follow from a manifest: shapes and precision."""
+    arguments, shapes = [], plan_shapes(stored)
+    for index, option in enumerate(("minShapes", "optShapes", "maxShapes") if shapes else ()):
+        sizes = (f"{name}:{'x'.join(map(str, each[index]))}" for name, each in shapes.items())
+        arguments.append(f"--{option}={','.join(sizes)}")
+    arguments.append("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx
+    if stored.content["precision"] == "f32":
+        # With TF32 the GPU multiplies with 10 bits of mantissa, which moves experts.
+        arguments.append("--noTF32")
+    return arguments
+
+
+def how_to_build_the_plan(version_folder: Path) -> str:
+    """Return what to tell the person who exported for TensorRT on a machine that cannot build the plan."""
+    stored = StoredManifest(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
+    return (
+        f"Triton cannot load {version_folder} until {PLAN_FILE} lies beside model.onnx, built on the\n"
+        "GPU and by the TensorRT that will run it: with deploy/docker/build_plans.sh, or by hand:\n"
+        f"  cd {version_folder} && trtexec --onnx=model.onnx --saveEngine={PLAN_FILE} "
+        f"{' '.join(plan_arguments(stored))}"
+    )
 
 
 def offer_plan(version_folder: Path) -> None:
@@ -60,16 +97,18 @@ def build_plan(
     stored = StoredManifest(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
     onnx, plan = version_folder / "model.onnx", version_folder / PLAN_FILE
     described = version_folder / DESCRIPTION_FILE
-    machine, arguments = (gpu, version_number(tensorrt.__version__)), plan_arguments(stored)
+    made_for = {"gpu": gpu, "tensorrt": version_number(tensorrt.__version__)}
 
     def description() -> bytes:
-        return plan_description(machine, (sha256_of(onnx), sha256_of(plan)), arguments).encode()
+        files = {"onnx_sha256": sha256_of(onnx), "plan_sha256": sha256_of(plan)}
+        facts = {**made_for, **files, "arguments": plan_arguments(stored)}
+        return (json.dumps(facts, indent=1) + "\n").encode()
 
     if plan.exists() and described.exists() and described.read_bytes() == description():
         log.info(f"{plan} fits")
         return
     log.info(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
-    cache = _home(timings) / f"{gpu}-{machine[1]}.timings".replace(" ", "-").replace("/", "-")
+    cache = _home(timings) / f"{gpu}-{made_for['tensorrt']}.timings".replace(" ", "-").replace("/", "-")
     serialized, learned = _serialized(tensorrt, onnx, stored, cache)
     write_atomically(plan, serialized)
     write_atomically(described, description())  # last: a plan that it does not name is built again
@@ -136,12 +175,10 @@ def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest, cache:
     config = builder.create_builder_config()
     if stored.content["precision"] == "f32":
         config.clear_flag(tensorrt.BuilderFlag.TF32)
-    batches = stored.content["batch"]
-    if len(batches) > 1:
+    if shapes := plan_shapes(stored):
         profile = builder.create_optimization_profile()
-        for tensor in map(Tensor.of, stored.content["inputs"]):
-            sizes = ((batch, *tensor.sizes) for batch in (min(batches), max(batches), max(batches)))
-            profile.set_shape(tensor.name, *sizes)
+        for name, sizes in shapes.items():
+            profile.set_shape(name, *sizes)
         config.add_optimization_profile(profile)
     timings = config.create_timing_cache(cache.read_bytes() if cache.exists() else b"")
     config.set_timing_cache(timings, ignore_mismatch=False)

@@ -40,3 +40,7 @@ class TritonOptions:
             raise ConfigError(f"batch_delay_s={self.batch_delay_s} is outside 0..1 seconds")
         if self.device not in ("CPU", "NPU"):
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
+
+    def threads_as(self, name: str) -> dict[str, str]:
+        """Return the parameter by which a backend is told its threads; none where the engine decides."""
+        return {} if self.threads is None else {name: str(self.threads)}

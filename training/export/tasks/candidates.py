@@ -14,7 +14,7 @@ MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
 Pairs = tuple[NDArray[Any], NDArray[Any]]
 
 
-def answer_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
+def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
     """Return the difference of boxes and scores by role; class ids only decide who is whose partner."""
     if "class_scores" in want:
         scores = equal_order(want["class_scores"], got["class_scores"])

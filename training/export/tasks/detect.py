@@ -16,7 +16,7 @@ from training.evaluate.mean_ap import mean_average_precision
 from training.export.contract.precision import Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import Arrays, Output
-from training.export.tasks.candidates import answer_differences
+from training.export.tasks.candidates import candidate_differences
 from training.export.tasks.task import Answers, ExportTask, GoldenAnswer
 from training.models.detector import Detector, Predictions
 from training.ops.nms import select_candidates
@@ -119,7 +119,7 @@ DETECT = ExportTask(
     settings=_settings,
     output_rows=_output_rows,
     outputs=_outputs,
-    differences=answer_differences,
+    differences=candidate_differences,
     counted=BOXES,
     golden=_golden,
     nothing_found=f"the model scores nothing above {CONF_FLOOR}",

@@ -67,7 +67,11 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
         )
     model = TritonModel(name=newest.model_name)
     model.max_batch_size = 0 if fixed else options.max_batch
-    target.describe(model, options)
+    served = target.served(options)
+    model.backend, model.default_model_filename = served.backend, served.file
+    model.instance_group.add(count=options.instances, kind=served.kind)
+    for parameter, value in served.parameters.items():
+        model.parameters[parameter].string_value = value
     # An open batch Triton adds itself; one that a plan fixes has to come with each request.
     sizes = () if fixed is None else (fixed,)
     _add(model.input, graph_inputs(newest), *sizes)

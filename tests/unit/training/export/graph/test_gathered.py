@@ -14,8 +14,8 @@ from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import TENSORRT_OPERATORS, to_onnx
-from training.export.proof.parity import reference_outputs
-from training.export.tasks.candidates import answer_differences
+from training.export.proof.parity import answer_differences, reference_outputs
+from training.export.tasks.detect import DETECT
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
 
@@ -60,7 +60,8 @@ def excess(canvas, each, outputs, row):
     """How far a row of a batch is from what the checkpoint makes of its image alone, in tolerances."""
     contract = graph_contract(model().config, spec(4))
     wanted = contract.by_role(reference_outputs(model(), spec(4), canvas, each))
-    found = answer_differences(wanted, contract.by_role(outputs, slice(row, row + 1)), TOLERANCES["f32"])
+    got = contract.by_role(outputs, slice(row, row + 1))
+    found = answer_differences(DETECT, wanted, got, TOLERANCES["f32"])
     limits = {each.role: each.absolute for each in contract.outputs}
     return np.max([difference.excess / limits[role] for role, difference in found.items()])
 

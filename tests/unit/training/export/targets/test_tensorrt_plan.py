@@ -8,8 +8,7 @@ import pytest
 from tests.unit.training.export.triton.test_options import inputs_of, store
 from tests.unit.training.messages import collecting
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
-from training.export.targets.plan import plan_arguments
-from training.export.targets.tensorrt_plan import gpu_names, offer_plan, version_number
+from training.export.targets.tensorrt_plan import gpu_names, offer_plan, plan_arguments, version_number
 
 
 def stored(folder) -> StoredManifest:

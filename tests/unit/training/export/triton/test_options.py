@@ -10,7 +10,7 @@ from tests.manifests import of_version_1
 from training.__main__ import main
 from training.errors import ConfigError, ExportError
 from training.export.artifact.stored_manifest import read_manifests
-from training.export.targets.plan import how_to_build_the_plan
+from training.export.targets.tensorrt_plan import how_to_build_the_plan
 from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
 
 STARTER = Path(__file__).parents[5] / "model_repository" / "starter-openvino" / "1" / "manifest.json"
