@@ -72,7 +72,7 @@ def _rest(args: argparse.Namespace) -> None:
         timeout_s=args.timeout,
         tls=None if args.ca is None else Tls(ca_file=args.ca),
     ) as client:
-        ask: Callable[..., Answer] = client.detect if args.task == "detect" else client.classify
+        ask: Callable[..., Answer] = getattr(client, args.task)
         _ask_all(args, ask)
 
 

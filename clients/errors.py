@@ -26,7 +26,7 @@ class BadParameter(ClientError):
 
 
 class WrongTask(ClientError):
-    """The model has another task than the call: it classifies and was asked to detect, for example."""
+    """The model has another task than the call: `task` says which."""
 
     def __init__(self, model: str, task: str) -> None:
         super().__init__(f"model {model!r} is for the task {task!r}; call {task}() instead")

@@ -14,10 +14,8 @@ from .errors import BadImage, BadParameter, ClientError, Unreachable, Unreadable
 from .exchange import Received, opened, send, send_async
 from .facts import Facts
 from .image import as_pixels
-from .parameters import Classes, given
 from .rest_problems import document, to_error
-from .tasks.classify import Classification, ClassifyParams
-from .tasks.detect import Detections, DetectParams
+from .tasks import AsyncCalls, Calls
 from .tensors import Params
 from .tls import Tls
 from .transport import Deadline
@@ -27,8 +25,10 @@ _LONGEST_MS = 600_000  # that the service takes for timeout_ms
 R = TypeVar("R")
 
 
-class RestClient:
+class RestClient(Calls):
     """Asks the models of one service. Threads may share one client. Nothing is ever sent twice.
+
+    Pixels are sent as PNG.
 
     Args:
         url: of the service, http:// or https://, with the path it is under if there is one.
@@ -52,53 +52,6 @@ class RestClient:
         self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
         self._client = opened(httpx.Client, self._call.url, tls)
 
-    def detect(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Detections:
-        """Find objects, and say which experts looked for them. What is left out is the model's default.
-
-        Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
-            conf: lowest score to report, 0..1.
-            iou: overlap above which boxes of one class are one, 0..1.
-            max_det: most detections, 1..10,000.
-            classes: names or ids of the classes to report.
-            controls: numbers for the model's controls, such as top_k and weight_threshold.
-
-        Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
-        """
-        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
-        return self._run(image, params)
-
-    def classify(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        top: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Classification:
-        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
-
-        Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
-            top: how many classes to tell, the most probable first.
-            classes: names or ids of the classes among which to tell.
-            controls: numbers for the model's controls; see `detect`.
-
-        Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
-        """
-        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -118,7 +71,7 @@ class RestClient:
         return self._call.read(params, send(self._client, request, deadline, self._call.unreached), deadline)
 
 
-class AsyncRestClient:
+class AsyncRestClient(AsyncCalls):
     """The same for asyncio.
 
     Args:
@@ -142,31 +95,6 @@ class AsyncRestClient:
     ) -> None:
         self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
         self._client = opened(httpx.AsyncClient, self._call.url, tls)
-
-    async def detect(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Detections:
-        """Find objects, and say which experts looked for them; see RestClient.detect."""
-        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
-        return await self._run(image, params)
-
-    async def classify(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        top: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Classification:
-        """Say what an image shows, and which experts looked at it; see RestClient.classify."""
-        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
         """Close the connections."""

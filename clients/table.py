@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from .tasks.classify import Classification
-from .tasks.detect import Detections
 from .types import Answer, ExpertActivation
 
 _STATIC = "What this model's routers say does not depend on the image, so it says nothing about this one."
@@ -20,29 +18,14 @@ def as_table(title: str, found: Answer) -> str:
         found: in it.
     """
     height, width = found.image_hw
-    told, rows = _result(found)
+    layout, model = found.layout(), found.model
+    rows = [_table(layout.rows, layout.headers, layout.formats)] if layout.rows else []
     parts = [
-        f"{title}: {width} x {height} pixels, {found.model.name} version {found.model.version}, {told}",
+        f"{title}: {width} x {height} pixels, {model.name} version {model.version}, {layout.told}",
         *rows,
         *_experts(found),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _result(found: Answer) -> tuple[str, list[str]]:
-    match found:
-        case Detections():
-            rows = [(one.class_name, one.score, *one.box_xyxy) for one in found]
-            headers = ("class", "score", "left", "top", "right", "bottom")
-            formats = ("", ".3f", ".1f", ".1f", ".1f", ".1f")
-            return f"{len(found)} found", [_table(rows, headers, formats)] if rows else []
-        case Classification():
-            classes = [(one.class_name, one.score) for one in found]
-            return f"{found.class_names[0]} most likely" if classes else "no class", [
-                _table(classes, ("class", "score"), ("", ".3f"))
-            ]
-        case _:
-            raise TypeError(f"a {type(found).__name__} has no table")
 
 
 def _experts(found: Answer) -> list[str]:

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from .errors import BadParameter, ClientError, ManifestMismatch, NotInstalled, Refused
 from .image import as_pixels
 from .manifest import Manifest, newest_manifest
-from .parameters import Classes, given
-from .tasks import params_of, wrong_task
-from .tasks.classify import Classification, ClassifyParams
-from .tasks.detect import Detections, DetectParams
+from .tasks import AsyncCalls, Calls, params_of, wrong_task
 from .tensors import Params, Question, graph_name
 from .tls import Tls
 from .transport import AsyncTransport, Deadline, Transport
@@ -27,7 +24,7 @@ Protocol = Literal["grpc", "http"]
 R = TypeVar("R")
 
 
-class TritonClient:
+class TritonClient(Calls):
     """Asks the models of one server. Threads may share one client.
 
     What the model is (its canvas, classes, mixture layers, controls) is read from the configuration of
@@ -62,59 +59,8 @@ class TritonClient:
         self._known = _Known(model, target, refresh_s)
         self._transport = _open(_address(url), protocol, tls)
 
-    def detect(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Detections:
-        """Find objects, and say which experts looked for them. What is left out is the model's default.
-
-        Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, 0..1.
-            iou: overlap above which boxes of one class are one, 0..1.
-            max_det: most detections, 1..10,000.
-            classes: names or ids of the classes to report.
-            controls: numbers for the model's controls. top_k, experts per image and layer, and
-                weight_threshold, the probability that an expert beyond the best needs in order to run, are
-                those of a model with experts.
-
-        Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
-        """
-        return self._run(
-            image,
-            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
-        )
-
-    def classify(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        top: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Classification:
-        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
-
-        Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            top: how many classes to tell, the most probable first.
-            classes: names or ids of the classes among which to tell.
-            controls: numbers for the model's controls; see `detect`.
-
-        Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
-        """
-        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
-
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Do what the model is for: detect or classify, with the parameters of that call.
+        """Do what the model is for, with the parameters of that call.
 
         Raises:
             ClientError: one of the errors of this package, with a sentence that says what to do.
@@ -163,7 +109,7 @@ class TritonClient:
         return self._known.learn(self._transport.parameters(self._known.graph, deadline))
 
 
-class AsyncTritonClient:
+class AsyncTritonClient(AsyncCalls):
     """The same for asyncio, over gRPC. Make it inside the event loop that will use it.
 
     Decoding and resizing run in a thread, so that a large image does not hold up the loop. A cancelled
@@ -192,33 +138,6 @@ class AsyncTritonClient:
         self._closed = False
         self._known = _Known(model, target, refresh_s)
         self._transport = _open_async(_address(url), tls)
-
-    async def detect(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Detections:
-        """Find objects, and say which experts looked for them; see TritonClient.detect."""
-        return await self._run(
-            image,
-            DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
-        )
-
-    async def classify(
-        self,
-        image: bytes | NDArray[Any],
-        *,
-        top: int | None = None,
-        classes: Classes | None = None,
-        **controls: float | None,
-    ) -> Classification:
-        """Say what an image shows, and which experts looked at it; see TritonClient.classify."""
-        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
         """Close the connection."""

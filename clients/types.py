@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ class Common(TypedDict):
     service: ServiceFacts | None
 
 
+class Layout(NamedTuple):
+    """What a task found, as it is laid out for people."""
+
+    told: str  # a few words on all of it
+    headers: tuple[str, ...]
+    formats: tuple[str, ...]  # of numbers, one for each column
+    rows: list[tuple[object, ...]]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer(ABC):
     """Everything that is known about one image, but for what the task found in it."""
@@ -83,6 +92,10 @@ class Answer(ABC):
     @abstractmethod
     def predictions(self) -> list[dict[str, Any]]:
         """Describe what the task found, as the service does."""
+
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Lay out what the task found, for people."""
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the answer with the keys, units and rounding of the service's `POST /detect?moe=full`.

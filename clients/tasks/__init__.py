@@ -6,14 +6,24 @@ from typing import Any
 
 from ..errors import BadParameter, ClientError, ManifestMismatch, WrongTask
 from ..manifest import Manifest
-from .classify import ClassifyParams
-from .detect import DetectParams
+from ..tensors import Params
+from ..types import Answer
+from .classify import AsyncClassifyCalls, ClassifyCalls, ClassifyParams
+from .detect import AsyncDetectCalls, DetectCalls, DetectParams
 
 _Kind = type[DetectParams] | type[ClassifyParams]
 _KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams)
 
 
-def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> DetectParams | ClassifyParams:
+class Calls(DetectCalls, ClassifyCalls):
+    """The calls of every task, for a client."""
+
+
+class AsyncCalls(AsyncDetectCalls, AsyncClassifyCalls):
+    """The same for asyncio."""
+
+
+def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
     """Return the parameters of a call, for the task that the manifest names.
 
     Args:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ..errors import ManifestMismatch, WrongTask
 from ..facts import Facts
 from ..manifest import Manifest, Tensor
-from ..parameters import Classes, as_text, class_ids, resolve_controls, whole
+from ..parameters import Classes, as_text, class_ids, given, resolve_controls, whole
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
-from ..types import Answer
+from ..types import Answer, Layout
+from .calls import AsyncCaller, Caller, Image
 
 # C classes · N of them are told
 
@@ -59,6 +60,11 @@ class Classification(Answer):
             for one in self
         ]
 
+    def layout(self) -> Layout:
+        """Lay out the classes, one in a row."""
+        told = f"{self.class_names[0]} most likely" if self.class_names else "no class"
+        return Layout(told, ("class", "score"), ("", ".3f"), [(one.class_name, one.score) for one in self])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyParams:
@@ -97,12 +103,12 @@ class ClassifyParams:
 
     def query(self) -> dict[str, str | float]:
         """Return the parameters of `POST /detect`."""
-        given: dict[str, str | float] = {**self.controls}
+        query: dict[str, str | float] = {**self.controls}
         if self.top is not None:
-            given["top"] = self.top
+            query["top"] = self.top
         if self.classes is not None:
-            given["classes"] = as_text(self.classes)
-        return given
+            query["classes"] = as_text(self.classes)
+        return query
 
     def read(self, answer: Facts) -> Classification:
         """Read the service's answer.
@@ -169,3 +175,43 @@ class ClassifyQuestion:
     @property
     def _rows(self) -> tuple[Tensor, ...]:
         return (self.manifest.output(_PROBABILITIES), *routing_outputs(self.manifest))
+
+
+class ClassifyCalls(Caller):
+    """The calls for a classifier."""
+
+    def classify(
+        self,
+        image: Image,
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            top: how many classes to tell, the most probable first.
+            classes: names or ids of the classes among which to tell.
+            controls: numbers for the model's controls; see `detect`.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
+
+
+class AsyncClassifyCalls(AsyncCaller):
+    """The same for asyncio."""
+
+    async def classify(
+        self,
+        image: Image,
+        *,
+        top: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Classification:
+        """Say what an image shows, and which experts looked at it; see ClassifyCalls.classify."""
+        return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))

@@ -15,10 +15,11 @@ from ..errors import ManifestMismatch, WrongTask
 from ..facts import Facts
 from ..letterbox import Letterbox
 from ..manifest import Manifest
-from ..parameters import Classes, as_text, class_ids, resolve_controls, share, whole
+from ..parameters import Classes, as_text, class_ids, given, resolve_controls, share, whole
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
-from ..types import Answer
+from ..types import Answer, Layout
+from .calls import AsyncCaller, Caller, Image
 
 _MOST_DETECTIONS = 10_000  # as the service's
 # The ensemble's own tensors, beside those of the graph.
@@ -70,6 +71,15 @@ class Detections(Answer):
         """Describe the detections as the service does: x and y are the centre of a box."""
         return [_prediction(detection) for detection in self]
 
+    def layout(self) -> Layout:
+        """Lay out the detections, one in a row."""
+        return Layout(
+            f"{len(self)} found",
+            ("class", "score", "left", "top", "right", "bottom"),
+            ("", ".3f", ".1f", ".1f", ".1f", ".1f"),
+            [(one.class_name, one.score, *one.box_xyxy) for one in self],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
@@ -110,10 +120,10 @@ class DetectParams:
     def query(self) -> dict[str, str | float]:
         """Return the parameters of `POST /detect`."""
         asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
-        given: dict[str, str | float] = {name: value for name, value in asked.items() if value is not None}
+        query: dict[str, str | float] = {**given(asked)}
         if self.classes is not None:
-            given["classes"] = as_text(self.classes)
-        return given
+            query["classes"] = as_text(self.classes)
+        return query
 
     def read(self, answer: Facts) -> Detections:
         """Read the service's answer.
@@ -229,6 +239,56 @@ class DetectQuestion:
         check(outputs, {**own, **rows_of(routing_outputs(self.manifest))}, self.model)
         if n and not 0 <= class_ids.min() <= class_ids.max() < classes:
             raise ManifestMismatch(self.model, f"a class id is not one of {classes} classes")
+
+
+class DetectCalls(Caller):
+    """The calls for a detector."""
+
+    def detect(
+        self,
+        image: Image,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Detections:
+        """Find objects, and say which experts looked for them. What is left out is the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            conf: lowest score to report, 0..1.
+            iou: overlap above which boxes of one class are one, 0..1.
+            max_det: most detections, 1..10,000.
+            classes: names or ids of the classes to report.
+            controls: numbers for the model's controls. top_k, experts per image and layer, and
+                weight_threshold, the probability that an expert beyond the best needs in order to run, are
+                those of a model with experts.
+
+        Raises:
+            ClientError: one of the errors of this package, with a sentence that says what to do.
+        """
+        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return self._run(image, params)
+
+
+class AsyncDetectCalls(AsyncCaller):
+    """The same for asyncio."""
+
+    async def detect(
+        self,
+        image: Image,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Detections:
+        """Find objects, and say which experts looked for them; see DetectCalls.detect."""
+        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return await self._run(image, params)
 
 
 def _prediction(detection: Detection) -> dict[str, Any]:

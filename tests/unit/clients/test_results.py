@@ -8,6 +8,7 @@ import pytest
 from clients.tasks.detect import Detection, Detections, DetectParams
 from clients.types import ExpertActivation, ModelRef
 from service.rest import wire
+from service.tasks.detect import Prediction
 from tests.unit.clients.conftest import answer_of
 
 
@@ -45,7 +46,7 @@ def test_the_json_has_the_keys_of_the_services_answer(found):
     assert set(told) <= keys(wire.Answer)
     assert set(told["model"]) <= keys(wire.ModelRef)
     assert set(told["image"]) == keys(wire.ImageSize)
-    assert set(told["predictions"][0]) == keys(wire.Prediction)
+    assert set(told["predictions"][0]) == keys(Prediction)
     assert set(told["moe"]) <= keys(wire.Moe)
     assert set(told["moe"]["layers"][0]) == keys(wire.LayerActivation)
 
