@@ -13,19 +13,19 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
     """Select the best (anchor, class) pairs of each image.
 
     Args:
-        boxes_xyxy: (B, A, 4).
+        boxes_xyxy: (B, A, 4); or more columns, which come along, for whatever else is told of an anchor.
         class_scores: (B, A, C), 0..1.
         limit: N, at most this many pairs an image.
 
     Returns:
-        boxes (B, N, 4), scores (B, N) falling, class ids (B, N) int64; N = min(limit, A * C).
+        boxes (B, N, 4 or more), scores (B, N) falling, class ids (B, N) int64; N = min(limit, A * C).
     """
     num_classes = class_scores.shape[-1]
     flat = class_scores.flatten(1)  # (B, A * C)
     scores, pair_ids = flat.topk(min(limit, flat.shape[1]), dim=-1)
     anchor_ids = torch.div(pair_ids, num_classes, rounding_mode="floor")
     class_ids = pair_ids - anchor_ids * num_classes
-    boxes = boxes_xyxy.gather(1, anchor_ids[..., None].expand(-1, -1, 4))
+    boxes = boxes_xyxy.gather(1, anchor_ids[..., None].expand(-1, -1, boxes_xyxy.shape[-1]))
     return boxes, scores, class_ids
 
 

@@ -74,3 +74,10 @@ def test_there_are_no_more_candidates_than_pairs(limit, count):
     boxes, scores, class_ids = select_candidates(torch.zeros(1, 2, 4), torch.rand(1, 2, 3), limit)
     assert (boxes.shape, scores.shape, class_ids.shape) == ((1, count, 4), (1, count), (1, count))
     assert class_ids.dtype == torch.int64
+
+
+def test_what_else_is_told_of_an_anchor_comes_along_with_its_box():
+    rows = torch.tensor([[[1, 1, 2, 2, 10], [3, 3, 4, 4, 20]]], dtype=torch.float32)
+    found, _, class_ids = select_candidates(rows, torch.tensor([[[0.1, 0.4], [0.9, 0.2]]]), limit=2)
+    assert found[0, :, 4].tolist() == [20, 10]
+    assert class_ids[0].tolist() == [0, 1]
