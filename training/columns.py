@@ -1,4 +1,4 @@
-"""Rows of cells in aligned columns: as plain text, as Markdown."""
+"""Formats tables with aligned columns, as plain text or Markdown."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ _SIDES = {"l": "left", "r": "right"}
 
 
 def in_columns(rows: Sequence[Sequence[object]], sides: str, *, indent: int = 0) -> list[str]:
-    """Return one line a row, two spaces between columns; a heading is a row like any other.
+    """Return one line per row, with aligned columns two spaces apart.
 
     Args:
-        rows: every cell is shown as str() has it.
-        sides: l or r for each column: where its cells stand.
+        rows: the rows, a heading included; cells are converted with str().
+        sides: one letter per column: l aligns its cells left, r right.
         indent: spaces before each line.
     """
     lines = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=_aligned(sides)).splitlines()
@@ -20,7 +20,7 @@ def in_columns(rows: Sequence[Sequence[object]], sides: str, *, indent: int = 0)
 
 
 def in_markdown(heading: Sequence[str], rows: Sequence[Sequence[object]], sides: str) -> list[str]:
-    """Return a table in Markdown, readable as it stands; sides as in_columns."""
+    """Return a Markdown table, also readable as plain text; `sides` as in in_columns."""
     aligned = _aligned(sides)
     return tabulate(rows, heading, tablefmt="pipe", disable_numparse=True, colalign=aligned).splitlines()
 

@@ -1,6 +1,6 @@
-"""Every setting of a training run, as frozen dataclasses that refuse what cannot work; its data: data_config.
+"""Every setting of a training run, as frozen dataclasses that raise ConfigError on values that cannot work.
 
-A recipe builds a whole TrainConfig; a variant of it is dataclasses.replace.
+Settings of the data are in data_config. A recipe builds a whole TrainConfig; dataclasses.replace changes it.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
 TaskName = Literal["detect", "classify"]
-TASK_SUFFIXES: dict[TaskName, str] = {"detect": "", "classify": "-cls"}  # of variants
+TASK_SUFFIXES: dict[TaskName, str] = {"detect": "", "classify": "-cls"}  # of variant names
 TASKS = tuple(TASK_SUFFIXES)
-Resize = Literal["letterbox", "center_crop"]  # of an image to the canvas, as manifests name it
+Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model input; names as in manifests
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
 ROUTER_KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
-PAD_VALUE = 114  # grey of the letterbox; near the mean of natural images, so padding carries no edge
-MAX_SEED = 2**32 - 1  # times a billion it fits into 64 bits, which seed the draws of a step
+PAD_VALUE = 114  # grey of the letterbox's padding; near the mean of natural images, so that its edge is weak
+MAX_SEED = 2**32 - 1  # a step's random numbers are seeded with seed × 10⁹ + step, which must fit into 64 bits
 
 
 def _require(condition: bool, message: str) -> None:
@@ -37,15 +37,17 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterConfig:
-    """What scores the experts of a mixture layer."""
+    """The router of a mixture layer: the part that scores the experts."""
 
     kind: RouterKind = "pooled"
     reduction: int = 8  # hidden width = channels / this, at least min_hidden
     min_hidden: int = 8
-    pool: int = 4  # spatial and ultra: side of the square of cells that is averaged before routing
-    init_std: float | None = None  # of the last weights; None: the library's default
-    noise: float = 0.0  # deviation of the normal noise on the logits, in training only
-    dropout: float = 0.0  # pooled only, in training only
+    pool: int = 4  # spatial and ultra routers: side of the square of cells that is averaged before routing
+    init_std: float | None = (
+        None  # standard deviation of the last layer's initial weights; None: torch's default
+    )
+    noise: float = 0.0  # standard deviation of normal noise on the logits, in training only
+    dropout: float = 0.0  # pooled routers only, in training only
     temperature: float = 1.0  # logits are divided by this
     learn_temperature: bool = False
 
@@ -64,18 +66,18 @@ class MixtureConfig:
     """One mixture layer. Defaults: ES-MoE, arXiv:2512.23273."""
 
     num_experts: int = 4
-    top_k: int = 2  # trained with 1 the gate is always 1, so that its router gets no gradient: learn with 2
-    weight_threshold: float = 0.0  # an expert beyond the best runs only if its probability reaches this
-    gate_epsilon: float = 0.0  # beside the sum that weights are divided by; YOLO-Master v0.1 has 1e-6
+    top_k: int = 2  # train with at least 2: at 1 the gate is always 1, and the router gets no gradient
+    weight_threshold: float = 0.0  # experts other than the best run only if their probability reaches this
+    gate_epsilon: float = 0.0  # added to the sum that weights are divided by; 1e-6 in YOLO-Master v0.1
     router: RouterConfig = field(default_factory=RouterConfig)
     expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
     expert_ratio: float = 2.0  # hidden width / channels, of simple and inverted experts
     norm: Literal["batch", "group"] = "batch"  # of experts and the shared expert
-    shared_kernel: int | None = None  # of an expert that always runs; None: there is none
+    shared_kernel: int | None = None  # kernel of a shared expert, which always runs; None: no shared expert
     residual: bool = False  # add the layer's input to its output
     activate: bool = True  # batch norm and SiLU on the weighted sum
-    train_dispatch: Literal["dense", "grouped"] = "dense"  # what batch norm inside experts sees
+    train_dispatch: Literal["dense", "grouped"] = "dense"  # which images experts see in training
 
     def __post_init__(self) -> None:
         _require(self.num_experts >= 1, f"num_experts={self.num_experts} must be at least 1")
@@ -104,7 +106,7 @@ class MixtureConfig:
 
     @property
     def min_top_k(self) -> int:
-        """Return 1, or 0 where a shared expert can answer alone."""
+        """Return the smallest allowed top_k: 1, or 0 if a shared expert can answer alone."""
         return 1 if self.shared_kernel is None else 0
 
 
@@ -119,13 +121,13 @@ HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 
 def places_of(task: TaskName) -> tuple[str, ...]:
-    """Return where the network of a task has room for mixtures."""
-    return BACKBONE_PLACES if task == "classify" else (*MIXTURE_PLACES, *HEAD_PLACES)  # it has no neck
+    """Return the places in a task's network that may hold a mixture layer."""
+    return BACKBONE_PLACES if task == "classify" else (*MIXTURE_PLACES, *HEAD_PLACES)  # no neck
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A network: what its head is for, its widths and depths, and the mixtures if there are any."""
+    """A network: its task, widths and depths, and its mixture layers, if any."""
 
     variant: str = "yolov12-n"
     task: TaskName = "detect"
@@ -133,14 +135,16 @@ class ModelConfig:
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage
     width: float = 0.25  # factor on channels
-    max_channels: int = 1024  # before the width factor
-    reg_max: int = 16  # bins of each box side's distribution
+    max_channels: int = 1024  # limit on channels before the width factor is applied
+    reg_max: int = 16  # bins of the distribution of each box side
     neck: Literal["area", "c3k"] = "area"
-    deep_stages: bool = False  # the backbone's split stages chain cross stages instead of bottlenecks
-    scaled_residual: bool = False  # attention stages add their input, beside a learned scale
-    mlp_ratio: float = 2.0  # hidden width / channels of the perceptrons beside attention
-    light: bool = False  # box branches and the steps down from p3 and p4 are depthwise-separable
-    plain_stages: tuple[str, ...] = ()  # places with no block of their own: the mixture there does the work
+    deep_stages: bool = False  # chain cross stages instead of bottlenecks in the backbone's split stages
+    scaled_residual: bool = (
+        False  # add the input of an attention stage to its output, which has a learned scale
+    )
+    mlp_ratio: float = 2.0  # hidden width / channels of the MLPs after attention
+    light: bool = False  # make box branches and the downsampling of p3 and p4 depthwise-separable
+    plain_stages: tuple[str, ...] = ()  # places without a block of their own; the mixture there replaces it
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
 
     def __post_init__(self) -> None:
@@ -153,7 +157,7 @@ class ModelConfig:
             all(side >= 64 and side % 32 == 0 for side in self.input_hw),
             f"input_hw={self.input_hw}: both sides must be multiples of 32, at least 64",
         )
-        # Multiples of 32 also let area attention cut the stride-16 map into 4 runs of equal length.
+        # With multiples of 32, area attention can also cut the stride-16 map into 4 strips of equal length.
         _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
         _require_one_of("neck", self.neck, ("area", "c3k"))
         _require(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio} must be positive")
@@ -176,17 +180,20 @@ class ModelConfig:
 
     @property
     def top_k(self) -> int:
-        """Return the experts per image and layer unless asked otherwise; 1 without mixtures."""
+        """Return the default number of experts per image and layer; 1 without mixtures."""
         return next((mixture.top_k for mixture in self.mixtures.values()), 1)
 
     @property
     def weight_threshold(self) -> float:
-        """Return the threshold unless asked otherwise."""
+        """Return the default probability below which an expert other than the best does not run."""
         return next((mixture.weight_threshold for mixture in self.mixtures.values()), 0.0)
 
     @property
     def allowed_top_k(self) -> range:
-        """Return the range from what every layer can do without to all experts of the layer that has most."""
+        """Return the top_k values that a request may set; the largest is the most experts of any layer.
+
+        The smallest is one that every layer allows. Without mixtures, only 1 is allowed.
+        """
         if not self.mixtures:
             return range(1, 2)
         lowest = max(mixture.min_top_k for mixture in self.mixtures.values())
@@ -195,25 +202,25 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of a training image. Zero turns one off.
+    """Random augmentation of training images; zero turns an augmentation off.
 
-    Defaults: arXiv:2502.12524, table 7, size n, but for copy_paste, which recipes ask for.
+    Defaults: arXiv:2502.12524, table 7, size n, except copy_paste, which recipes set.
     """
 
     mosaic: float = 1.0  # probability
     mixup: float = 0.0  # probability that a sample is blended with another
     copy_paste: float = 0.0  # probability that objects of another image are pasted on
-    close_mosaic_epochs: int = 10  # the last epochs run without mosaic, mixup and copy_paste
+    close_mosaic_epochs: int = 10  # so many last epochs run without mosaic, mixup and copy_paste
     hsv_hue: float = 0.015  # fraction of the full circle
-    hsv_saturation: float = 0.7  # gain is drawn from 1 ± this
+    hsv_saturation: float = 0.7  # the gain is uniform in 1 ± this
     hsv_value: float = 0.4
     degrees: float = 0.0
-    translate: float = 0.1  # fraction of the canvas
-    scale: float = 0.5  # gain is drawn from 1 ± this
+    translate: float = 0.1  # largest shift, as a fraction of the model input
+    scale: float = 0.5  # the gain is uniform in 1 ± this
     flip_horizontal: float = 0.5  # probability
     flip_vertical: float = 0.0
-    crop_area: float = 0.5  # of classification: least share of the image that a random crop shows
-    crop_aspect: float = 4 / 3  # and by how much it may be wider or higher than the canvas
+    crop_area: float = 0.5  # classification: smallest share of the image's area in a random crop
+    crop_aspect: float = 4 / 3  # classification: largest factor on the crop's aspect ratio
 
     def __post_init__(self) -> None:
         for name in ("mosaic", "mixup", "copy_paste", "flip_horizontal", "flip_vertical"):
@@ -225,23 +232,23 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the terms of the loss. Zero turns a term off.
+    """Weights of the terms of the loss; zero turns a term off.
 
-    The sum is multiplied by the batch size, and by nothing else: a weight that a source states inside a sum
-    with a gain of its own has to be given here times that gain.
+    The weighted sum is multiplied by the batch size, and by nothing else. If a paper multiplies a sum of
+    terms by a further gain, multiply its weights by that gain here.
     """
 
     box: float = 7.5
     classes: float = 0.5
     dfl: float = 1.5
     balance: float = 1.5  # arXiv:2512.23273, table 8
-    load: float = 0.0  # this and the next two: what recipes choose for the families whose sources have them
+    load: float = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
     z: float = 0.0
     diversity: float = 0.0
-    information: float = 0.0  # for what each layer's routing lacks of information_bits
-    information_bits: float = 1.0  # of a batch; more is not asked for
-    coverage: float = 0.0  # for how far each layer's experts are from equal shares
-    label_smoothing: float = 0.0  # share of a class's target that all classes share; of classification
+    information: float = 0.0  # weight on how far each layer's routing information is below information_bits
+    information_bits: float = 1.0  # routing information per layer above which there is no loss
+    coverage: float = 0.0  # weight on how far each layer's experts are from equal shares
+    label_smoothing: float = 0.0  # classification: share of the target that is spread evenly over all classes
     assign_top_k: int = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
@@ -258,7 +265,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Optimizer, schedule and averaging."""
+    """Optimizer, learning rate schedule and weight averaging."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.01
@@ -284,7 +291,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run, complete: the same configuration and seed give the same model."""
+    """All settings of a training run; the same configuration and seed give the same model."""
 
     model: ModelConfig
     train_data: Annotated[DataConfig, Discriminator("kind")]
@@ -293,14 +300,16 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 100
-    batch_size: int = 16  # images a step, over all its parts and all processes
-    accumulate: int = 1  # parts that a batch is passed in, one after the other, for want of memory
-    freeze_batch_norm: bool = False  # it keeps the statistics it starts with; scales and shifts still learn
-    repeat_threshold: float = 0.0  # classes in fewer than this share of the images are shown more often
-    patience: int = 0  # evaluations without a better mAP50-95 that end a run; 0: none do
+    batch_size: int = 16  # images per step, over all parts and processes
+    accumulate: int = 1  # parts of a batch, computed one after the other to save memory
+    freeze_batch_norm: bool = False  # keep the initial statistics; scales and shifts are still trained
+    repeat_threshold: float = (
+        0.0  # images with a class that is in a smaller share of the images are shown more often
+    )
+    patience: int = 0  # a run ends after so many evaluations without a better main metric; 0: never
     deterministic: bool = False
     seed: int = 0
-    top_ks: tuple[int, ...] = ()  # every image of a step draws its own from these; empty: the model's
+    top_ks: tuple[int, ...] = ()  # each image of a step draws its top_k from these; empty: the model's top_k
     evaluate_every_epochs: int = 10
     checkpoint_every_s: float = 120.0
     loader_workers: int = 1
@@ -334,7 +343,12 @@ class TrainConfig:
         _require_one_of("precision", self.precision, get_args(ComputePrecision))
 
     def check_parts(self, processes: int) -> None:
-        """Raise ConfigError: a batch cannot be dealt evenly, or a share is too small for batch norm."""
+        """Check that a batch can be split into its parts and over processes.
+
+        Raises:
+            ConfigError: the batch size is not divisible, a share is too small for batch norm or for a loss
+                over several images, or grouped experts would need batch norm over processes.
+        """
         _require(self.accumulate >= 1, f"accumulate={self.accumulate} must be at least 1")
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         _require(
@@ -355,8 +369,8 @@ class TrainConfig:
             f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "
             f"batch_size={self.batch_size}",
         )
-        # Their sums over processes would wait for those that have no image for an expert. A head's experts
-        # are branches with batch norm, whatever its mixture says of norms.
+        # Batch norm over processes would wait for a process without an image for the expert. A head's experts
+        # contain batch norm, whatever the norm of its mixture is.
         alone = any(
             mixture.train_dispatch == "grouped" and (mixture.norm == "batch" or place in HEAD_PLACES)
             for place, mixture in self.model.mixtures.items()

@@ -1,4 +1,4 @@
-"""Configurations as JSON, as checkpoints carry them."""
+"""Converts configurations to the JSON that checkpoints contain, and back."""
 
 import json
 from collections.abc import Mapping
@@ -12,30 +12,30 @@ from training.errors import ConfigError
 
 _Config = TypeVar("_Config", ModelConfig, TrainConfig)
 
-# Left out, these would silently become defaults: such a file was not written by to_json.
+# to_json always writes these keys; a file without one would silently get a default.
 _PARTS_OF_MODEL = ("class_names", "mixtures")
 _PARTS_OF_TRAIN = ("model", "train_data", "val_data", "augment", "loss", "optimizer")
 
 
 def to_json(config: TrainConfig | ModelConfig) -> str:
-    """Return one line of JSON; model_from_json and train_from_json read it back to an equal configuration."""
+    """Return a configuration as one line of JSON; model_from_json or train_from_json reads it back."""
     return json.dumps(asdict(config), sort_keys=True)
 
 
 def model_from_json(text: str) -> ModelConfig:
-    """Read what to_json wrote.
+    """Return the model configuration in JSON that to_json wrote.
 
     Raises:
-        ConfigError: it is anything else; names the keys that do not fit by their paths.
+        ConfigError: the text is not such JSON; the message names each wrong key by its path.
     """
     return _checked(ModelConfig, _current_model(_parse(text)), "not a model configuration of this version")
 
 
 def train_from_json(text: str) -> TrainConfig:
-    """Read what to_json wrote.
+    """Return the training configuration in JSON that to_json wrote.
 
     Raises:
-        ConfigError: it is anything else; names the keys that do not fit by their paths.
+        ConfigError: the text is not such JSON; the message names each wrong key by its path.
     """
     wrong = "not a training configuration of this version"
     values = _parse(text)
@@ -56,9 +56,9 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
-    """Return the configuration, of strict types and without a key that it does not know."""
+    """Return values as a configuration; raise ConfigError on a wrong type or an unknown key."""
     try:
-        # By way of text: only from JSON do strict types take a list for a tuple.
+        # Validated as JSON text, since pydantic in strict mode accepts a list for a tuple only there.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         found = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
@@ -72,9 +72,9 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 
 
 def _current_model(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model as to_json writes a model today.
+    """Return the values of a model configuration in the current format.
 
-    Checkpoints of version 0.1 name one mixture and where it stands: backbone, neck or both.
+    Checkpoints of version 0.1 have a single mixture and its placement: backbone, neck or both.
     """
     wrong = "not a model configuration of this version"
     fields = dict(values)

@@ -1,4 +1,4 @@
-"""Configures which images and labels are read: generated scenes, a folder, or several as one."""
+"""Configurations of data sets: generated scenes, a folder, or several folders as one data set."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +9,15 @@ from training.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
-    """Generated scenes: no files, exact boxes, the same for the same seed."""
+    """Generated scenes, with exact boxes and without files; the same seed gives the same scenes."""
 
-    kind: Literal["scenes"] = "scenes"  # tells the three apart in JSON
+    kind: Literal["scenes"] = "scenes"  # tells the three kinds of configuration apart in JSON
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
-    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of thing in each, which labels it
+    labels: Literal["boxes", "class"] = (
+        "boxes"  # class: each scene shows one kind of object, which is its class
+    )
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -24,18 +26,19 @@ class ScenesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """Images on disk with labels; the folder says in which format (training/data/README.md lists them).
+    """A folder with images and labels; its contents show the format (training/data/README.md lists formats).
 
-    A split can be parted further: its images are dealt to `folds` in turn, and those of `kept` stay.
+    A split can be divided further: image i belongs to fold i modulo `folds`, and only images of the folds in
+    `kept` are used.
     """
 
     kind: Literal["folder"] = "folder"
     root: str
     split: str = "train"
-    class_names: tuple[str, ...] = ()  # VOC lists no classes of its own; empty: collect them from the labels
+    class_names: tuple[str, ...] = ()  # VOC has no list of classes; empty: collect them from its labels
     folds: int = 1
     kept: tuple[int, ...] = (0,)
-    kept_classes: tuple[str, ...] = ()  # objects of all others are left out; empty: every class is kept
+    kept_classes: tuple[str, ...] = ()  # objects of other classes are left out; empty: keep all classes
 
     def __post_init__(self) -> None:
         if self.folds < 1:
@@ -46,11 +49,11 @@ class FolderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
-    """Several folders as one data set; their classes follow one another in the order of the parts."""
+    """Several folders as one data set; unless classes are shared, those of the parts are concatenated."""
 
     kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]
-    shared_classes: bool = False  # the parts have the same classes, in the same order: those of the whole
+    shared_classes: bool = False  # all parts have the same classes, in the same order
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -61,5 +64,5 @@ DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 
 def absolute(config: FolderConfig) -> FolderConfig:
-    """Return the same data set, named so that a resumed run finds it from another working directory."""
+    """Return the configuration with an absolute root, so that a run can be resumed from another directory."""
     return replace(config, root=str(Path(config.root).resolve()))

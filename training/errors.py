@@ -1,25 +1,25 @@
-"""What can go wrong in training, as types; the command line turns each into one clear line."""
+"""The errors of training that a user can act on; the command line shows each as one line."""
 
 
 class TrainingError(Exception):
-    """Anything a user can act on. The message says what is wrong and what to do."""
+    """The base class of errors a user can act on; the message says what is wrong and what to do."""
 
 
 class ConfigError(TrainingError):
-    """A configuration that cannot work, found when it is made."""
+    """A configuration that cannot work; raised when it is created."""
 
 
 class DatasetError(TrainingError):
-    """A data set that is missing, malformed or empty; names the file."""
+    """A data set is missing, malformed or empty; the message names the file."""
 
 
 class CheckpointError(TrainingError):
-    """A checkpoint that is missing, truncated or does not fit the model."""
+    """A checkpoint is missing or truncated, or does not fit the model."""
 
 
 class DownloadError(TrainingError):
-    """A data set that cannot be had, or is not what it should be; what came through is kept to go on from."""
+    """A data set cannot be downloaded or is not the expected one; a usable partial download is kept."""
 
 
 class ExportError(TrainingError):
-    """An export that does not reproduce its checkpoint; nothing was written."""
+    """An exported model does not reproduce its checkpoint; no files were written."""

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and told apart by their SHA-256."""
+"""Writes files atomically, and computes their SHA-256."""
 
 import hashlib
 import os
@@ -10,10 +10,12 @@ CHUNK = 1 << 22  # bytes read at once
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file that a reader sees as it was before or whole, even after a power cut; text as UTF-8.
+    """Write a file so that readers see its old or its whole new content, even after a power cut.
+
+    Text is written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; the path is as before.
+        OSError: the file cannot be written; the old file is unchanged.
     """
     with written_beside(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -21,14 +23,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, for libraries that want one; its file takes the place of `path` at the end.
+    """Yield a temporary path for a library to write to; at the end, its file atomically replaces `path`.
 
-    Where the block or the disk fails, `path` is as before and nothing is left beside it.
+    If the block or the disk fails, `path` is unchanged and the temporary file is removed.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        flush(partial)  # before the rename: otherwise a power cut can leave the name without its content
+        flush(partial)  # before the rename, or a power cut can leave the new name without its content
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -36,7 +38,7 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Bring a file's content to the disk, whoever wrote it."""
+    """Force a file's content to disk (fsync), whichever program wrote it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -45,7 +47,7 @@ def sha256_of(path: Path, progress: Callable[[int], object] = lambda count: None
     """Return the SHA-256 of a file in hexadecimal digits.
 
     Args:
-        progress: told after each part how many bytes it had.
+        progress: called after each chunk with its number of bytes.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Progress bars of long loops: shown where the logger `training.progress` lets INFO through."""
+"""Progress bars of long loops, shown if the logger `training.progress` is enabled for INFO."""
 
 import logging
 
@@ -8,16 +8,16 @@ log = logging.getLogger(__name__)
 
 
 def hidden() -> bool:
-    """Return whether bars stay hidden: from Python unless asked for, and under `--quiet`."""
+    """Return whether bars are hidden: under `--quiet`, and in Python unless the logger allows INFO."""
     return not log.isEnabledFor(logging.INFO)
 
 
 def bar(total: int | None, unit: str, what: str | None = None) -> tqdm:
-    """Return a bar on stderr that disappears when it is closed; bytes, unit "B", are shown as kB, MB, ….
+    """Return a progress bar on stderr that disappears when it is closed.
 
     Args:
-        total: how many units there are; None: not known.
-        unit: one of what is counted, as "image".
-        what: what is being done, before the bar.
+        total: number of units; None if not known.
+        unit: name of one unit, such as "image". Bytes, "B", are shown as kB, MB, ….
+        what: text in front of the bar that says what is being done.
     """
     return tqdm(total=total, unit=unit, desc=what, unit_scale=unit == "B", disable=hidden(), leave=False)

@@ -1,4 +1,4 @@
-"""Timing things beside one another, round by round, and refusing the rounds in which the machine was busy."""
+"""Times several functions alternately, in rounds, and rejects rounds in which the machine was busy."""
 
 import math
 import time
@@ -9,20 +9,20 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key")
 
 WARM_UPS = 2
-LEAST_TIMED_S = 0.02  # quicker runs are repeated for so long: clocks and schedulers are coarse
+LEAST_TIMED_S = 0.02  # quicker functions are repeated for so long, since clocks and schedulers are coarse
 MOST_REPEATS = 50
-NOISE = 0.10  # as much as a thing may differ from itself within a round
-PATIENCE = 4  # times as many rounds as wanted are tried
+NOISE = 0.10  # largest relative difference between two timings of the same function within a round
+PATIENCE = 4  # at most PATIENCE times the wanted number of rounds is tried
 
 
 @dataclass(frozen=True)
 class Timed(Generic[Key]):
-    """Seconds for one run of each thing, by kept round."""
+    """Seconds for one call of each function, in each kept round."""
 
     seconds: Mapping[Key, tuple[float, ...]]
     rounds: int
     refused: int
-    noisy: bool  # the patience was over before enough rounds were quiet: what is here are all that were
+    noisy: bool  # fewer rounds than wanted were quiet; only those are here
 
 
 def time_in_rounds(
@@ -33,17 +33,19 @@ def time_in_rounds(
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[bool], None] = lambda kept: None,
 ) -> Timed[Key]:
-    """Run each thing once a round, in an order that turns and reverses, until enough rounds were quiet.
+    """Time each function in every round until enough rounds were quiet, and return the seconds per call.
 
-    Each thing runs once untimed before it is timed: a server runs one model again and again, and finds its
-    weights in the caches. Clocks of processors drift, and neighbours leave traces: so nothing keeps its place
-    or its neighbour.
+    Each function is called once untimed before it is timed, because a server runs one model repeatedly and
+    finds its weights in the caches. The order is rotated and reversed from round to round, because clock
+    speeds drift and each function affects the next one.
 
     Args:
-        runs: what is timed, by name.
-        twins: names of things that are the same: where two differ by more than NOISE, the round is refused.
-        rounds: how many are wanted; PATIENCE times as many are tried.
-        on_round: is told after each round whether it was kept.
+        runs: the functions to time, by name.
+        twins: pairs of names whose functions do the same. If their times differ by more than NOISE, the
+            machine was busy, and the round is rejected.
+        rounds: number of rounds to keep; at most PATIENCE times as many are tried.
+        clock: returns the time in seconds.
+        on_round: called after each round with whether it was kept.
     """
     repeats = {key: _repeats(run, clock) for key, run in runs.items()}
     kept: list[dict[Key, float]] = []
@@ -60,7 +62,7 @@ def time_in_rounds(
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:
-    """Return the order of a round: each begins one further on, and every second one runs backwards."""
+    """Return the order of round `number`: rotated by one more key each round, and reversed in odd rounds."""
     start = number % len(keys)
     turned = [*keys[start:], *keys[:start]]
     return turned[::-1] if number % 2 else turned
@@ -82,5 +84,5 @@ def _seconds(run: Callable[[], object], repeats: int, clock: Callable[[], float]
 
 
 def _differ(one: float, other: float) -> float:
-    """Return the difference as a share of the smaller, so that the order does not matter."""
+    """Return the difference of two times ÷ the smaller of them."""
     return abs(one - other) / max(min(one, other), 1e-12)

@@ -1,6 +1,6 @@
-"""Random changes of a training image that its boxes follow.
+"""Random augmentation of a training image; its boxes are transformed with it.
 
-Boxes count pixel edges: pixel 0 covers 0..1. OpenCV counts pixel centres, half a pixel later.
+Box coordinates refer to pixel edges: pixel 0 covers 0..1. OpenCV's refer to pixel centres: pixel 0 is at 0.
 """
 
 import math
@@ -17,8 +17,8 @@ from training.data.letterbox import letterbox_sample, scale_by, scale_sample
 from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four, without_hidden
 from training.data.sample import Dataset, Sample
 
-# Of the two ratios of a mixup. Objects of both images are asked for, so that both must be well seen: with
-# this, 95 % of all ratios are between 0.38 and 0.62.
+# Both parameters of the beta distribution of mixup ratios. The objects of both images are labelled, so both
+# images must be clearly visible: with this value, 95 % of all ratios are between 0.38 and 0.62.
 MIXUP_BETA = 32.0
 
 Shown = TypeVar("Shown", Placed, Sample)
@@ -32,11 +32,13 @@ def augment(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Sample:
-    """Return a training sample on a canvas of input_hw; all randomness comes from rng.
+    """Return image `index` as a randomly augmented training sample of size input_hw.
 
-    Mixup and copy-paste draw nothing where they are off, so that they change nothing of what else is drawn.
+    All random numbers come from rng. Mixup and copy-paste consume none where their probability is zero, so
+    that switching them off leaves all other random choices as they are.
 
     Args:
+        input_hw: height and width of the model input, in pixels.
         mosaic: whether config's mosaic, mixup and copy_paste apply; the last epochs of a run switch them off.
 
     Raises:
@@ -65,7 +67,7 @@ def _compose(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Placed:
-    """Return the image, alone or among three others, moved and scaled, with objects of another pasted on."""
+    """Return the image, alone or in a mosaic of four, after the affine map and copy-paste."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
@@ -75,7 +77,7 @@ def _compose(
         placed = Placed.through((0, 0, input_hw[1], input_hw[0]), boxed, boxed.image, (0, 0))
     shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
     if mosaic and config.copy_paste and rng.random() < config.copy_paste:
-        source = dataset.load(int(rng.integers(len(dataset))))  # the same one too, now and then
+        source = dataset.load(int(rng.integers(len(dataset))))  # may be the image itself
         shown = paste_objects(shown, _shaken(source, rng, config, input_hw), rng)
     return shown
 
@@ -83,16 +85,17 @@ def _compose(
 def _shaken(
     source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> Sample:
-    """Return an image from which objects are copied, scaled and mirrored as whole samples are."""
+    """Return the image to copy objects from, randomly scaled and mirrored like any training sample."""
     gain = rng.uniform(1 - config.scale, 1 + config.scale)
     shaken = scale_by(scale_sample(source, input_hw), gain)
     return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
-    """Blend two canvases of one size, pixel by pixel: ratio of the first. All objects of both stay.
+    """Return two images of one size blended, ratio × one + (1 - ratio) × other, with the objects of both.
 
-    Source: Zhang et al. 2017, arXiv:1710.09412; boxes are not weighed, a detector is to find them all.
+    Source: Zhang et al. 2017, arXiv:1710.09412. Unlike there, labels have no weights: a detector should find
+    all objects.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
     return Placed.joined(image.astype(np.uint8, copy=False), [one, other])
@@ -101,7 +104,10 @@ def mix(one: Placed, other: Placed, ratio: float) -> Placed:
 def draw_affine(
     rng: np.random.Generator, config: AugmentConfig, source_shape: tuple[int, ...], input_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Draw a (2, 3) map of pixel edges: the source's centre to near the canvas's, scaled and turned."""
+    """Draw a random affine map (2, 3) that scales and rotates an image of source_shape, and returns it.
+
+    The map is in pixel-edge coordinates. It moves the image's centre to near the centre of the model input.
+    """
     scale = rng.uniform(1 - config.scale, 1 + config.scale)
     angle = math.radians(rng.uniform(-config.degrees, config.degrees))
     shift_x, shift_y = rng.uniform(-config.translate, config.translate, size=2)
@@ -113,7 +119,7 @@ def draw_affine(
 
 
 def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]) -> Placed:
-    """Apply an affine map to what is on a canvas; objects of which too little is left are dropped."""
+    """Apply an affine map to an image and its boxes; drop objects of which too little remains visible."""
     height, width = input_hw
     centres = affine.copy()
     centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5  # from pixel edges to pixel centres
@@ -130,7 +136,7 @@ def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int])
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the upright box around each mapped box, (N, 4)."""
+    """Return the axis-aligned box around each mapped box, (N, 4)."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4, 2)
     mapped = corners @ affine[:, :2].T + affine[:, 2]  # (N, 4, 2)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(np.float32)
@@ -139,7 +145,7 @@ def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> 
 def shift_colours(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig
 ) -> NDArray[np.uint8]:
-    """Turn the hue, and multiply saturation and value, by random amounts."""
+    """Return the image with its hue shifted, and saturation and value multiplied, by random amounts."""
     limits = np.array([config.hsv_hue, config.hsv_saturation, config.hsv_value])
     hue, saturation, value = rng.uniform(-1, 1, size=3) * limits
     if not limits.any():
@@ -155,7 +161,7 @@ def shift_colours(
 
 
 def flip(shown: Shown, axis: int) -> Shown:
-    """Mirror an image and what lies on it: axis 1 swaps left and right, axis 0 top and bottom."""
+    """Return the image and its boxes mirrored: axis 1 swaps left and right, axis 0 top and bottom."""
     side = shown.image.shape[axis]
     return replace(
         shown,

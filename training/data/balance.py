@@ -1,4 +1,4 @@
-"""How often each image is shown in an epoch, so that rare classes are seen more often.
+"""Shows images of rare classes more often in an epoch.
 
 Source: repeat factor sampling, Gupta et al. 2019, LVIS, arXiv:1908.03195, section 5.1.
 """
@@ -10,26 +10,30 @@ from numpy.typing import NDArray
 
 
 def repeat_factors(class_ids: Sequence[NDArray[np.int64]], threshold: float) -> NDArray[np.float64]:
-    """Return how often each image stands in an epoch on average, (I,), at least 1.
+    """Return how often each image is shown per epoch on average, (I,), at least 1.
 
-    A class that is in a share f of the images asks for √(threshold / f) times as many of them where that
-    is more than 1; an image gets what the most demanding of its classes asks for, and 1 without objects.
+    A class that occurs in a share f of the images has the factor max(1, √(threshold / f)). An image has the
+    largest factor of its classes, and 1 if it has no objects.
 
     Args:
-        class_ids: of the objects of each image.
-        threshold: 0..1; classes in at least this share of the images ask for nothing. 0: nobody does.
+        class_ids: for each image, the class ids of its objects.
+        threshold: 0..1; classes that occur in at least this share of the images have the factor 1. At 0, all
+            factors are 1.
     """
     present = [np.unique(ids) for ids in class_ids]
-    holding = np.bincount(np.concatenate(present)) if present else np.zeros(0)  # (C,) that hold the class
+    holding = np.bincount(np.concatenate(present)) if present else np.zeros(0)  # (C,) images with the class
     share = holding / len(class_ids)
     asked = np.sqrt(np.divide(threshold, share, out=np.zeros_like(share), where=share > 0)).clip(min=1)
     return np.array([asked[ids].max(initial=1.0) for ids in present])
 
 
 def repeated(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return ascending indices of an epoch: each as often as its factor, the fraction left to chance."""
+    """Return the image indices of one epoch, ascending, each repeated as often as its factor says.
+
+    A factor's whole part is always shown; its fraction is the probability of one more repetition.
+    """
     times = np.floor(factors).astype(np.int64)
     fraction = factors - times
-    if fraction.any():  # otherwise nothing is drawn, and the shuffle that follows is that of a plain epoch
+    if fraction.any():  # else use no random numbers, so that the shuffle is that of an unbalanced epoch
         times += rng.random(len(factors)) < fraction
     return np.repeat(np.arange(len(factors)), times)

@@ -1,4 +1,4 @@
-"""What a step of training is given: images, and what each task labels them with."""
+"""The batches that a training step takes: images and the labels of each task."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -14,11 +14,11 @@ class Batch:
     images: Tensor  # (B, H, W, 3) uint8 RGB
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return the same batch on a device."""
+        """Return the batch with its tensors on the given device."""
         return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
 
     def pin_memory(self) -> Self:
-        """Return the same batch in page-locked memory; DataLoader calls this by name."""
+        """Return the batch with its tensors in page-locked memory; DataLoader calls this method by name."""
         return type(self)(*(tensor.pin_memory() for tensor in self._tensors()))
 
     def _tensors(self) -> tuple[Tensor, ...]:
@@ -32,7 +32,7 @@ class BoxBatch(Batch):
     boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
     class_ids: Tensor  # (M,) int64
     image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
-    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions where nothing is asked for
+    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions that the loss ignores
     ignored_image_ids: Tensor  # (R,) int64: the image that holds the region
 
 

@@ -1,4 +1,4 @@
-"""Scales an image to cover the model's canvas and cuts out the centre, without changing its shape."""
+"""Scales an image to cover the model input and cuts out its centre, keeping the aspect ratio."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from training.data.letterbox import scale_image, scaled_hw
 
-LONGEST = (
-    32  # canvases in a row; nothing that was photographed is longer, and scaling it could take all memory
-)
+LONGEST = 32  # model inputs; a scaled image longer than this is cropped first, or it could exhaust memory
 
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Which part of a source image the canvas shows: x_canvas = x_source * scale - left."""
+    """Which part of a source image the model input shows: x_input = x_source * scale - left."""
 
     scale: float
     left: int
@@ -23,19 +21,19 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the least scale at which the source covers the canvas, and the offsets that centre it."""
+        """Return the smallest scale at which the source covers the model input, and the centring offsets."""
         scale = cover_scale(source_hw, input_hw)
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
 
 
 def cover_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-    """Return the least scale at which the source covers the canvas."""
+    """Return the smallest scale at which the source covers the model input."""
     return max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
 
 
 def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of an image (h, w, 3) that fills the canvas (H, W, 3)."""
+    """Return the centre of an image (h, w, 3), scaled to fill the model input (H, W, 3)."""
     source_hw = image.shape[:2]
     placed = CenterCrop.fit(source_hw, input_hw)
     height, width = scaled_hw(source_hw, placed.scale)
@@ -46,7 +44,7 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the part around the centre that becomes at most half as long as is too long."""
+    """Return an image's central part, whose scaled sides are at most LONGEST / 2 times the model input's."""
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * canvas / scale))) for size, canvas in sizes)
     top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2

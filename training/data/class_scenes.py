@@ -1,4 +1,4 @@
-"""Generated scenes that are labelled as a whole: one kind of thing in each, on any background."""
+"""Generated scenes with one class label per image: each scene shows one kind of object, on any background."""
 
 from collections.abc import Mapping
 
@@ -20,9 +20,9 @@ MOST_THINGS = 3
 
 
 class ClassScenesDataset(DrawnScenes):
-    """Scenes that are labelled with a class. Classes take turns.
+    """Generated scenes with one class label each; the classes take turns.
 
-    The background says nothing about the class: it is drawn for each scene.
+    The background is random and independent of the class.
     """
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:

@@ -1,4 +1,4 @@
-"""Some of the classes of a data set."""
+"""A data set reduced to some of its classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,21 +14,25 @@ from training.errors import DatasetError
 
 
 class ChosenClasses(DatasetView):
-    """A data set with the objects of some classes; images without any stay, as background."""
+    """A view of a data set that keeps the objects of some classes only.
+
+    Images without such objects stay, as background.
+    """
 
     def __init__(
         self, dataset: Dataset, class_names: Sequence[str], like: Mapping[str, str] | None = None
     ) -> None:
-        """Choose, and count what becomes a region.
+        """Keep the classes in class_names, and count the objects that become ignored regions.
 
         Args:
-            dataset: of more classes.
-            class_names: those that stay, in the order of their new ids.
-            like: by class, the one that it is like: where it is left out itself, its objects are regions that
-                are ignored for that one, so that finding them is no error.
+            dataset: the data set with all its classes.
+            class_names: the classes to keep, in the order of their new ids.
+            like: maps a class that is left out to the kept class that it resembles. Its objects become
+                regions that are ignored for the kept class, so that detecting them is no error.
 
         Raises:
-            DatasetError: the data set has no such class; or an image, to be counted, cannot be loaded.
+            DatasetError: the data set has no class of a given name, or an image cannot be loaded while its
+                objects are counted.
         """
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown:
@@ -37,7 +41,7 @@ class ChosenClasses(DatasetView):
         self.class_names = tuple(class_names)
         new_ids = {name: new_id for new_id, name in enumerate(class_names)}
         self._new_ids = np.array([new_ids.get(name, -1) for name in dataset.class_names])  # -1: left out
-        # Of each class that is left out, the chosen one that it is like; -1: none.
+        # For each class that is left out, the new id of the kept class that it resembles; -1: none.
         like = {name: other for name, other in (like or {}).items() if name not in new_ids}
         alike = [new_ids.get(like.get(name, ""), -1) for name in dataset.class_names]
         self._alike = np.array(alike)
@@ -47,9 +51,10 @@ class ChosenClasses(DatasetView):
             self.remarks = {**dataset.remarks, ALIKE: count}
 
     def load(self, index: int) -> Sample:
-        """Return it with class ids of the chosen classes; regions ignored for another one are left out.
+        """Return an image with its objects and regions of the kept classes, under their new ids.
 
-        The objects that are like those of a chosen class come after the other regions.
+        Regions that are ignored for every class stay. Objects that resemble a kept class are added as ignored
+        regions, after the image's own.
         """
         sample = super().load(index)
         class_ids = self._new_ids[sample.class_ids]
@@ -73,6 +78,6 @@ class ChosenClasses(DatasetView):
         )
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return those of the chosen classes' objects."""
+        """Return the new class ids of an image's objects, without those of classes that are left out."""
         class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])

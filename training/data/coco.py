@@ -21,15 +21,22 @@ from training.errors import DatasetError
 class CocoDataset(LabelledFiles):
     """One split of a COCO folder: `annotations/instances_<split>.json`, images in `<split>/` or `images/`.
 
-    A split answers to its name without the year. Images come by ascending id, as the COCO API orders them.
-    A crowd (`iscrowd`) becomes an ignored region of its class. Outlines are not kept, their stated areas are.
+    A split can be named without its year: `val` finds `val2017`. Images are ordered by ascending id, as in
+    the COCO API. A crowd (`iscrowd`) becomes an ignored region of its class. Segmentation outlines are not
+    kept, but their stated areas are.
 
     Attributes:
-        category_ids: the file's id of each class, ascending; ids have gaps, class ids have none.
+        category_ids: the file's category id of each class, ascending. Category ids may have gaps; class ids
+            have none.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raise DatasetError: the file is missing, cut off or malformed, or every image is missing."""
+        """Read the labels of a split, and find their images.
+
+        Raises:
+            DatasetError: the label file is missing, truncated or malformed, the image folder is missing, or
+                none of the listed images exists.
+        """
         path = _annotation_file(root, split)
         parsed = _Parsed(path)
         names = _categories(path, parsed.document)
@@ -53,9 +60,9 @@ class CocoDataset(LabelledFiles):
 
 
 class _Parsed:
-    """A COCO file without its outlines; annotations go to flat arrays as they are parsed.
+    """A parsed COCO file without segmentation outlines; annotations go to flat arrays while JSON is parsed.
 
-    The outlines of COCO's own file would take gigabytes, a dictionary for each of its boxes another half.
+    For the COCO data set, the outlines would take gigabytes, and one dictionary per box another half.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,14 +85,17 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[int, int, bool, float, Box]]:
-        """Yield image id, category id, whether a crowd, area (NaN: not stated) and box, in file order."""
+        """Yield each annotation in file order: image id, category id, whether it is a crowd, area, box xyxy.
+
+        The area is NaN where the file states none.
+        """
         for place in range(len(self._ids) // 3):
             image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
             area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
             yield image_id, category_id, bool(crowd), area, (x, y, x + width, y + height)
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what json is to keep of an object: nothing of an annotation."""
+        """Return what the JSON parser should keep of an object: all of it, or None for an annotation."""
         if "bbox" not in entry or "image_id" not in entry:
             return entry
         name = entry.get("id")
@@ -130,7 +140,7 @@ def _image_folder(root: Path, path: Path) -> Path:
 
 
 def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
-    """Return names by id, ascending."""
+    """Return the category names by category id, ids ascending."""
     names: dict[int, str] = {}
     for entry in document["categories"]:
         try:
@@ -148,7 +158,7 @@ def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
 def _images(
     path: Path, document: Mapping[str, Any], folder: Path
 ) -> tuple[dict[int, Path], dict[int, tuple[float, float] | None]]:
-    """Return by id the files that are there, and the stated (height, width) of all that are listed."""
+    """Return the image files that exist, and the stated (height, width) of all listed images, by image id."""
     there = images_by_name(folder)
     found: dict[int, Path] = {}
     owners: dict[Path, int] = {}
@@ -180,11 +190,11 @@ def _images(
 
 
 def _file_of(name: str, folder: Path, there: Mapping[str, Path]) -> Path | None:
-    """Return a listed image: in the folders that its name says, or of its last part in the folder."""
-    within = PurePosixPath(name.replace("\\", "/"))  # as Windows writes them
+    """Return the file of a listed image, found by its relative path, else by its file name; or None."""
+    within = PurePosixPath(name.replace("\\", "/"))  # Windows paths
     if len(within.parts) > 1 and not within.is_absolute() and ".." not in within.parts:
         exact = folder / within
         if exact.is_file():
             return exact
-    # Others write the way to the image on the machine where it was labelled.
+    # Some exporters write the path of the image on the machine where it was labelled.
     return there.get(within.name) or there.get(within.name.lower()) or there.get(name)

@@ -1,4 +1,4 @@
-"""Data sets made of others: a part of one, or several as one."""
+"""Data sets made from other data sets: some folds of one, or several joined into one."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -16,10 +16,14 @@ from training.errors import DatasetError
 
 
 class FoldedDataset(DatasetView):
-    """The images dealt to some of the folds of a data set: image i goes to fold i modulo folds."""
+    """A view of some folds of a data set; image i belongs to fold i modulo `folds`."""
 
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
-        """Keep some of the images; raise DatasetError where none is left."""
+        """Keep the images of the folds in `kept`.
+
+        Raises:
+            DatasetError: those folds hold no image.
+        """
         indices = [index for index in range(len(dataset)) if index % folds in kept]
         if not indices:
             raise DatasetError(f"{len(dataset)} images leave none in fold {list(kept)} of {folds}")
@@ -27,16 +31,28 @@ class FoldedDataset(DatasetView):
 
 
 class CombinedDataset:
-    """Data sets one after the other, their classes as well, unless the parts share them.
+    """Several data sets joined into one: the images of the parts follow one another.
+
+    The classes of the parts follow one another as well, unless all parts share the same classes.
 
     Attributes:
-        origins: a name of each part.
+        origins: the name of each part.
     """
 
     def __init__(
         self, parts: Sequence[Dataset], origins: Sequence[str], *, shared_classes: bool = False
     ) -> None:
-        """Raise DatasetError: parts share a class where they must not, or differ where they share all."""
+        """Join the parts.
+
+        Args:
+            parts: the data sets, in order.
+            origins: a name for each part.
+            shared_classes: whether all parts have the same classes, in the same order.
+
+        Raises:
+            DatasetError: a class name occurs twice although classes are not shared, or the parts have
+                different classes although they are.
+        """
         if shared_classes:
             self.class_names = _shared(parts, origins)
             self._first_classes = [0] * len(parts)
@@ -52,7 +68,7 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """Return it with class ids of the whole, and the part's name before the image's."""
+        """Return an image with class ids of the combined data set; its name starts with the part's name."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]
@@ -66,17 +82,17 @@ class CombinedDataset:
         )
 
     def encoded(self, index: int) -> bytes:
-        """Return it as its part does."""
+        """Return the encoded bytes of an image, as its part returns them."""
         part, within = self._place(index)
         return self._parts[part].encoded(within)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return class ids of the whole."""
+        """Return an image's class ids, as positions in the combined data set's class_names."""
         part, within = self._place(index)
         return self._parts[part].class_ids(within) + self._first_classes[part]
 
     def origin_of(self, index: int) -> int:
-        """Return the number of the part that an image is from."""
+        """Return the position in `origins` of the part that an image is from."""
         return self._place(index)[0]
 
     def _place(self, index: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""Copies objects of one image onto another, by their boxes: the data have no masks.
+"""Copy-paste augmentation: copies objects of one image onto another, as boxes, since the data have no masks.
 
-Source: Ghiasi et al. 2020, arXiv:2012.07177. A box brings its background along, so that here objects keep off
-one another (there they may cover each other) and fade out at their edges, where a seam would say "object".
+Source: Ghiasi et al. 2020, arXiv:2012.07177. A box brings some background along. Therefore pasted objects
+barely cover others here (in the paper they may), and they fade out at their edges, because a visible seam
+would give an object away.
 """
 
 from dataclasses import dataclass, replace
@@ -21,26 +22,26 @@ from training.data.mosaic import (
 )
 from training.data.sample import Sample
 
-MAX_HIDDEN = 0.3  # share of an object's box that one pasted on it may cover
-MAX_OBJECTS = 8  # pasted onto one image; a crowd would cost time and find no place
-PLACES_TRIED = 10  # for each object; then it is left out
-SOFT_EDGE_PX = 4  # around the box, over which what is pasted fades out
+MAX_HIDDEN = 0.3  # largest share of an existing object's box that a pasted object may cover
+MAX_OBJECTS = 8  # most objects pasted onto one image; more would cost time and rarely find a place
+PLACES_TRIED = 10  # for each object, which is left out if none fits
+SOFT_EDGE_PX = 4  # width of the border around the box over which the patch fades out
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One object cut out of its image, with a border around it and all that lies within."""
+    """One object cut out of its image, with a border around it and all other objects inside its box."""
 
-    content: Placed  # in the patch's own pixels; an object that reaches out of `solid` is cut there
-    solid: Window  # the object's box in whole pixels: what is pasted as it is
+    content: Placed  # in the patch's own pixels; boxes are clipped to `solid`
+    solid: Window  # the object's box in whole pixels, pasted at full opacity
 
 
 def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> Placed:
-    """Paste some of an image's objects where they fit.
+    """Return the canvas with some of the source's objects pasted at random places where they fit.
 
     Args:
-        canvas: what is pasted onto; not changed, but returned itself where nothing fits.
-        source: the image they are cut out of, at the scale at which they shall appear.
+        canvas: the image to paste onto. It is not modified; if no object fits, it is returned itself.
+        source: the image to cut objects from, at the scale at which the objects should appear.
     """
     count = min(len(source.class_ids), MAX_OBJECTS)
     if count == 0:
@@ -54,9 +55,9 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
 
 
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
-    """Return the part of an image in a box (4,); None where too little of that is in the image.
+    """Return the part of an image inside a box (4,); None if too little of the box is inside the image.
 
-    Of other objects that reach into the box it keeps what a mosaic's cut would keep.
+    Other objects that reach into the box are clipped to it, and dropped by the rule of `without_hidden`.
     """
     height, width = source.image.shape[:2]
     clipped = clip_boxes(box_xyxy[None], (0, 0, width, height))
@@ -72,7 +73,10 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Put a patch on a canvas, which it must fit into; what it covers is cut by the rule of `cover`."""
+    """Return the canvas with a patch pasted at left_top; the whole patch must fit.
+
+    Objects under the patch are cut by the rule of `cover`.
+    """
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
@@ -89,11 +93,11 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
 
 
 def cover(placed: Placed, window: Window) -> Placed:
-    """Return the objects of a canvas after a window of it was covered; the image is left as it is.
+    """Return the objects of a canvas after a window of it was covered; the pixels are not changed.
 
-    An object loses the covered share of what was visible of it. Its box shrinks to what is left where the
-    window cuts off a whole side, and stays where only a corner or the middle is covered. Objects of which too
-    little is left are dropped.
+    The visible fraction of each object falls by the covered share. A box shrinks where the window covers a
+    whole side of the box; it keeps its size where only a corner or the middle is covered. Objects of which
+    too little is visible are dropped.
     """
     boxes = placed.boxes_xyxy
     visible = placed.visible * (1 - area_fraction(clip_boxes(boxes, window), boxes))
@@ -107,7 +111,10 @@ def cover(placed: Placed, window: Window) -> Placed:
 
 
 def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offset | None:
-    """Return left and top of a place where the patch hides no object too much; None if tries find none."""
+    """Return left and top of a random place where the patch covers at most MAX_HIDDEN of any object.
+
+    Returns None if the patch is too large, or if none of PLACES_TRIED places will do.
+    """
     room_y, room_x = (
         whole - part
         for whole, part in zip(canvas.image.shape[:2], patch.content.image.shape[:2], strict=True)
@@ -129,7 +136,7 @@ def _moved(window: Window, left_top: Offset) -> Window:
 
 
 def _opacity(patch_hw: tuple[int, int], solid: Window) -> NDArray[np.float32]:
-    """Return (h, w, 1): 1 in the solid window, falling in equal steps to its border's end."""
+    """Return the opacity of a patch, (h, w, 1): 1 in the solid window, falling linearly across the border."""
     along = []
     for side, first, last in zip(patch_hw, (solid[1], solid[0]), (solid[3], solid[2]), strict=True):
         pixel = np.arange(side)

@@ -1,4 +1,4 @@
-"""Batches of images for evaluation: on the canvas, unchanged otherwise, their truth in source pixels."""
+"""Batches for evaluation: images resized to the model input, not augmented; labels in source pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -25,19 +25,19 @@ class Truth:
     name: str
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
-    areas: NDArray[np.float64] | None = None  # (N,) of outlines; NaN: that of the box
+    areas: NDArray[np.float64] | None = None  # (N,) areas of outlines; NaN: use the box's area
     image_class: int | None = None
 
     @classmethod
     def of(cls, sample: Sample) -> Self:
-        """Return a sample's labels, without its pixels."""
+        """Return the labels of a sample, without its image."""
         labels = {each.name: getattr(sample, each.name) for each in fields(cls) if each.name != "image_hw"}
         return cls(**labels, image_hw=(sample.image.shape[0], sample.image.shape[1]))
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """Images in the order of the data set; indices and truths have one entry for each image."""
+    """Images in the order of the data set; `indices` and `truths` have one entry for each image."""
 
     indices: list[int]
     images: Tensor  # (B, H, W, 3) uint8 RGB
@@ -45,7 +45,7 @@ class EvaluationBatch:
 
 
 def on_canvas(image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resize) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) as a network takes it, (H, W, 3)."""
+    """Return an image (h, w, 3) resized to the model input (H, W, 3) by letterbox or centre crop."""
     match resize:
         case "letterbox":
             return letterbox_image(image, input_hw)[0]
@@ -56,7 +56,7 @@ def on_canvas(image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resiz
 def evaluation_batches(
     dataset: Dataset, input_hw: tuple[int, int], batch_size: int, resize: Resize = "letterbox"
 ) -> Iterator[EvaluationBatch]:
-    """Yield every image of a data set once; the last batch may be smaller.
+    """Yield all images of a data set once, in order, as batches; the last batch may be smaller.
 
     Raises:
         DatasetError: an image cannot be loaded.

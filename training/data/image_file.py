@@ -10,23 +10,26 @@ from training.errors import DatasetError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
-VALIDATION = ("val", "valid", "validation")  # three names of one split
+VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
 
 def split_names(split: str) -> tuple[str, ...]:
-    """Return the names that the folder of a split may have, the given one first."""
+    """Return the folder names that a split may have, the given name first: `val` may also be `valid`."""
     others = VALIDATION if split in VALIDATION else ()
     return (split, *(name for name in others if name != split))
 
 
 def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Decode to (H, W, 3) RGB, turned upright as EXIF says, or with the pixels as they are stored.
+    """Return the image in a file as (H, W, 3) RGB.
+
+    Args:
+        upright: whether to rotate the image by its EXIF orientation; False: keep the pixels as stored.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
     """
     encoded = np.frombuffer(read_bytes(path), dtype=np.uint8)
-    # imdecode refuses an empty buffer with an exception and bad bytes with None.
+    # imdecode raises an exception on an empty buffer, and returns None on bad bytes.
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     image = cv2.imdecode(encoded, flags) if encoded.size else None
     if image is None:
@@ -35,7 +38,7 @@ def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the file as it is; raise DatasetError where it cannot be read."""
+    """Return the bytes of a file; raise DatasetError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -43,10 +46,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder by name without suffix, sorted; in either case.
+    """Return the image files directly in a folder, sorted, by file name without suffix.
+
+    Suffixes count in upper and lower case.
 
     Raises:
-        DatasetError: two of them have one name, so that labels, which go by it, do not say which they mean.
+        DatasetError: two image files differ only in their suffix, so that a label file's name does not tell
+            which of them it belongs to.
     """
     found: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
@@ -60,6 +66,6 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder, by name as it is and by name in lower case."""
+    """Return the image files directly in a folder, by file name and also by file name in lower case."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     return {path.name.lower(): path for path in files} | {path.name: path for path in files}

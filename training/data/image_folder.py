@@ -13,27 +13,27 @@ from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError
 
 SPLITS = ("train", *VALIDATION)
-NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of formats with boxes
-HELD_OUT = 5  # without split folders, one image in so many is for validation
-HASHED_BYTES = 65536  # of a file: tells images apart without reading all of a large one
+NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of box label formats
+HELD_OUT = 5  # without split folders, about one image in HELD_OUT is for validation
+HASHED_BYTES = 65536  # first bytes of a file that are hashed: enough to tell images apart
 
 
 class ImageFolderDataset:
     """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` where the folder has no splits.
 
-    `val`, `valid` and `validation` mean the same. Without split folders, every fifth image or so is `val` and
-    the others are `train`, by a hash of the file, so that copies of an image are on one side.
+    `val`, `valid` and `validation` mean the same. Without split folders, a hash of each file decides: about
+    one image in five is `val`, the others are `train`. Identical files are therefore in the same split.
 
     Attributes:
-        class_names: the names of the folders of `train`, sorted.
+        class_names: the names of the class folders of `train`, sorted.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Find the files.
+        """Find the image files of a split.
 
         Raises:
-            DatasetError: there is no such split, there are no class folders or only one, a class has no
-                images, or a split has a class that training has not.
+            DatasetError: the split does not exist or is empty, there are fewer than two class folders, a
+                class has no images, or the split has a class that `train` does not have.
         """
         self.remarks: Remarks = {}
         found = split_folder(root, split)
@@ -54,7 +54,7 @@ class ImageFolderDataset:
         return len(self._paths)
 
     def load(self, index: int) -> Sample:
-        """Return the image upright, with its class. Raises DatasetError: it cannot be decoded."""
+        """Return an upright image with its class; raise DatasetError if the image cannot be decoded."""
         path = self._paths[index]
         return Sample(
             read_rgb(path),
@@ -65,24 +65,24 @@ class ImageFolderDataset:
         )
 
     def encoded(self, index: int) -> bytes:
-        """Return the image file as it is. Raises DatasetError: it cannot be read."""
+        """Return the bytes of an image file; raise DatasetError if it cannot be read."""
         return read_bytes(self._paths[index])
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the class of an image, (1,); it is not looked at."""
+        """Return the class id of an image, (1,), without reading the image."""
         return self._class_ids[index : index + 1]
 
 
 def is_image_folder(root: Path, split: str) -> bool:
-    """Return whether images lie in class folders, of this split or of the whole."""
+    """Return whether the split's folder, or the root if there is none, has class folders with images."""
     return bool(class_folders(split_folder(root, split) or root))
 
 
 def split_folder(root: Path, split: str) -> Path | None:
-    """Return the folder of a split; None: the folder has no splits.
+    """Return the folder of a split; None if the root has no split folders at all.
 
     Raises:
-        DatasetError: it has others.
+        DatasetError: the root has folders of other splits, but not of this split.
     """
     for name in split_names(split):
         if (root / name).is_dir():
@@ -94,7 +94,7 @@ def split_folder(root: Path, split: str) -> Path | None:
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders directly in a folder that hold images, by name."""
+    """Return the subfolders that directly hold images, by name, sorted; none if the folder does not exist."""
     if not folder.is_dir():
         return {}
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name not in NOT_CLASSES]
@@ -114,7 +114,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Return those of the files that belong to a split."""
+    """Return the files that belong to a split, where the hash of each file decides its split."""
     if split not in SPLITS:
         raise DatasetError(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"

@@ -1,7 +1,7 @@
 """Reads KITTI object labels: one txt file of fifteen columns per image.
 
 Source: the readme of KITTI's object development kit, https://www.cvlibs.net/datasets/kitti/eval_object.php:
-type, truncated, occluded, alpha, left, top, right, bottom, then size, place and turn in space.
+type, truncated, occluded, alpha, left, top, right, bottom, then size, location and rotation in 3D.
 """
 
 from pathlib import Path
@@ -15,25 +15,30 @@ from training.errors import DatasetError
 
 CLASS_NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 DONT_CARE = "DontCare"
-# By the readme of the development kit, finding a Van is no error of a detector of Cars, nor a sitting person
-# one of Pedestrians, "due to their similarity in appearance"; what is so ignored is a DontCare area.
+# By the readme of the development kit, detecting a Van as a Car, or a sitting person as a Pedestrian, is no
+# error, "due to their similarity in appearance"; such objects are ignored like a DontCare area.
 LIKE = {"Van": "Car", "Person_sitting": "Pedestrian"}
 COLUMNS = 15
-WHOLE = "training"  # the one split that KITTI labels
-FOLDS = 5  # of which the first validates, unless a list says otherwise
+WHOLE = "training"  # the only split that has labels
+FOLDS = 5  # without lists of splits, the first fold is `val`
 
 
 class KittiDataset(LabelledFiles):
     """Images in `training/image_2/`, labels in `training/label_2/`.
 
-    `training` is all of them. `train` and `val` are those that `ImageSets/<split>.txt` lists; without such a
-    list the sorted images are dealt to five folds in turn, and `val` is the first, `train` the other four.
-    (Neighbours may then be frames of one drive: published lists keep drives together.)
+    The split `training` has all images. `train` and `val` have the images that `ImageSets/<split>.txt` lists.
+    Without such a list, the sorted images are dealt to five folds in turn: `val` is the first fold, `train`
+    the other four. Frames of one drive can then be in both splits; published lists keep drives together.
     A DontCare region is ignored for every class.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raise DatasetError: no such split, a line is malformed, or no image has its label file."""
+        """Read the labels of a split, and find their images.
+
+        Raises:
+            DatasetError: the split or a folder does not exist, a line is malformed, or no image has a label
+                file.
+        """
         images = images_by_stem(_folder(root, "image_2"))
         labels = files_by_stem(_folder(root, "label_2"), ".txt")
         rows = LabelRows()
@@ -68,7 +73,7 @@ def _stems(root: Path, split: str, every: list[str]) -> list[str]:
 
 
 def _parse(line: str) -> tuple[Box, int]:
-    """Return box and class id; raise ValueError, which says what is wrong."""
+    """Return the box and class id in a line; raise ValueError, which says what is wrong, if malformed."""
     columns = line.split()
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; a KITTI label has {COLUMNS} (a result has one more)")

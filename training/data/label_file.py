@@ -1,4 +1,4 @@
-"""Reads label files line by line, says which line is wrong, and which images have none."""
+"""Reads label files line by line, with errors that name the line, and pairs them with their images."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ Box = tuple[float, float, float, float]
 
 
 def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]:
-    """Yield what parse makes of each line that is not blank.
+    """Yield parse(line) for each line of a file that is not blank.
 
     Raises:
-        DatasetError: the file cannot be read, or parse raised ValueError; names the file and the line.
+        DatasetError: the file cannot be read, or parse raised ValueError; the message names file and line.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -34,7 +34,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
 
 
 def finite_numbers(texts: Sequence[str]) -> list[float]:
-    """Return the numbers; raise ValueError where one is none, or NaN or infinite."""
+    """Return texts as numbers; raise ValueError if any is not a number, NaN or infinite."""
     values = [float(text) for text in texts]
     if not all(map(isfinite, values)):
         raise ValueError(f"not all of {', '.join(texts)} are finite numbers")
@@ -42,7 +42,7 @@ def finite_numbers(texts: Sequence[str]) -> list[float]:
 
 
 def box_of_corners(texts: Sequence[str]) -> Box:
-    """Return x1, y1, x2, y2; raise ValueError: not finite numbers, or corners that change places."""
+    """Return the box x1, y1, x2, y2; raise ValueError if a number is not finite, or if x2 < x1 or y2 < y1."""
     x1, y1, x2, y2 = finite_numbers(texts)
     if x2 < x1 or y2 < y1:
         raise ValueError(f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} ends before it begins")
@@ -50,7 +50,11 @@ def box_of_corners(texts: Sequence[str]) -> Box:
 
 
 def box_of_size(texts: Sequence[str]) -> Box:
-    """Return the corners of left, top, width, height; raise ValueError: not finite, or a negative size."""
+    """Return left, top, width, height as a box x1, y1, x2, y2.
+
+    Raises:
+        ValueError: a number is not finite, or the width or height is negative.
+    """
     left, top, width, height = finite_numbers(texts)
     if width < 0 or height < 0:
         raise ValueError(f"a box of negative size, {width:g} × {height:g}")
@@ -64,10 +68,14 @@ def pair_up(
     labels: Mapping[str, Path],
     remarks: Counter[str],
 ) -> list[tuple[Path, Path]]:
-    """Return the (image, label file) of each stem that has both; add what is missing to remarks.
+    """Return (image, label file) for each stem that has both; count missing files in `remarks`.
+
+    Args:
+        where: the folder and split, for the error message.
+        stems: the file names without suffix that the split consists of.
 
     Raises:
-        DatasetError: none has both; says where they were looked for.
+        DatasetError: no stem has both files.
     """
     pairs = []
     for stem in stems:
@@ -83,6 +91,6 @@ def pair_up(
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files directly in a folder that end so, in either case, by name without suffix, sorted."""
+    """Return the files directly in a folder with a suffix (in any case), sorted, by name without suffix."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
     return {path.stem: path for path in files}

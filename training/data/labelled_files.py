@@ -1,4 +1,4 @@
-"""Image files with labels that have been read: what the readers of all formats have in common."""
+"""The base class of readers whose images are files: labels in memory, images decoded when loaded."""
 
 import logging
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class LabelledFiles:
-    """One split of a data set on disk. Labels are read and checked when it is made, images when loaded.
+    """One split of a data set on disk. The constructor reads and checks all labels; `load` reads an image.
 
     Attributes:
-        class_names: in the order of the class ids.
+        class_names: the class names, in the order of the class ids.
         remarks: what was left out, ignored or clipped, and how often.
     """
 
@@ -34,11 +34,12 @@ class LabelledFiles:
         fractions: bool = False,
         stated_hw: Sequence[tuple[float, float] | None] = (),
     ) -> None:
-        """Sort the labels by image, and count the images that have none.
+        """Group the labels by image, and count the images without labels.
 
         Args:
-            fractions: the boxes are fractions of the image instead of pixels.
-            stated_hw: of each image, as its labels have it; empty: they do not say.
+            rows: the labels of all images; a row's image number is a position in `images`.
+            fractions: whether boxes are fractions of the image size instead of pixels.
+            stated_hw: the (height, width) of each image that the labels state; empty if they state none.
         """
         self.class_names = class_names
         self._images = images
@@ -53,7 +54,7 @@ class LabelledFiles:
         return len(self._images)
 
     def load(self, index: int) -> Sample:
-        """Return the image upright, and boxes on it, clipped to it whatever size the labels state.
+        """Return an upright image with its boxes, clipped to the image's actual size.
 
         Raises:
             DatasetError: the image cannot be decoded.
@@ -82,10 +83,10 @@ class LabelledFiles:
         )
 
     def encoded(self, index: int) -> bytes:
-        """Return the image file as it is; raise DatasetError where it cannot be read."""
+        """Return the bytes of an image file; raise DatasetError if it cannot be read."""
         return read_bytes(self._images[index])
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return those of the objects (N,), as labelled; the image is not looked at."""
+        """Return the class ids of an image's labelled objects, (N,), without reading the image."""
         labels = self._labels[index]
         return np.asarray(labels["class_id"][~labels["ignored"]])

@@ -1,4 +1,4 @@
-"""The labels of many images in one buffer, so that millions of boxes cost bytes and no Python objects."""
+"""Holds the labels of many images in one buffer, so that millions of boxes need no Python objects."""
 
 from collections import Counter
 from math import nan
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 from training.data.remarks import CLIPPED, NO_AREA, OUTSIDE
 
-ANY_CLASS = -1  # of an ignored region that may hold objects of every class
-EDGE_TOLERANCE_PX = 1.0  # formats round; a box this little over the edge is not worth a remark
+ANY_CLASS = -1  # class id of a region that is ignored for every class
+EDGE_TOLERANCE_PX = 1.0  # a box beyond the edge by at most this much is rounding, not worth a remark
 ROW = np.dtype(
     [
         ("image", np.int64),
         ("class_id", np.int64),  # ANY_CLASS only where ignored
         ("ignored", np.bool_),  # a region whose objects count neither as right nor as wrong
         ("box_xyxy", np.float64, (4,)),  # as written: pixels, or fractions of the image
-        ("area", np.float64),  # as stated, of an object's outline; NaN where nothing is stated
+        ("area", np.float64),  # stated area of the object's outline; NaN if none is stated
     ]
 )
-PACKED = Struct("=qq?5d")  # as ROW
+PACKED = Struct("=qq?5d")  # the layout of ROW
 
 
 class LabelRows:
-    """Collects boxes one by one, images in any order.
+    """Collects boxes one by one, in any order of images.
 
     Attributes:
-        remarks: what was met on the way, for the reader to add to.
+        remarks: how many boxes were left out, ignored or clipped, by reason; readers add their own counts.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,15 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Keep a box, unless it has no area or lies wholly outside, which is remarked.
+        """Add a box; one without area or wholly outside its image is only counted in `remarks`.
 
         Args:
-            ignored: the remark that says why this is a region to ignore; None: an object.
-            area: of the object's outline, as stated; NaN: that of the box.
-            image_hw: as the labels state it; None: they do not, and boxes are clipped when loaded.
+            image: the number of the image.
+            box_xyxy: the box as the labels state it.
+            ignored: the reason why this is a region to ignore, counted in `remarks`; None: it is an object.
+            area: the stated area of the object's outline; NaN: use the box's area.
+            image_hw: the image's (height, width) that the labels state; None: they state none. Boxes are
+                clipped when the image is loaded.
         """
         x1, y1, x2, y2 = box_xyxy
         if not (x2 > x1 and y2 > y1):

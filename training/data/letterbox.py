@@ -1,4 +1,4 @@
-"""Scales an image and its boxes to fit the model's canvas, centred, without changing its shape."""
+"""Scales an image and its boxes to fit the model input (the canvas), centred, keeping the aspect ratio."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -13,7 +13,7 @@ from training.data.sample import Sample
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image sits on the model's canvas: x_canvas = x_source * scale + left."""
+    """Where a source image is on the model's canvas: x_canvas = x_source * scale + left."""
 
     scale: float
     left: int
@@ -21,17 +21,17 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the largest scale at which the source fits, and the offsets that centre it."""
+        """Return the largest scale at which the source fits the canvas, and the offsets that centre it."""
         scale = fit_scale(source_hw, input_hw)
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
 
     def to_canvas(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 4) source pixels to canvas pixels."""
+        """Return boxes (N, 4), given in source pixels, in canvas pixels."""
         return boxes_xyxy * np.float32(self.scale) + self._offset()
 
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 4) canvas pixels back to source pixels. Does not clip."""
+        """Return boxes (N, 4), given in canvas pixels, in source pixels; boxes are not clipped."""
         return (boxes_xyxy - self._offset()) / np.float32(self.scale)
 
     def _offset(self) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def fit_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return whole pixels after scaling; a very thin image keeps one pixel."""
+    """Return the height and width in whole pixels after scaling, each at least 1."""
     height, width = source_hw
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -52,7 +52,7 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 def letterbox_image(
     image: NDArray[np.uint8], input_hw: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Put an image (h, w, 3) on a grey canvas (H, W, 3), and say where it sits."""
+    """Return an image (h, w, 3) scaled and centred on a grey canvas (H, W, 3), and where it is there."""
     placed = Letterbox.fit(image.shape[:2], input_hw)
     scaled = scale_image(image, placed.scale)
     height, width = scaled.shape[:2]
@@ -62,7 +62,7 @@ def letterbox_image(
 
 
 def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Resample (h, w, 3) to its scaled_hw; the same array when that changes nothing."""
+    """Return an image (h, w, 3) resampled to scaled_hw; the same array if its size is unchanged."""
     height, width = scaled_hw(image.shape[:2], scale)
     if (height, width) == image.shape[:2]:
         return image
@@ -70,12 +70,15 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample at its letterbox scale, without padding. Doing it twice changes nothing more."""
+    """Return the sample, with its boxes, at its letterbox scale, without padding.
+
+    Scaling a scaled sample again changes nothing.
+    """
     return scale_by(sample, fit_scale(sample.image.shape[:2], input_hw))
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample scaled, its boxes with it."""
+    """Return the sample's image and boxes, scaled."""
     return replace(
         sample,
         image=scale_image(sample.image, scale),
@@ -85,7 +88,7 @@ def scale_by(sample: Sample, scale: float) -> Sample:
 
 
 def letterbox_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample on a grey canvas of input_hw, its boxes with it."""
+    """Return the sample's image and boxes on a grey canvas of size input_hw."""
     canvas, placed = letterbox_image(sample.image, input_hw)
     return replace(
         sample,

@@ -1,7 +1,7 @@
-"""Batches of training images, the same for a seed whatever the number of worker processes.
+"""Batches of training images; for a given seed they do not depend on the number of worker processes.
 
-Every sample draws from a generator of its own, seeded by run, epoch and place in the epoch, so a run
-resumed in the middle of an epoch sees exactly the images it would have seen.
+Every sample has its own random generator, seeded by the run's seed, the epoch and the sample's position in
+the epoch. A run that is resumed in the middle of an epoch therefore sees the same images as without a break.
 """
 
 import multiprocessing
@@ -29,32 +29,35 @@ CACHE_BYTES = 2 * 1024**3
 
 
 class SampleMaker(Protocol):
-    """The part of a task that makes samples and batches of its data sets."""
+    """The part of a task that turns the images of its data sets into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which it is kept. Doing it twice changes nothing more."""
+        """Return a sample at the size at which the cache keeps it; scaling it again changes nothing."""
         ...
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a sample as training gets it in this epoch, on the canvas; randomness comes from rng."""
+        """Return image `index`, augmented for this epoch, at the model's input size.
+
+        All random numbers come from rng.
+        """
         ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Return augmented samples as one batch."""
+        """Return the batch made of these augmented samples."""
         ...
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which images of each part of a batch are this process's: the rank-th of `ranks` equal slices."""
+    """Which images of each part of a batch this process computes: the rank-th of `ranks` equal slices."""
 
     rank: int = 0
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return where they stand in the batch."""
+        """Return the positions in the batch of this process's images of one part."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -65,10 +68,11 @@ WHOLE = Share()
 
 
 class TrainingLoader(AbstractContextManager["TrainingLoader"]):
-    """Owns the cache of decoded images and the worker processes; both live until close().
+    """Yields training batches; owns the cache of decoded images and the worker processes until close().
 
-    An epoch has len(loader) batches, all full: what is left over at its end waits for another shuffle,
-    and a data set smaller than one batch is repeated to fill it. A batch comes in config.accumulate parts.
+    An epoch has len(loader) batches, all full. Images left over at the end of an epoch are not shown in it,
+    and a data set smaller than one batch is repeated to fill it. Each batch is yielded as config.accumulate
+    parts, one after the other.
     """
 
     def __init__(
@@ -81,11 +85,15 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Decode images until cache_bytes are used, before the workers start, so that they share them.
+        """Decode images until cache_bytes are used; workers start later, and share this cache.
 
         Args:
+            dataset: the training images.
+            config: the configuration of the run.
             maker: the task, which makes samples and batches.
-            share: of each batch; the shares of all processes together are the batch that one would have.
+            cache_bytes: limit of the cache, in bytes of decoded images.
+            pin_memory: whether batches are in page-locked memory.
+            share: the part of each batch for this process; the shares of all processes make up the batch.
 
         Raises:
             DatasetError: the data set is empty, or one of its images cannot be loaded.
@@ -99,11 +107,11 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             factors = repeat_factors(class_ids, config.repeat_threshold)
         self._sampler = _EpochSampler(factors, config, share)
         workers = config.loader_workers
-        # fork shares the cache without copying it; torch.utils.data would pick another start method some day.
+        # fork shares the cache without copying it. It is named here, as the default start method may change.
         can_fork = "fork" in multiprocessing.get_all_start_methods()
         self._batches: DataLoader[Any] = DataLoader(
             _Parts(cached, config, maker),
-            batch_size=None,  # the sampler's draws are of whole parts
+            batch_size=None,  # the sampler already yields whole parts
             sampler=self._sampler,
             num_workers=workers,
             pin_memory=pin_memory,
@@ -111,23 +119,23 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             multiprocessing_context="fork" if workers and can_fork else None,
             prefetch_factor=2 if workers else None,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # otherwise each epoch would draw from the global generator
+            generator=torch.Generator(),  # else each epoch would consume numbers of the global generator
         )
 
     def __len__(self) -> int:
         return len(self._sampler)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Yield the parts of the batches of one epoch, counted from 0, from those of start_batch on.
+        """Yield the parts of all batches of an epoch, in order, beginning with batch start_batch.
 
-        Only one epoch can be under way: starting the next ends the one before.
+        Epochs and batches are counted from 0. Starting an epoch ends the one before it.
 
         Raises:
             DatasetError: an image cannot be loaded.
         """
         self._sampler.epoch, self._sampler.start_batch = epoch, start_batch
         with warnings.catch_warnings():
-            # Python 3.12 warns of fork beside threads; these workers touch none of the parent's locks.
+            # Python 3.12 warns about fork in a process with threads; workers use none of the parent's locks.
             warnings.filterwarnings("ignore", r".*use of fork\(\)", DeprecationWarning)
             batches = iter(self._batches)
         for batch in batches:
@@ -136,7 +144,7 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             yield batch
 
     def close(self) -> None:
-        """Stop the worker processes. An epoch under way must not be continued."""
+        """Stop the worker processes; an iterator that `epoch` returned must not be used any more."""
         iterator = self._batches._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
@@ -147,10 +155,10 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
 
 
 class CachedDataset(DatasetView):
-    """Keeps the first images of a data set in memory as its task scales them, up to a number of bytes.
+    """A view of a data set that keeps its first images in memory, scaled, up to a number of bytes.
 
-    Augmentation scales every image so first of all, and scaling again changes nothing: a cached image
-    gives the same sample as one read anew.
+    Augmentation begins with the same scaling, and scaling a scaled image changes nothing. Therefore cached
+    images give the same samples as images read from the data set.
     """
 
     def __init__(
@@ -166,7 +174,7 @@ class CachedDataset(DatasetView):
             used += self._samples[-1].image.nbytes
 
     def load(self, index: int) -> Sample:
-        """Return it from memory where it is kept, else from the data set."""
+        """Return a scaled sample, from memory if it is cached."""
         return self._samples[index] if index < len(self._samples) else self._read(index)
 
     def _read(self, index: int) -> Sample:
@@ -175,7 +183,7 @@ class CachedDataset(DatasetView):
 
 @dataclass(frozen=True)
 class _Draw:
-    """One place in one epoch, as a worker needs it to make its sample."""
+    """The epoch, the position in the epoch and the image index from which a worker makes a sample."""
 
     epoch: int
     place: int
@@ -183,13 +191,13 @@ class _Draw:
 
 
 class _EpochSampler:
-    """Lists the draws of each part of each batch of the epoch it is set to.
+    """Yields the samples to make for each part of each batch of the current epoch, as lists of _Draw.
 
-    The order is that of the whole batches: it depends neither on the share nor on the number of parts.
+    The images of a batch depend neither on the share of this process nor on the number of parts.
     """
 
     def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:
-        self._factors = factors  # how often each image stands in an epoch, on average
+        self._factors = factors  # how often each image is shown in an epoch, on average
         self._config = config
         self._share = share
         self.epoch = 0
@@ -211,7 +219,10 @@ class _EpochSampler:
 
 
 class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
-    """Makes a part of a batch from its draws. An error is returned, to reach the caller as it was raised."""
+    """Makes a part of a batch from its draws; returns a DatasetError instead of raising it in the worker.
+
+    DataLoader would raise it in the caller with the worker's traceback in its message.
+    """
 
     def __init__(self, dataset: Dataset, config: TrainConfig, maker: SampleMaker) -> None:
         self._dataset = dataset
@@ -230,9 +241,10 @@ class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
 
 
 def _start_worker(_worker: int) -> None:
-    """Take one thread, and leave signals to the parent; DataLoader ends a worker whose parent is gone.
+    """Limit the worker to one thread, and let it ignore SIGINT and SIGTERM.
 
-    Ctrl-C and a service manager signal the whole process group, while the parent still wants its last batch.
+    Ctrl-C and service managers signal the whole process group, while the parent still needs its last batch.
+    DataLoader ends workers whose parent is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Joins four images around one point of a canvas twice the model's size."""
+"""Mosaic augmentation: joins four images around one point of a canvas twice the size of the model input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from training.config import PAD_VALUE
 from training.data.letterbox import scale_sample
 from training.data.sample import Sample, no_boxes
 
-MIN_VISIBLE = 0.1  # an object cut to less than this is no longer one a detector should be asked to find
+MIN_VISIBLE = 0.1  # smallest visible fraction of an object's area at which the object stays labelled
 MIN_SIDE_PX = 2.0
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
@@ -20,17 +20,17 @@ Offset = tuple[int, int]  # x, y
 
 @dataclass(frozen=True)
 class Placed:
-    """Objects on a canvas, with how much of each the canvas still shows."""
+    """An image with its objects, and the visible fraction of each object."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to what is shown
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to the visible part
     class_ids: NDArray[np.int64]  # (N,)
     visible: NDArray[np.float32]  # (N,) 0..1, fraction of the box's area not cut off
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped, some without area
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return a sample's objects on an image, moved by an offset and cut to what a window of it shows."""
+        """Return an image with a sample's objects, moved by an offset and clipped to a window of it."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -38,18 +38,18 @@ class Placed:
 
     @classmethod
     def joined(cls, image: NDArray[np.uint8], parts: Sequence[Self]) -> Self:
-        """Return the objects of all parts on one image."""
+        """Return an image with the objects of all parts."""
         names = ("boxes_xyxy", "class_ids", "visible", "ignored_xyxy")
         return cls(image, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
-    """Put four samples, each at its letterbox scale, in the four quarters around a point.
+    """Return a canvas (2H, 2W) with four samples around a point, each at its letterbox scale.
 
     Args:
         samples: top left, top right, bottom left, bottom right; each touches the centre with one corner.
-        centre_xy: the point, in pixels of the (2H, 2W) canvas; what reaches over the edge is cut off.
-        input_hw: the model's (H, W).
+        centre_xy: the point, in pixels of the canvas; images are cut off at the canvas's edge.
+        input_hw: the (H, W) of the model input.
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
     parts = []
@@ -64,9 +64,9 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Leave out objects of which less than MIN_VISIBLE is left, or less than MIN_SIDE_PX either way.
+    """Drop objects with less than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX.
 
-    Ignored regions of which nothing is left go as well.
+    Ignored regions without area are dropped as well.
     """
     sides = placed.boxes_xyxy[:, 2:] - placed.boxes_xyxy[:, :2]
     keep = (placed.visible >= MIN_VISIBLE) & (sides >= MIN_SIDE_PX).all(axis=1)
@@ -80,7 +80,7 @@ def without_hidden(placed: Placed) -> Placed:
 
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int) -> Window:
-    """Copy the part of an image that falls on the canvas; return that part."""
+    """Copy an image onto the canvas, cut off at its edge; return the window of the canvas that was filled."""
     x1, y1 = max(0, left), max(0, top)
     x2 = min(canvas.shape[1], left + image.shape[1])
     y2 = min(canvas.shape[0], top + image.shape[0])
@@ -89,17 +89,17 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: i
 
 
 def clip_boxes(boxes_xyxy: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Return boxes (N, 4) cut to a window; one that is wholly outside has no area left."""
+    """Return boxes (N, 4) clipped to a window; a box wholly outside it gets an area of 0."""
     low, high = np.array(window, dtype=np.float32).reshape(2, 2)
     return np.clip(boxes_xyxy, np.tile(low, 2), np.tile(high, 2))
 
 
 def have_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return whether anything is left of each box, (N,)."""
+    """Return whether each box has a positive width and height, (N,)."""
     return np.all(boxes_xyxy[:, 2:] > boxes_xyxy[:, :2], axis=1)
 
 
 def area_fraction(part_xyxy: NDArray[np.float32], whole_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the area of each part over that of its whole, (N,); 0 where the whole has none."""
+    """Return the area of each part ÷ the area of its whole, (N,); 0 where the whole has no area."""
     part, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (part_xyxy, whole_xyxy))
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -32,10 +32,11 @@ LOOKED_FOR = (
 
 
 def open_dataset(config: DataConfig) -> Dataset:
-    """Make the reader, or the generator of scenes.
+    """Return the data set of a configuration: a reader of a folder, generated scenes, or several as one.
 
     Raises:
-        DatasetError: the folder is missing, of no known format, or malformed.
+        DatasetError: a folder is missing, is of no known format or is malformed, or its classes or splits
+            are not those of the configuration.
     """
     match config:
         case ScenesConfig():
@@ -69,7 +70,10 @@ def _open_folder(config: FolderConfig) -> Dataset:
 
 
 def _reader(root: Path, config: FolderConfig) -> Dataset:
-    """Choose by what lies in the folder; xml files are looked for late, since that may mean a long walk."""
+    """Return the reader for the format that the folder's contents show.
+
+    Searching for xml files comes late, since it may have to walk the whole folder.
+    """
     split = config.split
     if (root / "data.yaml").is_file():
         found: Dataset = YoloTxtDataset(root, split)

@@ -1,9 +1,11 @@
-"""Labels of images that EXIF turns by a quarter: of the pixels as stored, or of the upright image.
+"""Rotates labels that refer to the stored pixels of an image whose EXIF orientation is a quarter turn.
 
-Formats leave it open, and labelling tools do either. Everything else here, the service's answers among it, is
-of the upright image, so images are read upright, and labels are turned where their stated size says that
-they are of the stored one. Without a stated size, of a square, and where EXIF turns by a half or mirrors,
-nothing tells: such labels are taken to be of the upright image, which is what people and browsers see.
+Label formats do not define whether boxes refer to the stored pixels or to the upright image, and labelling
+tools do either. Here, images are read upright, and all boxes refer to the upright image; so do the service's
+answers. If the size that the labels state is the stored image's, the boxes are rotated.
+
+If no size is stated, the image is square, or EXIF rotates by a half turn or mirrors, the size tells nothing.
+Such labels are taken to refer to the upright image, which is what people and browsers see.
 """
 
 from itertools import product
@@ -24,20 +26,20 @@ def upright_boxes(
     """Return boxes (N, 4) in pixels of the upright image.
 
     Args:
-        boxes_xyxy: as written.
-        stated_hw: of the image, as its labels have it; None: they do not say.
-        path: the image's file.
-        image: as read_rgb decodes it, (H, W, 3).
+        boxes_xyxy: the boxes as the labels state them, in pixels.
+        stated_hw: the image's (height, width) that the labels state; None if they state none.
+        path: the image file.
+        image: the upright image as read_rgb returns it, (H, W, 3).
 
-    Raises:
-        DatasetError: the file cannot be read any more.
+        Raises:
+            DatasetError: the file can no longer be read.
     """
     height, width = image.shape[:2]
     if height == width or stated_hw != (width, height):
         return boxes_xyxy
     lying = read_rgb(path, upright=False).transpose(1, 0, 2)
     for flip_x, flip_y in product((False, True), repeat=2):
-        # What the decoder did tells the turn for every format, without a parser of EXIF for each.
+        # Comparing with the decoded image finds the rotation for every file format, without parsing EXIF.
         if np.array_equal(lying[:: -1 if flip_y else 1, :: -1 if flip_x else 1], image):
             turned = boxes_xyxy[:, [1, 0, 3, 2]]
             if flip_x:
@@ -45,4 +47,4 @@ def upright_boxes(
             if flip_y:
                 turned[:, [1, 3]] = height - turned[:, [3, 1]]
             return turned
-    return boxes_xyxy  # not turned: the labels name width and height the wrong way round
+    return boxes_xyxy  # EXIF does not rotate the image: the labels just swap width and height

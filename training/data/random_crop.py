@@ -1,4 +1,4 @@
-"""Random changes of a training image that is labelled as a whole: a crop, a flip, other colours."""
+"""Random augmentation of a training image for classification: crop, flip and colour shift."""
 
 import math
 
@@ -10,13 +10,16 @@ from training.config import AugmentConfig
 from training.data.augment import shift_colours
 from training.data.center_crop import center_crop_image
 
-ATTEMPTS = 10  # to draw a crop that lies within the image, before it is the central one
+ATTEMPTS = 10  # random crops tried; if none is inside the image, the central crop is taken
 
 
 def augment_whole(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return a random view of an image (h, w, 3) on a canvas (H, W, 3); all randomness comes from rng."""
+    """Return an image (h, w, 3) randomly cropped, flipped and recoloured, at the model's input size (H, W).
+
+    All random numbers come from rng.
+    """
     view = random_crop(image, rng, config, input_hw)
     view = shift_colours(view, rng, config)
     if rng.random() < config.flip_horizontal:
@@ -29,10 +32,10 @@ def augment_whole(
 def random_crop(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return a part of an image, resized to the canvas.
+    """Return a random crop of an image, resized to input_hw.
 
-    Its share of the image's area is drawn evenly from crop_area to 1, the ratio of its sides, over that of
-    the canvas, evenly in logarithm from 1 / crop_aspect to crop_aspect.
+    The crop's share of the image's area is uniform in crop_area..1. Its aspect ratio, relative to that of the
+    model input, is log-uniform in 1 / crop_aspect..crop_aspect.
 
     Source: Szegedy et al. 2014, arXiv:1409.4842, section 6.
     """

@@ -1,8 +1,8 @@
-"""What a reader tells of labels that are not plain boxes, so that nothing is left out in silence."""
+"""Counts of labels that a reader left out, ignored or clipped, so that none is lost unnoticed."""
 
 from collections.abc import Mapping
 
-Remarks = Mapping[str, int]  # how many of what; the words say what became of them
+Remarks = Mapping[str, int]  # count by reason; each reason below says what happened to those labels
 
 NO_AREA = "boxes without area, left out"
 OUTSIDE = "boxes wholly outside their image, left out"
@@ -19,5 +19,5 @@ NO_OBJECTS = "images without objects, kept"
 
 
 def describe_remarks(remarks: Remarks) -> str:
-    """Return one line for people; empty where there is nothing to remark."""
+    """Return the remarks with a count above 0 as one line of text, such as "crowds, ignored: 3"; else ""."""
     return "; ".join(f"{what}: {count}" for what, count in remarks.items() if count)

@@ -1,4 +1,4 @@
-"""One image with its labels: what every reader yields and every augmentation maps."""
+"""One image with its labels: the type that readers return and augmentations transform."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +10,7 @@ from training.data.remarks import Remarks
 
 
 def no_boxes() -> NDArray[np.float32]:
-    """Return an empty (0, 4)."""
+    """Return an empty array of boxes, (0, 4)."""
     return np.zeros((0, 4), dtype=np.float32)
 
 
@@ -18,23 +18,23 @@ def no_boxes() -> NDArray[np.float32]:
 class Sample:
     """An image and its objects, in the image's own pixels.
 
-    Ignored regions hold objects that nobody labelled one by one. Training asks nothing of what is predicted
-    there, and evaluation counts it neither as right nor as wrong. Classes of regions and stated areas are for
-    evaluation alone, so that augmented samples do without them.
+    Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
+    there, and evaluation counts detections there neither as right nor as wrong. Only evaluation uses the
+    classes of regions and the stated areas, so augmented samples have neither.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
-    name: str  # file stem or scene number; for messages and reports
+    name: str  # file stem or scene number, for messages and reports
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
-    areas: NDArray[np.float64] | None = None  # (N,) source pixels, of outlines; NaN: that of the box
-    image_class: int | None = None  # of the image as a whole; None: it is labelled by its objects
+    areas: NDArray[np.float64] | None = None  # (N,) of outlines, source pixels²; NaN: use the box's area
+    image_class: int | None = None  # class of the whole image; None: its objects are labelled instead
 
     @property
     def labelled_classes(self) -> NDArray[np.int64]:
-        """Return the classes of its objects, (N,), or (1,) of the image as a whole."""
+        """Return the class ids of the image's objects, (N,), or the class id of the whole image, (1,)."""
         return self.class_ids if self.image_class is None else np.array([self.image_class], dtype=np.int64)
 
     def __post_init__(self) -> None:
@@ -53,21 +53,21 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Labelled images by index. Loading the same index twice gives the same sample."""
+    """Labelled images, by index. Loading the same index twice returns the same sample."""
 
     class_names: tuple[str, ...]
-    remarks: Remarks  # what of the labels is left out, ignored or clipped
+    remarks: Remarks  # how many labels were left out, ignored or clipped
 
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> Sample:
-        """Return one image with its labels; raise DatasetError, which names the file and the line."""
+        """Return an image with its labels; raise DatasetError, which names the file, if loading it fails."""
         ...
 
     def encoded(self, index: int) -> bytes:
-        """Return the image as an image file's bytes, as a client would send it."""
+        """Return the encoded bytes of an image file, as a client would send it to the service."""
         ...
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return labelled_classes as the labels have them, if possible without decoding the image."""
+        """Return the class ids of an image's labels, where possible without decoding the image."""
         ...

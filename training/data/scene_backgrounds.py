@@ -1,4 +1,4 @@
-"""The backgrounds of generated scenes, and the camera's last touch of blur and grain."""
+"""Draws the backgrounds of generated scenes, and adds the camera's blur and grain."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ Rng = np.random.Generator
 
 
 def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Draw a bright pale field, a little darker towards its corners, (H, W, 3) 0..255."""
+    """Return a bright pale field, slightly darker towards its corners, (H, W, 3) 0..255."""
     tint = rng.uniform((226, 218, 216), (244, 236, 236)).astype(np.float32)
     y, x = _unit_grid(image_hw)
     light = 1 - rng.uniform(0.04, 0.12) * (x * x + y * y) + 0.025 * _clouds(image_hw, rng, cells=(5, 5))
@@ -17,7 +17,7 @@ def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Draw blue-green water, darker with depth, with shafts of light, murk and specks, (H, W, 3) 0..255."""
+    """Return blue-green water, darker with depth, with shafts of light, murk and specks, (H, W, 3) 0..255."""
     top = rng.uniform((14, 82, 104), (34, 118, 138)).astype(np.float32)
     bottom = rng.uniform((4, 22, 38), (10, 42, 56)).astype(np.float32)
     y, x = _unit_grid(image_hw)
@@ -33,7 +33,7 @@ def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def table_top(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Draw planks of wood, or felt, (H, W, 3) 0..255."""
+    """Return a table top of wooden planks or felt, (H, W, 3) 0..255."""
     return _felt(image_hw, rng) if rng.random() < 0.35 else _wood(image_hw, rng)
 
 
@@ -62,7 +62,7 @@ def _felt(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def finish(canvas: Array, regime: str, rng: Rng) -> NDArray[np.uint8]:
-    """Blur a microscope's view a little, add grain, and round to (H, W, 3) uint8."""
+    """Return the scene as (H, W, 3) uint8, with grain, and slightly blurred if the regime is microscope."""
     if regime == "microscope":
         canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 0.9)).astype(np.float32, copy=False)
     strength = {"microscope": 3, "aquarium": 6, "table": 3}[regime]
@@ -77,7 +77,7 @@ def _unit_grid(image_hw: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _clouds(image_hw: tuple[int, int], rng: Rng, cells: tuple[int, int]) -> Array:
-    """Return smooth noise (H, W) around 0, mostly within -1..1, with so many cells down and across."""
+    """Return smooth noise (H, W) around 0, mostly within -1..1, of so many cells down and across."""
     coarse = rng.normal(0, 0.5, size=cells).astype(np.float32)
     size = (image_hw[1], image_hw[0])
     return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)

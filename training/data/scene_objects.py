@@ -1,6 +1,6 @@
-"""The objects of generated scenes: an outline each, and a painter that colours what lies inside.
+"""The objects of generated scenes; each has an outline, and a painter that colours its inside.
 
-A painter works in the object's own frame: u along it, v across, 1 at its radius from the centre.
+A painter uses the object's own frame: u along the object, v across it, 1 at its radius from the centre.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ Array = NDArray[np.floating]
 Painter = Callable[[Array, Array], tuple[Array, Array]]  # u, v (h, w) to RGB (h, w, 3) and alpha (h, w)
 Rng = np.random.Generator
 
-CARD_ASPECT = 0.7  # width over height, as of a poker card
+CARD_ASPECT = 0.7  # width ÷ height, about that of a poker card
 SUITS = ("diamond", "heart", "spade", "club")
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object lies, in canvas pixels and radians."""
+    """The position, radius (canvas pixels) and angle (radians) of an object."""
 
     x: float
     y: float
@@ -27,12 +27,12 @@ class Pose:
     angle: float
 
     def to_canvas(self, points_uv: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map (K, 2) points of the object's frame to canvas pixels."""
+        """Return points (K, 2), given in the object's frame, in canvas pixels."""
         cos, sin = self.radius * np.cos(self.angle), self.radius * np.sin(self.angle)
         return points_uv @ np.array([[cos, sin], [-sin, cos]]) + [self.x, self.y]
 
     def to_local(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Map canvas pixels to the object's frame."""
+        """Return canvas pixels x, y in the object's frame, as u, v."""
         cos, sin = np.float32(np.cos(self.angle) / self.radius), np.float32(np.sin(self.angle) / self.radius)
         across, down = x - np.float32(self.x), y - np.float32(self.y)
         return across * cos + down * sin, down * cos - across * sin
@@ -46,7 +46,7 @@ class Thing:
     pose: Pose
     outline: NDArray[np.float64]  # (K, 2) canvas pixels
     paint: Painter
-    see_through: bool = False  # hides nothing that lies under it
+    see_through: bool = False  # whether objects under it stay visible
 
 
 def ring_cell(pose: Pose, rng: Rng) -> Thing:
@@ -163,7 +163,10 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Return roughly a signed distance, negative inside a suit's sign about 1 high; y points down."""
+    """Return an approximate signed distance to a suit's symbol, negative inside it.
+
+    The symbol is about 1 high; y points down.
+    """
     if suit == "diamond":
         return np.abs(x) / 0.75 + np.abs(y) - 1
     if suit == "club":
@@ -196,7 +199,7 @@ def _wobbly_circle(rng: Rng, wobble: float) -> NDArray[np.float64]:
 
 
 def _fish_outline(plump: float) -> NDArray[np.float64]:
-    """Return nose at u = 1, the tail's tips at u = -1; the back first, then the belly as its mirror image."""
+    """Return a fish's outline: back, then belly, its mirror image; nose at u = 1, tail tips at u = -1."""
     along = np.linspace(1, -0.6, 24)
     rise = (along + 0.6) / 1.6  # 0 at the root of the tail, 1 at the nose
     half = plump * 2.2 * np.sqrt(1 - rise) * (0.12 + rise * 0.75) * np.where(rise > 0.98, 0.9, 1.0)
@@ -207,7 +210,7 @@ def _fish_outline(plump: float) -> NDArray[np.float64]:
 
 
 def _card_outline() -> NDArray[np.float64]:
-    """Return a rectangle with round corners; half its height is 0.82: the corners lie near radius 1."""
+    """Return a card's outline: a rectangle of half-height 0.82 with round corners near radius 1."""
     half_u, corner = 0.82, 0.07
     half_v = half_u * CARD_ASPECT
     turn = np.linspace(0, np.pi / 2, 6)
@@ -224,10 +227,10 @@ def _card_outline() -> NDArray[np.float64]:
 
 
 def _soft(distance: Array, width: float) -> Array:
-    """Return 1 well inside a shape, 0 well outside, a ramp of a given width between."""
+    """Return 1 well inside a shape, 0 well outside it, and a linear ramp of the given width between."""
     return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
 
 
 def _mix(below: Array | np.float32, above: Array | np.float32, weight: Array) -> Array:
-    """Return two colours blended by weights (h, w), (h, w, 3)."""
+    """Return two colours blended by weights (h, w), as (h, w, 3)."""
     return below + (above - below) * weight[..., None].astype(np.float32)

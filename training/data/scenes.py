@@ -16,10 +16,10 @@ from training.data.scene_backgrounds import aquarium_water, finish, microscope_f
 from training.data.scene_objects import Pose, Thing
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
-REGIMES = ("microscope", "aquarium", "table")  # these look different, so that a router has a reason to choose
-MIN_VISIBLE = 0.15  # an object hidden more than this by later ones is not labelled
+REGIMES = ("microscope", "aquarium", "table")  # they look different, so that routing can tell them apart
+MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
 MIN_SIDE_PX = 2
-FINER = 4  # subdivisions of a pixel when an outline is drawn
+FINER = 4  # subdivisions of a pixel's side when an outline is drawn
 
 Rng = np.random.Generator
 Maker = Callable[[Pose, Rng], Thing]
@@ -27,19 +27,19 @@ Maker = Callable[[Pose, Rng], Thing]
 
 @dataclass(frozen=True)
 class Plan:
-    """The objects of a scene: how many, how large, how close, of which kinds."""
+    """Number, sizes, spacing and kinds of the objects of a scene."""
 
     count: int
-    radius: tuple[float, float]  # as fractions of the canvas's shorter side
-    spacing: float  # least distance of two centres over the sum of their radii
-    makers: tuple[tuple[Maker, float], ...]  # with their probabilities
+    radius: tuple[float, float]  # smallest and largest, as fractions of the image's shorter side
+    spacing: float  # smallest distance of two centres ÷ the sum of their radii
+    makers: tuple[tuple[Maker, float], ...]  # each with its probability
 
 
 class DrawnScenes(ABC):
-    """Scenes drawn on request; an index always gives the same one.
+    """Generated scenes, drawn when loaded; an index always gives the same scene.
 
     Attributes:
-        class_names: the same five for every seed and size.
+        class_names: the same five classes for every seed and size.
     """
 
     class_names: tuple[str, ...] = CLASS_NAMES
@@ -59,11 +59,11 @@ class DrawnScenes(ABC):
         return png.tobytes()
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return those of the labelled objects: known once the scene is drawn."""
+        """Return the class ids of a scene's labels; this draws the scene."""
         return self.load(index).labelled_classes
 
     def load(self, index: int) -> Sample:
-        """Draw a scene. Raises IndexError: there is no such index."""
+        """Draw and return a scene; raise IndexError if the index is out of range."""
         if not 0 <= index < self._images:
             raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
         rng = np.random.default_rng([self._seed, index])
@@ -74,10 +74,10 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Scenes whose objects are labelled with boxes. Regimes take turns."""
+    """Generated scenes whose objects are labelled with boxes; the regimes take turns."""
 
     def regime(self, index: int) -> str:
-        """Return which of REGIMES a scene belongs to."""
+        """Return the regime of a scene: one of REGIMES."""
         return REGIMES[index % len(REGIMES)]
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
@@ -119,7 +119,7 @@ BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]]
 
 
 def place(plan: Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
-    """Return things with their centres on the canvas; one that finds no room is left out."""
+    """Return the objects of a scene at random poses; an object that finds no room is left out."""
     shorter = min(image_hw)
     makers, chances = zip(*plan.makers, strict=True)
     poses: list[Pose] = []
@@ -139,10 +139,10 @@ def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
 
 
 def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Paint things onto a canvas (H, W, 3), first to last; return boxes (N, 4) and class ids (N,).
+    """Paint objects onto a canvas (H, W, 3), first to last; return boxes (N, 4) and class ids (N,).
 
-    A box is the exact extent of the pixels that later opaque things leave visible on the canvas. Things
-    that are hidden by more than 1 - MIN_VISIBLE, or too small to see, are drawn but not labelled.
+    A box is the exact extent of the pixels that later opaque objects leave visible on the canvas. Objects
+    with less than MIN_VISIBLE of their area visible, or too small to see, are drawn but not labelled.
     """
     masks = [_paint(canvas, thing) for thing in things]
     covered = np.zeros(canvas.shape[:2], dtype=bool)
@@ -159,7 +159,7 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
         if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE_PX:
             boxes.append(box)
             class_ids.append(CLASS_NAMES.index(thing.class_name))
-    # Collected last to first; labels read in the order of drawing.
+    # Collected last to first; labels are returned in the order of drawing.
     return (
         np.array(boxes[::-1], dtype=np.float32).reshape(-1, 4),
         np.array(class_ids[::-1], dtype=np.int64),
@@ -167,7 +167,7 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
-    """Blend one thing in; return the pixels it covers by half or more, and where that mask starts."""
+    """Blend one object in; return the mask of pixels it covers by at least half, and the mask's corner."""
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
     high = np.ceil(thing.outline.max(axis=0)).astype(int) + 1
@@ -184,10 +184,10 @@ def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_]
 
 
 def _coverage(outline: NDArray[np.float64], patch_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Return how much of each pixel a polygon covers, (h, w) 0..1."""
+    """Return the fraction of each pixel that a polygon covers, (h, w) 0..1."""
     fine = np.zeros((patch_hw[0] * FINER, patch_hw[1] * FINER), dtype=np.uint8)
-    # Drawn larger, then averaged: OpenCV's own anti-aliasing makes a polygon a pixel too wide. An outline
-    # counts pixel edges, OpenCV pixel centres; shift=4 keeps sixteenths of a pixel.
+    # Drawn larger, then averaged, since OpenCV's own anti-aliasing makes a polygon a pixel too wide. Outlines
+    # refer to pixel edges, OpenCV to pixel centres; shift=4 keeps sixteenths of a pixel.
     points = np.round((outline * FINER - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(fine, [points], 255, shift=4)
     mean = cv2.resize(fine, patch_hw[::-1], interpolation=cv2.INTER_AREA)

@@ -19,13 +19,18 @@ COLUMNS = 8
 
 
 class Sku110kDataset(LabelledFiles):
-    """One split of `SKU110K_fixed/`: `annotations/annotations_<split>.csv` and `images/`, which all share.
+    """One split of `SKU110K_fixed/`: `annotations/annotations_<split>.csv`; all splits share `images/`.
 
-    Images come in the order of the file.
+    Images are in the order in which the csv file first names them.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raise DatasetError: the file is missing, empty or malformed, or every image is missing."""
+        """Read the labels of a split, and find their images.
+
+        Raises:
+            DatasetError: the csv file is missing, empty or malformed, the image folder is missing, or none of
+                the named images exists.
+        """
         path = root / "annotations" / f"annotations_{split}.csv"
         if not path.is_file():
             names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
@@ -34,8 +39,8 @@ class Sku110kDataset(LabelledFiles):
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder; put the images there")
         there, rows = images_by_name(folder), LabelRows()
-        places: dict[str, int] = {}  # by name in the file; of those that are there
-        sizes: list[tuple[float, float]] = []  # of each
+        places: dict[str, int] = {}  # position of each image that exists, by its name in the csv file
+        sizes: list[tuple[float, float]] = []  # stated size of each image that exists
         missing: set[str] = set()
         for line in parsed_lines(path, _parse):
             if line.name not in there and line.name.lower() not in there:
@@ -59,7 +64,7 @@ class _Line(NamedTuple):
 
 
 def _parse(line: str) -> _Line:
-    """Return the labels of a line; raise ValueError, which says what is wrong with it."""
+    """Return the labels in a line; raise ValueError, which says what is wrong, if it is malformed."""
     columns = [column.strip() for column in line.split(",")]
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; SKU-110K has {COLUMNS}, without a header")

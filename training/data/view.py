@@ -1,4 +1,4 @@
-"""The images of a data set, as another data set shows them."""
+"""The base class of data sets that show all or some images of another data set."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from training.data.sample import Dataset, Sample
 
 
 class DatasetView:
-    """All or some images of a data set; a subclass says what it changes of them."""
+    """All or some images of a data set, unchanged; subclasses override what they change."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
-        """Show the images at these indices, in this order; None: all."""
+        """Show the images at these indices of `dataset`, in this order; all images if None."""
         self.class_names = dataset.class_names
-        self.remarks: Remarks = dataset.remarks  # of all images
+        self.remarks: Remarks = dataset.remarks  # counts of all images of the underlying data set
         self._dataset = dataset
         self._indices = range(len(dataset)) if indices is None else indices
 
@@ -23,13 +23,13 @@ class DatasetView:
         return len(self._indices)
 
     def load(self, index: int) -> Sample:
-        """Return it as the whole data set does."""
+        """Return an image with its labels, as the underlying data set returns them."""
         return self._dataset.load(self._indices[index])
 
     def encoded(self, index: int) -> bytes:
-        """Return it as the whole data set does."""
+        """Return the encoded bytes of an image, as the underlying data set returns them."""
         return self._dataset.encoded(self._indices[index])
 
     def class_ids(self, index: int) -> NDArray[int64]:
-        """Return them as the whole data set does."""
+        """Return the class ids of an image's labels, as the underlying data set returns them."""
         return self._dataset.class_ids(self._indices[index])

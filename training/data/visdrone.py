@@ -2,7 +2,7 @@
 
 Source: the format of the VisDrone object detection toolkit,
 https://github.com/VisDrone/VisDrone2018-DET-toolkit: left, top, width, height, score, category, truncation,
-occlusion. A score of 0 takes the line out of the evaluation.
+occlusion. A score of 0 excludes the line from evaluation.
 """
 
 import re
@@ -27,21 +27,25 @@ CLASS_NAMES = (
     "bus",
     "motor",
 )
-REGION, OTHERS = 0, 11  # categories; the ten classes are 1 to 10
+REGION, OTHERS = 0, 11  # special categories; the ten classes are 1 to 10
 COLUMNS = 8
 OFFICIAL_NAME = re.compile(r"VisDrone\d{4}-DET-(.+)")  # VisDrone2019-DET-test-dev
-ONLY_SPLIT = "all"  # of a folder whose name does not tell
+ONLY_SPLIT = "all"  # name of the split of a folder whose name does not tell the split
 
 
 class VisDroneDataset(LabelledFiles):
     """One split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/` or `<split>/`, or in the root.
 
-    Ignored regions (category 0) and others (11) are regions to ignore for every class, a line of score 0 for
-    its own. Boxes truncated or occluded are objects like all.
+    Ignored regions (category 0) and others (category 11) are regions to ignore for every class. A line with
+    score 0 is a region to ignore for its own class. Truncated and occluded boxes are ordinary objects.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raise DatasetError: no such split, a line is malformed, or no image has its label file."""
+        """Read the labels of a split, and find their images.
+
+        Raises:
+            DatasetError: the split does not exist, a line is malformed, or no image has a label file.
+        """
         folders = split_folders(root)
         if split not in folders:
             raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
@@ -56,7 +60,7 @@ class VisDroneDataset(LabelledFiles):
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders that hold `images/` and txt files in `annotations/`, by the name of the split."""
+    """Return the folders that have `images/` and txt files in `annotations/`, by the name of their split."""
     found = {}
     for folder in (root, *sorted(root.iterdir())):
         if (folder / "images").is_dir() and any((folder / "annotations").glob("*.txt")):
@@ -67,7 +71,11 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def _parse(line: str) -> tuple[Box, int, bool]:
-    """Return box, class id and whether it is a region to ignore; raise ValueError: says what is wrong."""
+    """Return the box and class id in a line, and whether it is a region to ignore.
+
+    Raises:
+        ValueError: the line is malformed; the message says what is wrong.
+    """
     columns = [column.strip() for column in line.removesuffix("\n").split(",")]
     if len(columns) == COLUMNS + 1 and not columns[-1]:
         columns.pop()  # some files end their lines with a comma

@@ -15,23 +15,34 @@ from training.errors import DatasetError
 
 class _Object(NamedTuple):
     name: str
-    box_xyxy: Box  # as written
+    box_xyxy: Box  # as stated
     difficult: bool
 
 
 class VocDataset(LabelledFiles):
     """One split of a VOC folder.
 
-    Two layouts: `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`, or a folder `<split>/`
-    with the xml files beside the images. Boxes stand as written. An object marked difficult is a region to
-    ignore for its class, as in VOC's own evaluation.
+    Two layouts are known: `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`, or a folder
+    `<split>/` with xml files beside the images. Box coordinates are taken as written, without an offset. An
+    object marked difficult becomes a region to ignore for its class, as in VOC's own evaluation.
 
     Attributes:
-        class_names: as given, or every name in any xml file of the root, sorted, so that splits agree.
+        class_names: the given names; if none are given, all names in the xml files of all splits, sorted,
+            so that all splits have the same classes.
     """
 
     def __init__(self, root: Path, split: str, class_names: Sequence[str] = ()) -> None:
-        """Raise DatasetError: a file is malformed or names an unknown class, or nothing is left."""
+        """Read the labels of a split, and find their images.
+
+        Args:
+            root: the folder of the data set.
+            split: the name of the split.
+            class_names: the classes, in the order of their ids; empty: collect them from all xml files.
+
+        Raises:
+            DatasetError: the split or a folder does not exist, the split is empty, an xml file is malformed
+                or names a class that is not in class_names, or no image has its xml file.
+        """
         rows = LabelRows()
         stems, images, xmls = _split_files(root, split)
         pairs = pair_up(f"{root}, split {split!r}", stems, images, xmls, rows.remarks)
@@ -48,14 +59,17 @@ class VocDataset(LabelledFiles):
 
 
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
-    """Return the stems of a split, in its list's order or sorted, and all images and xml files by stem."""
+    """Return the file stems of a split, and all image files and all xml files by stem.
+
+    Stems are in the order of the split's list; without a list they are sorted.
+    """
     if not (root / "ImageSets" / "Main").is_dir():
         return _files_beside_each_other(root, split)
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         known = sorted(path.stem for path in listing.parent.glob("*.txt"))
         raise DatasetError(f"{listing}: no such split; this data set has {known}")
-    # Some lists carry a second column that marks one class; the name is the first.
+    # Some lists have a second column that marks one class; the first column is the name.
     stems = list(parsed_lines(listing, lambda line: line.split()[0]))
     if not stems:
         raise DatasetError(f"{listing}: the split is empty; choose another or fill the list")
@@ -85,7 +99,7 @@ def _collect_names(root: Path) -> tuple[str, ...]:
 
 
 def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
-    """Return the objects of an image, and its (height, width) as stated."""
+    """Return the objects in an xml file, and the (height, width) that it states, None if it states none."""
     try:
         root = ElementTree.parse(xml).getroot()
         return [_object(each) for each in root.findall("object")], _stated_hw(root)
@@ -98,7 +112,10 @@ def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
 
 
 def _stated_hw(root: ElementTree.Element) -> tuple[float, float] | None:
-    """Return None where it is no number: no box depends on it, but on images that are turned."""
+    """Return the stated (height, width), or None if it is missing or malformed.
+
+    A missing size is no error, since only boxes on images with an EXIF rotation depend on it.
+    """
     try:
         return float(root.findtext("size/height") or ""), float(root.findtext("size/width") or "")
     except ValueError:

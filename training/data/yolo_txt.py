@@ -14,24 +14,29 @@ from training.data.labels import LabelRows
 from training.data.remarks import NO_IMAGE, NO_LABELS_KEPT
 from training.errors import DatasetError
 
-NOT_LABELS = frozenset({"classes"})  # the list of names that labelling tools put beside labels
-TOLERANCE = 1e-3  # exporters round; a value this little outside 0..1 is clipped, not refused
+NOT_LABELS = frozenset({"classes"})  # labelling tools write classes.txt, a list of names, beside labels
+TOLERANCE = 1e-3  # a value outside 0..1 by at most this much is rounding: clipped, not refused
 
 
 class YoloTxtDataset(LabelledFiles):
     """One split of a YOLO folder.
 
-    Images lie where data.yaml says, else in `<split>/images` or `images/<split>`; labels in the `labels`
-    folder that mirrors it. `val` and `valid` mean the same. An image without a label file has no objects.
-    A line is `class centre_x centre_y width height`, or `class x1 y1 x2 y2 x3 y3 ...` around a segment,
-    which becomes the box that encloses it.
+    Images are in the folder that data.yaml names for the split, else in `<split>/images` or `images/<split>`.
+    Labels are in the same folder with its last `images` replaced by `labels`. `val` and `valid` mean the
+    same. An image without a label file has no objects. A line is `class centre_x centre_y width height`, or
+    `class x1 y1 x2 y2 x3 y3 ...`: a polygon, which becomes the box that encloses it.
 
     Attributes:
-        class_names: as data.yaml lists them.
+        class_names: the names in data.yaml, in its order.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """Raise DatasetError: data.yaml, the split or a label is missing or malformed."""
+        """Read the labels of a split, and find their images.
+
+        Raises:
+            DatasetError: data.yaml is missing or malformed, the split does not exist or has no images, or a
+                label file is malformed.
+        """
         description = _read_description(root)
         names = _class_names(root / "data.yaml", description)
         folder = _image_folder(root, split, description)
@@ -98,7 +103,7 @@ def _label_folder(images: Path) -> Path:
 
 
 def _parse_line(line: str, num_classes: int) -> tuple[int, Box]:
-    """Return class id and box; raise ValueError, which says what is wrong with the line."""
+    """Return the class id and box in a line; raise ValueError, which says what is wrong, if malformed."""
     first, *rest = line.split()
     class_id = int(first)
     if not 0 <= class_id < num_classes:

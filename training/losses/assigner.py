@@ -1,4 +1,4 @@
-"""Which anchors answer for which object.
+"""Assigns anchors to objects: decides which anchors should predict which object.
 
 Source: task-aligned assignment, Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2.
 """
@@ -17,10 +17,10 @@ EPS = 1e-9
 
 
 class Targets(NamedTuple):
-    """What each anchor should say."""
+    """What each anchor should predict."""
 
     foreground: Tensor  # (B, A) bool
-    object_ids: Tensor  # (B, A) int64, row in the batch's objects; meaningless where not foreground
+    object_ids: Tensor  # (B, A) int64, row in the batch's objects; undefined where not foreground
     class_scores: Tensor  # (B, A, C) 0..1; the assigned class gets its alignment, others 0
 
 
@@ -32,16 +32,17 @@ def assign(
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
 ) -> Targets:
-    """Give each object its best-aligned anchors, and each anchor at most one object.
+    """Return the targets of all anchors: each object gets its best-aligned anchors.
 
-    Objects of all images are kept in one list, and overlaps are computed only for anchors inside an
-    object: a few per cent of all pairs.
+    An anchor gets at most one object. The objects of all images are in one list, and overlaps are computed
+    only for anchors inside an object, a few per cent of all pairs.
 
     Args:
-        boxes_xyxy: (B, A, 4) predicted, canvas pixels.
-        class_scores: (B, A, C) predicted, 0..1.
-        points: (A, 2) cell centres.
-        truth: boxes (M, 4), class ids (M,), image ids (M,) of the batch's objects.
+        boxes_xyxy: predicted boxes (B, A, 4), in pixels of the model input.
+        class_scores: predicted scores (B, A, C), 0..1.
+        points: cell centres (A, 2), in pixels of the model input.
+        truth: boxes (M, 4), class ids (M,) and image ids (M,) of the batch's objects.
+        config: assign_top_k, the most anchors per object, and the exponents of the alignment.
     """
     truth_boxes, truth_classes, image_ids = truth
     batch, anchors, classes = class_scores.shape
@@ -64,13 +65,13 @@ def assign(
     object_ids, anchor_ids, images = object_ids[best], anchor_ids[best], images[best]
     overlap, alignment = overlap[best], alignment[best]
 
-    # An anchor wanted by several objects goes to the one it overlaps most.
+    # An anchor that several objects selected is assigned to the object that it overlaps most.
     slot = images * anchors + anchor_ids
     wins = _first_of_each(slot, overlap)
     object_ids, anchor_ids, images = object_ids[wins], anchor_ids[wins], images[wins]
     overlap, alignment = overlap[wins], alignment[wins]
 
-    # Scale alignment so that each object's best anchor is asked for its overlap.
+    # Scale alignments so that the target score of each object's best anchor is the object's best overlap.
     top_alignment = torch.zeros(len(truth_boxes), device=device)
     top_alignment.scatter_reduce_(0, object_ids, alignment, "amax")
     top_overlap = torch.zeros(len(truth_boxes), device=device)
@@ -84,7 +85,10 @@ def assign(
 
 
 def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
-    """Return (M, A) bool; an object smaller than the finest cell counts as one cell, or no anchor had it."""
+    """Return whether each anchor is inside each object, (M, A) bool.
+
+    An object smaller than the finest cell is enlarged to one cell; otherwise no anchor might be inside it.
+    """
     center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
     half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
     x_inside = (points[None, :, 0] - center[:, None, 0]).abs() <= half[:, None, 0]
@@ -95,17 +99,19 @@ def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Return a mask over pairs, (P,): each object's top_k by alignment."""
+    """Return a mask over pairs, (P,): true for the top_k pairs of each object by alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
-    keep.scatter_(1, chosen, chosen_alignment >= 0)  # fewer than top_k anchors inside: the rest are not pairs
+    keep.scatter_(
+        1, chosen, chosen_alignment >= 0
+    )  # if fewer than top_k anchors are inside, the rest are no pairs
     return keep[object_ids, anchor_ids]
 
 
 def _first_of_each(keys: Tensor, values: Tensor) -> Tensor:
-    """Return the index of the highest value of each distinct key."""
+    """Return, for each distinct key, the index of its highest value."""
     order = torch.argsort(values, descending=True, stable=True)
     order = order[torch.argsort(keys[order], stable=True)]
     ordered = keys[order]

@@ -1,4 +1,4 @@
-"""How far predicted boxes are from the objects they were assigned to."""
+"""The distribution focal loss of box sides, and its targets."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from torch.nn import functional
 
 
 def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max: int) -> Tensor:
-    """Return distances (F, 4) from points (F, 2) to the box's left, top, right, bottom, in strides.
+    """Return the distances (F, 4) from points (F, 2) to their boxes' left, top, right, bottom, in strides.
 
-    Clipped into 0..reg_max - 1, short of the last bin, so that both neighbouring bins exist.
+    Distances are clipped to just below reg_max - 1, the last bin, so that both neighbouring bins exist.
     """
     left_top = (points - boxes_xyxy[:, :2]) / strides
     right_bottom = (boxes_xyxy[:, 2:] - points) / strides
@@ -18,7 +18,9 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 
 
 def distribution_focal_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
-    """Return cross entropy to the two bins around each distance, by nearness; mean of the sides, (F,).
+    """Return the distribution focal loss of each anchor, (F,): the mean over its four sides.
+
+    A side's loss is the cross entropy with the two bins around its distance, weighted by nearness.
 
     Args:
         box_logits: (F, 4, R).

@@ -1,4 +1,4 @@
-"""The loss of a classifier on one batch."""
+"""The loss of a classifier for one batch."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -12,14 +12,16 @@ from training.models.classifier import ClassPredictions
 def classification_loss(
     predictions: ClassPredictions, class_ids: Tensor, config: LossConfig, total: Total = alone
 ) -> LossTerms:
-    """Return softmax cross entropy with label smoothing, and what the routers are asked for.
+    """Return the weighted sum of softmax cross entropy, with label smoothing, and the routing losses.
 
-    The sum is multiplied by the batch size, as that of a detector is. The weight of the batch is its number
-    of images.
+    The sum is multiplied by the batch size, as in detection_loss. The weight of the batch is its number of
+    images.
 
     Args:
-        class_ids: (B,).
-        total: for a batch that is shared by several processes, as in detection_loss.
+        predictions: the network's output for the images.
+        class_ids: the class of each image, (B,).
+        config: weights of the terms.
+        total: sums over processes that share the batch, as in detection_loss.
     """
     logits = predictions.class_logits.float()
     own = functional.cross_entropy(logits, class_ids, reduction="sum", label_smoothing=config.label_smoothing)

@@ -1,4 +1,4 @@
-"""The loss of a detector on one batch."""
+"""The loss of a detector for one batch."""
 
 import torch
 from torch import Tensor
@@ -21,17 +21,20 @@ def detection_loss(
     ignored: tuple[Tensor, Tensor] | None = None,
     total: Total = alone,
 ) -> LossTerms:
-    """Return CIoU + BCE + DFL over task-aligned anchors, and what the routers are asked for.
+    """Return the weighted sum of CIoU, BCE and DFL losses over task-aligned anchors, and the routing losses.
 
-    The sum is multiplied by the batch size, which the published learning rates presume. The weight of the
-    batch is the sum of its target scores, at least 1: box, classes and dfl are divided by it.
+    The sum is multiplied by the batch size, because the published learning rates assume so. The weight of the
+    batch is the sum of its target scores, at least 1; the box, class and DFL terms are divided by it.
 
     Args:
-        truth: boxes (M, 4) canvas pixels, class ids (M,), image ids (M,).
-        ignored: regions (R, 4) canvas pixels, image ids (R,). Anchors inside that answer for no object are
-            asked for nothing.
-        total: for a batch that is shared by several processes. Then each of them gets the loss of the whole
-            batch, and gradients that have to be added up over processes.
+        model: the detector, which decodes its predictions.
+        predictions: the network's output for the images.
+        truth: boxes (M, 4) in pixels of the model input, class ids (M,) and image ids (M,) of the objects.
+        config: weights of the terms, and parameters of the assignment.
+        ignored: regions (R, 4) in pixels of the model input, and image ids (R,). Anchors inside a region
+            that are assigned to no object have no class loss.
+        total: sums over processes that share the batch. Then each process gets the loss of the whole batch,
+            and gradients that must be summed over processes.
     """
     boxes, scores = model.decode(predictions)
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
@@ -39,7 +42,7 @@ def detection_loss(
     weight_sum, images = total(counts).unbind()
     weight_sum = weight_sum.clamp(min=1)
 
-    # Every process takes part in every total: nothing below may depend on what this one's images hold.
+    # Every process must call `total` equally often: no call below may depend on this process's images.
     asked = _asked(targets.foreground, model.points, ignored)
     sums = _local_sums(model, predictions, boxes, targets, (truth[0], asked), config)
     summed = total(torch.stack(sums))
@@ -61,10 +64,10 @@ def _local_sums(
     wanted: tuple[Tensor, Tensor | None],
     config: LossConfig,
 ) -> list[Tensor]:
-    """Return BCE, CIoU and DFL of this process's images, summed over anchors.
+    """Return the BCE, CIoU and DFL losses of this process's images, each summed over anchors.
 
     Args:
-        wanted: boxes (M, 4) of objects, and by which each anchor's BCE is multiplied; None: by 1.
+        wanted: boxes of objects (M, 4), and factors on each anchor's BCE (B, A, 1); None: 1.
     """
     truth_boxes, asked = wanted
     classes = functional.binary_cross_entropy_with_logits(
@@ -73,7 +76,7 @@ def _local_sums(
         weight=asked,
         reduction="sum",
     )
-    box = dfl = boxes.sum() * 0  # keeps the graph whole when a batch holds no object
+    box = dfl = boxes.sum() * 0  # stays connected to the graph if a batch holds no object
     image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
     if len(image_ids):
         matched = truth_boxes[targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
@@ -90,7 +93,10 @@ def _local_sums(
 
 
 def _asked(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
-    """Return (B, A, 1): 0 for background anchors in ignored regions, else 1; None without regions."""
+    """Return factors on the class loss, (B, A, 1): 0 for background anchors in ignored regions, else 1.
+
+    Returns None without regions.
+    """
     if ignored is None or len(ignored[0]) == 0:
         return None
     regions_xyxy, image_ids = ignored

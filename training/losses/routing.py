@@ -1,7 +1,7 @@
-"""What the routers are asked for: each term sees one layer's routing of one batch, and nothing else.
+"""The routing losses. Each term is a function of one layer's routing of one batch.
 
-A term sees the batch through means over its images. Where a batch is shared by several processes, `mean`
-takes them over the images of all, so that the term is that of the whole batch.
+Terms depend on the batch only through means over its images. If several processes share a batch, the given
+`mean` averages over the images of all processes, so that each term is that of the whole batch.
 """
 
 import math
@@ -23,15 +23,15 @@ Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Return the mean over the first axis: of a batch that one process has whole."""
+    """Return the mean over the first axis, for a batch that is in one process."""
     return values.mean(dim=0)
 
 
 def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Return the mean over experts of the squared distance of an expert's mean weight from an equal share.
+    """Return the mean over experts of (an expert's mean weight over the batch - 1 / E)².
 
-    Zero when the batch shares its weight equally; (1 / E) (1 - 1 / E) when one expert takes all.
-    It acts on weights after top-K, so an expert that no image chose gets no gradient from it.
+    Zero if all experts have the same mean weight; (1 / E) (1 - 1 / E) if one expert has all weight. The
+    weights are those after top-K, so an expert that no image chose gets no gradient.
 
     Source: arXiv:2512.23273, eq. 12 and 13.
     """
@@ -40,11 +40,11 @@ def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Return E times the sum over experts of mean probability × share of the batch's choices.
+    """Return E × the sum over experts of (mean probability × share of the batch's choices).
 
-    1 when experts share probabilities or choices equally; E / K when every image gives the same K experts all
-    of its probability; 0 where no expert was chosen at all. Shares are counts and carry no gradient; the
-    probabilities are those before top-K, so an expert that is never chosen is still pulled up.
+    1 if experts have equal probabilities or equal choices; E / K if every image gives all probability to the
+    same K experts; 0 if no expert was chosen at all. Shares are counts and have no gradient. The
+    probabilities are those before top-K, so an expert that is never chosen still gets a gradient.
 
     Source: Fedus et al. 2021, arXiv:2101.03961, eq. 4 to 6, with shares of B·K choices instead of B.
     """
@@ -54,9 +54,9 @@ def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Return the batch mean of the squared logarithm of the softmax's denominator: keeps scores small.
+    """Return the batch mean of (ln of the softmax's denominator)², which keeps logits small.
 
-    Zero where the exponentials add up to 1; (ln E)² for scores of 0; grows as the square of large scores.
+    Zero if the exponentials of the logits sum to 1; (ln E)² for logits of 0; quadratic in large logits.
 
     Source: Zoph et al. 2022, arXiv:2202.08906, eq. 5.
     """
@@ -64,26 +64,28 @@ def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Return what an image's entropy lacks of ln E, plus the variation of experts' mean probabilities.
+    """Return ln E - the mean entropy of an image, plus the coefficient of variation of mean probabilities.
 
-    The first, in nats, asks each image to use several experts; the second, deviation over mean, asks the
-    batch to use all alike. Zero when every image uses all equally; ln E + √(E - 1) when one expert takes all.
+    The first term, in nats, makes each image use several experts. The second term, the standard deviation ÷
+    mean over experts, makes the batch use all experts equally. Zero if every image uses all experts equally;
+    ln E + √(E - 1) if one expert has all probability.
 
-    Source: the notes on the mixture detection head, which name both parts and give no formula for either.
+    Source: the notes on the mixture detection head, which name both terms but give no formulas.
     """
     experts = routing.probs.shape[-1]
     log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)
     entropy = mean(-(log_probs.exp() * log_probs).sum(dim=-1))
-    # A norm, since a square root has no gradient where all are equal.
+    # Computed as a norm, since a square root has no gradient where all probabilities are equal.
     distance = torch.linalg.vector_norm(mean(routing.probs) - 1 / experts)
     return (math.log(experts) - entropy) + math.sqrt(experts) * distance
 
 
 def information_loss(routing: Routing, bits: float, mean: Mean = over_images) -> Tensor:
-    """Return what the router's information about the batch lacks of `bits`; zero from there on.
+    """Return how many bits the routing's information about the images is below `bits`, at least zero.
 
-    The information is H(mean p) - mean H(p), of the probabilities before top-K: high where each image has its
-    experts, and they are not the same ones. An expert that no image wants it leaves alone: see coverage_loss.
+    The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
+    clearly prefers some experts, and different images prefer different experts. This term does not help an
+    expert that no image prefers; see coverage_loss.
 
     Source: regularised information maximisation, Krause et al. 2010, eq. 4, with a limit.
     """
@@ -92,26 +94,28 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
 
 
 def coverage_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
-    """Return the divergence of an equal share for every expert from the batch's mean probabilities, in nats.
+    """Return KL(equal shares ‖ the experts' mean probabilities in the batch), in nats.
 
-    Zero where they are equal; it grows without limit as the share of an expert falls, and pulls hardest at
-    the least used. Taken before top-K, so that it reaches experts that are never chosen.
+    Zero if all mean probabilities are equal. It grows without limit as the probability of an expert falls,
+    and its gradient is largest for the least used expert. The probabilities are those before top-K, so
+    experts that are never chosen get a gradient too.
     """
     share = mean(routing.probs)  # (E,)
     return -(len(share) * share.clamp(min=TINY)).log().mean()
 
 
 def _entropy(probs: Tensor) -> Tensor:
-    """Return the entropy over the last axis, in nats; 0 log 0 is 0."""
+    """Return the entropy over the last axis, in nats, with 0 log 0 = 0."""
     return -(probs * probs.clamp(min=TINY).log()).sum(dim=-1)
 
 
 def routing_loss(
     routings: Mapping[str, Routing], config: LossConfig, like: Tensor, mean: Mean = over_images
 ) -> Tensor:
-    """Weigh the terms; diversity, information and coverage are means over layers, the others sums.
+    """Return the weighted sum of all routing losses.
 
-    Zero, on the device of `like`, where there is no mixture.
+    Diversity, information and coverage losses are means over layers; the others are sums over layers. The
+    result is 0, on the device of `like`, if there is no mixture layer.
     """
     layers = max(len(routings), 1)
     terms: tuple[tuple[float, Callable[..., Tensor]], ...] = (

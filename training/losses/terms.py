@@ -1,22 +1,22 @@
-"""What a loss is made of, whatever the task; and how processes add up what each has of a batch."""
+"""The result of a loss, for all tasks, and the type of sums over processes."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
-# Adds up what each process of a run has of a batch; its gradient is that of the own summand.
+# Returns the sum of a tensor over all processes; the gradient is that of the process's own summand.
 Total = Callable[[Tensor], Tensor]
 
 
 class LossTerms(NamedTuple):
-    """What is minimised, and of what it is made."""
+    """A loss and its terms."""
 
     total: Tensor  # the weighted sum times the batch size
-    parts: Mapping[str, Tensor]  # by name, before their weights; `routing` is a sum by its weights already
-    weight: Tensor  # of the batch beside others: what its parts are means over
+    parts: Mapping[str, Tensor]  # terms by name, not yet weighted, except `routing`, which is a weighted sum
+    weight: Tensor  # the batch's weight in averages over batches: the divisor of its parts
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the total where one process has the batch whole."""
+    """Return the values unchanged: their sum over processes if there is only one."""
     return values

@@ -1,1 +1,1 @@
-"""Tensor functions without state: boxes, anchors, candidates, non-maximum suppression."""
+"""Stateless tensor functions: boxes, anchors, candidate selection, non-maximum suppression."""

@@ -1,4 +1,4 @@
-"""Where predictions sit on the canvas, and how side distances become boxes."""
+"""Positions of the anchors in the model input, and decoding of side distances to boxes."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Te
     """Return the cell centres of every level, finest first, rows before columns.
 
     Returns:
-        Centres (A, 2) as x, y in canvas pixels, and the stride of each, (A, 1).
+        Centres (A, 2) as x, y in pixels of the model input, and the stride of each centre in pixels, (A, 1).
     """
     height, width = input_hw
     points, sizes = [], []
@@ -27,15 +27,15 @@ def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Te
 
 
 def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Decode expected side distances as boxes.
+    """Return the boxes whose side distances are the expected values of the predicted distributions.
 
     Args:
-        box_logits: (B, A, 4, R), scores over 0..R-1 strides for left, top, right, bottom.
-        points: (A, 2) canvas pixels; or for each image its own, (B, A, 2).
-        strides: (A, 1), or (B, A, 1).
+        box_logits: (B, A, 4, R), logits over 0..R-1 strides for left, top, right, bottom.
+        points: cell centres in pixels of the model input, (A, 2), or per image, (B, A, 2).
+        strides: strides in pixels, (A, 1), or per image, (B, A, 1).
 
     Returns:
-        (B, A, 4) xyxy canvas pixels.
+        Boxes (B, A, 4) xyxy in pixels of the model input.
 
     Source: Li et al. 2020, arXiv:2006.04388, eq. 4 and 5.
     """

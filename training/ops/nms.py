@@ -1,4 +1,4 @@
-"""From every anchor's scores to the boxes that stay."""
+"""Selects candidates from all anchors, and suppresses overlapping boxes."""
 
 import numpy as np
 import torch
@@ -10,15 +10,16 @@ from training.ops.boxes import iou
 
 
 def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Select the best (anchor, class) pairs of each image.
+    """Return the (anchor, class) pairs with the highest scores of each image.
 
     Args:
-        boxes_xyxy: (B, A, 4); or more columns, which come along, for whatever else is told of an anchor.
+        boxes_xyxy: boxes of the anchors, (B, A, 4). Further columns are selected along with the boxes.
         class_scores: (B, A, C), 0..1.
-        limit: N, at most this many pairs an image.
+        limit: at most this many pairs per image.
 
     Returns:
-        boxes (B, N, 4 or more), scores (B, N) falling, class ids (B, N) int64; N = min(limit, A * C).
+        Boxes (B, N, 4 or more), scores (B, N) in descending order and class ids (B, N) int64, where
+        N = min(limit, A * C).
     """
     num_classes = class_scores.shape[-1]
     flat = class_scores.flatten(1)  # (B, A * C)
@@ -32,17 +33,17 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
 def class_aware_nms(
     boxes_xyxy: Tensor, scores: Tensor, class_ids: Tensor, iou_threshold: float, max_det: int
 ) -> Tensor:
-    """Suppress, greedily, lower-scored boxes that overlap a kept box of their own class.
+    """Return the boxes to keep: greedily drop lower-scored boxes that overlap a kept box of their class.
 
     Args:
         boxes_xyxy: (N, 4).
         scores: (N,).
         class_ids: (N,).
-        iou_threshold: a box goes when its IoU with a kept one is greater than this.
-        max_det: at most this many stay.
+        iou_threshold: a box is dropped if its IoU with a kept box of its class is greater than this.
+        max_det: at most this many boxes are kept.
 
-    Returns:
-        Indices of the boxes that stay, highest score first; ties keep their order.
+        Returns:
+            Indices of the kept boxes, highest score first; boxes with equal scores keep their order.
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes_xyxy[order], class_ids[order]

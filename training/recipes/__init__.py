@@ -1,1 +1,1 @@
-"""Recipes: each is a function that returns a whole training configuration."""
+"""Recipes: functions that each return a complete training configuration."""

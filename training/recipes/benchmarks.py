@@ -1,7 +1,7 @@
-"""The five benchmarks of YOLO-Master (arXiv:2512.23273, section 4.1), as `download` leaves them in a folder.
+"""The data of YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1), as `download` stores them.
 
-All five are trained alike, at 640×640: see `benchmark` in recipes.py. They differ in their data alone, of
-which the paper names numbers of images and classes; what it measures on it does not say.
+All five are trained in the same way, at 640×640: see `benchmark` in recipes.py. Only their data differ. The
+paper gives the numbers of images and classes, but does not say which split it evaluates on.
 """
 
 from dataclasses import replace
@@ -16,16 +16,16 @@ VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
     *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-KITTI_CLASSES = ("Car", "Pedestrian", "Cyclist")  # those that KITTI's own benchmark counts
+KITTI_CLASSES = ("Car", "Pedestrian", "Cyclist")  # the classes that KITTI's own benchmark evaluates
 
 
 def coco_data(root: Path) -> Splits:
-    """Return 118k images of 80 classes to train, 5k to validate."""
+    """Return the splits of COCO: 118k training and 5k validation images, 80 classes."""
     return Splits(_folder(root, "train2017"), _folder(root, "val2017"))
 
 
 def voc_data(root: Path) -> Splits:
-    """Return 16.5k images of 20 classes: 2007 and 2012 to train, of the test of 2007 to measure."""
+    """Return the splits of VOC, 20 classes: 16.5k training images (2007 and 2012), validation on 2007 test."""
     years = [root / "VOCdevkit" / year for year in ("VOC2007", "VOC2012")]
     return Splits(
         CombinedConfig(
@@ -36,23 +36,24 @@ def voc_data(root: Path) -> Splits:
 
 
 def visdrone_data(root: Path) -> Splits:
-    """Return 6.5k images of 10 classes to train, 548 to validate."""
+    """Return the splits of VisDrone: 6.5k training and 548 validation images, 10 classes."""
     return Splits(_folder(root, "train"), _folder(root, "val"))
 
 
 def kitti_data(root: Path) -> Splits:
-    """Return 7.5k labelled images of 3 classes, parted by lists in `ImageSets/`, or every fifth.
+    """Return the splits of KITTI: 7.5k labelled images of 3 classes.
 
-    Every fifth means that neighbours in time can stand on both sides. Figures of another split do not compare
-    to the digit, and the paper does not name its own. Vans and sitting persons are regions to ignore, as in
-    KITTI's own evaluation; its limits of size, occlusion and truncation are not applied.
+    The lists in `ImageSets/` define the splits; without them, every fifth image is for validation. Then
+    frames that are neighbours in time can be in both splits. Metrics of different splits are not exactly
+    comparable, and the paper does not name its split. Vans and sitting persons are regions to ignore, as in
+    KITTI's own evaluation; its limits on size, occlusion and truncation are not applied.
     """
     train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
     return Splits(train, replace(train, split="val"))
 
 
 def sku110k_data(root: Path) -> Splits:
-    """Return 8.2k images of 1 class to train, 588 to validate; the test split is left alone."""
+    """Return the splits of SKU-110K: 8.2k training and 588 validation images, 1 class; test is not used."""
     return Splits(_folder(root / "SKU110K_fixed", "train"), _folder(root / "SKU110K_fixed", "val"))
 
 

@@ -1,4 +1,4 @@
-"""What a user changes of any recipe: fields of a TrainConfig by their path, such as `optimizer.lr`."""
+"""A user's changes to a recipe: fields of a TrainConfig by their path, such as `optimizer.lr`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -10,18 +10,20 @@ from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
 
-# Only a model with experts has them.
+# These settings only apply to models with experts.
 _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
-    """Return the configuration with other values; what a rate falls to stays the same share of it.
+    """Return the configuration with some values replaced.
+
+    A new `optimizer.lr` scales `optimizer.final_lr` with it, unless that is given as well.
 
     Args:
-        overrides: values by path: `epochs`, or `part.field` of what the configuration is made of.
+        overrides: new values by path: a field, such as `epochs`, or `part.field`, such as `optimizer.lr`.
 
     Raises:
-        ConfigError: no such field, values that cannot work together, or the model has nothing of the kind.
+        ConfigError: a field does not exist or has no meaning for the model, or values do not work together.
     """
     of_experts = [path for path in _OF_EXPERTS if path in overrides]
     if of_experts and not config.model.mixtures:

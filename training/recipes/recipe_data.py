@@ -1,4 +1,4 @@
-"""Which recipes have data of their own, and how it lies under the folder that --data names."""
+"""Which recipes have their own data sets, and which splits these have under the folder given with --data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,10 +28,12 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raise ConfigError where splits are asked for with these flags, and none of them would be read.
+    """Raise ConfigError if flags name splits, but the run would read no split by name.
 
     Args:
-        folder: whether one is known, whose splits they can be.
+        recipe: the recipe of the run; a recipe with its own data also has its own splits.
+        flags: the flags that were given to name splits.
+        folder: whether a folder with data was given; generated scenes have no splits.
     """
     asked = " and ".join(flags)
     if recipe in _SPLITS and flags:
@@ -41,10 +43,10 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
 
 
 def own_data(recipe: str, root: Path | None) -> Splits | None:
-    """Return the splits of a recipe's own data; None: the recipe takes any data.
+    """Return the splits of a recipe's own data set, or None if the recipe takes any data.
 
     Raises:
-        ConfigError: the recipe has data of its own, and no folder is given; says which it wants.
+        ConfigError: the recipe has its own data set, and no folder is given; the message says which one.
     """
     if recipe not in _SPLITS:
         return None

@@ -1,4 +1,4 @@
-"""The recipes one can ask for by name."""
+"""The recipes, by name, and the configuration that each returns."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,11 +11,11 @@ from training.recipes.benchmarks import BENCHMARK_RECIPES
 from training.recipes.overrides import Overrides, override
 from training.tasks.choose import task_named
 
-DEFAULT_VARIANT = "sparsight-n"  # wherever none is named
+DEFAULT_VARIANT = "sparsight-n"  # if none is named
 RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
-ANY_TASK = ("quick", "small-data")  # the others are papers' and data sets' for detection
+ANY_TASK = ("quick", "small-data")  # the other recipes follow a detection paper or data set
 
-# arXiv:2502.12524, table 7; mosaic, translation and colours are the same for all sizes.
+# arXiv:2502.12524, table 7; mosaic, translation and colour shifts are the same for all sizes.
 PAPER_AUGMENT = {
     "n": AugmentConfig(scale=0.5, mixup=0.0, copy_paste=0.1),
     "s": AugmentConfig(scale=0.9, mixup=0.05, copy_paste=0.15),
@@ -27,22 +27,22 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A user's part of a run's configuration; the recipe decides the rest."""
+    """The part of a run's configuration that a user chooses; the recipe decides the rest."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig
     val_data: DataConfig | None = None
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    overrides: Overrides = field(default_factory=dict)  # of what the recipe decides
-    like: ModelConfig | None = None  # instead of the variant's own configuration
+    overrides: Overrides = field(default_factory=dict)  # new values of settings that the recipe decides
+    like: ModelConfig | None = None  # a model configuration to use instead of the variant's
 
 
 def build_config(recipe: str, request: Request) -> TrainConfig:
-    """Return the configuration of a named recipe for this request.
+    """Return the training configuration of a recipe, given by name, for a request.
 
     Raises:
-        ConfigError: no such recipe (names those there are), or values that cannot work.
+        ConfigError: the recipe does not exist, trains another task, or values do not work together.
     """
     task = parse_variant(request.variant).task
     if recipe in RECIPES and recipe not in ANY_TASK and task != "detect":
@@ -55,7 +55,7 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
             config = quick(request)
         case "small-data":
             config = small_data(request)
-        case "starter" | "starter-choice":  # of the same images, parted otherwise: see starter.py
+        case "starter" | "starter-choice":  # the same images, split differently: see starter.py
             config = starter(request)
         case "paper":
             config = paper(request)
@@ -73,10 +73,11 @@ def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
 
 
 def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> TrainConfig:
-    """Train on a few hundred images, from scratch: AdamW, small batches for many steps.
+    """Return a configuration for a few hundred images, from scratch: AdamW, many steps of small batches.
 
-    A detector: 100 epochs. A classifier: 60 epochs of random crops at 224 px, with smoothed labels. Images
-    stay upright: those without an up, such as a microscope's, want flip_vertical 0.5.
+    Detectors train for 100 epochs; classifiers for 60 epochs, on random crops at 224 px with smoothed labels.
+    Images are not flipped vertically; set flip_vertical to 0.5 for images without an upright direction, such
+    as a microscope's.
     """
     family, _, task_name = parse_variant(request.variant)
     task = task_named(task_name)
@@ -96,7 +97,7 @@ def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> T
 
 
 def quick(request: Request) -> TrainConfig:
-    """Try in minutes on two cores: small images, few epochs."""
+    """Return a configuration for a trial in minutes on two CPU cores: small images, few epochs."""
     usual = task_named(parse_variant(request.variant).task).defaults
     base = small_data(request, usual.quick_hw)
     return replace(
@@ -109,15 +110,15 @@ def quick(request: Request) -> TrainConfig:
 
 
 def starter(request: Request) -> TrainConfig:
-    """Train on images of three kinds at 416 px; 60 epochs: what two CPU cores do in a few hours."""
+    """Return the configuration of the starter model: 60 epochs at 416 px, a few hours on two CPU cores."""
     return replace(small_data(request, (416, 416)), epochs=60)
 
 
 def paper(request: Request) -> TrainConfig:
-    """Train as the papers, for large data: 600 epochs of SGD, augmentation by size.
+    """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
 
-    YOLOv12: arXiv:2502.12524, table 7, of whose 8 devices this is one: `batch_size` 256 is all of them.
-    YOLO-Master: arXiv:2512.23273, what families/esmoe.py says of it.
+    YOLOv12: arXiv:2502.12524, table 7. The batch size is that of one of the paper's 8 devices; with all of
+    them, it is 256. YOLO-Master: arXiv:2512.23273, with the losses and schedule of families/esmoe.py.
     """
     model = _model(request, (640, 640))
     family, size, _ = parse_variant(request.variant)
@@ -136,9 +137,10 @@ def paper(request: Request) -> TrainConfig:
 
 
 def benchmark(request: Request) -> TrainConfig:
-    """Change `paper` as YOLO-Master does for its five benchmarks: the learning rate falls by a cosine.
+    """Return `paper` as YOLO-Master changes it for its five benchmarks: with a cosine learning rate schedule.
 
-    Source: arXiv:2512.23273, section 4.1, which has 256 images a step on 4 devices; --batch sets that.
+    Source: arXiv:2512.23273, section 4.1. The paper has 256 images per step on 4 devices; use --batch 256
+    for the same batch size.
     """
     base = paper(request)
     return replace(base, optimizer=replace(base.optimizer, schedule="cosine"))

@@ -1,4 +1,4 @@
-"""What a recipe that has data of its own trains and is measured on."""
+"""The training and validation data of a recipe that has its own data set."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from training.data_config import DataConfig
 
 
 class Splits(NamedTuple):
-    """Training data, and the data that figures are of."""
+    """The data to train on, and the data to evaluate on."""
 
     train: DataConfig
     val: DataConfig

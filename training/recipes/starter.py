@@ -1,7 +1,7 @@
-"""Three open data sets as one of 16 classes: what the recipe `starter` trains on.
+"""The data of the recipe `starter`: three open data sets, combined into one of 16 classes.
 
-In one folder: `bccd` (cells under a microscope), `aquarium` and `playing_cards`. They look different, so that
-a router has something to go by.
+They are subfolders of one folder: `bccd` (cells under a microscope), `aquarium` and `playing_cards`. They
+look different, so that a router can tell them apart.
 """
 
 from pathlib import Path
@@ -9,18 +9,21 @@ from pathlib import Path
 from training.data_config import CombinedConfig, FolderConfig
 from training.recipes.splits import Splits
 
-CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is one
+CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is for validation
 CHOICE_FOLDS = 8
 
 
 def starter_data(root: Path) -> Splits:
-    """Return the three under a folder, parted into training and what figures are of."""
+    """Return the training and validation splits of the three data sets under a folder."""
     validation = (_folder(root, "bccd", "val"), _folder(root, "aquarium", "valid"), _cards(root, (0,)))
     return Splits(_training(root, range(CHOICE_FOLDS), (1, 2, 3, 4)), CombinedConfig(parts=validation))
 
 
 def starter_choice_data(root: Path) -> Splits:
-    """Return the training part alone, parted to choose settings: what `starter` reports on is unseen."""
+    """Return two splits of starter's training images only, for choosing settings.
+
+    The validation images of `starter` are in neither split, so that its metrics stay those of unseen images.
+    """
     return Splits(_training(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _training(root, range(1), (1,)))
 
 
