@@ -6,6 +6,7 @@ PYTHON ?= python3
 MODEL ?= starter
 NAME ?= $(if $(DATA),trained,scenes)
 RECIPE ?= $(if $(DATA),small-data,quick)
+VARIANT ?= sparsight-n
 EXTRAS ?= serve,train,client,dev
 
 VENV := .venv
@@ -22,7 +23,7 @@ help: ## show this list
 	@echo "PORT, HOST and MODEL change what is served where: make serve PORT=9000 MODEL=scenes"
 
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
-	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$(MODEL) $(RUN) -m service
+	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$${SPARSIGHT_DEFAULT_MODEL:-$(MODEL)} $(RUN) -m service
 
 # A file's tests stay together, in their order: some follow a server from version to version. Files run side by
 # side, so torch needs no threads of its own: they would only wait for one another.
@@ -42,8 +43,8 @@ check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== imports" && $(VENV)/bin/lint-imports --no-cache
 	@echo "== size budgets" && $(RUN) .ci/budgets.py
 
-train-export: $(VENV)/.train ## train, evaluate, export; DATA=folder RECIPE=small-data NAME=mine for your own data
-	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
+train-export: $(VENV)/.train ## train, evaluate, export; DATA=folder NAME=mine for your own data, VARIANT=sparsight-n-cls for class folders
+	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) --variant $(VARIANT) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean: ## remove the environments and caches; models and runs stay
 	rm -rf $(VENV) $(TRITON) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
