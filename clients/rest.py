@@ -1,4 +1,4 @@
-"""Answers from the service, over HTTP."""
+"""Call the service over HTTP."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ from .tensors import Params
 from .tls import Tls
 from .transport import Deadline
 
-_LONGEST_MS = 600_000  # that the service takes for timeout_ms
+_LONGEST_MS = 600_000  # largest timeout_ms that the service accepts
 
 R = TypeVar("R")
 
 
 class RestClient:
-    """Asks the models of one service. Threads may share one client. Nothing is ever sent twice.
+    """Sends images to the models of one service. Threads may share one client. No request is retried.
 
     Args:
-        url: of the service, http:// or https://, with the path it is under if there is one.
-        model: name of the model; None for the service's default.
-        backend: what is to run the model, for example triton; None leaves it to the service.
-        version: of the model; None for the highest that is ready.
-        timeout_s: limit for a whole call; the service is told it, too.
-        tls: whom to trust and what to show, for https; None for what the system trusts.
+        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        model: name of the model; None for the service's default model.
+        backend: backend that runs the model, for example triton; None: the service chooses one.
+        version: version of the model; None for the highest version that is ready.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
+        tls: certificates for https; None to trust the certificates that the system trusts.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class RestClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them. What is left out is the model's default.
+        """Return the objects in an image, and the experts that ran. None stands for the model's default.
 
         Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
+            image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
             conf: lowest score to report, 0..1.
-            iou: overlap above which boxes of one class are one, 0..1.
-            max_det: most detections, 1..10,000.
-            classes: names or ids of the classes to report.
+            iou: IoU above which non-maximum suppression drops the lower-scored box of a class, 0..1.
+            max_det: maximum number of detections, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
             controls: numbers for the model's controls, such as top_k and weight_threshold.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
         return self._run(image, params)
@@ -86,16 +86,16 @@ class RestClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+        """Return an image's most probable classes, and the experts that ran. None is the model's default.
 
         Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
-            top: how many classes to tell, the most probable first.
-            classes: names or ids of the classes among which to tell.
+            image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels, which are sent as PNG.
+            top: maximum number of classes to report; the most probable classes come first.
+            classes: names or ids of the classes to choose from; None for all classes.
             controls: numbers for the model's controls; see `detect`.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
@@ -119,15 +119,15 @@ class RestClient:
 
 
 class AsyncRestClient:
-    """The same for asyncio.
+    """Sends images to the models of one service, as RestClient does, but with asyncio.
 
     Args:
-        url: of the service, http:// or https://, with the path it is under if there is one.
-        model: name of the model; None for the service's default.
-        backend: what is to run the model; None leaves it to the service.
-        version: of the model; None for the highest that is ready.
-        timeout_s: limit for a whole call; the service is told it, too.
-        tls: whom to trust and what to show, for https; None for what the system trusts.
+        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        model: name of the model; None for the service's default model.
+        backend: backend that runs the model, for example triton; None: the service chooses one.
+        version: version of the model; None for the highest version that is ready.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
+        tls: certificates for https; None to trust the certificates that the system trusts.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class AsyncRestClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them; see RestClient.detect."""
+        """Return the objects in an image, and the experts that ran; see RestClient.detect."""
         params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
         return await self._run(image, params)
 
@@ -165,7 +165,7 @@ class AsyncRestClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it; see RestClient.classify."""
+        """Return an image's most probable classes, and the experts that ran; see RestClient.classify."""
         return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
@@ -189,7 +189,7 @@ class AsyncRestClient:
 
 
 class _Call:
-    """What the calls of one client have in common."""
+    """The part of a call that RestClient and AsyncRestClient share: building requests, reading answers."""
 
     def __init__(self, url: str, timeout_s: float, query: Mapping[str, str | None]) -> None:
         self.url = _checked(url)
@@ -197,13 +197,13 @@ class _Call:
         self._query = {name: value for name, value in query.items() if value is not None}
 
     def start(self, *, closed: bool) -> Deadline:
-        """Begin the time of a call."""
+        """Return the deadline of a call that begins now; raise ClientError if the client is closed."""
         if closed:
             raise ClientError("this client is closed; make another one")
         return Deadline(self._timeout_s)
 
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
-        """Return body and query; the service counts its time from when the body has arrived."""
+        """Return body, query and headers. The service counts timeout_ms from when the body has arrived."""
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},
@@ -212,7 +212,7 @@ class _Call:
         }
 
     def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
-        """Return the result, or raise what the problem is."""
+        """Return the result, or raise the ClientError for the problem that the service answered."""
         if answer.status != httpx.codes.OK:
             raise to_error(answer, self.url, deadline.timeout_s)
         facts = document(answer, self.url)
@@ -222,7 +222,7 @@ class _Call:
             raise UnreadableAnswer(self.url, str(error)) from error
 
     def unreached(self, reason: str) -> Unreachable:
-        """Return the error for a service to which there is no connection."""
+        """Return the error for a service that cannot be reached."""
         return Unreachable(
             f"cannot reach the service at {self.url}: {reason};"
             " check that it runs, and the URL's port and scheme"
@@ -247,7 +247,7 @@ def _checked(url: str) -> str:
 
 
 def _body(image: bytes | NDArray[Any]) -> bytes:
-    """Return bytes as they are: the service decodes them, and knows better what it takes."""
+    """Return a file's bytes unchanged, for the service to decode, or pixels encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         if not image:
             raise BadImage("there are no image bytes; give the whole file")

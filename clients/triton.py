@@ -1,4 +1,4 @@
-"""Answers straight from a Triton server, without the service in between."""
+"""Call an NVIDIA Triton server directly, without the service."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,22 +28,23 @@ R = TypeVar("R")
 
 
 class TritonClient:
-    """Asks the models of one server. Threads may share one client.
+    """Sends images to one model of a Triton server. Threads may share one client.
 
-    What the model is (its canvas, classes, mixture layers, controls) is read from the configuration of
-    `<model>-<target>` and proved by its sha256. It is read again before a call once it is older than
-    `refresh_s`, and at once when the server refuses a request or its answer does not fit: if the model is
-    another by then, the image is asked about once more. Nothing else is ever sent twice.
+    The client reads the model's manifest (input size, classes, mixture layers, controls) from the
+    configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
+    again before a call if the manifest is older than `refresh_s`. It also reads the manifest again if the
+    server refuses a request, or if an answer does not match the manifest. If the manifest has changed, the
+    client sends the image once more. It retries nothing else.
 
     Args:
-        url: host:port.
+        url: host:port of the server.
         model: name of the model.
-        target: of the export: openvino, onnx, npu or tensorrt.
+        target: export target of the model: openvino, onnx, npu or tensorrt.
         protocol: grpc or http.
-        timeout_s: limit for a whole call; the server is told it, too.
-        refresh_s: how long, after a new version was loaded, an answer may still carry the class names and the
-            sha256 of the previous one; 0 asks before every call.
-        tls: to encrypt, and for whom to trust; None for plain connections.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
+        refresh_s: age in seconds at which the manifest is read again; 0 reads it before every call. After the
+            server loads a new version, answers may have the previous class names and sha256 for this long.
+        tls: certificates for an encrypted connection; None for a plain connection.
     """
 
     def __init__(
@@ -72,20 +73,20 @@ class TritonClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them. What is left out is the model's default.
+        """Return the objects in an image, and the experts that ran. None stands for the model's default.
 
         Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels.
             conf: lowest score to report, 0..1.
-            iou: overlap above which boxes of one class are one, 0..1.
-            max_det: most detections, 1..10,000.
-            classes: names or ids of the classes to report.
-            controls: numbers for the model's controls. top_k, experts per image and layer, and
-                weight_threshold, the probability that an expert beyond the best needs in order to run, are
-                those of a model with experts.
+            iou: IoU above which non-maximum suppression drops the lower-scored box of a class, 0..1.
+            max_det: maximum number of detections, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
+            controls: numbers for the model's controls. A model with experts usually has two controls: top_k
+                is the number of experts per image and layer; weight_threshold is the router probability
+                below which an expert does not run, unless it is the best one.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         return self._run(
             image,
@@ -100,30 +101,30 @@ class TritonClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+        """Return an image's most probable classes, and the experts that ran. None is the model's default.
 
         Args:
-            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            top: how many classes to tell, the most probable first.
-            classes: names or ids of the classes among which to tell.
+            image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels.
+            top: maximum number of classes to report; the most probable classes come first.
+            classes: names or ids of the classes to choose from; None for all classes.
             controls: numbers for the model's controls; see `detect`.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Do what the model is for: detect or classify, with the parameters of that call.
+        """Run the model's own task: return what `detect` or `classify` returns, with the same parameters.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         manifest = self._known.fresh() or self._read(self._start())
         return self._run(image, params_of(manifest, parameters))
 
     def manifest(self) -> Manifest:
-        """Return what the server says now about the model."""
+        """Return the model's manifest, newly read from the server."""
         return self._read(self._start())
 
     def close(self) -> None:
@@ -164,18 +165,18 @@ class TritonClient:
 
 
 class AsyncTritonClient:
-    """The same for asyncio, over gRPC. Make it inside the event loop that will use it.
+    """Sends images to one model of a Triton server, as TritonClient does, but with asyncio and over gRPC.
 
-    Decoding and resizing run in a thread, so that a large image does not hold up the loop. A cancelled
-    call is cancelled on the server, too.
+    Create the client inside the event loop that uses it. Decoding and resizing run in a thread, so that a
+    large image does not block the loop. If a call is cancelled, the client also cancels it on the server.
 
     Args:
-        url: host:port.
+        url: host:port of the server.
         model: name of the model.
-        target: of the export: openvino, onnx, npu or tensorrt.
-        timeout_s: limit for a whole call; the server is told it, too.
-        refresh_s: as for TritonClient.
-        tls: to encrypt, and for whom to trust; None for plain connections.
+        target: export target of the model: openvino, onnx, npu or tensorrt.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
+        refresh_s: age in seconds at which the manifest is read again; see TritonClient.
+        tls: certificates for an encrypted connection; None for a plain connection.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class AsyncTritonClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them; see TritonClient.detect."""
+        """Return the objects in an image, and the experts that ran; see TritonClient.detect."""
         return await self._run(
             image,
             DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)),
@@ -217,7 +218,7 @@ class AsyncTritonClient:
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it; see TritonClient.classify."""
+        """Return an image's most probable classes, and the experts that ran; see TritonClient.classify."""
         return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
     async def close(self) -> None:
@@ -257,7 +258,7 @@ class AsyncTritonClient:
 
 
 class _Known:
-    """The manifest of one model as it was last read, and when."""
+    """The manifest of one model that was last read, and the time at which it was read."""
 
     def __init__(self, model: str, target: str, refresh_s: float) -> None:
         if not refresh_s >= 0:
@@ -266,15 +267,19 @@ class _Known:
             )
         self.graph = graph_name(model, target)
         self._model, self._target, self._refresh_s = model, target, refresh_s
-        self._last: tuple[Manifest, float] | None = None  # replaced as one, so threads need no lock
+        self._last: tuple[Manifest, float] | None = None  # replaced at once: no lock needed
 
     def fresh(self) -> Manifest | None:
-        """Return it, unless it has to be read again."""
+        """Return the last manifest; None if it is older than `refresh_s`, or was never read."""
         last = self._last
         return None if last is None or monotonic() - last[1] >= self._refresh_s else last[0]
 
     def learn(self, parameters: Mapping[str, str]) -> Manifest:
-        """Take what the server says, if it is about this model."""
+        """Store and return the newest manifest in a model configuration's parameters.
+
+        Raises:
+            ManifestMismatch: there is no valid manifest, or it belongs to another model or target.
+        """
         manifest = newest_manifest(parameters, self.graph)
         if (manifest.name, manifest.target) != (self._model, self._target):
             raise ManifestMismatch(
