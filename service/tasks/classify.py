@@ -14,7 +14,7 @@ from service.types import Classes, RawOutputs
 
 
 class ClassPrediction(BaseModel):
-    """One class of the whole image."""
+    """One class of the whole image, with its confidence."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 

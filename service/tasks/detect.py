@@ -21,7 +21,7 @@ _SAME_OBJECT_IOU = 0.5  # pairs a replayed box with its golden one; the toleranc
 
 
 class Prediction(BaseModel):
-    """One object; x and y are the centre of its box, all in pixels of the upright image."""
+    """One object; x and y are the centre of its box. All lengths are in pixels of the upright image."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
