@@ -1,4 +1,4 @@
-"""Chooses the task of a model."""
+"""Choose the post-processing for a model's task."""
 
 from typing import Any, assert_never
 
@@ -7,7 +7,7 @@ from service.tasks.protocol import Task
 
 
 def task_of(manifest: Manifest) -> Task[Any]:
-    """Return what knows the meaning of a model's outputs."""
+    """Return the Task that interprets a model's outputs."""
     match manifest.task:
         case "detect":
             from service.tasks.detect import DetectTask
