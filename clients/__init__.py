@@ -1,6 +1,6 @@
-"""Ask for detections and classifications: the service over HTTP, or an NVIDIA Triton server directly.
+"""Detect objects and classify images, through the service over HTTP or directly on an NVIDIA Triton server.
 
-From a checkout this package is `clients`; installed it is `sparsight_client`.
+In a checkout this package is named `clients`; when installed, it is named `sparsight_client`.
 """
 
 from .errors import ClientError

@@ -1,4 +1,4 @@
-"""`python -m clients`, or `python -m sparsight_client` where the package is installed."""
+"""Run the client from a shell: `python -m clients`, or `python -m sparsight_client` if it is installed."""
 
 import sys
 

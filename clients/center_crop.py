@@ -1,19 +1,19 @@
-"""Fits an image into the model's canvas by filling it: what is beyond the canvas is cut off.
+"""Scale an image until it covers the model input, and cut off what extends beyond the input.
 
-The rule is that of training and of the service.
+Training and the service resize images by the same rule. In the code, the canvas is the model input.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 32  # canvases in a row; a longer image could take all memory when it is resized
+_LONGEST = 32  # longest resized side, in model inputs; a longer image could take all memory when resized
 
 
 def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale (H, W, 3) until it covers the canvas and cut the centre; return (1, canvas_h, canvas_w, 3).
+    """Scale an (H, W, 3) image until it covers the model input, and return its centre, (1, *input_hw, 3).
 
-    Where an odd number of pixels is cut off, one more goes on the right and at the bottom.
+    If an odd number of pixels is cut off, the extra pixel is cut from the right or the bottom.
     """
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     scale = max(canvas_h / height, canvas_w / width)
@@ -29,7 +29,7 @@ def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the part around the centre that becomes at most half as long as is too long."""
+    """Return the centre of a very long image, whose resized sides are at most half of the allowed length."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

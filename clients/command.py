@@ -1,4 +1,4 @@
-"""The command `sparsight-client`: detection and classification from a shell."""
+"""Define the command `sparsight-client`, which detects objects and classifies images from a shell."""
 
 import argparse
 import json
@@ -40,26 +40,29 @@ exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 wro
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Parse, run, report. Return 0, 1 for what went wrong; wrong usage ends with 2."""
+    """Run the command and return its exit code: 0 done, 1 failed, 130 stopped by Ctrl-C, 141 broken pipe.
+
+    Wrong usage raises SystemExit with the code 2.
+    """
     args = _parser(program).parse_args(argv)
-    # A damaged image is reported once, by us; OpenCV would write a line of its own.
+    # This command reports a damaged image; without this line OpenCV would report it on stderr as well.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         run: Callable[[argparse.Namespace], None] = args.run
         run(args)
-    except WrongTask as error:  # whose own sentence is for callers of Python
+    except WrongTask as error:  # the message of the error names a Python method, not a command
         wanted = f"model {error.model!r} is for the task {error.task!r}; use the command {error.task}"
         print(f"sparsight: {wanted}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads along, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
-        return 141  # what a shell reports then
+    except BrokenPipeError:  # the program that reads the output, such as head, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        return 141  # the code that a shell reports for a broken pipe
     except (ClientError, OSError) as error:
         print(f"sparsight: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("sparsight: stopped", file=sys.stderr)
-        return 130  # what a shell reports after Ctrl-C
+        return 130  # the code that a shell reports after Ctrl-C
     return 0
 
 
@@ -118,7 +121,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    # Nothing is abbreviated: --top would be --top-k where there is no --top.
+    # No abbreviations: on a command without --top, argparse would read --top as --top-k.
     detect = commands.add_parser(
         "detect", help="ask the service for the objects in images", allow_abbrev=False
     )

@@ -1,23 +1,23 @@
-"""Everything that can go wrong for a caller, with a sentence that says what to do."""
+"""Define the errors that this package raises; the message of each error says what to do."""
 
 
 class ClientError(Exception):
-    """An answer that was not given. Every error of this package is one."""
+    """The base class of every error that this package raises: the call has no result."""
 
 
 # ---- the call -------------------------------------------------------------------------------
 
 
 class BadImage(ClientError):
-    """Bytes or pixels that are not an image, or an image that the service does not take."""
+    """The given bytes or pixels are not an image, or the service does not accept the image."""
 
 
 class BadParameter(ClientError):
-    """A parameter with a value that the model cannot take.
+    """A parameter of the call has a value that the client, the service or the model does not accept.
 
     Args:
-        parameter: its name in the call.
-        sentence: what is wrong, and what would be right.
+        parameter: name of the parameter in the call.
+        sentence: message that says what is wrong and which values are accepted.
     """
 
     def __init__(self, parameter: str, sentence: str) -> None:
@@ -26,7 +26,7 @@ class BadParameter(ClientError):
 
 
 class WrongTask(ClientError):
-    """The model has another task than the call: `task` says which."""
+    """The model's task is not the task of the call; for example, detect() was called for a classifier."""
 
     def __init__(self, model: str, task: str) -> None:
         super().__init__(f"model {model!r} is for the task {task!r}; call {task}() instead")
@@ -38,19 +38,19 @@ class NotInstalled(ClientError):
     """A library that the chosen protocol needs is missing."""
 
 
-# ---- the way to the server ------------------------------------------------------------------
+# ---- the connection to the server -----------------------------------------------------------
 
 
 class Unreachable(ClientError):
-    """There is no connection to the server, or it broke; the same call may succeed later."""
+    """The client cannot connect to the server, or the connection broke; the same call may succeed later."""
 
 
 class DeadlineExceeded(ClientError):
-    """No answer in time; the server may or may not have done the work.
+    """The answer did not arrive in time; the server may or may not have done the work.
 
     Args:
-        timeout_s: how long the call could take.
-        sentence: what to say instead, where the server had a shorter limit of its own.
+        timeout_s: time limit of the call, in seconds.
+        sentence: message to use if the server's own, shorter limit has passed; None for the usual message.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:
@@ -64,11 +64,11 @@ class DeadlineExceeded(ClientError):
 
 
 class Busy(ClientError):
-    """The server has as much work as it takes. Never sent again here.
+    """The server has as many requests as it accepts. This package does not retry the request.
 
     Args:
-        sentence: what the server said, and what to do.
-        retry_after_s: when the server suggests to send it again; None if it does not.
+        sentence: message that says what the server answered and what to do.
+        retry_after_s: seconds after which the server suggests a retry; None if the server suggests none.
     """
 
     def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
@@ -77,11 +77,11 @@ class Busy(ClientError):
 
 
 class Unavailable(ClientError):
-    """The service answers, and has nothing now that could run the model; later it may.
+    """The service answers, but no backend of the service can run the model now; a later call may succeed.
 
     Args:
-        sentence: what the service said.
-        retry_after_s: when the service suggests to send it again; None if it does not.
+        sentence: the service's message.
+        retry_after_s: seconds after which the service suggests a retry; None if it suggests none.
     """
 
     def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
@@ -90,19 +90,19 @@ class Unavailable(ClientError):
 
 
 class NotServed(ClientError):
-    """The server has no such model or version, or it is not loaded."""
+    """The server does not have the requested model or version, or has not loaded the model."""
 
 
 class Refused(ClientError):
-    """The server does not accept this request; sending it again will not help."""
+    """The server does not accept this request; the same request would be refused again."""
 
 
 class ServerFailed(ClientError):
-    """The server accepted the request and failed."""
+    """The server accepted the request, but failed to run it."""
 
 
 class ManifestMismatch(ClientError):
-    """What Triton says about the model is missing, altered, or does not fit its answers."""
+    """The manifest that Triton holds for the model is missing or altered, or does not match the answers."""
 
     def __init__(self, model: str, problem: str) -> None:
         super().__init__(
@@ -111,7 +111,7 @@ class ManifestMismatch(ClientError):
 
 
 class UnreadableAnswer(ClientError):
-    """What answers at a URL is not the service, or one that this client does not understand."""
+    """The server at the URL is not the service, or is a release that this client does not understand."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

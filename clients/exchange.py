@@ -1,4 +1,4 @@
-"""One HTTP request and its whole answer, within a deadline; sent once, and no redirect is followed."""
+"""Send one HTTP request and read the whole answer within a deadline, without retries or redirects."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from .errors import BadParameter, ClientError, DeadlineExceeded, NotInstalled
 from .tls import Tls
 from .transport import Deadline
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # more threads open their own
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # any number may be open at once
 
 Unreached = Callable[[str], ClientError]
-"""Makes the error for a server to which there is no connection, from the reason."""
+"""A function that takes the reason why a server cannot be reached and returns the error to raise."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """An answer, read to its end."""
+    """An HTTP answer whose whole body has been read."""
 
     status: int
     headers: httpx.Headers
@@ -27,9 +27,10 @@ class Received:
 
 
 class _TimeLeft(dict[str, float | None]):
-    """Time limits as HTTPX hands them down: asked for before each step, so each gets what is left by then.
+    """Time limits for HTTPX that shrink while a request runs.
 
-    A plain `httpx.Timeout` gives every step the whole time: connecting, sending, waiting, each piece read.
+    HTTPX reads the limit before each step, so each step gets the time that is left. A plain `httpx.Timeout`
+    would give the whole time to every step: connecting, sending, waiting, and reading each piece.
     """
 
     def __init__(self, deadline: Deadline) -> None:
@@ -44,11 +45,11 @@ C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 
 def opened(kind: type[C], base_url: str, tls: Tls | None, **settings: Any) -> C:
-    """Return a client of HTTPX; nothing is connected yet.
+    """Return an HTTPX client of the given class. The client connects with its first request.
 
     Raises:
-        BadParameter: the URL or a file of `tls` cannot be used, or the environment's proxy.
-        NotInstalled: the environment's proxy speaks SOCKS, for which a package is missing.
+        BadParameter: the URL, a file of `tls`, or the proxy that the environment names cannot be used.
+        NotInstalled: the environment names a SOCKS proxy, and the package for SOCKS is missing.
     """
     verify = True if tls is None else tls.context()
     try:
@@ -62,11 +63,11 @@ def opened(kind: type[C], base_url: str, tls: Tls | None, **settings: Any) -> C:
 
 
 def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unreached: Unreached) -> Received:
-    """Send, and read the answer to its end.
+    """Send a request once, and return the answer with its whole body.
 
     Raises:
-        DeadlineExceeded: it took too long.
-        ClientError: the one of `unreached`, for every other failure on the way.
+        DeadlineExceeded: the deadline passed before the whole answer had arrived.
+        ClientError: there is no connection, or it broke; `unreached` makes this error.
     """
     request.extensions["timeout"] = _TimeLeft(deadline)
     try:
@@ -74,7 +75,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
         try:
             pieces = []
             for piece in response.iter_bytes():
-                deadline.left_s()  # a server that sends a little at a time is left as well
+                deadline.left_s()  # ends the call if a server sends too slowly
                 pieces.append(piece)
         finally:
             response.close()
@@ -86,7 +87,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
 async def send_async(
     client: httpx.AsyncClient, request: httpx.Request, deadline: Deadline, unreached: Unreached
 ) -> Received:
-    """Do the same in an event loop."""
+    """Send a request once in an event loop, and return the answer; raises the same errors as `send`."""
     request.extensions["timeout"] = {}
     try:
         async with asyncio.timeout(deadline.left_s()):

@@ -1,4 +1,4 @@
-"""Decodes what a caller gives as an image to RGB pixels."""
+"""Decode a caller's image to RGB pixels."""
 
 from typing import Any
 
@@ -12,18 +12,15 @@ _RGB = 3
 
 
 def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
-    """Decode an image upright, or check pixels that are decoded already.
+    """Return the (H, W, 3) uint8 RGB pixels of an image file, or check and return an array of pixels.
 
     Args:
-        image: an image file's bytes (any format that OpenCV reads: JPEG, PNG, WebP, BMP, TIFF, GIF; the EXIF
-            orientation is applied, alpha is dropped, of an animation the first frame is read), or pixels,
-            (H, W, 3) uint8 RGB.
-
-    Returns:
-        (H, W, 3) RGB.
+        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. OpenCV reads the file: JPEG, PNG,
+            WebP, BMP, TIFF or GIF. The EXIF orientation is applied, the alpha channel is dropped, and only
+            the first frame of an animation is read.
 
     Raises:
-        BadImage: truncated, damaged, empty, or of another shape or type.
+        BadImage: the file is empty, truncated or damaged, or the array has another shape or type.
     """
     if isinstance(image, np.ndarray):
         return _checked(image)
@@ -50,4 +47,4 @@ def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:
             f"pixels of shape {pixels.shape} and type {pixels.dtype} are not an image;"
             " give (height, width, 3) uint8 in RGB order"
         )
-    return np.ascontiguousarray(pixels, dtype=np.uint8)  # a flipped view cannot be resized as it is
+    return np.ascontiguousarray(pixels, dtype=np.uint8)  # OpenCV cannot resize a flipped view

@@ -1,6 +1,7 @@
-"""Fits an image into the model's canvas, and boxes back into the image.
+"""Fit an image into the model input, and map boxes from the model input back to the image.
 
-The geometry is that of training and of the service; one table of cases holds all three equal.
+Training and the service use the same geometry; the tests check all three with one table of cases. In the
+code, the canvas is the model input.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image sits on the model's canvas: x_canvas = x_source * scale + left."""
+    """The position of a source image in the model input (canvas): x_canvas = x_source * scale + left."""
 
     scale: float
     left: int
@@ -21,14 +22,17 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Scale to fit and centre; an odd pixel of padding goes to the right and to the bottom."""
+        """Return the letterbox that scales an image to fit into the model input, and centres the image.
+
+        If the padding is an odd number of pixels, the extra pixel is at the right or the bottom.
+        """
         (height, width), (canvas_h, canvas_w) = source_hw, input_hw
         scale = min(canvas_h / height, canvas_w / width)
         resized_h, resized_w = _resized_hw(source_hw, scale)
         return cls(scale=scale, left=(canvas_w - resized_w) // 2, top=(canvas_h - resized_h) // 2)
 
     def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int], pad_value: int) -> NDArray[np.uint8]:
-        """Resize (H, W, 3) and pad it; return the (1, canvas_h, canvas_w, 3) canvas."""
+        """Resize and pad an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3)."""
         height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
         canvas = np.full((1, *input_hw, 3), pad_value, dtype=np.uint8)
         inside = canvas[0, self.top : self.top + height, self.left : self.left + width]
@@ -39,7 +43,7 @@ class Letterbox:
         return canvas
 
     def to_source(self, boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:
-        """Map (N, 4) canvas pixels back to source pixels, and clip them to the image."""
+        """Map (N, 4) boxes from model input pixels to source image pixels, and clip them to the image."""
         offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         height, width = source_hw
         limits = np.array([width, height, width, height], dtype=np.float32)

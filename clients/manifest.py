@@ -1,4 +1,4 @@
-"""What a direct client must know of a model, as Triton's model configuration tells it."""
+"""Read a model's manifest from Triton's model configuration, for a client that calls Triton directly."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ Dim = int | Literal["B"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of the graph. Its name is only what the engine calls it; code goes by the role."""
+    """One input or output of the graph. Code finds a tensor by its role; only the engine uses its name."""
 
     name: str
     dtype: str  # u8, i32, i64, f16, f32, bool
@@ -27,32 +27,32 @@ class Tensor:
     role: str
 
     def shape(self, batch: int) -> tuple[int, ...]:
-        """Return the shape for a number of images."""
+        """Return the tensor's shape for `batch` images."""
         return tuple(dim if isinstance(dim, int) else batch for dim in self.dims)
 
 
 @dataclass(frozen=True)
 class Control:
-    """An input that takes a number per image; its name is the name of the parameter."""
+    """A graph input that takes one number per image; a call sets it with a parameter of the same name."""
 
     tensor: Tensor
     default: float
-    allowed: tuple[int, ...] | None  # whole numbers; None: the range
+    allowed: tuple[int, ...] | None  # the allowed whole numbers; None: any number from low to high
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Resize:
-    """How an image is brought onto the canvas."""
+    """How an image is resized to the model input."""
 
     mode: str  # letterbox, center_crop
-    pad_value: int  # of the letterbox's border; 0 for center_crop, which has none
+    pad_value: int  # value of the letterbox's border pixels; 0 for center_crop, which has no border
 
 
 @dataclass(frozen=True)
 class MixtureLayer:
-    """One mixture layer, and its row in gates and router_probs, (1, L, Emax)."""
+    """One mixture layer, and its row in the outputs gates and router_probs, (1, L, Emax)."""
 
     layer: str
     row: int
@@ -61,7 +61,7 @@ class MixtureLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The facts of one version of a model, proved by the sha256 beside them."""
+    """The manifest of one version of a model, verified with the sha256 in the same model configuration."""
 
     name: str
     target: str
@@ -80,15 +80,15 @@ class Manifest:
 
     @property
     def input_hw(self) -> tuple[int, int]:
-        """Return height and width of the canvas, in pixels."""
+        """Return height and width of the model input, in pixels."""
         _, height, width, _ = self.images.shape(1)
         return height, width
 
     def output(self, role: str) -> Tensor:
-        """Return the output with a role.
+        """Return the output that has the given role.
 
         Raises:
-            ValueError: there is none.
+            ValueError: no output has this role.
         """
         for tensor in self.outputs:
             if tensor.role == role:
@@ -97,15 +97,15 @@ class Manifest:
 
 
 def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
-    """Read the manifest of the highest version in the parameters of a model configuration.
+    """Return the manifest of the highest version that the parameters of a model configuration hold.
 
     Args:
-        parameters: for each version on disk `manifest.<version>`, the document, and `sha256.<version>`, its
-            sum.
-        model: name to use in the error.
+        parameters: for each version, `manifest.<version>` holds the JSON document, and `sha256.<version>`
+            holds the sha256 of the document.
+        model: name of the model, to use in the error.
 
     Raises:
-        ManifestMismatch: there is none, it was altered, or it lacks or garbles a fact that is needed.
+        ManifestMismatch: there is no manifest, its sha256 differs, or an entry is missing or invalid.
     """
     versions = [name.removeprefix(_TEXT) for name in parameters if name.startswith(_TEXT)]
     numbers = [version for version in versions if version.isascii() and version.isdigit()]

@@ -1,4 +1,4 @@
-"""Numbers and classes of a call, checked against what a model can do, before anything is sent."""
+"""Check the parameters of a call against the model's manifest, before the client sends anything."""
 
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
@@ -7,26 +7,26 @@ from .errors import BadParameter
 from .manifest import Control, Manifest
 
 Classes = Collection[str | int] | str | int
-"""Names or ids of classes; one of them may stand alone."""
+"""Class names or ids: a collection, or a single name or id."""
 
 
 def share(name: str, value: float) -> float:
-    """Return a number from 0 to 1.
+    """Return `value` as a float after checking that it is a number from 0 to 1.
 
     Raises:
-        BadParameter: it is another, or none.
+        BadParameter: the value is not a number, or is not from 0 to 1.
     """
-    # Written so that NaN fails too; True and False are numbers to Python and mistakes here.
+    # The comparison also refuses NaN. Python counts True and False as numbers; here they are mistakes.
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise BadParameter(name, f"{name}={value!r} cannot be used; give a number from 0 to 1")
     return float(value)
 
 
 def whole(name: str, value: int, most: int) -> int:
-    """Return a whole number from 1 to `most`.
+    """Return `value` as an int after checking that it is a whole number from 1 to `most`.
 
     Raises:
-        BadParameter: it is another, or none.
+        BadParameter: the value is not a whole number, or is not from 1 to `most`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
         raise BadParameter(name, f"{name}={value!r} cannot be used; give a whole number from 1 to {most}")
@@ -34,15 +34,15 @@ def whole(name: str, value: int, most: int) -> int:
 
 
 def given(controls: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the controls that are not None."""
+    """Return the controls whose value is not None."""
     return {name: value for name, value in controls.items() if value is not None}
 
 
 def resolve_controls(asked: Mapping[str, float], manifest: Manifest) -> dict[str, float]:
-    """Return a number for each control of the model: what was asked for, or its default.
+    """Return a number for each control of the model: the requested number, or the control's default.
 
     Raises:
-        BadParameter: the model has no such control, or it does not take this number.
+        BadParameter: the model does not have a requested control, or the control does not accept the number.
     """
     for name in asked:
         if name not in manifest.controls:
@@ -68,15 +68,15 @@ def _number(name: str, value: float, control: Control) -> float:
 
 
 def as_text(classes: Classes) -> str:
-    """Return classes as the service takes them, separated by commas."""
+    """Return class names or ids as one string, separated by commas, for the service's query."""
     return ",".join(map(str, (classes,) if isinstance(classes, str | int) else classes))
 
 
 def class_ids(classes: Classes, class_names: tuple[str, ...]) -> frozenset[int]:
-    """Return the ids of classes that are given by name or by id.
+    """Return the class ids for class names or ids.
 
     Raises:
-        BadParameter: the model has no such class, or none is given.
+        BadParameter: the model does not have one of the classes, or `classes` is empty.
     """
     wanted: Collection[str | int] = (classes,) if isinstance(classes, str | int) else classes
     if not wanted:

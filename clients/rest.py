@@ -1,4 +1,4 @@
-"""Answers from the service, over HTTP."""
+"""Call the service over HTTP."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,23 +20,23 @@ from .tensors import Params
 from .tls import Tls
 from .transport import Deadline
 
-_LONGEST_MS = 600_000  # that the service takes for timeout_ms
+_LONGEST_MS = 600_000  # largest timeout_ms that the service accepts
 
 R = TypeVar("R")
 
 
 class RestClient(Calls):
-    """Asks the models of one service. Threads may share one client. Nothing is ever sent twice.
+    """Sends images to the models of one service. Threads may share one client. No request is retried.
 
     Pixels are sent as PNG.
 
     Args:
-        url: of the service, http:// or https://, with the path it is under if there is one.
-        model: name of the model; None for the service's default.
-        backend: what is to run the model, for example triton; None leaves it to the service.
-        version: of the model; None for the highest that is ready.
-        timeout_s: limit for a whole call; the service is told it, too.
-        tls: whom to trust and what to show, for https; None for what the system trusts.
+        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        model: name of the model; None for the service's default model.
+        backend: backend that runs the model, for example triton; None: the service chooses one.
+        version: version of the model; None for the highest version that is ready.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
+        tls: certificates for https; None to trust the certificates that the system trusts.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class RestClient(Calls):
 
 
 class AsyncRestClient(AsyncCalls):
-    """The same for asyncio.
+    """Sends images to the models of one service, as RestClient does, but with asyncio.
 
     Args:
-        url: of the service, http:// or https://, with the path it is under if there is one.
-        model: name of the model; None for the service's default.
-        backend: what is to run the model; None leaves it to the service.
-        version: of the model; None for the highest that is ready.
-        timeout_s: limit for a whole call; the service is told it, too.
-        tls: whom to trust and what to show, for https; None for what the system trusts.
+        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        model: name of the model; None for the service's default model.
+        backend: backend that runs the model, for example triton; None: the service chooses one.
+        version: version of the model; None for the highest version that is ready.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
+        tls: certificates for https; None to trust the certificates that the system trusts.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class AsyncRestClient(AsyncCalls):
 
 
 class _Call:
-    """What the calls of one client have in common."""
+    """The part of a call that RestClient and AsyncRestClient share: building requests, reading answers."""
 
     def __init__(self, url: str, timeout_s: float, query: Mapping[str, str | None]) -> None:
         self.url = _checked(url)
@@ -125,13 +125,13 @@ class _Call:
         self._query = {name: value for name, value in query.items() if value is not None}
 
     def start(self, *, closed: bool) -> Deadline:
-        """Begin the time of a call."""
+        """Return the deadline of a call that begins now; raise ClientError if the client is closed."""
         if closed:
             raise ClientError("this client is closed; make another one")
         return Deadline(self._timeout_s)
 
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
-        """Return body and query; the service counts its time from when the body has arrived."""
+        """Return body, query and headers. The service counts timeout_ms from when the body has arrived."""
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},
@@ -140,7 +140,7 @@ class _Call:
         }
 
     def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
-        """Return the result, or raise what the problem is."""
+        """Return the result, or raise the ClientError for the problem that the service answered."""
         if answer.status != httpx.codes.OK:
             raise to_error(answer, self.url, deadline.timeout_s)
         facts = document(answer, self.url)
@@ -150,7 +150,7 @@ class _Call:
             raise UnreadableAnswer(self.url, str(error)) from error
 
     def unreached(self, reason: str) -> Unreachable:
-        """Return the error for a service to which there is no connection."""
+        """Return the error for a service that cannot be reached."""
         return Unreachable(
             f"cannot reach the service at {self.url}: {reason};"
             " check that it runs, and the URL's port and scheme"
@@ -175,7 +175,7 @@ def _checked(url: str) -> str:
 
 
 def _body(image: bytes | NDArray[Any]) -> bytes:
-    """Return bytes as they are: the service decodes them, and knows better what it takes."""
+    """Return a file's bytes unchanged, for the service to decode, or pixels encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         if not image:
             raise BadImage("there are no image bytes; give the whole file")

@@ -1,4 +1,4 @@
-"""What the service's problems (RFC 9457) mean to a caller: one table."""
+"""Turn the service's problems (RFC 9457) into the errors of this package, with one table."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from .exchange import Received
 
 _TYPE_PREFIX = "urn:sparsight:problem:"
 
-# The last part of a problem's type, and the error that says it here.
+# The last part of a problem's type, and the error class for it.
 PROBLEMS: Mapping[str, type[ClientError]] = {
     "empty-image": BadImage,
     "unsupported-image": BadImage,
@@ -41,7 +41,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "backend-failed": ServerFailed,
     "internal": ServerFailed,
 }
-# For problems of a later release, and for what stands between: a proxy knows only HTTP.
+# For problems of a later release, and for proxies between client and service, which answer a bare status.
 _STATUS: Mapping[int, type[ClientError]] = {
     408: DeadlineExceeded,
     413: BadImage,
@@ -53,10 +53,10 @@ _STATUS: Mapping[int, type[ClientError]] = {
 
 
 def document(answer: Received, url: str) -> dict[str, Any]:
-    """Return the JSON object that an answer is.
+    """Return the body of an answer, parsed as a JSON object.
 
     Raises:
-        UnreadableAnswer: it is not one.
+        UnreadableAnswer: the body is not a JSON object.
     """
     try:
         found = json.loads(answer.body)
@@ -68,12 +68,12 @@ def document(answer: Received, url: str) -> dict[str, Any]:
 
 
 def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
-    """Return what an answer that is not 200 means for a caller.
+    """Return the error for an answer whose HTTP status is not 200.
 
     Args:
-        answer: the service's, or that of something before it.
-        url: of the service.
-        timeout_s: that was given.
+        answer: the answer of the service, or of a proxy in front of it.
+        url: URL of the service.
+        timeout_s: time limit of the call, in seconds.
     """
     try:
         problem = document(answer, url)
@@ -83,7 +83,7 @@ def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
         return UnreadableAnswer(url, f"it redirects to {answer.headers.get('Location', 'nowhere')}")
     slug = str(problem.get("type", "")).removeprefix(_TYPE_PREFIX)
     sentence = str(problem.get("detail") or f"{url} answers with HTTP status {answer.status}")
-    if slug == "not-found":  # the path: unknown models have a type of their own
+    if slug == "not-found":  # the path is unknown; an unknown model has the type unknown-model
         return UnreadableAnswer(url, "there is no detection there")
     kind = PROBLEMS.get(slug) or _STATUS.get(answer.status) or _by_hundreds(answer.status)
     if kind is DeadlineExceeded:
@@ -103,9 +103,9 @@ def _parameter(problem: Mapping[str, Any]) -> str:
     try:
         return str(problem["errors"][0]["parameter"])
     except (KeyError, IndexError, TypeError):
-        return "backend"  # the only one whose problem names none
+        return "backend"  # the only parameter whose problem does not name it
 
 
 def _retry_after_s(answer: Received) -> float | None:
     value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None  # a date is not for us
+    return float(value) if value.isascii() and value.isdigit() else None  # the service never sends a date

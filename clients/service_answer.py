@@ -1,14 +1,14 @@
-"""The part of the service's answer that every task has."""
+"""Read the members of the service's answer that do not depend on the task."""
 
 from .facts import Facts
 from .types import Common, ExpertActivation, ModelRef, ServiceFacts
 
 
 def common(answer: Facts) -> Common:
-    """Read which model answered, for what image, and what its experts did.
+    """Return the task-independent part of an answer: the model, the image size and the experts that ran.
 
     Raises:
-        ValueError: a member is missing, or has another type.
+        ValueError: a member of the answer is missing, or has another type.
     """
     model, image, moe = answer.part("model"), answer.part("image"), answer.part("moe")
     gflops = moe.part("gflops")

@@ -1,4 +1,4 @@
-"""An answer as text for people."""
+"""Format an answer as a text table for people."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ _STATIC = "What this model's routers say does not depend on the image, so it say
 
 
 def as_table(title: str, found: Answer) -> str:
-    """Lay out what was found, and for each mixture layer which experts ran.
+    """Return an answer as text: the detections or classes, and the experts that ran in each mixture layer.
 
     Args:
-        title: what to call the image.
-        found: in it.
+        title: name of the image.
+        found: the answer for the image.
     """
     height, width = found.image_hw
     layout, model = found.layout(), found.model

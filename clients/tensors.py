@@ -1,4 +1,4 @@
-"""What a model is sent and what it sends back, by the rows of its manifest. No network here."""
+"""Build a model's input tensors and check its output tensors, as its manifest describes them. No network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Tensors = Mapping[str, NDArray[Any]]
 """Inputs or outputs of a model, by name."""
 
 NUMPY = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32", "bool": "bool"}
-"""A manifest's names of types to NumPy's."""
+"""NumPy's dtype name for each dtype name of a manifest."""
 
 GATES, ROUTER_PROBS = "gates", "router_probs"  # roles
 
@@ -28,65 +28,66 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Question(Protocol[R_co]):
-    """One image, ready to be sent, and what is needed to read the answer."""
+    """One image, ready to send to Triton, with the parameters for reading the answer."""
 
     @property
     def model(self) -> str:
-        """Return the name of the model that Triton is to run."""
+        """Return the name of the Triton model to run."""
 
     @property
     def tensors(self) -> Tensors:
-        """Return the inputs."""
+        """Return the input tensors, by name."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the outputs to fetch."""
 
     def read(self, outputs: Tensors) -> R_co:
-        """Map the outputs to a result.
+        """Return the result, read from the output tensors.
 
         Raises:
-            ManifestMismatch: an output is missing, or does not fit the manifest.
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
         """
 
 
 class Params(Protocol[R_co]):
-    """What a call of one task asks for."""
+    """The parameters of a call for one task."""
 
     @property
     def task(self) -> str:
         """Return the task's name, as in a manifest."""
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> Question[R_co]:
-        """Bring (H, W, 3) RGB onto the canvas and fill in the model's defaults.
+        """Fit an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
 
         Raises:
-            BadParameter: the model cannot take a value.
-            ManifestMismatch: the manifest lacks what the task needs.
+            BadParameter: the model does not accept the value of a parameter.
+            ManifestMismatch: the manifest lacks an entry that the task needs, or an entry is invalid.
         """
 
     def query(self) -> dict[str, str | float]:
-        """Return the parameters of `POST /detect`."""
+        """Return these parameters as the query of `POST /detect`, without those that are None."""
 
     def read(self, answer: Facts) -> R_co:
-        """Read the service's answer.
+        """Return the result in the service's answer.
 
         Raises:
-            ValueError: a member is missing, or has another type.
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are those of another task.
         """
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image on the model's canvas."""
+    """An image that has been resized to the model input (canvas)."""
 
     image_hw: tuple[int, int]
-    letterbox: Letterbox | None  # None: the centre was cut out
+    letterbox: Letterbox | None  # None: the image was centre-cropped
     pixels: NDArray[np.uint8]  # (1, H, W, 3)
 
     @classmethod
     def of(cls, image: NDArray[np.uint8], manifest: Manifest) -> "Canvas":
-        """Resize (H, W, 3) as the manifest says."""
+        """Resize an (H, W, 3) image to the model input, in the way that the manifest specifies."""
         image_hw = image.shape[0], image.shape[1]
         if manifest.resize.mode == "center_crop":
             return cls(image_hw, None, center_crop(image, manifest.input_hw))
@@ -95,14 +96,14 @@ class Canvas:
 
 
 def graph_name(model: str, target: str) -> str:
-    """Return the name under which Triton serves the graph, whose configuration holds the manifest."""
+    """Return the graph's name in Triton; the model configuration of this name holds the manifest."""
     return f"{model}-{target}"
 
 
 def graph_inputs(
     manifest: Manifest, canvas: Canvas, controls: Mapping[str, float]
 ) -> dict[str, NDArray[Any]]:
-    """Return every input of the graph: the canvas, and a number (1, 1) for each control."""
+    """Return every input of the graph by name: the resized image, and a (1, 1) number for each control."""
     return {
         manifest.images.name: canvas.pixels,
         **{
@@ -113,15 +114,20 @@ def graph_inputs(
 
 
 def routing_outputs(manifest: Manifest) -> tuple[Tensor, ...]:
-    """Return the outputs that tell what the experts did; none for a model without mixtures."""
+    """Return the outputs gates and router_probs; an empty tuple if the model has no mixture layers."""
     return (manifest.output(GATES), manifest.output(ROUTER_PROBS)) if manifest.mixture else ()
 
 
 def check(outputs: Tensors, rows: Mapping[str, tuple[str, tuple[int, ...]]], model: str) -> None:
-    """Compare an answer with NumPy's type and the shape that each output must have.
+    """Check that an answer has every output, with the right NumPy dtype and shape.
+
+    Args:
+        outputs: the answer's tensors, by name.
+        rows: the expected NumPy dtype and shape of each output, by name.
+        model: name of the model, to use in the error.
 
     Raises:
-        ManifestMismatch: names the first that is missing or another.
+        ManifestMismatch: an output is missing, or has another dtype or shape; the message names it.
     """
     missing = [name for name in rows if name not in outputs]
     if missing:
@@ -135,12 +141,12 @@ def check(outputs: Tensors, rows: Mapping[str, tuple[str, tuple[int, ...]]], mod
 
 
 def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return what `check` wants, for one image."""
+    """Return the NumPy dtype and the shape of each tensor for one image, by name, as `check` takes them."""
     return {tensor.name: (NUMPY[tensor.dtype], tensor.shape(1)) for tensor in tensors}
 
 
 def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], outputs: Tensors) -> Common:
-    """Return what every answer has; `outputs` has been checked."""
+    """Return the fields that every answer has; the caller has checked `outputs`."""
     top_k = controls.get("top_k")
     return {
         "model": ModelRef(manifest.name, manifest.version, manifest.sha256, "triton", manifest.precision),

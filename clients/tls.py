@@ -1,4 +1,4 @@
-"""Encryption: which files to use, and what they are to Python's own TLS."""
+"""Hold the certificate files for encrypted connections, and load them for Python's ssl module."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,12 +9,15 @@ from .errors import BadParameter
 
 @dataclass(frozen=True)
 class Tls:
-    """Files in PEM format.
+    """The certificate files for a connection, in PEM format.
 
     Args:
-        ca_file: whose certificates to trust; by default those that the system or the library trusts.
-        cert_file: what this client shows, if the server asks who it is.
-        key_file: of cert_file.
+        ca_file: certificate authorities to trust; None: those that the system or the library trusts.
+        cert_file: certificate that the client presents if the server asks for one.
+        key_file: private key of cert_file.
+
+    Raises:
+        BadParameter: a file does not exist, or only one of cert_file and key_file is given.
     """
 
     ca_file: Path | None = None
@@ -30,10 +33,10 @@ class Tls:
                 raise BadParameter("tls", f"{name}: there is no file {path}")
 
     def context(self) -> ssl.SSLContext:
-        """Return them for the HTTP clients.
+        """Return an SSL context for HTTP clients, with these certificates loaded.
 
         Raises:
-            BadParameter: a file does not hold what it must.
+            BadParameter: a file does not contain a valid certificate or key.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca_file)

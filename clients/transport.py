@@ -1,4 +1,4 @@
-"""The seam to the network: two questions that a Triton server answers, within a time limit."""
+"""Define the interface to a Triton server: read a model's parameters and run a model, within a deadline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,17 @@ DATATYPES = {
     "float32": "FP32",
     "bool": "BOOL",
 }
-"""NumPy's names to the protocol's, for the types that a manifest may name."""
+"""Triton's datatype for each NumPy dtype name, for the dtypes that a manifest may contain."""
 
 
 class Deadline:
-    """When a call must be over.
+    """The time by which a call must end.
 
     Args:
-        timeout_s: from now.
+        timeout_s: time limit in seconds, from now.
+
+    Raises:
+        BadParameter: the time limit is not a finite number above 0.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -34,10 +37,10 @@ class Deadline:
         self._end = monotonic() + timeout_s
 
     def left_s(self) -> float:
-        """Return what is left, which is more than 0.
+        """Return the seconds that are left, always more than 0.
 
         Raises:
-            DeadlineExceeded: nothing is.
+            DeadlineExceeded: the deadline has passed.
         """
         left_s = self._end - monotonic()
         if left_s <= 0:
@@ -46,9 +49,9 @@ class Deadline:
 
 
 class Transport(Protocol):
-    """Speaks one protocol with one server. Safe to call from several threads.
+    """A connection to one Triton server over one protocol. Several threads may share it.
 
-    Every call raises a ClientError, and nothing else, when there is no answer.
+    A call that gets no answer raises a ClientError, and no other exception.
     """
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
@@ -57,14 +60,14 @@ class Transport(Protocol):
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted outputs that it has."""
+        """Run a model; return the requested outputs by name, without those that the answer lacks."""
 
     def close(self) -> None:
         """Close the connections."""
 
 
 class AsyncTransport(Protocol):
-    """The same for one event loop."""
+    """A connection to one Triton server over one protocol, for use in one event loop; see Transport."""
 
     async def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
         """Return the parameters of a model's configuration."""
@@ -72,7 +75,7 @@ class AsyncTransport(Protocol):
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted outputs that it has."""
+        """Run a model; return the requested outputs by name, without those that the answer lacks."""
 
     async def close(self) -> None:
         """Close the connections."""

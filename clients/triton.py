@@ -1,4 +1,4 @@
-"""Answers straight from a Triton server, without the service in between."""
+"""Call an NVIDIA Triton server directly, without the service."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,22 +25,23 @@ R = TypeVar("R")
 
 
 class TritonClient(Calls):
-    """Asks the models of one server. Threads may share one client.
+    """Sends images to one model of a Triton server. Threads may share one client.
 
-    What the model is (its canvas, classes, mixture layers, controls) is read from the configuration of
-    `<model>-<target>` and proved by its sha256. It is read again before a call once it is older than
-    `refresh_s`, and at once when the server refuses a request or its answer does not fit: if the model is
-    another by then, the image is asked about once more. Nothing else is ever sent twice.
+    The client reads the model's manifest (input size, classes, mixture layers, controls) from the
+    configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
+    again before a call if the manifest is older than `refresh_s`. It also reads the manifest again if the
+    server refuses a request, or if an answer does not match the manifest. If the manifest has changed, the
+    client sends the image once more. It retries nothing else.
 
     Args:
-        url: host:port.
+        url: host:port of the server.
         model: name of the model.
-        target: of the export: openvino, onnx, npu or tensorrt.
+        target: export target of the model: openvino, onnx, npu or tensorrt.
         protocol: grpc or http.
-        timeout_s: limit for a whole call; the server is told it, too.
-        refresh_s: how long, after a new version was loaded, an answer may still carry the class names and the
-            sha256 of the previous one; 0 asks before every call.
-        tls: to encrypt, and for whom to trust; None for plain connections.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
+        refresh_s: age in seconds at which the manifest is read again; 0 reads it before every call. After the
+            server loads a new version, answers may have the previous class names and sha256 for this long.
+        tls: certificates for an encrypted connection; None for a plain connection.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class TritonClient(Calls):
         """Do what the model is for, with the parameters of that call.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
         manifest = self._known.fresh() or self._read(self._start())
         return self._run(image, params_of(manifest, parameters))
 
     def manifest(self) -> Manifest:
-        """Return what the server says now about the model."""
+        """Return the model's manifest, newly read from the server."""
         return self._read(self._start())
 
     def close(self) -> None:
@@ -110,18 +111,18 @@ class TritonClient(Calls):
 
 
 class AsyncTritonClient(AsyncCalls):
-    """The same for asyncio, over gRPC. Make it inside the event loop that will use it.
+    """Sends images to one model of a Triton server, as TritonClient does, but with asyncio and over gRPC.
 
-    Decoding and resizing run in a thread, so that a large image does not hold up the loop. A cancelled
-    call is cancelled on the server, too.
+    Create the client inside the event loop that uses it. Decoding and resizing run in a thread, so that a
+    large image does not block the loop. If a call is cancelled, the client also cancels it on the server.
 
     Args:
-        url: host:port.
+        url: host:port of the server.
         model: name of the model.
-        target: of the export: openvino, onnx, npu or tensorrt.
-        timeout_s: limit for a whole call; the server is told it, too.
-        refresh_s: as for TritonClient.
-        tls: to encrypt, and for whom to trust; None for plain connections.
+        target: export target of the model: openvino, onnx, npu or tensorrt.
+        timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
+        refresh_s: age in seconds at which the manifest is read again; see TritonClient.
+        tls: certificates for an encrypted connection; None for a plain connection.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class AsyncTritonClient(AsyncCalls):
 
 
 class _Known:
-    """The manifest of one model as it was last read, and when."""
+    """The manifest of one model that was last read, and the time at which it was read."""
 
     def __init__(self, model: str, target: str, refresh_s: float) -> None:
         if not refresh_s >= 0:
@@ -185,15 +186,19 @@ class _Known:
             )
         self.graph = graph_name(model, target)
         self._model, self._target, self._refresh_s = model, target, refresh_s
-        self._last: tuple[Manifest, float] | None = None  # replaced as one, so threads need no lock
+        self._last: tuple[Manifest, float] | None = None  # replaced at once: no lock needed
 
     def fresh(self) -> Manifest | None:
-        """Return it, unless it has to be read again."""
+        """Return the last manifest; None if it is older than `refresh_s`, or was never read."""
         last = self._last
         return None if last is None or monotonic() - last[1] >= self._refresh_s else last[0]
 
     def learn(self, parameters: Mapping[str, str]) -> Manifest:
-        """Take what the server says, if it is about this model."""
+        """Store and return the newest manifest in a model configuration's parameters.
+
+        Raises:
+            ManifestMismatch: there is no valid manifest, or it belongs to another model or target.
+        """
         manifest = newest_manifest(parameters, self.graph)
         if (manifest.name, manifest.target) != (self._model, self._target):
             raise ManifestMismatch(

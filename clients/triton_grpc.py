@@ -1,4 +1,4 @@
-"""Triton over gRPC, with NVIDIA's client library."""
+"""Call Triton over gRPC, with NVIDIA's client library."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ from .triton_status import to_error
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # By default a channel that was refused waits up to two minutes before it looks again.
+    # By default, a channel whose connection was refused waits up to two minutes before it reconnects.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_http_proxy", 0),  # a server is addressed directly, whatever the environment says
-    ("grpc.use_local_subchannel_pool", 1),  # no detector inherits another's broken connection
+    ("grpc.enable_http_proxy", 0),  # connect directly, even if the environment names a proxy
+    ("grpc.use_local_subchannel_pool", 1),  # no client inherits another client's broken connection
 ]
 
 
 class GrpcTransport:
-    """One gRPC channel. Threads share it; calls run side by side."""
+    """A gRPC channel to one Triton server. Threads may share it; their calls run in parallel."""
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
@@ -43,7 +43,7 @@ class GrpcTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted outputs that it has."""
+        """Run a model; return the requested outputs by name, without those that the answer lacks."""
         try:
             answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -56,7 +56,7 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """One gRPC channel of one event loop."""
+    """A gRPC channel to one Triton server, for use in one event loop."""
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
@@ -73,7 +73,7 @@ class AsyncGrpcTransport:
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted outputs that it has."""
+        """Run a model; return the requested outputs by name, without those that the answer lacks."""
         try:
             answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -102,7 +102,7 @@ def _infer_arguments(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> di
         tensor = triton.InferInput(name, list(value.shape), DATATYPES[str(value.dtype)])
         tensor.set_data_from_numpy(value)
         tensors.append(tensor)
-    # The second one tells the server, which then does not start what nobody waits for.
+    # `timeout` (microseconds) goes to the server, which drops a request that is still queued after it.
     return {"inputs": tensors, "client_timeout": timeout_s, "timeout": max(1, int(timeout_s * 1e6))}
 
 

@@ -1,7 +1,7 @@
-"""Triton over HTTP: the Open Inference Protocol with its binary tensors, on HTTPX.
+"""Call Triton over HTTP, with HTTPX and the Open Inference Protocol's binary tensors.
 
-Not with NVIDIA's client library: its HTTP client may be used by one thread only, and has no time limit for
-a call.
+NVIDIA's client library is not used here, because its HTTP client works in one thread only and has no time
+limit for a call.
 """
 
 import json
@@ -36,7 +36,7 @@ _STATUS = {
 
 
 class HttpTransport:
-    """A pool of connections. Threads share it, each call has one for itself."""
+    """A pool of HTTP connections to one Triton server. Threads may share it; a call uses one connection."""
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
@@ -45,8 +45,8 @@ class HttpTransport:
             httpx.Client,
             f"{scheme}://{url}",
             tls,
-            trust_env=False,  # a server is addressed directly, whatever the environment says
-            headers={"Accept-Encoding": "identity"},  # Triton would compress tensors, which takes it long
+            trust_env=False,  # connect directly, even if the environment names a proxy
+            headers={"Accept-Encoding": "identity"},  # otherwise Triton compresses tensors, which is slow
         )
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
@@ -61,7 +61,7 @@ class HttpTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted outputs that it has."""
+        """Run a model; return the requested outputs by name, without those that the answer lacks."""
         header = json.dumps(_infer_header(inputs, deadline.left_s())).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}
@@ -95,7 +95,7 @@ def _infer_header(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[
             }
             for name, value in inputs.items()
         ],
-        # The time limit is told to the server, which then does not start what nobody waits for.
+        # `timeout` (microseconds) goes to the server, which drops a request that is still queued after it.
         "parameters": {"binary_data_output": True, "timeout": max(1, int(timeout_s * 1e6))},
     }
 

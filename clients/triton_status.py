@@ -1,6 +1,6 @@
-"""What Triton's gRPC statuses mean to a caller: one table, read from the top, first match.
+"""Turn Triton's gRPC statuses into the errors of this package, with one table whose first match counts.
 
-The gateway reads them by the same rows.
+The service has a table with the same rows.
 """
 
 from enum import Enum, auto
@@ -17,19 +17,19 @@ from .errors import (
 
 
 class Meaning(Enum):
-    """What a status says about the request and about the server."""
+    """The meaning of a gRPC status for the request and for the server."""
 
-    BUSY = auto()  # well, and full
-    NOT_RUN = auto()  # this version is not loaded; nothing was done
-    LOST = auto()  # no connection, or the process that runs the model is dead
-    UNWELL = auto()  # it answers, and cannot run the model
-    FORGOT = auto()  # shared memory that the server does not know; clients use none
+    BUSY = auto()  # the server is healthy, but its queue is full
+    NOT_RUN = auto()  # this version is not loaded, so the request was not run
+    LOST = auto()  # there is no connection, or the process that runs the model is dead
+    UNWELL = auto()  # the server answers, but cannot run the model
+    FORGOT = auto()  # the server does not know a shared memory region; this client uses none
     LATE = auto()  # the deadline passed
-    REFUSED = auto()  # this input; sending it again will not help
+    REFUSED = auto()  # the server refuses this input; the same input would be refused again
 
 
-# Status, words in the message in lower case (none: any message), meaning. The words are those of Triton 2.51
-# and of gRPC, seen on the server; a status that is not here is UNWELL.
+# Each row: the status, words that the lower-case message contains (empty: any message), and the meaning. The
+# words were observed on a Triton 2.51 server and in gRPC. A status without a row means UNWELL.
 TABLE: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "exceeds maximum queue size", Meaning.BUSY),
     ("UNAVAILABLE", "request timeout expired", Meaning.BUSY),
@@ -56,20 +56,20 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
 
 
 def meaning_of(status: str, message: str) -> Meaning:
-    """Look a status up, `UNAVAILABLE` for example, with the server's message."""
+    """Return the meaning of a gRPC status, for example `UNAVAILABLE`, and the server's message."""
     words = message.lower()
     return next((meaning for row, part, meaning in TABLE if row == status and part in words), Meaning.UNWELL)
 
 
 def to_error(status: str, message: str, *, url: str, model: str, timeout_s: float) -> ClientError:
-    """Return what a status means for a caller.
+    """Return the error for a gRPC status.
 
     Args:
-        status: gRPC's name of it, for example NOT_FOUND.
-        message: what the server, or the library, said.
-        url: of the server.
-        model: that was asked for.
-        timeout_s: that was given.
+        status: gRPC's name of the status, for example NOT_FOUND.
+        message: message of the server or of the client library.
+        url: address of the server.
+        model: name of the requested model.
+        timeout_s: time limit of the call, in seconds.
     """
     reason = message.strip().rstrip(".") or status
     error: ClientError
@@ -87,7 +87,7 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
         case Meaning.REFUSED:
             error = _refused(reason)
         case Meaning.UNWELL if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            error = _refused(reason)  # to the gateway a server that is not for it, to a caller an answer
+            error = _refused(reason)  # the service treats this as an unusable server, a client as a refusal
         case _:
             error = ServerFailed(
                 f"Triton failed: {reason}; its log says more, and loading the model again may help"
@@ -96,7 +96,7 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
 
 
 def unreachable(url: str, reason: str) -> Unreachable:
-    """Return the error for a server to which there is no connection."""
+    """Return the error for a server that cannot be reached."""
     return Unreachable(
         f"cannot reach Triton at {url}: {reason}; check that it runs, that this is the port of the"
         " protocol in use (usually 8001 for grpc, 8000 for http), and that tls is on if the server has it"

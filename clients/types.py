@@ -1,4 +1,4 @@
-"""What every answer has, whatever the task: frozen types that refuse to be built wrong."""
+"""Define the parts of an answer that do not depend on the task, as frozen types."""
 
 import json
 from abc import ABC, abstractmethod
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple, TypedDict
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model answered."""
+    """The model version and the backend that answered."""
 
     name: str
     version: str
-    sha256: str  # of the model's manifest, which holds that of every file
+    sha256: str  # sha256 of the model's manifest, which contains the sha256 of every other file
     backend: str
     precision: str
 
 
 @dataclass(frozen=True)
 class ExpertActivation:
-    """What one mixture layer decided for one image."""
+    """The experts that one mixture layer chose for one image."""
 
     layer: str
     num_experts: int
@@ -34,7 +34,7 @@ class ExpertActivation:
             raise ValueError(f"{self.active=} {self.weights=} {self.probabilities=} do not fit each other")
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the layer with the keys and the rounding of the service."""
+        """Return the layer as a dict with the keys and the rounding of the service's answer."""
         return {
             "layer": self.layer,
             "experts": self.num_experts,
@@ -47,9 +47,9 @@ class ExpertActivation:
 
 @dataclass(frozen=True)
 class ServiceFacts:
-    """What only the service tells about an answer; Triton does not know it."""
+    """The facts about an answer that only the service reports; Triton does not report them."""
 
-    id: str  # of the request, as in the service's log
+    id: str  # id of the request, as in the service's log
     backend_reason: str  # why this backend answered
     timing_ms: Mapping[str, float]
     warnings: tuple[str, ...]
@@ -80,28 +80,28 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer(ABC):
-    """Everything that is known about one image, but for what the task found in it."""
+    """The answer for one image; a subclass for each task adds the predictions."""
 
     model: ModelRef
     image_hw: tuple[int, int]  # of the upright image, pixels
     experts: tuple[ExpertActivation, ...]  # one for each mixture layer
-    top_k: int | None  # experts per layer that were asked for; None if the model has no choice
+    top_k: int | None  # value of the control top_k, requested or default; None if the model has none
     routing: str  # normal, or static: routers that do not depend on the image
     service: ServiceFacts | None = None  # None: the answer comes straight from Triton
 
     @abstractmethod
     def predictions(self) -> list[dict[str, Any]]:
-        """Describe what the task found, as the service does."""
+        """Return the predictions as dicts with the keys and the rounding of the service's answer."""
 
     @abstractmethod
     def layout(self) -> Layout:
         """Lay out what the task found, for people."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the answer with the keys, units and rounding of the service's `POST /detect?moe=full`.
+        """Return the answer as a dict with the keys, units and rounding of `POST /detect?moe=full`.
 
-        So it can be given to whatever reads those answers. What only the service knows (the request's id,
-        timings, GFLOPs, warnings) is left out where the answer comes straight from Triton.
+        A program that reads the service's answers can therefore read this dict. The dict lacks the facts
+        that only the service reports (request id, timings, GFLOPs, warnings) if Triton answered directly.
         """
         height, width = self.image_hw
         model = {name: getattr(self.model, name) for name in ("name", "version", "sha256", "backend")}
@@ -123,5 +123,5 @@ class Answer(ABC):
         return told
 
     def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
+        """Return the dict of `to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)

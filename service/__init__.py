@@ -1,3 +1,3 @@
-"""The gateway: image bytes in, detections and expert activations out."""
+"""Serve models over HTTP: the service takes an image, and answers predictions and the experts that ran."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m service`: reads the settings, starts the server, says what it does on stderr."""
+"""Run `python -m service`: read the settings, start the server, and report its progress on stderr."""
 
 import argparse
 import difflib
@@ -24,13 +24,13 @@ from service.logs import log_to_stderr
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
-log = logging.getLogger("service")  # not __main__, which says nothing in a line of the log
+log = logging.getLogger("service")  # the name __main__ would mean nothing in the log
 
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, report. Return 0, 1 for what went wrong, 2 for a wrong use or setting."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 wrong usage or an invalid setting."""
     args = _parser().parse_args(argv)
     try:
         if args.command == "openapi":
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def openapi_text() -> str:
-    """Return the API's description, as committed in service/rest/openapi.json."""
+    """Return the OpenAPI document of the API as text; service/rest/openapi.json holds the same text."""
     document = create_app(Settings.model_construct()).openapi()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 class _Server(uvicorn.Server):
-    """Stops taking part in the load balancing as soon as it is told to end."""
+    """A server whose service reports that it is not ready as soon as a signal to stop arrives."""
 
     def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
         super().__init__(config)
@@ -71,7 +71,7 @@ def _serve(settings: Settings) -> int:
     failure: ServiceError | None = None
     tell = (
         _say if settings.log_format == "text" else _say_nothing
-    )  # json: what collects logs reads every line
+    )  # json: stderr must hold only JSON lines, for the log collector
 
     def on_loaded(outcome: Outcome) -> None:
         nonlocal failure
@@ -103,7 +103,7 @@ def _serve(settings: Settings) -> int:
             tell(f"loading models for {target} from {settings.repository.resolve()} with {name}")
         else:
             tell(f"asking {name} at {settings.triton.url} for models for {target}")
-    # uvicorn raises the signal again when it is done; being asked to end is not a failure.
+    # uvicorn raises SIGTERM again after its shutdown; without this handler the exit code would not be 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listener])
@@ -144,7 +144,7 @@ def _read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        # A number in the place is that of an item in a list, which is one variable.
+        # A number in the location is the index of a list item; the whole list is one environment variable.
         parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"] if isinstance(part, str)]
         if not parts:
             raise SettingsInvalid(f"the settings do not fit each other: {first['msg']}") from error
@@ -153,7 +153,7 @@ def _read_settings() -> Settings:
 
 
 def _list_settings() -> Iterator[tuple[str, object, str]]:
-    """Yield environment name, default and meaning of every setting."""
+    """Yield the environment variable, the default and the description of every setting."""
     for name, field in Settings.model_fields.items():
         part = field.annotation
         if isinstance(part, type) and issubclass(part, BaseModel):
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say_nothing(sentence: str) -> None:
-    """Leave a sentence for people out."""
+    """Do nothing: with log_format=json, sentences for people are not printed."""
 
 
 def _say(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Builds the whole service from its settings: the one place where the parts meet."""
+"""Build the whole service from its settings; only this module connects the parts."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ from service.ui.page import router as page_router
 log = logging.getLogger(__name__)
 
 Outcome = Models | ServiceError
-"""How loading ended."""
+"""The result of loading: the models, or the error that stopped loading."""
 
 
 def create_app(
@@ -35,12 +35,12 @@ def create_app(
     registry: CollectorRegistry | None = None,
     on_loaded: Callable[[Outcome], None] | None = None,
 ) -> FastAPI:
-    """Build the service. It answers at once, and is ready when the models have proved themselves.
+    """Return the service as an ASGI app. The app answers at once, and is ready once its models are verified.
 
     Args:
-        settings: everything that can be chosen.
-        registry: where to declare the metrics; a new one if None.
-        on_loaded: told once, in the event loop: the models when the service is first ready, or the error.
+        settings: settings of the service.
+        registry: registry for the metrics; None for a new one.
+        on_loaded: called once, in the event loop, with the models when the app is ready, or with the error.
     """
     metrics = Metrics(registry or CollectorRegistry())
     service = DetectService(settings, metrics, observers_of(metrics))
@@ -62,7 +62,7 @@ def create_app(
         version=__version__,
         description="See what is in images with a mixture of experts, and which experts ran.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages would fetch their scripts from elsewhere; ours is service/ui/docs.py
+        docs_url=None,  # FastAPI's pages load scripts from a CDN; service/ui/docs.py serves ours
         redoc_url=None,
     )
     app.state.service = service
@@ -77,7 +77,7 @@ def create_app(
 
 
 async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], None] | None) -> None:
-    """Open the models, hold them open until this task is cancelled, close them."""
+    """Open the models, keep them open until this task is cancelled, then close them."""
     tell = on_loaded or (lambda outcome: None)
     try:
         async with open_models(service.settings, service.models):

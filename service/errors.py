@@ -1,48 +1,48 @@
-"""Everything that can go wrong while serving, with its facts. Knows nothing of HTTP."""
+"""Define the errors of the service, independent of HTTP; each error holds the facts about a failure."""
 
 import re
 
 
 class ServiceError(Exception):
-    """A failure that has a sentence for the person who can do something about it."""
+    """The base class of the service's errors; the message tells the responsible person what to do."""
 
 
 def slug_of(error: type[ServiceError]) -> str:
-    """Return the name of a failure as problems and metrics use it: ImageTooLarge is image-too-large."""
+    """Return an error class's name for problems and metrics: image-too-large for ImageTooLarge."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__).lower()
 
 
 class SettingsInvalid(ServiceError):
-    """A setting has a value that cannot be used."""
+    """A setting has a value that the service cannot use, or the settings contradict each other."""
 
 
 # ---- the artifact on disk -------------------------------------------------------------------
 
 
 class ArtifactError(ServiceError):
-    """A model folder that cannot be served."""
+    """The base class of errors about a model folder that the service cannot serve."""
 
 
 class ArtifactMissing(ArtifactError):
-    """There is no model where one was expected."""
+    """The model repository does not exist, or holds no model for the target."""
 
 
 class ArtifactBroken(ArtifactError):
-    """A model folder is incomplete, altered, or breaks the manifest's contract."""
+    """A model folder is incomplete or altered, or its manifest or graph is invalid."""
 
 
 class ArtifactConflict(ArtifactError):
-    """Two places hold the same version of a model, and it is not the same model."""
+    """Triton and the local repository hold different artifacts under the same name and version."""
 
 
 class ArtifactMismatch(ArtifactError):
-    """A replay did not reproduce the golden sample of a model.
+    """The outputs of a model for its golden sample differ from the recorded outputs.
 
     Args:
         name: the tensor, or the part of a detection, that differs.
-        error: by how much, in the tensor's own units; NaN counts as a difference.
-        limit: how much is allowed.
-        where: what was compared, for example a detection; empty for a whole tensor.
+        error: size of the difference, in the tensor's own units; NaN counts as a difference.
+        limit: largest allowed difference.
+        where: the compared item, for example a detection; empty for a whole tensor.
     """
 
     def __init__(self, name: str, error: float, limit: float, where: str = "") -> None:
@@ -53,11 +53,11 @@ class ArtifactMismatch(ArtifactError):
         self.limit = limit
 
 
-# ---- what a caller sent ---------------------------------------------------------------------
+# ---- the caller's request -------------------------------------------------------------------
 
 
 class BodyTooLarge(ServiceError):
-    """The request body is over the byte limit."""
+    """The request body has more bytes than the limit allows."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is over the limit of {limit:,} bytes; send a smaller or fewer images")
@@ -71,30 +71,30 @@ class BodyTimeout(ServiceError):
 
 
 class MalformedForm(ServiceError):
-    """A multipart body that cannot be read as one or more files."""
+    """The multipart body cannot be read as a form with files."""
 
 
 class EmptyImage(ServiceError):
-    """There are no image bytes."""
+    """The request has no image bytes."""
 
     def __init__(self) -> None:
         super().__init__("there are no image bytes; send an image as the body, or as a file in a form")
 
 
 class UnsupportedImage(ServiceError):
-    """The bytes do not begin like any image format that is served."""
+    """The first bytes do not match any image format that the service accepts."""
 
 
 class UndecodableImage(ServiceError):
-    """The bytes begin like an image and cannot be decoded to the end."""
+    """The bytes begin like an image, but cannot be decoded: they are truncated or damaged."""
 
 
 class ImageTooLarge(ServiceError):
-    """The image header announces more pixels than the limit; nothing was decoded.
+    """The image header announces more pixels than the limit allows; the image was not decoded.
 
     Args:
-        pixels: what the header announces; None if it is too much even to be told.
-        limit: the most that is served.
+        pixels: number of pixels that the header announces; None if Pillow refused the header's size.
+        limit: largest number of pixels that the service accepts.
     """
 
     def __init__(self, pixels: int | None, limit: int) -> None:
@@ -103,14 +103,14 @@ class ImageTooLarge(ServiceError):
 
 
 class UnknownModel(ServiceError):
-    """No loaded model has this name."""
+    """The service has no model with the requested name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"there is no model {name!r}; there is {', '.join(known)}")
 
 
 class UnknownVersion(ServiceError):
-    """The backend that was asked for does not serve this version of the model."""
+    """No backend that may answer the request serves the requested version of the model."""
 
     def __init__(self, name: str, version: str, known: tuple[str, ...]) -> None:
         there_is = f"there is {', '.join(known)}" if known else "none is served now"
@@ -118,7 +118,7 @@ class UnknownVersion(ServiceError):
 
 
 class InvalidParameter(ServiceError):
-    """A parameter that is unknown, or has a value the model cannot take."""
+    """A parameter of the request is unknown, or has a value that the model does not accept."""
 
     def __init__(self, parameter: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -126,7 +126,7 @@ class InvalidParameter(ServiceError):
 
 
 class BackendNotOffered(ServiceError):
-    """The caller asked for a way of running the model that this build does not have."""
+    """The requested backend is not one of the service's configured backends."""
 
     def __init__(self, name: str, offered: tuple[str, ...]) -> None:
         choices = ", ".join(("auto", *offered))
@@ -137,7 +137,7 @@ class BackendNotOffered(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """As many requests as allowed are already in flight."""
+    """The maximum number of requests is already in flight."""
 
     def __init__(self, limit: int, retry_after_s: int) -> None:
         super().__init__(f"{limit} requests are already in flight; try again in {retry_after_s} s")
@@ -145,7 +145,7 @@ class Overloaded(ServiceError):
 
 
 class NotReady(ServiceError):
-    """The models are still being loaded, could not be loaded, or the service is stopping."""
+    """The service is loading models, failed to load them, has no healthy backend, or is stopping."""
 
     def __init__(self, why: str, retry_after_s: int = 5) -> None:
         super().__init__(f"the service is not ready: {why}")
@@ -153,7 +153,7 @@ class NotReady(ServiceError):
 
 
 class BackendBusy(ServiceError):
-    """The backend has as much waiting work as it takes. It is well, and nobody asks it again at once."""
+    """The backend's queue is full. The backend is healthy, and the service does not retry the request."""
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
         super().__init__(f"{why}; try again in {retry_after_s} s")
@@ -161,12 +161,13 @@ class BackendBusy(ServiceError):
 
 
 class BackendUnavailable(ServiceError):
-    """The backend cannot be reached, or cannot run the model now; another one may.
+    """The backend cannot be reached, or cannot run the model now; another backend may be able to.
 
     Args:
-        why: a sentence, without its full stop.
-        lost: there is no connection, so the next request would fail as well.
-        not_run: the backend said that it does not have the model, so it did nothing with the request.
+        why: the reason, as a sentence without a full stop.
+        lost: whether the connection is lost, so that the next request would fail as well.
+        not_run: whether the backend answered that it does not have the model, so it did not run the request.
+        retry_after_s: seconds after which the caller may retry.
     """
 
     def __init__(
@@ -179,11 +180,11 @@ class BackendUnavailable(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """There was no answer in the time that a caller, or this service, allows.
+    """The answer did not arrive within the time limit of the caller or of the service.
 
     Args:
-        allowed_s: how long that was.
-        silent: a backend was asked, and said nothing for as long as this service ever waits.
+        allowed_s: the time limit, in seconds.
+        silent: whether a backend got the request and did not answer within the service's own time limit.
     """
 
     def __init__(self, allowed_s: float, *, silent: bool = False) -> None:
@@ -195,4 +196,4 @@ class DeadlineExceeded(ServiceError):
 
 
 class BackendFailed(ServiceError):
-    """The engine refused an input that should have been fine; sending it again will not help."""
+    """The engine refused a valid input, or answered outputs that do not match the manifest; do not retry."""

@@ -1,8 +1,8 @@
-"""Write each event as one line on stderr: its name, then its fields, as text or as JSON.
+"""Write each log event as one line on stderr: the event name, then its fields, as text or as JSON.
 
-Modules log with the standard library, an event name that can be searched for and the facts in `extra`:
-`log.info("model_loaded", extra={"model": "starter", "version": "1"})`. Records of uvicorn and of other
-libraries pass through the same processors, so that every line has one form.
+Modules use the standard library's logging, with a searchable event name and the fields in `extra`:
+`log.info("model_loaded", extra={"model": "starter", "version": "1"})`. The records of uvicorn and of other
+libraries pass through the same processors, so that every line has the same format.
 """
 
 import json
@@ -15,21 +15,21 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["text", "json"]
-"""text for people, json for what collects logs."""
+"""Format of a log line: text for people, json for a log collector."""
 
 _NEEDS_QUOTES = re.compile(r'[ ="\\]')
 
 
 def log_to_stderr(log_format: LogFormat = "text") -> None:
-    """Send every record at INFO or above to stderr."""
+    """Configure logging so that every record at INFO or above is written to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(line_formatter(log_format))
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its greetings say less than ours
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start messages repeat ours
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 def line_formatter(log_format: LogFormat) -> logging.Formatter:
-    """Return what turns a record into its line."""
+    """Return the formatter that turns a log record into one line."""
     render: list[Processor]
     match log_format:
         case "json":
@@ -73,4 +73,4 @@ def _quoted(value: Any) -> str:
         return text
     return json.dumps(
         text, ensure_ascii=not text.isprintable()
-    )  # nothing that a caller sends begins a line of its own
+    )  # escaped, so that text from a caller cannot begin a new log line

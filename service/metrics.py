@@ -1,4 +1,4 @@
-"""Every Prometheus series this service exports; their names are an API."""
+"""Define every Prometheus series that the service exports; dashboards rely on the names of the series."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,14 +14,15 @@ ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.
 
 
 class Metrics:
-    """The series, and one method for each event that moves them.
+    """The Prometheus series of the service, and one method for each event that changes a series.
 
-    Labels are bounded: by the routes, the manifests and the problem types, never by what a caller sends.
+    The number of label values is bounded by the routes, the manifests and the problem types. No label holds
+    text that a caller sent.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare every series in `registry`."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # no *_created series
         self.registry = registry
         expert = ["model", "version", "layer", "expert"]
         self._requests = Counter(
@@ -93,12 +94,12 @@ class Metrics:
         )  # fmt: skip
 
     def declare_reasons(self, reasons: Iterable[str]) -> None:
-        """Show every reason for a refusal at 0, before the first one happens."""
+        """Export the rejection counter at 0 for each of the reasons, before the first rejection."""
         for reason in reasons:
             self._rejected.labels(reason)
 
     def declare_model(self, model: str, version: str, sha256: str, routing: str) -> None:
-        """Announce a served model and show its counters at 0."""
+        """Export the info series of a served model at 1, and its counters at 0."""
         self._model_info.labels(model, version, sha256, routing).set(1)
         self._detections.labels(model)
         for kind in ("used", "dense"):
@@ -107,7 +108,7 @@ class Metrics:
     def declare_experts(
         self, model: str, version: str, layer: str, num_experts: int, share: Sequence[float] | None
     ) -> None:
-        """Show every expert of a layer at 0, so that one that is never chosen can be seen."""
+        """Export the counters of a layer's experts at 0, so that dashboards show experts never chosen."""
         self._entropy_bits.labels(model, layer)
         for expert in range(num_experts):
             labels = (model, version, layer, str(expert))
@@ -117,7 +118,7 @@ class Metrics:
                 self._baseline.labels(*labels).set(share[expert])
 
     def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
-        """Show a backend that does not serve yet, and everything that can go wrong there, at 0."""
+        """Export every series of a backend at 0, before the backend serves, with each error reason."""
         self.set_backend_up(backend, False)
         self.set_queue_depth(backend, 0)
         self._queue_wait_s.labels(backend)
@@ -126,27 +127,27 @@ class Metrics:
             self._backend_errors.labels(backend, reason)
 
     def retire_model(self, model: str, version: str, sha256: str, routing: str) -> None:
-        """Withdraw a model that is no longer served; what it counted stays."""
+        """Remove the info series of a model that is no longer served; its counters stay."""
         self._model_info.remove(model, version, sha256, routing)
 
     def set_breaker_state(self, backend: str, model: str, state: int) -> None:
-        """Record the state of a breaker: 0 closed, 1 half open, 2 open."""
+        """Record the state of a circuit breaker: 0 closed, 1 half open, 2 open."""
         self._breaker_state.labels(backend, model).set(state)
 
     def set_queue_depth(self, backend: str, depth: int) -> None:
-        """Record how many images wait for a backend."""
+        """Record the number of images that wait for a backend."""
         self._queue_depth.labels(backend).set(depth)
 
     def record_queue_wait(self, backend: str, wait_s: float) -> None:
-        """Record how long an image waited for a backend."""
+        """Record the seconds that an image waited for a backend."""
         self._queue_wait_s.labels(backend).observe(wait_s)
 
     def backend_failed(self, backend: str, reason: str) -> None:
-        """Count a call that a backend did not answer; `reason` is named like a problem's type."""
+        """Count a call that a backend did not answer; `reason` is the last part of a problem's type."""
         self._backend_errors.labels(backend, reason).inc()
 
     def failed_over(self, backend: str) -> None:
-        """Count an image that left a backend for another."""
+        """Count an image that moved to another backend after `backend` failed."""
         self._failovers.labels(backend).inc()
 
     def set_backend_up(self, backend: str, up: bool) -> None:
@@ -154,21 +155,21 @@ class Metrics:
         self._backend_up.labels(backend).set(1 if up else 0)
 
     def request_started(self) -> None:
-        """Count a request into those being served."""
+        """Add a request to the number of requests in flight."""
         self._inflight.inc()
 
     def request_ended(self, route: str, code: int, duration_s: float) -> None:
-        """Record an answered request."""
+        """Record an answered request, and remove it from the number of requests in flight."""
         self._inflight.dec()
         self._requests.labels(route, str(code)).inc()
         self._request_s.labels(route).observe(duration_s)
 
     def rejected(self, reason: str) -> None:
-        """Count a refusal; `reason` is the last part of the problem's type."""
+        """Count a rejected image or request; `reason` is the last part of the problem's type."""
         self._rejected.labels(reason).inc()
 
     def record_stages(self, backend: str, timings: Timings) -> None:
-        """Record the stage times of one image."""
+        """Record the time of each stage for one image."""
         for stage, seconds in (
             ("decode", timings.decode_s),
             ("queue", timings.queue_s),
@@ -181,7 +182,7 @@ class Metrics:
     def record_image(
         self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
     ) -> None:
-        """Count what one answer reports: detections, chosen experts, weights, entropy, compute."""
+        """Count the detections, chosen experts, weights, entropies and compute of one answered image."""
         self._detections.labels(model).inc(detections)
         for layer in experts:
             self._entropy_bits.labels(model, layer.layer).observe(layer.entropy_bits)

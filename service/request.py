@@ -1,4 +1,4 @@
-"""One request: as it was asked, as it is run, and on whose behalf."""
+"""Define a request's parameters, as given and as resolved for a model, and its context."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +14,7 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
-    """What a request asks for; what is missing or None is left to the service and to the model."""
+    """The parameters that a request gives; the service or the model chooses each one that is missing."""
 
     model: str | None = None
     backend: str = "auto"
@@ -26,7 +26,7 @@ class DetectParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedParams:
-    """What will be done for one image: the parameters of a request, the model's defaults filled in."""
+    """The parameters of a request with the model's defaults filled in for those that are missing."""
 
     values: Mapping[str, Number]  # one for each default of the task
     class_ids: frozenset[int] | None  # None: all
@@ -35,14 +35,14 @@ class ResolvedParams:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
-    """On whose behalf a graph is run, and until when."""
+    """Id, deadline, trace and caller of a request."""
 
     request_id: str
     allowed_s: float
-    deadline: float  # by time.perf_counter
-    own_limit: bool = True  # the time is what this service allows, not a shorter one that the caller chose
+    deadline: float  # on the clock of time.perf_counter
+    own_limit: bool = True  # False: the caller chose a shorter time limit than the service's own
     traceparent: str | None = None  # W3C trace context, as the caller sent it
-    caller: str | None = None  # as far as the transport knows
+    caller: str | None = None  # address of the caller; None if the transport does not know it
 
     @classmethod
     def within(
@@ -54,7 +54,7 @@ class RequestContext:
         traceparent: str | None = None,
         caller: str | None = None,
     ) -> Self:
-        """Return a context whose time begins now."""
+        """Return a context whose deadline is `allowed_s` seconds from now."""
         return cls(
             request_id=request_id,
             allowed_s=allowed_s,
@@ -65,10 +65,10 @@ class RequestContext:
         )
 
     def left_s(self) -> float:
-        """Return how long there is to go.
+        """Return the seconds until the deadline, always more than 0.
 
         Raises:
-            DeadlineExceeded: nothing is left; what has not been started must not be.
+            DeadlineExceeded: the deadline has passed, so no more work may be started.
         """
         left_s = self.deadline - perf_counter()
         if left_s <= 0:
@@ -77,10 +77,10 @@ class RequestContext:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Cancel what is awaited inside at the deadline.
+        """Run the block, and cancel it at the deadline.
 
         Raises:
-            DeadlineExceeded: it was not done by then.
+            DeadlineExceeded: the block did not end by the deadline.
         """
         try:
             async with asyncio.timeout(self.left_s()):

@@ -1,4 +1,4 @@
-"""Every setting of the service, read once from the environment by `python -m service`."""
+"""Define the settings of the service; `python -m service` reads them once from the environment."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -11,13 +11,13 @@ from service.logs import LogFormat
 ENV_PREFIX = "SPARSIGHT_"
 
 BackendName = Literal["openvino", "onnx", "triton"]
-"""What can run a model: OpenVINO or ONNX Runtime in this process, or a Triton server beside it."""
+"""Name of a backend: OpenVINO or ONNX Runtime inside this process, or a Triton server."""
 
 BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
-    """How OpenVINO runs a graph inside this process."""
+    """Set how OpenVINO runs a model's graph inside this process."""
 
     performance: Annotated[
         Literal["throughput", "latency"],
@@ -31,7 +31,7 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class OnnxSettings(BaseModel, extra="forbid", frozen=True):
-    """How ONNX Runtime runs a graph inside this process."""
+    """Set how ONNX Runtime runs a model's graph inside this process."""
 
     target: Annotated[Literal["onnx", "npu"], Field(description="Which exports ONNX Runtime runs.")] = "onnx"
     device: Annotated[
@@ -46,7 +46,7 @@ class OnnxSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class TritonSettings(BaseModel, extra="forbid", frozen=True):
-    """Where a Triton server is, and how it is spoken to over gRPC."""
+    """Set the address of a Triton server, and how the service connects to it over gRPC."""
 
     url: Annotated[
         str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$", description="Host and gRPC port, without a scheme.")
@@ -86,7 +86,7 @@ class TritonSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class BreakerSettings(BaseModel, extra="forbid", frozen=True):
-    """When a backend that fails is left alone, and how it is tried again."""
+    """Set when the gateway stops sending requests to a failing backend, and how it probes one."""
 
     failures: Annotated[
         int, Field(ge=1, le=1000, description="Failures in a row after which a backend is left alone.")
@@ -104,7 +104,7 @@ def _split(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """All settings. Environment names are upper case with the prefix SPARSIGHT_."""
+    """All settings of the service. Environment variables are upper case with the prefix SPARSIGHT_."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", populate_by_name=True

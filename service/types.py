@@ -1,4 +1,4 @@
-"""What passes between the stages: frozen types that refuse to be built wrong."""
+"""Define the frozen types that the stages pass to each other; their constructors check shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 RawOutputs = Mapping[str, NDArray[Any]]
-"""The outputs of a graph by the names in the manifest."""
+"""The outputs of a graph, by their names in the manifest."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes before NMS, on the model's canvas: the N best (anchor, class) pairs, best first."""
+    """Boxes before non-maximum suppression: the N best (anchor, class) pairs of one image, best first."""
 
-    boxes_xyxy: NDArray[np.float32]  # (N, 4)  canvas pixels
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)  pixels of the model input
     scores: NDArray[np.float32]  # (N,)  0..1
     class_ids: NDArray[np.int64]  # (N,)
 
@@ -27,7 +27,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class ExpertActivation:
-    """What one mixture layer decided for one image."""
+    """The experts that one mixture layer chose for one image."""
 
     layer: str
     num_experts: int
@@ -43,15 +43,15 @@ class ExpertActivation:
 
 @dataclass(frozen=True)
 class Compute:
-    """What one image cost, in units of 1e9 operations."""
+    """The compute for one image, in units of 1e9 operations."""
 
     used_gflops: float
-    dense_gflops: float  # what it would have cost with every expert computed
+    dense_gflops: float  # the compute if every expert had run
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent in each stage by one image."""
+    """The seconds that one image spent in each stage."""
 
     decode_s: float
     queue_s: float

@@ -1,4 +1,4 @@
-"""One file a task: its parameters, its answer, and how both travel. Chosen here and nowhere else."""
+"""Choose the parameters for a model's task. Each task has one file, with its parameters and its answer."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -27,12 +27,12 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
     """Return the parameters of a call, for the task that the manifest names.
 
     Args:
-        manifest: of the model.
-        asked: the task's own parameters and the model's controls, by name; None is the same as left out.
+        manifest: manifest of the model.
+        asked: parameters of the task and controls of the model, by name; a None value counts as not given.
 
     Raises:
-        BadParameter: it is a parameter of another task.
-        ManifestMismatch: this client does not know the task.
+        BadParameter: one of the parameters belongs to another task.
+        ManifestMismatch: this client does not know the task that the manifest names.
     """
     kind = _kind_of(manifest)
     own, others = _own(kind), {name for each in _KINDS for name in _own(each)}
@@ -46,7 +46,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for a model that was asked for another task than its own."""
+    """Return the error for a call whose task is not the model's task."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

@@ -1,4 +1,4 @@
-"""Classification: the most probable classes of a whole image, from Triton's graph or from the service."""
+"""Classify a whole image: request the most probable classes from the service or from Triton's graph."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, 
 from ..types import Answer, Layout
 from .calls import AsyncCaller, Caller, Image
 
-# C classes · N of them are told
+# C classes of the model · N reported classes
 
 _PROBABILITIES = "probabilities"  # a role
 _MOST_CLASSES = 10_000
@@ -25,7 +25,7 @@ _MOST_CLASSES = 10_000
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class, and how probable it is."""
+    """One class and its probability."""
 
     class_name: str
     class_id: int
@@ -34,7 +34,7 @@ class ClassScore:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classification(Answer):
-    """What one image shows. Iterate for one class after the other, best first."""
+    """The most probable classes of one image. Iterating yields one ClassScore per class, best first."""
 
     class_ids: NDArray[np.int64]  # (N,)
     class_names: tuple[str, ...]  # N
@@ -54,7 +54,7 @@ class Classification(Answer):
             yield ClassScore(class_name, class_id, score)
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Describe the classes as the service does."""
+        """Return the classes as dicts with the keys and the rounding of the service's predictions."""
         return [
             {"class": one.class_name, "class_id": one.class_id, "confidence": round(one.score, 6)}
             for one in self
@@ -68,7 +68,7 @@ class Classification(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyParams:
-    """What a call asks for; None means the model's default."""
+    """The parameters of a classification call; None stands for the model's default."""
 
     task: ClassVar[str] = "classify"
 
@@ -77,11 +77,11 @@ class ClassifyParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "ClassifyQuestion":
-        """Bring (H, W, 3) RGB onto the canvas and fill in the model's defaults.
+        """Fit an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
 
         Raises:
-            BadParameter: out of range, or the model has no such class or control.
-            ManifestMismatch: the manifest lacks what classification needs.
+            BadParameter: a value is out of range, or the model does not have a given class or control.
+            ManifestMismatch: the manifest lacks an entry that classification needs, or an entry is invalid.
         """
         try:
             probabilities = manifest.output(_PROBABILITIES)
@@ -102,7 +102,7 @@ class ClassifyParams:
         )
 
     def query(self) -> dict[str, str | float]:
-        """Return the parameters of `POST /detect`."""
+        """Return these parameters as the query of `POST /detect`, without those that are None."""
         query: dict[str, str | float] = {**self.controls}
         if self.top is not None:
             query["top"] = self.top
@@ -111,11 +111,11 @@ class ClassifyParams:
         return query
 
     def read(self, answer: Facts) -> Classification:
-        """Read the service's answer.
+        """Return the classification in the service's answer.
 
         Raises:
-            ValueError: a member is missing, or has another type.
-            WrongTask: it tells objects, or none: a classifier always tells a class.
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are boxes, or there are none; a classifier always returns a class.
         """
         found = answer.parts("predictions")
         if not found or any(one.has("x") for one in found):
@@ -130,7 +130,7 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image for the graph; there is nothing to suppress, so there is no ensemble."""
+    """One image, ready for Triton to classify; Triton runs the graph itself, without an ensemble."""
 
     manifest: Manifest
     canvas: Canvas
@@ -140,28 +140,28 @@ class ClassifyQuestion:
 
     @property
     def model(self) -> str:
-        """Return the graph's name."""
+        """Return the name of the graph in Triton."""
         return graph_name(self.manifest.name, self.manifest.target)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Return the names of the probabilities and of the routing."""
+        """Return the names of the outputs to fetch: the probabilities and the routing outputs."""
         return tuple(tensor.name for tensor in self._rows)
 
     @cached_property
     def tensors(self) -> Tensors:
-        """Return the graph's inputs."""
+        """Return the graph's inputs, by name."""
         return graph_inputs(self.manifest, self.canvas, self.controls)
 
     def read(self, outputs: Tensors) -> Classification:
-        """Map the probabilities to the best classes.
+        """Return the most probable classes, read from the graph's outputs.
 
         Raises:
-            ManifestMismatch: an output is missing, or does not fit the manifest.
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
         """
         check(outputs, rows_of(self._rows), self.model)
         probabilities = outputs[self._rows[0].name][0].astype(np.float32)  # (C,)
-        best = np.argsort(-probabilities, kind="stable")  # equal ones by their id
+        best = np.argsort(-probabilities, kind="stable")  # equal probabilities in the order of class ids
         if self.class_ids is not None:
             best = best[np.isin(best, sorted(self.class_ids))]
         best = best[: self.top]

@@ -1,6 +1,7 @@
-"""Detection: boxes in source pixels, from the ensemble `<model>-<target>-detect` or from the service.
+"""Detect objects: request boxes from the service, or from Triton's ensemble `<model>-<target>-detect`.
 
-The ensemble runs the graph and then non-maximum suppression, so a direct client needs only the letterbox.
+Boxes are in pixels of the source image. The ensemble runs the graph and then non-maximum suppression, so a
+client that calls Triton directly computes only the letterbox.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,15 +22,15 @@ from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, 
 from ..types import Answer, Layout
 from .calls import AsyncCaller, Caller, Image
 
-_MOST_DETECTIONS = 10_000  # as the service's
-# The ensemble's own tensors, beside those of the graph.
+_MOST_DETECTIONS = 10_000  # the service has the same limit
+# Tensors that the ensemble has in addition to the graph's tensors.
 _CONF, _IOU, _MAX_DET = "conf", "iou", "max_det"
 _BOXES, _SCORES, _CLASS_IDS = "boxes", "scores", "class_ids"
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One object."""
+    """One detected object: box, score and class."""
 
     box_xyxy: tuple[float, float, float, float]  # source pixels
     score: float  # 0..1
@@ -39,7 +40,7 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detections(Answer):
-    """What was found in one image. Iterate for one detection after the other, best first."""
+    """The objects that were found in one image. Iterating yields one Detection per object, best first."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)  source pixels, inside the image
     scores: NDArray[np.float32]  # (N,)  0..1, highest first
@@ -68,7 +69,7 @@ class Detections(Answer):
             yield Detection((left, top, right, bottom), score, class_name, class_id)
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Describe the detections as the service does: x and y are the centre of a box."""
+        """Return the detections as dicts like the service's predictions; x and y are the box's centre."""
         return [_prediction(detection) for detection in self]
 
     def layout(self) -> Layout:
@@ -83,7 +84,7 @@ class Detections(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
-    """What a call asks for; None means the model's default."""
+    """The parameters of a detection call; None stands for the model's default."""
 
     task: ClassVar[str] = "detect"
 
@@ -94,11 +95,11 @@ class DetectParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "DetectQuestion":
-        """Letterbox (H, W, 3) RGB and fill in the model's defaults.
+        """Letterbox an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
 
         Raises:
-            BadParameter: out of range, or the model has no such class or control.
-            ManifestMismatch: the manifest lacks what detection needs.
+            BadParameter: a value is out of range, or the model does not have a given class or control.
+            ManifestMismatch: the manifest lacks an entry that detection needs, or an entry is invalid.
         """
         try:
             defaults = Defaults.of(manifest)
@@ -118,7 +119,7 @@ class DetectParams:
         )
 
     def query(self) -> dict[str, str | float]:
-        """Return the parameters of `POST /detect`."""
+        """Return these parameters as the query of `POST /detect`, without those that are None."""
         asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
         query: dict[str, str | float] = {**given(asked)}
         if self.classes is not None:
@@ -126,11 +127,11 @@ class DetectParams:
         return query
 
     def read(self, answer: Facts) -> Detections:
-        """Read the service's answer.
+        """Return the detections in the service's answer.
 
         Raises:
-            ValueError: a member is missing, or has another type.
-            WrongTask: it tells classes of the whole image.
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are classes of the whole image, without boxes.
         """
         predictions = answer.parts("predictions")
         if predictions and not any(prediction.has("x") for prediction in predictions):
@@ -147,19 +148,19 @@ class DetectParams:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The task's settings in a manifest."""
+    """The detection settings of a manifest: default parameters and the maximum number of candidates."""
 
     conf: float
     iou: float
     max_det: int
-    candidates: int  # most boxes that the model can find in one image
+    candidates: int  # maximum number of boxes that the model returns for one image
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Defaults":
-        """Read them.
+        """Return the detection settings of a manifest.
 
         Raises:
-            ValueError: one is missing, or cannot be.
+            ValueError: a setting, or an output that detection needs, is missing or invalid.
         """
         manifest.output("boxes_xyxy")
         routing_outputs(manifest)
@@ -177,7 +178,7 @@ class Defaults:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectQuestion:
-    """One image for the ensemble."""
+    """One image with its parameters, ready for Triton's ensemble."""
 
     manifest: Manifest
     canvas: Canvas
@@ -190,19 +191,19 @@ class DetectQuestion:
 
     @property
     def model(self) -> str:
-        """Return the ensemble's name."""
+        """Return the name of the ensemble in Triton."""
         return graph_name(self.manifest.name, self.manifest.target) + "-detect"
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Return the detections' names, and those of the routing."""
+        """Return the names of the outputs to fetch: the detections and the routing outputs."""
         return (_BOXES, _SCORES, _CLASS_IDS, *(tensor.name for tensor in routing_outputs(self.manifest)))
 
     @cached_property
     def tensors(self) -> Tensors:
-        """Return the graph's inputs and the thresholds of the suppression."""
-        # The ensemble knows nothing of classes. So that those not wanted take no place among the best
-        # max_det, all that there can be are fetched, and cut to max_det after they are gone.
+        """Return the ensemble's inputs, by name: the graph's inputs and conf, iou and max_det."""
+        # The ensemble cannot filter by class. With a class filter the client therefore fetches every
+        # detection, filters by class, and only then keeps the best max_det.
         max_det = self.max_det if self.class_ids is None else self.candidates
         return {
             **graph_inputs(self.manifest, self.canvas, self.controls),
@@ -212,10 +213,10 @@ class DetectQuestion:
         }
 
     def read(self, outputs: Tensors) -> Detections:
-        """Map the ensemble's outputs to detections in source pixels and to what the experts did.
+        """Return the detections, in source pixels, and the experts that ran, from the ensemble's outputs.
 
         Raises:
-            ManifestMismatch: an output is missing, or does not fit the manifest.
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
         """
         self._check(outputs)
         found = outputs[_CLASS_IDS].astype(np.int64)
@@ -223,7 +224,7 @@ class DetectQuestion:
         if self.class_ids is not None:
             kept = np.flatnonzero(np.isin(found, sorted(self.class_ids)))[: self.max_det]
         letterbox, image_hw = self.canvas.letterbox, self.canvas.image_hw
-        assert isinstance(letterbox, Letterbox)  # Defaults.of has seen to it
+        assert isinstance(letterbox, Letterbox)  # Defaults.of has checked resize.mode
         return Detections(
             **common(self.manifest, self.canvas, self.controls, outputs),
             boxes_xyxy=letterbox.to_source(outputs[_BOXES][kept], image_hw),

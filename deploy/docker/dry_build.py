@@ -1,8 +1,8 @@
-"""Builds our images as far as that goes without a container engine: `python deploy/docker/dry_build.py`.
+"""Test our Docker images without a container engine: `python deploy/docker/dry_build.py`.
 
-It reads the Dockerfile and runs its RUN instructions in a scratch folder, with the Python at hand and with
-nothing but what the Dockerfile copies. Then it looks at the result as the image would be used. What it cannot
-check is said at the end. Needs Linux, ldd and the package index.
+The script reads each Dockerfile and runs its RUN instructions in a scratch folder. It uses the Python that
+runs the script, and only the files that the Dockerfile copies. Then it checks the result, for example by
+starting the service. At the end it lists what it cannot check. It needs Linux, ldd and the package index.
 """
 # ruff: noqa: T201 - a command line tool
 
@@ -32,25 +32,25 @@ FOLDERS = (
     "build",
     "opt",
     "venv",
-)  # absolute paths of the images that stand for folders of the scratch
-# Which Python the images have, and so which wheels pip will look for there.
+)  # top-level folders of the images; the scratch folder holds a copy of each
+# The Python version of each image, for which pip must find wheels.
 PYTHON_OF = {"gateway": "3.13", "training": "3.13", "triton": "3.12"}
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(17, 37)] + ["manylinux2014_x86_64"]
-# What Debian's libc, libstdc++, libgcc and zlib bring: packages that every slim image has.
+# Libraries of Debian's packages libc, libstdc++, libgcc and zlib, which every slim image contains.
 BASE_LIBRARIES = re.compile(
     r"(ld-linux-x86-64|libc|libdl|libgcc_s|libm|libpthread|librt|libstdc\+\+|libutil|libz|libresolv)\.so\.\d+"
 )
-FOR_OTHER_DEVICES = re.compile("_(gpu|npu)_")  # OpenVINO loads them only where there is such a device
+FOR_OTHER_DEVICES = re.compile("_(gpu|npu)_")  # OpenVINO loads them only on a machine with such a device
 NOT_CHECKED = "the base image itself, its own Python, the user, the read-only file system"
 
 
 class BuildFailed(Exception):
-    """What an image would lack or break, in a sentence."""
+    """The image would not build or work; the message says why."""
 
 
 @dataclass
 class Image:
-    """What a Dockerfile says, with its absolute paths inside a scratch folder."""
+    """The settings that a Dockerfile makes, with absolute paths moved into a scratch folder."""
 
     scratch: Path
     workdir: Path
@@ -59,19 +59,25 @@ class Image:
     command: list[str] = field(default_factory=list)
 
     def inside(self, text: str) -> str:
-        """Move absolute paths of the image into the scratch folder."""
+        """Return `text` with the image's absolute paths replaced by paths in the scratch folder."""
         return re.sub(rf"(?<![\w.}}/])/({'|'.join(FOLDERS)})(?=[/\s:\"']|$)", rf"{self.scratch}/\1", text)
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
-    """Return keyword and argument of every instruction, continued lines joined and comments dropped."""
+    """Return the keyword and argument of each instruction in a Dockerfile's text.
+
+    Continued lines are joined, and comments are dropped.
+    """
     lines = [line for line in dockerfile.splitlines() if line.strip() and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(line.split()[0], line.partition(" ")[2].strip()) for line in joined.splitlines()]
 
 
 def build(name: str, scratch: Path, *, resolve_only: bool) -> Image:
-    """Do what the Dockerfile says; with `resolve_only` pip builds our package alone, and installs nothing."""
+    """Run a Dockerfile's instructions in the scratch folder, and return the image's settings.
+
+    With `resolve_only`, pip only builds our own package, and installs nothing.
+    """
     image = Image(scratch, scratch)
     for keyword, argument in instructions((ROOT / "deploy" / "docker" / f"{name}.Dockerfile").read_text()):
         match keyword:
@@ -92,7 +98,7 @@ def build(name: str, scratch: Path, *, resolve_only: bool) -> Image:
 
 
 def copy(image: Image, names: Sequence[str]) -> None:
-    """Copy from the project as the builder would: a folder's content, a file by its name."""
+    """Copy files from the project as COPY does: the content of a folder, or a file under its name."""
     *sources, target = names
     into = image.workdir / image.inside(target)
     for source in sources:
@@ -106,14 +112,14 @@ def copy(image: Image, names: Sequence[str]) -> None:
 
 
 def run_instruction(image: Image, command: str, *, resolve_only: bool) -> None:
-    """Run a RUN instruction with the Python at hand."""
+    """Run a RUN instruction in the scratch folder, with the Python that runs this script."""
     tools = image.scratch / "tools"
     tools.mkdir(exist_ok=True)
     for name in ("python", "python3"):
         (tools / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (tools / name).chmod(0o755)
     if resolve_only:
-        command = command.replace("pip install", "pip install --dry-run --no-deps")  # resolved above
+        command = command.replace("pip install", "pip install --dry-run --no-deps")  # checked above
     kept = {key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}
     path = {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "2"}
     done = subprocess.run(
@@ -124,7 +130,7 @@ def run_instruction(image: Image, command: str, *, resolve_only: bool) -> None:
 
 
 def resolve_for_the_image(name: str) -> None:
-    """Check that every package has a wheel for the Python of the image: nothing there could compile one."""
+    """Check that every package has a wheel for the image's Python, because the image has no compiler."""
     text = (ROOT / "deploy" / "docker" / f"{name}.Dockerfile").read_text()
     wanted = re.findall(r"[\w-]+==[\w.]+", text)
     options = ["--no-deps"]
@@ -141,9 +147,12 @@ def resolve_for_the_image(name: str) -> None:
 
 
 def check_libraries(folder: Path) -> int:
-    """Check that libraries find what they need in the folder or in a slim image; return their number."""
+    """Check that each shared library finds its dependencies in the folder or in a slim image.
+
+    Return the number of checked libraries.
+    """
     files = [path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    shipped = {path.name for path in files}  # by a neighbour's path, if not by its own
+    shipped = {path.name for path in files}  # a library may find these through another library's search path
     libraries = [path for path in files if not FOR_OTHER_DEVICES.search(path.name)]
     for library in libraries:
         done = subprocess.run(["ldd", library], capture_output=True, text=True, check=False)
@@ -155,7 +164,7 @@ def check_libraries(folder: Path) -> int:
 
 
 def check_pins(folder: Path) -> None:
-    """Check that constraints.txt pins everything that was installed, also what came along."""
+    """Check that constraints.txt pins every installed package, including indirect dependencies."""
     pinned = {normal(pin) for pin in (ROOT / "constraints.txt").read_text().splitlines()}
     installed = [
         f"{package.name}=={package.version}" for package in metadata.distributions(path=[str(folder)])
@@ -166,13 +175,13 @@ def check_pins(folder: Path) -> None:
 
 
 def normal(pin: str) -> str:
-    """Return a pin with its name spelt as every other tool may spell it."""
+    """Return a pin with its package name normalised: lower case, with a hyphen for each separator."""
     name, equals, version = pin.partition("==")
     return re.sub("[-_.]+", "-", name).lower() + equals + version
 
 
 def check_gateway(image: Image) -> None:
-    """Start the service from what was copied, and ask it what an orchestrator and a caller would."""
+    """Start the service from the copied files, and send the requests of an orchestrator and of a caller."""
     python = image.scratch / "venv" / "bin" / "python"
     for module in ("torch", "pip", "setuptools", "training"):
         done = subprocess.run(
@@ -209,7 +218,7 @@ def check_gateway(image: Image) -> None:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = 120) -> None:
-    """Ask until the answer is 200."""
+    """Request `url` until the status is 200; raise BuildFailed if the process ends or the time is over."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -223,7 +232,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = 120) 
 
 
 def check_triton(image: Image) -> None:
-    """Import what our backend imports, from the folder that the image adds to Python's path."""
+    """Check that the packages of our Triton backend can be imported, and that its file is in place."""
     folder = image.environment["PYTHONPATH"]
     script = "import numpy, openvino; print('   numpy', numpy.__version__, 'openvino', openvino.__version__)"
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": folder}, check=False)
@@ -234,7 +243,7 @@ def check_triton(image: Image) -> None:
 
 
 def dry_build(name: str, scratch: Path) -> None:
-    """Build one image and look at it."""
+    """Build one image without a container engine, and check the result."""
     print(f"== {name}: wheels for Python {PYTHON_OF[name]}", flush=True)
     resolve_for_the_image(name)
     print(f"== {name}: its instructions", flush=True)
@@ -250,7 +259,7 @@ def dry_build(name: str, scratch: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, build, report; 1 if an image would not work."""
+    """Build and check the named images, or all; return 1 if an image would not work, or else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,1 +1,1 @@
-"""The reading half of the disk seam: what the exporter wrote, checked before it is served."""
+"""Read the artifacts that the exporter wrote, and check them before the service serves them."""

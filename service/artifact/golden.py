@@ -1,4 +1,4 @@
-"""The golden sample: one image and its answers, replayed before a model may serve."""
+"""Read a model's golden sample (one image and its recorded outputs), and compare new outputs with it."""
 
 import zipfile
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ _OF_EVERY_TASK = ("gates", "router_probs")
 
 @dataclass(frozen=True)
 class Golden:
-    """One image and what the exporter got from it."""
+    """A golden sample: one image, and the outputs that the exporter recorded for it."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     input: NDArray[np.uint8]  # (1, H, W, 3)
     outputs: RawOutputs
-    arrays: Mapping[str, NDArray[Any]]  # everything in the file, the answer of the task included
+    arrays: Mapping[str, NDArray[Any]]  # every array of the file, including the task's predictions
     where: str  # path of the file
 
     def answer(self, name: str) -> NDArray[Any]:
-        """Return an array of the task's answer.
+        """Return an array of the recorded predictions, by its name in the file.
 
         Raises:
-            ArtifactBroken: it is missing.
+            ArtifactBroken: the file has no array of this name.
         """
         if name not in self.arrays:
             raise ArtifactBroken(f"{self.where} has no array {name!r}")
@@ -38,10 +38,10 @@ class Golden:
 
 
 def load_golden(artifact: Artifact) -> Golden:
-    """Read golden.npz, without pickle.
+    """Return the golden sample of an artifact, read from golden.npz without pickle.
 
     Raises:
-        ArtifactBroken: an array is missing or cannot be read.
+        ArtifactBroken: the file cannot be read, or an array is missing or has another shape.
     """
     path = artifact.folder / "golden.npz"
     try:
@@ -55,20 +55,20 @@ def load_golden(artifact: Artifact) -> Golden:
 
 
 def compare_input(got: NDArray[np.uint8], golden: Golden, manifest: Manifest) -> None:
-    """Check that the golden image became the golden canvas.
+    """Check that resizing the golden image gives the recorded model input.
 
     Raises:
-        ArtifactMismatch: by more levels than the manifest allows.
+        ArtifactMismatch: a pixel differs by more grey levels than the manifest allows.
     """
     limit = np.float64(manifest.golden.input_levels)
     _compare("input", got, golden.input, np.full(_unbatched(golden.input).shape, limit))
 
 
 def compare_outputs(outputs: RawOutputs, golden: Golden, manifest: Manifest) -> None:
-    """Check every output whose numbers have a place of their own, within the tolerance of its row.
+    """Check the outputs gates, router_probs and probabilities against the golden sample, within tolerance.
 
     Raises:
-        ArtifactMismatch: names the first that differs, and by how much.
+        ArtifactMismatch: an output differs by more than its tolerance; the message says by how much.
     """
     # Rows of the others may swap places where scores are equal: the task compares what becomes of them.
     in_place = (*_OF_EVERY_TASK, *manifest.task_settings.roles_in_place())

@@ -1,4 +1,4 @@
-"""The manifest of an exported model, schema_version 2: a strict mirror of manifest.schema.json."""
+"""Parse the manifest of an exported model, schema_version 2, as strictly as manifest.schema.json does."""
 
 import json
 from collections.abc import Mapping
@@ -36,24 +36,27 @@ _GRAPH_ENDINGS = {
 
 
 class GraphFile(Part):
-    """One graph, and the file that holds it."""
+    """The name of one graph, and the file that contains the graph."""
 
     name: Annotated[str, Field(min_length=1)]
     file: Annotated[str, Field(min_length=1)]
 
 
 class SharedInformation(Part):
-    """Normalised mutual information of chosen set and group; None where the data has no such groups."""
+    """Normalised mutual information between the chosen expert set and a grouping of the images.
+
+    A value is None if the measurement data does not have the grouping.
+    """
 
     origin: Share | None
     density: Share | None
 
 
 class MixtureSpec(Part):
-    """One mixture layer; older exporters measured less of its routing."""
+    """One mixture layer and its measured routing; older exporters measured fewer values."""
 
     layer: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
-    row: Annotated[int, Field(ge=0)]  # in gates and router_probs, (B, L, Emax)
+    row: Annotated[int, Field(ge=0)]  # row in the outputs gates and router_probs, (B, L, Emax)
     num_experts: Positive
     expert_gflops: tuple[NotNegative, ...]
     information_bits: NotNegative | None
@@ -74,21 +77,21 @@ class MixtureSpec(Part):
 
 
 class Baseline(Part):
-    """What the routing of the mixture layers was measured on."""
+    """The data on which the exporter measured the routing of the mixture layers."""
 
     data: str
     images: Positive
 
 
 class Gflops(Part):
-    """Compute for one image, in units of 1e9 operations."""
+    """Compute for one image, in 1e9 operations: the part outside the experts, and the total of all parts."""
 
     fixed: NotNegative
     dense: NotNegative
 
 
 class GoldenSpec(Part):
-    """How golden.npz was made, and how closely its input must be met."""
+    """The parameters with which golden.npz was recorded, and the tolerance for its input."""
 
     controls: dict[str, Number]
     params: dict[str, Number]
@@ -97,7 +100,7 @@ class GoldenSpec(Part):
 
 
 class MetricPair(Part):
-    """The task's metric on the data that was given to the export."""
+    """The task's metric for checkpoint and graph, measured on the data that the export was given."""
 
     name: Annotated[str, Field(min_length=1)]
     checkpoint: Share
@@ -105,8 +108,9 @@ class MetricPair(Part):
 
 
 class Parity(Part):
-    """Largest difference to the checkpoint by output, as measured before release; older exporters
-    measured less.
+    """The largest difference between graph and checkpoint for each output, measured at export.
+
+    Older exporters measured fewer values.
     """
 
     images: Positive
@@ -119,7 +123,7 @@ class Parity(Part):
 
 
 class Speed(Part):
-    """What made the exporter choose between sparse and dense execution."""
+    """The time measurements by which the exporter chose between sparse and dense execution."""
 
     sparse_to_dense: Annotated[float, Field(gt=0)]
     sparse_ms: NotNegative
@@ -128,7 +132,7 @@ class Speed(Part):
 
 
 class Provenance(Part):
-    """Where the weights come from."""
+    """The origin of the weights: checkpoint, training data, metrics and attribution."""
 
     checkpoint_sha256: Sha256
     data: str
@@ -137,9 +141,9 @@ class Provenance(Part):
 
 
 class Manifest(Part):
-    """Everything a server must know about one exported model."""
+    """The manifest of one version of an exported model: everything that a server must know about it."""
 
-    schema_version: Annotated[int, Field(ge=2, le=2)]  # not Literal: that would take true for 1
+    schema_version: Annotated[int, Field(ge=2, le=2)]  # not Literal, because Literal[1] accepts true
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     target: Literal["openvino", "onnx", "npu", "tensorrt"]
     version: Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
@@ -166,19 +170,19 @@ class Manifest(Part):
 
     @property
     def images(self) -> ImagesInput:
-        """Return the row of the image input."""
+        """Return the manifest's row for the image input."""
         return next(row for row in self.inputs if isinstance(row, ImagesInput))
 
     @property
     def controls(self) -> tuple[ControlInput, ...]:
-        """Return the rows of the inputs that a request may choose."""
+        """Return the manifest's rows for the controls: the inputs that a request may set."""
         return tuple(row for row in self.inputs if isinstance(row, ControlInput))
 
     def only_graph(self) -> GraphFile:
-        """Return the graph of a model that is a single one.
+        """Return the model's only graph.
 
         Raises:
-            ArtifactBroken: there are several.
+            ArtifactBroken: the model has several graphs.
         """
         if len(self.graphs) > 1:
             names = ", ".join(graph.name for graph in self.graphs)
@@ -189,22 +193,22 @@ class Manifest(Part):
         return self.graphs[0]
 
     def output(self, role: str) -> OutputRow:
-        """Return the row of an output; KeyError if the graph has none of this role."""
+        """Return the manifest's row for the output with a role; raise KeyError if there is none."""
         for row in self.outputs:
             if row.role == role:
                 return row
         raise KeyError(role)
 
     def read(self, outputs: RawOutputs, role: str) -> NDArray[Any]:
-        """Return what the graph answered in a role."""
+        """Return the output array that has the given role."""
         return outputs[self.output(role).name]
 
     def feed(self, images: NDArray[np.uint8], controls: Mapping[str, Number]) -> dict[str, NDArray[Any]]:
-        """Return what the graph takes, by name.
+        """Return the graph's input arrays, by name.
 
         Args:
-            images: (B, H, W, 3) canvases.
-            controls: for every image the same; the default of one that is missing.
+            images: (B, H, W, 3) images that have been resized to the model input.
+            controls: one number for each control, used for every image; a missing control gets its default.
         """
         fed: dict[str, NDArray[Any]] = {self.images.name: images}
         for row in self.controls:
@@ -272,9 +276,17 @@ class Manifest(Part):
 
 
 def _sizes(manifest: Manifest) -> dict[str, Sizes]:
-    """Return what must follow from the rest of the manifest: the sizes of outputs, by role."""
-    given = {row.role: row.sizes for row in manifest.outputs}
-    sizes = manifest.task_settings.sizes(given, len(manifest.class_names))
+    """Return the sizes that outputs must have, by role, derived from the other entries of the manifest."""
+    roles = {row.role for row in manifest.outputs}
+    sizes: dict[str, tuple[int, ...]] = {}
+    if manifest.task == "detect":
+        rows = manifest.output("boxes_xyxy").sizes[:1] or (1,)
+        sizes["boxes_xyxy"] = (*rows, 4)
+        sizes |= {role: rows for role in ("scores", "class_ids") if role in roles}
+        if "class_scores" in roles:
+            sizes["class_scores"] = (*rows, len(manifest.class_names))
+    if manifest.task == "classify":
+        sizes["probabilities"] = (len(manifest.class_names),)
     if manifest.mixture:
         experts = max(layer.num_experts for layer in manifest.mixture)
         sizes |= dict.fromkeys(("gates", "router_probs"), (len(manifest.mixture), experts))
@@ -291,14 +303,14 @@ def _refuse_twice(what: str, names: tuple[str, ...] | list[str]) -> None:
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
-    """Read a manifest strictly; one of schema_version 1 is converted first.
+    """Parse a manifest strictly and return it; a manifest of schema_version 1 is converted first.
 
     Args:
         text: the JSON document.
-        where: path to name in the error.
+        where: path of the document, to name in the error.
 
     Raises:
-        ArtifactBroken: names the first field that is wrong.
+        ArtifactBroken: the manifest is invalid; the message names the first invalid field.
     """
     try:
         document = upgrade(json.loads(text))

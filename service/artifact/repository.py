@@ -1,4 +1,4 @@
-"""Finds the artifacts to serve, and checks that their files are the ones that were exported."""
+"""Find the artifacts to serve, and verify the sha256 of their files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,26 +10,27 @@ from service.errors import ArtifactBroken, ArtifactMissing
 
 @dataclass(frozen=True)
 class Artifact:
-    """One version of one model on disk, its files verified."""
+    """One version of one model on disk, whose files have been verified."""
 
     folder: Path
     manifest: Manifest
-    sha256: str  # of manifest.json, which holds the sha256 of every other file
+    sha256: str  # sha256 of manifest.json, which contains the sha256 of every other file
 
     @property
     def graph(self) -> Path:
-        """Return the path of the graph that an engine reads; ArtifactBroken if there are several."""
+        """Return the path of the model's graph; raise ArtifactBroken if the model has several graphs."""
         return self.folder / self.manifest.only_graph().file
 
 
 def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
-    """Return the highest version of every model of a target, by name, with all files verified.
+    """Return the highest version of every model for a target, sorted by name, with all files verified.
 
-    Folders starting with a dot are unfinished and ignored, and so is what is not a version number.
+    Folders whose name starts with a dot are unfinished and are ignored. Version folders must be numbers;
+    others are ignored.
 
     Raises:
-        ArtifactMissing: there is no folder, or no model for this target in it.
-        ArtifactBroken: names the first file that is missing, altered or badly described.
+        ArtifactMissing: the repository does not exist, or contains no model for the target.
+        ArtifactBroken: a file is missing or altered, or a manifest is invalid; the message names the file.
     """
     if not repository.is_dir():
         raise ArtifactMissing(f"model repository {repository} is not a folder; set SPARSIGHT_REPOSITORY")
@@ -48,15 +49,15 @@ def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
 
 
 def how_to_export(name: str, target: str) -> str:
-    """Return what to do where a model for a target is missing."""
+    """Return the advice how to export a missing model for a target, as text for the user."""
     return f"export one: python -m training export CHECKPOINT --name {name} --target {target}"
 
 
 def read_artifact(folder: Path) -> Artifact:
-    """Read one version folder, `<name>-<target>/<version>`, and verify every file in its manifest.
+    """Read one version folder, `<name>-<target>/<version>`, and verify every file that its manifest lists.
 
     Raises:
-        ArtifactBroken: names the first file that is missing, altered or badly described.
+        ArtifactBroken: a file is missing or altered, or the manifest is invalid; the message names the file.
     """
     path = folder / "manifest.json"
     try:

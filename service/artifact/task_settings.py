@@ -1,4 +1,4 @@
-"""What each task needs to know of its manifest: one class for each value of `task`."""
+"""Define the manifest's `task_settings`, with one class for each value of `task`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DetectDefaults(Part):
-    """What a request for boxes gets that does not say."""
+    """The defaults of a detection request for the parameters that it does not give."""
 
     conf: Share
     iou: Share
@@ -21,14 +21,14 @@ class DetectDefaults(Part):
 
 
 class DetectSettings(Part):
-    """Who selects the N best (anchor, class) pairs, and N."""
+    """The detection settings: where the N best (anchor, class) pairs are selected, N, and the defaults."""
 
     selection: Literal["graph", "service"]
     candidates: Positive
     defaults: DetectDefaults
 
     def needed_roles(self) -> tuple[str, ...]:
-        """Return the roles of the outputs without which the task cannot be done."""
+        """Return the roles of the outputs that the task requires."""
         found = ("scores", "class_ids") if self.selection == "graph" else ("class_scores",)
         return ("boxes_xyxy", *found)
 
@@ -54,18 +54,18 @@ class DetectSettings(Part):
 
 
 class ClassifyDefaults(Part):
-    """What a request for classes gets that does not say."""
+    """The defaults of a classification request for the parameters that it does not give."""
 
     top: Positive
 
 
 class ClassifySettings(Part):
-    """The best classes of an image."""
+    """The classification settings: the defaults of a request."""
 
     defaults: ClassifyDefaults
 
     def needed_roles(self) -> tuple[str, ...]:
-        """Return the roles of the outputs without which the task cannot be done."""
+        """Return the roles of the outputs that the task requires."""
         return ("probabilities",)
 
     def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:

@@ -1,4 +1,4 @@
-"""The rows of a manifest: what a graph takes and gives."""
+"""Define the manifest's rows for the inputs and outputs of a graph."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -21,17 +21,17 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "bool": np.dtype(np.bool_),
 }
-"""What each dtype of a row is in numpy."""
+"""The NumPy dtype for each dtype name of a manifest."""
 
 
 class Part(BaseModel):
-    """A JSON object with no unknown keys and no coerced values: guessing is how wrong boxes are served."""
+    """A JSON object without unknown keys or coerced values, because a guessed value leads to wrong boxes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class TensorRow(Part):
-    """One input or output. Its name is only what the engine calls it; what it means is its role."""
+    """One input or output of a graph. The engine uses its name; its role says what it means."""
 
     name: Annotated[str, Field(min_length=1)]
     dtype: DType
@@ -39,16 +39,16 @@ class TensorRow(Part):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Return the dimensions behind the batch."""
+        """Return the dimensions after the batch dimension."""
         return tuple(dim for dim in self.dims if dim != "B")
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """Return what the values are in numpy."""
+        """Return the tensor's NumPy dtype."""
         return NUMPY_DTYPES[self.dtype]
 
     def shape(self, batch: int) -> tuple[int, ...]:
-        """Return the shape for so many images."""
+        """Return the tensor's shape for `batch` images."""
         return (batch, *self.sizes)
 
     @model_validator(mode="after")
@@ -59,7 +59,7 @@ class TensorRow(Part):
 
 
 class LetterboxResize(Part):
-    """The whole image in the canvas, centred, the rest filled."""
+    """Letterbox: the whole image, scaled to fit into the model input, centred, with a border of pad_value."""
 
     mode: Literal["letterbox"]
     pad_value: Annotated[int, Field(ge=0, le=255)]
@@ -67,14 +67,14 @@ class LetterboxResize(Part):
 
 
 class CenterCropResize(Part):
-    """The canvas filled by the middle of the image."""
+    """Centre crop: the image, scaled to cover the model input, without the parts beyond the input."""
 
     mode: Literal["center_crop"]
     interpolation: Literal["bilinear"]
 
 
 class ImagesInput(TensorRow):
-    """The image input: uint8 (B, H, W, 3) RGB."""
+    """The image input, uint8 (B, H, W, 3) RGB, and how images are resized to it."""
 
     dtype: Literal["u8"]
     role: Literal["images"]
@@ -82,12 +82,12 @@ class ImagesInput(TensorRow):
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
-        """Return height and width of the canvas."""
+        """Return height and width of the model input, in pixels."""
         height, width, _ = self.sizes
         return height, width
 
     def blank(self) -> NDArray[np.uint8]:
-        """Return a canvas without an image on it, (1, H, W, 3)."""
+        """Return a model input without an image, (1, H, W, 3), filled with the padding value."""
         fill = self.resize.pad_value if isinstance(self.resize, LetterboxResize) else 0
         return np.full(self.shape(1), fill, dtype=np.uint8)
 
@@ -99,7 +99,7 @@ class ImagesInput(TensorRow):
 
 
 class ControlInput(TensorRow):
-    """A number for each image that a request may choose by the input's name."""
+    """A graph input with one number per image; a request sets it with a parameter of the same name."""
 
     role: Literal["control"]
     allowed: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
@@ -107,7 +107,7 @@ class ControlInput(TensorRow):
     default: Number
 
     def accepts(self, value: Number) -> bool:
-        """Tell whether the graph takes this value."""
+        """Return whether the graph accepts this value."""
         if self.allowed is not None:
             return value in self.allowed
         low, high = self.range or (0.0, 0.0)
@@ -132,7 +132,7 @@ InputRow = Annotated[ImagesInput | ControlInput, Field(discriminator="role")]
 
 
 class Tolerance(Part):
-    """How far a value may be from the golden one: absolute + relative · |golden|."""
+    """The largest allowed difference from a golden value: absolute + relative · |golden value|."""
 
     absolute: NotNegative
     relative: NotNegative
@@ -144,7 +144,7 @@ class Tolerance(Part):
 
 
 class OutputRow(TensorRow):
-    """One output. Roles that this service does not know are fetched and ignored."""
+    """One output of a graph. The service fetches outputs with unknown roles, but ignores them."""
 
     role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     tolerance: Tolerance

@@ -1,1 +1,1 @@
-"""Ways to run a graph; one file each."""
+"""Run a model's graph with one of several backends; each backend has one file or folder."""

@@ -1,4 +1,4 @@
-"""Holds a graph to its manifest: the engine's ports at load, the batch of a call, the shapes of an answer."""
+"""Check a graph against its manifest: inputs and outputs at load, then batch and output shapes per call."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,34 +13,34 @@ from service.errors import ArtifactBroken, BackendFailed
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of a graph as its engine has it."""
+    """One input or output of a graph, as the engine describes it."""
 
     name: str
-    dtype: str  # as in a manifest, or the engine's own word for one that a manifest does not know
-    dims: tuple[int | None, ...]  # None: not fixed by the graph
+    dtype: str  # the manifest's dtype name, or the engine's own name if a manifest has none for it
+    dims: tuple[int | None, ...]  # None: the graph does not fix this dimension
 
 
 def check_ports(manifest: Manifest, graph: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
-    """Refuse a graph that is not the one its manifest describes.
+    """Check that a graph's inputs and outputs match its manifest.
 
     Args:
-        manifest: of the model.
+        manifest: manifest of the model.
         graph: path of the graph, to name in the error.
-        inputs: of the graph.
-        outputs: of the graph.
+        inputs: the graph's inputs, as the engine describes them.
+        outputs: the graph's outputs, as the engine describes them.
 
     Raises:
-        ArtifactBroken: names the first tensor that differs by name, dtype or dims.
+        ArtifactBroken: a tensor differs in name, dtype or dims; the message names the first one.
     """
     _check_side(manifest, graph, "input", inputs, manifest.inputs)
     _check_side(manifest, graph, "output", outputs, manifest.outputs)
 
 
 def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
-    """Return how many images a call brings.
+    """Return the number of images in the inputs of a call.
 
     Raises:
-        BackendFailed: the graph was not made for so many.
+        BackendFailed: the graph does not support a batch of this size.
     """
     batch = len(inputs[manifest.images.name])
     if batch not in manifest.batch:
@@ -50,10 +50,10 @@ def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
 
 
 def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch: int, backend: str) -> None:
-    """Check shapes and types against the manifest: a server can be given another graph under its name.
+    """Check the outputs' shapes and dtypes against the manifest, because a server may run another graph.
 
     Raises:
-        BackendFailed: names the first output that does not fit.
+        BackendFailed: an output has another shape or dtype; the message names the first one.
     """
     for row in manifest.outputs:
         array, shape, dtype = outputs[row.name], row.shape(batch), row.numpy_dtype
@@ -85,7 +85,7 @@ def _fits(dims: tuple[int | None, ...], row: TensorRow, batches: tuple[int, ...]
     if len(dims) != len(row.dims):
         return False
     batch, *sizes = dims
-    # What the graph leaves open differs from nothing: the golden sample shows what it becomes.
+    # A dimension that the graph leaves open matches any size; the golden sample later checks the real size.
     return (batch is None or batches == (batch,)) and all(
         size is None or size == wanted for size, wanted in zip(sizes, row.sizes, strict=True)
     )

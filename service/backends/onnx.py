@@ -1,4 +1,4 @@
-"""ONNX Runtime inside this process: on the CPU, or on a GPU where onnxruntime-gpu sees one."""
+"""Run graphs with ONNX Runtime inside this process, on the CPU or on a GPU that onnxruntime-gpu finds."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -22,18 +22,18 @@ _ERRORS_ONLY = 3
 
 
 class OnnxBackend:
-    """One session for a graph: its threads are shared by as many calls at once as there are workers."""
+    """One ONNX Runtime session for a graph; up to `workers` calls share the session's threads."""
 
     def __init__(self, artifact: Artifact, settings: OnnxSettings, workers: int) -> None:
         """Load the graph.
 
         Args:
-            artifact: the model, its files verified.
-            settings: which device, and how many threads.
-            workers: how many images may be inferred at the same time.
+            artifact: the model, whose files have been verified.
+            settings: the device and the numbers of threads.
+            workers: maximum number of calls at the same time.
 
         Raises:
-            SettingsInvalid: a GPU is asked for, and there is none.
+            SettingsInvalid: the settings require a GPU, and ONNX Runtime finds none.
             ArtifactBroken: ONNX Runtime cannot load the graph, or an input or output differs from the
                 manifest.
         """
@@ -44,7 +44,7 @@ class OnnxBackend:
             self._session = onnxruntime.InferenceSession(
                 str(graph), session_options(settings), providers=_providers(settings)
             )
-        except Exception as error:  # the library's own errors have no common parent but this
+        except Exception as error:  # the library's errors have no other common base class
             raise ArtifactBroken(f"ONNX Runtime cannot load {graph}: {_first_line(error)}") from error
         if settings.device == "cuda" and _CUDA not in self._session.get_providers():
             raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, and ONNX Runtime sees no such device here")
@@ -55,16 +55,16 @@ class OnnxBackend:
     async def infer(
         self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a graph in a thread; return the manifest's outputs by name.
+        """Run the graph in a thread; return the outputs by their names in the manifest.
 
         Raises:
-            DeadlineExceeded: there was no answer in time.
-            BackendFailed: the batch is not one the graph was made for, or ONNX Runtime refused the input.
+            DeadlineExceeded: the graph did not finish before the deadline.
+            BackendFailed: the graph does not support the batch size, or ONNX Runtime refused the input.
         """
         return await self._threads.run(context, partial(self._run, inputs))
 
     async def close(self) -> None:
-        """Drop the session."""
+        """Wait for the calls that are running, and free the session."""
         self._threads.close()
         del self._session
 
@@ -78,10 +78,10 @@ class OnnxBackend:
 
 
 def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
-    """Return options in which the number of threads is always stated.
+    """Return session options with a fixed number of threads that do not spin.
 
-    Left alone, ONNX Runtime pins a thread to every core of the machine, those that this process may not use
-    included; and threads that spin while they wait take the cores from the decoders.
+    By default, ONNX Runtime pins a thread to every core of the machine, even to cores that this process may
+    not use. Threads that spin while they wait would take cores from the image decoders.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads or _cores()
@@ -100,7 +100,7 @@ def _cores() -> int:
 def _providers(settings: OnnxSettings) -> list[str | tuple[str, dict[str, str]]]:
     if settings.device == "cpu" or _CUDA not in onnxruntime.get_available_providers():
         return [_CPU]
-    # TF32 would round what was proved in float32, and rounding moves experts.
+    # TF32 rounds more than float32, in which the export was checked, and rounding changes chosen experts.
     return [(_CUDA, {"use_tf32": "0"}), _CPU]
 
 

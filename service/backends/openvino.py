@@ -1,4 +1,4 @@
-"""OpenVINO inside this process: the default way to run a graph."""
+"""Run graphs with OpenVINO inside this process; OpenVINO is the default backend."""
 
 import queue
 from collections.abc import Collection, Iterable, Mapping
@@ -18,25 +18,25 @@ from service.errors import ArtifactBroken, BackendFailed
 from service.request import RequestContext
 from service.settings import OpenVinoSettings
 
-# int8 lives in the graph's own quantisation nodes; what is left in float stays float32.
+# An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 _PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
-_DTYPES = {"boolean": "bool"}  # its other words are the manifest's own
+_DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
 class OpenVinoBackend:
-    """A compiled graph and a pool of requests for it: one image each, as many at once as workers."""
+    """A compiled graph and a pool of `workers` infer requests, so that up to `workers` calls run at once."""
 
     def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
         """Compile the graph.
 
         Args:
-            artifact: the model, its files verified.
-            settings: how to share the cores.
-            workers: how many images may be inferred at the same time.
+            artifact: the model, whose files have been verified.
+            settings: threads, streams, performance hint and cache folder.
+            workers: maximum number of calls at the same time.
 
         Raises:
             ArtifactBroken: OpenVINO cannot read the graph, an input or output differs from the manifest, or
-                this CPU cannot compute in its precision.
+                this CPU does not support the graph's precision.
         """
         self._manifest = artifact.manifest
         try:
@@ -59,16 +59,16 @@ class OpenVinoBackend:
     async def infer(
         self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a graph in a thread; return copies of the manifest's outputs by name.
+        """Run the graph in a thread; return copies of the outputs by their names in the manifest.
 
         Raises:
-            DeadlineExceeded: there was no answer in time.
-            BackendFailed: the batch is not one the graph was made for, or OpenVINO refused the input.
+            DeadlineExceeded: the graph did not finish before the deadline.
+            BackendFailed: the graph does not support the batch size, or OpenVINO refused the input.
         """
         return await self._threads.run(context, partial(self._run, inputs))
 
     async def close(self) -> None:
-        """Drop the requests; OpenVINO frees the graph with the last of them."""
+        """Wait for the calls that are running, and free the requests and the graph."""
         self._threads.close()
         while not self._idle.empty():
             self._idle.get_nowait()
@@ -80,7 +80,7 @@ class OpenVinoBackend:
         try:
             whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
             request.infer(whole, share_inputs=True)
-            # Copied: the next request on this slot overwrites the engine's memory.
+            # Copied, because the next call with this infer request overwrites the engine's memory.
             return {row.name: request.get_tensor(row.name).data.copy() for row in self._manifest.outputs}
         except RuntimeError as error:
             raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
@@ -89,10 +89,10 @@ class OpenVinoBackend:
 
 
 def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> None:
-    """Refuse what this CPU would silently compute in another precision than was proved.
+    """Check that this CPU supports the precision of a graph; OpenVINO would silently use another precision.
 
     Raises:
-        ArtifactBroken: says what to do.
+        ArtifactBroken: the graph is in bf16, and this CPU does not support bf16.
     """
     if artifact.manifest.precision == "bf16" and "BF16" not in capabilities:
         raise ArtifactBroken(
@@ -103,7 +103,7 @@ def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> Non
 
 def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int) -> dict[str, Any]:
     config: dict[str, Any] = {
-        # Pinned: on some CPUs OpenVINO chooses bf16 by itself, and bf16 moves experts.
+        # On some CPUs OpenVINO chooses bf16 by default, and the rounding of bf16 changes the chosen experts.
         "INFERENCE_PRECISION_HINT": _PRECISION[manifest.precision],
         "PERFORMANCE_HINT": settings.performance.upper(),
         "PERFORMANCE_HINT_NUM_REQUESTS": workers,
@@ -118,7 +118,7 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
 
 
 def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:
-    """Describe an engine's ports; of several names of one port, choose the one that a row has."""
+    """Return the engine's ports; if a port has several names, use the name that a manifest row has."""
     wanted = {row.name for row in rows}
     described = []
     for port in ports:

@@ -1,4 +1,4 @@
-"""The seam between the service and whatever runs a graph."""
+"""Define the interface between the service and a backend, which runs a graph."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,27 +9,28 @@ from service.request import RequestContext
 
 
 class Backend(Protocol):
-    """Runs one version of one model. Used from the event loop; many calls may be under way at once."""
+    """Runs one version of one model. Call it from the event loop; several calls may run at the same time."""
 
     async def infer(
         self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a graph; return the manifest's outputs by name.
+        """Run the graph; return the outputs by their names in the manifest.
 
-        Cancelling the task ends the work if it can be ended, and never starts it if it has not begun.
+        If the calling task is cancelled, work that has not begun is dropped, and running work is stopped if
+        the backend can stop it.
 
         Args:
-            inputs: by name, one for each row of the manifest's inputs.
-            context: for whom, and until when.
+            inputs: the input arrays by name, one for each row of the manifest's inputs.
+            context: id and deadline of the request.
 
         Raises:
-            BackendBusy: too much is waiting already.
-            BackendUnavailable: the model cannot be run here now.
-            DeadlineExceeded: there was no answer in time.
-            BackendFailed: the model rejected this input; retrying will not help.
+            BackendBusy: the backend's queue is full.
+            BackendUnavailable: the backend cannot run the model now.
+            DeadlineExceeded: the answer did not arrive before the deadline.
+            BackendFailed: the backend refused this input; it would refuse the same input again.
         """
         ...
 
     async def close(self) -> None:
-        """Free the model. Nothing may be inferred afterwards."""
+        """Free the model. No call of `infer` may follow."""
         ...

@@ -1,4 +1,4 @@
-"""Every way to run a graph, one row each: all that the rest of the service knows of a backend."""
+"""List the backends in one table; the rest of the service knows a backend only by its row."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from service.settings import BackendName, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class BackendKind:
-    """What a backend can do, and how it is opened."""
+    """The properties of a backend, and the function that opens a model with it."""
 
-    runs: frozenset[str]  # targets of the manifests that it can run
-    target: Callable[[Settings], str]  # the one of them that it is to serve
-    limit: Callable[[Settings], int]  # images at once; more wait in this process
+    runs: frozenset[str]  # export targets that the backend can run
+    target: Callable[[Settings], str]  # the export target that the settings choose
+    limit: Callable[[Settings], int]  # maximum number of images at once; more images wait in this process
     open: Callable[[Artifact, Settings], Backend] | None
-    """Loads a model of the repository in this process; None: a server beside it has its own models."""
+    """Loads a model of the repository in this process; None: the backend is a server with its own models."""
 
 
 def _openvino(artifact: Artifact, settings: Settings) -> Backend:

@@ -1,4 +1,4 @@
-"""Blocking work in threads: waited for until the deadline, and never begun once nobody waits."""
+"""Run blocking work in threads, within a deadline, and drop queued work whose caller has gone."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,22 +11,22 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A fixed number of threads with one queue."""
+    """A pool with a fixed number of threads and one queue."""
 
     def __init__(self, count: int, name: str) -> None:
-        """Prepare `count` threads; they start with the first work."""
+        """Prepare `count` threads with the name prefix `name`; they start when there is work."""
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, context: RequestContext, work: Callable[[], T]) -> T:
-        """Return what `work` returns. If the caller's task is cancelled, queued work is taken back.
+        """Run `work` in a thread and return its result; work that is still queued is dropped on cancellation.
 
         Raises:
-            DeadlineExceeded: it was not done in time.
+            DeadlineExceeded: `work` did not finish before the deadline.
         """
         async with context.in_time():
-            # wrap_future passes a cancellation on; a thread that has begun cannot be stopped, and is left.
+            # wrap_future passes a cancellation on to queued work; work that runs in a thread runs to its end.
             return await asyncio.wrap_future(self._executor.submit(work))
 
     def close(self) -> None:
-        """Wait for the work that has begun, and drop what has not."""
+        """Wait for the work that is running, and drop the work that is queued."""
         self._executor.shutdown(cancel_futures=True)

@@ -1,1 +1,1 @@
-"""Who is told of every image, outside of any protocol: metrics today."""
+"""Observe every image, independent of the protocol; today only the metrics do."""

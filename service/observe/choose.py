@@ -1,4 +1,4 @@
-"""Chooses who is told of every image: one line each."""
+"""Choose the observers of a service."""
 
 from service.metrics import Metrics
 from service.observe.metrics import MetricsObserver
@@ -6,5 +6,5 @@ from service.observe.protocol import Observer
 
 
 def observers_of(metrics: Metrics) -> tuple[Observer, ...]:
-    """Return the observers of a service."""
+    """Return the observers that the service notifies about every image."""
     return (MetricsObserver(metrics),)

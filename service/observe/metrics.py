@@ -1,4 +1,4 @@
-"""Counts every image in the metrics."""
+"""Count every image in the metrics."""
 
 from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
@@ -8,19 +8,19 @@ from service.tasks.choose import task_of
 
 
 class MetricsObserver:
-    """Moves the series that one image moves."""
+    """An observer that records every image in the service's metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Count in these metrics."""
+        """Record images in the given metrics."""
         self._metrics = metrics
 
     def answered(self, image: Answered) -> None:
-        """Count stage times, detections, chosen experts and compute."""
+        """Record the stage times, detections, chosen experts and compute of an answered image."""
         manifest = image.version.manifest
         detections = task_of(manifest).count(image.result)
         self._metrics.record_stages(image.version.backend_name, image.timings)
         self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
-        """Count the refusal by its reason."""
+        """Count an image that was not answered, by the reason of the error."""
         self._metrics.rejected(slug_of(type(error)))

@@ -1,4 +1,4 @@
-"""The seam between serving and whoever watches it."""
+"""Define the interface of an observer, which the service notifies about every image."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,9 +12,9 @@ from service.types import Compute, ExpertActivation, Timings
 
 @dataclass(frozen=True)
 class Answered:
-    """Everything that is known about one image."""
+    """The answer for one image, with everything that the service knows about the image."""
 
-    version: ServedVersion  # who answered
+    version: ServedVersion  # the version that answered
     reason: str  # "preferred", "requested", or why a preferred backend did not answer
     context: RequestContext
     params: ResolvedParams
@@ -26,12 +26,12 @@ class Answered:
 
 
 class Observer(Protocol):
-    """Told of every image, in the event loop: it must be quick, and must not raise."""
+    """Receives every image. It runs in the event loop, so it must be fast, and it must not raise."""
 
     def answered(self, image: Answered) -> None:
-        """Hear of an image that was answered."""
+        """Handle an image that was answered."""
         ...
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
-        """Hear of one of several images of a request that was not."""
+        """Handle an image that was not answered, in a request with several images."""
         ...

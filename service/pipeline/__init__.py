@@ -1,1 +1,1 @@
-"""Pure stages, one file each: bytes to pixels, pixels to a canvas, outputs to what they mean."""
+"""Process images in pure stages, one file each: decode, resize to the model input, interpret outputs."""

@@ -1,4 +1,4 @@
-"""Fills the model's canvas with the middle of an image."""
+"""Fill the model input (canvas) with the middle of an image."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,14 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = (
-    32  # canvases in a row; nothing that was photographed is longer, and resizing it could take all memory
-)
+_LONGEST = 32  # longest resized side, in model inputs; resizing a longer image could take all memory
 
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Which part of a scaled image is on the model's canvas: x_canvas = x_source * scale - left."""
+    """The position of the model input (canvas) in a scaled image: x_canvas = x_source * scale - left."""
 
     scale: float
     left: int
@@ -22,14 +20,17 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Scale to cover and centre; an odd pixel too many is cut from the right and from the bottom."""
+        """Return the crop that scales an image to cover the model input, and cuts out the centre.
+
+        If an odd number of pixels is cut off, the extra pixel is cut from the right or the bottom.
+        """
         (height, width), (canvas_h, canvas_w) = source_hw, input_hw
         scale = max(canvas_h / height, canvas_w / width)
         resized_h, resized_w = _resized_hw(source_hw, scale)
         return cls(scale=scale, left=(resized_w - canvas_w) // 2, top=(resized_h - canvas_h) // 2)
 
     def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Resize (H, W, 3) and cut; return the (1, canvas_h, canvas_w, 3) canvas."""
+        """Resize and crop an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3)."""
         canvas_h, canvas_w = input_hw
         height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
         if height > _LONGEST * canvas_h or width > _LONGEST * canvas_w:
@@ -45,7 +46,7 @@ class CenterCrop:
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the part around the centre that becomes at most half as long as is too long."""
+    """Return the centre of a very long image, whose resized sides are at most half of the allowed length."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -1,4 +1,4 @@
-"""Image bytes to RGB pixels. Expects the bytes to be hostile."""
+"""Decode image bytes to RGB pixels, safely even for malicious bytes."""
 
 import io
 import logging
@@ -24,22 +24,20 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode one image, upright, whatever its colours: grey, palette, alpha, CMYK and 16-bit included.
+    """Return the (H, W, 3) uint8 RGB pixels of an image file, with the EXIF orientation applied.
 
-    Alpha is dropped, and of an animation only the first frame is read.
+    Grey, palette, alpha, CMYK and 16-bit images are converted. The alpha channel is dropped, and only the
+    first frame of an animation is read.
 
     Args:
-        data: the file's bytes; the format is told by them, never by a name or a content type.
-        max_pixels: most pixels that the header may announce.
-
-    Returns:
-        (H, W, 3) RGB.
+        data: the file's bytes; they alone determine the format, not a file name or a content type.
+        max_pixels: maximum number of pixels that the header may announce.
 
     Raises:
         EmptyImage: there are no bytes.
-        UnsupportedImage: not one of FORMATS.
-        ImageTooLarge: too many pixels; nothing was decoded.
-        UndecodableImage: truncated or damaged.
+        UnsupportedImage: the format is not one of FORMATS.
+        ImageTooLarge: the header announces too many pixels; the image was not decoded.
+        UndecodableImage: the image is truncated or damaged.
     """
     if not data:
         raise EmptyImage
@@ -48,7 +46,7 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     if width * height > max_pixels:
         raise ImageTooLarge(width * height, max_pixels)
     try:
-        # Unlike Pillow's loaders this one refuses a JPEG that ends early, and applies EXIF orientation.
+        # Unlike Pillow's loaders, OpenCV refuses a truncated JPEG, and applies the EXIF orientation.
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise UndecodableImage(f"the {name} image is damaged and cannot be decoded") from error
@@ -63,7 +61,7 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def silence_decoders() -> None:
-    """Keep OpenCV from writing a line to stderr for each damaged image that somebody sends."""
+    """Stop OpenCV from writing a line to stderr for each damaged image."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -88,10 +86,10 @@ def _size(
     name: str, opener: Callable[[io.BytesIO], ImageFile], data: bytes, max_pixels: int
 ) -> tuple[int, int]:
     try:
-        # The format's own class, not Image.open: that one has a pixel limit of its own, set globally.
+        # Use the format's own class, because Image.open has its own global pixel limit.
         with opener(io.BytesIO(data)) as header:
             return header.size
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(None, max_pixels) from error
-    except Exception as error:  # header parsers fail in a dozen ways on damaged bytes; all mean this
+    except Exception as error:  # header parsers raise many kinds of errors for damaged bytes
         raise UndecodableImage(f"the {name} header is truncated or damaged") from error

@@ -1,4 +1,4 @@
-"""Fits an image into the model's canvas, and boxes back into the image."""
+"""Fit an image into the model input (canvas), and map boxes from the model input back to the image."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image sits on the model's canvas: x_canvas = x_source * scale + left."""
+    """The position of a source image in the model input (canvas): x_canvas = x_source * scale + left."""
 
     scale: float
     left: int
@@ -18,14 +18,17 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Scale to fit and centre; an odd pixel of padding goes to the right and to the bottom."""
+        """Return the letterbox that scales an image to fit into the model input, and centres the image.
+
+        If the padding is an odd number of pixels, the extra pixel is at the right or the bottom.
+        """
         (height, width), (canvas_h, canvas_w) = source_hw, input_hw
         scale = min(canvas_h / height, canvas_w / width)
         resized_h, resized_w = _resized_hw(source_hw, scale)
         return cls(scale=scale, left=(canvas_w - resized_w) // 2, top=(canvas_h - resized_h) // 2)
 
     def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int], pad_value: int) -> NDArray[np.uint8]:
-        """Resize (H, W, 3) and pad it; return the (1, canvas_h, canvas_w, 3) canvas."""
+        """Resize and pad an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3)."""
         height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
         canvas = np.full((1, *input_hw, 3), pad_value, dtype=np.uint8)
         inside = canvas[0, self.top : self.top + height, self.left : self.left + width]
@@ -36,7 +39,7 @@ class Letterbox:
         return canvas
 
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (N, 4) canvas pixels back to source pixels. Does not clip."""
+        """Map (N, 4) boxes from model input pixels to source image pixels, without clipping."""
         offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         return (boxes_xyxy - offset) / np.float32(self.scale)
 

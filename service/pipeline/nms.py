@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes that say the same, the best one stays."""
+"""Suppress non-maxima: of overlapping boxes of one class, keep only the box with the highest score."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,13 @@ from service.types import Candidates
 
 
 def suppress(candidates: Candidates, conf: float, iou: float, max_det: int) -> NDArray[np.int64]:
-    """Return the rows to keep, highest score first, equal scores by lowest row.
+    """Return the row numbers of the boxes to keep, highest score first; equal scores in the order of rows.
 
     Args:
-        candidates: N boxes on the canvas.
-        conf: lowest score that counts, itself included.
-        iou: a box overlapping a better one of its class by more than this is dropped.
-        max_det: most rows to return.
+        candidates: N boxes in pixels of the model input.
+        conf: lowest score of a box to keep, inclusive.
+        iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
+        max_det: maximum number of rows to return.
     """
     order = np.flatnonzero(candidates.scores >= np.float32(conf))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]
@@ -31,6 +31,6 @@ def suppress(candidates: Candidates, conf: float, iou: float, max_det: int) -> N
         bottom_right = np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
         overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
         union = areas[i] + areas[i + 1 :] - overlap
-        # Multiplied out, so that boxes without an area need no special case.
+        # Compare products instead of dividing, so that boxes without area need no special case.
         alive[i + 1 :] &= (class_ids[i + 1 :] != class_ids[i]) | ~(overlap > np.float32(iou) * union)
     return order[kept].astype(np.int64)

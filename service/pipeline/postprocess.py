@@ -1,4 +1,4 @@
-"""What a detector's graph answers to detections in source pixels."""
+"""Turn the outputs of a detector's graph into detections in pixels of the source image."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -24,12 +24,12 @@ def select_candidates(
     """Return the best (anchor, class) pairs of one image, best first; equal scores in the order of pairs.
 
     Args:
-        boxes_xyxy: (A, 4) of every anchor, on the canvas.
-        class_scores: (A, C) of every anchor and class.
-        limit: most pairs to return.
+        boxes_xyxy: (A, 4) boxes of all A anchors, in pixels of the model input.
+        class_scores: (A, C) scores of all anchors and classes.
+        limit: maximum number of pairs to return.
     """
     flat = class_scores.reshape(-1)
-    if len(flat) > limit:  # everything at or above the last score, so that ties stay in order
+    if len(flat) > limit:  # keep all pairs that tie with the last score, to sort them stably
         worst = np.partition(flat, -limit)[-limit]
         pairs = np.flatnonzero(flat >= worst)
     else:
@@ -52,13 +52,13 @@ def kept_in_source(
     """Filter, suppress on the canvas, map to the source image and clip to it, in this order.
 
     Args:
-        candidates: on the canvas.
-        letterbox: where the image sits on the canvas.
-        source_hw: size of the image.
-        conf: lowest score that counts.
-        iou: overlap above which the lower score of a class is dropped.
-        max_det: most detections to return.
-        class_ids: classes to report; None for all. Others are gone before they could suppress.
+        candidates: boxes in pixels of the model input.
+        letterbox: position of the image in the model input.
+        source_hw: height and width of the source image.
+        conf: lowest score of a box to keep, inclusive.
+        iou: IoU above which the box with the lower score is dropped, within one class.
+        max_det: maximum number of detections to return.
+        class_ids: classes to report; None for all. Boxes of other classes are removed before suppression.
     """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:

@@ -1,4 +1,4 @@
-"""An image to the canvas of a model, as its manifest says."""
+"""Resize an image to the model input, in the way that the manifest specifies."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -13,7 +13,7 @@ from service.pipeline.letterbox import Letterbox
 
 @dataclass(frozen=True)
 class Placed:
-    """An image on its canvas, and where it is there."""
+    """An image that has been resized to the model input (canvas), and its position there."""
 
     canvas: NDArray[np.uint8]  # (1, H, W, 3)
     place: Letterbox | CenterCrop
@@ -21,7 +21,7 @@ class Placed:
 
 
 def preprocess(image: NDArray[np.uint8], spec: ImagesInput) -> Placed:
-    """Fit (H, W, 3) RGB into the canvas of a model."""
+    """Resize an (H, W, 3) RGB image to the model input; return the input and the image's position in it."""
     source_hw = (image.shape[0], image.shape[1])
     match spec.resize:
         case LetterboxResize(pad_value=pad_value):

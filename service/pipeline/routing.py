@@ -1,4 +1,4 @@
-"""Gates and router probabilities to what each mixture layer decided, and what it cost."""
+"""Read from gates and router probabilities which experts ran in each mixture layer, and their compute."""
 
 import numpy as np
 
@@ -7,11 +7,12 @@ from service.types import Compute, ExpertActivation, RawOutputs
 
 
 def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivation, ...]:
-    """Return the activations of one image, in the manifest's order of layers.
+    """Return the expert activations of one image, one per mixture layer, in the manifest's order.
 
     Args:
-        outputs: by name; gates and router_probs are (1, L, Emax), a gate of 0 means "not chosen".
-        manifest: names the layers and their rows.
+        outputs: the graph's outputs by name; gates and router_probs are (1, L, Emax). An expert with gate 0
+            was not chosen.
+        manifest: manifest with the mixture layers and their rows.
     """
     if not manifest.mixture:
         return ()
@@ -36,7 +37,10 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
 
 
 def compute_cost(experts: tuple[ExpertActivation, ...], manifest: Manifest) -> Compute:
-    """Return what one image cost: fixed part and chosen experts, or everything if the graph is dense."""
+    """Return the compute for one image: the fixed part plus the chosen experts.
+
+    A dense graph computes every expert, so its compute is always the dense one.
+    """
     dense = manifest.gflops.dense
     if manifest.execution == "dense":
         return Compute(used_gflops=dense, dense_gflops=dense)

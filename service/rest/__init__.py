@@ -1,1 +1,1 @@
-"""HTTP only: what goes over the wire, and nothing of how images are understood."""
+"""Translate between HTTP and the service; how images are decoded and predicted is not decided here."""

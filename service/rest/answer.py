@@ -1,4 +1,4 @@
-"""From what the service found to what is sent."""
+"""Build the HTTP API's answers from the service's results."""
 
 from collections.abc import Collection, Mapping
 
@@ -19,7 +19,7 @@ _TOP_K = "top_k"  # the control that the answer reports
 
 
 def to_answer(found: Answered, *, moe: str) -> wire.Answer:
-    """Build the answer for one image; `moe` is summary, full or off."""
+    """Return the API's answer for one image; `moe` (summary, full or off) selects the expert details."""
     version, manifest = found.version, found.version.manifest
     height, width = found.image_hw
     answer = wire.Answer(
@@ -51,10 +51,10 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
 
 
 def to_model_list(models: Models) -> wire.ModelList:
-    """Describe every model of which some backend has a version.
+    """Return the descriptions of every model of which at least one backend has a version.
 
     Raises:
-        NotReady: there is none yet.
+        NotReady: no backend has a model yet.
     """
     described = [info for name in models.names if (info := _model_info(models.routes(name))) is not None]
     if models.default is None or not described:
@@ -137,7 +137,10 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
 
 
 def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
-    """Choose which version describes a model: the one that `auto` gets now, or else any that is known."""
+    """Return manifest and sha256 of the version that describes a model; None if no version is known.
+
+    This is the version that a request with backend `auto` gets now, or else any known version.
+    """
     in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:
         _, version = min(in_force, key=lambda pair: pair[0])  # the first of those that are closed

@@ -1,4 +1,4 @@
-"""Reads the images out of a request, within its limits."""
+"""Read the images from a request body, within the limits on bytes, files and time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,17 +17,18 @@ class Upload:
     """The images of one request."""
 
     images: tuple[bytes, ...]
-    several: bool  # a form with more than one file, which is answered as a list
+    several: bool  # the request is a form with more than one file, so the answer is a list
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
-    """Read a raw body as one image, whatever its content type, or a form as one image per file.
+    """Return the images of a request: one image per file of a form, or else the raw body as one image.
 
     Raises:
-        BodyTooLarge: told by Content-Length, or counted while it arrives.
-        BodyTimeout: it did not arrive in time.
-        EmptyImage: there are no bytes.
-        MalformedForm, InvalidParameter: a form that is broken, or has other fields than files.
+        BodyTooLarge: Content-Length, or the number of bytes received, exceeds the limit.
+        BodyTimeout: the body did not arrive in time.
+        EmptyImage: the body is empty, or the form has no file.
+        MalformedForm: the form cannot be read.
+        InvalidParameter: the form has a field that is not a file.
     """
     limit = settings.max_body_bytes
     if int(request.headers.get("content-length", 0)) > limit:
@@ -59,9 +60,9 @@ async def _read_form(request: Request, settings: Settings) -> Upload:
         request.headers,
         _limited(request, settings.max_body_bytes),
         max_files=settings.max_files,
-        max_fields=8,  # none is read; a few are let in so that the answer can name one
+        max_fields=8,  # no field is allowed; the parser accepts a few so that the error can name one
     )
-    parser.spool_max_size = settings.max_body_bytes + 1  # stays in memory: the disk may be read-only
+    parser.spool_max_size = settings.max_body_bytes + 1  # keeps files in memory: the disk may be read-only
     try:
         form = await parser.parse()
     except MultiPartException as error:

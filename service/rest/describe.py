@@ -1,4 +1,4 @@
-"""What openapi.json tells about bodies and problems beyond what the routes' own types say."""
+"""Describe request bodies and problems for openapi.json, where the types of the routes do not."""
 
 from typing import Any
 
@@ -36,5 +36,5 @@ _PROBLEM_CODES = {
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
 }
-"""What can go wrong with a detection, by status; each `detail` says what to do."""
+"""The problem responses of a detection, by status; each problem's `detail` says what to do."""
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

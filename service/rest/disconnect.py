@@ -1,4 +1,4 @@
-"""Work for a caller who may leave: it is cancelled when nobody waits for the answer any more."""
+"""Cancel the work for a request when the caller disconnects before the answer."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns. The body of the request has been read.
+    """Run `work` and return its result. The request's body must have been read before.
 
     Raises:
-        ClientDisconnect: the caller hung up, and the work has been cancelled.
+        ClientDisconnect: the caller disconnected first, so `work` was cancelled.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_gone(request))

@@ -1,4 +1,4 @@
-"""Answers every failure of a route with a problem."""
+"""Answer every failure of a request with an RFC 9457 problem."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,11 +16,11 @@ from service.rest.query import DetectQuery
 from service.rest.service_of import service_of
 from service.rest.wire import ParameterFault, Problem
 
-_CLIENT_CLOSED_REQUEST = 499  # nobody reads the answer; the number is for the metrics
+_CLIENT_CLOSED_REQUEST = 499  # the caller is gone, so only the metrics show this status
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every failure with a problem, FastAPI's own and unknown routes included."""
+    """Make an app answer every failure with a problem, including unknown routes and FastAPI's own errors."""
 
     @app.exception_handler(errors.ServiceError)
     async def on_service_error(request: Request, error: errors.ServiceError) -> Response:
@@ -63,7 +63,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:
-        # The framework raises it again after this answer, so that it is logged with its traceback.
+        # The framework raises the error again after this answer, so the log has its traceback.
         detail = "the service has a defect; report it with this id"
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _response(problem("internal", status, detail, request.state.request_id))

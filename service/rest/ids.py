@@ -1,4 +1,4 @@
-"""Request ids: unique, and in the order of time when sorted as text."""
+"""Make request ids: unique, and in the order of time when sorted as text."""
 
 import secrets
 import time
@@ -7,6 +7,6 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_id() -> str:
-    """Return 26 characters in the manner of a ULID: 48 bits of milliseconds, 80 random bits."""
+    """Return a new id of 26 characters, in the format of a ULID: 48 bits of milliseconds, 80 random bits."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))

@@ -1,4 +1,4 @@
-"""Around every request: an id, its duration, its line in the log."""
+"""Give every request an id, measure its duration, and write its log line."""
 
 import logging
 from collections.abc import Collection
@@ -12,20 +12,23 @@ from service.rest.ids import new_id
 
 log = logging.getLogger(__name__)
 
-_PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds; counted, not logged
+_PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 
 
 class RequestRecorder:
-    """Gives each request an id, and records how it ended."""
+    """ASGI middleware that gives each request an id, and records its status and duration."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
-        """Wrap `app`; paths that are not in `paths` share one label, since anybody can invent them."""
+        """Wrap `app`. In the metrics, all paths outside `paths` share the label "other".
+
+        A caller can request any path, so a label for each path would have no limit.
+        """
         self._app = app
         self._metrics = metrics
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one ASGI connection; record it if it is an HTTP request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Errors to RFC 9457 problems: the one place that knows which failure has which status."""
+"""Turn errors into RFC 9457 problems; only this module maps errors to HTTP statuses."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -36,11 +36,11 @@ BACKEND_ERRORS = (
     errors.BackendUnavailable,
     errors.DeadlineExceeded,
 )
-"""What is counted by backend as well, in sparsight_backend_errors_total."""
+"""The errors that sparsight_backend_errors_total also counts, for each backend."""
 
 
 def to_problem(error: errors.ServiceError, request_id: str) -> Problem:
-    """Describe a failure of the service."""
+    """Return the problem for an error of the service."""
     status = STATUS[type(error)]
     found = problem(slug_of(type(error)), status, str(error), request_id)
     if isinstance(error, errors.InvalidParameter):
@@ -51,7 +51,7 @@ def to_problem(error: errors.ServiceError, request_id: str) -> Problem:
 def problem(
     slug: str, status: HTTPStatus, detail: str, request_id: str, faults: Sequence[ParameterFault] = ()
 ) -> Problem:
-    """Describe a failure: the last part of its type, its status, and what to do about it."""
+    """Return a problem; `slug` is the last part of its type, and `detail` says what to do."""
     found = Problem(
         type=_TYPE_PREFIX + slug, title=status.phrase, status=status, detail=detail, id=request_id
     )

@@ -1,4 +1,4 @@
-"""The query of a detection: its parameters, and what they mean to the service."""
+"""Define the query parameters of a detection, and turn them into the parameters of the service."""
 
 import difflib
 import re
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _NeverNull:
-    """Leaves null out of openapi.json: a query can leave a parameter out, and cannot say null."""
+    """Removes null from a parameter's schema in openapi.json, because a query cannot send null."""
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -36,13 +36,13 @@ Count = Annotated[int, Field(ge=1, le=10_000)]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VALUES = ("conf", "iou", "max_det", "top")  # of the tasks
 CONTROLS = ("top_k", "weight_threshold")
-"""Controls that most models have, and which are described; others are looked up in the model."""
+"""Controls that most models have; openapi.json describes them. Other controls depend on the model."""
 
 
 class DetectQuery(BaseModel):
-    """Query parameters of a detection. A description doubles as the answer to a wrong value."""
+    """Query parameters of a detection. The problem for a wrong value repeats the field's description."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)  # what else there is, the model knows
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)  # controls of the model are extra fields
 
     model: Annotated[OrUnset[str], Field(description="Name of a model that GET /models lists.")] = None
     conf: Annotated[
@@ -90,7 +90,7 @@ class DetectQuery(BaseModel):
     ] = "json"
 
     def params(self) -> DetectParams:
-        """Return what is asked for, without what concerns HTTP alone."""
+        """Return the parameters for the service, without those that only concern the HTTP answer."""
         others: dict[str, str] = self.model_extra or {}
         return DetectParams(
             model=self.model,
@@ -102,7 +102,7 @@ class DetectQuery(BaseModel):
         )
 
     def context(self, request: Request, timeout_s: float) -> RequestContext:
-        """Begin the time that a request has: its body has just arrived."""
+        """Return the context of a request whose body has just arrived; its time limit begins now."""
         allowed_s = timeout_s if self.timeout_ms is None else self.timeout_ms / 1000
         trace = request.headers.get("traceparent", "")
         return RequestContext.within(
@@ -114,10 +114,10 @@ class DetectQuery(BaseModel):
         )
 
     def check_names(self, manifest: Manifest) -> None:
-        """Refuse a parameter that neither the API nor this model has.
+        """Check that every given parameter is one of the API's parameters or of this model's controls.
 
         Raises:
-            InvalidParameter: names the nearest, and all that there are.
+            InvalidParameter: a parameter is unknown; the message names the nearest and all known ones.
         """
         controls = [row.name for row in manifest.controls if row.name not in CONTROLS]
         known = [*DetectQuery.model_fields, *controls]
@@ -132,10 +132,10 @@ class DetectQuery(BaseModel):
 
 
 def refuse_repeated(request: Request) -> None:
-    """Refuse a parameter that is given more than once.
+    """Check that no query parameter is given more than once.
 
     Raises:
-        InvalidParameter: names it.
+        InvalidParameter: a parameter is given twice or more; the message names it.
     """
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in counts.items():

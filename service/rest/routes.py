@@ -1,4 +1,4 @@
-"""The routes for machines: detect, models, health, readiness, metrics."""
+"""Define the routes of the HTTP API: detect, models, health, readiness and metrics."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -32,18 +32,18 @@ router = APIRouter()
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
 async def detect_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
-    """Answer one image with its predictions, and a form with several files with a list of answers."""
+    """Return the predictions for one image, or a list of answers for a form with several files."""
     service, params, answer_format = service_of(request), query.params(), format_of(query.format)
     refuse_repeated(request)
     with service.admit():
-        # What the model cannot do is refused before the body is read; `detect` looks again, since another
-        # version may be in force by then.
+        # Wrong parameters are refused before the body is read. `detect` checks them again, because another
+        # version of the model may answer by then.
         manifest = service.choose(params).manifest
         query.check_names(manifest)
         answer_format.check(manifest)
         resolve(params, manifest)
         upload = await read_upload(request, service.settings)
-        context = query.context(request, service.settings.timeout_s)  # the time for the answer begins
+        context = query.context(request, service.settings.timeout_s)  # the time limit begins
         if not upload.several:
             answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
             return answer_format.write([Outcome(context.request_id, answered)], several=False, moe=query.moe)
@@ -55,13 +55,13 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
 
 @router.get("/models", summary="List the models.", tags=["models"])
 async def models_route(request: Request) -> ModelList:
-    """List the served models: classes, defaults, allowed top_k, mixture layers."""
+    """Return the served models with their classes, defaults, allowed top_k and mixture layers."""
     return to_model_list(service_of(request).ready_models())
 
 
 @router.get("/healthz", summary="Is the process alive?", tags=["operation"])
 async def health_route() -> Health:
-    """Return ok: a process that answers is alive."""
+    """Return ok; the process is alive if it answers at all."""
     return Health(status="ok")
 
 
@@ -73,7 +73,7 @@ async def health_route() -> Health:
     tags=["operation"],
 )
 async def ready_route(request: Request) -> Readiness:
-    """Tell that some backend has proved the default model, and is well."""
+    """Return ready if at least one healthy backend serves a verified version of the default model."""
     service = service_of(request)
     service.check_ready()
     return Readiness(status="ready", notes=[note for note in service.models.notes.values() if note])
@@ -81,5 +81,5 @@ async def ready_route(request: Request) -> Readiness:
 
 @router.get("/metrics", response_class=Response, summary="Every series, for Prometheus.", tags=["operation"])
 async def metrics_route(request: Request) -> Response:
-    """Give every series in Prometheus' text format."""
+    """Return every metric of the service in Prometheus' text format."""
     return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

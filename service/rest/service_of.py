@@ -1,4 +1,4 @@
-"""Finds the service that an app serves."""
+"""Find the service object behind a request."""
 
 from starlette.requests import HTTPConnection
 

@@ -1,4 +1,4 @@
-"""What is sent and received: the models behind openapi.json."""
+"""Define the JSON bodies of the HTTP API; openapi.json is generated from these classes."""
 
 from typing import Annotated, Literal
 
@@ -9,58 +9,58 @@ from service.tasks.choose import AnyPrediction
 
 
 class ModelRef(BaseModel):
-    """Which model answered."""
+    """The model version and the backend that answered."""
 
     name: str
     version: str
-    sha256: Annotated[str, Field(description="Of the model's manifest, which holds that of every file.")]
+    sha256: Annotated[str, Field(description="Of the model's manifest, which lists every file's sha256.")]
     backend: str
     backend_reason: Annotated[
         str,
-        Field(description="preferred, requested, or the sentence that says why a better one did not answer."),
+        Field(description="preferred, requested, or a sentence: why a preferred backend did not answer."),
     ]
     precision: str
 
 
 class ImageSize(BaseModel):
-    """Size of the upright image, in pixels."""
+    """Size of the image after its EXIF orientation is applied, in pixels."""
 
     width: int
     height: int
 
 
 class LayerActivation(BaseModel):
-    """What one mixture layer decided."""
+    """The experts that one mixture layer chose for this image."""
 
     layer: str
-    experts: Annotated[int, Field(description="How many there are.")]
-    active: Annotated[list[int], Field(description="Ids of those that were chosen, ascending.")]
-    weights: Annotated[list[float], Field(description="Of the chosen, in the same order; they sum to 1.")]
-    entropy_bits: Annotated[float, Field(description="Of the router's probabilities; 0 is certain.")]
-    probabilities: Annotated[list[float], Field(description="Of every expert; with moe=full only.")] = []
+    experts: Annotated[int, Field(description="Number of experts in the layer.")]
+    active: Annotated[list[int], Field(description="Ids of the chosen experts, ascending.")]
+    weights: Annotated[list[float], Field(description="Weights of the active experts; their sum is 1.")]
+    entropy_bits: Annotated[float, Field(description="Entropy of the probabilities; 0: certain.")]
+    probabilities: Annotated[list[float], Field(description="Of every expert; only with moe=full.")] = []
 
 
 class GflopsUse(BaseModel):
     """Compute for this image, in units of 1e9 operations."""
 
     used: float
-    dense: Annotated[float, Field(description="With every expert computed.")]
+    dense: Annotated[float, Field(description="Compute if every expert had run.")]
 
 
 class Moe(BaseModel):
-    """What the mixture of experts did."""
+    """The experts that ran for this image, and their compute."""
 
     layers: list[LayerActivation]
-    top_k: Annotated[int | None, Field(description="In force; null if the model has none to choose.")]
+    top_k: Annotated[int | None, Field(description="The top_k used; null if the model has no such control.")]
     gflops: GflopsUse
     degraded: Annotated[bool, Field(description="True if load made the service use fewer experts.")]
     routing: Annotated[
-        Literal["normal", "static"], Field(description="static: routers that do not depend on the image.")
+        Literal["normal", "static"], Field(description="static: the routing does not depend on the image.")
     ]
 
 
 class TimingMs(BaseModel):
-    """Milliseconds in each stage; total is from the last byte received to the answer."""
+    """Milliseconds in each stage; `total` is the time from the last received byte to the answer."""
 
     decode: float
     queue: float
@@ -71,7 +71,7 @@ class TimingMs(BaseModel):
 
 
 class Answer(BaseModel):
-    """What was found in one image: objects or classes, as the model's task is."""
+    """The answer for one image: detected objects or classes, depending on the model's task."""
 
     id: str
     model: ModelRef
@@ -83,31 +83,31 @@ class Answer(BaseModel):
 
 
 class ParameterFault(BaseModel):
-    """One parameter that cannot be used."""
+    """One parameter whose name or value is invalid, and the reason."""
 
     parameter: str
     detail: str
 
 
 class Problem(BaseModel):
-    """RFC 9457: what went wrong, and what to do."""
+    """An error as an RFC 9457 problem; `detail` says what went wrong and what to do."""
 
-    type: Annotated[str, Field(description="Stable; its last part is the reason in the metrics.")]
+    type: Annotated[str, Field(description="Stable name; its last part is the reason in the metrics.")]
     title: str
     status: int
     detail: str
     id: Annotated[str, Field(description="Id of the request.")]
-    errors: Annotated[list[ParameterFault], Field(description="Only where parameters are wrong.")] = []
+    errors: Annotated[list[ParameterFault], Field(description="The invalid parameters, if any.")] = []
 
 
 class Results(BaseModel):
-    """Answers to a form with several files, in the order sent, each an answer or a problem."""
+    """The answers to a form with several files, in the order sent; each one is an answer or a problem."""
 
     results: list[Answer | Problem]
 
 
 class TopKChoice(BaseModel):
-    """Experts per image and layer that a model accepts."""
+    """The values that a model accepts for top_k, the number of experts per image and layer."""
 
     allowed: list[int]
     default: int
@@ -124,19 +124,19 @@ class LayerInfo(BaseModel):
 
 
 class InputSize(BaseModel):
-    """Canvas of a model, in pixels."""
+    """Size of a model's input, in pixels."""
 
     width: int
     height: int
 
 
 class ControlInfo(BaseModel):
-    """An input of the graph that a request may choose by its name."""
+    """A control: a graph input that a request sets with a query parameter of the same name."""
 
     name: str
     default: int | float
-    allowed: Annotated[list[int] | None, Field(description="The values; null if there is a range.")]
-    range: Annotated[tuple[float, float] | None, Field(description="Lowest and highest.")]
+    allowed: Annotated[list[int] | None, Field(description="Allowed values; null if there is a range.")]
+    range: Annotated[tuple[float, float] | None, Field(description="Lowest and highest value.")]
 
 
 class VersionInfo(BaseModel):
@@ -149,13 +149,13 @@ class VersionInfo(BaseModel):
     sha256: str
     state: Annotated[
         Literal["ready", "refused", "unavailable"],
-        Field(description="refused: it did not prove itself. unavailable: the backend has not loaded it."),
+        Field(description="refused: it failed its check. unavailable: the backend has not loaded it."),
     ]
-    why: Annotated[str, Field(description="It is not ready; empty if it is.")] = ""
+    why: Annotated[str, Field(description="Why the version is not ready; empty if it is ready.")] = ""
 
 
 class ModelInfo(BaseModel):
-    """One served model, as the backend that answers now has it."""
+    """One served model, described by the version that answers now."""
 
     name: str
     version: str
@@ -165,17 +165,16 @@ class ModelInfo(BaseModel):
     precision: str
     execution: Literal["sparse", "dense"]
     routing: Literal["normal", "static"]
-    backends: Annotated[list[str], Field(description="That serve a version of it, preferred first.")]
-    versions: Annotated[list[VersionInfo], Field(description="Every version that a backend has.")]
+    backends: Annotated[list[str], Field(description="Backends that serve a version, preferred first.")]
+    versions: Annotated[list[VersionInfo], Field(description="Every version on every backend.")]
     input: InputSize
     classes: list[str]
     task: TaskName
     drawn_as: Annotated[
-        Literal["boxes", "labels"], Field(description="What the predictions are: on the image, or of it.")
+        Literal["boxes", "labels"],
+        Field(description="Where predictions are shown: boxes on the image, or labels."),
     ]
-    defaults: Annotated[
-        dict[str, int | float], Field(description="Parameters and controls of a request that does not say.")
-    ]
+    defaults: Annotated[dict[str, int | float], Field(description="Default of each parameter and control.")]
     controls: list[ControlInfo]
     top_k: TopKChoice | None
     mixture: list[LayerInfo]
@@ -193,13 +192,13 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the process is well."""
+    """The health of the process; the status is always ok."""
 
     status: str
 
 
 class Readiness(BaseModel):
-    """Whether requests are welcome."""
+    """The readiness of the service to answer requests; the status is always ready."""
 
     status: str
-    notes: Annotated[list[str], Field(description="What an operator should know although it serves.")] = []
+    notes: Annotated[list[str], Field(description="Warnings for the operator, although it is ready.")] = []

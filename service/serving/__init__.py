@@ -1,1 +1,1 @@
-"""The served models: which there are, and which version answers."""
+"""Load the models, keep track of the served versions, and answer images with them."""

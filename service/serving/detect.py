@@ -1,4 +1,4 @@
-"""The service behind every protocol: choose a route, run the stages, tell the observers."""
+"""Answer images, independent of the protocol: choose a route, run the stages, notify the observers."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -19,21 +19,22 @@ from service.traffic.admission import Admission
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
 
-_IMAGES_AT_ONCE = 4  # of one request: enough to fill a server's batch, too few to starve other callers
+_IMAGES_AT_ONCE = 4  # images of one request at once: fills a server's batch without starving other callers
 
 
 class DetectService:
-    """Answers images. Knows nothing of how they arrived; used from the event loop.
+    """Answers images, for any protocol. Call it from the event loop.
 
-    A caller enters `admit()`, may ask `choose()` which version would answer, and calls `detect()`.
+    For each request, enter `admit()`, then call `detect()`. Before `detect()`, `choose()` returns the version
+    that would answer.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
-        """Begin without a model; `loading` says why there is none."""
+        """Create the service without models; `loading` says why there are none yet."""
         self.settings = settings
         self.metrics = metrics
         self.models = Models(settings, metrics)
-        self.loading = "the models are being loaded"  # why there are no models yet; empty once there are
+        self.loading = "the models are being loaded"  # why there are no models; empty once they are loaded
         self.stopping = False
         self._observers = observers
         self._admission = Admission(settings.max_inflight)
@@ -41,36 +42,36 @@ class DetectService:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Hold a place for a request while it is received and served.
+        """Count a request as in flight while it is received and served.
 
         Raises:
-            Overloaded: every place is taken.
+            Overloaded: the maximum number of requests is already in flight.
         """
         with self._admission.enter():
             yield
 
     def choose(self, params: DetectParams) -> ServedVersion:
-        """Return the version that would answer now, so that a request can be refused before it is received.
+        """Return the version that would answer now, to check a request before its body is received.
 
         Raises:
-            NotReady, UnknownModel, UnknownVersion, BackendNotOffered, BackendUnavailable: none would.
+            NotReady, UnknownModel, UnknownVersion, BackendNotOffered, BackendUnavailable: no version would.
         """
         return choose(self.ready_models().routes(params.model), params, {}).version
 
     async def detect(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
-        """Answer one image file.
+        """Return the answer for one image file; if a backend is unavailable, try the next one.
 
         Args:
-            data: its bytes.
-            params: what is asked for.
-            context: for whom, and until when.
+            data: bytes of the image file.
+            params: parameters of the request.
+            context: id and deadline of the request.
 
         Raises:
-            NotReady, UnknownModel, UnknownVersion, BackendNotOffered: nobody can answer.
-            InvalidParameter: the version that is in force cannot do what is asked for.
-            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the caller's bytes.
+            NotReady, UnknownModel, UnknownVersion, BackendNotOffered: no backend serves what is requested.
+            InvalidParameter: the version that answers does not accept a parameter.
+            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
-            DeadlineExceeded: none did in time.
+            DeadlineExceeded: the answer was not complete before the deadline.
         """
         routes = self.ready_models().routes(params.model)
         image = ImageStages(data, self.settings.max_pixels)
@@ -81,8 +82,8 @@ class DetectService:
                 answered = await self._attempt(choice, image, params, context)
                 break
             except BackendUnavailable as error:
-                # Only this error sends the image to the next backend: one that is busy is well, and a passed
-                # deadline or a refused input would be no better elsewhere.
+                # Only this error sends the image to the next backend. A busy backend is healthy, and another
+                # backend cannot help with a passed deadline or a refused input.
                 following = await choose_next(choice, error, routes, params, failed, context)
                 if following.route is not choice.route:
                     self.metrics.failed_over(choice.route.backend_name)
@@ -94,12 +95,12 @@ class DetectService:
     async def detect_all(
         self, images: Sequence[bytes], params: DetectParams, contexts: Sequence[RequestContext]
     ) -> list[Answered | ServiceError]:
-        """Answer several images of one request, a few at once; give an answer or an error for each, in order.
+        """Return an answer or an error for each image of a request, in order; run a few images at once.
 
         Args:
-            images: their bytes.
-            params: what is asked for, of all of them.
-            contexts: one for each image.
+            images: bytes of the image files.
+            params: parameters of the request, for all images.
+            contexts: id and deadline for each image.
         """
         room = asyncio.Semaphore(_IMAGES_AT_ONCE)
 
@@ -120,7 +121,7 @@ class DetectService:
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext
     ) -> Answered:
-        """Run every stage on the route that was chosen: decode and preprocess, infer, postprocess."""
+        """Run every stage on the chosen route (decode, preprocess, infer, postprocess); return the answer."""
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
         prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
@@ -145,17 +146,17 @@ class DetectService:
         )
 
     def ready_models(self) -> Models:
-        """Return the models. Some backend knew the default one at least once; it may be unwell by now.
+        """Return the models, once loading has ended; their backends may be unhealthy by now.
 
         Raises:
-            NotReady: they are not loaded yet, or could not be.
+            NotReady: the models are not loaded yet, or could not be loaded.
         """
         if self.loading:
             raise NotReady(self.loading)
         return self.models
 
     def check_ready(self) -> None:
-        """Do nothing if requests are welcome.
+        """Check that the service can answer requests for the default model.
 
         Raises:
             NotReady: no backend can serve the default model, or the service is stopping.
@@ -167,6 +168,6 @@ class DetectService:
             raise NotReady("it is stopping")
 
     async def close(self) -> None:
-        """Wait for the stages that have begun; nothing may be asked afterwards."""
+        """Stop the service: wait for the stages that are running. No other call may follow."""
         self.stopping = True
         await asyncio.to_thread(self._threads.close)

@@ -1,4 +1,4 @@
-"""The models of the repository on disk, run inside this process: each replays its golden sample first."""
+"""Load the models of the local repository into this process, each checked with its golden sample first."""
 
 import asyncio
 import logging
@@ -17,17 +17,17 @@ from service.traffic.routes import ServedVersion, VersionStatus
 
 log = logging.getLogger(__name__)
 
-_REPLAY_S = 600.0  # nobody waits for it; the first inference of a large graph on a small machine is slow
+_REPLAY_S = 600.0  # long, because the first inference of a large graph on a small machine is slow
 
 
 @asynccontextmanager
 async def open_local_models(name: BackendName, settings: Settings, models: Models) -> AsyncIterator[None]:
-    """Load every model of a backend, replay its golden sample, put it in force, and close all at the end.
+    """Serve every local model of a backend during the block, after checking each one's golden sample.
 
     Args:
-        name: of a backend that runs in this process.
-        settings: which exports, and how they are run.
-        models: where they are served from.
+        name: name of a backend that runs in this process.
+        settings: settings of the service.
+        models: the served models, to which the loaded ones are added.
 
     Raises:
         ArtifactError: a model is missing, broken, or does not reproduce its golden sample.
@@ -57,10 +57,10 @@ async def open_local_models(name: BackendName, settings: Settings, models: Model
 
 
 def check_default(settings: Settings, models: Models) -> None:
-    """Do nothing if the default model is there, or a server may still bring it.
+    """Check that the default model is loaded, or that a Triton server may still provide it.
 
     Raises:
-        SettingsInvalid: it is not among the loaded ones, and nothing else could bring it.
+        SettingsInvalid: the default model is not loaded, and every backend runs local models only.
     """
     default = settings.default_model
     local = all(BACKENDS[name].open is not None for name in settings.backends)

@@ -1,4 +1,4 @@
-"""The served models: a route for each model and backend, and which version is in force there."""
+"""Keep the served models: one route for each model and backend, with the versions served there."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Models:
-    """Every model that is or was served, by name. Belongs to the app; used in the event loop only."""
+    """Every model that is or was served, by name. Use it in the event loop only."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Begin without a model."""
+        """Create an empty collection of models."""
         self._settings = settings
         self._metrics = metrics
         self._routes: dict[str, dict[str, Route]] = {}
@@ -36,31 +36,31 @@ class Models:
             )
             for name in settings.backends
         }
-        self.first_ready = asyncio.Event()  # some backend could serve the default model
-        self.notes: dict[str, str] = {}  # what an operator should know, by backend; empty: nothing
+        self.first_ready = asyncio.Event()  # set once a backend can serve the default model
+        self.notes: dict[str, str] = {}  # warning for the operator, by backend; an empty text is no warning
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the models, in order."""
+        """Return the names of the models, sorted."""
         return tuple(sorted(self._routes))
 
     @property
     def default(self) -> str | None:
-        """Return the model of a request that names none; None while there is no model."""
+        """Return the name of the default model, for requests that name no model; None without models."""
         return self._default
 
     def add(self, name: str) -> Mapping[str, Route]:
-        """Return the routes of a model by backend, preferred first; empty at first."""
+        """Return the routes of a model by backend, preferred first; create them without versions if new."""
         if name not in self._routes:
             self._routes[name] = {backend: self._route(backend, name) for backend in self._settings.backends}
         return self._routes[name]
 
     def routes(self, name: str | None) -> Mapping[str, Route]:
-        """Return the routes of a model; None asks for the default.
+        """Return the routes of a model by backend, preferred first; `name` None is the default model.
 
         Raises:
-            NotReady: there is no model at all yet, or not the default one.
-            UnknownModel: there is none of this name.
+            NotReady: there is no model yet, or the default model is requested and is not there yet.
+            UnknownModel: there is no model with this name.
         """
         wanted = self._default if name is None else name
         if wanted is None or not self._routes or (name is None and wanted not in self._routes):
@@ -70,7 +70,7 @@ class Models:
         return self._routes[wanted]
 
     def in_force(self) -> tuple[ServedVersion, ...]:
-        """Return the version in force on every route that has one."""
+        """Return the current version of every route that has a version."""
         routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
         return tuple(route.current for route in routes if route.current is not None)
 
@@ -81,7 +81,7 @@ class Models:
         versions: Mapping[str, ServedVersion],
         statuses: Sequence[VersionStatus],
     ) -> None:
-        """Put versions of a model in force on a backend, at once for all requests that begin from now on."""
+        """Replace the served versions of a model on a backend; requests that begin later use the new ones."""
         route = self.add(name)[backend]
         before = route.current
         route.set_versions(versions)
@@ -94,14 +94,17 @@ class Models:
             log.info("version_in_force", extra=facts)
 
     def settle_default(self) -> None:
-        """If no default is set, make it the first by name; it stays, whatever models come later."""
+        """Choose the first model by name as the default if none is set; later models do not change it.
+
+        Also set `first_ready` if a backend can serve the default model.
+        """
         if self._default is None and self._routes:
             self._default = self.names[0]
         if self.why_not_ready() is None:
             self.first_ready.set()
 
     def why_not_ready(self) -> str | None:
-        """Say why the default model cannot be served; None if at least one backend can."""
+        """Return why no backend can serve the default model; None if at least one backend can."""
         if self._default is None or self._default not in self._routes:
             what = "no model" if self._default is None else f"no model {self._default!r}"
             return "; ".join((f"there is {what} yet", *filter(None, self.notes.values())))
@@ -127,7 +130,7 @@ class Models:
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
         route = Route(backend, name, breaker, self._limits[backend], on_error)
-        if BACKENDS[backend].open is not None:  # its models are loaded once, when the service starts
+        if BACKENDS[backend].open is not None:  # a local backend loads models only at start
             export = how_to_export(name, BACKENDS[backend].target(self._settings))
             route.why_empty = f"{backend} has no model {name!r}; {export}, and start the service again"
         self._metrics.set_breaker_state(backend, name, breaker.state)

@@ -1,4 +1,4 @@
-"""Opens what runs the models."""
+"""Open the models of all configured backends."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,15 +11,15 @@ from service.settings import Settings
 
 @asynccontextmanager
 async def open_models(settings: Settings, models: Models) -> AsyncIterator[None]:
-    """Load the local models, if any, begin to follow Triton, if it is wanted, and close all at the end.
+    """Serve the local models and the models of Triton during the block, as far as the settings name them.
 
     Raises:
         ArtifactError: a local model is missing, broken, or does not reproduce its golden sample.
-        SettingsInvalid: the default model cannot be had.
+        SettingsInvalid: no configured backend can provide the default model.
     """
     local = [name for name in settings.backends if BACKENDS[name].open is not None]
     async with AsyncExitStack() as stack:
-        for name in local:  # ready first, and give the default its name
+        for name in local:  # first, because they are ready sooner and determine the default model
             await stack.enter_async_context(open_local_models(name, settings, models))
         check_default(settings, models)
         if len(local) < len(settings.backends):

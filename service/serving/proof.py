@@ -1,4 +1,4 @@
-"""What a version of a model must do before it may serve."""
+"""Check that a backend runs a version of a model correctly, before the version may serve."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from service.types import RawOutputs
 
 @dataclass(frozen=True)
 class Replay:
-    """What this process made of the golden image."""
+    """The model input, outputs and predictions that this process computed for the golden image."""
 
     input: NDArray[np.uint8]  # (1, H, W, 3)
     outputs: RawOutputs
@@ -30,10 +30,11 @@ class Replay:
 
 
 async def prove_by_golden(artifact: Artifact, backend: Backend, allowed_s: float) -> None:
-    """Check that a backend reproduces what the exporter recorded.
+    """Check that a backend reproduces the golden sample of an artifact, within `allowed_s` seconds.
 
     Raises:
-        ArtifactError: it does not.
+        ArtifactError: the sample is broken, or the results differ from it.
+        BackendFailed, BackendUnavailable, BackendBusy, DeadlineExceeded: the backend did not answer.
     """
     context = RequestContext.within(allowed_s, "sparsight-golden")
     golden = await asyncio.to_thread(load_golden, artifact)
@@ -44,7 +45,7 @@ async def prove_by_golden(artifact: Artifact, backend: Backend, allowed_s: float
 async def replay_golden(
     image: NDArray[np.uint8], manifest: Manifest, backend: Backend, context: RequestContext
 ) -> Replay:
-    """Run the stages of a request on the golden image, (H, W, 3) RGB, with the parameters of the sample."""
+    """Return the results for the golden image, (H, W, 3) RGB, computed with the sample's parameters."""
     params = golden_params(manifest)
     placed = preprocess(image, manifest.images)
     outputs = await backend.infer(manifest.feed(placed.canvas, params.controls), context)
@@ -52,11 +53,11 @@ async def replay_golden(
 
 
 def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
-    """Compare a replay with the sample: the canvas, the outputs, what the task makes of them.
+    """Compare a replay's model input, outputs and predictions with the golden sample.
 
     Raises:
-        ArtifactBroken: the sample lacks the answer of the task.
-        ArtifactMismatch: names the first that differs, and by how much.
+        ArtifactBroken: the sample lacks the task's predictions.
+        ArtifactMismatch: a value differs; the message names it and the size of the difference.
     """
     compare_input(replay.input, golden, manifest)
     compare_outputs(replay.outputs, golden, manifest)
@@ -64,11 +65,11 @@ def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
 
 
 async def prove_by_blank(manifest: Manifest, backend: Backend, allowed_s: float) -> None:
-    """Check that a backend answers an empty canvas in numbers: all that can be done without a sample.
+    """Check that a backend answers finite numbers for a blank image; use this if there is no golden sample.
 
     Raises:
-        ArtifactMismatch: an output is not finite.
-        BackendFailed: an output is missing, or has another shape or type than the manifest says.
+        ArtifactMismatch: an output contains NaN or infinity.
+        BackendFailed: an output is missing, or its shape or dtype differs from the manifest.
     """
     outputs = await infer_blank(backend, manifest, allowed_s)
     check_outputs(outputs, manifest, 1, "the backend")

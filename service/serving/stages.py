@@ -1,4 +1,4 @@
-"""One image on its way through the stages, and how long each took."""
+"""Run the stages of one image, and measure the time of each stage."""
 
 from time import perf_counter
 
@@ -16,13 +16,14 @@ from service.types import Compute, ExpertActivation, RawOutputs, Timings
 
 
 class ImageStages:
-    """Decodes an image once, and fits it again only if another backend's version wants another canvas.
+    """The stages of one image: decode, preprocess, postprocess.
 
-    The methods are run in a thread, one after the other.
+    The image is decoded once. It is resized again only if another backend's version has a different model
+    input. The methods run in threads, one after the other.
     """
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
-        """Begin with the bytes of an image file."""
+        """Store the bytes of an image file; decoding happens later."""
         self._begun = perf_counter()
         self._data = data
         self._max_pixels = max_pixels
@@ -31,7 +32,7 @@ class ImageStages:
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
     def decode_and_preprocess(self, spec: ImagesInput, queued_at: float) -> Placed:
-        """Return the image on a model's canvas; `queued_at` is when it began to wait for this thread."""
+        """Return the image resized to a model input; `queued_at` is the time when it began to wait."""
         started = perf_counter()
         self.queue_s += started - queued_at
         if self._image is None:
@@ -46,7 +47,7 @@ class ImageStages:
     def postprocess(
         self, outputs: RawOutputs, manifest: Manifest, params: ResolvedParams, placed: Placed
     ) -> tuple[Result, tuple[ExpertActivation, ...], Compute, Timings]:
-        """Return what was found, what the experts did, what it cost and how long it took."""
+        """Return the predictions, the expert activations, the compute and the stage times of the image."""
         started = perf_counter()
         result: Result = task_of(manifest).read(outputs, params, placed)
         experts = read_experts(outputs, manifest)

@@ -1,4 +1,4 @@
-"""The models of a Triton server: keeps what is in force here in step with the server's repository."""
+"""Serve the models of a Triton server: follow the changes in the server's model repository."""
 
 import asyncio
 import logging
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 BACKEND: BackendName = "triton"
 _REFUSED_S = 30.0
 _PROOF_S = 30.0  # the first inference after a model is loaded can be slow
-_PATIENCE_S = 0.8  # a look waits this long for a proof; a slower one puts its version in force by itself
+_PATIENCE_S = 0.8  # a look waits this long for a proof; a slower proof adds its version when it ends
 
 
 @asynccontextmanager
 async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[None]:
-    """Serve what the server has, from when it is there, until the end of the block."""
+    """Serve the models of a Triton server during the block, whenever the server is reachable."""
     channel = TritonChannel(settings.triton)
     memory = SharedImages(channel, settings.triton.max_inflight) if settings.triton.shared_memory else None
     follower = TritonFollower(channel, memory, settings, models)
@@ -55,14 +55,17 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What has been found out about one version, and for which manifest that holds."""
+    """The result of checking one version with a certain manifest: served, refused or unavailable."""
 
     status: VersionStatus
     served: ServedVersion | None  # None: refused, not proved in time, or not loaded
-    found_at: float  # by time.monotonic
+    found_at: float  # on the clock of time.monotonic
 
     def holds(self, sha256: str) -> bool:
-        """Tell whether this is still so; a refusal is looked into again, it may have been mended."""
+        """Return whether the result is still valid for a manifest with this sha256.
+
+        A refusal is valid for 30 seconds only, because the model may have been repaired.
+        """
         if self.status.sha256 != sha256 or self.status.state == "unavailable":
             return False
         return self.served is not None or monotonic() - self.found_at < _REFUSED_S
@@ -70,18 +73,21 @@ class _Judgement:
 
 @dataclass(frozen=True)
 class _Proof:
-    """A proof that is under way."""
+    """A check of a version (a proof) that is running."""
 
     task: asyncio.Task[None]
-    began_at: float  # by time.monotonic
+    began_at: float  # on the clock of time.monotonic
 
     def patience_s(self) -> float:
-        """Return how much longer a look waits for it; nothing more for one that is known to be slow."""
+        """Return the seconds that a look still waits for this proof; 0 for a proof that has become slow."""
         return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 
 class TritonFollower:
-    """Reads the repository index, proves what is new beside what serves, then swaps."""
+    """Follows a Triton server: reads its repository index, checks new versions, then serves them.
+
+    The old versions serve while the new ones are checked.
+    """
 
     def __init__(
         self, channel: TritonChannel, memory: SharedImages | None, settings: Settings, models: Models
@@ -89,10 +95,10 @@ class TritonFollower:
         """Follow a server.
 
         Args:
-            channel: to the server.
-            memory: to pass images in, if it is wanted.
-            settings: of the service.
-            models: whose Triton routes are kept.
+            channel: gRPC channel to the server.
+            memory: shared memory for the images; None to send images in the gRPC message.
+            settings: settings of the service.
+            models: the served models, whose Triton routes are kept up to date.
         """
         self._channel = channel
         self._memory = memory
@@ -100,17 +106,17 @@ class TritonFollower:
         self._models = models
         self._seen: dict[
             tuple[str, str], RepositoryVersion
-        ] = {}  # by <name>-<target> and version, as all of these are
+        ] = {}  # key: <name>-<target> and version, also in the following dicts
         self._judged: dict[tuple[str, str], _Judgement] = {}
-        self._unproved: dict[tuple[str, str], str] = {}  # why neither proved nor refused
-        self._proofs: dict[tuple[str, str, str], _Proof] = {}  # by the manifest's sha256 as well
+        self._unproved: dict[tuple[str, str], str] = {}  # why a version is neither proved nor refused
+        self._proofs: dict[tuple[str, str, str], _Proof] = {}  # key: also the manifest's sha256
         self._probers: dict[str, asyncio.Task[None]] = {}  # by name of the model
         self._looking: asyncio.Task[None] | None = None
-        self._degraded_at = 0.0  # by time.monotonic
-        self._looked_at = 0.0  # when the last look that was finished began
+        self._degraded_at = 0.0  # on the clock of time.monotonic
+        self._looked_at = 0.0  # start of the last finished look, on the same clock
 
     async def run(self) -> None:
-        """Look every few seconds, until cancelled."""
+        """Read the repository index every `refresh_s` seconds, until cancelled."""
         while True:
             try:
                 await self.look()
@@ -119,15 +125,15 @@ class TritonFollower:
             await asyncio.sleep(self._settings.triton.refresh_s)
 
     async def look(self) -> None:
-        """Bring the routes in step now; return when a look that began after this call is done."""
+        """Update the routes now: return after a look at the index that began after this call has ended."""
         asked_at = monotonic()
         while self._looked_at < asked_at:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
-            await asyncio.shield(self._looking)  # a caller who leaves must not end it for the others
+            await asyncio.shield(self._looking)  # a cancelled caller must not cancel it for others
 
     def stop(self) -> Iterable[asyncio.Task[None]]:
-        """Cancel everything that was started; return it to be waited for."""
+        """Cancel all running tasks; return them, so that the caller can wait for them."""
         looking = () if self._looking is None else (self._looking,)
         tasks = (*looking, *(proof.task for proof in self._proofs.values()), *self._probers.values())
         for task in tasks:
@@ -139,7 +145,7 @@ class TritonFollower:
         try:
             versions = await read_versions(self._channel, self._settings.triton.target)
         except ServiceError as error:
-            # What is in force stays: whether the server is well is for the breakers to say.
+            # The served versions stay; the circuit breakers decide whether the server is healthy.
             self._note(str(error), explains_absence=True)
         else:
             await self._follow(versions)
@@ -164,7 +170,7 @@ class TritonFollower:
         self._report()
 
     async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-        """Return the manifest and sha256 of a version that must be proved; None if it need not, or cannot."""
+        """Return manifest and sha256 of a version to check; None if it needs no check, or cannot be read."""
         key = (one.model, one.version)
         self._unproved.pop(key, None)
         judged = self._judged.get(key)
@@ -187,10 +193,10 @@ class TritonFollower:
         try:
             self._judged[(model, version)] = await self._judge(manifest, sha256)
         except ServiceError as error:
-            self._unproved[(model, version)] = str(error)  # not refused either: the next look tries again
+            self._unproved[(model, version)] = str(error)  # not refused: the next look tries again
         finally:
             self._proofs.pop(key, None)
-        # All versions of a model at once: a lower one must not be in force for a moment.
+        # Add all versions of a model at once, so that a lower version does not answer in between.
         if model not in {other for other, _, _ in self._proofs}:
             self._put(model)
             self._settle_default()
@@ -223,7 +229,7 @@ class TritonFollower:
         for version in judged.keys() - {version for owner, version in self._seen if owner == model}:
             del self._judged[(model, version)], judged[version]  # deleted from the repository
         if not judged and name not in self._models.names:
-            return  # a model of somebody else, or not loaded yet
+            return  # a model of another project, or not loaded yet
         route = self._models.add(name)[BACKEND]
         route.renew = self.look
         route.why_empty = _why_empty(model, [one for one in self._seen.values() if one.model == model])
@@ -234,7 +240,7 @@ class TritonFollower:
             self._probers[name] = asyncio.create_task(prober.run())
 
     def _settle_default(self) -> None:
-        # The first by name, not the first to be proved.
+        # Wait for all proofs: the default is the first model by name, not the first one proved.
         if self._models.default is not None or not self._proofs:
             self._models.settle_default()
 
@@ -281,11 +287,11 @@ def _why_empty(model: str, versions: list[RepositoryVersion]) -> str:
 
 
 def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
-    """Return the same artifact in the local repository, whose golden sample can then be replayed.
+    """Return the local artifact that equals Triton's, for its golden sample; None if there is none.
 
     Raises:
-        ArtifactConflict: the local one of this name, target and version is another.
-        ArtifactBroken: it is not whole.
+        ArtifactConflict: the local artifact has the same name, target and version, but another sha256.
+        ArtifactBroken: the local artifact is incomplete or altered.
     """
     folder = repository / f"{manifest.name}-{manifest.target}" / manifest.version
     if not (folder / "manifest.json").is_file():

@@ -1,1 +1,1 @@
-"""What a model is for: one file each for what its outputs mean, how that is sent, and how it is proved."""
+"""Interpret a model's outputs by its task; one file per task reads, describes and compares the results."""

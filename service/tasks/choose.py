@@ -1,4 +1,4 @@
-"""The one place that chooses by a task's name, and what the tasks find and send."""
+"""Choose the post-processing for a model's task."""
 
 from typing import Any, assert_never
 
@@ -15,7 +15,7 @@ AnyPrediction = Prediction | ClassPrediction
 
 
 def task_of(manifest: Manifest) -> Task[Any]:
-    """Return what knows the meaning of a model's outputs."""
+    """Return the Task that interprets a model's outputs."""
     match manifest.task:
         case "detect":
             return DetectTask(manifest)

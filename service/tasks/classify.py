@@ -1,4 +1,4 @@
-"""Classification: the best classes of a whole image."""
+"""Post-process classification: report the most probable classes of a whole image."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -32,7 +32,7 @@ class Classes:
 
 
 class ClassPrediction(BaseModel):
-    """One class of the whole image."""
+    """One class of the whole image, with its confidence."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -42,16 +42,16 @@ class ClassPrediction(BaseModel):
 
 
 class ClassifyTask:
-    """Post-processing of a classifier."""
+    """The post-processing of one classifier."""
 
     drawn_as: Literal["boxes", "labels"] = "labels"
 
     def __init__(self, manifest: Manifest) -> None:
-        """Read the outputs as this manifest describes them."""
+        """Create the post-processing for the model of a manifest."""
         self._manifest = manifest
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Classes:
-        """Return the best classes, equal ones by lowest id; of those that are asked for, if some are."""
+        """Return the most probable classes among the requested ones; equal scores by lowest class id."""
         probabilities = self._manifest.read(outputs, "probabilities")[0].astype(np.float32)  # (C,)
         order = np.argsort(-probabilities, kind="stable")
         if params.class_ids is not None:
@@ -64,7 +64,7 @@ class ClassifyTask:
         return 0
 
     def describe(self, result: Classes) -> list[ClassPrediction]:
-        """Return the predictions as they are sent, highest confidence first."""
+        """Return the predictions for the HTTP answer, highest confidence first."""
         names = self._manifest.class_names
         rows = zip(result.class_ids.tolist(), result.scores.astype(float).tolist(), strict=True)
         return [
@@ -73,11 +73,11 @@ class ClassifyTask:
         ]
 
     def compare(self, result: Classes, golden: Golden) -> None:
-        """Check the best classes of the golden image; classes as likely as each other may swap places.
+        """Compare the best classes with the golden sample; equally probable classes may swap places.
 
         Raises:
-            ArtifactBroken: the sample has none.
-            ArtifactMismatch: names the place that differs.
+            ArtifactBroken: the sample has no classes.
+            ArtifactMismatch: a class or score differs; the message names its place.
         """
         want_ids = golden.answer("cls_class_ids").reshape(-1)
         want_scores = golden.answer("cls_scores").astype(np.float64).reshape(-1)
@@ -90,7 +90,7 @@ class ClassifyTask:
             zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
         ):
             place_error = abs(score - want_scores[i])
-            # A class that the sample does not list was as likely as its last, within the tolerance.
+            # A class that the sample does not list must be as probable as the sample's last class.
             error = max(place_error, abs(score - golden_score.get(class_id, want_scores[-1])))
             if not error <= limits[i]:
                 raise ArtifactMismatch("class", error, float(limits[i]), f"place {i}")

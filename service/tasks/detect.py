@@ -1,4 +1,4 @@
-"""Detection: boxes, each with a class and a confidence."""
+"""Post-process detection: report boxes, each with a class and a confidence."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -40,7 +40,7 @@ class Detections:
 
 
 class Prediction(BaseModel):
-    """One object; x and y are the centre of its box, all in pixels of the upright image."""
+    """One object; x and y are the centre of its box. All lengths are in pixels of the upright image."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -54,18 +54,21 @@ class Prediction(BaseModel):
 
 
 class DetectTask:
-    """Post-processing of a detector."""
+    """The post-processing of one detector."""
 
     drawn_as: Literal["boxes", "labels"] = "boxes"
 
     def __init__(self, manifest: Manifest) -> None:
-        """Read the outputs as this manifest describes them."""
+        """Create the post-processing for the model of a manifest."""
         assert isinstance(manifest.task_settings, DetectSettings)
         self._manifest = manifest
         self._settings = manifest.task_settings
 
     def candidates(self, outputs: RawOutputs) -> Candidates:
-        """Return the best boxes on the canvas, whoever selects them, best first."""
+        """Return the best boxes before suppression, best first, in pixels of the model input.
+
+        The graph selects them, or else this method does, as the manifest's `selection` says.
+        """
         manifest = self._manifest
         boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
         if self._settings.selection == "graph":
@@ -75,7 +78,7 @@ class DetectTask:
         return select_candidates(boxes_xyxy, class_scores, self._settings.candidates)
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Detections:
-        """Return the detections of one image in its own pixels."""
+        """Return the detections of one image, in pixels of the source image."""
         assert isinstance(placed.place, Letterbox)
         candidates = self.candidates(outputs)
         kept = kept_in_source(
@@ -94,7 +97,7 @@ class DetectTask:
         return len(result)
 
     def describe(self, result: Detections) -> list[Prediction]:
-        """Return the predictions as they are sent, highest confidence first."""
+        """Return the predictions for the HTTP answer, highest confidence first."""
         names = self._manifest.class_names
         rows = zip(
             result.boxes_xyxy.astype(float).tolist(),
@@ -116,11 +119,11 @@ class DetectTask:
         ]
 
     def compare(self, result: Detections, golden: Golden) -> None:
-        """Check the detections in the golden image.
+        """Compare the detections with those of the golden sample.
 
         Raises:
-            ArtifactBroken: the sample has none.
-            ArtifactMismatch: a box or score differs, or a detection has no partner.
+            ArtifactBroken: the sample has no detections.
+            ArtifactMismatch: a box or score differs, or a detection is missing or extra.
         """
         want = Detections(
             golden.answer("det_boxes_xyxy").astype(np.float32).reshape(-1, 4),
@@ -140,12 +143,12 @@ class DetectTask:
 def compare_detections(
     got: Detections, want: Detections, *, conf: float, boxes: Tolerance, scores: Tolerance
 ) -> None:
-    """Compare detections by class and IoU, not row by row: equal scores may swap places.
+    """Compare two sets of detections, matched by class and IoU, because rows with equal scores may swap.
 
-    A detection whose score is within tolerance of `conf` may be on one side only.
+    A detection whose score is within tolerance of `conf` may be missing from one of the sets.
 
     Raises:
-        ArtifactMismatch: a box or score differs, or a detection has no partner.
+        ArtifactMismatch: a box or score differs, or a detection is missing or extra.
     """
     free = np.ones(len(got), dtype=bool)
     at_conf = float(scores.limits(np.array(conf)))

@@ -1,4 +1,4 @@
-"""The seam between serving and what a model is for."""
+"""Define the interface of a task: the post-processing that depends on what a model predicts."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeVar
@@ -12,18 +12,18 @@ R = TypeVar("R")
 
 
 class Task(Protocol[R]):
-    """The post-processing of one model; R is what it finds in an image."""
+    """The post-processing of one model; R is the type of its result for one image."""
 
     drawn_as: Literal["boxes", "labels"]
-    """How a page shows what was found: on the image, or beside it."""
+    """How a page shows the predictions: boxes on the image, or labels beside it."""
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> R:
-        """Return what the graph found in one image.
+        """Return the result for one image, read from the graph's outputs.
 
         Args:
-            outputs: by name, of a batch of one.
-            params: what is asked for.
-            placed: where the image is on the canvas.
+            outputs: the graph's outputs by name, for a batch of one image.
+            params: the resolved parameters of the request.
+            placed: the image in the model input, and its position there.
         """
         ...
 
@@ -32,14 +32,14 @@ class Task(Protocol[R]):
         ...
 
     def describe(self, result: R) -> Sequence[Any]:
-        """Return the predictions as they are sent, best first: pydantic models, of one class for a task."""
+        """Return the predictions for the HTTP answer, best first, as pydantic models of one class."""
         ...
 
     def compare(self, result: R, golden: Golden) -> None:
-        """Check what was made of the golden image.
+        """Compare the result for the golden image with the predictions in the golden sample.
 
         Raises:
-            ArtifactBroken: the sample has no answer for this task.
-            ArtifactMismatch: names what differs from it, and by how much.
+            ArtifactBroken: the sample has no predictions for this task.
+            ArtifactMismatch: a prediction differs; the message says which one and by how much.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a caller asks for, checked against what a model can do."""
+"""Check the parameters of a request against a model's manifest, and fill in defaults."""
 
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import ControlInput
@@ -7,10 +7,10 @@ from service.request import DetectParams, Number, ResolvedParams
 
 
 def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
-    """Fill in the model's defaults.
+    """Return the parameters of a request with the model's defaults filled in for missing ones.
 
     Raises:
-        InvalidParameter: the model has no such class, parameter or control, or not with this value.
+        InvalidParameter: the model does not have a class, parameter or control, or refuses a control's value.
     """
     return ResolvedParams(
         values=_values(params, manifest),
@@ -20,7 +20,7 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
 
 
 def golden_params(manifest: Manifest) -> ResolvedParams:
-    """Return the parameters under which the golden sample was made."""
+    """Return the parameters with which the golden sample was recorded."""
     golden = manifest.golden
     return resolve(DetectParams(values=golden.params, controls=golden.controls), manifest)
 
@@ -47,7 +47,7 @@ def _controls(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
 
 
 def _number(row: ControlInput, value: Number | str) -> Number:
-    """Return a value that the graph takes."""
+    """Return a control's value as a number; raise InvalidParameter if the graph does not accept it."""
     if row.allowed is not None:
         what = f"use one of: {', '.join(map(str, sorted(row.allowed)))}"
         kind: type[int] | type[float] = int
@@ -58,7 +58,7 @@ def _number(row: ControlInput, value: Number | str) -> Number:
         number = kind(value)
     except ValueError:
         number = None
-    if number is None or not row.accepts(number):  # not accepted: NaN as well
+    if number is None or not row.accepts(number):  # NaN is not accepted either
         raise InvalidParameter(row.name, f"{row.name}={str(value)[:40]} is not allowed; {what}")
     return number
 

@@ -1,1 +1,1 @@
-"""Which backend answers a request, and whether one does."""
+"""Decide which backend answers a request, and whether the service accepts the request."""

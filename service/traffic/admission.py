@@ -1,4 +1,4 @@
-"""Refuses work that could not be done in time, before it costs anything."""
+"""Refuse requests over a limit early, before the service reads their bodies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,22 +9,22 @@ _RETRY_AFTER_S = 1
 
 
 class Admission:
-    """Counts requests in flight, waiting ones included. Used from the event loop only.
+    """A limit on the requests in flight, including waiting ones. Use it in the event loop only.
 
-    Together with the limit on a body it bounds the memory that callers can make the service hold.
+    This limit and the limit on a body's size bound the memory that requests can use.
     """
 
     def __init__(self, limit: int) -> None:
-        """Allow `limit` requests at the same time."""
+        """Allow at most `limit` requests at the same time."""
         self._limit = limit
         self._inflight = 0
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Hold a place while the request is served.
+        """Count a request as in flight during the block.
 
         Raises:
-            Overloaded: every place is taken.
+            Overloaded: the maximum number of requests is already in flight.
         """
         if self._inflight >= self._limit:
             raise Overloaded(self._limit, _RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""A breaker in front of one backend and model: when it fails, it is left alone until a probe succeeds."""
+"""Stop requests to a failing backend until a probe succeeds: a circuit breaker per backend and model."""
 
 from collections.abc import Callable
 from enum import IntEnum
@@ -6,15 +6,15 @@ from time import monotonic
 
 
 class State(IntEnum):
-    """The values are those of the metric."""
+    """The states of a circuit breaker; the metric exports the same values."""
 
-    CLOSED = 0  # requests go through
-    HALF_OPEN = 1  # nothing goes through but the probe that is under way
-    OPEN = 2  # nothing goes through
+    CLOSED = 0  # requests go to the backend
+    HALF_OPEN = 1  # only a probe goes to the backend
+    OPEN = 2  # nothing goes to the backend
 
 
 class Breaker:
-    """Counts failures in a row. Used from the event loop only."""
+    """A circuit breaker that opens after several failures in a row. Use it in the event loop only."""
 
     def __init__(
         self,
@@ -22,12 +22,12 @@ class Breaker:
         on_change: Callable[[State], None] = lambda state: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Start closed.
+        """Create a closed breaker.
 
         Args:
-            failures: how many in a row open it.
-            on_change: told every new state.
-            clock: seconds, ever growing.
+            failures: number of failures in a row that opens the breaker.
+            on_change: called with every new state.
+            clock: returns monotonic time in seconds.
         """
         self._failures = failures
         self._on_change = on_change
@@ -39,23 +39,24 @@ class Breaker:
         self.why = ""
 
     def begin(self) -> float:
-        """Return the moment at which a call begins; its outcome is reported with it."""
+        """Return the start time of a call, to pass on when the call's outcome is recorded."""
         return self._clock()
 
     def idle_s(self) -> float:
-        """Return how long ago the last answer came."""
+        """Return the seconds since the last answer."""
         return self._clock() - self.last_success
 
     def succeeded(self, began: float) -> None:
-        """Record an answer to a request."""
+        """Record that a request, begun at `began`, was answered."""
         self.last_success = self._clock()
         if self.state is State.CLOSED and began >= self._changed_at:
             self._in_a_row = 0
 
     def failed(self, began: float, why: str, *, at_once: bool = False) -> None:
-        """Record that a request was not answered; `at_once` opens without waiting for more of them.
+        """Record that a request was not answered; `at_once` opens the breaker without further failures.
 
-        What began before the last change of state says nothing about the present, and is not counted.
+        A request that began before the last change of state is not counted, because it says nothing about
+        the backend's present state.
         """
         if self.state is not State.CLOSED or began < self._changed_at:
             return
@@ -64,24 +65,24 @@ class Breaker:
             self._change(State.OPEN, why)
 
     def probe_started(self) -> None:
-        """Try an open breaker again."""
+        """Make an open breaker half open, because a probe begins."""
         if self.state is State.OPEN:
             self._change(State.HALF_OPEN, self.why)
 
     def probe_succeeded(self) -> None:
-        """Let requests through."""
+        """Close the breaker, because a probe succeeded."""
         self.last_success = self._clock()
         self._in_a_row = 0
         if self.state is not State.CLOSED:
             self._change(State.CLOSED, "")
 
     def probe_undecided(self) -> None:
-        """Leave everything as it was: the probe did not run, so it proves nothing."""
+        """Return a half-open breaker to open, because the probe did not run and so shows nothing."""
         if self.state is State.HALF_OPEN:
             self._change(State.OPEN, self.why)
 
     def probe_failed(self, began: float, why: str) -> None:
-        """Stop requests: a probe is a proof, it needs no second one, unless answers came meanwhile."""
+        """Open the breaker after one failed probe, unless a request was answered since the probe began."""
         if self.state is State.CLOSED and self.last_success > began:
             return
         if self.state is not State.OPEN:

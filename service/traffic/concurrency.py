@@ -1,4 +1,4 @@
-"""A concurrency limit: so many calls to a backend at once, the others wait, counted, until their deadline."""
+"""Limit the calls to a backend at the same time; further calls wait until their deadline, and are counted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ from service.request import RequestContext
 
 
 class ConcurrencyLimit:
-    """A queue in front of one backend, first come, first served. Used from the event loop only."""
+    """A concurrency limit for one backend with a first-in, first-out queue. Use it in the event loop only."""
 
     def __init__(
         self,
@@ -17,7 +17,13 @@ class ConcurrencyLimit:
         on_depth: Callable[[int], None] = lambda depth: None,
         on_wait_s: Callable[[float], None] = lambda wait_s: None,
     ) -> None:
-        """Allow `limit` calls at once; `on_depth` hears how many wait, `on_wait_s` how long each did."""
+        """Allow at most `limit` calls at once.
+
+        Args:
+            limit: maximum number of calls at once.
+            on_depth: called with the number of waiting calls whenever it changes.
+            on_wait_s: called with the seconds that each call waited.
+        """
         self._free = asyncio.Semaphore(limit)
         self._on_depth = on_depth
         self._on_wait_s = on_wait_s
@@ -25,10 +31,10 @@ class ConcurrencyLimit:
 
     @asynccontextmanager
     async def acquire(self, context: RequestContext) -> AsyncIterator[float]:
-        """Wait for a free place and hold it; give the seconds waited.
+        """Wait until a call may run, and count it as running during the block; yield the seconds waited.
 
         Raises:
-            DeadlineExceeded: no place was free in time.
+            DeadlineExceeded: the limit was still reached at the deadline.
         """
         began = perf_counter()
         self._count(+1)

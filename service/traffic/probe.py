@@ -1,4 +1,4 @@
-"""Looks at one route again and again: a dead backend is left in seconds, and used again when it is well."""
+"""Probe one route repeatedly, so that a dead backend is avoided within seconds, and reused once healthy."""
 
 import asyncio
 import logging
@@ -21,17 +21,18 @@ PROBE_ID = "sparsight-probe"
 
 
 async def infer_blank(backend: Backend, manifest: Manifest, timeout_s: float) -> Mapping[str, NDArray[Any]]:
-    """Run a graph on an empty canvas: the smallest proof that a model is really there."""
+    """Run a graph on a blank image and return its outputs: the cheapest test that the model really runs."""
     inputs = manifest.feed(manifest.images.blank(), {})
     return await backend.infer(inputs, RequestContext.within(timeout_s, PROBE_ID))
 
 
 class Prober:
-    """Moves the breaker of one route by proofs.
+    """Opens and closes the circuit breaker of one route, according to probes.
 
-    While it is closed the server is asked whether it lives, and if no answer has come since the last look the
-    model runs once on a blank canvas: a server says that a model is ready when the process that runs it has
-    died. While it is open the model must run before anything else is sent.
+    While the breaker is closed, each probe checks that the server is live. If no answer has arrived since the
+    last probe, the model also runs once on a blank image, because a server reports a model as ready even
+    after the process that runs the model has died. While the breaker is open, the model must run on a blank
+    image before requests are sent again.
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class Prober:
         settings: BreakerSettings,
         check: Callable[[ServedVersion, float], Awaitable[None]],
     ) -> None:
-        """Watch a route.
+        """Prepare to probe a route.
 
         Args:
-            route: whose breaker is moved.
-            settings: how often, and how long a proof may take.
-            check: asks, within some seconds, whether the server lives and has the version; raises if not.
+            route: the route whose breaker is opened and closed.
+            settings: interval and time limit of the probes.
+            check: gets a version and a time limit in seconds; raises if the server is not live, or has
+                unloaded the version.
         """
         self._route = route
         self._interval_s = settings.probe_interval_s
@@ -54,7 +56,7 @@ class Prober:
         self._check = check
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Probe the route at every interval, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             version = self._route.current
@@ -66,7 +68,7 @@ class Prober:
                 log.exception("probe_failed", extra={"backend": self._route.backend_name})
 
     async def look(self, version: ServedVersion) -> None:
-        """Look once."""
+        """Probe a version once, and record the outcome in the breaker."""
         breaker = self._route.breaker
         began = breaker.begin()
         try:
@@ -76,7 +78,7 @@ class Prober:
                     return
             breaker.probe_started()
             await infer_blank(version.backend, version.manifest, self._timeout_s)
-        except BackendBusy:  # the queue is full, and what is behind it may be dead
+        except BackendBusy:  # the queue is full, but the model behind it may be dead
             breaker.probe_undecided()
             return
         except DeadlineExceeded:
@@ -85,7 +87,7 @@ class Prober:
             return
         except ServiceError as error:
             if isinstance(error, BackendUnavailable) and error.not_run:
-                breaker.probe_undecided()  # unloaded, not unwell: the repository says what is in force
+                breaker.probe_undecided()  # unloaded, not unhealthy: read the repository again
                 await self._route.renew_within(self._timeout_s)
             else:
                 breaker.probe_failed(began, str(error))
@@ -93,7 +95,7 @@ class Prober:
         breaker.probe_succeeded()
 
     async def _slow_or_dead(self, version: ServedVersion, began: float, sentence: str) -> None:
-        """Judge a silent model: under a live server it may be slow, so that counts as one failure."""
+        """Record a probe that timed out: one failure if the server is live, or else a failed probe."""
         breaker = self._route.breaker
         try:
             if breaker.state is State.CLOSED:
@@ -102,5 +104,5 @@ class Prober:
                     breaker.failed(began, sentence)
                 return
         except ServiceError:
-            pass  # silent all over: dead
+            pass  # the server does not answer either, so it is dead
         breaker.probe_failed(began, sentence)

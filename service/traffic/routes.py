@@ -1,4 +1,4 @@
-"""A route: one backend's versions of one model, whether it is well, and the calls under way there."""
+"""Run a model on one backend: a route holds the served versions, the breaker and the running calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,27 +16,27 @@ from service.traffic.breaker import Breaker, State
 from service.traffic.concurrency import ConcurrencyLimit
 from service.types import RawOutputs
 
-_FAIR_SHARE = 0.5  # a call that reached its backend with less of its time left says nothing about silence
+_FAIR_SHARE = 0.5  # a timeout counts as silence only if the backend got at least this share of the time
 
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """One version of one model that has proved itself on one backend."""
+    """One version of one model that has passed its check on one backend."""
 
     backend_name: BackendName
     manifest: Manifest
-    sha256: str  # of manifest.json, which holds the sha256 of every other file
+    sha256: str  # sha256 of manifest.json, which contains the sha256 of every other file
     backend: Backend
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """One version of a model that a backend has, whether or not it can be asked for."""
+    """The status of one version that a backend has, whether or not requests can use the version."""
 
     manifest: Manifest
     sha256: str
     state: Literal["ready", "refused", "unavailable"]
-    why: str = ""  # it is not ready
+    why: str = ""  # why the version is not ready
 
 
 async def _nothing_new() -> None:
@@ -44,10 +44,10 @@ async def _nothing_new() -> None:
 
 
 class Route:
-    """One way to have a model run. Used from the event loop only.
+    """One model on one backend. Use it in the event loop only.
 
-    `versions` and `statuses` are replaced as a whole, never changed, so that a request which began with one
-    version ends with it.
+    `versions` and `statuses` are replaced as a whole and never changed in place, so that a request uses the
+    same version from beginning to end.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class Route:
         limit: ConcurrencyLimit,
         on_error: Callable[[ServiceError], None] = lambda error: None,
     ) -> None:
-        """Begin without any version.
+        """Create a route without versions.
 
         Args:
-            backend_name: what a caller names it by.
+            backend_name: name of the backend, as in the parameter `backend`.
             model: name of the model.
-            breaker: of this backend and model.
-            limit: of this backend, shared by its models.
-            on_error: told every call that was not answered.
+            breaker: circuit breaker of this backend and model.
+            limit: concurrency limit of this backend, shared by all its models.
+            on_error: called with the error of every call that was not answered.
         """
         self.backend_name = backend_name
         self.model = model
         self.breaker = breaker
         self.limit = limit
         self._on_error = on_error
-        self.renew: Callable[[], Awaitable[None]] = _nothing_new  # looks again at which versions there are
+        self.renew: Callable[[], Awaitable[None]] = _nothing_new  # reads the backend's versions again
         self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
         self.statuses: tuple[VersionStatus, ...] = ()
         self.why_empty = f"{backend_name} has not said yet whether it serves {model!r}"
@@ -80,19 +80,19 @@ class Route:
 
     @property
     def current(self) -> ServedVersion | None:
-        """Return the version in force: the highest."""
+        """Return the highest version, which answers by default; None if there is no version."""
         return next(iter(self.versions.values()), None)
 
     def set_versions(self, versions: Mapping[str, ServedVersion]) -> None:
-        """Put other versions in force, by version."""
+        """Replace all versions; the keys are version numbers."""
         self.versions = dict(sorted(versions.items(), key=lambda item: int(item[0]), reverse=True))
 
     def get(self, version: str | None) -> ServedVersion:
-        """Return a version, or the one in force.
+        """Return the requested version; the highest version if `version` is None.
 
         Raises:
-            UnknownVersion: this one is not served here.
-            BackendUnavailable: none is.
+            UnknownVersion: the requested version is not served on this route.
+            BackendUnavailable: no version is served on this route.
         """
         if self.current is None:
             raise BackendUnavailable(self.why_empty)
@@ -103,21 +103,21 @@ class Route:
         return self.versions[version]
 
     def check_open(self) -> None:
-        """Do nothing if requests may go here.
+        """Check that the circuit breaker lets requests through.
 
         Raises:
-            BackendUnavailable: the breaker keeps them away.
+            BackendUnavailable: the breaker is open or half open.
         """
         if self.breaker.state is not State.CLOSED:
             raise BackendUnavailable(self.breaker.why)
 
     @property
     def healthy(self) -> bool:
-        """Tell whether requests may go here, and there is a version to answer them."""
+        """Return whether the breaker is closed and there is a version that can answer."""
         return self.current is not None and self.breaker.state is State.CLOSED
 
     async def renew_within(self, limit_s: float) -> bool:
-        """Look again at which versions there are; False if that takes longer than somebody can wait."""
+        """Read the backend's versions again; return False if this takes longer than `limit_s` seconds."""
         try:
             async with asyncio.timeout(limit_s):
                 await self.renew()
@@ -133,15 +133,15 @@ class Route:
         *,
         movable: bool,
     ) -> tuple[RawOutputs, float]:
-        """Run a graph as soon as the limit allows, and tell the breaker how that went.
+        """Run a graph as soon as the concurrency limit allows, and record the outcome in the breaker.
 
-        Return the outputs, and the seconds waited.
+        Return the outputs by name, and the seconds waited.
 
         Args:
-            version: which one.
-            inputs: for the graph, by name.
-            context: for whom, and until when.
-            movable: another backend could do it: do not wait for this one to the end if its breaker opens.
+            version: the version to run.
+            inputs: the graph's input arrays, by name.
+            context: id and deadline of the request.
+            movable: whether another backend can run the request, so that it stops here if the breaker opens.
         """
         try:
             return await self._infer(version, inputs, context, movable=movable)
@@ -174,7 +174,7 @@ class Route:
                 self.breaker.failed(began, str(error), at_once=error.lost)
             raise
         except DeadlineExceeded as error:
-            # A backend that answered others meanwhile is slow or full, and not silent.
+            # A backend that answered other requests meanwhile is slow or full, but not silent.
             if error.silent and self.breaker.last_success <= began:
                 self.breaker.failed(began, f"{self.backend_name} did not answer within {error.allowed_s:g} s")
             raise
@@ -184,7 +184,7 @@ class Route:
         return answer
 
     def abandon(self) -> None:
-        """End the calls that another backend could take over."""
+        """Cancel the running calls that another backend can take over."""
         for work in self._movable:
             work.cancel()
 
@@ -198,5 +198,5 @@ class Route:
             except DeadlineExceeded as error:
                 if given_s >= _FAIR_SHARE * context.allowed_s:
                     raise
-                raise DeadlineExceeded(error.allowed_s) from error  # the time went by in our own queue
+                raise DeadlineExceeded(error.allowed_s) from error  # it waited in our own queue
         return outputs, wait_s

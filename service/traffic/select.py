@@ -1,4 +1,4 @@
-"""Which route a request takes: the preferred one that is well, and the next if it fails."""
+"""Choose the route of a request: the first healthy one in the order of preference, then the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,34 +7,34 @@ from service.errors import BackendNotOffered, BackendUnavailable, UnknownVersion
 from service.request import DetectParams, RequestContext
 from service.traffic.routes import Route, ServedVersion
 
-_RENEW_S = 1.0  # a request waits this long for the versions of a backend to be read again
+_RENEW_S = 1.0  # longest wait of a request until a backend's versions are read again
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where one attempt goes."""
+    """The route and the version for one attempt at a request."""
 
     route: Route
     version: ServedVersion
     reason: str  # "preferred", "requested", or the sentence that says why a preferred backend is not used
-    movable: bool  # another backend could do it as well
-    renewed: bool = False  # the route dropped the version that was chosen first, and has this one now
+    movable: bool  # whether another backend could also run the request
+    renewed: bool = False  # whether the route replaced its versions after the first attempt there
 
 
 def choose(
     routes: Mapping[str, Route], params: DetectParams, failed: Mapping[str, BackendUnavailable]
 ) -> Choice:
-    """Return the best place to try now.
+    """Return the best route and version for the next attempt.
 
     Args:
-        routes: of one model by backend, preferred first.
-        params: as asked; backend `auto` may be answered by any.
-        failed: backends that have just failed this request, and how.
+        routes: routes of one model by backend, preferred first.
+        params: parameters of the request; with backend `auto`, any backend may answer.
+        failed: errors of the backends that have already failed this request, by backend.
 
     Raises:
-        BackendNotOffered: the name is known to the API, and not to this service.
-        UnknownVersion: no backend that may answer serves this version.
-        BackendUnavailable: nobody is left; says what is wrong with each.
+        BackendNotOffered: the requested backend is not configured.
+        UnknownVersion: none of the allowed backends serves the requested version.
+        BackendUnavailable: no allowed backend is usable; the message gives the reason for each.
     """
     if params.backend not in ("auto", *routes):
         raise BackendNotOffered(params.backend, tuple(routes))
@@ -43,7 +43,7 @@ def choose(
     strange: list[UnknownVersion] = []
     for i, route in enumerate(candidates):
         try:
-            version = route.get(params.version)  # first: what it served when it failed may be gone for good
+            version = route.get(params.version)  # checked first: the version may be gone since a failure
             if route.backend_name in failed:
                 raise failed[route.backend_name]
             route.check_open()
@@ -68,14 +68,16 @@ async def choose_next(
     failed: dict[str, BackendUnavailable],
     context: RequestContext,
 ) -> Choice:
-    """Return where a request goes after `choice` failed; add its backend to `failed` if that is elsewhere.
+    """Return the next route and version after the attempt `choice` failed with `error`.
 
-    The same route once more, if it says that it just dropped the version and did nothing. Else the next.
+    If the backend answered that it does not have the version, and so did not run the request, its versions
+    are read again and the same route is tried once more. In all other cases, the backend is added to `failed`
+    and the next route is chosen.
 
     Raises:
-        BackendUnavailable: nobody is left; what went wrong last.
-        UnknownVersion: the version is gone, and served nowhere else.
-        DeadlineExceeded: there is no time left.
+        BackendUnavailable: no backend is left; this is the last error.
+        UnknownVersion: no other backend serves the requested version.
+        DeadlineExceeded: the deadline has passed.
     """
     route = choice.route
     if error.not_run and not choice.renewed and await route.renew_within(min(_RENEW_S, context.left_s())):

@@ -1,1 +1,1 @@
-"""The web page served at /: choose an image, see what is in it and which experts ran."""
+"""Serve the web page at /, where a user chooses an image and sees its predictions and experts."""

@@ -1,4 +1,4 @@
-"""Serves the API's description at /docs, to read and to try out; its scripts come from this process too."""
+"""Serve the interactive API documentation at /docs, with scripts from this process, not from a CDN."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 router = APIRouter(include_in_schema=False)
 
 _STATIC = Path(__file__).parent / "static"
-# Swagger UI as this package ships it: FastAPI's own page would fetch the same files from elsewhere.
+# The package fastapi_offline contains Swagger UI; FastAPI's own page would load the same files from a CDN.
 _SWAGGER_UI = files("fastapi_offline") / "static"
 _FILES = {
     "/docs": (_STATIC / "docs.html", "text/html"),

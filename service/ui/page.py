@@ -1,4 +1,4 @@
-"""Serves the page's files: no build step, nothing from elsewhere."""
+"""Serve the files of the web page; they need no build step and load nothing from other servers."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""A Triton server over gRPC."""
+"""Run models on a Triton server over gRPC."""

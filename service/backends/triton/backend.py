@@ -1,4 +1,4 @@
-"""Triton over gRPC: runs one version of one model on a server beside this process."""
+"""Run one version of one model on a Triton server over gRPC."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,18 +19,18 @@ from service.request import RequestContext
 
 
 class TritonBackend:
-    """One version of one model. Owns nothing: the channel and the shared memory belong to the process."""
+    """Runs one version of one model on Triton. The caller owns the channel and the shared memory."""
 
     def __init__(self, channel: TritonChannel, memory: SharedImages | None, manifest: Manifest) -> None:
-        """Use a server.
+        """Prepare to run a version on a server.
 
         Args:
-            channel: to the server.
-            memory: to pass images in; None to send them in the message.
-            manifest: of the version.
+            channel: gRPC channel to the server.
+            memory: shared memory for the images; None to send images in the gRPC message.
+            manifest: manifest of the version.
 
         Raises:
-            ArtifactBroken: it has more than one graph.
+            ArtifactBroken: the model has more than one graph.
         """
         manifest.only_graph()
         self._channel = channel
@@ -42,10 +42,10 @@ class TritonBackend:
     async def infer(
         self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a graph on the server; return the manifest's outputs by name, read only.
+        """Run the graph on the server; return the outputs by their names in the manifest, read-only.
 
         Raises:
-            BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `triton_status.TABLE`.
+            BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `status.TABLE`.
         """
         batch = check_batch(self._manifest, inputs)
         images = inputs[self._manifest.images.name]
@@ -55,7 +55,7 @@ class TritonBackend:
         return await self._run_shared(inputs, self._memory, region, context)
 
     async def close(self) -> None:
-        """Do nothing: what is closed belongs to the process."""
+        """Do nothing: the caller closes the channel and the shared memory."""
 
     async def _run_shared(
         self,

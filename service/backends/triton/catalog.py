@@ -1,4 +1,4 @@
-"""What a Triton server has: the versions in its index whose configuration holds our manifest."""
+"""List the model versions in a Triton server's repository index, and read their manifests."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _ASK_S = 2.0
 
 
 async def read_versions(channel: TritonChannel, target: str) -> tuple[RepositoryVersion, ...]:
-    """List the versions of every model of a target.
+    """Return the versions of every model for a target that the server's repository index lists.
 
     Raises:
         BackendUnavailable: the server does not answer.
@@ -24,21 +24,23 @@ async def read_versions(channel: TritonChannel, target: str) -> tuple[Repository
 
 
 async def read_manifest(channel: TritonChannel, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-    """Return the manifest of a loaded version and its sha256; None if its configuration holds none.
+    """Return manifest and sha256 of a loaded version; None if its model configuration has no manifest.
 
     Raises:
-        BackendUnavailable: the server does not answer, or has unloaded it meanwhile.
-        ArtifactBroken: the manifest is not what its sha256 says, or breaks the contract.
+        BackendUnavailable: the server does not answer, or has unloaded the version meanwhile.
+        ArtifactBroken: the manifest does not match its sha256, or is invalid.
     """
     parameters = await channel.read_parameters(one.model, one.version, _ASK_S)
     return manifest_in(parameters, one.model, one.version)
 
 
 def manifest_in(parameters: Mapping[str, str], model: str, version: str) -> tuple[Manifest, str] | None:
-    """Read and check a manifest out of the parameters of a model's configuration.
+    """Return the verified manifest and its sha256 from a model configuration's parameters.
+
+    Return None if the parameters contain no manifest of the version.
 
     Raises:
-        ArtifactBroken: the manifest is not what its sha256 says, or breaks the contract.
+        ArtifactBroken: the manifest does not match its sha256, is invalid, or is of another model or version.
     """
     key, where = f"manifest.{version}", f"triton: {model} version {version}"
     if key not in parameters:

@@ -1,4 +1,4 @@
-"""The one gRPC channel to a Triton server; what goes wrong on it becomes an error of this service."""
+"""Hold the gRPC channel to a Triton server, and turn its failures into errors of this service."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from service.settings import TritonSettings
 
 T = TypeVar("T")
 
-_LATE_S = 0.05  # a queue that gives up this close to the deadline gave up because of it
+_LATE_S = 0.05  # a queue timeout this close to the deadline counts as a passed deadline
 _MS = 1000
 
 
 @dataclass(frozen=True)
 class RepositoryVersion:
-    """One version of one model in Triton's repository."""
+    """One version of one model in Triton's repository index."""
 
-    model: str  # <name>-<target>, if it is one of ours
+    model: str  # <name>-<target>, if this project exported the model
     version: str
     state: str  # READY, LOADING, UNLOADING, UNAVAILABLE; empty if it was never loaded
     reason: str
 
     @property
     def ready(self) -> bool:
-        """Tell whether it is loaded."""
+        """Return whether the version is loaded."""
         return self.state == "READY"
 
     @property
     def why(self) -> str:
-        """Return why it is not ready, in the server's words."""
+        """Return why the version is not ready, in the server's words."""
         return self.reason or self.state.lower() or "not loaded"
 
 
 class TritonChannel:
-    """Owns the connection. Made and used in the event loop."""
+    """The gRPC connection to one Triton server. Create and use it in the event loop."""
 
     def __init__(self, settings: TritonSettings) -> None:
-        """Prepare the channel; it connects with the first call, and again by itself after a loss.
+        """Prepare the channel. It connects with the first call, and reconnects by itself after a failure.
 
         Raises:
-            SettingsInvalid: a file for TLS cannot be read.
+            SettingsInvalid: a TLS file cannot be read.
         """
         self.url = settings.url
         try:
@@ -61,15 +61,15 @@ class TritonChannel:
                     ("grpc.max_receive_message_length", -1),
                     ("grpc.keepalive_time_ms", round(settings.keepalive_s * _MS)),
                     ("grpc.keepalive_timeout_ms", 2 * _MS),
-                    # With calls only: the prober's come twice a second, and servers end an idle connection
-                    # that pings more often than they like.
+                    # Ping only while a call runs: the prober calls twice a second anyway, and a server closes
+                    # an idle connection that pings too often.
                     ("grpc.keepalive_permit_without_calls", 0),
-                    # gRPC's own pauses grow to two minutes; a server that is back is wanted at once.
+                    # gRPC's own pauses grow to two minutes; a restarted server must be used at once.
                     ("grpc.initial_reconnect_backoff_ms", 100),
                     ("grpc.min_reconnect_backoff_ms", 1000),  # this long for one attempt to connect
                     ("grpc.max_reconnect_backoff_ms", 500),
                     ("grpc.use_local_subchannel_pool", 1),
-                    # gRPC would obey http_proxy, which a host sets for the way out; Triton stands beside us.
+                    # Ignore http_proxy: hosts set it for outgoing traffic, and Triton is on our network.
                     ("grpc.enable_http_proxy", 0),
                 ],
             )
@@ -77,16 +77,16 @@ class TritonChannel:
             raise SettingsInvalid(f"triton: {error.filename} cannot be read: {error.strerror}") from error
 
     async def is_live(self, timeout_s: float) -> bool:
-        """Ask whether the server runs."""
+        """Return whether the server reports that it is live."""
         return bool(await self._ask(self._client.is_server_live(client_timeout=timeout_s), timeout_s))
 
     async def is_ready(self, model: str, version: str, timeout_s: float) -> bool:
-        """Ask whether a version is loaded; this stays true when the process that runs it has died."""
+        """Return whether a version is loaded; the answer stays True after the process that runs it dies."""
         question = self._client.is_model_ready(model, version, client_timeout=timeout_s)
         return bool(await self._ask(question, timeout_s))
 
     async def read_index(self, timeout_s: float) -> tuple[RepositoryVersion, ...]:
-        """List every version of every model in the repository."""
+        """Return every version of every model in the server's repository index."""
         question = self._client.get_model_repository_index(client_timeout=timeout_s)
         answer = await self._ask(question, timeout_s)
         return tuple(RepositoryVersion(row.name, row.version, row.state, row.reason) for row in answer.models)
@@ -105,7 +105,7 @@ class TritonChannel:
         outputs: Sequence[aio.InferRequestedOutput],
         context: RequestContext,
     ) -> aio.InferResult:
-        """Run a version of a model. If the task is cancelled, so is the work on the server."""
+        """Run a version of a model; if the task is cancelled, the call on the server is cancelled as well."""
         left_s = context.left_s()
         headers = {"x-request-id": context.request_id} if context.request_id else {}
         if context.traceparent is not None:
@@ -117,7 +117,7 @@ class TritonChannel:
                 model_version=version,
                 outputs=outputs,
                 request_id=context.request_id,
-                timeout=max(1, round(left_s * 1e6)),  # microseconds: the server's queue drops what is late
+                timeout=max(1, round(left_s * 1e6)),  # microseconds; the server's queue drops late requests
                 client_timeout=left_s,
                 headers=headers,
             )
@@ -131,11 +131,11 @@ class TritonChannel:
             ) from error
 
     async def register_memory(self, name: str, key: str, total_bytes: int, timeout_s: float) -> None:
-        """Tell the server of a region in shared memory; one that it knows already is left as it is.
+        """Register a shared memory region with the server; do nothing if it is already registered.
 
         Raises:
-            DeadlineExceeded: it did not answer, so nobody knows whether it can use the region.
-            ServiceError: it cannot.
+            DeadlineExceeded: the server did not answer, so it is unknown whether it can use the region.
+            ServiceError: the server cannot use the region, or cannot be reached.
         """
         client, limit = self._client, timeout_s
         try:
@@ -146,13 +146,13 @@ class TritonChannel:
                 raise to_error(status, message, allowed_s=limit, own_limit=True, late=False) from error
 
     async def unregister_memory(self, name: str, timeout_s: float) -> None:
-        """Make the server forget a region."""
+        """Unregister a shared memory region from the server."""
         await self._ask(
             self._client.unregister_system_shared_memory(name, client_timeout=timeout_s), timeout_s
         )
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._client.close()
 
     async def _ask(self, question: Awaitable[T], timeout_s: float) -> T:
@@ -164,6 +164,6 @@ class TritonChannel:
     def _to_error(self, error: InferenceServerException, timeout_s: float) -> ServiceError:
         status, message = error.status() or "", error.message() or ""
         ours = to_error(status, message, allowed_s=timeout_s, own_limit=True, late=False)
-        if isinstance(ours, DeadlineExceeded):  # nobody's deadline: it is the server that is silent
+        if isinstance(ours, DeadlineExceeded):  # no request's deadline: the server is silent
             return BackendUnavailable(f"triton at {self.url} did not answer within {timeout_s:g} s")
         return ours

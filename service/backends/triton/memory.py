@@ -1,4 +1,4 @@
-"""Images for Triton in shared memory: slots in one region that both processes map."""
+"""Pass images to Triton through shared memory: regions with slots, mapped by both processes."""
 
 import asyncio
 import fcntl
@@ -26,17 +26,18 @@ _FOLDER = Path("/dev/shm")
 
 
 class ImageSlots:
-    """Owns one file in /dev/shm. The lock on it ends with this process, whatever ends it.
+    """A shared memory region with slots for images: one locked file in /dev/shm.
 
-    A plain map, not multiprocessing.shared_memory: that starts a process of its own to clean up, and
-    takes memory that is not there, which ends in SIGBUS at the first write.
+    The operating system releases the lock when this process ends, for whatever reason. The class does not use
+    multiprocessing.shared_memory, which starts an extra process for cleaning up. That module also does not
+    reserve the memory, so a write ends in SIGBUS if there is too little memory.
     """
 
     def __init__(self, slot_bytes: int, slots: int, folder: Path = _FOLDER) -> None:
-        """Take the memory.
+        """Create the file and reserve its memory.
 
         Raises:
-            OSError: there is not as much.
+            OSError: there is not enough shared memory.
         """
         self.name = f"sparsight-{os.getpid()}-{secrets.token_hex(4)}"
         self.slot_bytes = slot_bytes
@@ -54,12 +55,12 @@ class ImageSlots:
 
     @property
     def key(self) -> str:
-        """Return what shm_open calls the region."""
+        """Return the name of the region for shm_open."""
         return f"/{self.name}"
 
     @contextmanager
     def hold(self, images: NDArray[Any]) -> Iterator[int | None]:
-        """Copy an array into a free slot; give its offset, or None if no slot is free."""
+        """Hold a slot with a copy of `images` during the block; yield its offset, or None if none is free."""
         if not self._free:
             yield None
             return
@@ -68,24 +69,24 @@ class ImageSlots:
             offset = slot * self.slot_bytes
             view = np.frombuffer(self._memory, images.dtype, images.size, offset)
             np.copyto(view.reshape(images.shape), images)
-            del view  # a region with views on it cannot be closed
+            del view  # a region with NumPy views cannot be closed
             yield offset
         finally:
-            # After a cancelled call Triton may still read the slot; nobody hears what it makes of it.
+            # After a cancelled call Triton may still read the slot, but its result is dropped.
             self._free.append(slot)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Delete the file and free its memory."""
         self._path.unlink(missing_ok=True)
         self._memory.close()
         os.close(self._file)
 
 
 class SharedImages:
-    """The regions that a server is given images in: one for each size of a canvas, made when first needed."""
+    """The shared memory regions for one server: one per image size in bytes, created at the first use."""
 
     def __init__(self, channel: TritonChannel, slots: int) -> None:
-        """Remove what dead processes left; take nothing yet."""
+        """Remove regions that dead processes left behind; reserve no memory yet."""
         self._channel = channel
         self._slots = slots
         self._regions: dict[int, ImageSlots] = {}
@@ -94,7 +95,7 @@ class SharedImages:
             log.info("shared_memory_leftovers_removed", extra={"regions": ", ".join(removed)})
 
     def region(self, image_bytes: int) -> ImageSlots | None:
-        """Return the region for images of this size; None if they must travel in the message."""
+        """Return the region for images of this size; None if images must be sent in the message."""
         if self._works and image_bytes not in self._regions:
             try:
                 self._regions[image_bytes] = ImageSlots(image_bytes, self._slots)
@@ -103,12 +104,12 @@ class SharedImages:
         return self._regions.get(image_bytes) if self._works else None
 
     async def register(self, region: ImageSlots) -> bool:
-        """Tell the server of a region; False if it cannot use it, so that images travel in the message.
+        """Register a region with the server; return False if images must be sent in the message instead.
 
-        It is told at the first use, and again after it has restarted.
+        A region is registered at its first use, and again after the server has restarted.
 
         Raises:
-            BackendUnavailable: it is not answering, which says nothing about the memory.
+            BackendUnavailable: the server does not answer, so it is unknown whether it can use the region.
         """
         try:
             await self._channel.register_memory(region.name, region.key, region.total_bytes, _REGISTER_S)
@@ -122,14 +123,14 @@ class SharedImages:
         return self._works
 
     async def close(self) -> None:
-        """Make the server forget the regions, and give the memory back."""
+        """Unregister the regions from the server, and free their memory."""
         for region in self._regions.values():
             await self._unregister(region)
             region.close()
         self._regions.clear()
 
     async def _unregister(self, region: ImageSlots) -> None:
-        # The server keeps a region while a cancelled request still runs on it, and would keep it for ever.
+        # The server refuses to unregister a region while a cancelled request still uses it, so try again.
         for pause_s in (0.05, 0.1, 0.2, 0.4, 0.8, None):
             try:
                 await self._channel.unregister_memory(region.name, _REGISTER_S)
@@ -146,10 +147,10 @@ class SharedImages:
 
 
 def remove_leftovers(folder: Path = _FOLDER) -> list[str]:
-    """Remove the regions of processes that died; return their names.
+    """Remove the regions of processes that have died; return the names of the removed regions.
 
-    Whoever lives holds a lock on its file. A process id would say less: in another container it is
-    another process.
+    A living process holds a lock on its file. The process id in the name is not reliable, because the same id
+    can be another process in another container.
     """
     removed = []
     for path in folder.glob("sparsight-*"):
@@ -157,7 +158,7 @@ def remove_leftovers(folder: Path = _FOLDER) -> list[str]:
             continue
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # gone meanwhile, or another user's
+        except OSError:  # deleted meanwhile, or owned by another user
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,4 +177,4 @@ def _create_locked(path: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file).st_nlink:
             return file
-        os.close(file)  # another process took it for a leftover before it was locked
+        os.close(file)  # another process removed it as a leftover before the lock was taken

@@ -1,4 +1,4 @@
-"""What Triton's gRPC statuses mean: one table, read from the top, first match."""
+"""Turn Triton's gRPC statuses into errors of this service, with one table whose first match counts."""
 
 from enum import Enum, auto
 
@@ -12,23 +12,23 @@ from service.errors import (
 
 
 class RegionForgotten(BackendUnavailable):
-    """The server does not know the shared memory that a request points to; never leaves the backend."""
+    """The server does not know the request's shared memory region; the Triton backend handles this error."""
 
 
 class Meaning(Enum):
-    """What a status says about the request and about the server."""
+    """The meaning of a gRPC status for the request and for the server."""
 
-    BUSY = auto()  # well, and full
-    NOT_RUN = auto()  # this version is not loaded; nothing was done
-    LOST = auto()  # no connection, or the process that runs the model is dead: the next would fail as well
-    UNWELL = auto()  # it answers, and cannot run the model
-    FORGOT = auto()  # the shared memory was registered before the server started again; nothing was done
+    BUSY = auto()  # the server is healthy, but its queue is full
+    NOT_RUN = auto()  # this version is not loaded, so the request was not run
+    LOST = auto()  # no connection, or the model's process is dead: the next request would fail as well
+    UNWELL = auto()  # the server answers, but cannot run the model
+    FORGOT = auto()  # the server restarted after the region was registered; the request was not run
     LATE = auto()  # the deadline passed
-    REFUSED = auto()  # this input; sending it again will not help
+    REFUSED = auto()  # the server refuses this input; the same input would be refused again
 
 
-# Status, words in the message in lower case (none: any message), meaning. The words are those of
-# Triton 2.51, seen on the server; a status that is not here is UNWELL.
+# Each row: the status, words that the lower-case message contains (empty: any message), and the meaning. The
+# words were observed on a Triton 2.51 server. A status without a row means UNWELL.
 TABLE: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "exceeds maximum queue size", Meaning.BUSY),
     ("UNAVAILABLE", "request timeout expired", Meaning.BUSY),
@@ -55,22 +55,22 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
 
 
 def meaning_of(status: str, message: str) -> Meaning:
-    """Look a status up, `StatusCode.UNAVAILABLE` or `UNAVAILABLE`, with the server's message."""
+    """Return the meaning of a status (`StatusCode.UNAVAILABLE` or `UNAVAILABLE`) and a server's message."""
     code, words = status.removeprefix("StatusCode."), message.lower()
     return next((meaning for row, part, meaning in TABLE if row == code and part in words), Meaning.UNWELL)
 
 
 def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, late: bool) -> ServiceError:
-    """Turn a status into an error of ours.
+    """Return the service's error for a gRPC status.
 
     Args:
-        status: as the client library gives it.
-        message: the server's.
-        allowed_s: how long the call could take.
-        own_limit: that is the limit of this service, not a shorter one of the caller.
-        late: the deadline has passed, so a queue that gave up did so because of it.
+        status: the status, as the client library gives it.
+        message: the server's message.
+        allowed_s: time limit of the call, in seconds.
+        own_limit: whether `allowed_s` is the service's own limit, not a shorter limit of the caller.
+        late: whether the deadline has passed, so that a queue timeout counts as DeadlineExceeded.
     """
-    # Where in its files a model failed is the server's own affair, and stands in its log.
+    # The position in the server's files after " At: " is dropped; the server's log has it.
     sentence = " ".join(message.split()).partition(" At: ")[0][:200].rstrip(".") or "no reason given"
     error: ServiceError
     match meaning_of(status, message):

@@ -1,1 +1,1 @@
-"""How an answer is written: one file each."""
+"""Write answers in a format; each format has one file."""

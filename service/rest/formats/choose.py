@@ -1,4 +1,4 @@
-"""Chooses how an answer is written."""
+"""Choose the format of an answer."""
 
 from typing import Literal, assert_never, get_args
 
@@ -10,7 +10,7 @@ FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 
 def format_of(name: FormatName) -> Format:
-    """Return what writes answers in a format."""
+    """Return the Format that writes answers for a value of the parameter `format`."""
     match name:
         case "json":
             from service.rest.formats.json import JsonFormat

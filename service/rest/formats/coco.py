@@ -1,4 +1,4 @@
-"""`format=coco`: what `COCO.loadRes` reads, with the images and categories that it refers to."""
+"""Write answers for `format=coco`: results for `COCO.loadRes`, with their images and categories."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from service.tasks.detect import Detections
 
 
 class CocoImage(BaseModel):
-    """One image; its id is its place in the request, from 1."""
+    """One image; its id is its position in the request, counted from 1."""
 
     id: int
     width: int
@@ -24,14 +24,14 @@ class CocoImage(BaseModel):
 
 
 class CocoCategory(BaseModel):
-    """One class of the model; its id is the class id of the other answers."""
+    """One class of the model; its id is the `class_id` of the JSON format."""
 
     id: int
     name: str
 
 
 class CocoResult(BaseModel):
-    """One object: bbox is left, top, width and height in pixels of the upright image."""
+    """One detected object; `bbox` is left, top, width and height in pixels of the upright image."""
 
     image_id: int
     category_id: int
@@ -40,29 +40,29 @@ class CocoResult(BaseModel):
 
 
 class CocoAnswer(BaseModel):
-    """Results for `COCO.loadRes`, and the rest of a data set that they belong to."""
+    """Results for `COCO.loadRes`, with the images and categories that the results refer to."""
 
     images: list[CocoImage] = []
     categories: list[CocoCategory] = []
     results: list[CocoResult] = []
-    problems: dict[int, Problem] = {}  # by the place of an image that could not be answered
+    problems: dict[int, Problem] = {}  # by image id, for images without an answer
 
 
 class CocoFormat:
-    """The same for one image and for several."""
+    """Writes COCO results; the structure is the same for one image and for several."""
 
     def check(self, manifest: Manifest) -> None:
-        """Do nothing if the model gives boxes.
+        """Check that the model returns boxes, as the COCO format requires.
 
         Raises:
-            InvalidParameter: it does not.
+            InvalidParameter: the model's task is not detection.
         """
         if manifest.task != "detect":
             sentence = f"format=coco needs boxes, and the task of model {manifest.name!r} is {manifest.task}"
             raise InvalidParameter("format", f"{sentence}; use format=json")
 
     def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
-        """Return the results of every image, one list for all."""
+        """Return a response with one list that holds the results of every image."""
         answer = CocoAnswer()
         for image_id, outcome in enumerate(outcomes, 1):
             if isinstance(outcome.found, ServiceError):

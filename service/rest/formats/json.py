@@ -1,4 +1,4 @@
-"""`format=json`: the answer that openapi.json describes."""
+"""Write answers for `format=json`, as openapi.json describes them."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from service.rest.wire import Answer, Problem, Results
 
 
 class JsonFormat:
-    """One answer, or a list of answers and problems."""
+    """Writes one answer for one image, or a list of answers and problems for several images."""
 
     def check(self, manifest: Manifest) -> None:
-        """Do nothing: every answer can be written."""
+        """Do nothing: the JSON format supports every model."""
 
     def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
-        """Return the answer to one image, or those to several."""
+        """Return a response with the answer for one image, or with a list of the answers for several."""
         parts = [_part(outcome, moe) for outcome in outcomes]
         answer = Results(results=parts) if several else parts[0]
-        # Unset is left out: no `moe` with moe=off, no `probabilities` without moe=full.
+        # Unset fields are left out: `moe` with moe=off, and `probabilities` unless moe=full.
         return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
 
 

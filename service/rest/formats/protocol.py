@@ -1,4 +1,4 @@
-"""The seam between an answer and how it is written."""
+"""Define the interface of an answer format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from service.observe.protocol import Answered
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image."""
+    """The result for one image: an answer or an error."""
 
     request_id: str
-    found: Answered | ServiceError  # an error only where there are several images
+    found: Answered | ServiceError  # always an answer if the request has one image
 
 
 class Format(Protocol):
-    """Writes the answer to a request."""
+    """Writes the answer to a request in one format."""
 
     def check(self, manifest: Manifest) -> None:
-        """Do nothing if the answers of this model can be written.
+        """Check that this format supports the answers of a model.
 
         Raises:
-            InvalidParameter: they cannot.
+            InvalidParameter: the format does not support the model's task.
         """
         ...
 
     def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
-        """Return the response.
+        """Return the HTTP response for the images of a request.
 
         Args:
-            outcomes: of every image, in the order sent.
-            several: a form with several files, which is answered as a list.
-            moe: summary, full or off.
+            outcomes: the result for each image, in the order sent.
+            several: whether the request is a form with several files, so that the answer is a list.
+            moe: how much to report about the experts: summary, full or off.
         """
         ...

@@ -1,8 +1,8 @@
-"""Triton's `openvino` backend, written with OpenVINO's Python API so that precision can be pinned.
+"""A replacement for Triton's `openvino` backend that runs a graph in the precision that its manifest names.
 
-Triton's own OpenVINO backend cannot ask for float32, and on CPUs with bf16 OpenVINO chooses bf16 by
-itself, which moves experts. This one runs the precision that the artifact's manifest names. Copied to
-<backends>/openvino/, it serves every `backend: "openvino"` of a model repository.
+On CPUs with bf16, OpenVINO uses bf16 by default, and this rounding changes the chosen experts. Triton's own
+OpenVINO backend cannot request float32, so this backend uses OpenVINO's Python API. Copy this file to
+<backends>/openvino/; it then serves every model whose configuration says `backend: "openvino"`.
 """
 
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 
-# int8 lives in the graph's own quantisation nodes; what is left in float stays float32.
+# An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
 
 
 class TritonPythonModel:
-    """One instance: a compiled graph, and one request at a time."""
+    """One model instance with a compiled graph; it runs one request at a time."""
 
     def initialize(self, args):
         config = json.loads(args["model_config"])
@@ -40,14 +40,17 @@ class TritonPythonModel:
             self._request.infer(tensors, share_inputs=True)
         except RuntimeError as error:
             return failure(f"OpenVINO refused the input: {error}", pb_utils.TritonError.INVALID_ARG)
-        # Copied: the next request overwrites the engine's memory.
+        # Copied, because the next request overwrites the engine's memory.
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, self._request.get_tensor(name).data.copy()) for name in self._outputs]
         )
 
 
 def engine_config(folder, parameters, device):
-    """OpenVINO's settings from the model's parameters, named as Triton's own backend names them."""
+    """Return OpenVINO's settings, from the manifest and the model configuration's parameters.
+
+    The parameters have the same names as those of Triton's own OpenVINO backend.
+    """
     config = {}
     if device == "CPU":
         precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
