@@ -49,7 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is not finished; 1 where a row failed, 130 where it was stopped."""
+    """Train all rows that are not finished; return 1 if a row failed, 130 if the command was stopped."""
     rows = command.asked_rows(args.table)
     if args.list:
         print(as_list(rows))

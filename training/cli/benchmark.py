@@ -51,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Time, and print; 1 where the machine was too busy."""
+    """Time models and print the table; return 1 if the machine was too busy."""
     if args.plot:
         require_drawable(args.plot)
     result = benchmark(read(BenchmarkOptions, args))

@@ -1,4 +1,4 @@
-"""The commands there are, and the parser of what may be written after each."""
+"""The list of all commands, and the parser of a command line."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from importlib import import_module
 
 from training.cli.flags import add_shared
 
-# In the order of --help; the file of a command has its name. Only the one that is asked for is imported.
+# In the order of --help. Each command is a file of the same name; only the requested one is imported.
 COMMANDS = {
     "train": "train a detector, or go on with a stopped run",
     "look": "draw the samples that a training run would be shown, with their boxes",
@@ -42,7 +42,7 @@ examples; each command has more in its own --help
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of this command line: it knows the flags of the command that is asked for."""
+    """Return the parser of this command line; only the command that it names gets its flags."""
     as_written = argparse.RawDescriptionHelpFormatter
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."
     parser = argparse.ArgumentParser("python -m training", None, about, EXAMPLES, formatter_class=as_written)

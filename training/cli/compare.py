@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure both, and print how sure their difference is."""
+    """Measure both checkpoints, and print how certain their difference is."""
     from training.lab.tables.comparison import comparison_json, comparison_report
     from training.workflows.measure import compare_checkpoints
 

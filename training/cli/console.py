@@ -1,4 +1,4 @@
-"""What the command line shows of the log: each message on a line of its own, above whatever bar is drawn."""
+"""Show the log on the command line: each message on a line of its own, above any progress bar."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ class _Console(logging.Handler):
         self._aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message at once; a closed pipe ends the command, as it ends one that prints."""
+        """Write the message at once; a closed pipe ends the command, as it does for print."""
         stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
         tqdm.write(self.format(record), file=stream)
         stream.flush()  # which tqdm does not
@@ -26,7 +26,7 @@ class _Console(logging.Handler):
 
 @contextmanager
 def log_level(name: str, level: int) -> Iterator[logging.Logger]:
-    """Give a logger this level, inside of the block alone."""
+    """Set the level of a logger inside the block, and restore it afterwards."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)
@@ -38,11 +38,11 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 
 @contextmanager
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
-    """Show what `training` logs, inside of the block alone.
+    """Show the log of `training` on the console inside the block.
 
     Args:
-        aside: on stderr, since stdout is the answer; warnings always are.
-        quiet: without progress bars.
+        aside: write to stderr, since stdout is the answer; warnings always go to stderr.
+        quiet: hide progress bars.
     """
     console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):

@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert."""
+    """Convert the file."""
     from training.convert.command import convert
 
     convert(args.file, args.output, input_hw=args.input, expect=args.expect)

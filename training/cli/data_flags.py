@@ -1,4 +1,4 @@
-"""Flags that say which images are read: the same in every command that reads some."""
+"""Flags that select the images to read; they are the same in every command that reads images."""
 
 import argparse
 from pathlib import Path
@@ -17,12 +17,12 @@ _SPLITS = ("split", "val_split", "calibration_split")
 
 
 def written_splits(args: argparse.Namespace) -> list[str]:
-    """Return the flags that were written of those that name a split: a default is nobody's wish."""
+    """Return the flags on this command line that name a split, without defaults."""
     return [f"--{name.replace('_', '-')}" for name in _SPLITS if getattr(args, name, None) is not None]
 
 
 def check_splits(args: argparse.Namespace) -> None:
-    """Raise ConfigError where a split was written and none is read."""
+    """Raise ConfigError if the command line names a split and the data has none to select."""
     flags = written_splits(args)
     if flags:
         # Without --data, inspect reads the folder of the checkpoint's run.
@@ -33,7 +33,8 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
     """Add --data, --split, --val-split and --classes.
 
     Args:
-        use: what the command does on --split, such as "train on"; `val_use` on --val-split.
+        use: what the command does on --split, such as "train on".
+        val_use: what the command does on --val-split.
     """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, done in (("--split", "train", use), ("--val-split", "val", val_use)):
@@ -44,11 +45,11 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
 def add_measured_data(
     parser: argparse.ArgumentParser, use: str = _FORMATS, default: str = "generated scenes", of: str = "val"
 ) -> None:
-    """Add --data, --split, --classes and --recipe, of a command that measures.
+    """Add --data, --split, --classes and --recipe, for a command that measures.
 
     Args:
         use: what the folder is, or is for.
-        default: what is read without one, in words.
+        default: what is read without --data, in words.
         of: what is read without --split, in words.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
@@ -65,7 +66,7 @@ def measured(args: argparse.Namespace) -> "DataConfig":
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
-    """Add --recipe, where it names data alone: `use` says what the command does on which of its splits."""
+    """Add a --recipe that only selects data; `use` states what the command does on which of its splits."""
     parser.add_argument(
         "--recipe",
         choices=RECIPES_WITH_DATA,

@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download, or list."""
+    """Download the data set, or list all of them."""
     if args.list:
         print(benchmarks_table())
         return 0
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def benchmarks_table() -> str:
-    """Return one line a data set: its name, what it is, how much comes over the wire, on what terms."""
+    """Return one line for each data set: name, content, size of the download, checksums and licence."""
     rows = [("name", "what", "download", "checksums", "licence")]
     for each in BENCHMARKS:
         known = all(archive.sha256 for archive in each.archives)

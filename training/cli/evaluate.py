@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, and print."""
+    """Measure, and print the report."""
     from training.evaluate.report import evaluation_json, evaluation_report
     from training.tasks.choose import task_named
     from training.workflows import measure

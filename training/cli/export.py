@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
-    """Add what `export` and `train-export` share."""
+    """Add the flags that `export` and `train-export` share."""
     add_shared(parser, "--repository")
     usual = f"may be repeated; default: {' and '.join(DEFAULT_TARGETS)}"
     parser.add_argument("--target", choices=TARGETS, action="append", help=usual)
@@ -62,7 +62,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
-    """Return what was written of an export. Raise ConfigError: images for 8 bits, which nothing has."""
+    """Return the export options of this command line.
+
+    Raises:
+        ConfigError: calibration flags are given, but the precision is not int8.
+    """
     options = read(ExportOptions, args)
     idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
     idle += ["--calibration"] * (args.calibration_images is not None)
@@ -72,7 +76,7 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export."""
+    """Export the checkpoint."""
     from training.workflows.dataset_config import training_data
 
     data = calibration = None
@@ -86,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 def write_artifacts(
     args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
 ) -> None:
-    """Export as it was written; data as `export` takes it."""
+    """Export as the command line states; `data` and `calibration` are those of workflows.export."""
     from training.workflows import export
 
     export.export(

@@ -1,4 +1,4 @@
-"""Flags that are declared once: fields of options that become flags, and flags that many commands share."""
+"""Flags that are declared once: fields of option classes as flags, and flags that many commands share."""
 
 import argparse
 from collections.abc import Callable, Collection, Mapping
@@ -18,17 +18,17 @@ Adds = argparse.ArgumentParser | argparse._MutuallyExclusiveGroup
 
 
 class UsageError(Exception):
-    """Flags that make no sense together: the exit code is 2."""
+    """The flags do not fit together; the exit code is 2."""
 
 
 def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms: Any) -> None:
-    """Add flags for fields of a dataclass, which say what forms, choices and defaults they have.
+    """Add flags for fields of a dataclass, whose types and defaults are those of the fields.
 
     Args:
-        options: what `read` makes of that which was written.
-        meanings: the help of each, by the field's name: "rounds", or "input_hw --input SIZE" where the flag
-            or the placeholder has another. A default other than None and () is added to it.
-        forms: by field, where its type does not say it: argparse's `type`, or what is chosen from.
+        options: the dataclass that `read` makes of the command line.
+        meanings: help of each flag by the field's name: "rounds", or "input_hw --input SIZE" if the flag or
+            the placeholder has another name. A default other than None and () is appended to the help.
+        forms: by field, if its type is not enough: argparse's `type`, or the choices.
     """
     hints = get_type_hints(options)
     defaults = {field.name: field.default for field in fields(options)}
@@ -42,7 +42,7 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
 
 def named(written: str) -> tuple[str, str, str | None]:
-    """Return field, flag and placeholder; of the last two, what is not written follows from the field."""
+    """Return field, flag and placeholder; a flag that is not written has the name of the field."""
     field, *words = written.split()
     flag = words.pop(0) if words and words[0].startswith("-") else None
     name = field.rpartition(".")[2].removesuffix("_s").replace("_", "-")
@@ -50,7 +50,7 @@ def named(written: str) -> tuple[str, str, str | None]:
 
 
 def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[str, Any]:
-    """Return what argparse is told of a type: tuples of any length are given one by one."""
+    """Return argparse's arguments for a type; a flag of a tuple of any length is repeated."""
     kind = next(each for each in (*(get_args(kind) if NoneType in get_args(kind) else ()), kind))
     if kind is bool:
         return {"action": "store_const", "const": True}
@@ -63,11 +63,11 @@ def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[st
 
 
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
-    """Return the options that were written; None, and no flag, leave a field its default.
+    """Return the options on the command line; a field without a flag, or with None, keeps its default.
 
     Args:
-        options: a dataclass whose fields are looked for under their own names.
-        more: fields that no flag says as they are.
+        options: a dataclass; each field is read from the argument of the same name.
+        more: values of fields that no flag gives directly.
     """
     written = {field.name: getattr(args, field.name, None) for field in fields(options)}  # type: ignore[arg-type]
     as_tuples = {name: tuple(each) if isinstance(each, list) else each for name, each in written.items()}

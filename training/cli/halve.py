@@ -21,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Halve."""
+    """Write the halved checkpoint."""
     from training.workflows.halve import halve
 
     halve(args.checkpoint, args.output)

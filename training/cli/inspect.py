@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Route every image, print what came out, and draw it where that is asked for."""
+    """Route every image, print the report, and draw charts if --output is given."""
     from training.lab.inspection.charts import draw_charts, require_folder
     from training.lab.inspection.command import InspectOptions, inspect
     from training.lab.tables.routing import routing_json, routing_table

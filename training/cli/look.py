@@ -21,7 +21,7 @@ examples:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `look`: those of `train`, and what is drawn."""
+    """Declare the flags of `look`: those of `train`, and those of the image to draw."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg")
     epoch = "from 1; the last ones close mosaic (default: %(default)s)"
     parser.add_argument("--epoch", type=positive, default=1, help=epoch)
@@ -32,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw."""
+    """Draw the samples."""
     from training.lab.preview import command
 
     drawn = command.look(train_options(args), args.output, epoch=args.epoch, images=args.images)

@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prune, and print what that changed."""
+    """Prune the checkpoint, and print what changed."""
     result = prune(read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency))
     print((prune_json if args.json else prune_report)(result))
     return 0

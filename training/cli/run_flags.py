@@ -1,4 +1,4 @@
-"""The flags of a training run. A recipe decides all that is not written; `--help` shows what it decides."""
+"""The flags of a training run. The recipe decides every setting without a flag; `--help` shows its values."""
 
 import argparse
 from collections.abc import Collection
@@ -58,18 +58,18 @@ _OVERRIDE = "override "  # before a path, for argparse: an export's --precision 
 
 
 class _Shown(argparse.Action):
-    """A flag that decides what the recipe decides: help that comes after it shows that."""
+    """A flag on which the recipe's values depend: a --help after it shows these values."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
     ) -> None:
-        """Keep it, and show it."""
+        """Store the value, and update the help of all settings."""
         setattr(namespace, self.dest, values)
         _show(parser, namespace.recipe, namespace.variant)
 
 
 def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> None:
-    """Add --recipe and these of the flags that override what it decides."""
+    """Add --recipe, and those of `flags` that override the recipe's settings."""
     parser.add_argument(
         "--recipe",
         choices=RECIPES,
@@ -93,7 +93,7 @@ def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> Non
 
 
 def train_options(args: argparse.Namespace) -> "TrainOptions":
-    """Return what was written of a run."""
+    """Return the options of a run on this command line."""
     from training.workflows.train import TrainOptions
 
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
@@ -103,7 +103,7 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
-    """Let the help of each setting say what the recipe decides for this variant."""
+    """Make the help of each setting show the recipe's value for this variant."""
     request = Request(class_names=("any",), train_data=ScenesConfig(), variant=variant)
     config = build_config(recipe, request)
     for action in parser._actions:
@@ -115,10 +115,10 @@ def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) -> None:
-    """Add what is trained, on which images, and every setting.
+    """Add the flags of the model, the images and every setting of a run.
 
     Args:
-        leave_out: flags that the command has not, or has with a meaning of its own.
+        leave_out: flags that the command does not have, or has with another meaning.
     """
     add_settings(parser, _PATHS.keys() - set(leave_out))
     model = parser.add_mutually_exclusive_group()

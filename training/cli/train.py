@@ -54,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 130 where it was stopped."""
+    """Train; return 130 if the run was stopped."""
     from training.trainer.distributed import joined
     from training.workflows import train
 

@@ -24,7 +24,7 @@ examples; of nothing else on generated scenes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `train-export`: those of `train`, and those of an export but for two."""
+    """Declare the flags of `train-export`: those of `train`, and all but two of those of `export`."""
     parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
     folder = "folder for checkpoints and metrics; default: runs/NAME"
     parser.add_argument("--run", type=Path, dest="run_dir", help=folder)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """Return what an export is measured on; None where all is trained on: that would flatter it."""
+    """Return the data to measure the export on; None if nothing is held out, which would flatter it."""
     from training.workflows.dataset_config import measured_data
 
     split = "val" if args.val_split is None else args.val_split

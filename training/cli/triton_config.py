@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write them, and say where."""
+    """Write the configurations, and print their folders."""
     if args.upgrade_manifests:
         for path in upgrade_manifests(args.repository, name=args.name):
             print(f"upgraded {path}")

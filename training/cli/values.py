@@ -1,11 +1,11 @@
-"""Forms of what is written on the command line: argparse's `type=`, with errors that say what to write."""
+"""Types for argparse, which parse one value and raise errors that state what to write."""
 
 import argparse
 from collections.abc import Callable
 
 
 def size(text: str) -> tuple[int, int]:
-    """Return 640 or 384x512 as (height, width)."""
+    """Return `640` or `384x512` as (height, width)."""
     try:
         parts = [int(part) for part in text.lower().split("x")]
     except ValueError:
@@ -28,7 +28,7 @@ positive, from_zero = _whole(1), _whole(0)
 
 
 def from_0_to_1(text: str) -> float:
-    """Return a share or a probability."""
+    """Return a share or a probability, a number from 0 to 1."""
     try:
         number = float(text)
     except ValueError:
@@ -39,7 +39,7 @@ def from_0_to_1(text: str) -> float:
 
 
 def in_words(value: object) -> str:
-    """Return a default as one would write it, or say it, on the command line."""
+    """Return a default value as a user would write it on the command line."""
     match value:
         case bool():
             return "on" if value else "off"

@@ -1,4 +1,4 @@
-"""How often the right class is among the likeliest."""
+"""Top-1 and top-5 accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,27 +6,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 5  # that top5 looks at; data of fewer classes has all of them among the likeliest five
+MOST = 5  # classes that top5 counts; with five classes or fewer, top5 is 1
 
 # N images · C classes
 
 
 class Accuracy(NamedTuple):
-    """Shares of images, 0..1."""
+    """Accuracies, as shares of images, 0..1."""
 
     top1: float  # the likeliest class is the right one
     top5: float  # the right class is among the five likeliest
-    by_class: Mapping[str, float | None]  # top1 of the images of each class; None: the data has none
+    by_class: Mapping[str, float | None]  # top1 of the images of each class; None: it has no image
 
 
 def accuracy(
     probabilities: NDArray[np.floating], class_ids: NDArray[np.int64], class_names: Sequence[str]
 ) -> Accuracy:
-    """Measure predictions.
+    """Return the accuracy of predicted probabilities.
 
     Args:
-        probabilities: (N, C), at least one image. Of equal ones, the first class counts as the likelier.
-        class_ids: (N,) the right ones.
+        probabilities: (N, C), at least one image. Among equal probabilities, the first class ranks first.
+        class_ids: (N,) the right classes.
     """
     own = probabilities[np.arange(len(class_ids)), class_ids][:, None]  # (N, 1)
     before = np.arange(probabilities.shape[1])[None] < class_ids[:, None]  # (N, C)

@@ -1,4 +1,4 @@
-"""What routing was on the data that an artifact was measured on, for a server to compare its images with."""
+"""Routing on the data on which an artifact was measured; a server compares its own images with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from training.evaluate.routed import Result, RoutedImages
 
 @dataclass(frozen=True)
 class Baseline:
-    """At the top_k and the threshold that the model has unless told otherwise."""
+    """Routing figures of a data set, at the model's default top_k and threshold."""
 
     data: str  # name of the data set
     images: int
     uses: Sequence[LayerUse]  # of each mixture layer
-    nmi: Mapping[str, Mapping[str, float]]  # by layer, of the chosen set with each grouping of the data
+    nmi: Mapping[str, Mapping[str, float]]  # by layer: of chosen set and group, by grouping
 
 
 def routing_baseline(result: Result, dataset: Dataset, data: str) -> Baseline:
-    """Return what routing was in the evaluation of a data set; data is what that is called."""
+    """Return the routing figures of an evaluation; `data` is the name of the data set."""
     return Baseline(data, result.images, result.experts, nmi_by_layer(result.routed, dataset))
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return the normalised mutual information of chosen set and group, by layer and grouping of the data."""
+    """Return the normalised mutual information of chosen set and group, by layer and by grouping."""
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():

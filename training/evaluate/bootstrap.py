@@ -1,6 +1,7 @@
-"""Whether one detector is better than another on the same images: the paired bootstrap.
+"""Test whether one detector is better than another on the same images: the paired bootstrap.
 
-Images are drawn with replacement, the same ones for both detectors, and mAP is computed anew each time.
+Each bootstrap sample draws images with replacement, the same ones for both detectors, and both mAPs are
+computed from these images.
 
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile intervals).
 """
@@ -24,15 +25,15 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """mAP50-95 of one detector less that of another, 0..1."""
+    """mAP50-95 of two detectors, 0..1, and the first less the second with its confidence interval."""
 
     first: float
     second: float
     difference: float
     low: float  # ends of the interval
     high: float
-    share_better: float  # of the draws in which the first is better
-    draws: int
+    share_better: float  # share of bootstrap samples in which the first is better
+    draws: int  # number of bootstrap samples
 
 
 def paired_bootstrap(
@@ -45,8 +46,11 @@ def paired_bootstrap(
 ) -> Difference:
     """Compare two detectors' answers for the same images, in the same order.
 
+    Args:
+        draws: number of bootstrap samples.
+
     Raises:
-        DatasetError: the images hold no object, or there are fewer than two.
+        DatasetError: the images hold no object, or there are fewer than two images.
     """
     class_ids = sorted({int(class_id) for truth in truths for class_id in truth.class_ids})
     if not class_ids:
@@ -77,13 +81,13 @@ def paired_bootstrap(
 
 
 def weighted_map(classes: Sequence[ClassMatches], times: NDArray[np.int64]) -> float:
-    """Return the mAP50-95 of a data set that holds image i times[i] times; 0 where it holds no object."""
+    """Return the mAP50-95 of a data set that holds image i times[i] times; 0 if it holds no object."""
     each = [_average_precision(matches, times) for matches in classes if (matches.objects * times).any()]
     return float(np.mean(each)) if each else 0.0
 
 
 def _average_precision(matches: ClassMatches, times: NDArray[np.int64]) -> float:
-    """Return the mean over thresholds and the COCO API's 101 recalls."""
+    """Return the average precision of a class: the mean over thresholds and the COCO API's 101 recalls."""
     weight = times[matches.images]
     right = np.cumsum(matches.right * weight, axis=1)  # (T, D)
     wrong = np.cumsum(matches.wrong * weight, axis=1)

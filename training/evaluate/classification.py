@@ -1,4 +1,4 @@
-"""Run a classifier over a data set: its accuracy and what its experts did."""
+"""Evaluate a classifier on a data set: its accuracy and the use of its experts."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from training.models.mixture.routing import RoutingControls
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassEvaluation(Result):
-    """The result over one data set."""
+    """A classifier's results on a data set."""
 
     task = "classify"
     accuracy: Accuracy
@@ -30,11 +30,11 @@ def evaluate_classes(
     controls: RoutingControls | None = None,
     batch_size: int = 32,
 ) -> ClassEvaluation:
-    """Evaluate in float32 on centre crops, experts grouped, on the device the model is on.
+    """Evaluate a classifier on centre crops, in float32 on the model's device; experts run grouped.
 
     Raises:
-        DatasetError: its classes are not the model's, its images are not labelled as a whole, or one of them
-            cannot be loaded.
+        DatasetError: the data set has other classes than the model, or does not label images as a whole, or
+            an image cannot be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
     parts: list[NDArray[np.float32]] = []

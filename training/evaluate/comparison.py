@@ -1,4 +1,4 @@
-"""Two detectors on the same images."""
+"""Compare two detectors on the same images."""
 
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ from training.models.mixture.routing import RoutingControls
 
 
 class Compared(NamedTuple):
-    """One of the two."""
+    """The results of one of two compared detectors."""
 
     name: str  # which of the two, variant, and how many experts ran
     mean_ap: MeanAp
-    gflops: float  # of an image on average, with none spent on experts that did not run
+    gflops: float  # mean over images; experts that did not run count 0
 
 
 class Comparison(NamedTuple):
-    """Both, and by how much the first is better."""
+    """The results of two detectors, and by how much the first is better."""
 
     first: Compared
     second: Compared
@@ -36,10 +36,14 @@ def compare(
     *,
     draws: int = 1000,
 ) -> Comparison:
-    """Measure both on a data set, and how sure their difference is.
+    """Measure two detectors on a data set, and return their results and how certain the difference is.
+
+    Args:
+        draws: number of bootstrap samples.
 
     Raises:
-        DatasetError: it is not labelled with the classes of both, or has fewer than two images.
+        DatasetError: the data set has other classes than a detector, holds no object, or has fewer than two
+            images.
     """
     one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
     difference = paired_bootstrap(one.routed.truths, one.detections, other.detections, draws=draws)

@@ -1,4 +1,4 @@
-"""What images cost with the experts that they chose, against how much there is in them."""
+"""The compute that images used with their chosen experts, against the number of boxes in the images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,25 +9,28 @@ from numpy.typing import NDArray
 from training.evaluate.groups import Grouping
 from training.models.cost import Cost
 
-SAME = 1e-9  # of the mean: costs that differ by less differ by rounding
+SAME = 1e-9  # relative to the mean: smaller differences of costs are rounding
 
 
 @dataclass(frozen=True)
 class ComputeUse:
-    """GFLOPs for an image, as models.cost counts them, with none spent on experts that were not chosen."""
+    """GFLOPs per image, counted as in models.cost; experts that were not chosen count 0."""
 
     dense: float  # every expert computed
-    fixed: float  # what runs whatever is chosen
+    fixed: float  # of the part that always runs
     mean: float
     least: float
     most: float
     by_density: Mapping[str, float]  # mean of each group of boxes per image; empty without groups
-    pearson: float | None  # with boxes per image; None where either is the same for every image
-    spearman: float | None  # of their ranks
+    pearson: float | None  # with boxes per image; None if either is the same for every image
+    spearman: float | None  # the same, of ranks
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return GFLOPs of the fixed part and of experts with a gate above 0, (N,); gates are (N, E) by layer."""
+    """Return each image's GFLOPs, (N,): the fixed part, and experts with a gate above 0.
+
+    The gates are (N, E) by layer.
+    """
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
 
@@ -35,12 +38,12 @@ def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray
 def compute_use(
     cost: Cost, used: NDArray[np.float64], boxes_per_image: NDArray[np.int64], density: Grouping | None
 ) -> ComputeUse:
-    """Summarise what images cost.
+    """Return a summary of the GFLOPs that images used.
 
     Args:
         used: (N,) GFLOPs of each image.
         boxes_per_image: (N,).
-        density: its groups, if there are several.
+        density: groups of images by number of boxes; None: there is only one group.
     """
     by_density = {}
     if density is not None:
@@ -66,7 +69,7 @@ def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places in ascending order; equal values share their mean. Rounding makes nothing unequal."""
+    """Return ranks in ascending order, after rounding to 9 digits; equal values share their mean rank."""
     _, which, counts = np.unique(values.round(9), return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts - 1) / 2
     return np.asarray(middle[which.reshape(-1)])

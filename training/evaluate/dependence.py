@@ -1,4 +1,4 @@
-"""Whether the experts that run depend on a known property of the image, or only seem to."""
+"""Test whether the experts that run depend on a known property of the image, or only seem to."""
 
 from typing import NamedTuple
 
@@ -12,21 +12,25 @@ from training.evaluate.expert_use import entropy_bits
 PERMUTATIONS = 2000
 SEED = 0
 AT_ONCE = 4_000_000  # numbers in memory while permutations are counted
-ROUNDING = 1e-12  # the same table, summed in another order
+ROUNDING = 1e-12  # tolerance: the same table may be summed in another order
 
 
 class Dependence(NamedTuple):
-    """How much the chosen set of experts and the group of an image say of each other."""
+    """How much an image's chosen set of experts and its group depend on each other."""
 
-    nmi: float  # 0 independent .. 1 each says the other
-    p_value: float  # that so much or more comes about by chance; at least 1 / (1 + permutations)
-    chance: float  # mean of what came about by chance: small data and many sets look alike by themselves
+    nmi: float  # 0: independent; 1: each determines the other
+    p_value: float  # of at least this NMI by chance; at least 1 / (1 + permutations)
+    chance: float  # mean NMI by chance: above 0 if there is little data or many sets
 
 
 def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """Return I(set; group) over the arithmetic mean of both entropies, from ids (N,) each, counted from 0.
+    """Return I(set; group) divided by the arithmetic mean of both entropies.
 
-    0 where either has one value only: what never differs tells nothing, though it also leaves nothing open.
+    0 if either has only one value: a value that never differs carries no information.
+
+    Args:
+        sets: (N,) id of each image's set of experts, counted from 0.
+        groups: (N,) id of each image's group, counted from 0.
     """
     return float(_nmi(_tables(sets, groups[None]))[0])
 
@@ -38,12 +42,12 @@ def dependence(
     permutations: int = PERMUTATIONS,
     seed: int = SEED,
 ) -> Dependence:
-    """Compare the normalised mutual information with that of images dealt to the groups anew.
+    """Compare the normalised mutual information with that of randomly permuted groups.
 
     Args:
-        sets: (N,) id of the set of experts that each image had, counted from 0.
-        groups: (N,) id of its group, counted from 0.
-        permutations: p = (1 + those that reach what was observed) / (1 + permutations).
+        sets: (N,) id of each image's set of experts, counted from 0.
+        groups: (N,) id of each image's group, counted from 0.
+        permutations: p = (1 + permutations that reach the observed value) / (1 + permutations).
         seed: of the permutations; the same seed gives the same p.
     """
     observed = normalised_mutual_information(sets, groups)
@@ -61,7 +65,7 @@ def dependence(
 
 
 def _tables(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Count the images that each set and group have together, (P, S, G), from ids (N,) and (P, N)."""
+    """Return how many images each pair of set and group has, (P, S, G), from ids (N,) and (P, N)."""
     num_sets, num_groups = int(sets.max()) + 1, int(groups.max()) + 1
     cells = num_sets * num_groups
     row = np.arange(len(groups))[:, None] * cells

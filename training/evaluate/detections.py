@@ -1,4 +1,4 @@
-"""What a detector says of one image, in that image's own pixels."""
+"""Detections of one image, in pixels of the source image."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from training.ops.nms import class_aware_nms
 
 @dataclass(frozen=True)
 class DetectConfig:
-    """When a candidate counts. The defaults are the usual ones for measuring mAP."""
+    """Thresholds and limits of detection. The defaults are the usual ones for measuring mAP."""
 
     conf: float = 0.001
     iou: float = 0.7
@@ -23,7 +23,7 @@ class DetectConfig:
 
 @dataclass(frozen=True)
 class Detections:
-    """Highest score first, in source pixels."""
+    """The detections of one image, highest score first, in pixels of the source image."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     scores: NDArray[np.float32]  # (N,)
@@ -36,10 +36,10 @@ def keep_detections(
     image_hw: tuple[int, int],
     config: DetectConfig,
 ) -> Detections:
-    """Threshold, suppress, map back to the source image and clip to it.
+    """Return the detections among candidates: threshold, suppress, map to the source image, clip.
 
     Args:
-        candidates: boxes (N, 4) canvas pixels, scores (N,), class ids (N,) of one image.
+        candidates: of one image: boxes (N, 4) in pixels of the model input, scores (N,), class ids (N,).
     """
     boxes, scores, class_ids = (part.cpu() for part in candidates)
     likely = scores >= config.conf

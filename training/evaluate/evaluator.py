@@ -1,4 +1,4 @@
-"""Run a detector over a data set: its mAP and what its experts did."""
+"""Evaluate a detector on a data set: its mAP and the use of its experts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from training.progress import bar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation(Result):
-    """The result over one data set."""
+    """A detector's results on a data set."""
 
     task = "detect"
     mean_ap: MeanAp
@@ -42,7 +42,12 @@ def evaluate(
     controls: RoutingControls | None = None,
     batch_size: int = 8,
 ) -> Evaluation:
-    """Evaluate in float32, experts grouped, on the device the model is on."""
+    """Evaluate a detector in float32 on the model's device; experts run grouped.
+
+    Raises:
+        DatasetError: the data set has other classes than the model or holds no object, or an image cannot be
+            loaded.
+    """
     check_classes(model.config.class_names, dataset.class_names)
     config = config or DetectConfig()
     found: list[Detections] = []
@@ -60,7 +65,7 @@ def evaluate(
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> tuple[MeanAp, int]:
-    """Return the mAP of anything that answers for an encoded image, and the number of images."""
+    """Return the mAP and the number of images; `detect` returns detections for an encoded image."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""What the routers do over many images: how much they know, and whom they choose."""
+"""Summarise routers over many images: how much they know about the images, and whom they choose."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,19 +11,19 @@ STATIC_BELOW_BITS = 0.05  # an artifact below this in every layer is released as
 
 @dataclass(frozen=True)
 class LayerUse:
-    """One mixture layer over a set of images."""
+    """The routing of one mixture layer over a set of images."""
 
     layer: str
     information_bits: float  # H(mean p) - mean H(p): 0 static, log2 E decided and balanced
     expert_share: tuple[float, ...]  # share of images that chose each expert
-    mean_weight: tuple[float, ...]  # of each expert; tells them apart where all run, as in a mixture head
+    mean_weight: tuple[float, ...]  # of each expert; differs even if all run, as in a mixture head
     distinct_sets: int  # different sets of experts that ran
     commonest_set_share: float
     set_entropy_bits: float  # of the distribution of those sets: 0 where every image has the same
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that no image chose; all of them where none may run, at top_k 0."""
+        """Return the experts that no image chose; at top_k 0, where none may run, all experts."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 
@@ -31,7 +31,7 @@ class ChosenSets(NamedTuple):
     """The sets of experts that ran in one layer, the commonest first."""
 
     sets: tuple[tuple[int, ...], ...]  # ids of the experts of each, ascending
-    ids: NDArray[np.int64]  # (images,)  which of them each image had
+    ids: NDArray[np.int64]  # (images,)  each image's set, an index into `sets`
 
 
 def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -42,7 +42,7 @@ def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
-    """Return which experts ran together, from gates (images, E)."""
+    """Return the sets of experts that ran together, and each image's set, from gates (images, E)."""
     rows, ids, counts = np.unique(gates > 0, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.empty_like(order)
@@ -52,7 +52,7 @@ def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
 
 
 def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]) -> LayerUse:
-    """Summarise gates and router probabilities, (images, E) each."""
+    """Return a summary of a layer's gates and router probabilities, (images, E) each."""
     chosen = gates > 0
     set_shares = np.bincount(chosen_sets(gates).ids) / len(chosen)
     # In float64: the mean of a thousand equal rows is then that row, and a static layer has 0 bits.
@@ -69,5 +69,5 @@ def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]
 
 
 def is_static(uses: list[LayerUse]) -> bool:
-    """Return whether there are mixture layers and none of them routes by what is in the image."""
+    """Return whether there are mixture layers and each carries fewer than STATIC_BELOW_BITS bits."""
     return bool(uses) and all(use.information_bits < STATIC_BELOW_BITS for use in uses)

@@ -1,4 +1,4 @@
-"""Groups of images that a router might tell apart: by where they come from, by crowding, by class."""
+"""Group images by properties that a router might distinguish: origin, number of boxes, class."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ def group_images(
 
 
 def origin_groups(dataset: Dataset) -> Grouping | None:
-    """Return groups by the data set of an image, of scenes by their kind; None if there is one origin."""
+    """Return groups by the data set that an image is from, or by kind of scene; None if there is one."""
     match dataset:
         case CombinedDataset():
             names = dataset.origins
@@ -47,11 +47,12 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
-    """Return tertiles of boxes per image; None if every image holds as many.
+    """Return thirds of the images by boxes per image; None if every image holds the same number.
 
-    Images with as many boxes are always in one group, so that a group is said by its numbers: all images of
-    one number go where the middle of them falls, into the first, second or last third. Groups are therefore
-    of unequal sizes where numbers repeat, and one may be missing; two different numbers make two groups.
+    Images with the same number of boxes are always in one group, so that each group is a range of numbers.
+    All images of one number go where the middle of them falls: into the first, second or last third. So
+    groups have unequal sizes if numbers repeat, and a group may be missing. Data with only two different
+    numbers makes two groups.
     """
     counts = np.asarray(boxes_per_image)
     values, which, images = np.unique(counts, return_inverse=True, return_counts=True)
@@ -71,7 +72,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _grouping(name: str, labels: tuple[str, ...], ids: NDArray[np.int64]) -> Grouping | None:
-    """Return a grouping without empty groups; None if fewer than two are left."""
+    """Return a grouping without empty groups; None if fewer than two groups are left."""
     present, renumbered = np.unique(ids, return_inverse=True)
     if len(present) < 2:
         return None

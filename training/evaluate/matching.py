@@ -1,6 +1,6 @@
-"""Which detections find which objects, by the COCO API's rule, image by image.
+"""Match detections to objects by the COCO API's rule, image by image.
 
-The library that computes mAP keeps its matches to itself; resampling images needs them.
+The library that computes mAP does not expose its matches; the bootstrap needs them.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,19 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
 class ClassMatches(NamedTuple):
-    """One class over all images; detections by falling score, equal ones in the order of the images."""
+    """The matches of one class over all images.
+
+    Detections are sorted by falling score; those with equal scores are in the order of the images.
+    """
 
     images: NDArray[np.int64]  # (D,) the image of each detection
     right: NDArray[np.bool_]  # (T, D)
-    wrong: NDArray[np.bool_]  # (T, D) neither: it lies in an ignored region
-    objects: NDArray[np.int64]  # (images,) how many each holds
+    wrong: NDArray[np.bool_]  # (T, D) neither right nor wrong: in an ignored region
+    objects: NDArray[np.int64]  # (images,) number of objects in each
 
 
 def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class_id: int) -> ClassMatches:
-    """Give the best hundred detections in each image, best first, the objects that they overlap most."""
+    """Match the best hundred detections in each image, best first, to the objects that they overlap most."""
     scores, images, right, ignored = [], [], [], []
     objects = np.zeros(len(truths), dtype=np.int64)
     for image, (truth, found) in enumerate(zip(truths, detections, strict=True)):
@@ -58,10 +61,9 @@ def match_class(truths: Sequence[Truth], detections: Sequence[Detections], class
 def _overlaps(
     boxes_xyxy: NDArray[np.float32], others_xyxy: NDArray[np.float32], *, crowd: bool
 ) -> NDArray[np.float64]:
-    """Return intersection over union, (N, M); where the others are a crowd's, over the first's own box.
+    """Return intersection over union, (N, M); if the others are crowds, over the first box's area.
 
-    Of the boxes that mAP is computed of, by the function that it uses: what lies on a threshold for one lies
-    on it for the other.
+    Boxes and function are those that mAP is computed with, so that both decide alike at a threshold.
     """
     if not len(others_xyxy):
         return np.zeros((len(boxes_xyxy), 0))
@@ -70,14 +72,14 @@ def _overlaps(
 
 
 def _greedy(iou: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether each detection, in this order, finds an object that none before has found, (T, N)."""
+    """Return whether each detection finds an object that no earlier detection has found, (T, N)."""
     hits = np.zeros((len(IOU_THRESHOLDS), len(iou)), dtype=bool)
     for row, threshold in enumerate(IOU_THRESHOLDS):
         free = iou.copy()
         for detection in range(len(iou)):
             if not iou.shape[1]:
                 break
-            # Of equal overlaps the last counts.
+            # Among equal overlaps, the last object counts.
             best = iou.shape[1] - 1 - int(np.argmax(free[detection, ::-1]))
             if free[detection, best] >= threshold:
                 hits[row, detection] = True

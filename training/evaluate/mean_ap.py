@@ -13,7 +13,7 @@ from training.data.labels import ANY_CLASS
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 
-COCO_MAX_DETECTIONS = 100  # of each class of an image: COCO counts no more, however many were asked for
+COCO_MAX_DETECTIONS = 100  # of each class of an image: COCO counts no more, whatever max_det is
 
 
 SIZES = (1, 2, 3)  # small, medium and large among the COCO API's areas
@@ -21,10 +21,10 @@ NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; 
 
 
 class MeanAp(NamedTuple):
-    """0..1; averaged over classes that occur in the truth; None where no object is of that size.
+    """COCO precision and recall, 0..1, averaged over the classes that occur in the labels.
 
-    Objects are small below 32² pixels of area, large above 96²; the area is that of the outline where labels
-    state it (COCO's do), else that of the box.
+    None: there is no object of this size. Objects are small below an area of 32² pixels, and large above 96².
+    The area is that of the outline if the labels state it (COCO's do), else that of the box.
     """
 
     map50_95: float
@@ -46,13 +46,14 @@ class MeanAp(NamedTuple):
 def mean_average_precision(
     truths: Sequence[Truth], detections: Sequence[Detections], class_names: Sequence[str]
 ) -> MeanAp:
-    """Score detections against the truth of the same images, in the same order.
+    """Score detections against the labels of the same images, in the same order.
 
-    An ignored region is a crowd of the COCO API, of its class or of every class: a detection that lies in it
-    (by its own area) counts neither as right nor as wrong. Equal scores rank in the order of the images.
+    An ignored region is a crowd of the COCO API, of its class or of every class. A detection inside the
+    region, by the detection's own area, counts neither as right nor as wrong. Equal scores rank in the order
+    of the images.
 
     Raises:
-        DatasetError: the images hold no object, so that there is nothing to score.
+        DatasetError: the images hold no object, so that mAP is not defined.
     """
     ids = {int(class_id) for each in truths for class_id in each.class_ids}
     if not ids:
@@ -96,7 +97,7 @@ def mean_average_precision(
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Return the mean of what is defined; None: nothing is."""
+    """Return the mean of the defined values; None if no value is defined."""
     defined = values[values >= 0]
     return float(defined.mean()) if defined.size else None
 
@@ -146,10 +147,10 @@ def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]
 
 
 def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return left, top, width and height, (N, 4), to thousandths of a pixel.
+    """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
 
-    Labels are written to hundredths, which float32 corners hold to within thousandths: rounded, an overlap
-    that lies exactly on a threshold stays there.
+    Labels are written to hundredths of a pixel, and float32 corners hold these to within thousandths.
+    Rounding restores the labels, so that an overlap exactly at a threshold stays there.
     """
     boxes = boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]

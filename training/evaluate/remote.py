@@ -1,4 +1,4 @@
-"""Detections of a running service, so that its mAP can be set beside the checkpoint's."""
+"""Detections of a running service, to compare its mAP with the checkpoint's."""
 
 from types import TracebackType
 from typing import Self
@@ -11,11 +11,11 @@ from training.evaluate.detections import DetectConfig, Detections
 
 
 class ServiceError(TrainingError):
-    """The service cannot be reached, or refused a request; the message holds its own words."""
+    """The service cannot be reached, or refused a request; the message quotes the service."""
 
 
 class RemoteDetector:
-    """Sends images to `POST /detect` of one service."""
+    """A client that sends images to `POST /detect` of one service."""
 
     def __init__(
         self,
@@ -25,7 +25,11 @@ class RemoteDetector:
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Take the model and the backend to ask for; None leaves them to the service."""
+        """Prepare requests for this model and backend; None: the service chooses.
+
+        Raises:
+            ServiceError: `url` is not an address.
+        """
         self._class_ids = {name: index for index, name in enumerate(class_names)}
         self._query: dict[str, str | float] = {
             "conf": config.conf,
@@ -51,10 +55,11 @@ class RemoteDetector:
         self._client.close()
 
     def detect(self, encoded: bytes) -> Detections:
-        """Send one encoded image.
+        """Return the service's detections for one encoded image.
 
         Raises:
-            ServiceError: no answer, or an answer that is a problem.
+            ServiceError: the service does not answer, answers with an error, or finds a class that the data
+                set lacks.
         """
         headers = {"content-type": "application/octet-stream"}
         try:

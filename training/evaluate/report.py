@@ -1,4 +1,4 @@
-"""The result of an evaluation, for people and for machines."""
+"""Format the result of an evaluation for people and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
 
 
 def evaluation_report(mean_ap: MeanAp, images: int, uses: Sequence[LayerUse] = ()) -> str:
-    """Return the result of a detector for people."""
+    """Return a detector's result as text."""
     lines = [
         f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
         f"   mAP75 {mean_ap.map75:.4f}",
@@ -28,7 +28,7 @@ def evaluation_report(mean_ap: MeanAp, images: int, uses: Sequence[LayerUse] = (
 
 
 def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
-    """Return what the experts of each layer did, one line a layer."""
+    """Return one line for each layer on the use of its experts."""
     lines = []
     for use in uses:
         all_run = min(use.expert_share) == 1  # then it is their weights that tell experts apart
@@ -42,11 +42,11 @@ def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
 
 
 def or_dash(value: float | None) -> str:
-    """Return a figure, or a dash where there is none."""
+    """Return a figure with four digits, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse] | None = None) -> str:
-    """Return a result for machines; uses: None where nobody knows what the experts did."""
+    """Return a result as JSON; `uses` is None if the use of experts is not known."""
     experts = None if uses is None else [vars(use) for use in uses]
     return json.dumps({"images": images, **figures._asdict(), "experts": experts})

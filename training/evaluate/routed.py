@@ -1,4 +1,4 @@
-"""How each image of a data set was routed, and what it held: what reports on routing are made of."""
+"""How each image of a data set was routed, and its labels: the input of every report on routing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class RoutedImages:
-    """In the order of the data set. A few numbers an image: no map is kept."""
+    """Labels, gates and router probabilities of images, in the order of the data set; no feature maps."""
 
     truths: tuple[Truth, ...]
     gates: Mapping[str, Array]  # (N, E) by layer, in the order they ran
@@ -31,31 +31,31 @@ class RoutedImages:
 
     @property
     def boxes_per_image(self) -> NDArray[np.int64]:
-        """Return how many labelled objects each holds, (N,)."""
+        """Return the number of labelled objects in each image, (N,)."""
         return np.array([len(truth.class_ids) for truth in self.truths], dtype=np.int64)
 
     @property
     def image_classes(self) -> NDArray[np.int64] | None:
-        """Return the class of each as a whole, (N,); None where images are labelled by their objects."""
+        """Return the class of each image, (N,); None if images are not labelled as a whole."""
         classes = [truth.image_class for truth in self.truths if truth.image_class is not None]
         return np.array(classes, dtype=np.int64) if len(classes) == len(self.truths) > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What every evaluation gives; each task adds its own figures."""
+    """The results that every evaluation has; each task adds its own figures."""
 
     task: ClassVar[TaskName]
     routed: RoutedImages
 
     @property
     def images(self) -> int:
-        """Return how many images were evaluated."""
+        """Return the number of evaluated images."""
         return len(self.routed.truths)
 
     @property
     def experts(self) -> list[LayerUse]:
-        """Return what the experts of each layer did."""
+        """Return the use of the experts of each layer."""
         return [layer_use(layer, gate, self.routed.probs[layer]) for layer, gate in self.routed.gates.items()]
 
 
@@ -69,11 +69,14 @@ def route_images(
     what: str = "route",
     keep: Callable[[EvaluationBatch, Any], object] = lambda batch, predictions: None,
 ) -> RoutedImages:
-    """Run a network over a data set, in float32, experts grouped, on the device the model is on.
+    """Run a network over a data set, in float32 on the model's device; experts run grouped.
 
     Args:
-        what: the bar says it.
-        keep: is given every batch with the network's predictions.
+        what: label of the progress bar.
+        keep: called with every batch and the network's predictions for it.
+
+    Returns:
+        How each image was routed, and its labels.
 
     Raises:
         DatasetError: an image cannot be loaded.

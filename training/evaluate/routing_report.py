@@ -1,4 +1,4 @@
-"""The report on routing over a data set: what each layer knows of the images, and what that is good for."""
+"""Measure routing on a data set: each layer's information about the images, and its use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ GOAL_P = 0.01
 
 @dataclass(frozen=True)
 class LayerRouting:
-    """One mixture layer."""
+    """The routing of one mixture layer."""
 
     use: LayerUse
     by_grouping: Mapping[str, Dependence]  # of the chosen set on the image's group
 
     @property
     def informed(self) -> bool:
-        """Return whether the router carries GOAL_BITS about the image."""
+        """Return whether the router carries at least GOAL_BITS bits about the image."""
         return self.use.information_bits >= GOAL_BITS
 
     def follows(self, grouping: str) -> bool:
-        """Return whether the chosen experts depend on the group by GOAL_NMI, and not by chance."""
+        """Return whether the chosen experts depend on the group by at least GOAL_NMI, and not by chance."""
         found = self.by_grouping.get(grouping)
         return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Something asked of routing, and how it came out."""
+    """A requirement on routing, and the result."""
 
     what: str
     found: str
@@ -45,7 +45,7 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class RoutingReport:
-    """Of one model on one data set."""
+    """The routing of one model on one data set."""
 
     images: int
     layers: tuple[LayerRouting, ...]
@@ -54,12 +54,12 @@ class RoutingReport:
 
     @property
     def static(self) -> bool:
-        """Return whether no layer routes by what is in the image: exported as `routing: static`."""
+        """Return whether no layer routes by image content; exports then state `routing: static`."""
         return is_static([layer.use for layer in self.layers])
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """Return what is asked of a useful mixture; nothing of groupings that the data does not have."""
+        """Return the requirements on a useful mixture; none for groupings that the data lacks."""
         half = (len(self.layers) + 1) // 2
         informed = sum(layer.informed for layer in self.layers)
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
@@ -87,11 +87,11 @@ class RoutingReport:
 def report_routing(
     routed: RoutedImages, dataset: Dataset, cost: Cost, *, permutations: int = PERMUTATIONS
 ) -> RoutingReport:
-    """Measure what routing does on the images of a data set.
+    """Measure the routing of the images of a data set.
 
     Args:
-        routed: how the data set's images were routed, in its order; at least one mixture layer.
-        cost: of the model.
+        routed: routing of the data set's images, in its order, with at least one mixture layer.
+        cost: of the same model.
         permutations: for the p of each dependence.
     """
     boxes_per_image = routed.boxes_per_image

@@ -1,4 +1,4 @@
-"""What a validation records and says of routing, whatever the task."""
+"""Routing figures of a validation, as numbers and as text, for every task."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,11 @@ SAID_GROUPINGS = (*GROUPINGS, "class")
 
 
 def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
-    """Return what the experts of each layer do, as flat figures.
+    """Return flat figures on the experts of each layer.
 
-    "bits LAYER", "sets LAYER" (different sets of experts), "dead LAYER" (experts that no image chose) and,
-    where the data set has such groups, "nmi origin LAYER", "nmi density LAYER" and "nmi class LAYER".
+    The keys are "bits LAYER", "sets LAYER" (number of different sets of experts) and "dead LAYER" (number of
+    experts that no image chose). If the data set has such groups, also "nmi origin LAYER", "nmi density
+    LAYER" and "nmi class LAYER".
     """
     scores: dict[str, float] = {}
     nmi = nmi_by_layer(result.routed, dataset)
@@ -29,7 +30,7 @@ def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
 
 
 def routing_sentence(scores: Mapping[str, float]) -> str:
-    """Return routing as the end of a sentence, over all layers; empty without mixtures."""
+    """Return the routing over all layers as the end of a sentence; empty without mixture layers."""
     bits = _of_layers(scores, "bits")
     if not bits:
         return ""

@@ -1,1 +1,1 @@
-"""What a network is for, one file each: its head, loss, samples, metric and defaults."""
+"""The tasks of networks, one file each: head, loss, samples, metric and defaults."""

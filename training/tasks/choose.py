@@ -1,4 +1,4 @@
-"""The one place that chooses by a task's name."""
+"""Select a task by its name."""
 
 from training.config import TASKS, TaskName
 from training.errors import ConfigError
@@ -8,7 +8,11 @@ from training.tasks.task import Task
 
 
 def task_named(name: TaskName) -> Task:
-    """Return a task. Raises ConfigError: there is none of this name; names those there are."""
+    """Return the task of this name.
+
+    Raises:
+        ConfigError: there is no such task; the message lists all tasks.
+    """
     match name:
         case "detect":
             return DETECT

@@ -51,15 +51,15 @@ class Classify:
     )
 
     def build(self, config: ModelConfig) -> Network:
-        """Make a classifier."""
+        """Return a classifier with fresh weights."""
         return Classifier(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return cross entropy at its own size, smoothed, beside the family's terms for routers."""
+        """Return the family's losses for routers, with label-smoothed cross entropy of weight 1."""
         return replace(family, classes=1.0, label_smoothing=0.1)
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError: images are not labelled as a whole."""
+        """Raise DatasetError if images are not labelled as a whole."""
         if len(dataset) and dataset.load(0).image_class is None:
             raise DatasetError(
                 "the data set labels boxes, and a classifier learns one class for each image: give a folder "
@@ -67,21 +67,21 @@ class Classify:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample whose shorter side is not much longer than the canvas."""
+        """Return a sample whose shorter side is at most KEPT_OVER_CANVAS times the model input."""
         shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_CANVAS * max(input_hw))
         return replace(sample, image=scale_image(sample.image, min(1.0, most / shorter)))
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a random crop, flipped and shifted in colour; all epochs are alike."""
+        """Return a random crop, flipped and shifted in colour; the epoch makes no difference."""
         del epoch
         sample = dataset.load(index)
         image = augment_whole(sample.image, rng, config.augment, config.model.input_hw)
         return replace(sample, image=image)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Return images with the class of each."""
+        """Return a batch of images and their classes."""
         return ClassBatch(
             images=torch.from_numpy(np.stack([sample.image for sample in samples])),
             class_ids=torch.tensor([sample.image_class for sample in samples], dtype=torch.int64),
@@ -90,7 +90,7 @@ class Classify:
     def loss(
         self, model: Network, predictions: ClassPredictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return cross entropy, and what the routers are asked for."""
+        """Return cross entropy and the losses of the routers."""
         del model
         assert isinstance(batch, ClassBatch)
         return classification_loss(predictions, batch.class_ids, config, total)
@@ -102,23 +102,23 @@ class Classify:
         *,
         controls: RoutingControls | None = None,
     ) -> ClassEvaluation:
-        """Measure accuracy on centre crops."""
+        """Return accuracy and routing on centre crops."""
         assert isinstance(model, Classifier)
         return evaluate_classes(model, dataset, controls=controls)
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return accuracy and routing."""
+        """Return accuracy and routing as flat figures."""
         accuracy = result.accuracy
         scores = {"top1": accuracy.top1, "top5": accuracy.top5}
         scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
         return scores | routing_scores(result, dataset)
 
     def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
-        """Return the shares of images whose class is the best answer, and among the best five."""
+        """Return top-1 and top-5 accuracy, 0..1."""
         return {"top1": result.accuracy.top1, "top5": result.accuracy.top5}
 
     def report(self, result: ClassEvaluation) -> str:
-        """Return accuracies, also by class, and what experts did."""
+        """Return text with accuracies, also by class, and the use of experts."""
         top1, top5, by_class = result.accuracy
         lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
         classes = [(name, or_dash(share)) for name, share in by_class.items()]
@@ -126,11 +126,11 @@ class Classify:
         return "\n".join(lines + expert_lines(result.experts))
 
     def report_json(self, result: ClassEvaluation) -> str:
-        """Return the same for machines."""
+        """Return accuracies and the use of experts as JSON."""
         return evaluation_json(result.accuracy, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return the same for people."""
+        """Return accuracy and routing as one line for people."""
         return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
 
 

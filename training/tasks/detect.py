@@ -47,15 +47,15 @@ class Detect:
     )
 
     def build(self, config: ModelConfig) -> Network:
-        """Make a detector."""
+        """Return a detector with fresh weights."""
         return Detector(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return them as they are."""
+        """Return the family's loss weights unchanged."""
         return family
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError: images are labelled as a whole."""
+        """Raise DatasetError if images are labelled as a whole, without boxes."""
         if len(dataset) and dataset.load(0).image_class is not None:
             raise DatasetError(
                 "the data set has a class for each image and no boxes, which a detector learns from: take a "
@@ -69,12 +69,12 @@ class Detect:
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a sample whose boxes follow; the last epochs close mosaic, mixup and copy-paste."""
+        """Return a sample with its boxes; the last epochs are without mosaic, mixup and copy-paste."""
         mosaic = epoch < config.epochs - config.augment.close_mosaic_epochs
         return augment(dataset, index, rng, config.augment, config.model.input_hw, mosaic)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Return images with all their objects and ignored regions."""
+        """Return a batch of images with all their objects and ignored regions."""
         counts = [len(sample.class_ids) for sample in samples]
         regions = [len(sample.ignored_xyxy) for sample in samples]
         return BoxBatch(
@@ -89,7 +89,7 @@ class Detect:
     def loss(
         self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return CIoU, BCE and DFL over task-aligned anchors, and what the routers are asked for."""
+        """Return CIoU, BCE and DFL over task-aligned anchors, and the losses of the routers."""
         assert isinstance(model, Detector)
         assert isinstance(batch, BoxBatch)
         truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)
@@ -103,12 +103,12 @@ class Detect:
         *,
         controls: RoutingControls | None = None,
     ) -> Evaluation:
-        """Measure mAP."""
+        """Return mAP and routing."""
         assert isinstance(model, Detector)
         return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return mAP and routing."""
+        """Return mAP and routing as flat figures."""
         quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
         return quality | routing_scores(result, dataset)
 
@@ -117,15 +117,15 @@ class Detect:
         return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
 
     def report(self, result: Evaluation) -> str:
-        """Return mAP, also by class, and what experts did."""
+        """Return text with mAP, also by class, and the use of experts."""
         return evaluation_report(result.mean_ap, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
-        """Return the same for machines."""
+        """Return mAP and the use of experts as JSON."""
         return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return the same for people."""
+        """Return mAP and routing as one line for people."""
         return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
 
 

@@ -1,4 +1,4 @@
-"""The seam between tasks and everything that trains, measures and loads networks."""
+"""The interface between tasks and all code that trains, measures and loads networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ SMALL_DATA = OptimizerConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """How a task is trained on a few hundred images unless a recipe or a user says otherwise."""
+    """A task's settings for training on a few hundred images; a recipe or a user may override them."""
 
     input_hw: tuple[int, int]
     quick_hw: tuple[int, int]  # of the recipe `quick`
@@ -48,12 +48,12 @@ class Defaults:
 
 
 class Task(Protocol):
-    """What a network is for. Networks and predictions that a task is given are those that it builds.
+    """What a network is for, such as detection. Its methods take networks and predictions of this task only.
 
     Attributes:
-        scene_labels: of the generated scenes that it trains on.
+        scene_labels: kind of labels of the generated scenes for this task.
         best_by: the figure of `scores` by which the best evaluation of a run is kept; higher is better.
-        without: settings of a run that mean nothing to it.
+        without: settings of a run that have no effect for this task.
     """
 
     name: TaskName
@@ -63,11 +63,11 @@ class Task(Protocol):
     defaults: Defaults
 
     def build(self, config: ModelConfig) -> Network:
-        """Make a network with fresh weights."""
+        """Return a network with fresh weights."""
         ...
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return a family's weights as this task's recipes take them."""
+        """Return a family's loss weights, adapted to this task's recipes."""
         ...
 
     def check_labels(self, dataset: Dataset) -> None:
@@ -75,13 +75,13 @@ class Task(Protocol):
         ...
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which it is kept in memory; as in loader.SampleMaker."""
+        """Return a sample at the size at which it is cached in memory; see loader.SampleMaker."""
         ...
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a sample as training gets it in an epoch, counted from 0."""
+        """Return an augmented sample for training in an epoch; epochs count from 0."""
         ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -91,7 +91,7 @@ class Task(Protocol):
     def loss(
         self, model: Network, predictions: Any, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return the loss of a network's predictions for a batch, of which this process has a part."""
+        """Return the loss of a network's predictions for a batch, or for this process's part of a batch."""
         ...
 
     def evaluate(
@@ -101,7 +101,7 @@ class Task(Protocol):
         *,
         controls: RoutingControls | None = None,
     ) -> Result:
-        """Measure a network, in float32, on the device that it is on."""
+        """Return a network's results on a data set, in float32, on the network's device."""
         ...
 
     def scores(self, result: Any, dataset: Dataset) -> Mapping[str, float]:
@@ -109,17 +109,17 @@ class Task(Protocol):
         ...
 
     def figures(self, result: Any) -> Mapping[str, float]:
-        """Return what an evaluation is told by in a manifest, 0..1 each."""
+        """Return the figures of an evaluation for a manifest, 0..1 each."""
         ...
 
     def report(self, result: Any) -> str:
-        """Return an evaluation for people, in lines."""
+        """Return an evaluation as text, in lines."""
         ...
 
     def report_json(self, result: Any) -> str:
-        """Return an evaluation for machines."""
+        """Return an evaluation as JSON."""
         ...
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return the same for people."""
+        """Return the figures of `scores` as one line for people."""
         ...

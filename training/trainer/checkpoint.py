@@ -2,7 +2,7 @@
 
 model.safetensors   the averaged weights and the model's configuration: what is evaluated and exported
 best.safetensors    the same, of the best evaluation: with the highest mAP50-95, or top1 of a classifier
-last.safetensors    all that is needed to go on training exactly where it stopped
+last.safetensors    all that is needed to resume training exactly where it stopped
 """
 
 import json
@@ -37,7 +37,7 @@ class Position:
     """How far a run has come."""
 
     epoch: int  # epochs finished
-    batch: int  # batches finished in the epoch after those
+    batch: int  # batches finished in the epoch after these
     step: int  # optimizer steps taken
 
 
@@ -45,23 +45,23 @@ class Position:
 class Best:
     """The best evaluation of a run so far."""
 
-    score: float | None = None  # None: there was none
-    epoch: int = 0  # after which it was made
+    score: float | None = None  # None: no evaluation yet
+    epoch: int = 0  # the epoch before this evaluation
     stale: int = 0  # evaluations since then
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file that a reader never sees half of."""
+    """Write a safetensors file so that no reader sees a partial file."""
     with written_beside(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        partial.chmod(0o644)  # the library leaves it for its owner only; a server runs as somebody else
+        partial.chmod(0o644)  # the library lets only the owner read it; a server runs as another user
 
 
 def check_output(path: Path) -> None:
-    """Refuse before long work what cannot be written at its end: a checkpoint replaces nothing.
+    """Check before long work that a checkpoint can be written; it must not replace a file.
 
     Raises:
-        CheckpointError: another suffix, a file that is there, a folder that is not.
+        CheckpointError: the path has another suffix, the file exists, or its folder does not exist.
     """
     if path.suffix.lower() != SUFFIX:
         raise CheckpointError(f"--output {path}: what is written is a {SUFFIX} file; name it so")
@@ -74,11 +74,11 @@ def check_output(path: Path) -> None:
 def save_model(
     path: Path, model: Network, provenance: dict[str, str], *, stored: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Write weights and configuration.
+    """Write the weights and the configuration of a model.
 
     Args:
-        provenance: where the weights come from.
-        stored: weights to be written in another precision than the model has; load_model takes them back to
+        provenance: origin of the weights.
+        stored: weights to write in another precision than the model has; load_model converts them back to
             float32.
     """
     metadata = {"kind": _MODEL_KIND, "model": to_json(model.config), "provenance": json.dumps(provenance)}
@@ -86,10 +86,10 @@ def save_model(
 
 
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
-    """Load the network of whatever task in evaluation mode, and its provenance.
+    """Load a network of any task, in evaluation mode, and its provenance.
 
     Raises:
-        CheckpointError: missing, truncated, of another kind, or with tensors that do not fit.
+        CheckpointError: the file is missing, truncated or of another kind, or its tensors do not fit.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -102,10 +102,10 @@ def load_model(path: Path) -> tuple[Network, dict[str, str]]:
 
 
 def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
-    """Load a detector as load_model does, for what only detectors can do.
+    """Load a detector and its provenance as load_model does, for code that only supports detectors.
 
     Raises:
-        CheckpointError: as load_model, or the network is for another task.
+        CheckpointError: the same as of load_model, or the network is for another task.
     """
     model, provenance = load_model(path)
     if not isinstance(model, Detector):
@@ -114,13 +114,24 @@ def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
 
 
 def load_provenance(path: Path) -> dict[str, str]:
-    """Load the provenance of a model's weights, without the model; raises CheckpointError as load_model."""
+    """Load the provenance of a model's weights, without building the model.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or of another kind.
+    """
     metadata, _ = _read(path, _MODEL_KIND)
     return dict(json.loads(metadata["provenance"]))
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Start a model from another's weights where names and shapes agree; returns the names that did not."""
+    """Load those weights of another model whose names and shapes agree.
+
+    Returns:
+        The names of the model's tensors that were not loaded.
+
+    Raises:
+        CheckpointError: the file cannot be read, or none of its tensors fits.
+    """
     _, tensors = _read(path, _MODEL_KIND)
     own = model.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
@@ -140,7 +151,11 @@ def save_state(
     *,
     provenance: Mapping[str, str],
 ) -> None:
-    """Write the whole state of a run. models: the trained one and its average."""
+    """Write the whole state of a run.
+
+    Args:
+        models: the trained model and its average.
+    """
     tensors = {f"model.{n}": t for n, t in models[0].state_dict().items()}
     tensors |= {f"average.{n}": t for n, t in models[1].state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -173,8 +188,11 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> tuple[Position, Best, dict[str, str]]:
-    """Fill models and optimizer from what save_state wrote; returns how far the run had come, and its
-    provenance."""
+    """Load a state that save_state wrote into models and optimizer.
+
+    Returns:
+        How far the run had come, its best evaluation, and its provenance.
+    """
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Algorithms that add up in the same order every time."""
+"""Deterministic algorithms: sums are added up in the same order every time."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Make torch, while open, take deterministic algorithms only, and raise where it has none.
+    """Make torch use only deterministic algorithms inside the block, and raise where it has none.
 
-    What was set before is set again afterwards. Not wanted: nothing is changed.
+    The earlier settings are restored afterwards. If not wanted, nothing changes.
     """
     if not wanted:
         yield

@@ -1,7 +1,8 @@
 """The processes of one run: torchrun starts them, each has a share of every batch, all keep equal weights.
 
-No wrapper around the model: the loss of the whole batch is a function of sums over processes, so that its
-gradient is the sum of what the processes find, added up once a step, however many parts the step has.
+There is no wrapper around the model. The loss of the whole batch is a function of sums over processes, so its
+gradient is the sum of the processes' gradients. These are added up once a step, however many parts the step
+has.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from training.data.loader import Share
 from training.errors import ConfigError, TrainingError
 
-# The others wait while the first validates; a process that has died is noticed at once all the same.
+# The other processes wait while the first validates. A process that dies is still noticed at once.
 LONGEST_WAIT = timedelta(hours=6)
 
 
@@ -34,12 +35,12 @@ class ProcessLost(TrainingError):
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a run, and which of them this is. Alone, everything below leaves things as they are.
+    """All processes of a run, and which of them this is. A single process leaves all values unchanged.
 
-    Every process has to call the same methods in the same order: each waits for the others.
+    Every process has to call the same methods in the same order: each call waits for the other processes.
 
     Raises:
-        ProcessLost: from any method.
+        ProcessLost: from any method, if another process has ended.
     """
 
     rank: int = 0
@@ -49,19 +50,19 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Return whether this is the one that writes files, validates and logs."""
+        """Return whether this is the process that writes files, validates and logs."""
         return self.rank == 0
 
     @property
     def share(self) -> Share:
-        """Return its share of every batch."""
+        """Return this process's share of every batch."""
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
-        """Return what is wanted, or a GPU of its own, or the CPU.
+        """Return the requested device, else this process's own GPU, else the CPU.
 
         Raises:
-            ConfigError: there are GPUs, but not for all.
+            ConfigError: this machine has fewer GPUs than processes.
         """
         if self.wanted is not None:
             return torch.device(self.wanted)
@@ -75,10 +76,11 @@ class Processes:
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return the same on another device.
+        """Return the same processes on another device.
 
         Raises:
-            ConfigError: there are several, and each has a device of its own; or this machine has no such.
+            ConfigError: there are several processes, each with a device of its own; or this machine has no
+                such device.
         """
         if self.size > 1:
             raise ConfigError("each of several processes has a device of its own: leave --device out")
@@ -90,15 +92,15 @@ class Processes:
         return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum over processes. Its gradient is that of the own summand alone.
+        """Return the sum over processes, whose gradient is that of this process's summand alone.
 
-        That is right where every process computes the same from the sum, and gradients of parameters are
-        then added up: each process passes on its summand's part, and all parts together are the gradient.
+        This is right if every process computes the same from the sum and the gradients of parameters are then
+        added up. Each process passes on its summand's part, and all parts together are the gradient.
         """
         return values if self.size == 1 else _Total.apply(values)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Return whether it is true in any process."""
+        """Return whether the flag is true in any process."""
         if self.size == 1:
             return flag
         flags = torch.tensor(float(flag), device=device)
@@ -113,7 +115,7 @@ class Processes:
         return bool(both.sum() == 0)
 
     def add_up_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Add up the processes' gradients; none where no process has one, as if one had the whole batch."""
+        """Sum gradients over processes; a gradient stays None if no process has one."""
         if self.size == 1:
             return
         own = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
@@ -125,7 +127,7 @@ class Processes:
             parameter.grad = gradient.copy_(values.view_as(gradient)) if processes else None
 
     def average_statistics(self, model: nn.Module) -> None:
-        """Give all processes the mean of what their batch norms keep for evaluation."""
+        """Set the running statistics of batch norms to their mean over processes."""
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         kept = [each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None]
         if self.size == 1 or not kept:
@@ -141,12 +143,12 @@ ALONE = Processes()
 
 @contextmanager
 def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
-    """Join the processes that torchrun started, told by RANK, WORLD_SIZE and LOCAL_RANK; yields them.
+    """Join the processes that torchrun started, given RANK, WORLD_SIZE and LOCAL_RANK; yield them.
 
-    Over NCCL where there are GPUs, else over gloo. Without torchrun: alone.
+    They communicate over NCCL if there are GPUs, else over gloo. Without torchrun, yield a single process.
 
     Raises:
-        ConfigError: the environment is not one that torchrun makes, or the others cannot be reached.
+        ConfigError: the environment is not torchrun's, a process has no GPU, or the others cannot be reached.
     """
     if environment.get("WORLD_SIZE", "1") == "1":
         yield ALONE
@@ -167,13 +169,14 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Return the model with batch norms that take statistics over all processes; for GPUs alone, as torch's.
+    """Return the model with batch norms that take statistics over all processes; only for GPUs.
 
     Names of tensors stay as they are.
 
-    Every process has to pass every one of them as often as the others, or those wait for hours: so experts
-    run dense, or their norms are group norms (TrainConfig.check_parts). Group norms, which look at one image,
-    stay as they are. Frozen ones use what they keep, wait for nobody, and answer as batch norm does.
+    Every process has to pass each of these norms as often as the others, or the others wait for hours. So
+    experts run dense, or their norms are group norms (TrainConfig.check_parts). Group norms stay as they are,
+    since they use one image. Frozen norms use their stored statistics, wait for no process, and answer as
+    batch norm does.
     """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 

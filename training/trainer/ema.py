@@ -1,4 +1,4 @@
-"""A running average of the weights: what is evaluated and released."""
+"""A running average of the weights, which is evaluated and released."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from training.models.network import Network
 class WeightAverage:
     """Exponential average of parameters and batch-norm statistics.
 
-    The decay starts near 0 and grows, so that early averages do not remember the random start.
+    The decay starts near 0 and grows, so that early averages do not keep the random initial weights.
     """
 
     def __init__(self, model: Network, config: OptimizerConfig) -> None:
@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after step number `step`, counted from 1."""
+        """Update the average with the weights after step number `step`, counted from 1."""
         decay = self._decay * (1 - math.exp(-step / self._tau_steps))
         averages = list(self.model.state_dict().values())
         current = list(model.state_dict().values())  # in the same order, as it was copied from such a model

@@ -1,4 +1,4 @@
-"""Stopping between steps instead of inside one."""
+"""Stop a run between steps instead of inside one."""
 
 import signal
 from types import FrameType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class StopRequest:
-    """While open, Ctrl-C and SIGTERM only set a flag; a second Ctrl-C stops at once.
+    """Inside the block, Ctrl-C and SIGTERM only set a flag; a second one stops the run at once.
 
     An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
     """

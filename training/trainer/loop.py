@@ -1,4 +1,4 @@
-"""The training loop: batches in, an averaged model and a checkpoint out."""
+"""The training loop: it turns batches into an averaged model and checkpoints."""
 
 import logging
 import math
@@ -51,23 +51,23 @@ Describe = Callable[[Mapping[str, float]], str]
 class Outcome:
     """How a run ended."""
 
-    finished: bool  # False: stopped on request; the same command goes on
+    finished: bool  # False: stopped on request; the same command resumes
     position: Position
     model_path: Path
     best_path: Path | None = None  # of the best evaluation, if there was one
-    best_by: str = ""  # the figure that tells which that is
+    best_by: str = ""  # the figure by which the best evaluation is chosen
 
 
 def compute_device() -> torch.device:
-    """Return CUDA if there is one, else the CPU."""
+    """Return the CUDA device if there is one, else the CPU."""
     return ALONE.device()
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Return the half precision to compute in, None for f32; `auto` takes it only where it is quicker.
+    """Return the half precision to compute in, None for f32; `auto` takes half only where it is faster.
 
     Raises:
-        ConfigError: f16 on a CPU, where it is slower than either.
+        ConfigError: f16 is requested on a CPU, where it is slower than bf16 and f32.
     """
     match config.precision:
         case "f32":
@@ -85,7 +85,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
 
 
 class Trainer:
-    """Owns the model, its average, the optimizer and the files of one run."""
+    """The owner of one run's model, its average, the optimizer and the files."""
 
     def __init__(
         self,
@@ -97,7 +97,12 @@ class Trainer:
         provenance: Mapping[str, str] | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        """Raise ConfigError: a batch cannot be dealt to so many processes."""
+        """Build the model, its average and the optimizer.
+
+        Raises:
+            ConfigError: a batch cannot be divided among so many processes.
+            CheckpointError: initial_weights cannot be read, or none of its tensors fits.
+        """
         config.check_parts(processes.size)
         self.config = config
         self.dataset = dataset
@@ -132,13 +137,13 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Take up the state in run_dir, whatever the number of processes that wrote it.
+        """Load the state in run_dir, whatever number of processes wrote it.
 
         Raises:
-            CheckpointError: there is none, it is damaged, or it belongs to a run with other settings.
+            CheckpointError: there is no state, it is damaged, or it belongs to a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        # How many processes load images changes no bit of them.
+        # The number of processes that load images changes no bit of the images.
         stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
         if stored != self.config:
             raise CheckpointError(
@@ -146,7 +151,7 @@ class Trainer:
             )
         models = (self.model, self.average.model)
         self.position, self.best, told = load_state(path, models, self.optimizer, self.scaler)
-        self.provenance |= told  # whose weights it began with is not said again
+        self.provenance |= told  # the state holds the origin of the initial weights
 
     def run(
         self,
@@ -155,15 +160,16 @@ class Trainer:
         describe: Describe = figures,
         tensorboard: bool = False,
     ) -> Outcome:
-        """Train to the end, or to the first Ctrl-C or SIGTERM; either way a checkpoint is left.
+        """Train to the end, or until the first Ctrl-C or SIGTERM; either way, write a checkpoint.
 
         Args:
-            evaluate: gives the figures of a validation.
-            describe: puts them into words for people.
+            evaluate: returns the figures of a validation.
+            describe: turns these figures into text for the log.
 
         Raises:
-            TrainingError: a loss is not finite, or tensorboard is wanted and not installed.
-            ConfigError: there is patience with evaluations, and nothing evaluates.
+            TrainingError: a loss is not finite, or tensorboard is requested and not installed.
+            ConfigError: patience is set, and there is no evaluation.
+            CheckpointError: run_dir is not the same folder for all processes.
             ProcessLost: another process of the run has ended.
         """
         config, first = self.config, self.processes.first
@@ -192,7 +198,7 @@ class Trainer:
     def _epochs(
         self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
     ) -> bool:
-        """Train epoch by epoch; returns False if stopped on request."""
+        """Train epoch by epoch; return False if stopped on request."""
         while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
@@ -203,7 +209,7 @@ class Trainer:
         return True
 
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
-        """Train an epoch; returns True if stopped on request."""
+        """Train one epoch; return True if stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
         if first == batches:  # stopped after the last batch: its evaluation is all that is missing
             return False
@@ -250,7 +256,7 @@ class Trainer:
         return self.stepper.take(parts, self.position.step)
 
     def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Evaluate if it is due, and return whether it was; other processes wait for the first later on."""
+        """Evaluate if it is due, and return whether it was; only the first process evaluates."""
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
@@ -305,11 +311,11 @@ class Trainer:
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
-    """Return the loss and its parts by name; from a GPU, all at once."""
+    """Return the loss and its parts by name; they are copied from a GPU all at once."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))
 
 
 def _together(batches: Iterator[Batch], parts: int) -> Iterator[tuple[Batch, ...]]:
-    """Return the parts of a step, one step after the other."""
+    """Yield the parts of each step, one step after the other."""
     return zip(*[batches] * parts, strict=True)

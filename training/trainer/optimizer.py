@@ -9,7 +9,7 @@ from training.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Build it with weight decay on matrices and kernels only: biases and norms should float."""
+    """Return an optimizer with weight decay on matrices and kernels only, not on biases and norms."""
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     free = [p for p in model.parameters() if p.ndim < 2]
     groups = [
@@ -26,7 +26,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_steps: int) -> float:
-    """Return the rate of the next step: a linear rise from 0, then a fall to final_lr at the last step."""
+    """Return the rate of a step: a linear rise from 0 to lr, then a fall to final_lr at the last step."""
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(total_steps - 1 - warmup_steps, 1)

@@ -1,4 +1,4 @@
-"""What a run tells while it works: a bar for people, JSON lines for machines, curves for TensorBoard."""
+"""Report the progress of a run: a progress bar, JSON lines, and curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
-    """Return figures in a row, for people."""
+    """Return figures as one line of text."""
     return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
 class Report:
-    """Owns the progress bar, the metrics file and TensorBoard's events of one run.
+    """The owner of the progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        run_dir: None: for a process that is not the first; nothing is told.
-        resumed_step: what was written of later steps, before a crash and about to be repeated, is dropped.
-        tensorboard: write every number there too, in a folder of run_dir.
+        run_dir: None: this process is not the first, and reports nothing.
+        resumed_step: lines of later steps, written before a crash, are dropped: these steps are repeated.
+        tensorboard: also write every number for TensorBoard, in a folder of run_dir.
 
     Raises:
         TrainingError: tensorboard is not installed.
@@ -68,14 +68,14 @@ class Report:
                 each.close()
 
     def step(self, position: Position, epochs: int, scalars: Mapping[str, float]) -> None:
-        """Advance the bar by one optimizer step; position is after it."""
+        """Advance the bar by one optimizer step; `position` is the position after this step."""
         self._bar.set_description(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
         self._bar.update()
         self._draw("step", position.step, scalars)
 
     def record(self, step: int, scalars: Mapping[str, float | str]) -> None:
-        """Append one line."""
+        """Append one line to the metrics file."""
         if self._file is not None:
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()

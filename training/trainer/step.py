@@ -1,4 +1,4 @@
-"""One optimizer step: a batch in, of which this process has a share, in one part or several."""
+"""One optimizer step: it takes this process's share of a batch, in one part or several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from training.models.network import Network
 from training.tasks.task import Task
 from training.trainer.distributed import Processes
 
-STEPS_APART = 10**9  # of two seeds: more steps than any run has
+STEPS_APART = 10**9  # between the seeds of two runs: more steps than any run has
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """What a step needs beside its batch."""
+    """The model, the optimizer and the settings that a step needs beside its batch."""
 
     config: TrainConfig
     task: Task
@@ -32,18 +32,19 @@ class Stepper:
     processes: Processes
 
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
-        """Move the weights; returns the losses of the whole batch, over all parts and processes.
+        """Update the weights, and return the losses of the whole batch, over all parts and processes.
 
-        The sum of a part's losses is weighted by that part's weight (of a detector, the sum of its target
-        scores), so that its terms and their gradient are those of one undivided batch (where the weights are
-        1 or more, and apart from batch norm's statistics). It is gradients that are weighted, which are
-        float32: a loss with a weight of some hundreds, beside a part without objects, would overflow where
-        half precision passes it back. What overflows in one part stays so in the sum, and the scaler skips
-        the step as it would for the batch whole. Terms of routers are means over parts by the same weights:
-        each sees the images of its part, of all processes.
+        The sum of a part's losses is weighted by the part's weight (for a detector, the sum of its target
+        scores). So losses and gradient are those of one undivided batch, if weights are 1 or more, and apart
+        from batch norm's statistics.
+
+        Gradients are weighted, since they are float32. A weighted loss could overflow in half precision:
+        beside a part without objects, a weight may be some hundreds. An overflow in one part remains in the
+        sum, and the scaler skips the step as it would for the whole batch. Terms of routers are means over
+        parts with the same weights: each covers the images of its part, of all processes.
 
         Args:
-            step: number of the step, from 0: what is drawn in it belongs to it.
+            step: number of the step, from 0; all random numbers of the step depend on it.
         """
         top_k = self._draw(step)
         self.model.train()
@@ -62,9 +63,10 @@ class Stepper:
         return terms[0] if len(terms) == 1 else _over_parts(terms)
 
     def _draw(self, step: int) -> Tensor | None:
-        """Seed what the step draws, and draw every image's own top_k, (B, 1) of the whole batch.
+        """Seed the step's random numbers, and draw a top_k for every image, (B, 1) of the whole batch.
 
-        The same in every process; the noise and the dropout of routers come after, of each process its own.
+        The top_k values are the same in every process. The noise and the dropout of routers are drawn later,
+        and differ between processes.
         """
         torch.manual_seed(STEPS_APART * self.config.seed + step)
         top_k = None
@@ -105,14 +107,14 @@ class Stepper:
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Let batch norms use what they keep, and keep it; to be called after model.train()."""
+    """Make batch norms use their stored statistics and not update them; call it after model.train()."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
 
 
 def _over_parts(terms: Sequence[LossTerms]) -> LossTerms:
-    """Return the losses of the batch that was passed in these parts."""
+    """Return the losses of the whole batch from those of its parts."""
     weights = torch.stack([each.weight for each in terms])
     share = weights / weights.sum()
 

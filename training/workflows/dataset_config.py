@@ -1,4 +1,4 @@
-"""The data that a command works on, and how it is spoken of."""
+"""The data that a command works on, and its name in logs, checkpoints and manifests."""
 
 import logging
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def log_remarks(of: str, dataset: Dataset) -> None:
-    """Log in one line what of the labels is left out, ignored or clipped; nothing if nothing is."""
+    """Log in one line which labels are left out, ignored or clipped; log nothing if there are none."""
     remarks = describe_remarks(dataset.remarks)
     if remarks:
         log.info(f"{of}: {remarks}")
@@ -31,15 +31,15 @@ def log_remarks(of: str, dataset: Dataset) -> None:
 def training_data(
     folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
 ) -> DataConfig:
-    """Return what a recipe with data of its own trains on in the folder, or else this split of it.
+    """Return the training data: the recipe's own data in the folder, or else this split of the folder.
 
     Args:
         folder: None: generated scenes.
-        classes: those of the data that are kept, in this order; empty: every one.
+        classes: keep only these classes of the data, in this order; empty: every class.
 
     Raises:
-        ConfigError: the recipe has data of its own, and no folder is given; or the data's classes cannot be
-            chosen from.
+        ConfigError: the recipe has data of its own and no folder is given, or this data does not allow a
+            selection of classes.
     """
     own = own_data(recipe or "", folder)
     return _of_classes(own.train if own else _usual(folder, split, SCENES_FOR_TRAINING), classes)
@@ -48,7 +48,7 @@ def training_data(
 def measured_data(
     folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
 ) -> DataConfig:
-    """Return the same for what figures are of: generated scenes are others than those of training."""
+    """Return data to measure on, as training_data does; generated scenes differ from those of training."""
     own = own_data(recipe or "", folder)
     return _of_classes(own.val if own else _usual(folder, split, SCENES_UNSEEN), classes)
 
@@ -78,7 +78,7 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
 
 
 def described(data: DataConfig) -> str:
-    """Return where data lies and which part it is, for the one who gave it."""
+    """Return the folder and the split, as text for the user."""
     match data:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
@@ -89,7 +89,7 @@ def described(data: DataConfig) -> str:
 
 
 def data_name(data: DataConfig) -> str:
-    """Return a short name, without the folders of this machine."""
+    """Return a short name of the data, without paths of this machine."""
     match data:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
@@ -107,21 +107,21 @@ def _folds(data: FolderConfig, between: str) -> str:
 
 
 def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
-    """Return what a checkpoint says of its training data; like data_name it is given to others."""
+    """Return a checkpoint's text on its training data; it holds no paths, since checkpoints are shared."""
     if folder is None:
         return GENERATED
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
 def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data with generated scenes labelled for a task; a folder is labelled as it is."""
+    """Return the data; generated scenes get the labels of the task, a folder keeps its labels."""
     if isinstance(data, ScenesConfig):
         return replace(data, labels=task_named(task).scene_labels)
     return data
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data for a model; a folder takes its classes, since labels may name no order of their own."""
+    """Open data for a model; a folder gets the model's classes, since its labels may state no order."""
     data = scenes_for(config.task, data)
     if isinstance(data, FolderConfig) and not data.kept_classes:
         data = replace(data, class_names=config.class_names)

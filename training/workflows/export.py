@@ -50,17 +50,16 @@ def export(
     attribution: str = "",
     metric_prefix: str = "val",
 ) -> list[Exported]:
-    """Measure a checkpoint on its data, then export it for every target, or change nothing.
+    """Measure a checkpoint on its data, then export it for every target; on an error, release nothing.
 
     Args:
-        data: None: scenes that it has not seen, if it was trained on such; otherwise nothing is measured.
-        calibration: what ranges of 8 bits are taken from. None: data, or scenes as in training.
-        attribution: the manifest has it, and after it whose weights the model began with.
+        data: None: unseen generated scenes, if the model has their classes; otherwise nothing is measured.
+        calibration: images for the value ranges of int8. None: `data`, or generated scenes of training.
+        attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
-        ConfigError: a target or the model cannot do what the options ask for, or nothing is there to
-            calibrate on.
-        ExportError: a graph does not reproduce the checkpoint; nothing was written.
+        ConfigError: a target or the model does not support the options, or calibration has no images.
+        ExportError: a graph does not reproduce the checkpoint; then nothing is released.
     """
     model, provenance = load_model(checkpoint)
     check_options(targets, options, model.config)
@@ -108,7 +107,7 @@ def _provenance(
 
 
 def scene_images() -> list[NDArray[np.uint8]]:
-    """Return generated scenes of every regime: ours to ship, so the golden sample is one of them."""
+    """Return generated scenes of every kind. They are ours to ship, so the golden sample is one of them."""
     scenes = ScenesDataset(PARITY_IMAGES, seed=7, image_hw=(384, 512))
     return [scenes.load(index).image for index in range(len(scenes))]
 
@@ -116,7 +115,11 @@ def scene_images() -> list[NDArray[np.uint8]]:
 def calibration_images(
     config: ModelConfig, data: DataConfig | None, options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
-    """Return images for the ranges of 8 bits: of training, as what is measured on should have no say."""
+    """Return training images for the ranges of int8: the measured images must not influence them.
+
+    Raises:
+        ConfigError: there is no data for int8, or its training images cannot be read.
+    """
     if options.precision != "int8":
         return []
     if data is None:
@@ -136,10 +139,11 @@ def calibration_images(
 def _compared(
     dataset: Dataset, golden: list[NDArray[np.uint8]], options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
-    """Return for f32 a few of the data and as many scenes, which route otherwise.
+    """Return the images on which a graph is compared with its checkpoint.
 
-    Where rounding may move experts, their share is counted on the data alone, of which it takes many: what a
-    router makes of images unlike any that it knows hangs on a hair, and ranges of 8 bits do not hold there.
+    For f32, a few images of the data and as many scenes, which route otherwise. In other precisions, rounding
+    may change the chosen experts. The share of changes is counted on many images of the data alone: routing
+    of out-of-distribution images is unstable, and ranges of int8 do not hold for them.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

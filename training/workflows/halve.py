@@ -1,4 +1,4 @@
-"""What `python -m training halve` does."""
+"""The command `halve`: store the weights of a checkpoint in float16."""
 
 import logging
 from pathlib import Path
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def halve(checkpoint: Path, output: Path) -> None:
-    """Round convolutions and linear layers to float16, and write them so.
+    """Write a checkpoint whose convolutions and linear layers are rounded to float16.
 
     Args:
-        output: replaces nothing.
+        output: must not exist yet.
 
     Raises:
         CheckpointError: output cannot be written, or a weight is larger than float16 can hold.

@@ -1,4 +1,4 @@
-"""What a checkpoint or a service finds."""
+"""Measure checkpoints and running services."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ def evaluate_checkpoint(
     top_k: int | None = None,
     weight_threshold: float | None = None,
 ) -> Result:
-    """Measure a checkpoint on a data set by its task's metric, and what its experts do, in float32.
+    """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
     Args:
-        top_k: None: as trained; likewise weight_threshold.
+        top_k: None: as trained; the same holds for weight_threshold.
 
     Raises:
-        ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
+        ConfigError: the model cannot run with top_k experts; the message lists the allowed numbers.
     """
     model, _ = load_model(checkpoint)
     controls = controls_of(model, top_k, weight_threshold)
@@ -43,10 +43,10 @@ def evaluate_checkpoint(
 
 
 def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None = None) -> Evaluation:
-    """Measure mAP and expert use of a detector's checkpoint as evaluate_checkpoint does.
+    """Return mAP and expert use of a detector's checkpoint, measured as evaluate_checkpoint does.
 
     Raises:
-        CheckpointError: it is for another task.
+        CheckpointError: the checkpoint is for another task.
     """
     model, _ = load_detector(checkpoint)
     controls = controls_of(model, top_k)
@@ -54,7 +54,11 @@ def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None =
 
 
 def labelled_for(model: Network, data: DataConfig) -> Dataset:
-    """Open data for a model. Raise DatasetError: it is labelled for another task."""
+    """Open data for a model, and check its labels.
+
+    Raises:
+        DatasetError: the data is labelled for another task.
+    """
     dataset = open_for(model.config, data)
     task_named(model.config.task).check_labels(dataset)
     return dataset
@@ -67,10 +71,13 @@ def compare_checkpoints(
     top_ks: tuple[int | None, int | None] = (None, None),
     draws: int = 1000,
 ) -> Comparison:
-    """Return mAP of two checkpoints, and by how much the first is better, from a paired bootstrap.
+    """Return the mAP of two checkpoints, and by how much the first is better, from a paired bootstrap.
+
+    Args:
+        draws: number of bootstrap samples.
 
     Raises:
-        ConfigError: a model cannot run with that many experts.
+        ConfigError: a model cannot run with the requested top_k.
         DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
     """
     sides = []
@@ -82,10 +89,10 @@ def compare_checkpoints(
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """Return what is asked for, and otherwise what the model is configured with.
+    """Return the requested controls; for None, the model's own.
 
     Raises:
-        ConfigError: the model cannot run with top_k experts; the message lists what it can run with.
+        ConfigError: the model cannot run with top_k experts; the message lists the allowed numbers.
     """
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
@@ -100,10 +107,10 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> tuple[MeanAp, int]:
-    """Return the mAP of what a running service answers for the images of a data set, and their number.
+    """Return the mAP of a running service on the images of a data set, and the number of images.
 
     Raises:
-        ConfigError: the images are labelled as a whole.
+        ConfigError: the images are labelled as a whole, without boxes.
     """
     dataset = open_dataset(data)
     if len(dataset) and dataset.load(0).image_class is not None:

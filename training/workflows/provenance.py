@@ -1,4 +1,4 @@
-"""Whose weights a model began with: what its checkpoint says of that, and the manifests of its exports."""
+"""The origin of a model's initial weights, as its checkpoint and the manifests of its exports state it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +9,16 @@ from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_provenance
 
 BEST_BY = tuple(task_named(name).best_by for name in TASKS)
-OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # said anew by the one that goes on from there
+OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # each run states its own
 
 
 def origin_of(checkpoint: Path) -> dict[str, str]:
-    """Return what a model that is trained from this checkpoint says of it, beside what its own run was.
+    """Return the provenance of a model whose training starts from this checkpoint.
 
-    Where the checkpoint's own weights are from, under which licence, comes along, however many trainings
-    lie between.
+    It keeps the source and the licence of the checkpoint's own weights, through any number of trainings.
 
     Raises:
-        CheckpointError: no such file, or none of ours.
+        CheckpointError: the file does not exist, or is not a checkpoint of this project.
     """
     told = load_provenance(checkpoint)
     carried = {name: value for name, value in told.items() if name not in OF_THE_RUN}
@@ -31,7 +30,7 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
 
 
 def origin_in_words(provenance: Mapping[str, str]) -> str:
-    """Return whose weights, under which licence, trained on what before; empty if all began here."""
+    """Return source, licence and earlier training data of the initial weights as text; empty if none."""
     words = []
     if "source" in provenance:
         kind = provenance.get("source kind")
@@ -46,5 +45,5 @@ def origin_in_words(provenance: Mapping[str, str]) -> str:
 
 
 def folder_name(data: str) -> str:
-    """Return the last part of the path of the training data: artifacts are given to others."""
+    """Return the last part of the training data's path, since artifacts are shared."""
     return Path(data).name if data else ""

@@ -1,4 +1,4 @@
-"""Start a run, or go on with one."""
+"""Start a training run, or resume one."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What `train` takes; the recipe decides what is not overridden."""
+    """The options of `train`; the recipe decides every setting that is not overridden."""
 
     run_dir: Path
     recipe: str = "quick"
@@ -47,7 +47,7 @@ class TrainOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
-    classes: tuple[str, ...] = ()  # of the folder, those that are learned; empty: every one
+    classes: tuple[str, ...] = ()  # of the folder, only these are learned; empty: every class
     weights: Path | None = None
     scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
     like: Path | None = None  # take model and weights from this checkpoint instead
@@ -59,8 +59,8 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     """Return training and validation data: the recipe's own, the folder's, or scenes of two seeds.
 
     Raises:
-        ConfigError: the recipe's own, and no folder is given; or a split or classes, where there are none to
-            choose.
+        ConfigError: the recipe has data of its own and no folder is given, or a split or classes are given
+            for data that has none to select.
     """
     usual = TrainOptions(run_dir=options.run_dir)
     others = [name for name in ("split", "val_split") if getattr(options, name) != getattr(usual, name)]
@@ -79,7 +79,7 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
 
     Raises:
         DatasetError: the data cannot be read.
-        ConfigError: what is asked for cannot work.
+        ConfigError: a setting is not valid, or settings do not fit together.
     """
     train_data, val_data = data_configs(options)
     like = _model_like(options)
@@ -101,13 +101,13 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
 
 
 def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
-    """Start a run, or go on with the one in run_dir if it was stopped.
+    """Start a run, or resume the one in run_dir if it was stopped.
 
     Args:
-        processes: of this run; each calls this with the same options.
+        processes: of this run; each process calls this function with the same options.
 
     Raises:
-        TrainingError: any of its children; the message says what to do.
+        TrainingError: any of its subclasses; the message says what to do.
     """
     config, dataset = training_config(options)
     resuming = (options.run_dir / STATE_FILE).exists()

@@ -1,4 +1,4 @@
-"""Exports that are whole or not there: written beside, proved, then renamed into the repository."""
+"""Export artifacts as a whole or not at all: stage, check, then rename into the repository."""
 
 import json
 import logging
@@ -40,12 +40,12 @@ from training.models.network import Network
 from training.progress import bar
 
 log = logging.getLogger(__name__)
-ROUNDED_IMAGES = 4  # with every map in float16, which takes PyTorch seconds each on a CPU
+ROUNDED_IMAGES = 4  # compared with every map in float16: on a CPU, PyTorch takes seconds for each
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One released artifact."""
+    """One released artifact: its folder, and how far its graph is from the checkpoint."""
 
     path: Path
     parity: Parity
@@ -53,10 +53,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the checkpoint did on a data set, on which every graph is measured as well."""
+    """The checkpoint's results on a data set. Every exported graph is measured on the same data set."""
 
     dataset: Dataset
-    metric: float  # of the task, 0..1
+    metric: float  # the task's metric, 0..1
     baseline: Baseline  # routing, for the manifest
 
 
@@ -71,14 +71,16 @@ def export_model(
     measured: Measured | None = None,
     provenance: Provenance,
 ) -> list[Exported]:
-    """Export for every target, under the next free version, or change nothing.
+    """Export a model for every target under the next free version; on an error, release nothing.
 
     Args:
-        measured: on data on which the metric must not fall; None: it is not looked at.
+        measured: the checkpoint's metric on a data set, which no graph may miss by more than the tolerance.
+            None: no metric is compared.
 
     Raises:
-        ConfigError: a target or the model cannot do what the options ask for.
-        ExportError: a graph does not reproduce the checkpoint, or finds nothing in the images.
+        ConfigError: a target or the model does not support the options.
+        ExportError: a graph does not reproduce the checkpoint, the model finds nothing in the images, or a
+            file cannot be put in place.
     """
     check_options(targets, options, model.config)
     version = next_version(repository, name)
@@ -115,7 +117,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Raise ConfigError early where Triton could not serve the versions side by side."""
+    """Raise ConfigError if an older version takes other batches: Triton serves all versions alike."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(
@@ -126,7 +128,7 @@ def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the artifacts of one export share."""
+    """The inputs that all artifacts of one export share."""
 
     source: Source
     measured: Measured | None
@@ -153,7 +155,11 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
 
 
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
-    """Compare a graph with its checkpoint; raises ExportError where it is too far off."""
+    """Return how far a graph is from its checkpoint.
+
+    Raises:
+        ExportError: a difference is larger than the tolerance.
+    """
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)
@@ -177,7 +183,7 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
 def _answers(
     engine: Engine, built: Built, source: Source, dataset: Dataset
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
-    """Yield every image of a data set with the graph's outputs for it, by role."""
+    """Yield each image of a data set with the graph's outputs for that image, by role."""
     contract = graph_contract(source.model.config, built.spec)
     with bar(len(dataset), "image", "evaluate") as progress:
         for sample in map(dataset.load, range(len(dataset))):

@@ -26,7 +26,7 @@ GRAPH_SUFFIXES = (".xml", ".onnx")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an artifact comes from, for the manifest."""
+    """The checkpoint, the training data and the credits of an artifact, for its manifest."""
 
     checkpoint_sha256: str
     data: str = ""
@@ -36,7 +36,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Identity:
-    """What an artifact is called."""
+    """The name, the target and the version of an artifact."""
 
     name: str
     target: TargetName
@@ -44,7 +44,7 @@ class Identity:
 
 
 class Evidence(NamedTuple):
-    """What was measured of an artifact."""
+    """The measurements of an artifact that its manifest states."""
 
     golden: Golden
     parity: Parity
@@ -64,7 +64,8 @@ def build_manifest(
     """Return the manifest of one artifact.
 
     Raises:
-        ExportError: it does not satisfy the schema, which is a defect of the exporter or a bad model name.
+        ExportError: the manifest does not satisfy the schema: the exporter has a defect, or the model name is
+            bad.
     """
     (spec, precision), (golden, parity, cost, baseline, speed) = form, evidence
     config, task = model.config, export_task(model.config)

@@ -1,14 +1,16 @@
-"""From a staging room into the model repository: everything or nothing.
+"""Move new artifacts from a staging folder into the model repository: all of them or none.
 
-A room is a folder `.staging-<what>-<process id>` in the repository, which servers ignore; it holds folders as
-they shall be in the repository. First the files of all models that are there are replaced, then new versions
-and new models appear, by one rename each. So -nms and -detect always know every version that the graph has.
+A staging folder is `.staging-<what>-<process id>` in the repository. Servers ignore it. Its contents have the
+layout of the repository. First, the files of models that are already in the repository are replaced. Then
+each new version and each new model is renamed into place. So -nms and -detect always list every version that
+the graph has.
 
-A process killed in between has left configurations that name a version which is not there. Whatever a server
-has loaded goes on. One that loads them serves the versions that are, but -nms and -detect take the missing
-one for the newest: its version and class names are what direct clients then show. If it has other tensors,
-the graph's older versions do not fit the configuration and do not load, and neither does -detect. The next
-export of this model and target, or `triton-config`, writes the configurations anew and mends both.
+If the process is killed in between, some configurations name a version that is missing. Models that a server
+has loaded keep working. A server that loads these configurations serves the existing versions, but -nms and
+-detect treat the missing version as the newest: direct clients are shown its number and its class names. If
+the missing version has other tensors, the graph's older versions do not fit the configuration. Then neither
+they nor -detect load. The next export of this model and target, or `triton-config`, rewrites the
+configurations and repairs both cases.
 """
 
 import os
@@ -25,11 +27,11 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Make a room for this process, which is gone afterwards; rooms of processes that died are removed."""
+    """Yield a new staging folder of this process, and delete it afterwards; also delete stale ones."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"
-    shutil.rmtree(room, ignore_errors=True)  # in a container, the process before had the same id
+    shutil.rmtree(room, ignore_errors=True)  # in a container, an earlier process may have had the same id
     room.mkdir()
     try:
         yield room
@@ -38,7 +40,7 @@ def staging_room(repository: Path, what: str) -> Iterator[Path]:
 
 
 def remove_stale_staging(repository: Path) -> None:
-    """Delete what exports killed half-way left behind; rooms of living processes stay."""
+    """Delete staging folders whose process has died; keep those of processes that still run."""
     for folder in repository.glob(f"{STAGING_PREFIX}*"):
         owner = folder.name.rpartition("-")[2]
         if owner.isdigit() and int(owner) != os.getpid() and not Path(f"/proc/{owner}").exists():
@@ -46,14 +48,14 @@ def remove_stale_staging(repository: Path) -> None:
 
 
 def release(room: Path, repository: Path) -> None:
-    """Move every folder of the room into the repository; if one fails, take back those before it.
+    """Move everything in a staging folder into the repository; if one move fails, undo the earlier ones.
 
     Raises:
-        ExportError: names the file or folder that could not be put in place.
+        ExportError: a file or folder could not be put in place; the message names it.
     """
     _flush(room)
-    # By length: a model before its -nms and its -detect. Where these are new they come complete after the
-    # version that they name; where they are there, the first pass has named it to them.
+    # By length: a model comes before its -nms and its -detect. If these are new, they appear after the
+    # version that they name. If they exist already, their files are replaced first.
     staged = sorted(room.iterdir(), key=lambda folder: (len(folder.name), folder.name))
     with ExitStack() as undo:
         try:
@@ -70,7 +72,7 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield every file to replace, and every folder to rename in whole, with the place where it shall be."""
+    """Yield source and destination of every file to replace and of every folder to rename as a whole."""
     # An artifact's version is never merged into another: renaming onto a folder that holds anything fails.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final
@@ -94,7 +96,7 @@ def _put_back(room_file: Path, before: bytes, final: Path) -> None:
 
 
 def _flush(room: Path) -> None:
-    """Bring every file to the disk, so that a power cut cannot leave a name without its content."""
+    """Write every file through to the disk: after a power cut, no file may have a name but no content."""
     for path in room.rglob("*"):
         if path.is_file():
             flush(path)

@@ -1,4 +1,4 @@
-"""A manifest as it lies in the repository, of whatever version."""
+"""Manifests as they are stored in the repository, of any schema version."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ SCHEMAS = {1: REPOSITORY / "manifest.1.schema.json", 2: REPOSITORY / "manifest.s
 
 
 def check_manifest(manifest: Mapping[str, Any], where: str) -> None:
-    """Hold a manifest against the committed schema of its version; what is of no version, of the newest.
+    """Check a manifest against the schema of its version, or the newest schema if it states none.
 
     Raises:
-        ExportError: names the entry that does not satisfy it.
+        ExportError: an entry does not satisfy the schema; the message names the entry.
     """
     version = manifest.get("schema_version") if isinstance(manifest, Mapping) else None
     schema = SCHEMAS[1] if version == 1 else SCHEMAS[2]
@@ -36,7 +36,7 @@ def read_manifests(folder: Path) -> list["StoredManifest"]:
     """Return the manifests of all versions in a folder `<name>-<target>`, oldest first.
 
     Raises:
-        ExportError: one is not JSON, does not satisfy the schema, or is of another model.
+        ExportError: a manifest is not JSON, does not satisfy the schema, or names another model or version.
     """
     versions = (
         int(path.parent.name) for path in folder.glob("[1-9]*/manifest.json") if path.parent.name.isdecimal()
@@ -59,27 +59,27 @@ def read_manifests(folder: Path) -> list["StoredManifest"]:
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """A manifest.json as it lies on disk, byte for byte."""
+    """A manifest.json, byte for byte as it is on disk."""
 
     version: int
     text: bytes
 
     @cached_property
     def document(self) -> Any:
-        """Return what it says, in the words of its own version."""
+        """Return the parsed manifest with the keys of its own schema version."""
         return json.loads(self.text.decode("utf-8"))
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """Return what it says, in the words of version 2."""
+        """Return the manifest with the keys of schema version 2."""
         return upgrade(self.document)
 
     @property
     def model_name(self) -> str:
-        """Return what Triton calls the model, and its folder is called."""
+        """Return the model's name in Triton, which is also the name of its folder."""
         return f"{self.content['name']}-{self.content['target']}"
 
     @property
     def sha256(self) -> str:
-        """Return the hex digest of the bytes: what the service calls the artifact's sha256."""
+        """Return the hex digest of the file's bytes, which the service reports as the artifact's sha256."""
         return hashlib.sha256(self.text).hexdigest()

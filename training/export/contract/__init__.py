@@ -1,1 +1,1 @@
-"""What every part of an export agrees on: the form of a graph, its tensors, its number formats."""
+"""What all parts of an export share: the form of a graph, its tensors, its number formats."""

@@ -1,4 +1,4 @@
-"""The run-time controls of a graph, as inputs; their names are fields of RoutingControls."""
+"""The run-time controls of a graph, as graph inputs. Their names are fields of RoutingControls."""
 
 from training.config import ModelConfig
 from training.export.contract.spec import GraphSpec
@@ -8,7 +8,7 @@ TOP_K, THRESHOLD = "top_k", "weight_threshold"
 
 
 def control_rows(config: ModelConfig, spec: GraphSpec) -> tuple[Input, ...]:
-    """Return the inputs by which a caller decides how many experts run; none without mixture layers."""
+    """Return the inputs that set how many experts run; none if the model has no mixture layers."""
     if not config.mixtures:
         return ()
     allowed = {"allowed": list(spec.top_ks(config)), "default": config.top_k}

@@ -1,4 +1,4 @@
-"""The number formats of exported graphs, and how far each may be from the checkpoint in float32."""
+"""Number formats of exported graphs, and how far each may differ from the checkpoint in float32."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ Precision = Literal["f32", "bf16", "f16", "int8"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest allowed differences; boxes may differ by boxes_px + boxes_relative × |coordinate|.
+    """Largest allowed differences from the checkpoint in float32.
 
-    Outputs are compared only where every layer chose the same experts as eager float32.
+    Boxes may differ by boxes_px + boxes_relative × |coordinate|. Outputs are compared only where every layer
+    chose the same experts as eager float32.
     """
 
     boxes_px: float = 1e-3
@@ -21,8 +22,8 @@ class Tolerance:
     probabilities: float = 1e-4
     gates: float = 1e-4
     input_levels: int = 1
-    expert_sets: float = 1.0  # smallest share of (image, layer, top_k) with the same set of experts
-    metric: float = 0.005  # largest fall of the task's metric, 0..1, on the data that was given
+    expert_sets: float = 1.0  # smallest allowed share of (image, layer, top_k) with equal expert sets
+    metric: float = 0.005  # largest allowed fall of the task's metric, 0..1, on the measured data
 
 
 # Measured on the committed starter (esmoe-n) and the 87 validation images of BCCD, at top_k 1, 2 and 4; its

@@ -18,16 +18,16 @@ Ports = Literal["f32", "bf16"]
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """What an exported graph does beyond the network itself."""
+    """The form of a graph beyond the network itself: execution, selection, batch and branches."""
 
     execution: Execution  # sparse: experts that are not chosen are not computed
-    selection: Selection  # service: every anchor is returned, for targets that cannot gather by data
+    selection: Selection  # service: the graph returns every anchor, since its target cannot gather by data
     candidates: int = 1000
-    max_batch: int = 1  # more than 1: any number of images up to this, each with its own top_k
-    fixed_batch: int | None = None  # sparse without branches: so many images, at most the default top_k
-    branches: Branches = "best"  # of a sparse graph; per_expert: for tools that cannot follow nested ones
-    exactly: int | None = None  # sparse: the only top_k, without a threshold, that this graph is right for
-    ports: Ports = "f32"  # of maps that cross a branch; bf16 where the engine computes in it
+    max_batch: int = 1  # above 1: a run takes 1 to max_batch images, each with its own top_k
+    fixed_batch: int | None = None  # sparse without branches: exactly so many images, top_k up to the default
+    branches: Branches = "best"  # of a sparse graph; per_expert: for tools that cannot follow nested branches
+    exactly: int | None = None  # sparse: the graph is valid only for this top_k, without a threshold
+    ports: Ports = "f32"  # type of maps that cross a branch; bf16 if the engine computes in bf16
 
     def __post_init__(self) -> None:
         if self.fixed_batch is not None and (self.execution == "dense" or self.max_batch > 1):
@@ -35,13 +35,16 @@ class GraphSpec:
 
     @property
     def batches(self) -> range:
-        """Numbers of images that one run may take."""
+        """Return the numbers of images that one run may take."""
         if self.fixed_batch is not None:
             return range(self.fixed_batch, self.fixed_batch + 1)
         return range(1, self.max_batch + 1)
 
     def top_ks(self, config: ModelConfig) -> range:
-        """Return what callers may ask for; gathered weights have room for no more than the default."""
+        """Return the top_k values that callers may request.
+
+        With a fixed batch, these end at the default: gathered weights have no room for more experts.
+        """
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)
 

@@ -1,4 +1,4 @@
-"""The tensors of a graph: one row each, which everything else loops over."""
+"""The inputs and outputs of a graph, one row each. All other code loops over these rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,62 +31,62 @@ GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output."""
+    """One input or output of a graph."""
 
-    name: str  # what the engine calls it
+    name: str  # in the engine
     dtype: Dtype
-    sizes: tuple[int, ...]  # behind the batch
-    role: str  # by which code finds it
+    sizes: tuple[int, ...]  # without the batch
+    role: str  # code looks tensors up by role
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Tensor":
-        """Return the tensor of a manifest's row."""
+        """Return the tensor that a row of a manifest describes."""
         return cls(row["name"], row["dtype"], tuple(row["dims"][1:]), row["role"])
 
     def row(self) -> dict[str, Any]:
-        """Return what the manifest says of it."""
+        """Return the tensor's row of the manifest."""
         return {"name": self.name, "dtype": self.dtype, "dims": ["B", *self.sizes], "role": self.role}
 
 
 @dataclass(frozen=True)
 class Input(Tensor):
-    """What a graph takes: `resize` of images, `default` and `allowed` or `range` of a control."""
+    """One input of a graph. Facts: `resize` of images; `default`, and `allowed` or `range`, of a control."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """Return what the manifest says of it."""
+        """Return the input's row of the manifest."""
         return {**super().row(), **self.facts}
 
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """What a graph returns, and how far it may be from the checkpoint: absolute + relative × |value|."""
+    """One output of a graph. It may differ from the checkpoint by absolute + relative × |value|."""
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """Return what the manifest says of it."""
+        """Return the output's row of the manifest."""
         return {**super().row(), "tolerance": {"absolute": self.absolute, "relative": self.relative}}
 
 
 @dataclass(frozen=True)
 class GraphContract:
-    """What a graph takes and returns, in the order of its ports."""
+    """The inputs and outputs of a graph, in the order of its ports."""
 
-    batch: tuple[int, ...]  # sizes that one run may have
+    batch: tuple[int, ...]  # batch sizes that one run may have
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
 
     def feed(
         self, canvases: Sequence[NDArray[np.uint8]], controls: Sequence[RoutingControls]
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of one run by the input's name; fewer images than the smallest batch repeat.
+        """Return the arrays of one run by input name; images repeat until the smallest batch is full.
 
         Args:
-            canvases: (H, W, 3) each, as the graph takes them.
-            controls: plain numbers for each; an input of role control is one of their fields.
+            canvases: one or more model inputs, (H, W, 3) each.
+            controls: plain numbers for each image; an input of role control takes the field of its name.
         """
         count = max(len(canvases), self.batch[0])
         images, asked = list(islice(cycle(canvases), count)), list(islice(cycle(controls), count))
@@ -100,5 +100,5 @@ class GraphContract:
         return values
 
     def by_role(self, outputs: Arrays, rows: slice = slice(None)) -> dict[str, NDArray[Any]]:
-        """Return outputs by role instead of name, of all images or some rows of the batch."""
+        """Return outputs by role instead of by name, of all images or of some rows of the batch."""
         return {each.role: outputs[each.name][rows] for each in self.outputs}

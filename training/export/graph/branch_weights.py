@@ -1,8 +1,8 @@
-"""Weights that only a branch reads, moved into that branch.
+"""Move weights that only a branch reads into that branch.
 
-The exporter leaves every weight in the outer graph. ONNX Runtime lays out the weights of a convolution for
-its fast kernels only where they are constants of the convolution's own graph: a branch that reaches out for
-them runs plain convolutions, and skipping experts then loses what it gains.
+The exporter leaves every weight in the outer graph. ONNX Runtime prepares the weights of a convolution for
+its fast kernels only if they are constants of the convolution's own graph. A branch that reads weights from
+outside runs plain convolutions. These cost the time that skipping experts saves.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import onnx
 
 
 def move_weights_into_branches(proto: onnx.ModelProto) -> None:
-    """Move each weight as deep as all that reads it; one that several branches read is copied into each."""
+    """Move each weight into the branch that reads it; if several branches do, each gets a copy."""
     _sink(proto.graph)
 
 
@@ -43,7 +43,7 @@ def _branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _read_in(graph: onnx.GraphProto) -> set[str]:
-    """Return the names that a graph or anything inside it reads."""
+    """Return the names that a graph, or any graph inside it, reads."""
     names = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for branch in _branches(graph):
         names |= _read_in(branch)

@@ -1,4 +1,4 @@
-"""The network as it is shipped: uint8 in, named flat outputs out."""
+"""The network in the form that is shipped: uint8 images in, named flat outputs out."""
 
 import copy
 from typing import Any
@@ -33,10 +33,10 @@ from training.models.network import Network
 
 
 def fold_batch_norm(model: Network) -> Network:
-    """Return a copy in which every batch norm that follows a convolution is part of that convolution.
+    """Return a copy in which every batch norm after a convolution is merged into the convolution.
 
-    The norm after the weighted sum stays: experts end in an activation, which it cannot pass. So does group
-    norm, whose statistics are those of the image.
+    The norm after the weighted sum of experts stays: experts end in an activation, so it cannot be merged.
+    Group norm stays as well, since it computes its statistics from each image.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
@@ -50,7 +50,7 @@ def fold_batch_norm(model: Network) -> Network:
 
 
 def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
-    """Return gates and router probabilities of all layers, (B, L, E); narrower layers are padded with 0."""
+    """Return gates and router probabilities, (B, L, E) each; layers with fewer experts are padded with 0."""
     widest = max(routing.gate.shape[1] for routing in routings.values())
 
     def stack(rows: list[Tensor]) -> Tensor:
@@ -60,7 +60,7 @@ def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
 
 
 class ExportGraph(nn.Module):
-    """What is traced: the tensors of a graph's contract in, its outputs out."""
+    """The module that is traced. Its inputs and outputs are those of the graph contract."""
 
     def __init__(self, model: Network, spec: GraphSpec) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ExportGraph(nn.Module):
 def graph_contract(
     config: ModelConfig, spec: GraphSpec, tolerance: Tolerance = TOLERANCES["f32"]
 ) -> GraphContract:
-    """Return what a graph of this form takes and returns, and how far each output may be off."""
+    """Return the inputs and outputs of a graph of this form, and how far each output may be off."""
     task = export_task(config)
     images = Input(IMAGES, "u8", (*config.input_hw, 3), IMAGES, {"resize": task.resize})
     outputs = task.output_rows(config, spec, tolerance)
@@ -98,7 +98,7 @@ def graph_contract(
 
 
 class Eager:
-    """The network itself, run by PyTorch with every expert computed, as an engine to compare with."""
+    """The network itself as an engine to compare with: PyTorch runs it and computes every expert."""
 
     def __init__(self, model: Network, spec: GraphSpec) -> None:
         dense = GraphSpec("dense", spec.selection, spec.candidates)
@@ -107,11 +107,11 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Return outputs by name for inputs by name."""
+        """Return the outputs by name for inputs by name."""
         outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
         names = [each.name for each in self.contract.outputs]
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
     def answer(self, canvas: NDArray[np.uint8], controls: RoutingControls) -> dict[str, NDArray[Any]]:
-        """Return outputs by name for one image (H, W, 3)."""
+        """Return the outputs by name for one model input (H, W, 3)."""
         return self.run(self.contract.feed([canvas], [controls]))

@@ -1,12 +1,14 @@
-"""A network in half precision: what GPUs multiply fast in float16, what decides in float32.
+"""Convert a network to half precision: float16 where GPUs multiply fast, float32 where it decides.
 
-TensorRT builds strongly typed: it computes every tensor in the type that it has in the file, so the types
-must be right there. They are chosen in the network, not by rewriting its ONNX file as the converters of
-onnxconverter-common and ONNX Runtime do: those know operators but no routers, so what stays float32 would
-have to be found again among names of nodes, and each node found gets casts of its own. Here every cast
-stands where the network's code has one, weights are rounded once, and the same model runs in PyTorch, where
-what half precision does to it can be measured: there every map is rounded. OpenVINO on a CPU computes
-float16 graphs in float32, which shows that the file says what the network does, and nothing of the numbers.
+TensorRT builds strongly typed: it computes every tensor in the tensor's type in the file, so the file must
+hold the right types. They are chosen in the network. The converters of onnxconverter-common and ONNX Runtime
+rewrite the ONNX file instead. They know operators but no routers: every part that stays float32 would have to
+be found by node names, and each such node would get casts of its own.
+
+Here the casts are those of the network's code, and weights are rounded once. The same model also runs in
+PyTorch, which rounds every map: there the effect of half precision is measured. OpenVINO on a CPU computes
+float16 graphs in float32. This shows that the file does what the network does, but not the effect of
+rounding.
 """
 
 from itertools import chain
@@ -21,15 +23,15 @@ from training.models.network import Network
 
 
 class ToHalf(nn.Module):
-    """Where float16 begins."""
+    """Casts images to float16 before the first convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the same values, rounded to float16."""
+        """Return x rounded to float16."""
         return x.half()
 
 
 class InFloat32(nn.Module):
-    """A norm between float16 maps: squares of maps, and their sums, leave the range of float16."""
+    """Runs a norm between float16 maps in float32: squares of maps, and their sums, overflow float16."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -42,11 +44,11 @@ class InFloat32(nn.Module):
 
 
 def half_precision(model: Network) -> Network:
-    """Return a copy with batch norm folded, whose convolutions and activations are float16.
+    """Return a copy with folded batch norm, whose convolutions and activations are float16.
 
-    Float32 stay: routers, the softmax over experts and all that makes gates of it, norms that do not fold,
-    the distributions of box sides and the boxes themselves, and the sigmoid or softmax of scores, so that
-    candidates are chosen in float32 as well. Images go in and outputs come out as they do in float32.
+    These stay float32: routers, the softmax over experts and every step from there to the gates, norms that
+    do not fold, the distributions of box sides, the boxes, and the sigmoid or softmax of scores. So
+    candidates are selected in float32 as well. Inputs and outputs have the same types as in float32.
     """
     halved = fold_batch_norm(model)  # in float32, so that weights are rounded only once
     layers = halved.mixture_layers().values()

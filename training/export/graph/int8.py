@@ -1,8 +1,9 @@
-"""OpenVINO graphs in 8 bit: convolutions only, and only where that moves neither experts nor boxes.
+"""Quantise OpenVINO graphs to 8 bits: convolutions only, where neither experts nor boxes change.
 
-NNCF quantises the dense graph, in which every image shows it the range of every expert. A sparse graph
-takes over what was found, convolution by convolution: both compute the same. Left to quantise branches by
-itself, NNCF runs the whole graph on every image once for each expert, and sees only images that chose it.
+NNCF quantises the dense graph, in which every image passes every expert and so shows its value ranges. The
+sparse graph takes over weights and ranges, convolution by convolution: both graphs compute the same. If NNCF
+quantised the branches of the sparse graph itself, it would run the whole graph on every image once for each
+expert. It would also see only the images that chose the expert.
 """
 
 import contextlib
@@ -25,14 +26,14 @@ from training.progress import hidden
 # decide by small differences; the head's last convolutions hold a side of a box in a few bits.
 FLOAT_PARTS = (".stem.", ".router.", ".attention.", "model.head.")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-# They pass quantised values on; nothing of them is computed. What is neither here nor a convolution is float.
+# Operators that only pass quantised values on. All operators but these and convolutions stay float.
 PASSING = ("Concat", "Interpolate", "Pad", "Reshape", "Split", "Transpose", "VariadicSplit")
 SUBSTANCELESS = ("Constant", "If", "Parameter", "Result")
 MIN_IMAGES = 2
 
 
 def check_nncf() -> None:
-    """Raise ExportError where what quantises is not installed."""
+    """Raise ExportError if NNCF, which quantises graphs, is not installed."""
     if importlib.util.find_spec("nncf") is None:
         raise ExportError(
             "precision int8 needs NNCF, which is not installed: in a checkout "
@@ -41,10 +42,13 @@ def check_nncf() -> None:
 
 
 def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]) -> ov.Model:
-    """Return the 8-bit form of a graph without branches, calibrated on inputs by name, an image each.
+    """Return the 8-bit form of a graph without branches.
+
+    Args:
+        samples: calibration inputs by name, one image each.
 
     Raises:
-        ExportError: there are not enough images.
+        ExportError: there are fewer than MIN_IMAGES samples.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -74,18 +78,18 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
 
 
 def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> ov.Model:
-    """Return the 8-bit form of a sparse graph, with each convolution's weights and ranges from the dense one.
+    """Return the 8-bit form of a sparse graph, with weights and ranges of the dense one's convolutions.
 
     Args:
-        quantized: what quantize_dense made of the graph at dense_path.
-        sparse_path: a graph of the same model, whose branches hold experts one by one.
+        quantized: the 8-bit form of the graph at dense_path, as quantize_dense returns it.
+        sparse_path: a graph of the same model, with a branch for each expert.
 
     Raises:
-        ExportError: a convolution that was quantised has no partner.
+        ExportError: a quantised convolution of the dense graph is not in the sparse graph.
     """
     model = ov.Core().read_model(sparse_path)
     nodes = {node.get_friendly_name(): node for node in quantized.get_ops()}
-    # Quantised weights are new constants; what they are the weights of, the graph from before says.
+    # Quantised weights are new constants: the graph before quantisation has the checkpoint's names.
     examples = {
         name: nodes[node.get_friendly_name()]
         for node in ov.Core().read_model(dense_path).get_ops()
@@ -103,7 +107,7 @@ def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> o
 
 
 def save_over(model: ov.Model, xml_path: Path) -> None:
-    """Write a graph into the file that its weights may still be read from."""
+    """Write a graph over the file from which its weights may still be read."""
     partial = xml_path.with_name("partial.xml")
     ov.save_model(model, partial, compress_to_fp16=False)
     for suffix in (".xml", ".bin"):
@@ -111,7 +115,7 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: dict[str, ov.Node]) -> Iterator[str]:
-    """Quantise the convolutions of a graph and its branches as in the examples; yield what it has done."""
+    """Quantise the convolutions of a graph and its branches like the examples; yield their weights' names."""
     placed: dict[tuple[str, int, str], ov.Node] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "If":
@@ -128,7 +132,7 @@ def _take_over(model: ov.Model, examples: dict[str, ov.Node]) -> Iterator[str]:
 
 
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
-    """Put the quantisers above an example's input above this one: there, or behind what only passes on."""
+    """Insert the example's quantisers above this input: directly, or above operators that only pass on."""
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
         key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())
@@ -150,7 +154,7 @@ def _copy(example: ov.Node, source: ov.Output) -> ov.Node:
 
 
 def _float_nodes(model: ov.Model) -> Iterator[str]:
-    """Yield the names of nodes that shall not be quantised."""
+    """Yield the names of nodes that must stay float."""
     for node in model.get_ops():
         kind = node.get_type_name()
         if kind in CONVOLUTIONS:
@@ -166,7 +170,7 @@ def _has_float_weights(convolution: ov.Node) -> bool:
 
 
 def _weight_name(node: ov.Node) -> str | None:
-    """Return what the checkpoint calls a convolution's weights; None if it is none, or they are computed."""
+    """Return the checkpoint's name of a convolution's weights; None for other nodes and computed weights."""
     if node.get_type_name() not in CONVOLUTIONS:
         return None
     weight = node.input_value(1).get_node()

@@ -1,4 +1,4 @@
-"""The traced network as ONNX."""
+"""Trace a network to ONNX."""
 
 import contextlib
 import logging
@@ -37,10 +37,11 @@ TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "To
 
 
 def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
-    """Trace with batch norm folded, and check that the result is what was asked for.
+    """Return the network as ONNX, traced with folded batch norm, after a check of its operators.
 
     Raises:
-        ExportError: experts are missing from the graph, or it holds what its targets lack.
+        ExportError: the graph holds an operator that its target may lack, or a size other than the batch is
+            open.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
@@ -55,7 +56,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return what a sparse graph has bodies for beside the general one, what is asked for most first."""
+    """Return the top_k values with a body of their own in a sparse graph, the most requested first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # Nothing to gather, and inside a branch CPUs run the weighted sums of light experts pass by pass.
         return ()
@@ -91,7 +92,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
-    """Return what is traced with: no image, no threshold, and a top_k that runs experts."""
+    """Return inputs to trace with: blank images, no threshold, and a top_k at which experts run."""
     # Traced at 1, an open batch would be taken for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
     height, width = model.config.input_hw
@@ -102,9 +103,9 @@ def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[t
 
 
 def conditional_experts(proto: onnx.ModelProto) -> int:
-    """Return the number of `If`s with a convolution in one branch: the experts that can be skipped.
+    """Return the number of experts that can be skipped: `If` nodes with a convolution in only one branch.
 
-    Of a switched graph, those of the body that is right for every top_k and threshold.
+    In a graph that switches on top_k, count those of the body that is valid for every top_k and threshold.
     """
     count = 0
     for node in general_body(proto.graph).node:
@@ -115,7 +116,7 @@ def conditional_experts(proto: onnx.ModelProto) -> int:
 
 
 def _forget_origin(graph: onnx.GraphProto) -> None:
-    """Drop what the exporter notes beside each node: paths and stack traces of the machine it ran on."""
+    """Remove the exporter's notes on each node: paths and stack traces of the exporting machine."""
     graph.ClearField("metadata_props")
     for value in (*graph.input, *graph.output, *graph.value_info):
         value.ClearField("metadata_props")
@@ -134,7 +135,7 @@ def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
 
 
 def _name_batch(proto: onnx.ModelProto) -> None:
-    """Call the open size `batch`, and check that it is the only one and every input and output has it."""
+    """Name the open size `batch`; check that every input and output has it, first, and no other open size."""
     for value in (*proto.graph.input, *proto.graph.output):
         first, *others = value.type.tensor_type.shape.dim
         if not first.dim_param or any(size.dim_value < 1 for size in others):
@@ -144,7 +145,7 @@ def _name_batch(proto: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hold back the exporter's remarks on optional packages and its own deprecations."""
+    """Silence the exporter's warnings about optional packages and its own deprecations."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
     before = {name: logging.getLogger(name).level for name in names}
     try:

@@ -1,4 +1,4 @@
-"""A model without its routed experts: of every mixture its shared expert is left, which always runs."""
+"""A model without its routed experts: each mixture keeps only its shared expert, which always runs."""
 
 import copy
 from dataclasses import replace
@@ -12,7 +12,7 @@ from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
 
-# Whose answer the mixture of each place is given.
+# For each place of a mixture, the stage whose output the mixture takes.
 STAGE_BEFORE = {
     **{f"backbone.{stage}": f"backbone.{stage}" for stage in ("p2", "p3", "p4", "p5")},
     "neck.p3": "neck.top_down_p3",
@@ -22,7 +22,7 @@ STAGE_BEFORE = {
 
 
 class AlwaysRunning(nn.Module):
-    """What a mixture layer computes when it runs none of its experts."""
+    """The part of a mixture layer that runs even if none of its routed experts does."""
 
     idle: Tensor | None
 
@@ -31,7 +31,7 @@ class AlwaysRunning(nn.Module):
         self.shared = layer.shared
         self.residual = layer.config.residual
         idle = None
-        if layer.config.activate:  # batch norm does not leave a sum of nothing at zero
+        if layer.config.activate:  # batch norm does not map an empty sum to zero
             with torch.no_grad():
                 idle = layer.act(layer.bn(torch.zeros(1, layer.c_out, 1, 1)))
         self.register_buffer("idle", idle)  # (1, C, 1, 1)
@@ -48,10 +48,10 @@ class AlwaysRunning(nn.Module):
 def without_routed_experts(model: Network) -> Network:
     """Return a copy without routers and routed experts, which answers as the model does at top_k = 0.
 
-    To everything that asks it is a model without mixtures: it has no run-time controls and no gates.
+    Other code sees a model without mixtures: it has no run-time controls and no gates.
 
     Raises:
-        ExportError: there is no mixture, or one that cannot answer without routed experts.
+        ExportError: the model has no mixture, or a mixture has no shared expert.
     """
     layers = model.mixture_layers()
     bare = [place for place, layer in layers.items() if layer.shared is None]

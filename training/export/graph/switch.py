@@ -1,8 +1,8 @@
-"""One graph out of several: which of them answers is decided by top_k when it runs.
+"""Combine several graphs into one, which selects among them by top_k at run time.
 
-A network traced for one number of experts needs no branch where it gathers their weights or runs all of them.
-Such a body beside the general one, which has a branch an expert, costs a look at top_k when it runs, and on
-disk no more than its nodes: the weights are the same.
+A network traced for one top_k needs no branch if it gathers the weights of the chosen experts or runs all
+experts. Such a body is added beside the general one, which has a branch for each expert. At run time it costs
+one test of top_k. On disk it adds only its nodes, since all bodies share the weights.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,12 +19,14 @@ SWITCH = "switch_on_top_k_"
 
 
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
-    """Return the general graph, and in its place a body wherever top_k is the body's and the threshold is 0.
+    """Return a graph that runs the body of the requested top_k, and otherwise the general graph.
+
+    A body runs only if the threshold is 0.
 
     Args:
-        general: right for every top_k and threshold.
-        bodies: by the only top_k that each is right for, what is asked for most first; inputs and outputs as
-            the general graph has them.
+        general: valid for every top_k and threshold.
+        bodies: by the only top_k for which the body is valid, the most requested first. They have the inputs
+            and outputs of the general graph.
     """
     weights: dict[str, onnx.TensorProto] = {}
     answer = _as_branch(general, "general", weights)
@@ -40,7 +42,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
             else_branch=answer,
         )
         nodes = [*_condition(top_k, chosen, weights), branch]
-        # From the second on, all of this is what the next one falls back to.
+        # The next body's `If` falls back to all nodes so far.
         answer = helper.make_graph(nodes, chosen, [], _renamed(general.graph.output, chosen))
     nodes[-1].output[:] = [value.name for value in general.graph.output]
     graph = helper.make_graph(
@@ -50,7 +52,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
 
 
 def general_body(graph: onnx.GraphProto) -> onnx.GraphProto:
-    """Return what answers where no other body does; of a graph that was not switched, itself."""
+    """Return the body that runs if no other body fits; an unswitched graph is its own general body."""
     for node in graph.node:
         if node.name.startswith(SWITCH):
             (otherwise,) = (branch.g for branch in node.attribute if branch.name == "else_branch")
@@ -59,7 +61,10 @@ def general_body(graph: onnx.GraphProto) -> onnx.GraphProto:
 
 
 def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """Return nodes that end in a scalar `name`: top_k (1, 1) is this one, and there is no threshold."""
+    """Return nodes that test whether the graph's input top_k equals `top_k`, and its threshold is 0.
+
+    Both inputs have the shape (1, 1). The last node writes the answer to `name`, as a scalar.
+    """
     constants: dict[str, NDArray[Any]] = {
         "asked": np.array([[top_k]], dtype=np.int64),
         "none": np.array([[0]], dtype=np.float32),
@@ -76,14 +81,14 @@ def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> l
 
 
 def _as_branch(model: onnx.ModelProto, prefix: str, weights: dict[str, onnx.TensorProto]) -> onnx.GraphProto:
-    """Return its nodes, reading the inputs from outside and each weight where it is kept once for all."""
+    """Return a model as a branch that reads inputs and weights from outside; add its own to `weights`."""
     outside = {value.name: value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
         known = weights.get(tensor.name)
         same = known is None or known.SerializeToString() == tensor.SerializeToString()
         kept = onnx.TensorProto()
         kept.CopyFrom(tensor)
-        # Tracing numbers its own constants: in another body the same name may be another number.
+        # The exporter numbers its constants: in another body the same name may hold another value.
         kept.name = tensor.name if same else f"{prefix}/{tensor.name}"
         weights[kept.name] = kept
         outside[tensor.name] = kept.name
@@ -102,7 +107,7 @@ def _renamed(values: Iterable[onnx.ValueInfoProto], prefix: str) -> list[onnx.Va
 
 
 def _renamed_node(node: onnx.NodeProto, prefix: str, outside: Mapping[str, str]) -> onnx.NodeProto:
-    """Return the node with its own values under the prefix, inside its branches as well."""
+    """Return a copy of a node whose own values have the prefix, inside its branches as well."""
 
     def name_of(value: str) -> str:
         return outside.get(value, f"{prefix}/{value}") if value else ""

@@ -1,1 +1,1 @@
-"""What the graph of each task returns, how two answers are compared, and what is measured of them."""
+"""For each task: the outputs of its graph, how two answers are compared, and the metric."""

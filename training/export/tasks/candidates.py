@@ -1,4 +1,4 @@
-"""Compare two answers of a detector for one image, when the best candidates come in no fixed order."""
+"""Compare two answers of a detector for one image, whose candidates come in no fixed order."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Pairs = tuple[NDArray[Any], NDArray[Any]]
 
 
 def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the difference of boxes and scores by role; class ids only decide who is whose partner."""
+    """Return the differences of boxes and scores by role; class ids only decide which candidates pair."""
     if "class_scores" in want:
         scores = equal_order(want["class_scores"], got["class_scores"])
         pairs, found = _likely_boxes(want, got), {"class_scores": scores}
@@ -30,20 +30,24 @@ def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> di
 
 
 def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
-    """Return boxes of the anchors that hold something, or of all if none does: nobody reads the others."""
+    """Return boxes of anchors whose score reaches MIN_SCORE, or of all anchors if none does."""
     likely = (want["class_scores"] >= MIN_SCORE).any(axis=-1)
     rows = likely if likely.any() else np.ones_like(likely)
     return want["boxes_xyxy"][rows], got["boxes_xyxy"][rows]
 
 
 def _match_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> tuple[Pairs, float]:
-    """Pair candidates by class, place and score: equal scores may come in another order."""
+    """Pair candidates by class, position and score, since equal scores may come in another order.
+
+    Returns:
+        The pairs of boxes, and the largest difference of scores.
+    """
     roles = ("boxes_xyxy", "scores", "class_ids")
     wanted, found = ({role: out[role][0] for role in roles} for out in (want, got))
     worst, pairs = 0.0, []
     for mine, other in ((wanted, found), (found, wanted)):
-        # One that is likely here must be there, even if there it falls a little below the threshold, unless
-        # it is so near the last of a full list that rounding may have put another in its place.
+        # A likely candidate of one answer must be in the other, even if slightly below the threshold there.
+        # Exempt are candidates near the end of a full list: rounding may have put others in their place.
         last = float(other["scores"].min(initial=1.0)) + tolerance.scores
         for index in np.flatnonzero((mine["scores"] >= MIN_SCORE) & (mine["scores"] > last)):
             same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])

@@ -17,8 +17,8 @@ from training.models.classifier import Classifier, ClassPredictions
 
 # C classes
 
-PROBABILITIES = "probabilities"  # role, and name
-TOP = 5  # classes that a request gets that does not say
+PROBABILITIES = "probabilities"  # role and name of the output
+TOP = 5  # classes in an answer if the request does not set `top`
 
 
 def _settings(spec: GraphSpec) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _outputs(model: Classifier, predictions: ClassPredictions, spec: GraphSpec) 
 
 
 def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str, Difference]:
-    """Compare every class; another one may come first only where it is as likely, within the tolerance."""
+    """Compare every class. The likeliest class may differ if both are as likely, within the tolerance."""
     wanted, found = want[PROBABILITIES], got[PROBABILITIES]
     difference = equal_order(wanted, found)
     if wanted.shape == found.shape:
@@ -46,7 +46,7 @@ def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-    """Return the likeliest classes; of equal ones the lowest first."""
+    """Return the likeliest classes; among equally likely ones, the lowest id first."""
     probabilities = outputs[PROBABILITIES][0]
     best = np.argsort(-probabilities, kind="stable")[:TOP].astype(np.int32)
     return GoldenAnswer({"cls_class_ids": best, "cls_scores": probabilities[best]}, {})

@@ -24,8 +24,8 @@ from training.ops.nms import select_candidates
 # A anchors · C classes · N candidates
 
 BOXES, SCORES, CLASS_IDS, CLASS_SCORES = "boxes_xyxy", "scores", "class_ids", "class_scores"  # roles
-BOXES_NAME = "boxes"  # the other outputs are called as their roles
-CONF, IOU, MAX_DET = 0.25, 0.7, 300  # what a request gets that does not say
+BOXES_NAME = "boxes"  # the names of the other outputs are their roles
+CONF, IOU, MAX_DET = 0.25, 0.7, 300  # used if a request does not set them
 CONF_FLOOR = 0.02
 
 
@@ -53,7 +53,7 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    """Compute candidates, or every anchor where the service selects."""
+    """Return selected candidates, or every anchor if the service selects."""
     if spec.selection == "service":
         return model.decode(predictions)
     boxes, class_scores = model.decode(predictions, spec.candidates)
@@ -62,7 +62,10 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer | None:
-    """Return what a server keeps at a confidence that rounding moves nothing across."""
+    """Return a server's detections at a confidence that rounding moves no score across.
+
+    None if the model scores nothing above CONF_FLOOR.
+    """
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
     if conf is None:
         return None
@@ -89,7 +92,7 @@ def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int,
 def kept(
     outputs: Arrays, image_hw: tuple[int, int], input_hw: tuple[int, int], settings: DetectConfig
 ) -> Detections:
-    """Return the detections of one image; candidates are selected here if the graph returns every anchor."""
+    """Return the detections of one image; if the graph returns every anchor, select candidates here first."""
     boxes = torch.from_numpy(outputs[BOXES])
     if CLASS_SCORES in outputs:
         class_scores = torch.from_numpy(outputs[CLASS_SCORES])
@@ -101,7 +104,7 @@ def kept(
 
 
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:
-    """Return a confidence near 0.25 in the widest gap of scores, so that rounding moves none across it."""
+    """Return a confidence near 0.25 in the widest gap between scores; None if all are too low."""
     falling = np.sort(scores.reshape(-1))[::-1]
     if falling[0] < CONF_FLOOR:
         return None

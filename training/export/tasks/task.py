@@ -1,4 +1,4 @@
-"""The seam between tasks and everything that exports: one value each."""
+"""The interface between tasks and the exporter: one ExportTask for each task."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,38 +19,38 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 
 
 class Difference(NamedTuple):
-    """How far an output is off: infinite where something has no partner, NaN where it is no number."""
+    """How far an output is off: infinite if a row has no counterpart, NaN if a value is not a number."""
 
     largest: float  # absolute
-    excess: float  # largest beyond the relative allowance
-    compared: int  # rows that said enough to be compared
+    excess: float  # largest difference beyond the relative tolerance
+    compared: int  # number of rows that were compared
 
 
 class GoldenAnswer(NamedTuple):
-    """What a correct server answers for the golden image, and under which parameters."""
+    """A correct server's answer for the golden image, and the request parameters for it."""
 
     arrays: Mapping[str, NDArray[Any]]
-    params: Mapping[str, float]  # where they are not the task's defaults
+    params: Mapping[str, float]  # only those that differ from the task's defaults
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """What an export must know of a task. Outputs are those of one image, by role."""
+    """The part of a task that the exporter needs. Outputs are those of one image, by role."""
 
-    resize: Mapping[str, Any]  # how an image is put on the canvas, for the manifest
+    resize: Mapping[str, Any]  # how an image becomes the model input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
     output_rows: Callable[[ModelConfig, GraphSpec, Tolerance], tuple[Output, ...]]
-    outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of predictions, as the rows say
-    differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # wanted, got: all finite
-    counted: str | None = None  # role of which rows must have been compared; None: every row always is
+    outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of predictions, as in output_rows
+    differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # expected, actual; finite
+    counted: str | None = None  # role that must have compared rows; None: every row is compared
     golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer | None]  # None: nothing found
-    nothing_found: str = ""  # what to say then
+    nothing_found: str = ""  # message in that case
     metric_name: str
-    metric: Callable[[Answers, Sequence[str], tuple[int, int]], float]  # class names, size of the canvas
+    metric: Callable[[Answers, Sequence[str], tuple[int, int]], float]  # class names, input (H, W)
 
 
 def equal_order(want: NDArray[Any], got: NDArray[Any]) -> Difference:
-    """Compare arrays (1, N, …) number by number."""
+    """Compare two arrays (1, N, …) element by element."""
     if want.shape != got.shape:
         return Difference(UNMATCHED, UNMATCHED, 0)
     largest = float(np.abs(want.astype(np.float64) - got).max(initial=0.0))

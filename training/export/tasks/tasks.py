@@ -1,4 +1,4 @@
-"""The one place of the exports that chooses by a task's name."""
+"""Select the exporter's part of a task by the task's name."""
 
 from training.config import ModelConfig
 from training.errors import ConfigError
@@ -8,7 +8,11 @@ from training.export.tasks.task import ExportTask
 
 
 def export_task(config: ModelConfig) -> ExportTask:
-    """Return the exporting half of a model's task. Raise ConfigError: it cannot be exported."""
+    """Return the exporter's part of a model's task.
+
+    Raises:
+        ConfigError: models of this task cannot be exported.
+    """
     match config.task:
         case "detect":
             return DETECT

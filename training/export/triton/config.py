@@ -1,4 +1,4 @@
-"""What Triton needs beside an artifact's versions: its configuration, and the models -nms and -detect."""
+"""Write what Triton needs beside an artifact's versions: its configuration, and models -nms and -detect."""
 
 import json
 from collections.abc import Sequence
@@ -25,16 +25,17 @@ ONLY_VERSION = "1"  # of -nms and -detect: what they do comes with the manifest
 
 
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
-    """Write into a staging room what Triton needs for one `<name>-<target>`.
+    """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    A graph that takes several images at once, and no fewer, stands alone: -nms and -detect take one.
+    A graph that only takes several images at once gets no -nms and no -detect, since these take one image.
 
     Args:
-        room: gets the folders `<name>-<target>`, where the graph's versions may already be, -nms and -detect.
+        room: the staging folder. It gets the folders `<name>-<target>`, which may already hold the graph's
+            versions, -nms and -detect.
         manifests: of every version that will be in the repository.
 
     Raises:
-        ConfigError: the options ask for what the model cannot do, or -detect would be left behind.
+        ConfigError: the model does not support the options, or only some of its versions take single images.
     """
     name = manifests[0].model_name
     several = [(fixed_batch(stored) or 1) > 1 for stored in manifests]
@@ -58,17 +59,17 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
 
 
 def write_all_configs(repository: Path, options: TritonOptions, *, name: str | None = None) -> list[Path]:
-    """Write what Triton needs for every model of a repository, or change nothing.
+    """Write Triton's files for every model of a repository; on an error, change nothing.
 
     Args:
-        name: only of this model, all its targets.
+        name: write only for this model, all its targets; None: for every model.
 
     Returns:
-        The folders `<name>-<target>`.
+        The folders `<name>-<target>` of these models.
 
     Raises:
         ExportError: there is no such model, a manifest is broken, or a file cannot be written.
-        ConfigError: a model cannot do what the options ask for.
+        ConfigError: a model does not support the options.
     """
     stored = _stored(repository, name)
     if not stored:
@@ -78,18 +79,19 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
-    """Rewrite every manifest.json of version 1 as version 2; graphs and their sums stay as they are.
+    """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
 
-    An artifact's sha256 is that of its manifest, so it changes: Triton's files are to be written anew.
+    An artifact's sha256 is that of its manifest, so it changes. Triton's files hold it: write them again
+    afterwards.
 
     Args:
-        name: only of this model, all its targets.
+        name: rewrite only for this model, all its targets; None: for every model.
 
     Returns:
         The manifests that were rewritten.
 
     Raises:
-        ExportError: a manifest is broken; nothing is rewritten then.
+        ExportError: a manifest is broken; then none is rewritten.
     """
     old = [
         (repository / stored.model_name / str(stored.version) / "manifest.json", stored.content)
@@ -107,7 +109,7 @@ def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path
 
 
 def _stored(repository: Path, name: str | None) -> list[list[StoredManifest]]:
-    """Return the manifests of every model, or of one with this name."""
+    """Return the manifests of every model, or of the model with this name; one list for each target."""
     folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
     stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
     return [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]

@@ -1,8 +1,9 @@
-"""config.pbtxt: a model for Triton, the step that suppresses after it, and both as one.
+"""Write config.pbtxt of a graph, of the model -nms after it, and of the ensemble -detect of both.
 
-Of an artifact `<name>-<target>` Triton gets three models: the graph under that name, which the gateway calls;
-`-nms`, a Python model; and `-detect`, an ensemble of the two for clients that call Triton themselves.
-A client has no files of the repository, so the manifests travel in the parameters, beside their sha256.
+An artifact `<name>-<target>` is three models in Triton. The graph has this name, and the gateway calls it.
+`-nms` is a Python model that suppresses overlapping detections. `-detect` is an ensemble of the two, for
+clients that call Triton themselves. Such a client cannot read the repository, so the parameters of each model
+hold the manifests and their sha256.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from training.export.targets.triton_options import TritonOptions
 
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
 VERSIONS_SERVED = 2  # the old version answers while callers move to the new one
-LATEST = -1  # of a step's model version: the newest that is loaded
+LATEST = -1  # as the model version of a step: the newest loaded version
 HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
 TYPES: Mapping[Dtype, str] = {
     "u8": "TYPE_UINT8",
@@ -30,7 +31,7 @@ TYPES: Mapping[Dtype, str] = {
     "f32": "TYPE_FP32",
     "bool": "TYPE_BOOL",
 }
-# What -nms takes beside a graph's outputs and controls, and what it answers with: sizes without a batch.
+# Inputs of -nms beside a graph's outputs and controls, and its outputs; sizes are without a batch.
 THRESHOLDS = (
     Tensor("conf", "f32", (1,), CONTROL),
     Tensor("iou", "f32", (1,), CONTROL),
@@ -41,8 +42,8 @@ DETECTIONS = (
     Tensor("scores", "f32", (-1,), "scores"),
     Tensor("class_ids", "i32", (-1,), "class_ids"),
 )
-# Of each role that -nms reads, the sizes behind the batch that are open, so that it fits an older and a newer
-# version of the graph alike.
+# For each role that -nms reads, the axes behind the batch whose size is open. So one configuration fits an
+# older and a newer version of the graph.
 READ_BY_NMS: Mapping[str, tuple[int, ...]] = {
     "boxes_xyxy": (0,),
     "scores": (0,),
@@ -56,7 +57,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
     """Return config.pbtxt of the graph; the newest manifest describes its tensors.
 
     Raises:
-        ConfigError: max_batch is more than the artifact can do.
+        ConfigError: max_batch is larger than the artifact supports.
     """
     newest = _newest(manifests)
     fixed, target = fixed_batch(newest), target_of(newest.content["target"])
@@ -72,7 +73,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
     model.instance_group.add(count=options.instances, kind=served.kind)
     for parameter, value in served.parameters.items():
         model.parameters[parameter].string_value = value
-    # An open batch Triton adds itself; one that a plan fixes has to come with each request.
+    # Triton adds an open batch itself. If a plan fixes the batch, each request has to bring all of it.
     sizes = () if fixed is None else (fixed,)
     _add(model.input, graph_inputs(newest), *sizes)
     _add(model.output, graph_outputs(newest), *sizes)
@@ -89,23 +90,23 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return how many images a request has to bring; None: Triton makes batches of requests with one."""
+    """Return how many images each request must hold; None: one, and Triton may batch several requests."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 
 
 def graph_inputs(stored: StoredManifest) -> tuple[Tensor, ...]:
-    """Return what the graph takes."""
+    """Return the inputs of the graph that a manifest describes."""
     return tuple(Tensor.of(row) for row in stored.content["inputs"])
 
 
 def graph_outputs(stored: StoredManifest) -> tuple[Tensor, ...]:
-    """Return what the graph returns."""
+    """Return the outputs of the graph that a manifest describes."""
     return tuple(Tensor.of(row) for row in stored.content["outputs"])
 
 
 def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """Return config.pbtxt of the Python model that turns candidates into detections."""
+    """Return config.pbtxt of -nms, the Python model that turns candidates into detections."""
     newest = _newest(manifests)
     model = TritonModel(name=newest.model_name + NMS_SUFFIX)
     model.backend = "python"
@@ -122,9 +123,10 @@ def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> s
 
 
 def detect_config(manifests: Sequence[StoredManifest]) -> str:
-    """Return config.pbtxt of the ensemble: one image in, its detections out.
+    """Return config.pbtxt of the ensemble, which takes one image and returns its detections.
 
-    One image a request even where the graph batches: Triton gathers the graph's step from several requests.
+    A request holds one image even if the graph takes batches. Triton joins the images of several requests
+    into one batch when it runs the graph.
     """
     newest = _newest(manifests)
     name, outputs = newest.model_name, graph_outputs(newest)
@@ -148,7 +150,7 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 
 
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
-    """Return VERSIONS_SERVED, or 1 where their tensors differ: a configuration describes one shape."""
+    """Return VERSIONS_SERVED, or 1 if their tensors differ: a configuration describes one shape."""
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
     shapes = {(fixed_batch(stored), graph_inputs(stored), graph_outputs(stored)) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
@@ -178,7 +180,7 @@ def _add_step(
 
 
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
-    """Bound the queue: Triton has that only with dynamic batching, which at max_batch_size 0 gathers none."""
+    """Limit the queue, which needs dynamic batching; at max_batch_size 0 that joins no requests."""
     batching = model.dynamic_batching
     if largest := model.max_batch_size:
         preferred = sorted({size for size in (largest // 2, largest) if size > 1})
@@ -192,7 +194,7 @@ def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
 
 
 def _text(model: TritonModel, manifests: Sequence[StoredManifest]) -> str:
-    """Return the file, with the manifests in it byte for byte; plain ASCII."""
+    """Return the configuration as ASCII; its parameters hold the manifests byte for byte, and sha256."""
     for stored in manifests:
         model.parameters[f"manifest.{stored.version}"].string_value = stored.text.decode("utf-8")
         model.parameters[f"sha256.{stored.version}"].string_value = stored.sha256

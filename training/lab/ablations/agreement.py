@@ -1,4 +1,4 @@
-"""Whether two lists of figures put the same rows in the same order, and how far ours can be trusted."""
+"""Compare the order of rows in two lists of figures, and how far our figures can be trusted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ ENUMERATED = 7  # rows whose orders are all tried: 5,040
 
 @dataclass(frozen=True)
 class Agreement:
-    """Over the pairs of rows that the paper sets apart; rows it has equal say nothing of their order."""
+    """The agreement over pairs of rows whose published figures differ; equal ones have no order."""
 
     pairs: int
     same_order: int
-    equal_here: int  # have the same figure in ours, such as 0 after too short a training
+    equal_here: int  # pairs with equal figures of ours, such as 0 after too short a training
     tau: float  # Kendall's, over these pairs: 1 all in the same order, -1 none
     chance: float | None  # share of all orders of our rows that agree at least as well; None: too many rows
-    wide_pairs: int  # that it sets apart by more than its own figures differ for one model
+    wide_pairs: int  # pairs further apart in the paper than its own figures of one model
     wide_same_order: int
-    seeds: int  # that every row has
+    seeds: int  # number of seeds that every row has
     deviation: float | None  # of a row from seed to seed, pooled over rows; None with one seed
-    clear_pairs: int | None  # of ours further apart than twice the standard error of their difference
+    clear_pairs: int | None  # pairs of ours that differ by more than two standard errors
 
 
 def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
-    """Compare published figures with ours, of the same rows; None with fewer than two rows set apart.
+    """Compare the order of published figures with that of ours; None if no two published ones differ.
 
     Args:
-        ours: for each row its figure of every seed, at least one, in the unit of the published ones.
+        ours: for each row, its figure of every seed, at least one, in the unit of the published figures.
         spread: how far the source's own figures of one model are apart.
     """
     means = [fmean(runs) for runs in ours]
@@ -64,14 +64,14 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return how many pairs are in the same order, and that less those in the other; equal is neither."""
+    """Return the number of pairs in the same order, and this less the pairs in opposite order."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)
 
 
 def in_words(found: Agreement | None, spread: float) -> str:
-    """Return one or two sentences, in points of mAP50-95."""
+    """Return the agreement in one or two sentences, in points of mAP50-95."""
     if found is None:
         return "Too few rows are finished to compare their order."
     words = [

@@ -1,4 +1,4 @@
-"""What `python -m training ablations` does."""
+"""The command `python -m training ablations`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from training.workflows.train import TrainOptions
 
 @dataclass(frozen=True)
 class Ablations:
-    """How it ended."""
+    """The result of the command: the report, its file, and which runs finished or failed."""
 
     markdown: str
     report: Path
@@ -21,13 +21,13 @@ class Ablations:
 
 
 def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)) -> Ablations:
-    """Train and measure rows that are not finished yet; the report is written anew after each.
+    """Train and measure all rows that are not finished yet; rewrite the report after each run.
 
     Args:
-        options: what all runs have in common; run_dir is the folder for all of them and for the report.
+        options: settings of all runs; run_dir is the folder for all runs and for the report.
 
     Raises:
-        TrainingError: nothing could be started. Of single rows that fail, the result tells.
+        TrainingError: nothing could be started. If single rows fail, the result states the failures.
     """
     settings, val_data = settle(rows, options, seeds)
 
@@ -39,6 +39,6 @@ def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] =
 
 
 def asked_rows(tables: Sequence[str] | None) -> tuple[Row, ...]:
-    """Return the rows of these tables; None: of all of the paper's."""
+    """Return the rows of these tables; None: of all tables of the paper."""
     numbers = [int(table) for table in tables if table != ROUTING] if tables else list(TABLES)
     return (*rows_of(numbers), *(ROUTING_ROWS if tables and ROUTING in tables else ()))

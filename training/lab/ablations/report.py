@@ -1,4 +1,4 @@
-"""The tables with the paper's figures and ours, as Markdown and as JSON."""
+"""Write the tables with the paper's figures and ours, as Markdown and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ HEADING = ("row", "parameters, M", "ours", "GFLOPs, ours", "mAP50", "ours", "mAP
 
 
 def spread() -> float:
-    """Return how far the paper's own figures for its adopted model are apart, in points."""
+    """Return how far the paper's own figures of its adopted model are apart, in points."""
     figures = published_spread()
     return max(figures) - min(figures)
 
@@ -37,7 +37,7 @@ def write_report(output: Path, tables: Sequence[Table], settings: Settings, seed
 
 
 def as_markdown(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> str:
-    """Return the report for people."""
+    """Return the report as Markdown."""
     height, width = settings.input_hw
     asked = [table.number for table in tables if table.number is not None]
     lines = [
@@ -100,14 +100,14 @@ def _section(table: Table) -> list[str]:
 
 
 def _agreement(table: Table) -> Agreement | None:
-    """Compare the rows that are finished with at least one seed."""
+    """Return the agreement over the rows that have at least one finished seed."""
     there = [(row, runs) for row, runs in zip(table.rows, table.ours, strict=True) if runs]
     ours = [[100 * run.map50_95 for run in runs] for _, runs in there]
     return agreement([row.map50_95 for row, _ in there], ours, spread())
 
 
 def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> str:
-    """Return the report for machines; published figures in percent, ours 0..1."""
+    """Return the report as JSON; published figures in percent, ours 0..1."""
     published, routing = [], None
     for table in tables:
         if table.number is None:
@@ -132,7 +132,7 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
 
 
 def as_list(rows: Sequence[Row]) -> str:
-    """Return every row with what it costs, and what the paper has."""
+    """Return text with every row, its cost, and the paper's figures."""
     measure_once = cache(measure)
     lines = [f"at 640 × 640, {VOC_CLASSES} classes; in training every expert computes, in use those chosen"]
     for table in build_tables(rows, (), Progress({}, {}, False)):

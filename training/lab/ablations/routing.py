@@ -1,4 +1,4 @@
-"""What is measured of a row on routing: mAP with other numbers of experts, and how they are chosen."""
+"""Measure the rows on routing: mAP with other numbers of experts, and which experts are chosen."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,28 +14,31 @@ from training.workflows.measure import evaluate_detector
 
 @dataclass(frozen=True)
 class RoutingFigures:
-    """Of one run on the validation data; by layer at the model's own top_k."""
+    """Routing of one run on the validation data; figures by layer are at the model's own top_k."""
 
     map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
-    dead_experts: dict[str, int]  # that no image chose, by layer
+    dead_experts: dict[str, int]  # number of experts that no image chose, by layer
     commonest_set: dict[str, float]  # share of images that had the commonest set of experts, by layer
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
 
     def mean_nmi(self, grouping: str) -> float | None:
-        """Return the mean over layers; None: the data has no such groups."""
+        """Return the mean NMI over layers; None: the data has no such groups."""
         found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
         return fmean(found) if found else None
 
 
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
-    """Return one expert, the model's own number, all."""
+    """Return the top_k values to measure: one expert, the model's own number, all experts."""
     return 1, config.top_k, config.allowed_top_k[-1]
 
 
 def measure_routing(
     checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig
 ) -> RoutingFigures:
-    """Evaluate a checkpoint with one and with all experts; the rest is in its usual evaluation."""
+    """Return routing figures: evaluate with one and with all experts, take the rest from `usual`.
+
+    `usual` is the evaluation at the model's own top_k.
+    """
     map50_95 = {
         str(top_k): (
             usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)

@@ -1,4 +1,4 @@
-"""The table on routing: what was tried so that sparsight's experts are chosen by what is in the image."""
+"""The table on routing: changes that were tried so that sparsight's experts follow image content."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -12,11 +12,11 @@ from training.lab.ablations.tables import Table, mean_cell, seeds_cell
 from training.models.families.choose import parse_variant
 from training.models.variants import model_config
 
-GOAL_ONE, GOAL_ALL = 1.0, 0.5  # points of mAP50-95 that one expert, and all, may lie below the usual number
+GOAL_ONE, GOAL_ALL = 1.0, 0.5  # allowed loss of mAP50-95 in points, with one expert and with all
 
 
 def routing_markdown(table: Table) -> list[str]:
-    """Return the section of the report, in lines."""
+    """Return the report's section on routing, as lines of Markdown."""
     variant = table.rows[0].variant
     config = model_config(variant, ("any",), (64, 64))
     one, usual, every = measured_top_ks(config)
@@ -72,7 +72,7 @@ def _cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, int]) -> l
 
 
 def _beside(found: Sequence[Mapping[str, float]], top_k: str, usual: str, goal: float) -> str:
-    """Return mAP with another number of experts, and how far it is from the usual."""
+    """Return mAP with another number of experts, and its difference from the usual number."""
     if not found:
         return ""
     difference = 100 * fmean(each[top_k] - each[usual] for each in found)
@@ -82,6 +82,6 @@ def _beside(found: Sequence[Mapping[str, float]], top_k: str, usual: str, goal: 
 
 
 def routing_fields(table: Table) -> dict[str, object]:
-    """Return the table for machines; goals in points of mAP50-95."""
+    """Return the table as fields for JSON; goals in points of mAP50-95."""
     goals = {"one_expert_below": GOAL_ONE, "all_experts_below": GOAL_ALL, "bits": GOAL_BITS, "nmi": GOAL_NMI}
     return {"title": table.title, "goals": goals, "rows": table.fields()}

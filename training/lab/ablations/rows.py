@@ -1,6 +1,7 @@
-"""The rows of ablations: what each trains, and of YOLO-Master's what the paper says came out.
+"""The rows of the ablations: what each row trains, and for the paper's rows the published figures.
 
-Source of those: arXiv:2512.23273, tables 5 to 8, on PASCAL VOC 2007+2012. The rows on routing are ours.
+Source of the published figures: arXiv:2512.23273 (YOLO-Master), tables 5 to 8, on PASCAL VOC 2007+2012. The
+rows on routing are ours.
 """
 
 import math
@@ -24,20 +25,20 @@ PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 images), 600 epochs at 640 × 640, 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one line of a table trains, and in the paper's what came out, in percent."""
+    """One row of a table: what it trains, and if it is the paper's, the published figures in percent."""
 
     name: str
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
     overrides: Overrides = field(default_factory=dict)
-    table: int | None = None  # of the paper; None: ours, on routing
+    table: int | None = None  # number in the paper; None: ours, on routing
     map50_95: float = math.nan
     map50: float | None = None
     parameters: float | None = None
 
     @property
     def run(self) -> str:
-        """Return the folder of its runs; rows that train the same share one."""
+        """Return the folder name of the row's runs; rows that train the same share one folder."""
         parts = [
             self.variant,
             self.mixture.placement or "",
@@ -65,10 +66,10 @@ def _row(
     losses: tuple[float, float] = (0.0, 1.5),
     **others: float,
 ) -> Row:
-    """Return a row of the paper; losses: DFL and balance.
+    """Return a row of the paper; `losses` are the weights of DFL and balance.
 
-    Without more, it is what the paper adopts. Of tables 5 to 7 it does not say which losses they had; table 5
-    has the very figure of the final model in table 1.
+    The defaults are the model that the paper adopts. The paper does not state the losses of tables 5 to 7;
+    its table 5 has exactly the figure of the final model in table 1.
     """
     mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
     overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}
@@ -121,6 +122,6 @@ def rows_of(tables: Collection[int | None]) -> tuple[Row, ...]:
 
 
 def published_spread() -> tuple[float, ...]:
-    """Return what the paper has for the one model that stands in all four tables, in percent."""
+    """Return the paper's figures of the one model that is in all four tables, in percent."""
     adopted = next(row.run for row in ROWS if row.table == 6 and row.mixture.num_experts == 4)
     return tuple(row.map50_95 for row in ROWS if row.run == adopted)

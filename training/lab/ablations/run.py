@@ -1,4 +1,4 @@
-"""Trains rows one after the other, each in its folder, and goes on where it was stopped."""
+"""Train rows one after the other, each in its own folder, and resume where a run was stopped."""
 
 import json
 import logging
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """The budget that all rows of an output share."""
+    """The settings that all rows in an output folder share."""
 
     recipe: str
-    data: str  # the folder's name, without the others around it: reports are given to others
-    split: str | None  # None, and the next: as the recipe parts its own data, or scenes are generated
+    data: str  # the folder's name without its path, since reports are shared
+    split: str | None  # None, as val_split: the recipe's own splits, or generated scenes
     val_split: str | None
     classes: int
     train_images: int
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """One finished run, measured on the validation data. Its file says that the run is finished."""
+    """One finished run, measured on the validation data. Its file marks the run as finished."""
 
     seed: int
     map50: float  # 0..1
@@ -55,21 +55,25 @@ class Result:
     gflops_at_top_k: float
     information_bits: dict[str, float]  # by mixture layer
     seconds: float
-    resumed: bool  # then seconds are those of the last part alone
-    routing: RoutingFigures | None = None  # of a row on routing
+    resumed: bool  # if so, seconds are those of the last part alone
+    routing: RoutingFigures | None = None  # only for rows on routing
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What there is of the runs asked for; runs by folder name and seed."""
+    """The finished and the failed runs, by folder name and seed."""
 
     finished: dict[tuple[str, int], Result]
     failed: dict[tuple[str, int], str]
-    stopped: bool  # on request: the same command goes on
+    stopped: bool  # on request: the same command resumes
 
 
 def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
-    """Return what `train` is told for one run; usual: what all have in common, run_dir the folder for all."""
+    """Return the options of `train` for one run.
+
+    Args:
+        usual: options of all runs; its run_dir is the folder for all runs.
+    """
     return replace(
         usual,
         run_dir=usual.run_dir / row.run / f"seed-{seed}",
@@ -82,10 +86,10 @@ def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
 def settle(
     rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)
 ) -> tuple[Settings, DataConfig]:
-    """Return the budget of these rows and the validation data; it is written into the output once.
+    """Return the shared settings of these rows and the validation data; store the settings in the output.
 
     Raises:
-        ConfigError: the output holds rows of another budget; or there is nothing to measure on.
+        ConfigError: the output holds rows with other settings, or there is no validation data.
         DatasetError: the data cannot be read.
     """
     config, dataset = training_config(options_of(rows[0], seeds[0], options))
@@ -123,7 +127,10 @@ def _keep_settings(output: Path, settings: Settings) -> None:
 
 
 def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
-    """Return what was written. At first that was the whole path of the data, and nothing of splits."""
+    """Read a settings file, and bring one that an older version wrote up to date.
+
+    The first version stored the whole path of the data, and no splits: these are taken from `ours`.
+    """
     theirs = _read_json(path)
     unsaid = {name: ours[name] for name in ("split", "val_split")}
     return {**unsaid, **theirs, "data": Path(str(theirs.get("data"))).name}
@@ -137,12 +144,12 @@ def run_rows(
     *,
     after_each: Callable[[Progress], object],
 ) -> Progress:
-    """Train and measure every row with every seed that is not there yet, seed by seed.
+    """Train and measure every row with every seed that is not finished yet, seed by seed.
 
-    A run that fails is said, and the others go on.
+    A failed run is logged, and the other runs continue.
 
     Args:
-        after_each: called with what there is after each run.
+        after_each: called with the progress after each run.
     """
     runs = {(row.run, seed): row for seed in seeds for row in rows}
     before = {key: read_result(options_of(row, key[1], options).run_dir) for key, row in runs.items()}
@@ -173,7 +180,7 @@ def run_rows(
 
 
 def _without_folders(message: str, options: TrainOptions) -> str:
-    """Return data and output by their names, without what they lie in: reports are given to others."""
+    """Return the message with names of data and output instead of paths, since reports are shared."""
     folders = [folder for folder in (options.data, options.run_dir) if folder is not None]
     around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
     for parent in sorted(map(str, around), key=len, reverse=True):  # one may be the end of another
@@ -182,7 +189,7 @@ def _without_folders(message: str, options: TrainOptions) -> str:
 
 
 def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Result | None:
-    """Train and measure one; None if it was stopped."""
+    """Train and measure one run; None if it was stopped."""
     asked = options_of(row, seed, options)
     resumed, started = asked.run_dir.exists(), time.monotonic()
     outcome = train(asked)
@@ -209,7 +216,7 @@ def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Re
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """Return as long as those took that ran without a stop; rows differ by less than half."""
+    """Return the estimated time left, from runs without a stop; rows differ by less than half."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
         return "; the time for all is known after the first"
@@ -220,10 +227,10 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 
 
 def read_result(run_dir: Path) -> Result | None:
-    """Return what a finished run left; None if it is not finished.
+    """Return the result of a finished run; None if the run is not finished.
 
     Raises:
-        ConfigError: the file is none of ours.
+        ConfigError: the file is not a result of this version.
     """
     path = run_dir / RESULT_FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The rows of each table with what there is of ours: runs, and figures over seeds."""
+"""Tables of rows with their finished runs, and cells with figures over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from training.lab.ablations.run import Progress, Result
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the paper, or ours on routing."""
+    """One table: of the paper, or ours on routing."""
 
     number: int | None  # None: ours
     rows: tuple[Row, ...]
@@ -19,16 +19,16 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Return what the command line calls it."""
+        """Return the table's name, such as `table 5`."""
         return f"table {ROUTING if self.number is None else self.number}"
 
     @property
     def title(self) -> str:
-        """Return what it is about."""
+        """Return the subject of the table."""
         return "Routing of sparsight" if self.number is None else TABLES[self.number]
 
     def fields(self) -> list[dict[str, object]]:
-        """Return its rows for machines; mAP, shares and NMI of ours 0..1."""
+        """Return the rows as fields for JSON; our mAP, shares and NMI are 0..1."""
         return [
             {
                 "name": row.name,
@@ -41,7 +41,10 @@ class Table:
 
 
 def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) -> list[Table]:
-    """Sort finished and failed runs under the rows that share them; the paper's tables come first."""
+    """Return the tables, each row with its finished and failed runs; the paper's tables come first.
+
+    Rows that train the same share their runs.
+    """
     tables = []
     for number in (*TABLES, None):
         mine = tuple(row for row in rows if row.table == number)
@@ -53,7 +56,7 @@ def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) 
 
 
 def mean_cell(values: Sequence[float], digits: int = 1) -> str:
-    """Return the mean, with several also ± the standard deviation; empty without any."""
+    """Return the mean, with ± the standard deviation if there are several values; empty if none."""
     if not values:
         return ""
     mean = f"{fmean(values):.{digits}f}"
@@ -61,5 +64,5 @@ def mean_cell(values: Sequence[float], digits: int = 1) -> str:
 
 
 def seeds_cell(runs: Sequence[Result]) -> str:
-    """Return which seeds are finished."""
+    """Return the seeds of finished runs, or `none`."""
     return ", ".join(str(run.seed) for run in runs) or "none"

@@ -1,1 +1,1 @@
-"""How fast models run here, and how much of what skipping experts could gain is gained."""
+"""Measure how fast models run here, and how much of the possible gain of skipping experts is realised."""

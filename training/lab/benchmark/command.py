@@ -1,4 +1,4 @@
-"""What `python -m training benchmark` does."""
+"""The command `python -m training benchmark`."""
 
 import logging
 import tempfile
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
-    """What is timed, and how."""
+    """The options of `benchmark`: what is timed, and how."""
 
     variants: tuple[str, ...] = ()  # with random weights
     checkpoints: tuple[Path, ...] = ()
@@ -57,7 +57,7 @@ class BenchmarkOptions:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everything that was measured."""
+    """All measurements of a benchmark."""
 
     machine: str
     input_hws: tuple[tuple[int, int], ...]  # of all models
@@ -68,15 +68,15 @@ class Benchmark:
 
     @property
     def noisy(self) -> bool:
-        """Return whether the machine was too busy for what was asked."""
+        """Return whether the machine was too busy for the requested rounds."""
         return any(group.noisy for group in self.groups)
 
 
 def benchmark(options: BenchmarkOptions) -> Benchmark:
-    """Build every graph, then time group after group.
+    """Build every graph, then time one group (engine, precision, threads) after the other.
 
     Raises:
-        TrainingError: any of its children; what was timed until then is lost.
+        TrainingError: any of its subclasses; all times measured until then are lost.
     """
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:
@@ -95,7 +95,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
             engine: [Form(label, "peer") for label in peers if engine not in ON_TORCH]
             for engine in options.engines
         }
-        for engine, precision, threads in combinations:  # what cannot run is said before hours are spent
+        for engine, precision, threads in combinations:  # fail before hours are spent
             _prepare(graphs, strangers[engine], engine, precision, threads)
         groups = []
         for engine, precision, threads in combinations:
@@ -114,7 +114,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
 def _look_closer(
     graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
-    """Return what only OpenVINO tells."""
+    """Return profiles and throughputs, which only OpenVINO provides."""
     profiles, throughputs = list[Profile](), list[Throughput]()
     ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
     for precision in options.precisions if "openvino" in options.engines else ():

@@ -1,4 +1,4 @@
-"""What runs a graph: an engine loads it and its inputs, and gives back a call that runs it once."""
+"""Engines that run a graph: each loads it with its inputs, and returns a function that runs it once."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
-    """Raise ConfigError where an engine cannot run here, before anything is traced for it."""
+    """Raise ConfigError if an engine cannot run here; call it before anything is traced."""
     if precision != "f32" and name != "openvino":
         raise ConfigError(f"engine {name} runs f32 here; --precision {precision} is for openvino")
     if precision == "bf16" and "BF16" not in cpu_capabilities():
@@ -51,7 +51,7 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
-    """Return an engine that require_engine let pass."""
+    """Return an engine that passed require_engine."""
     match name:
         case "openvino":
             engine = OpenVinoEngine(precision, threads)
@@ -85,7 +85,7 @@ class OpenVinoEngine:
         self._compiled: dict[object, Any] = {}
 
     def request(self, source: Source, inputs: Inputs) -> Any:
-        """Return a request of its own for each call, so that inputs are set once."""
+        """Return a new inference request with these inputs; each source is compiled only once."""
         shapes = {name: values.shape for name, values in inputs.items()}
         key = (source, tuple(shapes.items()))
         if key not in self._compiled:
@@ -100,7 +100,7 @@ class OpenVinoEngine:
 
 
 def _onnxruntime(threads: int, provider: str) -> Prepare:
-    """Return ONNX Runtime; on a GPU a run takes its inputs from the host and answers to it."""
+    """Return ONNX Runtime; on a GPU, each run copies inputs from the host and outputs to it."""
     import onnxruntime
 
     from training.export.proof.onnxruntime_engine import session_options
@@ -119,7 +119,7 @@ def _onnxruntime(threads: int, provider: str) -> Prepare:
 
 
 def _torch(threads: int, device: Literal["cpu", "cuda"]) -> Prepare:
-    """Return PyTorch, eager."""
+    """Return eager PyTorch."""
 
     def prepare(source: Source, inputs: Inputs) -> Run:
         assert isinstance(source, nn.Module)

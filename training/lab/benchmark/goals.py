@@ -1,8 +1,8 @@
-"""What is wanted of skipping experts, beside what was measured.
+"""Goals for skipping experts, to compare with the measurements.
 
-Shares of the bound come from trials with conditional branches in OpenVINO on synthetic models of this size,
-rounded up; ratios of named variants from the share of their operations that is routed. They are goals: a
-model may miss them, and then the table says so.
+Goals for shares of the bound come from trials with conditional branches in OpenVINO on synthetic models of
+this size, rounded up. Goals for ratios come from the share of a variant's operations that is routed. If a
+model misses a goal, the table says so.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("light", "f32"): 0.75,
     ("light", "bf16"): 0.50,
 }
-# Of dense, in f32, by variant and top_k.
+# Time relative to dense, in f32, by variant and top_k.
 RATIOS: dict[tuple[str, int], float] = {
     ("modular-n", 2): 0.65,
     ("sparsight-n", 2): 0.75,
     ("sparsight-n", 1): 0.62,
 }
-# Of another variant, in f32, by variant, that other and top_k.
+# Time relative to another variant, in f32, by variant, other variant and top_k.
 RATIOS_TO_REFERENCE: dict[tuple[str, str, int], float] = {
     ("sparsight-n", "yolov12-n", 2): 1.0,
     ("sparsight-s", "yolov12-s", 2): 1.0,
 }
-AT_ALL_EXPERTS = 1.03  # of dense: nothing can be skipped, and asking must cost next to nothing
+AT_ALL_EXPERTS = 1.03  # relative to dense: nothing can be skipped, and branches must cost little
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on one quantity, and what was measured of it; None: it could not be."""
+    """A limit on one quantity, and its measured value; None: it could not be measured."""
 
     quantity: Quantity
     limit: float
@@ -44,7 +44,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share is at least the limit, a ratio at most; unmeasured it is not met."""
+        """Return whether a share is at least its limit, or a ratio at most; False if it was not measured."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit
@@ -57,7 +57,11 @@ def expert_weight(model: Detector) -> Literal["full", "light"]:
 
 
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Return goals of a sparse graph in OpenVINO; reference: the variant that others are compared with."""
+    """Return the goals of a sparse graph in OpenVINO.
+
+    Args:
+        reference: the variant with which the others are compared.
+    """
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)

@@ -1,4 +1,4 @@
-"""The files that engines run: each traced once, in a folder that goes with the benchmark."""
+"""The graph files that engines run, each traced once, in a folder that is deleted after the benchmark."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from training.models.mixture.routing import RoutingControls
 
 log = logging.getLogger(__name__)
 
-# Types of a peer's inputs that we can draw values for.
+# Input types of peers for which random values can be made: NumPy type and largest value.
 _RANGES: Mapping[int, tuple[type, float]] = {
     onnx.TensorProto.UINT8: (np.uint8, 255),
     onnx.TensorProto.FLOAT: (np.float32, 1),
@@ -32,7 +32,7 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 
 
 class Graphs:
-    """Sources of subjects and peers, by form, for each engine."""
+    """The graphs of subjects and peers, by form and engine."""
 
     def __init__(self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._room = room
@@ -41,13 +41,13 @@ class Graphs:
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return what the engine shall run; it is traced the first time that anything asks for it."""
+        """Return the graph that the engine runs; it is traced at the first call."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
 
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
-        """Return what of a sparse OpenVINO graph runs at the form's top_k, without the switch around it."""
+        """Return the body of a sparse OpenVINO graph that runs at the form's top_k, without the switch."""
         spec = self._spec(form, "openvino", precision)
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
@@ -105,7 +105,7 @@ class Graphs:
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:
-    """Return the same graph as exports have it, or with weights where ONNX Runtime folds them."""
+    """Return the graph as OpenVINO exports it, or with weights moved into branches for ONNX Runtime."""
     made = path.with_suffix(".xml") if engine == "openvino" else path.with_name(f"{path.stem}-moved.onnx")
     if made.exists():
         return made
@@ -119,10 +119,10 @@ def _for_engine(path: Path, engine: EngineName) -> Path:
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
-    """Draw values for every input of an ONNX model; sizes that it leaves open are 1, or input_hw.
+    """Return random values for every input of an ONNX model; open sizes become those of one image.
 
     Raises:
-        ConfigError: it is no ONNX file, or has an input of a type that images do not have.
+        ConfigError: the file is not an ONNX model, or has an input of a type that images do not have.
     """
     try:
         graph = onnx.load(path, load_external_data=False).graph
@@ -145,7 +145,10 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
 
 
 def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
-    """Open sizes (0): the first is a batch of 1, the last two, or those before 3 channels, an image's."""
+    """Return the shape with open sizes (0) filled in: a batch of 1, and height and width of an image.
+
+    Height and width are the last two axes, or the two before 3 channels.
+    """
     rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
     assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}
     return [size or assumed.get(axis, 3) for axis, size in enumerate(shape)]

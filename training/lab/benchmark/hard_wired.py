@@ -1,7 +1,7 @@
-"""The bound that skipping experts is held against: a model that has only the experts one image chose.
+"""The bound of what skipping experts can gain: a model that has only the experts that one image chose.
 
-Nothing is chosen in it at run time and nothing is skipped, so it costs what the chosen experts cost and no
-more. For that image it answers as the whole model does; for others it need not.
+It chooses and skips nothing at run time, so it costs exactly what the chosen experts cost. For that image it
+answers as the whole model does; for other images it may not.
 """
 
 import copy
@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return experts by layer that run for an image (H, W, 3), without a threshold, in ascending order."""
+    """Return the experts that run for a model input (H, W, 3) without a threshold, ascending, by layer."""
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {
@@ -29,13 +29,13 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 
 
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
-    """Return a copy whose mixture layers hold only these experts, by name; run it with as many as it holds.
+    """Return a copy with only the kept experts, by layer; run it with top_k equal to their number.
 
-    A layer that keeps none is its shared expert alone.
+    A layer that keeps no expert is its shared expert alone.
 
     Raises:
         KeyError: a mixture layer of the model is not in kept.
-        ValueError: nothing is kept of a layer that has no shared expert.
+        ValueError: a layer keeps no expert and has no shared expert.
     """
     wired = copy.deepcopy(model).eval()
     for name, layer in wired.mixture_layers().items():
@@ -51,7 +51,7 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
 
 
 class SharedAlone(MixtureLayer):
-    """A mixture layer without experts to choose from; its routing is one expert that never runs."""
+    """A mixture layer with only its shared expert; its routing is one expert that never runs."""
 
     def __init__(self, layer: MixtureLayer) -> None:
         if layer.shared is None:
@@ -67,7 +67,7 @@ class SharedAlone(MixtureLayer):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
-        """Return x with what is always added, in its shape (B, C, H, W), and a routing of zeros."""
+        """Return the output of the parts that always run, (B, C, H, W), and a routing of zeros."""
         assert self.shared is not None
         total = self.shared(x)
         if self.config.activate:

@@ -1,4 +1,4 @@
-"""On what a measurement was taken."""
+"""The machine on which a measurement was taken."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> str:
-    """Return in one line processor, cores that this process may use, and the versions that matter."""
+    """Return one line with processor, cores that this process may use, and package versions."""
     # macOS has no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ", ".join([_processor(), f"{cores} core{'s' if cores > 1 else ''}", *_versions()])

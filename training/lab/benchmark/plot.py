@@ -1,4 +1,4 @@
-"""The table as a chart: each model's forms as fractions of itself dense."""
+"""Draw the benchmark's table as a chart: times of each model relative to the same model dense."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = (".png", ".svg", ".pdf")
-WIDTH = 0.7  # of what stands beside one another, of the distance between models
-# One for each K, from few experts to many; told apart by the colour-blind, and in grey.
+WIDTH = 0.7  # of one model's points, relative to the distance between models
+# One for each K, from few experts to many; distinct for colour-blind people, and in grey.
 COLOURS = ("#0b3c5d", "#2a7fb8", "#5fb7c9", "#d98b2b", "#a23b2a")
 
 
 def require_drawable(path: Path) -> None:
-    """Raise ConfigError for a file that could not be written in the end."""
+    """Raise ConfigError if the chart could not be written to this file at the end."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
@@ -30,10 +30,10 @@ def require_drawable(path: Path) -> None:
 
 
 def draw(result: Benchmark, path: Path) -> None:
-    """Draw one panel a group, one above the other.
+    """Draw one panel for each group, one above the other.
 
     Raises:
-        ConfigError: no group has a kept round of a model with experts; there is nothing to draw.
+        ConfigError: no group has a kept round of a model with experts, so there is nothing to draw.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Where the time of one sparse run goes, by what OpenVINO counts of every layer."""
+"""Where the time of one sparse run goes, by OpenVINO's counters of every layer."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest 
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of one run. A branch counts with all that ran in it."""
+    """Seconds of one run, by operator and by layer. A branch includes all layers that ran in it."""
 
     label: str
     precision: BenchmarkPrecision
     top_k: int
     by_operator: ByOperator
-    bound: ByOperator  # of the same experts with nothing to choose; empty where that is the dense model
+    bound: ByOperator  # of only the chosen experts; empty if the bound is the dense model
     by_layer: tuple[tuple[str, str, float], ...]  # name, operator and seconds of the slowest
 
     @property
     def seconds(self) -> float:
-        """Return those of all layers; what the engine does between them is not in it."""
+        """Return the seconds of all layers, without the engine's time between layers."""
         return sum(seconds for seconds, _ in self.by_operator.values())
 
     @property
     def bound_seconds(self) -> float:
-        """Return likewise those of the bound."""
+        """Return the seconds of all layers of the bound."""
         return sum(seconds for seconds, _ in self.bound.values())
 
 
@@ -43,11 +43,11 @@ def profile(
     precision: BenchmarkPrecision,
     threads: int,
 ) -> Profile:
-    """Run the graphs in turn with counters on; for each layer the least of all runs: what disturbs only adds.
+    """Run the graphs in turns with counters on, and keep each layer's least time: disturbances only add.
 
     Args:
-        sparse: without a switch around it, of which an engine would count one layer.
-        bound: likewise counted, if there is one.
+        sparse: a graph without a switch around it, since an engine would count the switch as one layer.
+        bound: the graph of the bound, if there is one.
     """
     engine = OpenVinoEngine(precision, threads, profiling=True)
     requests = [engine.request(*each) for each in (sparse, bound) if each]

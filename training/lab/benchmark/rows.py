@@ -1,4 +1,4 @@
-"""From timings to what the table says: medians, spreads, ratios within a round, shares of the bound."""
+"""Turn timings into rows of the table: medians, spreads, ratios within a round, shares of the bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from training.rounds import Timed
 
 @dataclass(frozen=True)
 class Quartiles:
-    """Of one quantity over the rounds."""
+    """The quartiles of one quantity over the rounds."""
 
     low: float
     median: float
@@ -22,14 +22,14 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Quartiles":
-        """Return those of at least one value."""
+        """Return the quartiles of at least one value."""
         low, median, high = (float(each) for each in np.percentile(values, (25, 50, 75)))
         return cls(low, median, high)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One form in one group. Times are for one image."""
+    """The figures of one form in one group. Times are for one image."""
 
     form: Form
     gflops: float | None  # None: a peer's are not counted
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """What ran interleaved: one engine, one precision, one number of threads."""
+    """The rows of one engine, precision and number of threads, whose runs were interleaved."""
 
     engine: EngineName
     precision: BenchmarkPrecision
@@ -55,9 +55,9 @@ class Group:
 
 
 def realised_share(sparse: float, bound: float) -> float | None:
-    """Return (dense - sparse) / (dense - bound), all over dense; None where the bound gains nothing.
+    """Return (dense - sparse) / (dense - bound), all relative to dense; None if the bound gains nothing.
 
-    1 means that nothing is lost by choosing at run time, 0 that nothing is won, less that it costs.
+    1: choosing at run time loses nothing. 0: it gains nothing. Below 0: it costs time.
     """
     return None if bound > 0.99 else (1 - sparse) / (1 - bound)
 
@@ -72,9 +72,9 @@ def build_rows(
     """Return rows in the order of the forms; none if no round was kept.
 
     Args:
-        counted: GFLOPs of forms, for one image.
-        reference: label of the subject whose dense form all are compared with.
-        goals_hold: the precision whose goals stand beside the rows; None: no goals for this engine.
+        counted: GFLOPs of each form, for one image.
+        reference: label of the subject with whose dense form all others are compared.
+        goals_hold: precision of the goals in the rows; None: there are no goals for this engine.
     """
     if not timed.rounds:
         return ()
@@ -105,7 +105,7 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return times over those of the same model dense; of dense itself those of its twin over its own."""
+    """Return times relative to the same model dense; for dense itself, those of its twin to its own."""
     if form.label not in dense:
         return None
     seconds = np.array(timed.seconds[form])

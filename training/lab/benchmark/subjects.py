@@ -25,10 +25,10 @@ from training.trainer.checkpoint import MODEL_FILE, load_detector
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
 SEED = 0
-SETTLING_IMAGES = 6  # of every kind of generated scene one
+SETTLING_IMAGES = 6  # one of every kind of generated scene
 
 # dense: every expert computed. sparse: experts that are not chosen are skipped. bound: only the chosen ones
-# are there. twin: dense once more, so that it can be seen how far a thing differs from itself.
+# are there. twin: dense once more, to measure how far equal graphs differ.
 Kind = Literal["dense", "twin", "sparse", "bound", "peer"]
 
 
@@ -38,7 +38,7 @@ class Subject:
 
     label: str
     model: Detector
-    top_ks: tuple[int, ...]  # at which it is run; without mixtures none
+    top_ks: tuple[int, ...]  # to run it at; empty without mixtures
 
     @property
     def all_experts(self) -> int:
@@ -60,7 +60,7 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
     """Return a variant with random weights and 80 classes.
 
     Raises:
-        ConfigError: no such variant, a size it cannot take, or none of the top_ks is one it can run with.
+        ConfigError: there is no such variant, or it does not support the size or any of the top_ks.
     """
     torch.manual_seed(SEED)
     model = Detector(model_config(variant, CLASSES, input_hw))
@@ -72,8 +72,8 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
     """Return a trained model; input_hw None: as it was trained.
 
     Raises:
-        CheckpointError: missing, damaged or of another kind.
-        ConfigError: as of named_variant.
+        CheckpointError: the file is missing, damaged or of another kind.
+        ConfigError: the model supports none of the top_ks, or not the size.
     """
     model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
@@ -85,10 +85,10 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
 
 
 def settle(model: Detector) -> None:
-    """Give fresh batch norms and routers the statistics of images, as training would.
+    """Give untrained batch norms and routers the statistics of images, as training would.
 
-    Fresh norms pass their input on, and it shrinks or grows from layer to layer; routers after them give
-    experts probabilities like 1e-40. Numbers so small are computed many times slower than others.
+    Untrained norms pass their input on, and it shrinks or grows from layer to layer. Routers after them give
+    experts probabilities such as 1e-40. Computing with numbers so small is many times slower.
     """
     scenes = ScenesDataset(SETTLING_IMAGES, seed=SEED, image_hw=(384, 512))
     canvases = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
@@ -107,7 +107,7 @@ def settle(model: Detector) -> None:
 
 
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
-    """Shift and scale its scores so that over the images each has mean 0, and all deviation 1."""
+    """Shift and scale the router's scores: over the images, each has mean 0, and on average deviation 1."""
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(images)
@@ -122,12 +122,12 @@ def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> 
 
 
 def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a generated scene, letterboxed to (H, W, 3)."""
+    """Return the benchmark's model input: a generated scene, letterboxed to (H, W, 3)."""
     return letterbox_image(ScenesDataset(1, seed=7, image_hw=(384, 512)).load(0).image, input_hw)[0]
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return what is timed of a subject: batches of more than one only dense."""
+    """Return the forms of a subject that are timed; batches above 1 only dense."""
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
     for top_k in subject.top_ks:  # with all experts the bound is the dense model
@@ -139,10 +139,10 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
 def time_forms(
     runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
 ) -> Timed[Form]:
-    """Run forms in turns until enough rounds were quiet, by the dense form of each label and its twin.
+    """Time forms in turns until enough rounds were quiet, by each label's dense form and its twin.
 
     Args:
-        what: stands before the progress bar.
+        what: label of the progress bar.
     """
     refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
@@ -164,7 +164,7 @@ def bound_of(subject: Subject, top_k: int) -> Detector:
 
 
 def gflops(subject: Subject) -> dict[Form, float]:
-    """Return GFLOPs for one image, of every form."""
+    """Return the GFLOPs of every form, for one image."""
     dense = measure_cost(subject.model).dense
     found = {Form(subject.label, kind): dense for kind in ("dense", "twin")}
     for top_k in subject.top_ks:
@@ -175,7 +175,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 
 
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Return those that were asked for and can be; unasked one, the default and all."""
+    """Return the requested top_k values that the model supports; for None, one, the default and all."""
     if not model.mixture_layers():
         return ()
     allowed = model.config.allowed_top_k

@@ -1,4 +1,4 @@
-"""Images a second with every core busy: requests of one image each, many at once."""
+"""Images a second with every core busy: many requests at once, one image each."""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SLICE_S = 2.0
 
 @dataclass(frozen=True)
 class Throughput:
-    """Of one form, with OpenVINO's own choice of streams and threads."""
+    """The throughput of one form, with OpenVINO's own choice of streams and threads."""
 
     form: Form
     precision: BenchmarkPrecision
@@ -26,7 +26,7 @@ class Throughput:
 def measure_throughput(
     sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
 ) -> tuple[Throughput, ...]:
-    """Measure slices of SLICE_S seconds for each form in turn, SLICES times."""
+    """Measure each form in turn for SLICE_S seconds, SLICES times; return the median rates."""
     import openvino as ov
 
     core = ov.Core()
@@ -52,7 +52,7 @@ def measure_throughput(
 
 
 def _fill(queue: Any, seconds: float) -> float:
-    """Return images a second over at least this long, from an empty queue to an empty queue."""
+    """Return images a second over at least `seconds`, from an empty queue to an empty queue."""
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or images < len(queue):
         queue.start_async()

@@ -1,4 +1,4 @@
-"""All charts of an inspection, drawn beside and then moved into their folder: all of them or none."""
+"""Draw all charts of an inspection or none: they are drawn into a temporary folder, then moved."""
 
 import importlib.util
 import shutil
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise ConfigError for a folder that could not be drawn into in the end."""
+    """Raise ConfigError if charts could not be written into this folder at the end."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file; name a folder")
     if not folder.resolve().parent.is_dir():
@@ -29,16 +29,16 @@ def require_folder(folder: Path) -> None:
 
 
 def telling_layer(uses: Sequence[LayerUse]) -> str:
-    """Return the layer with most bits, of those that have more than one set of experts if there are any."""
+    """Return the layer with the most bits, if possible among those with several sets of experts."""
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
 def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
-    """Draw every chart; those of an earlier inspection of the same name are replaced.
+    """Draw every chart, and return their files; earlier charts of the same name are replaced.
 
     Args:
-        folder: made if missing.
-        layer: whose sets example images are sorted by; None: the one with most bits.
+        folder: created if it does not exist.
+        layer: example images are sorted by this layer's sets; None: by those of the layer with the most bits.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.

@@ -1,4 +1,4 @@
-"""What `python -m training inspect` does."""
+"""The command `python -m training inspect`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -23,21 +23,21 @@ from training.workflows.measure import controls_of, labelled_for
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions:
-    """What `inspect` takes."""
+    """The options of `inspect`."""
 
     checkpoint: Path
-    data: Path | None = None  # None: what the run validated on, as its configuration beside it says
-    split: str | None = None  # None: val, or without a folder what the run validated on
-    recipe: str | None = None  # measures on what this one validates on in the folder
-    classes: tuple[str, ...] = ()  # of the folder, those that are kept; empty: every one
+    data: Path | None = None  # None: the run's validation data, by the configuration beside it
+    split: str | None = None  # None: val, or without a folder the run's validation data
+    recipe: str | None = None  # measure on this recipe's validation data in the folder
+    classes: tuple[str, ...] = ()  # of the folder, only these are kept; empty: every class
     top_k: int | None = None  # None: as trained
-    weight_threshold: float | None = None  # likewise
-    layer: str | None = None  # of which images will be drawn
+    weight_threshold: float | None = None  # None: as trained
+    layer: str | None = None  # example images are sorted by its experts; None: most bits
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A model on a data set: the report, and what charts are drawn from."""
+    """The routing of a model on a data set: the report, and the data for charts."""
 
     variant: str
     controls: RoutingControls
@@ -49,30 +49,31 @@ class Inspection:
 
     @property
     def facts(self) -> dict[str, object]:
-        """Return what was run on what, for machines."""
+        """Return variant, controls and data as fields for JSON."""
         return {"variant": self.variant, **self.controls._asdict(), "data": self.data}
 
     @property
     def heading(self) -> str:
-        """Return what was run on what, in words."""
+        """Return variant, controls, number of images and data as text."""
         top_k, threshold = self.controls
         rule = f"top_k {top_k}" + (f", from a probability of {threshold:g} on" if threshold else "")
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Raise ConfigError for a layer that is no mixture of a model; name those. None: any will do."""
+    """Raise ConfigError if the model has no mixture in this layer; None is always valid."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
 
 
 def inspect(options: InspectOptions) -> Inspection:
-    """Route every image of a data set, and measure what the routers know of them.
+    """Route every image of a data set, and measure what the routers know about the images.
 
     Raises:
-        ConfigError: the model has no mixture, or none in that layer, cannot run with top_k experts, runs no
-            expert, or does not say what it was trained on.
-        DatasetError: no such folder, or one whose classes are not the model's; an image cannot be loaded.
+        ConfigError: the model has no mixture or none in that layer, it cannot run with top_k experts or runs
+            none, or the checkpoint does not state its training data.
+        DatasetError: the folder does not exist or has other classes than the model, or an image cannot be
+            loaded.
     """
     model, provenance = load_model(options.checkpoint)
     config = model.config
@@ -96,7 +97,7 @@ def inspect(options: InspectOptions) -> Inspection:
 
 
 def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
-    """Return what the run validated on, or another split of the folder that it trained on."""
+    """Return the run's validation data, or another split of the folder that it trained on."""
     if not trained_on:
         raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
     if trained_on == GENERATED:

@@ -20,7 +20,7 @@ THUMBNAIL = (144, 192)  # (H, W) pixels
 
 
 def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure":
-    """Draw a row of images for each of the commonest sets, evenly out of the images that had it.
+    """Draw a row of images for each of the commonest sets, evenly spaced among its images.
 
     Raises:
         DatasetError: an image cannot be loaded.
@@ -54,7 +54,7 @@ def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> "Figure
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the middle of an image in the shape of a thumbnail."""
+    """Return the centre of an image, scaled and cropped to THUMBNAIL."""
     height, width = image.shape[:2]
     high, wide = THUMBNAIL
     scale = max(high / height, wide / width)

@@ -1,4 +1,4 @@
-"""Which sets of experts ran together, in the groups of images."""
+"""A chart of the sets of experts that ran together, by group of images."""
 
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_WRITTEN = 0.07  # of a bar; in less there is no room for a number
+LEAST_WRITTEN = 0.07  # smallest share of a bar with room for a number
 
 
 def set_name(experts: tuple[int, ...]) -> str:
-    """Return the experts of a set as they are written: 1 + 3, or none."""
+    """Return the experts of a set as text: `1 + 3`, or `none`."""
     return " + ".join(str(expert) for expert in experts) or "none"
 
 
 def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> "Figure":
-    """Draw one panel for each layer: a bar for each group, parted by the sets that its images had."""
+    """Draw one panel for each layer; its bars, one for each group, are divided by set of experts."""
     bars = len(grouping.labels)
     figure = new_figure(
         len(routed.gates) * (0.55 + 0.24 * bars),

@@ -1,4 +1,4 @@
-"""What images cost, against how much there is in them."""
+"""A chart of the compute that images use, against the number of objects in them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SPREAD = 0.15  # boxes; so that images with as many do not lie on one another
+SPREAD = 0.15  # in boxes; moves points apart that have the same number of boxes
 
 
 def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figure":
-    """Draw a point for each image, the mean of each tertile of density, and what every expert would cost."""
+    """Draw a point for each image, the mean of each density group, and lines at two fixed costs."""
     compute = report.compute
     correlation = "The same for every image, or as many objects in every image: no correlation."
     if compute.spearman is not None and compute.pearson is not None:
@@ -53,7 +53,7 @@ def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figu
 
 
 def _by_origin(report: RoutingReport, images: int) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return which images are of each origin; all of them without a name where there is one."""
+    """Return a mask of the images of each origin; if there is only one, a mask of all images."""
     for grouping in report.groupings:
         if grouping.name == "origin":
             return [(label, grouping.ids == group) for group, label in enumerate(grouping.labels)]
@@ -69,7 +69,7 @@ def _means(axes: "Axes", density: Grouping, boxes: NDArray[np.int64], used: NDAr
 
 
 def _levels(axes: "Axes", cost: Cost) -> None:
-    """Draw what images would cost with every expert, and with none."""
+    """Draw dashed lines at the cost of running every expert, and at the cost of the fixed part alone."""
     for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
         behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}

@@ -1,4 +1,4 @@
-"""How the charts look: 1200 pixels wide, for colour-blind eyes too."""
+"""The style of the charts: 1200 pixels wide, and readable for colour-blind people."""
 
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,13 @@ WIDTH_IN = 8.0
 DPI = 150
 TITLE, TEXT, SMALL = 12, 9, 8  # points
 INK, FAINT, GRID = "#222222", "#666666", "#dddddd"
-# Told apart by the colour-blind (after Okabe and Ito, without yellow); the last is for what is left over.
+# Distinct for colour-blind people (after Okabe and Ito, without yellow). OTHERS is for the remaining sets.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 OTHERS = "#bbbbbb"
 
 
 def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
-    """Return a figure with a headline, and beneath it in smaller letters how to read it."""
+    """Return a figure with a title, and below it in smaller letters how to read the chart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
 
 
 def bare(axes: "Axes") -> None:
-    """Take away frame and ticks, which say nothing here."""
+    """Remove the frame and the ticks."""
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0, labelsize=SMALL, colors=INK)

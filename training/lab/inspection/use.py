@@ -1,4 +1,4 @@
-"""Which experts ran for what is in the images: of each class, size and density."""
+"""Charts of the experts that ran for each class, object size and group of images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ NUMBERS_TO = 8  # experts; with more there is no room for numbers
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What is counted: how many of each kind are in each image."""
+    """The rows of a chart: how many objects or images of each kind are in each image."""
 
     labels: tuple[str, ...]
-    weights: NDArray[np.float64]  # (R, N); every row has some
+    weights: NDArray[np.float64]  # (R, N) counts; no row is all 0
 
     def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (R, E): of all of a kind, the share in images whose gates (N, E) chose the expert.
+        """Return (R, E): of each kind, the share in images whose gates (N, E) chose the expert.
 
-        Where every expert always runs, the mean weight instead.
+        If every expert always runs, return the mean weight instead.
         """
         chosen = gates > 0
         of_image = gates if chosen.all() else chosen
@@ -41,14 +41,14 @@ class Rows:
 
 
 def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
-    """Return objects of each class that occurs, the commonest MOST_CLASSES of them."""
+    """Return the objects of each class that occurs, for the commonest MOST_CLASSES classes."""
     counts = np.stack([np.bincount(one.class_ids, minlength=len(class_names)) for one in routed.truths], 1)
     commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]  # of (C, N)
     return _present([class_names[index] for index in commonest], counts[commonest])
 
 
 def size_rows(routed: RoutedImages) -> Rows:
-    """Return objects of COCO's three sizes, by the area of their box in the source image."""
+    """Return the objects of COCO's three sizes, by the area of the box in the source image."""
     areas = [np.prod(one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2], axis=1) for one in routed.truths]
     sizes = [np.digitize(each, (SMALL_BELOW, MEDIUM_BELOW)) for each in areas]
     counts = np.stack([np.bincount(each, minlength=3) for each in sizes], axis=1)
@@ -56,7 +56,7 @@ def size_rows(routed: RoutedImages) -> Rows:
 
 
 def group_rows(grouping: Grouping) -> Rows:
-    """Return images of each group."""
+    """Return the images of each group."""
     return _present(list(grouping.labels), np.eye(len(grouping.labels), dtype=np.int64)[:, grouping.ids])
 
 
@@ -70,9 +70,9 @@ def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: 
     """Draw one panel for each layer: experts from left to right, kinds from top to bottom.
 
     Args:
-        bits: of each layer, for the headings.
-        what: the headline says that experts are shown by this.
-        unit: what is counted, objects or images.
+        bits: of each layer, for its title.
+        what: the property by which rows are grouped, for the title.
+        unit: what is counted: objects or images.
     """
     every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(len(routed.truths))
     whole = Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))

@@ -1,1 +1,1 @@
-"""Images of what a training run is shown."""
+"""Draws the samples that a training run sees."""

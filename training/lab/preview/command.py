@@ -1,4 +1,4 @@
-"""What `python -m training look` does."""
+"""The command `python -m training look`."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from training.workflows.train import TrainOptions, training_config
 
 
 def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 16) -> int:
-    """Draw what a run would be shown, in that order, as one image; return how many samples are on it.
+    """Draw the samples that a run would see, in order, as one image; return the number of samples.
 
     Args:
-        options: as for train; run_dir and weights have no part in it.
-        output: a .png or .jpg; replaced if it is there.
-        epoch: counted from 1; the last ones of a run are without mosaic, mixup and copy-paste.
+        options: as for train; run_dir and weights are ignored.
+        output: a .png or .jpg file; an existing file is replaced.
+        epoch: counted from 1; the last epochs of a run are without mosaic, mixup and copy-paste.
         images: at most; an epoch may have fewer.
 
     Raises:
-        ConfigError: the run has no such epoch, or output is no image's name.
+        ConfigError: the run has no such epoch, or output is not the name of an image file.
         DatasetError: the data cannot be read.
     """
     config, dataset = training_config(options)

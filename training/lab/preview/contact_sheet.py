@@ -29,14 +29,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """Return the first samples of an epoch, counted from 0, as training gets them.
+    """Return the first samples of an epoch as training gets them; epochs count from 0.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     shown: list[Sample] = []
-    # A sample is that of its place in the epoch, whatever the batch: by twos no more are made than are shown.
-    # And what is looked at once needs no cache of the whole data set.
+    # A sample depends on its place in the epoch, not on the batch: in twos, at most one too many is made.
+    # Samples that are used once need no cache of the whole data set.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
@@ -45,7 +45,7 @@ def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: i
 
 
 def _sample(batch: Batch, place: int) -> Sample:
-    """Return one image of a batch with what labels it."""
+    """Return one image of a batch with its labels."""
     image, name = batch.images[place].numpy(), f"sample {place}"
     match batch:
         case BoxBatch():
@@ -61,9 +61,10 @@ def _sample(batch: Batch, place: int) -> Sample:
 
 
 def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
-    """Return all samples, which have one size, in rows of COLUMNS; (H, W, 3) RGB. There must be at least one.
+    """Return all samples in rows of COLUMNS, as one RGB image (H, W, 3).
 
-    A legend stands below where a sample has ignored regions.
+    There must be at least one sample, and all must have the same size. If a sample has ignored regions, a
+    legend is at the bottom.
     """
     tiles = [_tile(sample, class_names) for sample in samples]
     height, width = tiles[0].shape[:2]
@@ -109,7 +110,7 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
-    """Draw white lines, each beside a black one so that they are seen on anything, and a white frame."""
+    """Draw white lines, each beside a black one to be visible on any image, and a white frame."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)
@@ -126,11 +127,11 @@ def _colour(class_id: int) -> tuple[int, int, int]:
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Encode (H, W, 3) RGB by the file's suffix.
+    """Write an RGB image (H, W, 3) in the format of the file's suffix.
 
     Raises:
-        ConfigError: the suffix is none of an image.
-        OSError: it cannot be written.
+        ConfigError: the suffix is not that of an image.
+        OSError: the file cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: images are written as {', '.join(SUFFIXES)}")

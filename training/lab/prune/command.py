@@ -1,4 +1,4 @@
-"""What `python -m training prune` does."""
+"""The command `python -m training prune`."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOptions:
-    """What `prune` takes."""
+    """The options of `prune`."""
 
     checkpoint: Path
     output: Path
@@ -31,16 +31,16 @@ class PruneOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"  # use is measured on it
     val_split: str = "val"  # mAP is measured on it
-    classes: tuple[str, ...] = ()  # of the folder, those that are kept; empty: every one
-    recipe: str | None = None  # takes the splits of this recipe's own data instead
+    classes: tuple[str, ...] = ()  # of the folder, only these are kept; empty: every class
+    recipe: str | None = None  # use the splits of this recipe's own data instead
     latency: bool = True
 
 
 def prune(options: PruneOptions) -> Pruning:
-    """Drop the experts that images hardly choose, write what is left, and measure both.
+    """Write a checkpoint without the experts that hardly any image chooses, and measure both models.
 
     Raises:
-        TrainingError: any of its children; nothing was written.
+        TrainingError: any of its subclasses; nothing was written.
     """
     check_output(options.output)
     model, provenance = load_detector(options.checkpoint)
@@ -83,10 +83,10 @@ def prune(options: PruneOptions) -> Pruning:
 
 
 def _provenance(options: PruneOptions, model: Detector, result: Pruning, use_data: str) -> Mapping[str, str]:
-    """Return from which file what was dropped by which measurement: expert numbers are that file's.
+    """Return the source file, the rule and the dropped experts, by their numbers in the source file.
 
     Args:
-        use_data: on what use was measured, without the folders of this machine: the file is given to others.
+        use_data: name of the data on which use was measured, without paths, since checkpoints are shared.
     """
     dropped = {
         place: [expert for expert in range(len(layer.experts)) if expert not in result.kept[place]]

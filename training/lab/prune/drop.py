@@ -1,4 +1,4 @@
-"""The detector without the experts that were dropped."""
+"""Remove experts from a detector."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from training.models.mixture.cut import cut_experts
 
 
 def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
-    """Return a detector of its own configuration, with these experts of each mixture layer and no others.
+    """Return a detector that has only the kept experts of each mixture layer, and a fitting configuration.
 
-    For an image whose chosen experts all stay in every layer, the answer is the same up to rounding: gates
-    are renormalised over those that run, with or without the rest. Two settings see the probabilities
-    themselves, which grow by what the dropped experts had: a weight threshold, which an expert may now pass
-    that was below it, and gate_epsilon (1e-6 of YOLO-Master v0.1). Images that had chosen a dropped expert
-    get the next best of those that stay.
+    If all experts that an image chose are kept, its answer is the same up to rounding: gates are renormalised
+    over the experts that run, with or without the rest. Two settings use the probabilities themselves, which
+    grow by those of the dropped experts. These are a weight threshold, which an expert may now pass that was
+    below it, and gate_epsilon (1e-6 of YOLO-Master v0.1). Images that had chosen a dropped expert get the
+    next best kept expert.
 
     Args:
-        kept: ascending, by layer; every layer is named.
+        kept: ascending expert ids, by layer; every mixture layer must be there.
         top_k: experts that run for an image from now on; None: as many as before.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How long an image takes before and after, in turns on this machine."""
+"""Time of an image before and after pruning, measured in turns on this machine."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True)
 class Pair:
-    """One execution, before and after."""
+    """The times of one kind of execution, before and after pruning."""
 
     before_s: Quartiles
     after_s: Quartiles
@@ -32,13 +32,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Latency:
-    """OpenVINO, float32, one thread, one generated scene, at each model's own top_k."""
+    """Times with OpenVINO, float32, one thread, one generated scene, at each model's own top_k."""
 
     machine: str
     rounds: int
     refused: int
-    noisy: bool  # the machine was too busy for as many rounds as were wanted
-    noise: Quartiles | None  # of the dense graph before to itself; None: no round was quiet
+    noisy: bool  # the machine was too busy for the requested rounds
+    noise: Quartiles | None  # of the dense graph before, against its twin; None: no quiet round
     pairs: Mapping[Kind, Pair]  # empty: no round was quiet
 
 
@@ -49,7 +49,7 @@ def measure_latency(
     rounds: int = ROUNDS,
     kinds: Sequence[Kind] = KINDS,
 ) -> Latency:
-    """Trace both, dense (every expert computed) and sparse (only the chosen ones), and time them in turn."""
+    """Trace both models dense (every expert runs) and sparse (only the chosen ones run), and time them."""
     subjects = {
         label: Subject(label, model, (model.config.top_k,))
         for label, model in ((BEFORE, before), (AFTER, after))
@@ -65,7 +65,7 @@ def measure_latency(
 
 
 def summarise(timed: Timed[Form], kinds: Sequence[Kind] = KINDS) -> Latency:
-    """Return medians and middle halves of what was timed."""
+    """Return medians and middle halves of the measured times."""
     pairs: dict[Kind, Pair] = {}
     noise = None
     if timed.rounds:

@@ -1,4 +1,4 @@
-"""What came of a pruning: what was dropped by which measurement, and what that changed."""
+"""The result of a pruning: the dropped experts, the measurements behind it, and its effect."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from training.trainer.loop import compute_device
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two models."""
+    """The figures of one model, before or after pruning."""
 
     experts: Mapping[str, int]  # by layer
     top_k: int
@@ -31,7 +31,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Everything that is reported."""
+    """The result of a pruning, with everything that is reported."""
 
     variant: str
     rule: str
@@ -40,24 +40,24 @@ class Pruning:
     measured_top_k: int
     uses: Sequence[LayerUse]
     kept: Mapping[str, tuple[int, ...]]
-    scored_on: str  # where mAP and bits were
+    scored_on: str  # where mAP and bits were measured
     scored_images: int
     before: Side
     after: Side
     weight_threshold: float
-    latency: Latency | None  # None: it was not asked for
+    latency: Latency | None  # None: it was not requested
     output: Path
 
 
 def evaluate_here(model: Detector, dataset: Dataset, controls: RoutingControls | None = None) -> Evaluation:
-    """Evaluate on the device that there is; the model is back on the CPU afterwards."""
+    """Evaluate on the available device; the model is back on the CPU afterwards."""
     evaluation = evaluate(model.to(compute_device()), dataset, controls=controls)
     model.cpu()
     return evaluation
 
 
 def side_of(model: Detector, dataset: Dataset) -> Side:
-    """Return what is said of one model, measured on a data set."""
+    """Return the figures of one model, measured on a data set."""
     evaluation, cost, config = evaluate_here(model, dataset), measure_cost(model), model.config
     return Side(
         experts={place: len(layer.experts) for place, layer in model.mixture_layers().items()},

@@ -1,4 +1,4 @@
-"""Which experts stay: those that images chose, by a rule that a user states."""
+"""Select the experts to keep, by a rule that the user states."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from training.evaluate.expert_use import LayerUse
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Either so many experts of every layer stay, or those that enough images chose."""
+    """Keep either a fixed number of experts in every layer, or the experts that enough images chose."""
 
-    keep: int | None = None  # the most used of each layer; a layer that has no more stays as it is
+    keep: int | None = None  # the most used of each layer; a layer with no more keeps them all
     min_share: float | None = None  # of images, 0..1; an expert that reaches it stays
 
     def __post_init__(self) -> None:
@@ -32,10 +32,10 @@ class Rule:
 
 
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
-    """Return how many experts the pruned model runs for an image, with which use is measured as well.
+    """Return how many experts the pruned model runs for an image; use is measured with this number too.
 
     Raises:
-        ConfigError: the model has no experts to drop, or the rule leaves fewer than run for each image.
+        ConfigError: the model has no experts to drop, or the rule keeps fewer than run for each image.
     """
     if not config.mixtures:
         raise ConfigError(f"{config.variant} is dense: it has no experts that could be dropped")
@@ -56,9 +56,10 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
 
 
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
-    """Return the experts that stay, in ascending order, by layer; never fewer than top_k of one.
+    """Return the experts to keep, in ascending order, by layer; never fewer than top_k of a layer.
 
-    Of two with the same share of images the heavier one stays, then that of the lower index.
+    Of two experts with the same share of images, the one with the larger mean weight is kept, then the lower
+    index.
     """
     kept = {}
     for use in uses:

@@ -1,1 +1,1 @@
-"""What the commands print: results and tables, for people and for machines."""
+"""Format the results of commands for people and as JSON."""

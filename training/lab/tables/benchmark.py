@@ -1,4 +1,4 @@
-"""The result of a benchmark, for people and for machines."""
+"""Format the result of a benchmark for people and as JSON."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ LEGEND = (
 
 
 def benchmark_report(result: Benchmark) -> str:
-    """Return the table."""
+    """Return the result as text."""
     sizes = ", ".join(f"{height}×{width}" for height, width in result.input_hws)
     setting = f"{sizes}, one generated scene, no weight threshold; reference: {result.reference}, dense"
     lines = [result.machine, setting, *LEGEND]
@@ -36,7 +36,7 @@ def benchmark_report(result: Benchmark) -> str:
 
 
 def benchmark_json(result: Benchmark) -> str:
-    """Return the same for machines; times in seconds."""
+    """Return the result as JSON; times in seconds."""
     groups = [asdict(group) | {"rows": list(map(_fields, group.rows))} for group in result.groups]
     return json.dumps(asdict(result) | {"groups": groups})
 

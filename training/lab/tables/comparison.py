@@ -1,4 +1,4 @@
-"""Two checkpoints beside one another, for people and for machines."""
+"""Format the comparison of two checkpoints for people and as JSON."""
 
 import json
 
@@ -7,7 +7,7 @@ from training.evaluate.comparison import Comparison
 
 
 def comparison_report(found: Comparison) -> str:
-    """Return the result for people; mAP in percent."""
+    """Return the comparison as text; mAP in percent."""
     rows = [("", "mAP50-95", "mAP50", "GFLOPs used")]
     for side in (found.first, found.second):
         figures = (100 * side.mean_ap.map50_95, 100 * side.mean_ap.map50, side.gflops)
@@ -27,7 +27,7 @@ def comparison_report(found: Comparison) -> str:
 
 
 def comparison_json(found: Comparison) -> str:
-    """Return the result for machines; mAP 0..1."""
+    """Return the comparison as JSON; mAP 0..1."""
     sides = {
         name: {"name": side.name, "gflops": side.gflops, **side.mean_ap._asdict()}
         for name, side in (("first", found.first), ("second", found.second))

@@ -1,4 +1,4 @@
-"""Why wide depthwise kernels have their own backward pass."""
+"""Time the backward pass of wide depthwise kernels: torch's beside ours."""
 
 import torch
 
@@ -7,7 +7,7 @@ from training.models.depthwise_timing import time_backward
 
 
 def depthwise_table() -> str:
-    """Time both in turn, and return the table."""
+    """Time both in turns, and return the times as text."""
     rows = [("", "kernel", "torch, ms", "strips, ms", "times as fast")]
     for dtype in (torch.float32, torch.bfloat16):
         for kernel in (5, 7, 9):

@@ -1,4 +1,4 @@
-"""The table of a model repository: what lies there, and what was proved of each artifact."""
+"""The table of a model repository: its artifacts, and how far each is from its checkpoint."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
     """Return every version of every artifact, by name, target and version.
 
     Raises:
-        ExportError: there is none, or one is damaged.
+        ExportError: the repository holds no exported model, or a manifest is damaged.
     """
     folders = sorted({path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")})
     ours = [folder for folder in folders if folder.name.rpartition("-")[2] in TARGETS]
@@ -38,13 +38,17 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """Return one line an artifact, and what the columns mean. Raise ExportError as read_repository."""
+    """Return one line for each artifact, and what the columns mean.
+
+    Raises:
+        ExportError: the same as of read_repository.
+    """
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:
-    """Return the same for machines: of each manifest what says what it is and what was proved."""
+    """Return name, form, routing, parity and speed of each artifact as JSON."""
     keys = ("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed")
     manifests = [stored.content for stored in read_repository(repository)]
     return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
@@ -75,7 +79,7 @@ def _cells(repository: Path, stored: StoredManifest) -> Sequence[str]:
 
 
 def _differences(manifest: Mapping[str, Any]) -> dict[str, float]:
-    """Return the largest difference of each column; several roles may count for one."""
+    """Return the largest difference of each column; several outputs may share a column."""
     columns = {"boxes_xyxy": "boxes", "class_scores": "scores", "router_probs": "gates"}
     found: dict[str, float] = {}
     for row in manifest["outputs"]:

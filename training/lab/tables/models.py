@@ -1,4 +1,4 @@
-"""The table of models: what each has, what it computes for an image, and what sources say of it."""
+"""The table of models: parameters, GFLOPs for an image, and published figures."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -39,11 +39,11 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Measured:
-    """One model, at the usual size of its task."""
+    """Parameters and GFLOPs of one model, at the usual input size of its task."""
 
     top_k: int
     parameters: int
-    active_parameters: int  # less the experts that do not run: of each layer the smallest
+    active_parameters: int  # without the experts that do not run, of each layer the smallest
     gflops: float  # every expert computed
     gflops_at_top_k: float  # the most expensive experts chosen
     routed: float  # share of gflops that is in experts
@@ -51,27 +51,27 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of a source beside ours. A difference of 0.01 says that ours has 1 % more."""
+    """A published line beside our figures. A difference of 0.01 means that ours has 1 % more."""
 
     published: Published
     parameters: int
-    gflops: float | None  # at its top_k; None where the source does not say
+    gflops: float | None  # at its top_k; None if the source states none
 
     @property
     def parameters_difference(self) -> float:
-        """Return ours over theirs, less 1."""
+        """Return our parameters divided by the published ones, less 1."""
         return self.parameters / self.published.parameters - 1
 
     @property
     def gflops_difference(self) -> float | None:
-        """Return ours over theirs, less 1; None where the source does not say."""
+        """Return our GFLOPs divided by the published ones, less 1; None if none are published."""
         if self.gflops is None or self.published.gflops is None:
             return None
         return self.gflops / self.published.gflops - 1
 
 
 def build(named: Named) -> Network:
-    """Make the shapes of a model: there are no weights, and nothing can be computed with it."""
+    """Return a model without weights: it has shapes to count, but cannot compute."""
     class_names = tuple(f"class {index}" for index in range(named.classes))
     task = task_named(parse_variant(named.variant).task)
     config = model_config(named.variant, class_names, task.defaults.input_hw, named.choice)
@@ -80,7 +80,7 @@ def build(named: Named) -> Network:
 
 
 def measure(named: Named) -> Measured:
-    """Count a model from its shapes."""
+    """Return parameters and GFLOPs of a model, counted from its shapes."""
     model = build(named)
     parameters, top_k = count_parameters(model), model.config.top_k
     idle = 0
@@ -101,7 +101,7 @@ def measure(named: Named) -> Measured:
 
 
 def _drop_what_is_not_counted(model: nn.Module) -> None:
-    """Drop norms and activations: they add no operations, and take two thirds of the time to count."""
+    """Remove norms and activations: they add no operations, but two thirds of the counting time."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.GroupNorm | nn.SiLU):
@@ -109,7 +109,7 @@ def _drop_what_is_not_counted(model: nn.Module) -> None:
 
 
 def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
-    """Measure every model of the table, and set every line of the sources beside ours."""
+    """Return figures of every model of the table, and every published line beside ours."""
     wanted = [*MODELS, *(line.of for line in PUBLISHED if line.gflops is not None)]
     measured = {named: measure(named) for named in dict.fromkeys(wanted)}
     comparisons = [
@@ -122,7 +122,7 @@ def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
 
 
 def label(named: Named) -> str:
-    """As it stands in the table: esmoe-n E=8, 20 classes."""
+    """Return a model's name in the table, such as `esmoe-n E=8, 20 classes`."""
     choice = named.choice
     parts = [named.variant]
     parts += [] if choice.placement is None else [choice.placement]
@@ -133,7 +133,7 @@ def label(named: Named) -> str:
 
 
 def variants_table() -> str:
-    """Return the models, what sources say of them, and notes where the two differ."""
+    """Return the models, the published figures, and notes where they differ from ours, as text."""
     models, comparisons = measure_all()
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(
@@ -188,7 +188,7 @@ def _percent(difference: float) -> str:
 
 
 def variants_json() -> str:
-    """Return the same for machines."""
+    """Return the models and the published figures as JSON."""
     models, comparisons = measure_all()
     lines = [
         _fields(one.published.of)

@@ -1,4 +1,4 @@
-"""What sources say of models, each line beside the model of ours that it is held against.
+"""Published figures of models, each line with the model of ours that it is compared with.
 
 Sources: arXiv:2502.12524 (YOLOv12) table 1; arXiv:2512.23273 (YOLO-Master) tables 2, 3, 5 and 6; the table of
 weights of YOLO-Master's release v26.02; the notes on a mixture detection head; and the originals themselves,
@@ -15,7 +15,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A variant, with what is chosen of its mixtures, for so many classes (80 of COCO, 1000 of ImageNet)."""
+    """A variant with settings of its mixtures and a number of classes (80 of COCO, 1000 of ImageNet)."""
 
     variant: str
     choice: MixtureChoice = field(default_factory=MixtureChoice)
@@ -24,7 +24,7 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One line of a source; what it does not give is None."""
+    """One line of a source; figures that the source does not state are None."""
 
     of: Named
     source: str
@@ -45,7 +45,7 @@ def _lines(source: str, *lines: tuple[Named, float, float | None, str]) -> tuple
 
 
 def _released(size: str) -> Named:
-    """Return ES-MoE as its weights are: three experts, all of them computed."""
+    """Return ES-MoE as its weights were released: with three experts, all of them computed."""
     return _of(f"esmoe-{size}", num_experts=3, top_k=3)
 
 

@@ -1,4 +1,4 @@
-"""The report on routing, for people and for machines."""
+"""Format the report on routing for people and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """Return the table, what is asked of it, and what images cost."""
+    """Return the table, the goals, and the compute of images, as text."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
@@ -47,7 +47,7 @@ def routing_table(report: RoutingReport, heading: str) -> str:
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """Return the same for machines, after facts of the model and the data; GFLOPs in 1e9 operations."""
+    """Return the report as JSON, after `facts` on model and data; GFLOPs in 1e9 operations."""
     layers = []
     for layer in report.layers:
         dependence = {name: found._asdict() for name, found in layer.by_grouping.items()}
@@ -65,7 +65,7 @@ def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
 
 
 def verdict(layer: LayerRouting) -> str:
-    """Return one word: routes, weak or static."""
+    """Return a verdict on a layer, in one word: routes, weak or static."""
     if layer.informed:
         return "routes"
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"
@@ -84,7 +84,7 @@ def _dependence(found: Dependence, follows: bool) -> str:
 
 
 def _experts(uses: Sequence[LayerUse]) -> list[str]:
-    """Return one line a layer; layers may have different numbers of experts."""
+    """Return one line for each layer; layers may have different numbers of experts."""
     most = max((len(use.expert_share) for use in uses), default=0)
     rows = []
     for use in uses:
