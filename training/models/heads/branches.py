@@ -7,9 +7,7 @@ from torch import nn
 from training.config import ModelConfig
 from training.models.layers import ConvBlock
 
-EXPECTED_OBJECTS = (
-    5.0  # objects per image that the initial class scores assume, spread over all classes and cells
-)
+EXPECTED_OBJECTS = 5.0  # objects per image that initial class scores assume, over all classes and cells
 PRIOR_CANVAS = 640
 
 

@@ -60,12 +60,8 @@ class Conditional:
     copied instead (gathered.py).
     """
 
-    exactly: int | None = (
-        None  # the only top_k for which the graph must be right, without a threshold; None: any top_k
-    )
-    ports: torch.dtype = (
-        torch.float32
-    )  # type of maps that enter and leave a branch; bfloat16 for engines that compute in it
+    exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
+    ports: torch.dtype = torch.float32  # of maps at a branch's ports; bfloat16 for engines that compute in it
 
 
 @dataclass(frozen=True)
