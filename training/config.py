@@ -43,9 +43,7 @@ class RouterConfig:
     reduction: int = 8  # hidden width = channels / this, at least min_hidden
     min_hidden: int = 8
     pool: int = 4  # spatial and ultra routers: side of the square of cells that is averaged before routing
-    init_std: float | None = (
-        None  # standard deviation of the last layer's initial weights; None: torch's default
-    )
+    init_std: float | None = None  # deviation of the last layer's initial weights; None: torch's default
     noise: float = 0.0  # standard deviation of normal noise on the logits, in training only
     dropout: float = 0.0  # pooled routers only, in training only
     temperature: float = 1.0  # logits are divided by this
@@ -139,9 +137,7 @@ class ModelConfig:
     reg_max: int = 16  # bins of the distribution of each box side
     neck: Literal["area", "c3k"] = "area"
     deep_stages: bool = False  # chain cross stages instead of bottlenecks in the backbone's split stages
-    scaled_residual: bool = (
-        False  # add the input of an attention stage to its output, which has a learned scale
-    )
+    scaled_residual: bool = False  # attention stages add their input to their output × a learned scale
     mlp_ratio: float = 2.0  # hidden width / channels of the MLPs after attention
     light: bool = False  # make box branches and the downsampling of p3 and p4 depthwise-separable
     plain_stages: tuple[str, ...] = ()  # places without a block of their own; the mixture there replaces it
@@ -303,9 +299,7 @@ class TrainConfig:
     batch_size: int = 16  # images per step, over all parts and processes
     accumulate: int = 1  # parts of a batch, computed one after the other to save memory
     freeze_batch_norm: bool = False  # keep the initial statistics; scales and shifts are still trained
-    repeat_threshold: float = (
-        0.0  # images with a class that is in a smaller share of the images are shown more often
-    )
+    repeat_threshold: float = 0.0  # classes in a smaller share of the images than this are shown more often
     patience: int = 0  # a run ends after so many evaluations without a better main metric; 0: never
     deterministic: bool = False
     seed: int = 0

@@ -15,9 +15,7 @@ class ScenesConfig:
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
-    labels: Literal["boxes", "class"] = (
-        "boxes"  # class: each scene shows one kind of object, which is its class
-    )
+    labels: Literal["boxes", "class"] = "boxes"  # class: a scene shows one kind of object, its class
 
     def __post_init__(self) -> None:
         if self.images < 1:

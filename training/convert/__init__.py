@@ -1,1 +1,1 @@
-"""Detectors trained elsewhere, brought into our checkpoint: files are read as data, nothing in them runs."""
+"""Converts detectors trained elsewhere to our checkpoints; files are read as data; no code in them runs."""

@@ -1,4 +1,4 @@
-"""The zip that torch.save writes: one pickle, and one uncompressed entry for each storage."""
+"""Reads the zip file that torch.save writes: one pickle, and one uncompressed entry for each storage."""
 
 import hashlib
 import os
@@ -18,18 +18,21 @@ from training.convert.records import StoredTensor, plain_name, shown
 from training.errors import CheckpointError
 
 PICKLE = "data.pkl"
-DATA = "data/"  # storages, each in its own entry
-PICKLE_LIMIT = 16 << 20  # bytes; the largest known checkpoint, optimizer and all, has under two million
+DATA = "data/"  # folder of storages, one entry each
+PICKLE_LIMIT = 16 << 20  # bytes; the largest known checkpoint, with its optimizer, has under two million
 ENTRIES_LIMIT = 100_000
 BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError)
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator["Archive"]:
-    """Open a checkpoint. Nothing is read before the sizes that the zip declares are checked.
+    """Open a checkpoint file, and yield it as an Archive.
+
+    The sizes that the zip declares are checked before any entry is read.
 
     Raises:
-        CheckpointError: missing, cut short, no torch zip; names the file.
+        CheckpointError: the file is missing, truncated or not a zip of torch.save; the message names the
+            file.
     """
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")
@@ -49,7 +52,7 @@ def open_archive(path: Path) -> Iterator["Archive"]:
 
 
 class Archive:
-    """An open checkpoint; reading raises CheckpointError, which names the file."""
+    """An open checkpoint file; all methods raise CheckpointError, which names the file, if it is damaged."""
 
     def __init__(self, path: Path, file: BufferedReader, opened: zipfile.ZipFile) -> None:
         self.path = path
@@ -58,12 +61,12 @@ class Archive:
         self._root = self._check_entries()
 
     def sha256(self) -> str:
-        """Return that of the very file that is read, whatever the path may name by now."""
+        """Return the SHA-256 of the open file, even if another file is at its path by now."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 
     def contents(self) -> Any:
-        """Return what was saved, as plain values and records."""
+        """Return the saved object, as plain values and records."""
         data = self._read(PICKLE)
         folder = self._root + DATA
         entries = [entry for entry in self._zip.infolist() if entry.filename.startswith(folder)]
@@ -73,7 +76,7 @@ class Archive:
             raise CheckpointError(f"{self.path}: {PICKLE}, {error}") from error
 
     def tensor(self, stored: StoredTensor) -> Tensor:
-        """Return the numbers of a tensor, in their own type and memory."""
+        """Return a stored tensor as a torch tensor of the same type, with its own memory."""
         storage = stored.storage
         if stored.numel == 0:
             return torch.empty(stored.shape, dtype=storage.dtype)

@@ -1,4 +1,4 @@
-"""What `python -m training convert` does."""
+"""The command `python -m training convert`."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from training.errors import CheckpointError
 from training.models.network import count_parameters
 from training.trainer.checkpoint import SUFFIX, check_output, save_model
 
-NAME_LENGTH = 64  # of a served model
+NAME_LENGTH = 64  # characters; limit for names of served models
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,16 @@ def convert(
     input_hw: tuple[int, int] | None = None,
     expect: Path | None = None,
 ) -> Path:
-    """Convert a foreign checkpoint and return where it was written.
+    """Convert a foreign checkpoint to ours, and return the path of the converted file.
 
     Args:
         path: a .pt file that YOLO12 or YOLO-Master training wrote.
-        output: None: beside it, with another suffix. What is there already is never replaced.
-        input_hw: None: as the file was trained.
-        expect: an .npz with images and the original's answers, which the result must give too.
+        output: the path to write, where no file may exist; None: `path` with our suffix.
+        input_hw: height and width of the model input; None: the size that the file was trained at.
+        expect: an .npz with images and the original's outputs, which the converted model must reproduce.
 
     Raises:
-        CheckpointError: it cannot be converted exactly, or answers differently; nothing was written.
+        CheckpointError: the file cannot be converted exactly, or the outputs differ; nothing was written.
     """
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")
@@ -56,7 +56,7 @@ def convert(
 
 
 def report(conversion: Conversion) -> str:
-    """Return what was recognised, one fact a line."""
+    """Return a description of the recognised model, one fact per line."""
     config = conversion.model.config
     height, width = config.input_hw
     lines = [
@@ -72,7 +72,7 @@ def report(conversion: Conversion) -> str:
 
 
 def next_steps(output: Path) -> str:
-    """Return the commands that make use of a converted file, one a line."""
+    """Return the commands that evaluate and export a converted file, one per line."""
     name = re.sub(r"[^a-z0-9_.-]+", "-", output.stem.lower()).lstrip("_.-")[:NAME_LENGTH] or "model"
     file = shlex.quote(str(output))
     return (

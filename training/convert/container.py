@@ -1,4 +1,4 @@
-"""The detector in a checkpoint: its layers, classes, input size, and what the file says of itself."""
+"""Finds the detector in a checkpoint: its layers, classes and input size, and the file's own metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from training.convert.archive import Archive
 from training.convert.records import NAME_LIMIT, Record, StoredTensor, plain_name, shown
 from training.errors import CheckpointError
 
-STRIDE = 32  # inputs are whole multiples of it
+STRIDE = 32  # input sides are multiples of this
 SMALLEST_INPUT = 64
 DEFAULT_INPUT = 640
 OTHER_TASKS = (
@@ -21,27 +21,30 @@ OTHER_TASKS = (
     "RTDETRDecoder",
     "v10Detect",
 )
-TOLD = ("version", "date", "license")  # kept for the provenance of the converted file
+TOLD = ("version", "date", "license")  # metadata that the converted file keeps as its provenance
 CLASSES_LIMIT = 10_000
-PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
+PARTS_LIMIT = 1_000  # limit on modules, parameters or buffers directly in one module
 
 
 @dataclass(frozen=True)
 class ForeignDetector:
-    """A detector as its file describes it. The layers are still records."""
+    """A detector as its file describes it; its layers are still records."""
 
-    layers: tuple[Record, ...]  # by index; the last is the head
+    layers: tuple[Record, ...]  # in order; the last layer is the head
     class_names: tuple[str, ...]
     input_hw: tuple[int, int]
-    averaged: bool  # from the average of the run, not from its last step
+    averaged: bool  # whether these are the run's averaged (EMA) weights
     told: Mapping[str, str]
 
 
 def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignDetector:
-    """Find the module tree and what surrounds it. input_hw: None takes what the file was trained at.
+    """Return the detector in a checkpoint.
+
+    Args:
+        input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file holds no detector that was saved whole; says what it holds instead.
+        CheckpointError: the file does not contain a whole detector; the message says what it contains.
     """
     saved = archive.contents()
     try:
@@ -62,7 +65,7 @@ def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> Foreign
 
 
 def child(module: object, path: str) -> Record | StoredTensor | None:
-    """Return a module, parameter or buffer by its name in the module, such as `conv.weight`, or None."""
+    """Return the part with a path, such as `conv.weight`, in a module; None if there is none."""
     name, _, rest = path.partition(".")
     for part in ("_modules", "_parameters", "_buffers"):
         held = module.get(part) if isinstance(module, Record) else None
@@ -73,15 +76,16 @@ def child(module: object, path: str) -> Record | StoredTensor | None:
 
 
 def submodules(module: Record) -> dict[str, Record]:
-    """Return the modules directly inside a module."""
+    """Return the child modules of a module, by name."""
     return {name: value for name, value in parts(module, "_modules") if isinstance(value, Record)}
 
 
 def parts(module: Record, group: str) -> list[tuple[str, Any]]:
-    """Return the entries of `_modules`, `_parameters` or `_buffers`.
+    """Return the names and values of a group of a module: `_modules`, `_parameters` or `_buffers`.
 
     Raises:
-        CheckpointError: too many, or a name that torch itself would refuse or no message can show.
+        CheckpointError: there are too many entries, or a name contains a dot, which torch does not allow, or
+            cannot be shown in a message.
     """
     held = module.get(group)
     held = held if isinstance(held, dict) else {}
@@ -142,7 +146,7 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the size it was trained at, rounded up to whole strides as its own trainer rounds."""
+    """Return the size the file was trained at, rounded up to multiples of STRIDE, as its trainer does."""
     size = (
         _argument(saved.get("train_args"), "imgsz") or _argument(model.get("args"), "imgsz") or DEFAULT_INPUT
     )

@@ -1,4 +1,4 @@
-"""Turns a foreign checkpoint into one of ours: every tensor used, every tensor filled, or an error."""
+"""Converts a foreign checkpoint to ours; it is an error if any tensor of either model has no counterpart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,31 +24,32 @@ WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """A detector of ours with the weights of a foreign one, and where they come from."""
+    """Our detector with the weights of a foreign one, and their origin."""
 
     model: Detector
     recognised: Recognised
     found: ForeignDetector
-    tensors: int  # read from the file
-    sha256: str  # of the file
+    tensors: int  # number of tensors read from the file
+    sha256: str  # hash of the file
 
 
 def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Conversion:
-    """Read a YOLO12 or YOLO-Master detection checkpoint. Nothing in it is run.
+    """Return a YOLO12 or YOLO-Master detection checkpoint as our detector; no code in the file runs.
 
     Args:
         path: the .pt file.
-        input_hw: the size our detector takes; None: what the file was trained at.
+        input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: damaged, hostile or not exactly a known model; names what and where.
+        CheckpointError: the file is damaged, malicious or not exactly a known model; the message says what
+            is wrong, and where.
     """
     with open_archive(path) as archive:
         found = find_detector(archive, input_hw)
         try:
             recognised = recognise(found)
             _check_outside_weights(archive, recognised, found)
-            with torch.device("meta"):  # the sizes are the file's word: no memory before its tensors fit
+            with torch.device("meta"):  # allocates nothing, as the sizes are not verified yet
                 shapes = Detector(recognised.config)
             tensors = _match(shapes, recognised, found)
             _check_complete(shapes, tensors, found)
@@ -59,7 +60,7 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
     model = Detector(recognised.config).eval()
     own = model.state_dict()
     model.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in weights.items()})
-    return Conversion(model, recognised, found, len(weights) + 1, sha256)  # with the fixed bins
+    return Conversion(model, recognised, found, len(weights) + 1, sha256)  # + 1: the fixed bins
 
 
 def _match(model: Detector, recognised: Recognised, found: ForeignDetector) -> Found:
@@ -83,7 +84,7 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
                 raise CheckpointError(
                     f"{path} ({kind}) is one too many: {model.config.variant} has none there"
                 )
-    # Many tensors may share few numbers: what is made of a file is no larger than the file.
+    # Tensors may share storages; this check keeps the converted model from being larger than the file.
     needed = sum(stored.numel * stored.storage.dtype.itemsize for _, stored in tensors.values())
     storages = {stored.storage.key: stored.storage for _, stored in tensors.values()}
     held = sum(storage.numel * storage.dtype.itemsize for storage in storages.values())
@@ -92,7 +93,7 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """Check what layers compute beside their weights: strides, bins, how maps are enlarged and joined."""
+    """Check the settings of layers outside their weights: strides, bins, upsampling and concatenation."""
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"
@@ -112,7 +113,7 @@ def _read(archive: Archive, path: str, stored: StoredTensor) -> Tensor:
     tensor = archive.tensor(stored)
     if not tensor.is_floating_point():
         return tensor
-    tensor = tensor.float()  # first: what is finite in float64 may not be here
+    tensor = tensor.float()  # before the check: a finite float64 value may overflow here
     if not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"{path} holds NaN or infinite numbers: the training that wrote it had failed")
     if path.endswith(".running_var") and bool((tensor < 0).any()):

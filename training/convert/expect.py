@@ -1,4 +1,4 @@
-"""Holds a converted detector against what the original answered."""
+"""Compares a converted detector's outputs with those of the original."""
 
 import zipfile
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from training.models.detector import Detector
 
 SCORE_LIMIT = 1e-4
 BOX_LIMIT_PX = 1e-3
-BOX_LIMIT_RELATIVE = 1e-5  # of the coordinate: boxes may reach far outside the image
-ARRAYS = {"images": 4, "boxes": 3, "scores": 3}  # and their dimensions
+BOX_LIMIT_RELATIVE = 1e-5  # relative to the coordinate, since boxes may reach far outside the image
+ARRAYS = {"images": 4, "boxes": 3, "scores": 3}  # names and numbers of dimensions
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The original's answers in float32."""
+    """Images, and the original detector's outputs for them in float32."""
 
     images: NDArray[np.uint8]  # (B, H, W, 3) RGB
     boxes: NDArray[np.float32]  # (B, A, 4) xyxy pixels
@@ -29,23 +29,23 @@ class Expected:
 
 @dataclass(frozen=True)
 class Differences:
-    """The largest differences over all anchors of an image. NaN where an answer has one."""
+    """The largest absolute differences over all anchors of an image; NaN if an output contains NaN."""
 
     scores: float
     boxes_px: float
-    boxes_excess_px: float  # beyond the relative allowance
+    boxes_excess_px: float  # the part beyond the relative tolerance
 
     @property
     def within(self) -> bool:
-        """Return whether both are within the limits; written so that NaN fails."""
+        """Return whether the differences of scores and boxes are within the limits; NaN is not."""
         return self.scores <= SCORE_LIMIT and self.boxes_excess_px <= BOX_LIMIT_PX
 
 
 def read_expected(path: Path) -> Expected:
-    """Read images and the original's answers from an .npz.
+    """Return the images and the original's outputs in an .npz file.
 
     Raises:
-        CheckpointError: not such a file; says which array is wrong.
+        CheckpointError: an array is missing or has a wrong type or shape; the message says which.
     """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -67,17 +67,17 @@ def read_expected(path: Path) -> Expected:
 
 
 def compare(model: Detector, expected: Expected) -> list[Differences]:
-    """Return the differences of each image.
+    """Return, for each image, the differences between the model's outputs and the expected outputs.
 
     Raises:
-        CheckpointError: images of another size, or answers of another shape.
+        CheckpointError: the images have another size than the model input, or the outputs another shape.
     """
     size = (*model.config.input_hw, 3)
     if expected.images.shape[1:] != size:
         found = "x".join(map(str, expected.images.shape[1:3]))
         own = "x".join(map(str, size[:2]))
         raise CheckpointError(f"the expected images are {found}, the model takes {own}: say --input {found}")
-    # In one batch, as the original ran them: the order of sums, and with it the last digit, depends on it.
+    # In one batch, as the original ran them: the batch size changes the order of sums, and thus rounding.
     with torch.no_grad():
         found_boxes, found_scores = model.decode(model(torch.from_numpy(expected.images), dispatch="dense"))
     answers = zip(found_boxes.numpy(), found_scores.numpy(), expected.boxes, expected.scores, strict=True)
@@ -103,7 +103,7 @@ def _differences(
 
 
 def as_table(differences: list[Differences]) -> str:
-    """Return one line an image, with the limits in the heading."""
+    """Return the differences as a table with one line per image, and the limits in the heading."""
     rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
     for index, one in enumerate(differences):
         figures = (f"{figure:.2e}" for figure in (one.scores, one.boxes_px, one.boxes_excess_px))

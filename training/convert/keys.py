@@ -1,7 +1,7 @@
-"""Foreign names of modules and tensors inside one layer, beside ours; whole layers are in layouts.
+"""Matches foreign modules and tensors inside a layer to ours, by name; layouts matches whole layers.
 
-Foreign modules and ours are walked side by side: a part without a counterpart, on either side, is an error,
-and so is a counterpart that computes something else.
+Foreign modules and ours are walked in parallel. It is an error if a part of either has no counterpart, or if
+a counterpart computes something else.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,10 +34,10 @@ _CLASS_BRANCHES = {
 
 
 class Counterpart(NamedTuple):
-    """The foreign names of a module of ours and of its parts."""
+    """The foreign names of one of our modules and of its parts."""
 
-    kinds: tuple[str, ...]  # names of the class, the usual one first; none: it has had several
-    parts: Mapping[str, str]  # what holds weights, foreign name to ours, both inside the module
+    kinds: tuple[str, ...]  # foreign class names, the usual name first; empty: any name
+    parts: Mapping[str, str]  # foreign to our name of each part with weights, relative to the module
 
 
 COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
@@ -75,19 +75,19 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
     DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
 }
 CONTAINERS = ("Sequential", "ModuleList")
-SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # of convolutions
-FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …: a formula here, no weight
+SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # of equal convolutions
+FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …: computed in our detector, not stored
 MODULES_LIMIT = 20_000  # the largest known model has under 3,000
 PATH_LIMIT = 200  # characters of a name
 
-Found = dict[str, tuple[str, StoredTensor]]  # our tensor name to foreign name and tensor
+Found = dict[str, tuple[str, StoredTensor]]  # by our tensor name: foreign name and tensor
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every tensor of a module and those inside it: its name, and the class it lies in.
+    """Yield the name of every tensor of a module and its submodules, and the class of the module it is in.
 
     Raises:
-        CheckpointError: an activation that ours has not, or modules without end.
+        CheckpointError: an activation is unknown to our detector, or modules are nested without end.
     """
     waiting, seen = [(record, path)], 0
     while waiting:
@@ -102,15 +102,17 @@ def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
 
 
 def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
-    """Return every tensor of one foreign module, by the name that it has in ours.
+    """Return all tensors of a foreign module, by the names of their counterparts in our detector.
 
     Args:
-        record: the foreign module, at `path` in its model.
-        module: its counterpart, called `name` in our detector.
+        record: the foreign module.
+        path: the foreign module's path in its model.
+        module: its counterpart in our detector.
+        name: the counterpart's path in our detector.
 
-    Raises:
-        CheckpointError: a part or tensor is missing, or left over, or misshapen, or computes something else;
-            names it and its place in the foreign model.
+        Raises:
+            CheckpointError: a part or tensor is missing, superfluous or of a wrong shape, or computes
+                something else; the message names it by its path in the foreign model.
     """
     if isinstance(module, nn.Sequential | nn.ModuleList):
         names = {*submodules(record), *dict(module.named_children())}
@@ -164,7 +166,7 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
 
 def _shaped(stored: StoredTensor, path: str, own: Tensor, kind: str = "parameter") -> StoredTensor:
     found = stored.shape
-    if len(own.shape) == 2 and found[2:] == (1, 1):  # a 1×1 convolution over one cell is our linear layer
+    if len(own.shape) == 2 and found[2:] == (1, 1):  # a 1×1 convolution of one cell is our linear layer
         found = found[:2]
     if found != tuple(own.shape):
         raise CheckpointError(f"{path} ({kind}) is {_shape(stored)}; expected {list(own.shape)}")
@@ -179,7 +181,7 @@ def _tensors(part: Record) -> dict[str, StoredTensor]:
 
 
 def _settings(module: nn.Module) -> Mapping[str, object]:
-    """Return what must be equal beside the weights: without it, the same weights compute something else."""
+    """Return the settings that must be equal, or the same weights would compute something else."""
     match module:
         case nn.Conv2d():
             return {name: getattr(module, name) for name in SAME_FUNCTION}
@@ -196,7 +198,7 @@ def _settings(module: nn.Module) -> Mapping[str, object]:
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
-    """Return a module or parameter of ours; None where this configuration has none."""
+    """Return a part of one of our modules by its path; None if this configuration has no such part."""
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name, None)

@@ -1,4 +1,4 @@
-"""Recognises which detector a foreign model is, from its layers alone, as our configuration."""
+"""Recognises a foreign detector from its layers, and returns our configuration of the same detector."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,39 +9,40 @@ from training.convert.records import Record, StoredTensor, shown
 from training.errors import CheckpointError, ConfigError
 from training.models.variants import model_config
 
-# By the width of the first layer and the attention blocks at stride 16: two of the sizes share a width.
+# By the first layer's width and the number of attention blocks at stride 16, as two sizes share a width.
 SIZES = {(16, 2): "n", (32, 2): "s", (64, 2): "m", (64, 4): "l", (96, 4): "x"}
 FAMILIES = {"yolov12": "YOLO12", "esmoe": "YOLO-Master EsMoE", "modular": "YOLO-Master v0.1"}
-GATE_EPSILON = 1e-6  # what YOLO-Master v0.1 adds to the sum of the chosen weights
+GATE_EPSILON = 1e-6  # YOLO-Master v0.1 adds this to the sum of the chosen weights
 EXPERTS_LIMIT = 64
 KERNEL_LIMIT = 31
-SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # one class under two names
+SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # two names of the same class
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as a known model has it."""
+    """One layer of a known model."""
 
-    kinds: tuple[str, ...]  # names of the class; the first is the usual one
-    place: str  # in our detector; empty where there is nothing to convert
-    sources: tuple[int, ...]  # which layers it reads
+    kinds: tuple[str, ...]  # class names, the usual name first
+    place: str  # path in our detector; empty if the layer has nothing to convert
+    sources: tuple[int, ...]  # indices of the layers that it reads
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A foreign detector in our terms."""
+    """Our description of a foreign detector."""
 
     config: ModelConfig
-    family: str  # as people call it
+    family: str  # commonly used name
     layers: tuple[Layer, ...]
-    notes: tuple[str, ...]  # what a reader must know about this conversion
+    notes: tuple[str, ...]  # what a user should know about this conversion
 
 
 def recognise(found: ForeignDetector) -> Recognised:
-    """Match a model to the layouts we know.
+    """Return the known layout that a foreign detector matches, with our configuration of it.
 
     Raises:
-        CheckpointError: none fits; names the first layer that differs and what was expected there.
+        CheckpointError: no known layout matches; the message names the first layer that differs, and the
+            layer that was expected.
     """
     family = _family(found.layers)
     layers = known_layers(family)
@@ -57,14 +58,14 @@ def recognise(found: ForeignDetector) -> Recognised:
 
 
 def known_layers(family: str) -> tuple[Layer, ...]:
-    """Return the layers of a family in their order; all sizes have the same."""
+    """Return the layers of a model family, in order; they are the same for all sizes."""
     mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
     mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
     neck_kind = "A2C2f" if family == "yolov12" else "C3k2"
     layers: list[Layer] = []
 
     def add(kind: str | tuple[str, ...], place: str = "", *others: int) -> int:
-        """Append a layer that reads the one before it and others; return its index."""
+        """Append a layer that reads the preceding layer and `others`; return its index."""
         kinds = (kind,) if isinstance(kind, str) else kind
         layers.append(Layer(kinds, place, (len(layers) - 1, *others)))
         return len(layers) - 1
@@ -131,7 +132,7 @@ def _listed(sources: tuple[int, ...]) -> str:
 
 
 def _sources(index: int, written: Any) -> tuple[int, ...]:
-    """Return indices of what a layer reads; in the file a negative one counts back from the layer."""
+    """Return the indices of a layer's inputs; in the file, negative ones are relative to the layer."""
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
         return ()
@@ -166,10 +167,14 @@ def _mixtures(config: ModelConfig, by_place: dict[str, Record]) -> tuple[dict[st
 
 
 def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
-    """Return a mixture layer as the file has it, and a note or nothing. usual: as its family is published.
+    """Return the configuration of a foreign mixture layer, and a note about it, or "".
+
+    Args:
+        usual: the configuration that the family's paper or code has.
+        record: the foreign layer.
 
     Raises:
-        CheckpointError: it computes something that ours does not.
+        CheckpointError: the layer computes something that our mixture layer cannot.
     """
     return _es_moe(usual, record) if usual.expert == "depthwise" else (_spatial(usual, record), "")
 

@@ -1,16 +1,17 @@
-"""Reads a pickle as data: no class is looked up, no function is called, whatever the file asks for.
+"""Reads a pickle as data: whatever the file asks for, no class is imported and no function is called.
 
-Why no library does this. torch.load(weights_only=True) calls what it trusts with any arguments: a few bytes
-make a tensor of gigabytes; and it reads protocol 2 alone. A subclass of pickle.Unpickler hands the file
-real objects to call and to change, and a deeply nested tuple as a key overflows the interpreter's own stack.
-Here pickletools decodes the instructions, and each acts on plain values and records alone; values are shared,
-never copied, so a small file stays small in memory; every refusal can say at which byte.
+No library does this. torch.load(weights_only=True) calls functions that it trusts, with any arguments, so
+that a few bytes can allocate gigabytes; and it reads only protocol 2. A subclass of pickle.Unpickler gives
+the file real objects to call and to change. A deeply nested tuple as a key overflows the interpreter's stack.
+
+Here, pickletools decodes the instructions, and each instruction acts only on plain values and records. Values
+are shared, never copied, so that a small file stays small in memory. Every error names the byte.
 """
 
 import pickletools
 import sys
 import warnings
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # protocol 2 has the names of Python 2
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # protocol 2 uses Python 2's names
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Of the standard library and torch only these may be asked for, and layers; each becomes a record.
+# The only names of the standard library and torch, besides layers, that are allowed; each becomes a record.
 HARMLESS = {
     *("_codecs.encode", "argparse.Namespace", "types.SimpleNamespace", "uuid.UUID"),
     *("builtins.bytearray", "builtins.complex", "builtins.object", "builtins.range", "builtins.slice"),
@@ -56,32 +57,33 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
-    "EMPTY_SET": list,  # a set is read as a list: hashing what a stranger wrote is not needed
+    "EMPTY_SET": list,  # read as a list, to avoid hashing untrusted values
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
-STEPS_LIMIT = 2_000_000  # each makes one object at most; the largest known checkpoint has fewer bytes
-INT_LIMIT = 1 << 64  # no checkpoint counts further, and very large ones cannot be shown
-KEY_INT_LIMIT = 1 << 31  # wider ones can be chosen to have all the same hash
+STEPS_LIMIT = 2_000_000  # each makes at most one object; the largest known checkpoint has fewer bytes
+INT_LIMIT = 1 << 64  # no checkpoint needs larger ones, and very large ones cannot be shown
+KEY_INT_LIMIT = 1 << 31  # larger ones can be chosen so that all have the same hash
 KEY_PARTS = 16
-STATE_PARTS = 16  # of a state that is kept by position, as numpy's types have: nothing here reads it
+STATE_PARTS = 16  # most items of a positional state, such as that of numpy types, which is not read here
 
 
 def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
-    """Return what the pickle holds: plain values, lists, dicts, tuples, Global, Record and StoredTensor.
+    """Return the pickled object, as plain values, lists, dicts, tuples, Global, Record and StoredTensor.
 
     Args:
         data: the pickle.
-        storage_bytes: the size of every storage that lies beside it, by key.
+        storage_bytes: the size in bytes of every storage beside the pickle, by key.
 
-    Raises:
-        CheckpointError: it is damaged, or asks for more than data; says at which byte.
+        Raises:
+            CheckpointError: the pickle is damaged, or asks for more than data; the message says at which
+                byte.
     """
     machine = _Machine(storage_bytes)
     position = 0
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # of text with escapes that mean nothing
+            warnings.simplefilter("error", DeprecationWarning)  # raised for text with invalid escapes
             for count, (opcode, argument, offset) in enumerate(pickletools.genops(data)):
                 position = offset or 0
                 if count >= STEPS_LIMIT:
@@ -91,13 +93,13 @@ def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
                 machine.step(opcode.name, argument)
     except CheckpointError as error:
         raise CheckpointError(f"byte {position}: {error}") from error
-    except (ValueError, DeprecationWarning) as error:  # an instruction that is unknown or cut short
+    except (ValueError, DeprecationWarning) as error:  # an unknown or truncated instruction
         raise CheckpointError(f"after byte {position}: no pickle: {str(error)[:100]!r}") from error
     raise CheckpointError(f"byte {position}: the pickle has no end")
 
 
 class _Machine:
-    """The stack and the memo of one pickle."""
+    """A pickle machine: a stack and a memo, on which the instructions of one pickle act."""
 
     def __init__(self, storage_bytes: Mapping[str, int]) -> None:
         self.storage_bytes = storage_bytes
@@ -105,7 +107,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out one instruction, by its name in pickletools."""
+        """Execute one instruction, given by its name in pickletools."""
         if name in LITERALS:
             if isinstance(argument, int) and not -INT_LIMIT // 2 <= argument < INT_LIMIT:
                 raise CheckpointError("a whole number of more than 64 bits")
@@ -122,18 +124,18 @@ class _Machine:
             handler(self, argument)
 
     def top(self) -> Any:
-        """Return the value on top, left there. A mark is none."""
+        """Return the value on top of the stack, and leave it there; raise CheckpointError if none."""
         if not self.stack or self.stack[-1] is MARK:
             raise CheckpointError("needs a value where there is none")
         return self.stack[-1]
 
     def pop(self) -> Any:
-        """Take away the value on top and return it."""
+        """Remove the value on top of the stack, and return it."""
         self.top()
         return self.stack.pop()
 
     def pop_mark(self) -> list[Any]:
-        """Take away the last mark and the values above it; return those."""
+        """Remove the last mark and the values above it from the stack; return these values."""
         items: list[Any] = []
         while self.stack:
             value = self.stack.pop()
@@ -143,23 +145,23 @@ class _Machine:
         raise CheckpointError("needs a mark where there is none")
 
     def drop(self) -> None:
-        """Take away a value or a mark."""
+        """Remove the value or mark on top of the stack."""
         if not self.stack:
             raise CheckpointError("needs a value where there is none")
         self.stack.pop()
 
     def keep(self, place: int) -> None:
-        """Remember the value on top."""
+        """Store the value on top of the stack in the memo."""
         self.memo[place] = self.top()
 
     def recall(self, place: int) -> None:
-        """Push what was remembered."""
+        """Push a value from the memo."""
         if place not in self.memo:
             raise CheckpointError(f"recalls value {place}, which was never kept")
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append to the list on top, or to what a record of a list holds."""
+        """Append items to the list, or to the items of the record, on top of the stack."""
         target = self.top()
         if isinstance(target, Record):
             target.items = target.items or []
@@ -169,7 +171,7 @@ class _Machine:
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
-        """Set keys and values, in turns, in the dict on top."""
+        """Set alternating keys and values in the dict, or the record of a dict, on top of the stack."""
         target = self.top()
         if isinstance(target, Record):
             target.entries = target.entries or {}
@@ -179,7 +181,7 @@ class _Machine:
         target.update(_pairs(items))
 
     def push_name(self, module: Any, name: Any) -> None:
-        """Push the name of a class or function."""
+        """Push the name of a class or function, as a Global."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise CheckpointError("a class whose name is not text")
         plain_name(f"{module}.{name}")
@@ -188,33 +190,33 @@ class _Machine:
         self.stack.append(Global(IMPORT_MAPPING.get(module, module), name))
 
     def call(self) -> None:
-        """Push what calling a name with arguments stands for."""
+        """Pop arguments and a name, and push the value or record that stands for the call's result."""
         args, callee = self.pop(), self.pop()
         if not isinstance(args, tuple):
             raise CheckpointError(f"calls {_describe(callee)} with {_describe(args)}")
         self.stack.append(_make(callee, args))
 
     def call_with_keywords(self, _: Any) -> None:
-        """Call without the keywords, which a record does not need."""
+        """Call without the keyword arguments, which a record does not need."""
         self.pop()
         self.call()
 
     def call_marked(self) -> None:
-        """Call where the name and its arguments lie above the mark."""
+        """Call the name above the mark with the arguments that follow it."""
         items = self.pop_mark()
         self.stack.append(_make(items[0] if items else None, tuple(items[1:])))
 
     def call_named(self, argument: str) -> None:
-        """Call where the name stands in the instruction, its arguments above the mark."""
+        """Call the name in the instruction with the arguments above the mark."""
         items = self.pop_mark()
         self.push_name(*argument.split(" ", 1))
         self.stack.append(_make(self.pop(), tuple(items)))
 
     def build(self) -> None:
-        """Give the record on top its attributes."""
+        """Set the attributes of the record on top of the stack."""
         state, target = self.pop(), self.top()
         if isinstance(target, dict):
-            return  # attributes beside the items, such as the metadata of a dict of weights
+            return  # attributes of a dict, such as the metadata of a state dict, are dropped
         if not isinstance(target, Record):
             raise CheckpointError(f"sets attributes of {_describe(target)}")
         if target.states:
@@ -222,7 +224,7 @@ class _Machine:
         target.states = _states(state)
 
     def push_storage(self) -> None:
-        """Push the storage of a tensor, whose numbers lie outside the pickle."""
+        """Push the storage of a tensor, whose numbers are outside the pickle."""
         match self.pop():
             case ("storage", Global("torch", kind), str(key), _, int(numel)) if kind in STORAGE_DTYPES:
                 storage = Storage(key, STORAGE_DTYPES[kind], numel)
@@ -282,7 +284,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
         raise CheckpointError(f"calls {_describe(callee)}, which is no name")
     made: Any
     match callee, args:
-        case _, () | (Global() | None,) if str(callee) in DICTS:  # a name: the factory of a defaultdict
+        case _, () | (Global() | None,) if str(callee) in DICTS:  # a Global is a defaultdict's factory
             made = {}
         case _, (dict() as made,) if str(callee) in DICTS:
             pass
@@ -300,7 +302,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
-    """Return a record, as inert as any third party's; refuse by name what can act on this machine."""
+    """Return a record for a call; raise CheckpointError if the name could act on this machine."""
     root = callee.module.partition(".")[0]
     can_act = root in sys.stdlib_module_names or root == "torch"
     if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
@@ -324,7 +326,10 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(value: Any) -> Any:
-    """Return a key that hashes at once and cannot be chosen to collide: thousands of those take hours."""
+    """Return a dict key; raise CheckpointError if it could be slow to hash or chosen to collide.
+
+    Thousands of colliding keys would take hours.
+    """
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
         raise CheckpointError(f"a key that is {_describe(value)}")
@@ -338,7 +343,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes in what BUILD is given: a dict, or a pair with those of the class's slots."""
+    """Return the attributes in the state of BUILD: a dict, or a pair of dicts, the second for slots."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

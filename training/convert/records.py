@@ -1,4 +1,4 @@
-"""What a foreign pickle becomes when it is read: names, inert records, and tensors not yet loaded."""
+"""The values that a foreign pickle is read as: names, inert records, and tensors not yet loaded."""
 
 import math
 import reprlib
@@ -15,7 +15,7 @@ NAME_LIMIT = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of a class or function. Never imported, never called."""
+    """The name of a class or function; it is never imported or called."""
 
     module: str
     name: str
@@ -26,25 +26,25 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """An object as far as it is read: the name of its class and what it held."""
+    """A pickled object, as the name of its class and its contents."""
 
     type: Global
-    args: tuple[Any, ...] = ()  # what it was to be made from
-    states: tuple[dict[Any, Any], ...] = ()  # its attributes, as the file has them
-    items: list[Any] | None = None  # of a subclass of list or set
-    entries: dict[Any, Any] | None = None  # of a subclass of dict
+    args: tuple[Any, ...] = ()  # arguments of its constructor
+    states: tuple[dict[Any, Any], ...] = ()  # its attributes, as in the file
+    items: list[Any] | None = None  # items, if it is a list or set
+    entries: dict[Any, Any] | None = None  # entries, if it is a dict
 
     @property
     def kind(self) -> str:
-        """Return the class's own name, without its module: modules move between releases."""
+        """Return the name of the class without its module, since modules move between releases."""
         return self.type.name
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an attribute."""
+        """Return an attribute, or `default` if there is none."""
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Raise CheckpointError, which names the place, where an attribute is not as in settings."""
+        """Raise CheckpointError, which names the place, if an attribute does not equal that in `settings`."""
         for name, value in settings.items():
             if self.get(name) != value:
                 raise CheckpointError(
@@ -57,19 +57,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of numbers in the archive."""
+    """A sequence of numbers of one type in the archive."""
 
-    key: str  # its entry is data/<key>
+    key: str  # the archive's entry is data/<key>
     dtype: torch.dtype
     numel: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A view of a storage, not yet read.
+    """A tensor as a view of a storage, not yet read.
 
     Raises:
-        CheckpointError: when made, if it would reach outside its storage.
+        CheckpointError: the view does not fit into its storage; raised by the constructor.
     """
 
     storage: Storage
@@ -82,13 +82,13 @@ class StoredTensor:
         if not whole or len(self.shape) != len(self.stride) or len(self.shape) > 8:
             raise CheckpointError(f"offset, shape and stride that fit no tensor: {shown(self.shape)}")
         last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
-        # A stride of 0 would make much out of little: the count is checked as well as the last place.
+        # A stride of 0 could make a huge tensor from few numbers, so the count is checked as well as the end.
         if self.numel and max(self.offset + last + 1, self.numel) > self.storage.numel:
             raise CheckpointError(f"{self} does not lie in its storage of {self.storage.numel} numbers")
 
     @property
     def numel(self) -> int:
-        """Return how many numbers it has."""
+        """Return the number of elements."""
         return math.prod(self.shape)
 
     def __str__(self) -> str:
@@ -96,10 +96,10 @@ class StoredTensor:
 
 
 def plain_name(name: Any) -> str:
-    """Return a name that a message may show as it is.
+    """Return a name, which is safe to show in a message.
 
     Raises:
-        CheckpointError: it is no text, has characters that a terminal would act on, or is too long.
+        CheckpointError: the name is not a string, is too long, or contains unprintable characters.
     """
     if not isinstance(name, str) or not name.isprintable() or len(name) > NAME_LIMIT:
         raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
@@ -107,5 +107,5 @@ def plain_name(name: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a foreign value as text for a message: short, and however deep it is."""
+    """Return a foreign value as short text for a message, however large or nested the value is."""
     return reprlib.repr(value)

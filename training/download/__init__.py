@@ -1,1 +1,1 @@
-"""Brings the benchmarks' data sets, checked and unpacked, to a folder."""
+"""Downloads, checks and unpacks the data sets of the benchmarks."""

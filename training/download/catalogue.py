@@ -1,9 +1,9 @@
-"""The data sets of the five benchmarks: where they lie, how large they are, what their owners ask.
+"""The data sets of the five benchmarks: addresses, sizes, checksums, and the terms of their owners.
 
-No owner is known to publish a checksum. For COCO, VOC and KITTI those stand here that TensorFlow Datasets
-records, beside the exact sizes (github.com/tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt,
-voc.txt, kitti.txt); torchvision's prototypes have the same for COCO and VOC. For VisDrone and SKU-110K none
-was found to compare with: the command says so, and prints what it got.
+No owner is known to publish checksums. The checksums and exact sizes of COCO, VOC and KITTI are those that
+TensorFlow Datasets records (github.com/tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt,
+voc.txt, kitti.txt); torchvision's prototypes have the same for COCO and VOC. For VisDrone and SKU-110K, no
+checksums were found. For these, the command says so, and prints the checksums of the downloaded files.
 """
 
 from dataclasses import dataclass
@@ -19,42 +19,42 @@ RECORDED = "recorded by TensorFlow Datasets"
 class Archive:
     """One file to download and unpack.
 
-    `holds` are paths that must be there once it is unpacked; by them what was unpacked by hand is recognised.
+    The paths in `holds` must exist after unpacking; they also show whether a user has unpacked it by hand.
     """
 
-    name: str  # of the file
-    url: str | None  # None: it cannot be had without a person; see Benchmark.manual
-    size: int  # bytes; about that many without a sha256
-    sha256: str | None = None  # RECORDED; None: nobody is known to have published one
+    name: str  # file name
+    url: str | None  # None: a person has to download it; see Benchmark.manual
+    size: int  # bytes; approximate if sha256 is None
+    sha256: str | None = None  # RECORDED; None: no published checksum is known
     unpacked_limit: int  # bytes; an archive that unpacks to more is refused
     holds: tuple[str, ...]
 
     @property
     def exact_size(self) -> int | None:
-        """Return the bytes of the file; None: not exactly known."""
+        """Return the exact size of the file in bytes; None if it is not known."""
         return self.size if self.sha256 else None
 
     @property
     def largest_size(self) -> int:
-        """Return the bytes beyond which an answer is not what was asked for."""
+        """Return the size in bytes above which a download is not the expected file."""
         return self.exact_size or 2 * self.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A data set of several archives that unpack into one folder."""
+    """A data set: one or more archives that are unpacked into one folder."""
 
-    name: str  # its recipe has the same
+    name: str  # the same as its recipe's
     what: str
-    licence: str  # in a few words
+    licence: str  # short form
     terms: str  # what a user must know before the download
     home: str
     archives: tuple[Archive, ...]
-    manual: str = ""  # what to do for archives without a url; {folder} stands for where to put them
+    manual: str = ""  # how to get archives without a url; {folder} is replaced by the folder to put them in
 
     @property
     def size(self) -> int:
-        """Return the bytes to download, or about that many where they are not known."""
+        """Return the size of all archives in bytes, approximate if a size is not known exactly."""
         return sum(archive.size for archive in self.archives)
 
 
@@ -93,7 +93,7 @@ COCO = Benchmark(
     ),
 )
 
-# A tar that is not compressed holds less than its own size, so that is the limit.
+# An uncompressed tar contains less than its own size, so its size is the limit.
 VOC = Benchmark(
     name="voc",
     what="PASCAL VOC 2007 and 2012: 16,551 photos to train, 4,952 to test, 20 classes",
@@ -195,7 +195,7 @@ SKU110K = Benchmark(
     archives=(
         Archive(
             name="SKU110K_fixed.tar.gz",
-            # The repository's README has it with http: without a checksum, encryption is what is left.
+            # The repository's README has this URL with http. Without a checksum, only https protects.
             url="https://trax-geometry.s3.amazonaws.com/cvpr_challenge/SKU110K_fixed.tar.gz",
             size=13_600 * MB,
             unpacked_limit=17 * GB,
@@ -208,7 +208,7 @@ BENCHMARKS = (COCO, VOC, VISDRONE, KITTI, SKU110K)
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Return the data set of that name; raise DownloadError, with those there are, if none."""
+    """Return the data set with a name; raise DownloadError, which lists all names, if there is none."""
     for benchmark in BENCHMARKS:
         if benchmark.name == name:
             return benchmark

@@ -1,4 +1,4 @@
-"""A data set from its owners to a folder: space, download, checksum, unpacking, in this order."""
+"""Brings a data set to a folder: checks the free space, downloads, checks checksums, and unpacks."""
 
 import json
 import logging
@@ -15,29 +15,29 @@ from training.errors import DownloadError
 from training.files import sha256_of, write_atomically
 from training.progress import bar
 
-RECORDS = ".download"  # in the folder: what was unpacked, and what is being unpacked
+RECORDS = ".download"  # subfolder for records of unpacked archives, and for unpacking
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions:
-    """Where a data set is taken from, and what is kept."""
+    """From where a data set is downloaded, and whether its archives are kept."""
 
-    mirror: str | None = None  # take NAME.zip from MIRROR/NAME.zip
-    remove_archives: bool = False  # once they are unpacked
+    mirror: str | None = None  # download NAME.zip from MIRROR/NAME.zip
+    remove_archives: bool = False  # after unpacking
     patience: Patience = USUAL_PATIENCE
 
 
 def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None = None) -> None:
-    """Bring a data set into a folder, ready to train; what is there already is left alone.
+    """Download and unpack a data set into a folder; archives that are already unpacked are skipped.
 
-    Stopped anywhere, the same call goes on. An archive that lies in the folder under its own name is used
-    instead of a download.
+    After an interruption, the same call resumes. An archive that is already in the folder, under its own
+    name, is not downloaded.
 
     Raises:
-        DownloadError: it cannot be had, is not what it should be, does not fit on the disk, or needs a
-            person; the message says what to do.
+        DownloadError: an archive cannot be downloaded, is not the expected file, does not fit on the disk,
+            or has to be downloaded by a person; the message says what to do.
     """
     options = options or DownloadOptions()
     log.info(f"{benchmark.what}\n{benchmark.terms}\nMore: {benchmark.home}")
@@ -61,7 +61,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the bytes that must be free at the fullest moment, each archive unpacked to its limit."""
+    """Return the free disk space needed, in bytes, if each archive unpacks to its limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -74,7 +74,7 @@ def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) 
 
 
 def check_space(free: int, needed: int, folder: Path) -> None:
-    """Raise DownloadError where fewer bytes are free than needed."""
+    """Raise DownloadError if fewer bytes are free than needed."""
     if free < needed:
         raise DownloadError(
             f"{folder}: {in_bytes(free)} are free on this disk, up to {in_bytes(needed)} are needed; "
@@ -83,7 +83,7 @@ def check_space(free: int, needed: int, folder: Path) -> None:
 
 
 def in_bytes(count: int) -> str:
-    """Return a count of bytes for people, such as 19.3 GB."""
+    """Return a number of bytes as text with a unit, such as 19.3 GB."""
     for unit, of in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= of:
             return f"{count / of:.1f} {unit}"
@@ -91,7 +91,10 @@ def in_bytes(count: int) -> str:
 
 
 def _is_there(archive: Archive, folder: Path) -> bool:
-    """Return whether it was unpacked earlier; by hand counts where no archive waits beside it."""
+    """Return whether an archive is already unpacked.
+
+    Files unpacked by hand count, unless their archive, or a part of it, is still in the folder.
+    """
     if not all((folder / path).exists() for path in archive.holds):
         return False
     record = _record(folder, archive)
@@ -99,9 +102,9 @@ def _is_there(archive: Archive, folder: Path) -> bool:
         try:
             unpacked = json.loads(record.read_text(encoding="utf-8"))["sha256"]
         except (ValueError, KeyError, TypeError):
-            return False  # half a record: unpack again
+            return False  # incomplete record: unpack again
         if archive.sha256 not in (None, unpacked):
-            return False  # of another state of the archive
+            return False  # from another version of the archive
         log.info(f"{archive.name}: there already")
         return True
     if (folder / archive.name).exists() or _partial(folder, archive).exists():
@@ -111,7 +114,7 @@ def _is_there(archive: Archive, folder: Path) -> bool:
 
 
 def _bring(archive: Archive, folder: Path, options: DownloadOptions) -> bool:
-    """Download if need be, check and unpack one archive; return False if a person has to download it."""
+    """Download one archive if necessary, check and unpack it; return False if a person has to download it."""
     path, partial = folder / archive.name, _partial(folder, archive)
     if path.is_file():
         log.info(f"{archive.name}: found in {folder}")
@@ -136,7 +139,7 @@ def _bring(archive: Archive, folder: Path, options: DownloadOptions) -> bool:
 
 
 def _check(archive: Archive, path: Path) -> str:
-    """Return the file's SHA-256; raise DownloadError if it, or the size, is not the one known."""
+    """Return the file's SHA-256; raise DownloadError if the SHA-256 or the size is not the expected one."""
     if archive.exact_size not in (None, length(path)):
         raise DownloadError(
             f"{path}: has {length(path):,} bytes where {archive.size:,} are expected; get it again"
@@ -156,7 +159,7 @@ def _check(archive: Archive, path: Path) -> str:
 
 
 def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> None:
-    """Unpack beside, then move: a reader never sees half of it, and the record comes last."""
+    """Unpack into a temporary folder, move its contents into `folder`, and write the record last."""
     beside = folder / RECORDS / f"{archive.name}.unpacking"
     unpacked = unpack(path, beside, archive.unpacked_limit)
     missing = [held for held in archive.holds if not (beside / held).exists()]
@@ -174,7 +177,7 @@ def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> No
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move all of a folder into another; folders that are there already are filled, files replaced."""
+    """Move the contents of a folder into another; merge with existing folders, and replace existing files."""
     for entry in os.scandir(source):
         to = target / entry.name
         if entry.is_dir(follow_symlinks=False) and to.is_dir():

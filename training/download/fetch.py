@@ -1,4 +1,4 @@
-"""Gets one file over HTTP: goes on where it stopped, and tries again when a connection breaks."""
+"""Downloads one file over HTTP; resumes partial downloads, and retries when a connection breaks."""
 
 import errno
 import json
@@ -21,24 +21,24 @@ from training.files import write_atomically
 from training.progress import bar
 
 CHUNK = 1 << 16  # bytes
-REDIRECTIONS = 5  # more are not followed
-WAITABLE = (408, 425, 429)  # beside all from 500: the same request may succeed later
+REDIRECTIONS = 5  # at most so many are followed
+WAITABLE = (408, 425, 429)  # and 500 or above: statuses after which the same request may succeed later
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Time limits for one server. An attempt that gained bytes is not counted."""
+    """Limits on attempts and times for one server; an attempt that received bytes resets the count."""
 
     attempts: int = 6
-    first_wait_s: float = 1.0  # doubled each time
+    first_wait_s: float = 1.0  # doubled after each failure
     longest_wait_s: float = 60.0
     connect_s: float = 15.0
-    read_s: float = 60.0  # without a byte
+    read_s: float = 60.0  # longest time without a byte
 
     def wait_s(self, failures: int) -> float:
-        """Return the seconds before the next attempt, after so many failures in a row."""
+        """Return the seconds to wait before the next attempt, after so many failures in a row."""
         return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
 
 
@@ -46,16 +46,16 @@ USUAL_PATIENCE = Patience()
 
 
 class _Passing(Exception):
-    """It may go better next time."""
+    """A failure that may pass: the request is tried again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.wait_s = wait_s  # as the server asks
+        self.wait_s = wait_s  # wait that the server asks for
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a partial file is the beginning of; kept beside it."""
+    """The file that a partial download is the beginning of; stored beside the partial file."""
 
     url: str
     validator: str | None  # a strong ETag or a date, for If-Range
@@ -63,12 +63,12 @@ class _Origin:
 
 
 def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USUAL_PATIENCE) -> None:
-    """Bring a file to the whole content of a URL; what is in it already is kept if it fits.
+    """Download a URL into the file `partial`, resuming if the file already has a part of the same content.
 
-    Ctrl-C, a crash or an error leave the file as far as it came, to go on from.
+    After Ctrl-C, a crash or an error, the bytes received so far stay in the file, for the next call.
 
     Raises:
-        DownloadError: the server refuses, does not answer, or offers something else; or the disk is full.
+        DownloadError: the server refuses, does not answer or offers another file, or the disk is full.
     """
     _require_address(url)
     failures = 0
@@ -94,25 +94,25 @@ def _require_address(url: str) -> None:
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets or a port that cannot be
+    except ValueError:  # invalid brackets or port
         fine = False
     if not fine:
         raise DownloadError(f"{url}: not an address that begins with http:// or https://")
 
 
 def length(path: Path) -> int:
-    """Return the bytes of a file; 0 where there is none."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def forget(partial: Path) -> None:
-    """Remove a partial file and what is known of it."""
-    partial.unlink(missing_ok=True)  # first: bytes without an origin are harmless, an origin is not
+    """Remove a partial file and the record of its origin."""
+    partial.unlink(missing_ok=True)  # first: a file without its origin is harmless, the reverse is not
     _origin_path(partial).unlink(missing_ok=True)
 
 
 def _client(url: str, patience: Patience) -> httpx.Client:
-    """Return a client that uses the environment's proxies and trusts whom the system trusts."""
+    """Return an HTTP client with the environment's proxies and the system's certificates."""
     try:
         return httpx.Client(
             headers={"Accept-Encoding": "identity", "User-Agent": "sparsight"},
@@ -121,13 +121,13 @@ def _client(url: str, patience: Patience) -> httpx.Client:
             max_redirects=REDIRECTIONS,
             verify=ssl.create_default_context(),
         )
-    except (ImportError, ValueError) as error:  # ImportError: of a kind that wants another package
+    except (ImportError, ValueError) as error:  # ImportError: the kind of proxy needs another package
         scheme = urlsplit(url).scheme
         raise DownloadError(f"the environment's proxy for {scheme} does not work: {error}") from error
 
 
 def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, progress: tqdm) -> None:
-    """Ask once for what is missing; return when nothing is."""
+    """Request the missing bytes once and append them; return when the file is complete."""
     offset, origin = _held(partial, url, archive)
     if offset and offset == archive.exact_size:
         return
@@ -139,7 +139,7 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
     with _ours(url), client.stream("GET", url, headers=headers) as response:
         _refuse_errors(url, response)
         if response.status_code == 416 and _total(response) == offset:
-            return  # there is no more than what is here
+            return  # the file is already complete
         if response.status_code == 200:
             offset = 0
         else:
@@ -150,17 +150,17 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
             forget(partial)
             _remember(partial, _Origin(url, _validator(response), total))
         progress.total = total
-        progress.n = progress.last_print_n = progress.initial = offset  # the speed is that of the network
+        progress.n = progress.last_print_n = progress.initial = offset  # earlier bytes do not count as speed
         _append(response, url, partial, offset, archive, progress)
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return how many bytes can be gone on from, and what they are of."""
+    """Return how many bytes of the partial file can be kept, and their origin."""
     offset = length(partial)
     origin = _recall(partial)
     if origin is None or origin.url != url:
         origin = _Origin(url, None, None)
-    # Before a checksum, bytes may be joined without proof that they are of one file.
+    # If a checksum follows, parts may be joined without proof that they are from the same file.
     provable = archive.sha256 is not None or origin.validator is not None
     if offset and (not provable or offset > archive.largest_size):
         forget(partial)
@@ -186,7 +186,7 @@ def _refuse_errors(url: str, response: httpx.Response) -> None:
 
 
 def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
-    """Raise _Passing, and keep nothing, unless a server's part goes on exactly where the file ends."""
+    """Remove the partial file and raise _Passing, unless the response continues exactly at its end."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
     if found is None or int(found[1]) != offset or changed:
@@ -195,7 +195,7 @@ def _check_continues(response: httpx.Response, offset: int, origin: _Origin, par
 
 
 def _total(response: httpx.Response) -> int | None:
-    """Return the bytes of the whole file, if the server says."""
+    """Return the size of the whole file in bytes; None if the server does not state it."""
     if response.status_code in (206, 416):
         found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
@@ -221,7 +221,7 @@ def _append(
 ) -> None:
     try:
         with partial.open("ab") as file:
-            for chunk in response.iter_raw():  # as it comes, so that nothing is lost when it breaks
+            for chunk in response.iter_raw():  # as received, so that a broken connection loses none
                 offset += len(chunk)
                 if offset > archive.largest_size:
                     raise DownloadError(
@@ -229,14 +229,14 @@ def _append(
                     )
                 file.write(chunk)
                 progress.update(len(chunk))
-    except OSError as error:  # of the disk: those of the network are httpx's
+    except OSError as error:  # from the disk; network errors are httpx's
         raise full_disk(error, partial) from error
     if archive.exact_size is not None and offset < archive.exact_size:
         raise _Passing(f"{url}: ended after {offset:,} of {archive.exact_size:,} bytes")
 
 
 def full_disk(error: OSError, path: Path) -> Exception:
-    """Return the same error, in words if it is that nothing more can be written."""
+    """Return the error itself, or a DownloadError with advice if the disk is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(
@@ -246,7 +246,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Turn httpx's errors into ours: what may pass, and what a person has to mend."""
+    """Convert httpx's errors: to _Passing if a retry may help, to DownloadError if a person has to act."""
     try:
         yield
     except httpx.TooManyRedirects as error:
@@ -255,7 +255,7 @@ def _ours(url: str) -> Iterator[None]:
         raise DownloadError(f"{url}: {error}") from error
     except httpx.ReadTimeout as error:
         raise _Passing(f"{url}: silent for too long") from error
-    except (httpx.RemoteProtocolError, httpx.ReadError) as error:  # whose own words are for programmers
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:  # their messages do not help users
         raise _Passing(f"{url}: the connection broke") from error
     except httpx.ConnectError as error:
         if isinstance(_first_cause(error), ssl.SSLError):
@@ -272,7 +272,10 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def _validator(response: httpx.Response) -> str | None:
-    """Return what If-Range takes: a strong ETag (a weak one is not of bytes: RFC 9110, 13.1.5) or a date."""
+    """Return the value for If-Range: a strong ETag, else the date of modification, else None.
+
+    A weak ETag does not guarantee identical bytes (RFC 9110, 13.1.5).
+    """
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
@@ -289,4 +292,4 @@ def _recall(partial: Path) -> _Origin | None:
     try:
         return _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        return None  # nothing that can be relied upon
+        return None  # no usable record

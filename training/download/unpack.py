@@ -1,4 +1,4 @@
-"""Unpacks zip and tar files that come from a stranger: nothing outside the folder, no links, no bombs."""
+"""Unpacks untrusted zip and tar files; refuses paths outside the folder, links, and archive bombs."""
 
 import gzip
 import lzma
@@ -18,9 +18,9 @@ from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
 from training.progress import bar
 
-# Files and folders of one archive. The largest that download brings, COCO's images to train, has 118,288.
+# Limit on files and folders of one archive. The largest, COCO's training images, has 118,288.
 MOST_MEMBERS = 250_000
-_Member = tuple[PurePosixPath, IO[bytes] | None]  # its path and content; None: a folder
+_Member = tuple[PurePosixPath, IO[bytes] | None]  # path and content; content None: a folder
 DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -28,30 +28,30 @@ DAMAGE = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,  # packed in a way that Python does not know
+    NotImplementedError,  # unsupported compression
 )
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out of an archive."""
+    """Number and total size of the files unpacked from an archive."""
 
     files: int
     size: int  # bytes
 
 
 def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS) -> Unpacked:
-    """Unpack into a folder that is made anew; it is removed again unless all goes well.
+    """Unpack an archive into a new folder, which is removed again on any error.
 
     Args:
-        archive: .zip, or a tar in any compression.
-        folder: what is there already is removed.
-        limit: bytes that may come out of it.
-        most_members: files and folders that may: empty ones cost no bytes, but entries of the disk.
+        archive: a .zip, or a tar with any compression.
+        folder: the folder to create; an existing one is removed first.
+        limit: most bytes to unpack.
+        most_members: most files and folders to unpack; even empty ones use entries of the file system.
 
     Raises:
-        DownloadError: it is damaged or no archive, holds a link, a device or a path that leads out, unpacks
-            to more bytes or members than the limits; or the disk is full.
+        DownloadError: the file is damaged or is no archive; the archive contains a link, a device or a path
+            outside the folder; it exceeds a limit; or the disk is full.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -98,7 +98,7 @@ def _zip_members(archive: Path, limit: int) -> Generator[_Member]:
         if sum(info.file_size for info in infos) > limit:
             raise _too_large(archive, limit)
         for info in infos:
-            kind = stat.S_IFMT(info.external_attr >> 16)  # 0: made on a system without kinds
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0: made on a system without file types
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refused(archive, info.filename, "a link or a device")
             if info.flag_bits & 0x1:
@@ -114,7 +114,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
                 raise _refused(archive, info.name, "a link or a device")
             path = _inside(archive, info.name)
             yield path, opened.extractfile(info)
-        # The checksum of a compressed archive stands behind the end of the tar, and its padding.
+        # Read on after the end of the tar and its padding, where a compressed archive has its checksum.
         behind = 0
         while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):
             behind += len(chunk)
@@ -123,7 +123,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path, which cannot lead out of the folder on any system."""
+    """Return a member's path; raise DownloadError if it could be outside the folder on any system."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):
         raise _refused(archive, name, "a path that leads out of the folder")

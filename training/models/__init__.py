@@ -1,1 +1,1 @@
-"""Detectors composed from layers; one configuration, one network."""
+"""The networks: detectors and classifiers, each built from one ModelConfig."""

@@ -12,13 +12,13 @@ from training.models.layers import ConvBlock, CrossStage
 
 HEAD_CHANNELS = 32
 PERCEIVER_KERNEL = 7
-SCALE_START = 0.01  # of a residual stage, without which the largest sizes do not converge
+SCALE_START = 0.01  # initial scale of a residual stage; the largest model sizes do not converge without it
 
 
 class AreaAttention(nn.Module):
-    """Self-attention within each of `areas` equal runs of the row-major map.
+    """Self-attention inside each of `areas` equally long strips of the map, flattened row by row.
 
-    A 7×7 depthwise convolution of the values tells positions apart. H * W must divide by `areas`.
+    A 7×7 depthwise convolution of the values encodes positions. H * W must be divisible by `areas`.
     """
 
     def __init__(self, channels: int, areas: int) -> None:
@@ -45,7 +45,7 @@ class AreaAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Area attention and a two-layer perceptron, each with a residual path."""
+    """Area attention, then a two-layer perceptron (MLP), each with a residual path."""
 
     def __init__(self, channels: int, areas: int, mlp_ratio: float = 2.0) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class AttentionBlock(nn.Module):
 
 
 class AggregationStage(nn.Module):
-    """R-ELAN: a narrow path through chained blocks, every step kept and merged.
+    """R-ELAN: a narrow chain of blocks, whose input and outputs are all concatenated and merged.
 
     Args:
-        areas: strips of attention; None chains convolutional blocks instead.
-        mlp_ratio: hidden width of the perceptrons beside attention, as a fraction of theirs.
-        scaled_residual: add the input to a learned fraction of the output; c_in must be c_out.
+        areas: number of strips of the attention blocks; None: chain convolutional blocks instead.
+        mlp_ratio: hidden width / channels of the attention blocks' MLPs.
+        scaled_residual: add the input to the output, which is scaled by a learned factor; c_in must be c_out.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The backbone: an image in, maps at strides 8, 16 and 32 out, with a mixture after each stage if asked."""
+"""The backbone: maps an image to feature maps at strides 8, 16 and 32; mixtures may follow its stages."""
 
 from torch import Tensor, nn
 
@@ -15,18 +15,18 @@ AREAS_P5 = 1
 
 
 def scaled_channels(config: ModelConfig, channels: int) -> int:
-    """Return the width of a stage for this size of model, a multiple of 8."""
+    """Return a stage's number of channels for this model size, a multiple of 8."""
     width = min(channels, config.max_channels) * config.width
     return -(-int(width) // 8) * 8
 
 
 def scaled_repeats(config: ModelConfig, repeats: int) -> int:
-    """Return the number of blocks of a stage for this size of model."""
+    """Return a stage's number of blocks for this model size, at least 1."""
     return max(round(repeats * config.depth), 1)
 
 
 class Backbone(nn.Module):
-    """YOLOv12's stages (arXiv:2502.12524, section 3.4), named by their stride: p2 is 4, p5 is 32."""
+    """YOLOv12's stages (arXiv:2502.12524, section 3.4), named by stride: 4 for p2, 8, 16, 32 for p5."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class Backbone(nn.Module):
         for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
             if f"backbone.{stage}" in config.mixtures:
                 self.mixtures[stage] = MixtureLayer(channels, config.mixtures[f"backbone.{stage}"])
-        self.channels = (c512, c512, c1024)  # of the maps that forward returns
+        self.channels = (c512, c512, c1024)  # channels of the maps that forward returns
 
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Map (B, 3, H, W) to maps at strides 8, 16, 32, and each mixture's routing by layer name."""
+        """Return maps of x (B, 3, H, W) at strides 8, 16, 32, and each mixture's routing by layer name."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)

@@ -1,4 +1,4 @@
-"""The classifier: uint8 images in, a score for each class and every mixture's routing out."""
+"""The classifier: maps uint8 images to class logits and the routing of every mixture layer."""
 
 from typing import NamedTuple
 
@@ -15,14 +15,14 @@ from training.models.network import Network
 
 
 class ClassPredictions(NamedTuple):
-    """One forward pass."""
+    """The output of one forward pass."""
 
     class_logits: Tensor  # (B, C)
-    routings: dict[str, Routing]  # by layer name, in the order they ran
+    routings: dict[str, Routing]  # by layer name, in the order in which the layers run
 
 
 class Classifier(Network):
-    """Backbone and classification head, on its coarsest map."""
+    """A backbone, and a classification head on its coarsest map."""
 
     resize = "center_crop"
 
@@ -33,9 +33,9 @@ class Classifier(Network):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> ClassPredictions:
-        """Score every class."""
+        """Return the logits of all classes, with the routings of the backbone."""
         return ClassPredictions(self.head(maps[-1]), routings)
 
     def probabilities(self, predictions: ClassPredictions) -> Tensor:
-        """Return (B, C) float32, which sum to 1 for each image."""
+        """Return class probabilities (B, C) float32, which sum to 1 for each image."""
         return predictions.class_logits.float().softmax(dim=-1)

@@ -1,4 +1,4 @@
-"""What a model costs per image, counted from the shapes it really runs."""
+"""Counts a model's floating-point operations per image, from the operators that really run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from training.models.network import Network
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOPs for one image: 2 × multiply-adds of convolutions and linears.
+    """GFLOPs for one image: 2 × multiply-adds of convolutions and linear layers.
 
-    Batch norm counts as folded and attention products are left out, as the published tables do.
+    As in published tables, batch norm and the matrix products of attention are not counted.
     """
 
-    dense: float  # every expert computed
-    experts: dict[str, tuple[float, ...]]  # by mixture layer
+    dense: float  # total with all experts
+    experts: dict[str, tuple[float, ...]]  # of each expert, by mixture layer
 
     @property
     def fixed(self) -> float:
-        """Return what runs for every image whatever the routing."""
+        """Return the GFLOPs that run for every image, whatever the routing."""
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:
-        """Return the fixed part with the most expensive top_k experts of each layer."""
+        """Return the GFLOPs of the fixed part and the most expensive top_k experts of each layer."""
         return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 
@@ -41,7 +41,7 @@ def _gflops(run: Callable[[torch.Tensor], object], x: torch.Tensor) -> float:
 
 
 def measure_cost(model: Network) -> Cost:
-    """Count one image through the model, and each expert on the map that it would get."""
+    """Return the cost of a model for one image, and of each expert on a map of the size that it gets."""
     was_training = model.training
     model.eval()
     height, width = model.config.input_hw

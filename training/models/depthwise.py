@@ -1,10 +1,11 @@
-"""Depthwise convolution with a backward pass that is quick on CPUs for kernels wider than 3, and for strides.
+"""Depthwise convolution whose backward pass is fast on CPUs, also for wide kernels and strides above 1.
 
-The CPU kernels that torch calls compute the weight gradient of a depthwise convolution many times slower
-when the kernel is wider than 3 columns; height does not matter. Cut into strips of 3 columns, each on a
-shifted view of the input, the gradient is the same. `python -m training time-depthwise` times both.
+Torch's CPU kernels compute the weight gradient of a depthwise convolution many times slower if the kernel is
+wider than 3 columns; its height does not matter. Here, the kernel is cut into strips of 3 columns, each on a
+shifted view of the input, which gives the same gradient. `python -m training time-depthwise` times both.
 
-In half precision strides above 1 are as slow, many times slower than in float32: so they go back in that.
+In half precision, strides above 1 are many times slower than in float32. Therefore their backward pass is
+computed in float32.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ FAST_COLUMNS = 3
 
 
 class _Depthwise(torch.autograd.Function):
-    """An odd square kernel, padded by half of it; goes back in strips at stride 1, in float32 at others."""
+    """Convolution with an odd square kernel and same padding.
+
+    The backward pass runs in strips at stride 1, and in float32 at larger strides.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -46,7 +50,7 @@ class _Depthwise(torch.autograd.Function):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs: Sequence[bool]
 ) -> tuple[Any, Any]:
-    """Return torch's own gradients of input and weight; None where one is not needed."""
+    """Return torch's own gradients of input and weight; None for a gradient that is not needed."""
     steps = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0]
     found = torch.ops.aten.convolution_backward(grad, x, weight, None, *steps, len(weight), [*needs, False])
     return found[0], found[1]
@@ -68,7 +72,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """One k×k filter a channel, no bias, same padding; an ordinary convolution where no gradient is due."""
+    """One k×k filter per channel, no bias, same padding; torch's own convolution if no gradient is needed."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)

@@ -1,4 +1,4 @@
-"""Times the backward pass of wide depthwise kernels, torch's own beside ours in strips."""
+"""Times the backward pass of wide depthwise kernels: torch's own, and ours in strips."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ ROUNDS = 7
 
 
 def time_backward(kernel: int, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> tuple[float, float]:
-    """Return the median seconds of forward and backward: torch's own, ours; interleaved."""
+    """Return the median seconds of forward and backward, timed alternately: torch's own, then ours."""
     channels = shape[1]
     x = torch.randn(shape).to(dtype=dtype, memory_format=torch.channels_last)
     own = DepthwiseConv2d(channels, kernel).to(dtype)

@@ -1,4 +1,4 @@
-"""The detector: uint8 images in, raw predictions and every mixture's routing out."""
+"""The detector: maps uint8 images to raw predictions and the routing of every mixture layer."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ __all__ = ("Detector", "Predictions")
 
 
 class Detector(Network):
-    """Backbone, neck and detection head."""
+    """A detector: backbone, neck and detection head."""
 
     resize = "letterbox"
     points: Tensor
@@ -36,17 +36,17 @@ class Detector(Network):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Predictions:
-        """Predict side distances and class scores of every anchor."""
+        """Return the box and class logits of all anchors, with the routings of all parts."""
         maps, of_neck = self.neck(maps, controls, dispatch)
         found = self.head(maps, controls, dispatch)
         return found._replace(routings={**routings, **of_neck, **found.routings})
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return boxes (B, A, 4) xyxy canvas pixels and class scores (B, A, C), 0..1; both float32.
+        """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
         Args:
-            limit: only so many anchors of each image, in no order. None of the others has a part in the
-                `limit` best (anchor, class) pairs, so that these can be chosen from what is returned.
+            limit: decode only the `limit` anchors of each image with the highest class score, in any order;
+                None: decode all. The `limit` best (anchor, class) pairs are always among these anchors.
         """
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         points, strides = self.points, self.strides
@@ -62,7 +62,7 @@ class Detector(Network):
 
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
-    """Return the rows of (B, A, F) that ids (B, N) name, (B, N, F)."""
-    if values.shape[0] == 1:  # for engines, far less work
+    """Return the rows of values (B, A, F) that have the indices ids (B, N), as (B, N, F)."""
+    if values.shape[0] == 1:  # far less work for inference engines
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))

@@ -1,4 +1,4 @@
-"""Convolution blocks that every stage is made of."""
+"""Convolution blocks, from which all stages are built."""
 
 import math
 from typing import Literal
@@ -10,7 +10,7 @@ from training.models.depthwise import DepthwiseConv2d
 
 # B batch · C channels · H, W feature-map size
 
-BN_EPS = 1e-3  # both values as published YOLO checkpoints have them
+BN_EPS = 1e-3  # both constants as in published YOLO checkpoints
 BN_MOMENTUM = 0.03
 NORM_GROUPS = 8
 
@@ -18,22 +18,22 @@ Norm = Literal["batch", "group"]
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm with the constants of the whole network."""
+    """Return a batch norm with the constants that all networks use."""
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a norm of each image by itself, over 8 groups of channels, or as many as divide them evenly."""
+    """Return a group norm over 8 groups, or the largest smaller number that divides the channels evenly."""
     return nn.GroupNorm(math.gcd(channels, NORM_GROUPS), channels)
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
-    """Return the norm that follows a convolution."""
+    """Return the norm layer of a kind, to follow a convolution."""
     return batch_norm(channels) if norm == "batch" else group_norm(channels)
 
 
 class ConvBlock(nn.Module):
-    """Convolution without bias, norm, activation; keeps H and W at stride 1."""
+    """A convolution without bias, a norm and an activation; H and W stay the same at stride 1."""
 
     def __init__(
         self,
@@ -60,7 +60,11 @@ class ConvBlock(nn.Module):
 
 
 def halve(c_in: int, c_out: int, *, light: bool) -> nn.Module:
-    """Map (B, c_in, H, W) to (B, c_out, H / 2, W / 2); light: a filter on each channel, then a mix."""
+    """Return a module that maps (B, c_in, H, W) to (B, c_out, H / 2, W / 2).
+
+    Args:
+        light: a depthwise-separable convolution instead of a full one.
+    """
     if not light:
         return ConvBlock(c_in, c_out, 3, 2)
     return nn.Sequential(
@@ -83,7 +87,7 @@ class Bottleneck(nn.Module):
 
 
 class CrossStage(nn.Module):
-    """Two bottlenecks on one half of the channels, joined with the other half.
+    """Two bottlenecks on one projection of the input, merged with another projection; each of C / 2 channels.
 
     Source: Wang et al. 2019, arXiv:1911.11929.
     """
@@ -102,11 +106,11 @@ class CrossStage(nn.Module):
 
 
 class SplitStage(nn.Module):
-    """Splits the channels, chains blocks on one half, and merges every step.
+    """Splits the channels in two, chains blocks on one half, and merges both halves with all blocks' outputs.
 
     Args:
-        hidden_ratio: width of each half as a fraction of c_out.
-        deep: chain CrossStage blocks instead of single bottlenecks.
+        hidden_ratio: channels of each half as a fraction of c_out.
+        deep: whether to chain CrossStage blocks instead of single bottlenecks.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The neck: mixes coarse and fine maps down and up again, then hands three maps to the head."""
+"""The neck: combines coarse and fine feature maps, top-down and bottom-up, for the head."""
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 class Neck(nn.Module):
-    """Path aggregation over strides 8, 16, 32.
+    """A path aggregation network over strides 8, 16, 32.
 
-    `neck="area"` is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
-    `neck="c3k"` is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half that width.
+    With `neck="area"`, it is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
+    With `neck="c3k"`, it is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half that
+    width.
     """
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
@@ -48,7 +49,7 @@ class Neck(nn.Module):
     def forward(
         self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Mix maps at strides 8, 16, 32; returns maps at the same strides and each mixture's routing."""
+        """Return the combined maps at strides 8, 16, 32, and each mixture's routing by layer name."""
         p3, p4, p5 = maps
         routings: dict[str, Routing] = {}
 

@@ -1,4 +1,4 @@
-"""What the networks of all tasks share: a backbone with mixtures, and controls over its experts."""
+"""The base class of the networks of all tasks: a backbone with mixtures, and controls over its experts."""
 
 from typing import Any, ClassVar
 
@@ -10,14 +10,14 @@ from training.models.backbone import Backbone, Maps
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
-ROOMS = ("backbone", "neck", "head")  # the parts that may hold mixtures, in the order they run
+ROOMS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
 
 
 class Network(nn.Module):
-    """A backbone, built from one configuration; each task's network turns its maps into predictions.
+    """A backbone built from a ModelConfig; subclasses turn its feature maps into predictions of a task.
 
     Attributes:
-        resize: how an image is put on the canvas that the network takes.
+        resize: how an image of any size becomes the model input.
     """
 
     resize: ClassVar[Resize]
@@ -33,12 +33,12 @@ class Network(nn.Module):
         controls: RoutingControls | None = None,
         dispatch: Dispatch | None = None,
     ) -> Any:
-        """Predict and decode nothing; returns the task's tuple, with `routings` by layer name.
+        """Return the task's raw predictions, with `routings` by layer name.
 
         Args:
             images: (B, H, W, 3) uint8 RGB, H and W as configured.
-            controls: None: the configured top_k and threshold.
-            dispatch: how experts are run; None: as each layer is configured to train.
+            controls: how many experts run; None: the configured top_k and threshold.
+            dispatch: how the chosen experts are computed; None: each layer's train_dispatch.
         """
         controls = controls or self.default_controls()
         maps, routings = self.backbone(scaled_pixels(images), controls, dispatch)
@@ -47,12 +47,12 @@ class Network(nn.Module):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Any:
-        """Return the predictions of the backbone's maps; routings are the backbone's."""
+        """Return the predictions for the backbone's maps; `routings` are those of the backbone."""
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights are."""
+        """Return the device of the weights."""
         return next(self.parameters()).device
 
     def default_controls(self) -> RoutingControls:
@@ -60,7 +60,7 @@ class Network(nn.Module):
         return RoutingControls(self.config.top_k, self.config.weight_threshold)
 
     def mixture_layers(self) -> dict[str, MixtureLayer]:
-        """Return every mixture layer by name, in the order they run."""
+        """Return all mixture layers by name, in the order in which they run."""
         layers = {}
         for room in ROOMS:
             for name, layer in getattr(getattr(self, room, None), "mixtures", nn.ModuleDict()).items():
@@ -70,14 +70,14 @@ class Network(nn.Module):
 
 
 def scaled_pixels(images: Tensor) -> Tensor:
-    """Return (B, H, W, 3) uint8 as (B, 3, H, W) float32, 0..1.
+    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32, 0..1.
 
-    Cast first, as TensorRT can do nothing else to uint8; turned last, which engines whose convolutions read
-    channels last then need not do.
+    The cast comes first, because TensorRT has no other operator for uint8. The permutation comes last, so
+    that engines with channels-last convolutions can skip it.
     """
     return (images.float() / 255).permute(0, 3, 1, 2)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers are trained."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""The models one can ask for by name: each is a configuration, none is a class.
+"""Configurations of the named model variants; a variant is a configuration, not a class.
 
 Sources: YOLOv12, arXiv:2502.12524; ES-MoE, arXiv:2512.23273; the notes on YOLO-Master's later mixtures
 (modular, optimized, ultra) and on a mixture detection head (moehead). sparsight is ours.
@@ -26,7 +26,7 @@ VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureChoice:
-    """What may be changed of a variant's mixtures; None leaves it as the variant has it."""
+    """Changes to a variant's mixtures; None keeps the variant's setting."""
 
     placement: Placement | None = None
     num_experts: int | None = None
@@ -41,10 +41,13 @@ def model_config(
     input_hw: tuple[int, int],
     choice: MixtureChoice | None = None,
 ) -> ModelConfig:
-    """Return the configuration of a named variant.
+    """Return the model configuration of a variant, given by name.
+
+    Args:
+        choice: changes to the variant's mixtures.
 
     Raises:
-        ConfigError: no such variant (names those there are), or a choice that it does not leave.
+        ConfigError: the variant does not exist, or does not allow a change in `choice`.
     """
     family, size, task = parse_variant(variant)
     plain = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw)
@@ -54,7 +57,7 @@ def model_config(
         config = _chosen(config, family, choice)
         if choice.placement is not None and not set(config.mixtures) <= set(places):
             raise ConfigError(f"{variant} has no neck: its mixtures stand in the backbone")
-    # Nothing can stand where the task's network has nothing.
+    # Leave out mixtures at places that the task's network does not have.
     mixtures = {place: mixture for place, mixture in config.mixtures.items() if place in places}
     plain_stages = tuple(place for place in config.plain_stages if place in places)
     return replace(config, task=task, mixtures=mixtures, plain_stages=plain_stages)

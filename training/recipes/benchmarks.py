@@ -25,7 +25,7 @@ def coco_data(root: Path) -> Splits:
 
 
 def voc_data(root: Path) -> Splits:
-    """Return the splits of VOC, 20 classes: 16.5k training images (2007 and 2012), validation on 2007 test."""
+    """Return the splits of VOC, 20 classes: 16.5k training images of 2007 and 2012, and 2007's test set."""
     years = [root / "VOCdevkit" / year for year in ("VOC2007", "VOC2012")]
     return Splits(
         CombinedConfig(

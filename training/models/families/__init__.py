@@ -1,1 +1,1 @@
-"""Families of models, one file each: a configuration for every size, and how it is trained."""
+"""Model families, one file each: the configuration for every size, and how the models are trained."""

@@ -1,4 +1,4 @@
-"""Which families there are, and which one a variant's name means."""
+"""All model families, and parsing of variant names."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT)
 
 
 class VariantName(NamedTuple):
-    """What a variant's name says: esmoe-n-cls is family esmoe, size n, task classify."""
+    """The parts of a variant's name: esmoe-n-cls is family esmoe, size n, task classify."""
 
     family: Family
     size: str
@@ -37,15 +37,15 @@ _VARIANTS = tuple(
 
 
 def variants_of(task: TaskName) -> tuple[str, ...]:
-    """Return the names of all variants for a task, by family, smallest first."""
+    """Return the names of all variants for a task: family by family, the smallest size first."""
     return tuple(str(variant) for variant in _VARIANTS if variant.task == task)
 
 
 def parse_variant(variant: str) -> VariantName:
-    """Return what a variant's name says.
+    """Return the parts of a variant's name.
 
     Raises:
-        ConfigError: no such variant; names those there are.
+        ConfigError: the variant does not exist; the message lists all variants.
     """
     by_name = {str(each): each for each in _VARIANTS}
     if variant not in by_name:

@@ -1,4 +1,4 @@
-"""What a family answers: the configuration of its models, their losses, how they are trained."""
+"""What defines a model family: the configuration of its models, their losses, and how they are trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,15 @@ class Family:
     """Models of one architecture in several sizes.
 
     Attributes:
-        sizes: a letter each, smallest first.
-        tasks: which heads its backbone can have.
-        configure: makes a plain model of a size (sizes.py) one of the family.
-        losses: weights of the loss; those of boxes and classes are the same for all families.
-        trained_top_ks: of which every image of a step draws its own; empty: the model's.
-        paper_losses: of the recipe `paper`; None: `losses`.
-        paper_schedule: how the learning rate of the recipe `paper` falls.
-        place: the mixtures at a placement; None: they stand where they stand.
+        sizes: one letter per size, smallest first.
+        tasks: the tasks for which the family has models.
+        configure: turns the plain configuration of a size (sizes.py) into one of the family.
+        losses: weights of the loss terms; those of boxes and classes are the same for all families.
+        trained_top_ks: the values from which each image of a training step draws its top_k; empty: always the
+            model's top_k.
+        paper_losses: weights for the recipe `paper`; None: `losses`.
+        paper_schedule: learning rate schedule of the recipe `paper`.
+        place: returns the mixtures for a placement; None: the placement is fixed.
     """
 
     name: str

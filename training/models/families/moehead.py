@@ -1,4 +1,4 @@
-"""The notes' mixture detection head on YOLOv12: four light heads a level, all of which run."""
+"""The notes' mixture detection head on YOLOv12: four light heads per level, all of which run."""
 
 from dataclasses import replace
 from functools import partial
@@ -18,5 +18,5 @@ MOEHEAD = Family(
     name="moehead",
     sizes="n",
     configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, MIXTURE)),
-    losses=LossConfig(balance=0.0, diversity=0.01),  # the notes add it with this weight and no gain
+    losses=LossConfig(balance=0.0, diversity=0.01),  # weight of the notes, which have no gain
 )

@@ -1,4 +1,4 @@
-"""The sizes of YOLOv12 (arXiv:2502.12524, table 1), which every family scales by."""
+"""The model sizes of YOLOv12 (arXiv:2502.12524, table 1), which all families use."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,5 +17,5 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 
 def sized(config: ModelConfig, size: str) -> ModelConfig:
-    """Return the plain model in a size: n, s, m, l or x."""
+    """Return a model configuration scaled to a size: n, s, m, l or x."""
     return replace(config, **_SIZES[size])

@@ -1,4 +1,4 @@
-"""Our own: mixtures do the work of the deep stages and of the neck, with full convolutions."""
+"""Our own family: mixtures of full convolutions replace the blocks of the deep stages and of the neck."""
 
 from dataclasses import replace
 
@@ -7,16 +7,17 @@ from training.models.families.family import Family
 
 
 def _configure(config: ModelConfig) -> ModelConfig:
-    """Route 75 % of n's operations when all experts run, 72 % of s's.
+    """Return the configuration with mixtures: experts have 75 % of the operations of size n, 72 % of size s.
 
-    What is fixed is the stem, the shallow stages, one stage of the neck and a light head. An expert is two
-    3×3 convolutions of the same shape as its peers', so that the chosen ones can run as one wide expert.
+    The stem, the shallow stages, one stage of the neck and a light head always run. An expert is two 3×3
+    convolutions. All experts of a layer have the same shape, so that the chosen ones can run as one wide
+    expert.
     """
     mixture = MixtureConfig(
         router=RouterConfig(kind="moments"),
         expert="simple",
         kernel_sizes=(3,) * 4,
-        # As many as leave K = 2 no slower than yolov12's, in n and in s.
+        # The largest widths at which top_k 2 is no slower than yolov12, for n and s.
         expert_ratio=0.5 if config.width == 0.25 else 0.375,
         shared_kernel=1,
         residual=True,
@@ -32,6 +33,6 @@ SPARSIGHT = Family(
     tasks=("detect", "classify"),
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
-    # One expert, the usual number twice as often, and all.
+    # One expert, the default number (twice as likely), and all experts.
     trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
 )

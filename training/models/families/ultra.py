@@ -5,7 +5,7 @@ from training.models.families.family import Family
 from training.models.families.pointwise import LOSSES, pointwise
 
 ROUTER = RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0, learn_temperature=True)
-# Without batch norm an expert may see only the images that chose it, in training as well.
+# Without batch norm, experts can be trained on only the images that chose them.
 MIXTURE = MixtureConfig(norm="group", weight_threshold=0.01, train_dispatch="grouped")
 
 ULTRA = Family(name="ultra", sizes="n", configure=pointwise(ROUTER, mixture=MIXTURE), losses=LOSSES)

@@ -1,4 +1,4 @@
-"""YOLOv12 (arXiv:2502.12524): no mixture."""
+"""YOLOv12 (arXiv:2502.12524), without mixtures."""
 
 from training.models.families.family import Family
 

@@ -1,1 +1,1 @@
-"""What turns feature maps into answers, one file per task."""
+"""Heads, which turn feature maps into predictions, one file per kind."""

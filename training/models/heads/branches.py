@@ -1,4 +1,4 @@
-"""The two branches of a detection head at one level: side distances, and class scores."""
+"""The two branches of a detection head at one level: for side distances and for class scores."""
 
 import math
 
@@ -7,19 +7,22 @@ from torch import nn
 from training.config import ModelConfig
 from training.models.layers import ConvBlock
 
-EXPECTED_OBJECTS = 5.0  # an image starts out expected to hold this many, spread over all classes and cells
+EXPECTED_OBJECTS = 5.0  # objects per image that initial class scores assume, over all classes and cells
 PRIOR_CANVAS = 640
 
 
 def box_branch(channels: int, width: int, reg_max: int) -> nn.Sequential:
-    """Map (B, C, H, W) to (B, 4R, H, W): two 3×3 convolutions, then a linear one."""
+    """Return a module of two 3×3 convolutions and a linear one: maps (B, C, H, W) to (B, 4R, H, W)."""
     return nn.Sequential(
         ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, 4 * reg_max, 1)
     )
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Map (B, C, H, W) to (B, c_out, H, W): two depthwise-separable convolutions, then a linear one."""
+    """Return a module of two depthwise-separable convolutions and a linear one.
+
+    It maps (B, C, H, W) to (B, c_out, H, W).
+    """
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
@@ -30,7 +33,7 @@ def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
 
 
 def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
-    """Return the widths of the box and the class branch, the same at every level."""
+    """Return the hidden channels of the box and the class branches, which are the same at all levels."""
     box_width = max(16, finest_channels // 4, 4 * config.reg_max)
     return box_width, max(finest_channels, min(len(config.class_names), 100))
 
@@ -38,11 +41,16 @@ def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
 def start_biases(
     boxes: nn.Module, classes: nn.Module, stride: int, *, box: float = 1.0, prior: float = 1.0
 ) -> None:
-    """Start from rare objects, so that the first steps are not spent on unlearning them.
+    """Set the last biases of both branches so that the initial class scores are low, as objects are rare.
+
+    Otherwise the first training steps would be spent on lowering the scores.
 
     Args:
-        box: what the logits of the side distances start at.
-        prior: factor on the probability that a class starts with.
+        boxes: the box branch.
+        classes: the class branch.
+        stride: the stride of the level in pixels.
+        box: initial bias of the box branch.
+        prior: factor on the initial probability of each class.
     """
     cells = (PRIOR_CANVAS / stride) ** 2
     for branch in (boxes, classes):

@@ -1,11 +1,11 @@
-"""The classification head: one score for each class, of the image as a whole."""
+"""The classification head: maps features to one logit per class for the whole image."""
 
 from torch import Tensor, nn
 
 from training.config import ModelConfig
 from training.models.layers import ConvBlock
 
-WIDTH = 1280  # whatever the size of the model
+WIDTH = 1280  # the same for all model sizes
 
 
 class ClassifyHead(nn.Module):

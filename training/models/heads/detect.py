@@ -1,4 +1,4 @@
-"""The detection head: for every cell of every level, side distances and class scores."""
+"""The detection head: predicts side distances and class scores for every cell of every level."""
 
 from typing import NamedTuple
 
@@ -15,15 +15,15 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 class Predictions(NamedTuple):
-    """One forward pass, finest level first."""
+    """The output of one forward pass; anchors of the finest level come first."""
 
     box_logits: Tensor  # (B, A, 4, R)
     class_logits: Tensor  # (B, A, C)
-    routings: dict[str, Routing]  # by layer name, in the order they ran
+    routings: dict[str, Routing]  # by layer name, in the order in which the layers run
 
 
 class DetectHead(nn.Module):
-    """Two branches a level, no shared weights between levels."""
+    """Two branches per level; levels share no weights."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ class DetectHead(nn.Module):
             start_biases(boxes, classes, stride)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Turn maps, finest first, into predictions; nothing here is routed."""
+        """Return the predictions for feature maps, finest first; this head has no mixtures."""
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
         return Predictions(*join_levels(per_level, self.reg_max), {})
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
-    """Join the levels' (B, 4R, H, W), (B, C, H, W) to box logits (B, A, 4, R), class logits (B, A, C)."""
-    # Channels last first: engines whose convolutions leave them so have nothing to move.
+    """Return the levels' (B, 4R, H, W) and (B, C, H, W) joined to logits (B, A, 4, R) and (B, A, C)."""
+    # Channels are moved last first, which costs nothing in engines with channels-last convolutions.
     boxes, classes = (
         torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)
         for branch in zip(*per_level, strict=True)

@@ -1,4 +1,4 @@
-"""The mixture detection head: at every level a router and light heads, whose predictions are averaged."""
+"""The mixture detection head: a router at every level, and light heads whose predictions it averages."""
 
 from itertools import cycle
 
@@ -14,14 +14,14 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 # B batch · C classes · R bins of a side's distribution
 
-# Where the experts start, so that they are not copies of one another: small objects, medium, large, crowds.
+# Initial biases that make the experts differ: for small, medium and large objects, and for crowds.
 BOX_STARTS = (0.5, 1.0, 1.5, 1.0)
 PRIOR_FACTORS = (1.0, 1.0, 0.8, 1.2)
-LIGHT = 2  # their branches are narrower than those of a whole head by this factor
+LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level; its boxes and classes leave as one map, so that they can be weighted."""
+    """A light head for one level; returns boxes and classes as one map, which a mixture can weight."""
 
     def __init__(self, channels: int, widths: tuple[int, int], reg_max: int, num_classes: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class HeadExpert(nn.Module):
 
 
 class MixtureDetectHead(nn.Module):
-    """A mixture layer a level. All experts run unless fewer are asked for."""
+    """A detection head with one mixture layer per level; all experts run unless a request sets fewer."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MixtureDetectHead(nn.Module):
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Turn maps, finest first, into the weighted mean of the experts' logits."""
+        """Return predictions for feature maps, finest first: the weighted mean of the experts' logits."""
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)

@@ -1,1 +1,1 @@
-"""The mixture of experts: routing, experts, and the ways to run only some of them."""
+"""Mixture-of-experts layers: routers, experts, and ways to compute only the chosen experts."""

@@ -1,4 +1,4 @@
-"""A mixture layer with fewer experts: those that stay, and a router that scores no others."""
+"""Removes experts from a mixture layer and its router."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from training.models.mixture.router import SpatialRouter
 
 
 def cut_experts(layer: MixtureLayer, kept: Sequence[int]) -> None:
-    """Leave a layer only these of its experts, in this order; its configuration is the caller's to change.
+    """Reduce a layer, in place, to the experts at the indices `kept`, in this order.
 
-    Softmax over those that are kept is what remains of softmax over all after renormalising, so routers lose
-    the rows of the others and nothing else.
+    The caller has to update the layer's configuration. Routers only lose the rows of the removed experts: the
+    softmax over the kept experts equals the softmax over all experts, renormalised.
     """
     rows = list(kept)
     layer.experts = nn.ModuleList(layer.experts[row] for row in rows)
     router = layer.router
     score = router.score
-    assert isinstance(score, nn.Linear | nn.Conv2d)  # every router ends in one
+    assert isinstance(score, nn.Linear | nn.Conv2d)  # the last layer of every router
     score.weight = _rows_of(score.weight, rows)
     if score.bias is not None:
         score.bias = _rows_of(score.bias, rows)
@@ -27,7 +27,7 @@ def cut_experts(layer: MixtureLayer, kept: Sequence[int]) -> None:
         score.out_channels = len(rows)
     else:
         score.out_features = len(rows)
-    if isinstance(router, SpatialRouter):  # whose scores are normed expert by expert
+    if isinstance(router, SpatialRouter):  # it normalises each expert's scores separately
         norm = router.norm
         norm.num_features = len(rows)
         norm.weight, norm.bias = _rows_of(norm.weight, rows), _rows_of(norm.bias, rows)

@@ -1,15 +1,15 @@
-"""Ways to add up the chosen experts. All give the same sum; they differ in what they compute.
+"""Ways to compute the weighted sum of the chosen experts. All give the same sum, from different computations.
 
-dense        every expert on every image, weighted; an expert that was not chosen weighs zero
-grouped      each expert on the images that chose it
-Conditional  one image; experts in branches of the graph that run or not: what is exported for CPUs
-Gathered     a fixed batch; the weights of each image's experts, picked at run time: for GPUs (gathered.py)
+dense        every expert on every image; an expert that was not chosen has the weight zero grouped      each
+expert on only the images that chose it Conditional  for one image: each expert in a branch of the graph, run
+only if chosen; exported for CPUs Gathered     for a fixed batch: gathers the weights of each image's experts
+at run time; for GPUs (gathered.py)
 
-In evaluation they all agree to rounding. In training they do not, because of batch norm inside experts:
-under dense it sees the whole batch, under grouped only the images that chose the expert. Training runs
-dense: at the batch sizes of detectors (8 to 16 images, half of them chosen) a group is too small for
-statistics, an expert nobody chose would keep the statistics it was born with, and one chosen by a single
-image would normalise that image by itself. The cost is the work of the experts that were not chosen: in
+In evaluation, all agree up to rounding. In training they do not, if experts contain batch norm: with dense,
+batch norm sees the whole batch, with grouped only the images that chose the expert. Therefore training runs
+dense. Detectors train with 8 to 16 images per batch, and about half of them choose an expert: too few for
+statistics. An expert that no image chose would keep its initial statistics, and an expert that one image
+chose would normalise that image by itself. Dense also computes the experts that were not chosen: in
 esmoe-n, two of four in each layer, at least 1.2 of 9.5 GFLOPs.
 """
 
@@ -33,14 +33,14 @@ from training.models.mixture.gathered import (
 
 
 def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
-    """Return the weighted sum over all experts; x (B, C, H, W), gate (B, E), result (B, c_out, H, W)."""
+    """Return the sum of all experts' outputs, weighted by gate (B, E); x (B, C, H, W) to (B, c_out, H, W)."""
     weights = gate.to(x.dtype)[:, :, None, None, None]  # (B, E, 1, 1, 1)
-    # Summed from the first answer on: zeros of x's batch would be one more operator in a static graph.
+    # Starts with the first output: starting with zeros would add an operator to an exported graph.
     return reduce(torch.add, (weights[:, index] * expert(x) for index, expert in enumerate(experts)))
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Return the weighted sum; each expert sees only images whose gate for it is above zero, in one go."""
+    """Return the weighted sum; each expert runs once, on the images whose gate for it is above zero."""
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -53,43 +53,45 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: in
 
 @dataclass(frozen=True)
 class Conditional:
-    """How an exported graph for one image skips experts: by a branch for each.
+    """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
-    A branch that is taken copies the map in and out. In a graph for one top_k there is no need: where the map
-    is large beside the weights, those of the chosen experts are copied instead (gathered.py).
+    Each expert is in a branch, which copies its feature map in and out when it runs. A graph for a single
+    top_k needs no branches: if the map is larger than the weights, the weights of the chosen experts are
+    copied instead (gathered.py).
     """
 
-    exactly: int | None = None  # the only top_k, without a threshold, that the graph shall be right for
-    ports: torch.dtype = torch.float32  # of maps that cross a branch; bfloat16 where engines compute in it
+    exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
+    ports: torch.dtype = torch.float32  # of maps at a branch's ports; bfloat16 for engines that compute in it
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """How an exported graph for a fixed batch computes no more than this many experts for each image."""
+    """Settings of an exported graph for a fixed batch, which computes at most `slots` experts per image."""
 
     slots: int
 
 
 def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
-    """Return the weighted sum for one image; becomes `If`s in an exported graph.
+    """Return the weighted sum for one image; branches become `If` operators in an exported graph.
 
-    Maps cross a branch as (B, H, W, C): CPU engines convolve channels-last but copy branch ports in plain
-    order, and a reordering at each port costs what the skipping gains.
+    Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order but
+    copy the inputs and outputs of a branch in plain order. Reordering them would cost as much time as
+    skipping experts saves.
 
     Raises:
-        ValueError: B is not 1; the branch would be taken for all images by the first one's gate.
+        ValueError: B is not 1; the gate of the first image would decide for all images.
     """
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")
     wide = can_gather(experts) and isinstance(experts[0], SimpleExpert)
     if how.exactly is not None and how.exactly >= len(experts):
         return run_all_as_one(experts, x, gate) if wide else run_dense(experts, x, gate)
-    # Not light experts: their kernels differ, and each would be computed as the widest.
+    # Not for depthwise experts: their kernel sizes differ, and each would be padded to the largest.
     if how.exactly and wide and weights_are_small(experts, x):
         return run_gathered(experts, x, gate, how.exactly)
     maps = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
     weights = gate[0].to(x.dtype)
-    # Weighted outside, where the sum passes over all of them anyway.
+    # Weighted outside the branches, where the sum reads all outputs anyway.
     answers = (
         weights[index] * _run_or_skip(expert, maps, weights[index] > 0, x.dtype, c_out)
         for index, expert in enumerate(experts)
@@ -98,7 +100,7 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
 
 def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dtype, c_out: int) -> Tensor:
-    """Return the expert's answer (1, H, W, c_out), or zeros."""
+    """Return the expert's output (1, H, W, c_out), or zeros if it does not run."""
     names, weights = zip(*expert.state_dict(keep_vars=True).items(), strict=True)
 
     def run(maps: Tensor, *weights: Tensor) -> tuple[Tensor]:
@@ -109,8 +111,8 @@ def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dty
     def skip(maps: Tensor, *_: Tensor) -> tuple[Tensor]:
         return (maps.new_zeros(*maps.shape[:3], c_out),)
 
-    # The operator itself, with all that its branches read: torch.cond would compile both to find that out,
-    # which took a fourth of an export.
+    # Calls the operator itself, with everything that its branches read. torch.cond would compile both
+    # branches to find that out, which took a quarter of the time of an export.
     choose = torch.ops.higher_order.cond if torch.compiler.is_exporting() else _choose
     (answer,) = choose(runs, run, skip, (maps, *weights))
     return answer.to(dtype)

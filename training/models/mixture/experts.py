@@ -1,4 +1,4 @@
-"""Experts: a map in, a map of the same size out."""
+"""The experts of mixture layers; each maps a feature map to one of the same shape."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from training.models.layers import ConvBlock, Norm, norm_layer
 
 
 class DepthwiseSeparableExpert(nn.Module):
-    """k×k filter on each channel, then a 1×1 mix of channels. Source: arXiv:2512.23273, section 3.2."""
+    """k×k depthwise, then 1×1 convolution. Source: arXiv:2512.23273, section 3.2."""
 
     def __init__(self, channels: int, kernel: int, norm: Norm = "batch") -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class DepthwiseSeparableExpert(nn.Module):
 
 
 class SimpleExpert(nn.Module):
-    """Convolution, norm, SiLU, convolution, norm: with kernel 1 as in YOLO-Master v0.1, with 3 a full one."""
+    """Convolution, norm, SiLU, convolution, norm. YOLO-Master v0.1 has these experts with kernel size 1."""
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Half of the maps by a convolution, the other half by a cheap filter on each of them.
+    """Computes half of the channels by a convolution, and the other half from those by a depthwise one.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """
@@ -61,7 +61,7 @@ class GhostExpert(nn.Module):
 
 
 class InvertedResidualExpert(nn.Module):
-    """1×1 to a wider map, a k×k filter on each channel, 1×1 back. Source: arXiv:1801.04381."""
+    """1×1 convolution to more channels, k×k depthwise, 1×1 back. Source: arXiv:1801.04381."""
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class InvertedResidualExpert(nn.Module):
 
 
 def build_experts(channels: int, config: MixtureConfig) -> nn.ModuleList:
-    """Make one expert for each kernel size."""
+    """Return one expert of the configured kind for each kernel size."""
 
     def build(kernel: int) -> nn.Module:
         match config.expert:

@@ -1,8 +1,9 @@
-"""Chosen experts as one wide expert: their weights are picked at run time, and the map stays where it is.
+"""Runs the chosen experts as one wide expert, whose weights are gathered at run time.
 
-Two convolutions of the same shape in each of n experts, weighted and summed, are one of n times the width
-and one back: the second adds up the experts as it adds up channels. So nothing is copied but weights, and on
-a map that is large beside them it costs what the chosen experts cost. For graphs: batch norm must be folded.
+The weighted sum of n experts, each two convolutions of the same shape, equals two convolutions with n times
+the hidden channels: the second convolution sums over experts as it sums over channels. Only weights are
+copied, not the feature map. If the map is larger than the weights, this costs about as much as the chosen
+experts alone. It is meant for exported graphs: batch norm must be folded.
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,14 @@ from torch.nn import functional
 
 from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
 
-# A kernel that is scaled at run time is laid out anew for the engine: so many numbers of a map cost as much.
+# Engines reorder a kernel that is scaled at run time; per weight, that costs as much as so many map values.
 SCALED_WEIGHTS = 4
 
 # B batch · E experts · n slots · C channels · D hidden channels · k kernel · H, W feature-map size
 
 
 def can_gather(experts: nn.ModuleList) -> bool:
-    """Return whether all are of one kind that can be gathered, of one shape, with norms folded away."""
+    """Return whether all experts are depthwise, or all simple and of one shape, with folded batch norm."""
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
     shapes = {expert.expand.conv.weight.shape for expert in experts if isinstance(expert, SimpleExpert)}
@@ -30,14 +31,15 @@ def can_gather(experts: nn.ModuleList) -> bool:
 
 
 def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) -> Tensor:
-    """Return the weighted sum over the `slots` heaviest experts of each image; no other is computed.
+    """Return the weighted sum of the `slots` experts with the largest weights of each image.
 
-    The batch is folded into the channels, a group each, so that every image has its own weights.
+    Only these experts are computed. The images of the batch become groups of channels, so that each image has
+    its own weights.
 
     Args:
         x: (B, C, H, W).
         gate: (B, E); an image may have fewer than `slots` above zero.
-        slots: at least as many as any image has above zero, or experts are left out.
+        slots: at least the number of experts above zero of any image; otherwise experts are left out.
 
     Returns:
         (B, C, H, W).
@@ -48,7 +50,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
     if not can_gather(experts):
         raise ValueError("only depthwise and simple experts with batch norm folded can be gathered")
     weight, index = gate.topk(slots, dim=1)  # (B, n)
-    # An empty slot takes the image's best expert, weighted with zero: none that was not chosen is touched.
+    # An empty slot takes the image's best expert with weight zero, so that no unchosen expert is read.
     index = torch.where(weight > 0, index, index[:, :1])
     if isinstance(experts[0], SimpleExpert):
         return _wide_expert(experts, x, weight.to(x.dtype), index)
@@ -60,9 +62,9 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
 
 
 def run_all_as_one(experts: nn.ModuleList, x: Tensor, gate: Tensor) -> Tensor:
-    """Return the weighted sum over all simple experts of one image: one wide expert of constant weights.
+    """Return the weighted sum of all simple experts for one image, computed as one wide expert.
 
-    x (1, C, H, W), gate (1, E), result (1, C, H, W).
+    Its weights are constants of the graph. x is (1, C, H, W), gate (1, E), and the result (1, C, H, W).
     """
     first, second = _convolutions(experts)
     hidden = first[0].out_channels
@@ -79,7 +81,7 @@ def run_all_as_one(experts: nn.ModuleList, x: Tensor, gate: Tensor) -> Tensor:
 
 
 def weights_are_small(experts: nn.ModuleList, x: Tensor) -> bool:
-    """Return whether an expert has fewer weights than its map has numbers: to touch them costs less."""
+    """Return whether an expert has at most as many weights as its map has values: copying is cheap."""
     return sum(parameter.numel() for parameter in experts[0].parameters()) <= x[0].numel()
 
 
@@ -93,10 +95,10 @@ def _wide_expert(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tenso
     folded = x.reshape(1, batch * channels, height, width)
     expand = expand.reshape(-1, channels, kernel, kernel)
     maps = functional.silu(_convolve(folded, expand, expand_bias, groups=batch))  # (1, B·n·D, H, W)
-    # In the same pass over the map as what is before it; to scale weights takes one of its own.
+    # Scales the map, in the same pass as the activation before; scaling weights would take another pass.
     maps = maps * weight.repeat_interleave(hidden, dim=1).reshape(1, -1, 1, 1)
 
-    # Stacked behind the output channel, where the wide kernel has its inputs: (C, E, D, k, k).
+    # Experts are stacked after the output channel, as input channels of the wide kernel: (C, E, D, k, k).
     project = torch.stack([conv.weight for conv in second], dim=1).index_select(1, flat)
     project = project.reshape(channels, batch, slots * hidden, kernel, kernel).transpose(0, 1)
     project_bias = torch.stack([*map(_bias, second)]).index_select(0, flat).reshape(batch, slots, channels)
@@ -116,7 +118,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int
 
 
 def _light_expert(experts: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
-    """Run one expert for each image; kernels are padded to the widest with zeros."""
+    """Return the output of one expert per image; kernels are zero-padded to the largest."""
     batch, channels, height, width = x.shape
     light = [expert for expert in experts if isinstance(expert, DepthwiseSeparableExpert)]
     filters = torch.stack(_padded([expert.depthwise.weight for expert in light]))  # (E, C, 1, k, k)
@@ -145,5 +147,5 @@ def _padded(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None  # folding batch norm gave it one
+    assert conv.bias is not None  # folding batch norm adds a bias
     return conv.bias

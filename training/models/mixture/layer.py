@@ -25,11 +25,15 @@ Dispatch = Literal["dense", "grouped"] | Conditional | Gathered
 
 
 class MixtureLayer(nn.Module):
-    """Experts chosen for each image, summed by weight; beside them, if configured, one that always runs.
+    """A router that chooses experts for each image, and the weighted sum of the chosen experts' outputs.
+
+    If configured, a shared expert that always runs is added to the sum.
 
     Args:
-        experts: to be chosen from; None builds those of the configuration, which keep the shape of the map.
-        c_out: channels that the experts answer with; None: as many as they are given.
+        channels: channels of the input map.
+        config: the settings of the layer.
+        experts: the experts; None: build those of the configuration, which keep the shape of the map.
+        c_out: channels of the experts' output; None: the same as `channels`.
 
     Source: ES-MoE, arXiv:2512.23273, section 3.
     """
@@ -47,7 +51,7 @@ class MixtureLayer(nn.Module):
         self.channels = channels
         self.c_out = c_out or channels
         self.router = build_router(channels, config.num_experts, config.router)
-        # Its logarithm is learned, so that no step can turn the order of the experts round.
+        # The logarithm is learned: the temperature stays positive, and cannot reverse the order of experts.
         log_temperature = torch.tensor(math.log(config.router.temperature))
         self.log_temperature = nn.Parameter(log_temperature) if config.router.learn_temperature else None
         self.experts = experts or build_experts(channels, config)
@@ -60,7 +64,12 @@ class MixtureLayer(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
-        """Map (B, C, H, W) to (B, c_out, H, W); returns the routing as well. dispatch None: as it trains."""
+        """Return the output (B, c_out, H, W) for x (B, C, H, W), and the routing.
+
+        Args:
+            controls: how many experts run.
+            dispatch: how the chosen experts are computed; None: the configured train_dispatch.
+        """
         routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
             case "dense":
@@ -77,10 +86,13 @@ class MixtureLayer(nn.Module):
         return (total + x if self.config.residual else total), routing
 
     def score(self, x: Tensor) -> Tensor:
-        """Return logits (B, E), float32, over the temperature; with noise in training if so configured."""
+        """Return the router's logits (B, E), float32, divided by the temperature.
+
+        In training, the configured noise is added before the division.
+        """
         settings = self.config.router
-        device = "cpu" if x.is_meta else x.device.type  # shapes alone have no precision to switch
-        # Only where there is one to switch off: a tracer would cut the graph at it.
+        device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
+        # Only if autocast is on, because this context would split a traced graph.
         full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with full:
             logits = self.router(x.float())

@@ -1,7 +1,7 @@
-"""Routers: a feature map in, a score for each expert out, one image at a time.
+"""Routers: map a feature map to one logit per expert.
 
-In evaluation no score depends on the other images of a batch. All compute in float32, whatever the
-precision around them: half precision here would move experts.
+In evaluation, an image's logits do not depend on the other images of the batch. Routers always compute in
+float32, because rounding in half precision could change which experts are chosen.
 """
 
 import torch
@@ -14,11 +14,11 @@ from training.models.layers import ConvBlock, batch_norm, group_norm
 # B batch · C channels · E experts · H, W feature-map size
 
 
-VARIANCE_EPS = 1e-6  # a square root has no slope at 0
+VARIANCE_EPS = 1e-6  # a square root has an infinite gradient at 0
 
 
 class PooledRouter(nn.Module):
-    """Scores experts from the average of the map. Source: arXiv:2512.23273, section 3.3."""
+    """Scores experts from the mean of each channel. Source: arXiv:2512.23273, section 3.3."""
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class PooledRouter(nn.Module):
 
 
 class MomentsRouter(nn.Module):
-    """Scores experts from mean, deviation and maximum of each channel.
+    """Scores experts from the mean, standard deviation and maximum of each channel.
 
-    A mean alone hardly tells a few small objects from none; the other two do.
+    A few small objects hardly change the mean, but they do change the deviation and the maximum.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -53,10 +53,10 @@ class MomentsRouter(nn.Module):
 
 
 class SpatialRouter(nn.Module):
-    """Looks at a shrunken map with a 3×3 filter, scores every cell, and averages the scores.
+    """Scores experts at every cell of a downscaled map, with a 3×3 convolution, and averages the scores.
 
-    With a larger `pool` this is the papers' efficient spatial router, with a smaller one their local router,
-    which keeps more texture for small objects.
+    With a larger `pool`, this is the papers' efficient spatial router; with a smaller `pool`, their local
+    router, which keeps more texture for small objects.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -73,9 +73,10 @@ class SpatialRouter(nn.Module):
 
 
 class AdaptiveRouter(nn.Module):
-    """Scores experts from the channels alone: average, 1×1, norm, 1×1.
+    """Scores experts from the mean of each channel: mean, 1×1 convolution, group norm, 1×1 convolution.
 
-    Its norm is over all channels: batch norm of a single cell would need more than one image to train on.
+    The norm is over all channels, because batch norm of a single cell would need more than one training
+    image.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -92,10 +93,11 @@ class AdaptiveRouter(nn.Module):
 
 
 class UltraEfficientRouter(nn.Module):
-    """Shrinks the map first, then a depthwise 3×3 and a narrow 1×1: next to no work even on large maps.
+    """Scores experts cheaply, even for large maps: downscaling, a depthwise 3×3 and a narrow 1×1 convolution.
 
-    The narrow map is normed as one group: norms of single channels would remove what tells images apart.
-    Scores of cells are averaged before the softmax, so that one temperature acts on the image's scores.
+    The narrow map is normalised as one group, because norms of single channels would remove the differences
+    between images. The scores of all cells are averaged before the softmax, so that the temperature acts on
+    the image's scores.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -117,7 +119,11 @@ class UltraEfficientRouter(nn.Module):
 
 
 def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Module:
-    """Make the router of a configuration; its last weights are drawn anew if that says how."""
+    """Return the router that a configuration describes, for maps with the given number of channels.
+
+    If the configuration sets `init_std`, the last layer's weights are initialised from a normal distribution
+    with that standard deviation.
+    """
     match config.kind:
         case "pooled":
             router: nn.Module = PooledRouter(channels, num_experts, config)
@@ -136,14 +142,15 @@ def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Mo
 
 
 def hidden_width(channels: int, config: RouterConfig) -> int:
-    """Return the width between a router's two layers."""
+    """Return the number of hidden channels between a router's two layers."""
     return max(channels // config.reduction, config.min_hidden)
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
-    """Average squares of `pool` × `pool` cells; a map that is no larger than one square stays as it is.
+    """Return the map averaged over squares of `pool` × `pool` cells.
 
-    What is left over at the right and the bottom is not seen, as in the models whose weights can be imported.
+    A map with a side of at most `pool` is returned unchanged. Cells left over at the right and the bottom are
+    ignored, as in the models whose weights can be imported.
     """
     if x.shape[2] <= pool or x.shape[3] <= pool:
         return x
@@ -151,5 +158,5 @@ def shrink(x: Tensor, pool: int) -> Tensor:
 
 
 def whole_pool(height: int, width: int, most: int) -> int:
-    """Return the largest square up to `most` that leaves no cell over: a router then sees the whole map."""
+    """Return the largest pool size up to `most` that divides height and width, so that no cell is ignored."""
     return max(side for side in range(1, most + 1) if height % side == 0 and width % side == 0)

@@ -1,4 +1,4 @@
-"""Which experts run for which image, and with what weight."""
+"""Decides which experts run for which image, and with what weight."""
 
 from typing import NamedTuple
 
@@ -9,30 +9,32 @@ from torch import Tensor
 
 
 class Routing(NamedTuple):
-    """What one mixture layer decided for one batch."""
+    """The decision of one mixture layer for one batch."""
 
-    gate: Tensor  # (B, E)  weight of each expert; zero if not chosen; rows sum to 1, or to 0 at top_k 0
-    probs: Tensor  # (B, E)  softmax of the router over all experts
-    logits: Tensor  # (B, E)  what the softmax was taken of
+    gate: Tensor  # (B, E) weight of each expert, zero if not chosen; rows sum to 1, or to 0 at top_k 0
+    probs: Tensor  # (B, E) softmax of the logits over all experts
+    logits: Tensor  # (B, E) scores of the router
 
 
 class RoutingControls(NamedTuple):
-    """How many experts may run: integers and floats, or (B, 1) tensors so that each image has its own."""
+    """How many experts may run: numbers, or tensors (B, 1) with a value for each image."""
 
     top_k: int | Tensor
     weight_threshold: float | Tensor = 0.0
 
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
-    """Take a softmax over all, keep the best top_k, renormalise over those that run.
+    """Return the routing: a softmax over all experts, cut to the best top_k and renormalised.
 
-    From top_k 1 on the best expert always runs; the others only if their probability reaches the threshold.
-    At 0 none runs: for layers with a shared expert. Ties go to the lowest index. Ranks come from
-    comparisons, not from a sort, so the exported graph needs no TopK and top_k stays a run-time input.
+    If top_k is at least 1, the best expert always runs, and the others only if their probability reaches the
+    threshold. At top_k 0 none runs, which suits layers with a shared expert. In a tie, the expert with the
+    lower index ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph
+    needs no TopK operator and top_k stays a run-time input.
 
     Args:
-        logits: (B, E) router scores; taken in float32 whatever the precision around them.
-        epsilon: beside the sum that weights are divided by, for models that were trained with it.
+        logits: scores of the router (B, E); converted to float32.
+        controls: top_k and threshold.
+        epsilon: added to the sum that weights are divided by, for models that were trained with it.
 
     Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
     """
@@ -45,6 +47,6 @@ def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0
     rank = better.sum(dim=-1)  # (B, E) 0 is best
     chosen = (rank < controls.top_k) & ((rank == 0) | (probs >= controls.weight_threshold))
     kept = probs * chosen
-    # The best of E has at least 1 / E: the floor is met only where none was chosen.
+    # The best of E has at least 1 / E, so the floor only matters if none was chosen.
     total = kept.sum(dim=-1, keepdim=True).clamp(min=0.5 / probs.shape[-1])
     return Routing(gate=kept / (total + epsilon if epsilon else total), probs=probs, logits=logits)
