@@ -18,8 +18,8 @@ class Tolerance:
     boxes_px: float = 1e-3
     boxes_relative: float = 1e-5
     scores: float = 1e-4
-    probabilities: float = 1e-4
     gates: float = 1e-4
+    probabilities: float = 1e-4
     input_levels: int = 1
     expert_sets: float = 1.0  # smallest share of (image, layer, top_k) with the same set of experts
     metric: float = 0.005  # largest fall of the task's metric, 0..1, on the data that was given
