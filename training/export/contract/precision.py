@@ -19,8 +19,8 @@ class Tolerance:
     boxes_px: float = 1e-3
     boxes_relative: float = 1e-5
     scores: float = 1e-4
-    probabilities: float = 1e-4
     gates: float = 1e-4
+    probabilities: float = 1e-4
     input_levels: int = 1
     expert_sets: float = 1.0  # smallest allowed share of (image, layer, top_k) with equal expert sets
     metric: float = 0.005  # largest allowed fall of the task's metric, 0..1, on the measured data
