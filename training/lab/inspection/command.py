@@ -55,7 +55,7 @@ class Inspection:
     @property
     def heading(self) -> str:
         """Return variant, controls, number of images and data as text."""
-        top_k, threshold = self.controls
+        top_k, threshold = self.controls.top_k, self.controls.weight_threshold
         rule = f"top_k {top_k}" + (f", from a probability of {threshold:g} on" if threshold else "")
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
