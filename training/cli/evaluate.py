@@ -8,7 +8,7 @@ from training.cli.flags import UsageError
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("--top-k", "--weight-threshold", "--json", "--quiet")
-BACKENDS = ("auto", "openvino", "triton")
+BACKENDS = ("auto", "openvino", "onnx", "triton")
 
 EXAMPLES = """
 examples:

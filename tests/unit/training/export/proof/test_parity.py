@@ -12,7 +12,8 @@ from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import Eager
 from training.export.proof import parity
-from training.export.proof.parity import Parity, measure_parity, reference_outputs
+from training.export.proof.parity import Parity, answer_differences, measure_parity, reference_outputs
+from training.export.tasks.classify import CLASSIFY
 from training.models.mixture.routing import RoutingControls
 
 SPEC = GraphSpec("sparse", "graph", candidates=20)
@@ -192,3 +193,10 @@ def test_of_two_comparisons_the_worse_counts():
     assert (worse.differences["boxes"], worse.excess["boxes"]) == (0.5, 0.3)
     assert np.isnan([worse.differences["gates"], worse.excess["gates"]]).all()
     assert (worse.expert_sets, worse.compared_boxes) == (0.9, 7)
+
+
+def test_an_output_that_its_task_does_not_compare_is_compared_number_by_number():
+    want = {"probabilities": np.array([[0.25, 0.75]], np.float32), "heat": np.array([[1.0, 2.0]], np.float32)}
+    got = {**want, "heat": np.array([[1.0, 2.5]], np.float32)}
+    found = answer_differences(CLASSIFY, want, got, TOLERANCES["f32"])
+    assert {role: each.largest for role, each in found.items()} == {"probabilities": 0.0, "heat": 0.5}
