@@ -106,7 +106,7 @@ def _best_per_object(
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
     keep.scatter_(
         1, chosen, chosen_alignment >= 0
-    )  # with fewer than top_k anchors inside, the rest are no pairs
+    )  # if fewer than top_k anchors are inside, some are no pairs
     return keep[object_ids, anchor_ids]
 
 
