@@ -29,10 +29,10 @@ class Batch:
 class BoxBatch(Batch):
     """Images and all their objects; M is the number of objects in the batch."""
 
-    boxes_xyxy: Tensor  # (M, 4) float32 canvas pixels
+    boxes_xyxy: Tensor  # (M, 4) float32, pixels of the model input
     class_ids: Tensor  # (M,) int64
     image_ids: Tensor  # (M,) int64, 0..B-1, ascending: the image that holds the object
-    ignored_xyxy: Tensor  # (R, 4) float32 canvas pixels: regions that the loss ignores
+    ignored_xyxy: Tensor  # (R, 4) float32, pixels of the model input: regions that the loss ignores
     ignored_image_ids: Tensor  # (R,) int64: the image that holds the region
 
 

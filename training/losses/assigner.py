@@ -104,9 +104,7 @@ def _best_per_object(
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
-    keep.scatter_(
-        1, chosen, chosen_alignment >= 0
-    )  # with fewer than top_k anchors inside, the rest are no pairs
+    keep.scatter_(1, chosen, chosen_alignment >= 0)  # with fewer than top_k inside, some are no pairs
     return keep[object_ids, anchor_ids]
 
 

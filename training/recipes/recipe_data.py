@@ -46,7 +46,7 @@ def own_data(recipe: str, root: Path | None) -> Splits | None:
     """Return the splits of a recipe's own data set, or None if the recipe takes any data.
 
     Raises:
-        ConfigError: the recipe has its own data set, and no folder is given; the message says which one.
+        ConfigError: the recipe has its own data set, and no folder is given.
     """
     if recipe not in _SPLITS:
         return None
