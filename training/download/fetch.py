@@ -186,7 +186,11 @@ def _refuse_errors(url: str, response: httpx.Response) -> None:
 
 
 def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
-    """Remove the partial file and raise _Passing, unless the response continues exactly at its end."""
+    """Check that the response continues where the partial file ends, and is of a file of the same size.
+
+    Raises:
+        _Passing: it does not. The partial file is removed, so the next attempt starts anew.
+    """
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
     if found is None or int(found[1]) != offset or changed:

@@ -23,7 +23,7 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that no image chose; at top_k 0, where none may run, all experts."""
+        """Return the experts that no image chose. At top_k 0 no expert runs, so it returns all of them."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 

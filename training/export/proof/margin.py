@@ -11,18 +11,20 @@ from training.models.mixture.routing import RoutingControls
 
 
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
-    """Return the smallest difference in probability by which some layer would choose other experts.
+    """Return how near the closest layer is to choosing other experts, as a gap in probability.
 
-    That is the gap between the last chosen and the first refused expert, or what parts one of the two from
-    the threshold.
+    Two kinds of gap count, and the smallest over all layers is returned:
+
+    - between the least probable chosen expert and the most probable refused one;
+    - between either of these two and the threshold, where the threshold could change the choice.
 
     Args:
         outputs: by role; gates and router_probs (1, L, E) of one image under these controls.
-        experts: how many each layer has; what is behind them in a row is padding.
+        experts: number of experts of each layer; the entries of its row after that number are padding.
         controls: plain numbers.
 
     Returns:
-        None if nothing could change: every layer runs all of its experts, or none.
+        The gap, or None if no choice could change: every layer runs all of its experts, or none.
     """
     margins: list[float] = []
     for gate, probs, count in zip(outputs[GATES][0], outputs[ROUTER_PROBS][0], experts, strict=True):

@@ -222,7 +222,16 @@ class _Comparison:
         self._cases, self._equal_cases = 0, 0
 
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
-        """Compare a row of a batch with its image's own answer, unless rounding may choose its experts."""
+        """Compare the graph's outputs for one image with the checkpoint's, and record the differences.
+
+        Skip the image if its router is within TIE of choosing other experts: rounding might decide there.
+
+        Args:
+            wanted: what the checkpoint answers for this image alone.
+            got: what the graph answers for the batch.
+            row: the image's place in that batch.
+            controls: those of this image.
+        """
         want = self.contract.by_role(wanted)
         have = self.contract.by_role(got, slice(row, row + 1))
         margin = router_margin(want, self.experts, controls) if self.experts else None
