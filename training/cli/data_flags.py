@@ -83,5 +83,5 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="NAME",
         help="of --data: only the objects of these classes, in this order; images without any stay, as "
-        "background; default: every class",
+        "background (a classifier leaves them out); default: every class",
     )

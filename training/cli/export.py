@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from training.workflows.dataset_config import training_data
 
     data = calibration = None
-    if args.data is not None or args.recipe is not None:
+    if args.data is not None or args.recipe is not None or args.classes:
         data, split = measured(args), args.calibration_split or "train"
         calibration = training_data(args.data, split, args.recipe, args.classes)
     write_artifacts(args, args.checkpoint, data, calibration)

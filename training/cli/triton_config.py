@@ -32,6 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the configurations, and print their folders."""
     if args.upgrade_manifests:
+        write_all_configs(args.repository, read(TritonOptions, args), name=args.name)  # refuses first
         for path in upgrade_manifests(args.repository, name=args.name):
             print(f"upgraded {path}")
     for folder in write_all_configs(args.repository, read(TritonOptions, args), name=args.name):

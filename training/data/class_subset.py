@@ -16,11 +16,17 @@ from training.errors import DatasetError
 class ChosenClasses(DatasetView):
     """A view of a data set that keeps the objects of some classes only.
 
-    Images without such objects stay, as background.
+    Images without such objects stay, as background. Where an image is labelled as a whole, images of other
+    classes are left out.
     """
 
     def __init__(
-        self, dataset: Dataset, class_names: Sequence[str], like: Mapping[str, str] | None = None
+        self,
+        dataset: Dataset,
+        class_names: Sequence[str],
+        like: Mapping[str, str] | None = None,
+        *,
+        whole_images: bool = False,
     ) -> None:
         """Keep the classes in class_names, and count the objects that become ignored regions.
 
@@ -29,6 +35,7 @@ class ChosenClasses(DatasetView):
             class_names: the classes to keep, in the order of their new ids.
             like: maps a class that is left out to the kept class that it resembles. Its objects become
                 regions that are ignored for the kept class, so that detecting them is no error.
+            whole_images: True if each image has one class as a whole, as a classifier learns.
 
         Raises:
             DatasetError: the data set has no class of a given name, or an image cannot be loaded while its
@@ -37,10 +44,13 @@ class ChosenClasses(DatasetView):
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown:
             raise DatasetError(f"no class {', '.join(unknown)} among {', '.join(dataset.class_names)}")
-        super().__init__(dataset)
-        self.class_names = tuple(class_names)
         new_ids = {name: new_id for new_id, name in enumerate(class_names)}
         self._new_ids = np.array([new_ids.get(name, -1) for name in dataset.class_names])  # -1: left out
+        indices = None
+        if whole_images:
+            indices = [i for i in range(len(dataset)) if (self._new_ids[dataset.class_ids(i)] >= 0).all()]
+        super().__init__(dataset, indices)
+        self.class_names = tuple(class_names)
         # For each class that is left out, the new id of the kept class that it resembles; -1: none.
         like = {name: other for name, other in (like or {}).items() if name not in new_ids}
         alike = [new_ids.get(like.get(name, ""), -1) for name in dataset.class_names]
@@ -64,6 +74,7 @@ class ChosenClasses(DatasetView):
             boxes_xyxy=sample.boxes_xyxy[kept],
             class_ids=class_ids[kept],
             areas=None if sample.areas is None else sample.areas[kept],
+            image_class=None if sample.image_class is None else int(self._new_ids[sample.image_class]),
         )
         alike = self._alike[sample.class_ids]
         regions = sample.ignored_class_ids

@@ -46,7 +46,8 @@ def open_dataset(config: DataConfig) -> Dataset:
             dataset = _open_folder(config)
             if config.kept_classes:
                 like = kitti.LIKE if isinstance(dataset, KittiDataset) else {}
-                dataset = ChosenClasses(dataset, config.kept_classes, like)
+                whole = isinstance(dataset, ImageFolderDataset)
+                dataset = ChosenClasses(dataset, config.kept_classes, like, whole_images=whole)
             return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)
         case CombinedConfig():
             parts = [open_dataset(part) for part in config.parts]

@@ -32,8 +32,9 @@ def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     without = task_named(config.model.task).without
     idle = [name for path in overrides if (name := path.rpartition(".")[2]) in without]
     if idle:
+        flag = idle[0].removesuffix("_epochs").replace("_", "-")
         raise ConfigError(
-            f"--{idle[0].replace('_', '-')} means nothing to {config.model.variant}, which is for the task "
+            f"--{flag} means nothing to {config.model.variant}, which is for the task "
             f"{config.model.task}: leave it out"
         )
     whole, parts = dict[str, Any](), dict[str, dict[str, Any]]()

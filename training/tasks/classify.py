@@ -39,7 +39,7 @@ class Classify:
     name: TaskName = "classify"
     scene_labels: Literal["boxes", "class"] = "class"
     best_by = "top1"
-    without: tuple[str, ...] = ("dfl", "mosaic", "mixup", "copy_paste")
+    without: tuple[str, ...] = ("dfl", "mosaic", "close_mosaic_epochs", "mixup", "copy_paste")
     defaults = Defaults(
         input_hw=(224, 224),
         quick_hw=(128, 128),

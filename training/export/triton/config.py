@@ -17,6 +17,7 @@ from training.export.triton.text import (
     model_config,
     nms_config,
 )
+from training.files import write_atomically
 
 CONFIG_FILE = "config.pbtxt"
 NMS_SOURCES = Path(__file__).resolve().parent / "nms"
@@ -44,6 +45,8 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
             f"{name} has versions for single images and versions for several at once, which -nms and -detect "
             "cannot serve alike; export a fixed batch under another --name"
         )
+    if len({stored.content["task"] for stored in manifests}) > 1:
+        raise ConfigError(f"{name} has versions for other tasks; export this one under another --name")
     (room / name).mkdir(exist_ok=True)
     (room / name / CONFIG_FILE).write_text(model_config(manifests, options), encoding="ascii")
     if any(several) or manifests[-1].content["task"] != "detect":
@@ -102,9 +105,7 @@ def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path
     for path, content in old:
         check_manifest(content, str(path))
     for path, content in old:
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, json.dumps(content, indent=2) + "\n")
     return [path for path, _ in old]
 
 

@@ -5,6 +5,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from training.data.class_scenes import ClassScenesDataset
 from training.data.class_subset import ChosenClasses
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
@@ -85,3 +86,11 @@ def test_classes_are_known_as_a_loaded_image_has_them():
     chosen = ChosenClasses(ThreeClasses(), ("c", "a"))
     for index in range(2):
         assert chosen.class_ids(index).tolist() == chosen.load(index).class_ids.tolist()
+
+
+def test_images_labelled_as_a_whole_stay_if_their_class_is_chosen_under_its_new_number():
+    scenes = ClassScenesDataset(10, seed=0, image_hw=(64, 64))  # image i is of class i % 5
+    chosen = ChosenClasses(scenes, tuple(reversed(scenes.class_names))[:2], whole_images=True)
+    assert [chosen.load(index).image_class for index in range(len(chosen))] == [1, 0, 1, 0]
+    assert [chosen.load(index).name for index in range(4)] == [scenes.load(i).name for i in (3, 4, 8, 9)]
+    assert [chosen.class_ids(index).tolist() for index in range(4)] == [[1], [0], [1], [0]]

@@ -262,6 +262,7 @@ def test_a_recipe_that_there_is_not_is_said_so_to_a_classifier_too():
     [
         ("loss.dfl", "--dfl"),
         ("augment.mosaic", "--mosaic"),
+        ("augment.close_mosaic_epochs", "--close-mosaic"),
         ("augment.mixup", "--mixup"),
         ("augment.copy_paste", "--copy-paste"),
     ],

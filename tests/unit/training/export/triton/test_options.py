@@ -89,6 +89,19 @@ def test_versions_for_one_image_and_for_several_do_not_mix(tmp_path):
     assert not list(tmp_path.rglob("config.pbtxt"))
 
 
+def test_versions_of_two_tasks_do_not_mix(tmp_path):
+    store(tmp_path)
+    probabilities = {"name": "probabilities", "dtype": "f32", "dims": ["B", 16], "role": "probabilities"}
+    outputs = [{**probabilities, "tolerance": {"absolute": 1e-4, "relative": 0}}]
+    classifier = {"task": "classify", "task_settings": {"defaults": {"top": 5}}, "outputs": outputs}
+    store(tmp_path, version="2", mixture=[], **classifier)
+    with pytest.raises(
+        ConfigError, match="has versions for other tasks; export this one under another --name"
+    ):
+        write_all_configs(tmp_path, TritonOptions())
+    assert not list(tmp_path.rglob("config.pbtxt"))
+
+
 def test_what_was_written_before_gives_way_to_what_is_asked_for_now(tmp_path):
     folder = store(tmp_path).parent
     write_all_configs(tmp_path, TritonOptions(instances=7), name="starter")
