@@ -199,12 +199,16 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=int, help="classes to tell of an image (default: the model's)")
 
 
+# Parameters of the call itself: a control of such a name could not be told apart from them.
+_RESERVED = frozenset({"self", "image", "model", "version", "backend", "format", "moe", "timeout_ms"})
+
+
 def _name_and_number(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not name or not math.isfinite(number):
+    if not name or not math.isfinite(number) or name in _RESERVED:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, as in top_k=2")
     return name, int(number) if number.is_integer() else number

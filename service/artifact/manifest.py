@@ -249,6 +249,9 @@ class Manifest(Part):
     def _outputs_are_those_of_the_task(self) -> Self:
         if not isinstance(self.task_settings, SETTINGS_OF[self.task]):
             raise ValueError(f"task_settings: these are not the settings of task {self.task}")
+        if self.images.resize.mode != self.task_settings.resize_mode:
+            mode = self.task_settings.resize_mode
+            raise ValueError(f"inputs: task {self.task} needs resize mode {mode}")
         needed = (*self.task_settings.needed_roles(), *(("gates", "router_probs") if self.mixture else ()))
         roles = {row.role for row in self.outputs}
         for role in needed:
@@ -277,16 +280,8 @@ class Manifest(Part):
 
 def _sizes(manifest: Manifest) -> dict[str, Sizes]:
     """Return the sizes that outputs must have, by role, derived from the other entries of the manifest."""
-    roles = {row.role for row in manifest.outputs}
-    sizes: dict[str, tuple[int, ...]] = {}
-    if manifest.task == "detect":
-        rows = manifest.output("boxes_xyxy").sizes[:1] or (1,)
-        sizes["boxes_xyxy"] = (*rows, 4)
-        sizes |= {role: rows for role in ("scores", "class_ids") if role in roles}
-        if "class_scores" in roles:
-            sizes["class_scores"] = (*rows, len(manifest.class_names))
-    if manifest.task == "classify":
-        sizes["probabilities"] = (len(manifest.class_names),)
+    given = {row.role: row.sizes for row in manifest.outputs}
+    sizes = manifest.task_settings.sizes(given, len(manifest.class_names))
     if manifest.mixture:
         experts = max(layer.num_experts for layer in manifest.mixture)
         sizes |= dict.fromkeys(("gates", "router_probs"), (len(manifest.mixture), experts))
@@ -316,7 +311,7 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         document = upgrade(json.loads(text))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactBroken(f"{where}: Invalid JSON: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactBroken(f"{where}: Value error, {error}") from error
     try:
         return Manifest.model_validate_json(json.dumps(document))

@@ -1,7 +1,7 @@
 """Define the manifest's `task_settings`, with one class for each value of `task`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class DetectDefaults(Part):
 
 class DetectSettings(Part):
     """The detection settings: where the N best (anchor, class) pairs are selected, N, and the defaults."""
+
+    resize_mode: ClassVar[str] = "letterbox"
 
     selection: Literal["graph", "service"]
     candidates: Positive
@@ -61,6 +63,8 @@ class ClassifyDefaults(Part):
 
 class ClassifySettings(Part):
     """The classification settings: the defaults of a request."""
+
+    resize_mode: ClassVar[str] = "center_crop"
 
     defaults: ClassifyDefaults
 

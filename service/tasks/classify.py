@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact.golden import Golden
 from service.artifact.manifest import Manifest
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed
 from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
 from service.types import RawOutputs
@@ -51,8 +51,14 @@ class ClassifyTask:
         self._manifest = manifest
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Classes:
-        """Return the most probable classes among the requested ones; equal scores by lowest class id."""
+        """Return the most probable classes among the requested ones; equal scores by lowest class id.
+
+        Raises:
+            BackendFailed: a probability is NaN or infinite.
+        """
         probabilities = self._manifest.read(outputs, "probabilities")[0].astype(np.float32)  # (C,)
+        if not np.isfinite(probabilities).all():
+            raise BackendFailed(f"model {self._manifest.name!r} gave probabilities that are no numbers")
         order = np.argsort(-probabilities, kind="stable")
         if params.class_ids is not None:
             order = order[np.isin(order, np.array(sorted(params.class_ids), dtype=np.int64))]
@@ -81,6 +87,10 @@ class ClassifyTask:
         """
         want_ids = golden.answer("cls_class_ids").reshape(-1)
         want_scores = golden.answer("cls_scores").astype(np.float64).reshape(-1)
+        if len(want_ids) != len(want_scores):
+            raise ArtifactBroken(
+                f"{golden.where}: {len(want_ids)} cls_class_ids, {len(want_scores)} cls_scores"
+            )
         if len(want_ids) != len(result):
             off = float(abs(len(want_ids) - len(result)))
             raise ArtifactMismatch("classes", off, 0.0, f"{len(result)} of {len(want_ids)}")

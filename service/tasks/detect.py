@@ -11,7 +11,7 @@ from service.artifact.golden import Golden
 from service.artifact.manifest import Manifest
 from service.artifact.task_settings import DetectSettings
 from service.artifact.tensors import Tolerance
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.pipeline.preprocess import Placed
@@ -122,14 +122,18 @@ class DetectTask:
         """Compare the detections with those of the golden sample.
 
         Raises:
-            ArtifactBroken: the sample has no detections.
+            ArtifactBroken: the sample has no detections, or their arrays do not fit each other.
             ArtifactMismatch: a box or score differs, or a detection is missing or extra.
         """
-        want = Detections(
-            golden.answer("det_boxes_xyxy").astype(np.float32).reshape(-1, 4),
-            golden.answer("det_scores").astype(np.float32),
-            golden.answer("det_class_ids").astype(np.int64),
+        boxes, scores_of, ids = (
+            golden.answer(f"det_{part}") for part in ("boxes_xyxy", "scores", "class_ids")
         )
+        try:
+            want = Detections(
+                boxes.astype(np.float32).reshape(-1, 4), scores_of.astype(np.float32), ids.astype(np.int64)
+            )
+        except ValueError as error:
+            raise ArtifactBroken(f"{golden.where}: its detections cannot be read: {error}") from error
         scores = "scores" if self._settings.selection == "graph" else "class_scores"
         compare_detections(
             result,

@@ -55,8 +55,8 @@ def _number(row: ControlInput, value: Number | str) -> Number:
         low, high = row.range or (0.0, 0.0)
         what, kind = f"use a number from {low:g} to {high:g}", float
     try:
-        number = kind(value)
-    except ValueError:
+        number = None if isinstance(value, float) and kind(value) != value else kind(value)
+    except (ValueError, OverflowError):
         number = None
     if number is None or not row.accepts(number):  # NaN is not accepted either
         raise InvalidParameter(row.name, f"{row.name}={str(value)[:40]} is not allowed; {what}")

@@ -68,6 +68,7 @@ class CocoFormat:
             if isinstance(outcome.found, ServiceError):
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id)
                 continue
+            self.check(outcome.found.version.manifest)  # another version may have come while the body arrived
             height, width = outcome.found.image_hw
             answer.images.append(CocoImage(id=image_id, width=width, height=height))
             answer.results += _results(image_id, outcome.found)

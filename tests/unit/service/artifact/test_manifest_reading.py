@@ -94,6 +94,11 @@ def row_of(side, index, **changes):
         pytest.param(row_of("inputs", 0, dims=["B", 64, "B", 3]), "must begin with B", id="batch twice"),
         pytest.param(row_of("inputs", 0, dims=["B", 64, 64, 4]), "[B, height, width, 3]", id="four channels"),
         pytest.param(lambda d: d["inputs"].pop(0), "exactly one row", id="no image input"),
+        pytest.param(
+            row_of("inputs", 0, resize={"mode": "center_crop", "interpolation": "bilinear"}),
+            "task detect needs resize mode letterbox",
+            id="a crop, which boxes have no way back from",
+        ),
         pytest.param(lambda d: d["inputs"].append(d["inputs"][0] | {"name": "b"}), "exactly one", id="two"),
         pytest.param(row_of("inputs", 1, name="images"), "a name appears twice", id="input twice"),
         pytest.param(row_of("inputs", 1, default=5), "default 5 is not one of", id="default not allowed"),
@@ -145,7 +150,7 @@ def test_a_wrong_manifest_is_refused_with_its_field(tiny, change, sentence):
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"\xff{", b"{", b"[]", b"1"])
+@pytest.mark.parametrize("text", [b"\xff{", b"{", b"[]", b"1", b'{"a":' * 100_000])
 def test_bytes_that_are_no_manifest_are_refused(text):
     with pytest.raises(ArtifactBroken, match=r"manifest\.json: (Invalid JSON|Value error)"):
         parse_manifest(text, "manifest.json")

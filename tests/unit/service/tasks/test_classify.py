@@ -8,7 +8,7 @@ import pytest
 
 from service.artifact.golden import load_golden
 from service.artifact.manifest import parse_manifest
-from service.errors import ArtifactBroken, ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed
 from service.request import DetectParams
 from service.tasks.choose import task_of
 from service.tasks.classify import Classes, ClassifyTask
@@ -58,6 +58,19 @@ def golden_of(classifier, *rows):
     ids, scores = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], np.float32)
     golden = load_golden(classifier)
     return replace(golden, arrays=dict(golden.arrays) | {"cls_class_ids": ids, "cls_scores": scores})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_probabilities_that_are_no_numbers_are_no_answer(classifier, value):
+    with pytest.raises(BackendFailed, match="probabilities that are no numbers"):
+        best(classifier.manifest, [0.2, value, 0.3])
+
+
+def test_a_sample_whose_arrays_do_not_fit_each_other_is_broken(classifier):
+    golden = golden_of(classifier, *WANTED)
+    torn = replace(golden, arrays=dict(golden.arrays) | {"cls_scores": np.array([0.6], np.float32)})
+    with pytest.raises(ArtifactBroken, match="3 cls_class_ids, 1 cls_scores"):
+        ClassifyTask(classifier.manifest).compare(replayed(*WANTED), torn)
 
 
 WANTED = ((0, 0.6), (1, 0.3), (2, 0.3))

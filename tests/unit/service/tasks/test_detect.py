@@ -1,13 +1,15 @@
 """Boxes from outputs by their roles, and compared with the golden ones by class and place."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from service.artifact.golden import load_golden
 from service.artifact.manifest import parse_manifest
 from service.artifact.tensors import Tolerance
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch
 from service.tasks.detect import Detections, DetectTask, compare_detections
 
 BOXES = Tolerance(absolute=1e-3, relative=1e-5)
@@ -83,3 +85,10 @@ def test_a_score_at_the_threshold_may_come_or_go():
     at_threshold = detections((0, 0, 10, 10, 0.25005, 0))
     compare(detections(), at_threshold)
     compare(at_threshold, detections())
+
+
+def test_a_sample_whose_arrays_do_not_fit_each_other_is_broken(artifact):
+    golden = load_golden(artifact)
+    torn = replace(golden, arrays=dict(golden.arrays) | {"det_scores": np.zeros(2, np.float32)})
+    with pytest.raises(ArtifactBroken, match=r"golden\.npz: its detections cannot be read"):
+        DetectTask(artifact.manifest).compare(detections(), torn)

@@ -54,7 +54,7 @@ def test_the_ends_of_top_k_are_allowed_as_number_and_as_text(artifact, top_k):
     assert resolved.controls["top_k"] == int(top_k)
 
 
-@pytest.mark.parametrize("top_k", [0, 5, "0", "5", "two", "1.5", ""])
+@pytest.mark.parametrize("top_k", [0, 5, "0", "5", "two", "1.5", "", 1.9, float("inf"), float("nan")])
 def test_beyond_the_ends_top_k_is_refused(artifact, top_k):
     with pytest.raises(InvalidParameter, match="is not allowed; use one of: 1, 2, 3, 4"):
         resolve(DetectParams(controls={"top_k": top_k}), artifact.manifest)
