@@ -12,7 +12,7 @@ from training.export.targets.targets import TARGETS
 
 COLUMNS = (
     *("artifact", "variant", "graph", "MB", "images"),
-    *("boxes px", "scores", "gates", "same sets", "mAP"),
+    *("boxes px", "scores", "gates", "same sets", "metric"),
 )
 EXPLAINED = """\
 graph: its precision; sparse skips experts that are not chosen, dense computes all; then, where both were
@@ -20,7 +20,8 @@ timed at the export, what sparse took of dense.
 boxes, scores, gates: the largest difference from the checkpoint over the images, at several top_k and
 thresholds; an artifact beyond the limits of its precision was never released.
 same sets: how often layers chose the checkpoint's experts, and how many choices the images led to.
-mAP: mAP@[.5:.95] of the checkpoint and of the graph on the data of the export; - where it had none."""
+metric: of the checkpoint and of the graph on the data of the export, mAP@[.5:.95] of a detector, top-1
+of a classifier; - where it had none."""
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
