@@ -8,9 +8,9 @@ from training.cli.flags import add_shared
 
 # In the order of --help. Each command is a file of the same name; only the requested one is imported.
 COMMANDS = {
-    "train": "train a detector, or go on with a stopped run",
+    "train": "train a detector or a classifier, or go on with a stopped run",
     "look": "draw the samples that a training run would be shown, with their boxes",
-    "evaluate": "mAP of a checkpoint or of a running service",
+    "evaluate": "mAP or accuracy of a checkpoint, mAP of a running service",
     "compare": "whether one checkpoint is better than another",
     "inspect": "what the routers of a checkpoint know of the images",
     "export": "write artifacts into the model repository",

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 # Not the root logger: there httpx tells of every request, and torch of what it traces.
-LOGGER = "training"
-BARS = "training.progress"
+LOGGER, BARS = "training", "training.progress"
 
 
 class _Console(logging.Handler):
