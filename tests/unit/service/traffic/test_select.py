@@ -1,8 +1,10 @@
 """The preferred backend that is well answers; what it cannot answer goes to the next, with the reason."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service.errors import (
     BackendBusy,
@@ -12,8 +14,11 @@ from service.errors import (
     DeadlineExceeded,
     UnknownVersion,
 )
+from service.metrics import Metrics
 from service.request import DetectParams, RequestContext
-from service.traffic.select import choose, choose_next
+from service.serving.detect import DetectService
+from service.settings import Settings
+from service.traffic.select import choose
 from tests.unit.service.traffic.route_builders import BLANK, ScriptedBackend, make_route, make_version
 
 DEAD = BackendUnavailable("triton is not answering: connection refused", lost=True)
@@ -30,23 +35,25 @@ def routes_of(artifact):
     return build
 
 
+class Loop(DetectService):
+    """The service's own way from route to route; an attempt is the graph alone, and returns its choice."""
+
+    def __init__(self, routes, failovers):
+        super().__init__(Settings(), Metrics(CollectorRegistry()), observers=())
+        self.routes, self.metrics.failed_over = routes, failovers.append
+
+    def ready_models(self):
+        return SimpleNamespace(routes=lambda name: self.routes)
+
+    async def _attempt(self, choice, image, params, context):
+        await choice.route.infer(choice.version, BLANK, context, movable=choice.movable)
+        return choice
+
+
 def ask(routes, params=DetectParams(), failovers=None):  # noqa: B008 - it is frozen
-    """Do as the service does, the stages left out; return the choice that answered."""
-
-    async def until_one_answers():
-        context, failed = RequestContext.within(5), {}
-        choice = choose(routes, params, failed)
-        while True:
-            try:
-                await choice.route.infer(choice.version, BLANK, context, movable=choice.movable)
-                return choice
-            except BackendUnavailable as error:
-                following = await choose_next(choice, error, routes, params, failed, context)
-                if following.route is not choice.route and failovers is not None:
-                    failovers.append(choice.route.backend_name)
-                choice = following
-
-    return asyncio.run(until_one_answers())
+    """Return the choice that answered; `failovers` gets the backends that it left."""
+    loop = Loop(routes, [] if failovers is None else failovers)
+    return asyncio.run(loop.detect(b"", params, RequestContext.within(5)))
 
 
 def calls(routes):
