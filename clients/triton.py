@@ -66,8 +66,9 @@ class TritonClient(Calls):
         Raises:
             ClientError: the call failed; the subclass tells why, and the message says what to do.
         """
-        manifest = self._known.fresh() or self._read(self._start())
-        return self._run(image, params_of(manifest, parameters))
+        deadline = self._start()  # one for the whole call
+        manifest = self._known.fresh() or self._read(deadline)
+        return self._run(image, params_of(manifest, parameters), deadline)
 
     def manifest(self) -> Manifest:
         """Return the model's manifest, newly read from the server."""
@@ -86,8 +87,8 @@ class TritonClient(Calls):
     ) -> None:
         self.close()
 
-    def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
-        deadline = self._start()
+    def _run(self, image: bytes | NDArray[Any], params: Params[R], deadline: Deadline | None = None) -> R:
+        deadline = deadline or self._start()
         pixels = as_pixels(image)
         manifest = self._known.fresh() or self._read(deadline)
         try:

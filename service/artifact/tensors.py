@@ -119,6 +119,11 @@ class ControlInput(TensorRow):
             raise ValueError(f"{self.name}: either allowed or range is needed")
         if self.sizes != (1,):
             raise ValueError(f"{self.name}: dims must be [B, 1], not {list(self.dims)}")
+        if np.issubdtype(self.numpy_dtype, np.integer):
+            bounds = np.iinfo(self.numpy_dtype)
+            values = self.allowed or (bounds.max + 1,)
+            if not bounds.min <= min(values) <= max(values) <= bounds.max:
+                raise ValueError(f"{self.name}: an input of {self.dtype} needs allowed values of that type")
         if self.allowed is not None and not isinstance(self.default, int):
             raise ValueError(f"{self.name}: default {self.default} is not a whole number")
         if not self.accepts(self.default):

@@ -101,6 +101,12 @@ def row_of(side, index, **changes):
         ),
         pytest.param(lambda d: d["inputs"].append(d["inputs"][0] | {"name": "b"}), "exactly one", id="two"),
         pytest.param(row_of("inputs", 1, name="images"), "a name appears twice", id="input twice"),
+        pytest.param(
+            row_of("inputs", 1, dtype="u8", allowed=[1, 2, 256]), "of that type", id="256 in 8 bits"
+        ),
+        pytest.param(
+            lambda d: d["inputs"][2].update(dtype="i64"), "an input of i64 needs", id="whole, with a range"
+        ),
         pytest.param(row_of("inputs", 1, default=5), "default 5 is not one of", id="default not allowed"),
         pytest.param(row_of("inputs", 1, range=[0, 1]), "either allowed or range", id="allowed and range"),
         pytest.param(row_of("inputs", 2, default=1.5), "default 1.5 is not one of", id="default off range"),
