@@ -1,6 +1,5 @@
 """Measure two checkpoints on the same images. Images are then drawn with replacement, over and over: the
-interval holds 95 % of the differences in mAP50-95. Where it does not hold 0, the one is better.
-"""
+interval holds 95 % of the differences in mAP50-95. Where it does not hold 0, the one is better."""
 
 import argparse
 from pathlib import Path

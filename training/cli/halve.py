@@ -1,7 +1,6 @@
 """Write a checkpoint with its weights in float16, for a file of half the size. Whatever reads it computes in
 float32 as before, from the rounded weights: measure and export the new file, not the old one. Biases and
-norms stay as they are: they are a hundredth of the numbers.
-"""
+norms stay as they are: they are a hundredth of the numbers."""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Write a checkpoint without the experts that hardly any image chooses, and say what that changes:
-parameters, GFLOPs, mAP, time.
-"""
+parameters, GFLOPs, mAP, time."""
 
 import argparse
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Write config.pbtxt, -nms and -detect of every model in the repository, from its manifests. What is not
 given here gets its default, whatever was written before; an export does the same. A running Triton takes it
-up when the model is loaded again.
-"""
+up when the model is loaded again."""
 
 import argparse
 

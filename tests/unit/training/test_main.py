@@ -305,6 +305,13 @@ def test_int8_without_pictures_held_out_is_refused_before_hours_of_training(monk
     assert "held out: give another --val-split" in failure(capsys, "train-export", *argv)
 
 
+@pytest.mark.parametrize("name", ["a b/c", "../up", "", "Cells", "-x", "a" * 65])
+def test_a_name_that_no_model_can_have_is_refused_before_the_training(capsys, tmp_path, name):
+    said = failure(capsys, "train-export", f"--name={name}", "--repository", str(tmp_path))
+    assert f"--name {name!r}: write lower-case letters" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("flag", ["--calibration", "--calibration-split"])
 def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys, flag):
     exported = []

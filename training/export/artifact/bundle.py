@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,8 @@ from training.export.triton.config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
 from training.models.network import Network
 from training.progress import bar
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # as the manifest's schema has it
 
 log = logging.getLogger(__name__)
 ROUNDED_IMAGES = 4  # compared with every map in float16: on a CPU, PyTorch takes seconds for each
@@ -78,10 +81,11 @@ def export_model(
             None: no metric is compared.
 
     Raises:
-        ConfigError: a target or the model does not support the options.
+        ConfigError: the name cannot be a model's, or a target or the model does not support the options.
         ExportError: a graph does not reproduce the checkpoint, the model finds nothing in the images, or a
             file cannot be put in place.
     """
+    check_name(name)
     check_options(targets, options, model.config)
     version = next_version(repository, name)
     older = {target: read_manifests(repository / f"{name}-{target}") for target in targets}
@@ -103,6 +107,15 @@ def export_model(
             exported.append(Exported(repository / folder / str(version), parity))
         release(room, repository)
     return exported
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError if callers could not ask for a model of this name, or no folder could have it."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name {name!r}: write lower-case letters, digits, _, . and -, at most 64, beginning with "
+            "a letter or a digit"
+        )
 
 
 def next_version(repository: Path, name: str) -> int:
