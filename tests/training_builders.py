@@ -10,6 +10,7 @@ from training.config import PLAIN_PLACES, ModelConfig
 from training.data.class_scenes import ClassScenesDataset
 from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.evaluate.mean_ap import MeanAp
+from training.export.graph.export_graph import Eager
 from training.models.classifier import Classifier
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
@@ -43,13 +44,13 @@ def shallow(config: ModelConfig) -> ModelConfig:
 
 
 def plain_model(*, num_experts: int = 2, top_k: int = 1) -> Detector:
-    """A shallow tiny_model."""
+    """Return a shallow tiny_model."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k)
     return conditioned(shallow(model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)))
 
 
 def conditioned(config: ModelConfig) -> Detector:
-    """An untrained detector for 64 × 64, in evaluation mode, whose answers are worth comparing.
+    """Return an untrained detector for 64 × 64, in evaluation mode, whose answers are worth comparing.
 
     Fresh batch norms pass their input on, so statistics are first taken from noise; scores and box logits
     are spread, so that a comparison of two runs compares something.
@@ -172,3 +173,8 @@ def taught_classifier(variant: str = "esmoe-n-cls") -> Classifier:
                 layer.router.requires_grad_(False)
         model.train()
     return model.eval()
+
+
+def reference_outputs(model, spec, canvas, controls):
+    """Return what the checkpoint itself answers for an image (H, W, 3) in eager float32, by name."""
+    return Eager(model, spec).answer(canvas, controls)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,13 +119,6 @@ def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, fl
 def max_or_nan(a: float, b: float) -> float:
     """Return the larger, or NaN if either is: Python's max would lose it."""
     return float(np.maximum(a, b))
-
-
-def reference_outputs(
-    model: Network, spec: GraphSpec, canvas: NDArray[np.uint8], controls: RoutingControls
-) -> dict[str, NDArray[Any]]:
-    """Return what the checkpoint itself answers for an image (H, W, 3) in eager float32, by name."""
-    return Eager(model, spec).answer(canvas, controls)
 
 
 def measure_parity(

@@ -15,7 +15,7 @@ from service.artifact.repository import read_artifact
 from service.backends.openvino import OpenVinoBackend
 from service.serving.proof import prove_by_golden
 from service.settings import OpenVinoSettings
-from tests.training_builders import conditioned, diverse_images, shallow
+from tests.training_builders import conditioned, diverse_images, reference_outputs, shallow
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import onnxruntime, poisoned
 from training.config import MixtureConfig, RouterConfig
@@ -27,7 +27,7 @@ from training.export.graph.export_graph import fold_batch_norm
 from training.export.graph.onnx_file import conditional_experts, to_onnx
 from training.export.graph.switch import SWITCH, general_body
 from training.export.proof.openvino_engine import OpenVinoEngine
-from training.export.proof.parity import measure_parity, reference_outputs
+from training.export.proof.parity import measure_parity
 from training.export.targets import build
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
@@ -55,7 +55,7 @@ SPARSE = {
 
 @functools.cache
 def built(name):
-    """A conditioned model of a variant, or `odd`: in backbone and neck what no named variant has.
+    """Return a conditioned model of a variant, or `odd`: in backbone and neck what no named variant has.
 
     With the fewest blocks, and few experts: every operator takes its time to trace.
     """
@@ -117,7 +117,7 @@ async def replay(artifact):
 
 @functools.cache
 def traced(name):
-    """The graph that skips; one trace for all of its tests."""
+    """Return the graph that skips; one trace for all of its tests."""
     with pytest.MonkeyPatch.context() as patch:
         # Beside maps of 64 × 64 images no weights are small: here they count as small wherever they can.
         patch.setattr(dispatch, "weights_are_small", lambda experts, x: True)

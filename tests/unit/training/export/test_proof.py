@@ -12,7 +12,7 @@ import openvino.opset15 as opset
 import pytest
 from onnx import numpy_helper
 
-from tests.training_builders import conditioned, plain_model
+from tests.training_builders import conditioned, plain_model, reference_outputs
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, tinted_scenes
 from tests.unit.training.export.engines import ask
 from tests.unit.training.messages import collecting
@@ -28,7 +28,6 @@ from training.export.graph.int8 import FLOAT_PARTS, quantize_dense, quantize_lik
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.census import branches
 from training.export.proof.openvino_engine import OpenVinoEngine, cpu_capabilities, save_openvino
-from training.export.proof.parity import reference_outputs
 from training.export.targets import build
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions

@@ -15,7 +15,7 @@ import torch
 
 from service.artifact.repository import read_artifact
 from tests.builders import manifest_for
-from tests.training_builders import plain_model
+from tests.training_builders import plain_model, reference_outputs
 from tests.unit.training.export.engines import ask, onnxruntime, openvino, poisoned
 from training.data.letterbox import letterbox_image
 from training.data.scenes import ScenesDataset
@@ -28,7 +28,7 @@ from training.export.contract.precision import TOLERANCES
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS, to_onnx
 from training.export.proof.openvino_engine import OpenVinoEngine
-from training.export.proof.parity import Parity, measure_parity, reference_outputs
+from training.export.proof.parity import Parity, measure_parity
 from training.export.targets import build
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions

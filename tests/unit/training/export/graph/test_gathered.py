@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training_builders import conditioned, shallow
+from tests.training_builders import conditioned, reference_outputs, shallow
 from tests.unit.training.export.engines import ENGINES, ask, canvases, poisoned, run_in
 from tests.unit.training.export.rtx import builds_a_plan
 from training.config import MixtureConfig
@@ -14,7 +14,7 @@ from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import TENSORRT_OPERATORS, to_onnx
-from training.export.proof.parity import answer_differences, reference_outputs
+from training.export.proof.parity import answer_differences
 from training.export.tasks.detect import DETECT
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from tests.training_builders import diverse_images, tiny_model
+from tests.training_builders import diverse_images, reference_outputs, tiny_model
 from training.data.letterbox import letterbox_image
 from training.data.sample import Sample, no_boxes
 from training.errors import ExportError
@@ -15,7 +15,7 @@ from training.evaluate.evaluator import evaluate
 from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
-from training.export.proof.parity import MetricPair, Parity, reference_outputs
+from training.export.proof.parity import MetricPair, Parity
 from training.export.tasks.classify import CLASSIFY
 from training.export.tasks.detect import DETECT, kept
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training_builders import diverse_images, plain_model, tiny_model
+from tests.training_builders import diverse_images, plain_model, reference_outputs, tiny_model
 from training.errors import ExportError
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import Eager
 from training.export.proof import parity
-from training.export.proof.parity import Parity, answer_differences, measure_parity, reference_outputs
+from training.export.proof.parity import Parity, answer_differences, measure_parity
 from training.export.tasks.classify import CLASSIFY
 from training.models.mixture.routing import RoutingControls
 
