@@ -16,11 +16,11 @@ _KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams)
 
 
 class Calls(DetectCalls, ClassifyCalls):
-    """The calls of every task, for a client."""
+    """The calls of every task, for a client whose calls block."""
 
 
 class AsyncCalls(AsyncDetectCalls, AsyncClassifyCalls):
-    """The same for asyncio."""
+    """The calls of every task, for a client whose calls are coroutines."""
 
 
 def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:

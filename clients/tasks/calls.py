@@ -1,4 +1,4 @@
-"""What the calls of every task stand on: a client brings a task's parameters to its server."""
+"""Define what a task's calls need from a client: it sends an image with parameters, and reads the answer."""
 
 from typing import Any, TypeVar
 
@@ -13,16 +13,16 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """A client; each task's calls are a class above this one."""
+    """A client whose calls block. The calls of each task are a subclass, which the client inherits from."""
 
     def _run(self, image: Image, params: Params[R]) -> R:
-        """Return what the server makes of one image."""
+        """Send one image with the parameters of a call, and return the server's answer."""
         raise NotImplementedError
 
 
 class AsyncCaller:
-    """The same for asyncio."""
+    """A client whose calls are coroutines; the rest is as in Caller."""
 
     async def _run(self, image: Image, params: Params[R]) -> R:
-        """Return what the server makes of one image."""
+        """Send one image with the parameters of a call, and return the server's answer."""
         raise NotImplementedError

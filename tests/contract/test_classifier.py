@@ -58,7 +58,7 @@ def exported(checkpoint, repository, targets, **options):
 
 @pytest.fixture(scope="module")
 def repository(checkpoint, tmp_path_factory):
-    """Every target, with sparse execution where there is a choice."""
+    """Return every target, with sparse execution where there is a choice."""
     folder = tmp_path_factory.mktemp("repository")
     exported(checkpoint, folder, TARGETS, execution="sparse")
     return folder
@@ -66,7 +66,7 @@ def repository(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(checkpoint):
-    """What the checkpoint itself finds in the ten images."""
+    """Return what the checkpoint itself finds in the ten images."""
     return evaluate_classes(taught_classifier(), open_dataset(SEEN))
 
 

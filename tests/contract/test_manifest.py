@@ -41,7 +41,7 @@ LAYERS = ("p3", "p5")
 
 
 def exported(folder):
-    """A manifest with every entry that the schema knows for detection."""
+    """Return a manifest with every entry that the schema knows for detection."""
     config = model_config("esmoe-n", ("disc", "ring"), (64, 64))
     config = replace(config, mixtures={f"backbone.{p}": config.mixtures[f"backbone.{p}"] for p in LAYERS})
     (folder / "model.xml").write_bytes(b"")
@@ -66,7 +66,7 @@ def exported(folder):
 
 
 def classifying(detecting):
-    """The same artifact as one of task classify."""
+    """Return the same artifact as one of task classify."""
     document = copy.deepcopy(detecting)
     images, *_ = document["inputs"]
     images["resize"] = {"mode": "center_crop", "interpolation": "bilinear"}

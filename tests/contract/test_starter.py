@@ -10,7 +10,7 @@ import pytest
 from service.artifact.repository import find_artifacts
 from tests.integration.service.conftest import serve, wait_until_ready
 from training.files import sha256_of
-from training.recipes.recipe_data import own_data
+from training.recipes.recipe_data import recipe_splits
 from training.trainer.checkpoint import load_model
 from training.workflows.export import scene_images
 from training.workflows.measure import evaluate_service
@@ -68,7 +68,7 @@ def test_served_it_has_the_map_that_it_was_released_with():
     folder = os.environ.get("SPARSIGHT_DATA")
     if not folder:
         pytest.skip("set SPARSIGHT_DATA to a folder that holds bccd/, aquarium/ and playing_cards/")
-    parts = own_data("starter", Path(folder))
+    parts = recipe_splits("starter", Path(folder))
     assert parts is not None
     assert parts.val is not None
     with serve(repository=REPOSITORY, default_model="starter") as running:

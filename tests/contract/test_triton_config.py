@@ -28,7 +28,7 @@ ODD_NAMES = ['"quoted"', "back\\slash", "line\nbreak", "tab\there", "na√Øve", "Á
 
 
 def manifest(target="openvino", version=1, config=FOUR, options=USUAL, **changes):
-    """The starter's manifest with the tensors that an export of another model would give it."""
+    """Return the starter's manifest with the tensors that an export of another model would give it."""
     spec = graph_spec(target, bool(config.mixtures), options)
     contract = graph_contract(config, spec)
     content = COMMITTED | {

@@ -25,7 +25,7 @@ from tests.gpu.sparsight import (
     model_config,
     open_dataset,
     order,
-    own_data,
+    recipe_splits,
 )
 
 ROUNDS, FEWEST_ROUNDS = 9, 3
@@ -92,7 +92,7 @@ def model(given: Given) -> tuple[Detector, str]:
 
 def inputs(detector: Detector, batch: int, given: Given) -> Tensor:
     """Return validation images (B, H, W, 3) uint8 from all over the data: they choose differently."""
-    splits = own_data("starter", given.packed / "data")
+    splits = recipe_splits("starter", given.packed / "data")
     assert splits is not None
     validation = open_dataset(splits.val)
     spread_out = FoldedDataset(validation, max(1, len(validation) // batch), (0,))

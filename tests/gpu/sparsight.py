@@ -13,7 +13,7 @@ from training.models.detector import Detector
 from training.models.mixture.dispatch import Gathered
 from training.models.mixture.layer import Dispatch
 from training.models.variants import model_config
-from training.recipes.recipe_data import own_data
+from training.recipes.recipe_data import recipe_splits
 from training.recipes.recipes import Request, build_config
 from training.rounds import order
 from training.tasks.detect import DETECT
@@ -46,7 +46,7 @@ __all__ = [
     "model_config",
     "open_dataset",
     "order",
-    "own_data",
+    "recipe_splits",
     "save_model",
     "synchronise_batch_norm",
 ]

@@ -26,7 +26,7 @@ from tests.gpu.sparsight import (
     build_config,
     evaluate,
     open_dataset,
-    own_data,
+    recipe_splits,
     save_model,
 )
 from tests.gpu.steps import watch
@@ -74,7 +74,7 @@ def recipe(given: Given) -> TrainConfig:
         DatasetError: the packed data cannot be read.
         ConfigError: the batch is too small.
     """
-    splits = own_data("starter", given.packed / "data")
+    splits = recipe_splits("starter", given.packed / "data")
     assert splits is not None
     train, val = splits
     if given.smallest:

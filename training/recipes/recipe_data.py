@@ -42,7 +42,7 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
         raise ConfigError(f"generated scenes have no splits: give a folder with --data, or leave {asked} out")
 
 
-def own_data(recipe: str, root: Path | None) -> Splits | None:
+def recipe_splits(recipe: str, root: Path | None) -> Splits | None:
     """Return the splits of a recipe's own data set, or None if the recipe takes any data.
 
     Raises:

@@ -11,7 +11,7 @@ from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
 from training.errors import ConfigError
-from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
+from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
 from training.tasks.choose import task_named
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
@@ -41,7 +41,7 @@ def training_data(
         ConfigError: the recipe has data of its own and no folder is given, or this data does not allow a
             selection of classes.
     """
-    own = own_data(recipe or "", folder)
+    own = recipe_splits(recipe or "", folder)
     return _of_classes(own.train if own else _usual(folder, split, SCENES_FOR_TRAINING), classes)
 
 
@@ -49,7 +49,7 @@ def measured_data(
     folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
 ) -> DataConfig:
     """Return data to measure on, as training_data does; generated scenes differ from those of training."""
-    own = own_data(recipe or "", folder)
+    own = recipe_splits(recipe or "", folder)
     return _of_classes(own.val if own else _usual(folder, split, SCENES_UNSEEN), classes)
 
 

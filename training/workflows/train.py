@@ -15,7 +15,7 @@ from training.models.families.choose import parse_variant
 from training.models.network import Network
 from training.models.variants import MixtureChoice
 from training.recipes.overrides import Overrides
-from training.recipes.recipe_data import own_data, refuse_splits
+from training.recipes.recipe_data import recipe_splits, refuse_splits
 from training.recipes.recipes import DEFAULT_VARIANT, Request, build_config
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import STATE_FILE, load_model
@@ -69,7 +69,7 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     train = training_data(options.data, options.split, *asked)
     if isinstance(train, ScenesConfig):
         return replace(train, images=options.scenes), dataset_config.SCENES_UNSEEN
-    if options.val_split is None and own_data(options.recipe, options.data) is None:
+    if options.val_split is None and recipe_splits(options.recipe, options.data) is None:
         return train, None
     return train, measured_data(options.data, options.val_split or "", *asked)
 

@@ -18,7 +18,7 @@ TYPES = {"images": "UINT8", "top_k": "INT64", "max_det": "INT32"}  # the others 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The starter as it is committed, and as `old` with a manifest of version 1."""
+    """Yield the starter as it is committed, and as `old` with a manifest of version 1."""
     repository = tmp_path_factory.mktemp("triton") / "model_repository"
     for name in ("starter", "old"):
         shutil.copytree(STARTER, repository / f"{name}-openvino")
@@ -42,7 +42,7 @@ def golden():
 
 
 def ask(client, name, golden, **changes):
-    """Every output by name, for the golden canvas."""
+    """Return every output by name, for the golden canvas."""
     asked = json.loads((STARTER / "1" / "manifest.json").read_text())["golden"]
     inputs = {
         "images": golden["input"],

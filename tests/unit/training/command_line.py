@@ -13,7 +13,7 @@ def failure(capsys, *argv):
 
 
 def flags_of(command):
-    """What can be written after it: flags by their names, and what stands alone."""
+    """Return what can be written after it: flags by their names, and what stands alone."""
     parser = build_parser([command])
     (commands,) = (each.choices for each in parser._actions if isinstance(each.choices, dict))
     actions = [each for each in commands[command]._actions if each.dest != "help"]

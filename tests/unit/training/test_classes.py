@@ -18,7 +18,7 @@ from training.workflows.dataset_config import training_data
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images a split, each with a disc, a ring and a bar beside one another."""
+    """Return two images a split, each with a disc, a ring and a bar beside one another."""
     root = tmp_path / "shapes"
     root.mkdir()
     (root / "data.yaml").write_text("names: [disc, ring, bar]\n")

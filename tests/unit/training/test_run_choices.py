@@ -243,7 +243,7 @@ def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys,
 
 
 def own_folder(tmp_path):
-    """Two images of one class, in both splits."""
+    """Return two images of one class, in both splits."""
     for split in ("train", "val"):
         for index in range(2):
             write_image(tmp_path / "own" / "images" / split / f"{index}.png")

@@ -20,7 +20,7 @@ from training.trainer.checkpoint import load_model
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory) -> Path:
-    """A YOLO-Master checkpoint of three classes for 64 × 64 images."""
+    """Return a YOLO-Master checkpoint of three classes for 64 × 64 images."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("foreign") / "Best.pt"
     with foreign_classes() as make:
@@ -29,7 +29,7 @@ def foreign(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def answers(foreign) -> dict[str, np.ndarray]:
-    """Two images and what the converted detector answers to them."""
+    """Return two images and what the converted detector answers to them."""
     model = read_foreign(foreign).model
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():

@@ -17,7 +17,7 @@ def annotation(image_id, category_id, bbox, **more):
 
 @pytest.fixture
 def document():
-    """Two images of 30 × 20, listed with the higher id first, and categories 90 and 3."""
+    """Return two images of 30 × 20, listed with the higher id first, and categories 90 and 3."""
     return {
         "info": {},
         "images": [

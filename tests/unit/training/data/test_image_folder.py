@@ -16,7 +16,7 @@ def folder(root, split="train", **asked):
 
 
 def filled(root, classes, splits=("train", "val")):
-    """Two images a class and split, the second with an upper-case suffix."""
+    """Return two images a class and split, the second with an upper-case suffix."""
     for split in splits:
         for name in classes:
             write_image(root / split / name / "1.jpg")

@@ -23,7 +23,7 @@ def gradient(height, width):
 
 
 def shown_area(crop):
-    """The share of the gradient that a crop shows."""
+    """Return the share of the gradient that a crop shows."""
     spans = [np.ptp(crop[..., channel].astype(float)) / 255 for channel in (0, 1)]
     return spans[0] * spans[1]
 

@@ -14,7 +14,7 @@ LINE = "train_1.jpg,1,2,11,12,object,30,20"
 
 @pytest.fixture
 def root(tmp_path):
-    """Two images of 30 × 20; the rows of one stand apart."""
+    """Return two images of 30 × 20; the rows of one stand apart."""
     for name in ("train_0.jpg", "train_1.JPG", "val_0.jpg"):
         write_image(tmp_path / "images" / name)
     (tmp_path / "annotations").mkdir()

@@ -9,7 +9,7 @@ from training.errors import DatasetError
 
 @pytest.fixture
 def root(tmp_path):
-    """The official layout, with two training images of 30 × 20."""
+    """Return the official layout, with two training images of 30 × 20."""
     for split in ("train", "test-dev"):
         folder = tmp_path / f"VisDrone2019-DET-{split}"
         write_image(folder / "images" / "b.jpg")

@@ -67,7 +67,7 @@ def test_images_are_grouped_by_their_class():
 
 
 def planted(gates):
-    """Two classes of three images each, and how a layer routed them."""
+    """Return two classes of three images each, and how a layer routed them."""
     plain = sample((8, 8), [], [])
     truths = tuple(Truth.of(replace(plain, image_class=index // 3)) for index in range(6))
     rows = np.array(gates, np.float32)

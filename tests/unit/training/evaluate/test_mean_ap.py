@@ -115,7 +115,7 @@ def test_only_the_best_hundred_of_a_picture_count():
 
 
 def ignoring(objects, regions, class_ids=None):
-    """An image of some objects and ignored regions."""
+    """Return an image of some objects and ignored regions."""
     boxes = np.array(regions, np.float32).reshape(-1, 4)
     return replace(truth(*objects), ignored_xyxy=boxes, ignored_class_ids=class_ids)
 

@@ -17,13 +17,13 @@ def canvases(count=6):
 
 
 def openvino(proto, folder):
-    """The engine that exports are proved in."""
+    """Return the engine that exports are proved in."""
     onnx.save(proto, folder / "model.onnx")
     return OpenVinoEngine(folder / "model.onnx")
 
 
 def onnxruntime(proto, folder):
-    """The same graph in another engine."""
+    """Return the same graph in another engine."""
     onnx.save(proto, folder / "other.onnx")
     return OnnxRuntimeEngine(folder / "other.onnx", threads=1)
 
@@ -39,7 +39,7 @@ def ask(engine, canvases, controls):
 
 
 def run_in(name, proto, folder):
-    """An engine by its name."""
+    """Return an engine by its name."""
     return openvino(proto, folder) if name == "OpenVINO" else onnxruntime(proto, folder)
 
 
@@ -47,7 +47,7 @@ ENGINES = ("OpenVINO", "ONNX Runtime")
 
 
 def poisoned(proto, place, expert):
-    """The same graph with not one weight of an expert left."""
+    """Return the same graph with not one weight of an expert left."""
     room, level = place.split(".")
     prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
     spoilt = onnx.ModelProto()

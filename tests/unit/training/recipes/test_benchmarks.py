@@ -16,7 +16,7 @@ from training.errors import ConfigError
 from training.models.detector import Detector
 from training.models.variants import model_config
 from training.recipes.benchmarks import BENCHMARK_RECIPES, VOC_CLASSES
-from training.recipes.recipe_data import RECIPES_WITH_DATA, own_data
+from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
 from training.recipes.recipes import RECIPES, Request, build_config, paper
 from training.trainer.checkpoint import save_model
 from training.workflows.train import TrainOptions, data_configs
@@ -62,7 +62,7 @@ def folders(data):
 )
 def test_data_lies_where_download_puts_it(tmp_path, monkeypatch, recipe, train, val):
     monkeypatch.chdir(tmp_path.parent)
-    splits = own_data(recipe, tmp_path.relative_to(tmp_path.parent))  # found from anywhere when resumed
+    splits = recipe_splits(recipe, tmp_path.relative_to(tmp_path.parent))  # found from anywhere when resumed
     for data, expected in ((splits.train, train), (splits.val, val)):
         assert folders(data) == [(f"{tmp_path}{within}", split, kept) for within, split, kept in expected]
     options = TrainOptions(run_dir=tmp_path / "run", recipe=recipe, data=tmp_path)
@@ -71,7 +71,7 @@ def test_data_lies_where_download_puts_it(tmp_path, monkeypatch, recipe, train, 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(RECIPES_WITH_DATA)))
 def test_other_recipes_take_any_data(tmp_path, recipe):
-    assert own_data(recipe, tmp_path) is None
+    assert recipe_splits(recipe, tmp_path) is None
     options = TrainOptions(run_dir=tmp_path, recipe=recipe, data=tmp_path, val_split=None)
     assert data_configs(options) == (FolderConfig(root=str(tmp_path)), None)
 
@@ -97,7 +97,7 @@ def test_from_python_too_a_split_that_would_not_be_read_is_refused(tmp_path, nam
 )
 def test_without_a_folder_a_recipe_says_which_it_wants(recipe, wanted):
     with pytest.raises(ConfigError, match=wanted):
-        own_data(recipe, None)
+        recipe_splits(recipe, None)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def voc(tmp_path):
 
 
 def test_both_years_of_voc_are_one_data_set_of_its_twenty_classes(voc):
-    splits = own_data("voc", voc)
+    splits = recipe_splits("voc", voc)
     train, val = open_dataset(splits.train), open_dataset(splits.val)
     assert train.class_names == val.class_names == VOC_CLASSES
     assert len(set(VOC_CLASSES)) == 20
@@ -157,7 +157,7 @@ def test_of_kitti_every_fifth_image_validates_and_three_classes_are_read(tmp_pat
         write_image(tmp_path / "training" / "image_2" / f"{number:06}.png")
         kinds = ("Cyclist", "Van", "DontCare", "Person_sitting", "Truck", "Car")
         (tmp_path / "training" / "label_2" / f"{number:06}.txt").write_text("".join(map(line.format, kinds)))
-    splits = own_data("kitti", tmp_path)
+    splits = recipe_splits("kitti", tmp_path)
     train, val = open_dataset(splits.train), open_dataset(splits.val)
     assert train.class_names == val.class_names == ("Car", "Pedestrian", "Cyclist")
     assert [val.load(index).name for index in range(len(val))] == ["000000", "000005"]
@@ -210,7 +210,7 @@ def test_readers_know_the_layouts_that_download_leaves(tmp_path, recipe, image, 
             (tmp_path / name.format(split)).parent.mkdir(parents=True, exist_ok=True)
         write_image(tmp_path / image.format(split))
         (tmp_path / labels.format(split)).write_text(text)
-    for data in own_data(recipe, tmp_path):
+    for data in recipe_splits(recipe, tmp_path):
         dataset = open_dataset(data)
         sample = dataset.load(0)
         assert [dataset.class_names[each] for each in sample.class_ids] == [class_name]

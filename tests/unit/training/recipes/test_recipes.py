@@ -9,7 +9,7 @@ from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.families.choose import FAMILIES, parse_variant
 from training.models.variants import DETECT_VARIANTS, MixtureChoice
-from training.recipes.recipe_data import own_data
+from training.recipes.recipe_data import recipe_splits
 from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
 from training.recipes.starter import starter_choice_data, starter_data
 
@@ -209,8 +209,8 @@ def test_images_draw_their_top_k_where_the_family_is_to_run_with_any(recipe, var
 
 
 def test_settings_are_chosen_by_the_starter_s_training_on_parts_of_its_training_images(tmp_path):
-    assert own_data("starter", tmp_path) == starter_data(tmp_path)
-    assert own_data("starter-choice", tmp_path) == starter_choice_data(tmp_path)
+    assert recipe_splits("starter", tmp_path) == starter_data(tmp_path)
+    assert recipe_splits("starter-choice", tmp_path) == starter_choice_data(tmp_path)
     usual = build_config("starter", REQUEST)
     assert build_config("starter-choice", REQUEST) == usual
     assert (usual.epochs, usual.model.input_hw, usual.augment.flip_vertical) == (60, (416, 416), 0.0)

@@ -58,7 +58,7 @@ def store(repository, target="openvino", version="1", **changes):
 
 
 def inputs_of(hw):
-    """The starter's inputs at another size."""
+    """Return the starter's inputs at another size."""
     images, *controls = json.loads(STARTER.read_text())["inputs"]
     return [{**images, "dims": ["B", *hw, 3]}, *controls]
 

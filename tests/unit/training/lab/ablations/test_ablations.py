@@ -76,7 +76,7 @@ def three_rows(tmp_path_factory):
 
 
 def cells_of(markdown):
-    """The cells of every row of its tables, headings among them."""
+    """Return the cells of every row of its tables, headings among them."""
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
 

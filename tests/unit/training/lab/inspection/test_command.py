@@ -32,7 +32,7 @@ ALL_CHARTS = {
 
 
 def checkpoint_of(folder, variant="esmoe-n", class_names=CLASS_NAMES, **provenance):
-    """An untrained detector."""
+    """Return an untrained detector."""
     path = folder / "model.safetensors"
     save_model(path, Detector(model_config(variant, class_names, (64, 64))), provenance)
     return str(path)
@@ -223,7 +223,7 @@ def test_a_folder_has_one_origin(capsys, tmp_path):
 
 @pytest.fixture
 def small_starter(tmp_path):
-    """The three data sets of the starter, of few images."""
+    """Return the three data sets of the starter, of few images."""
     root = tmp_path / "somebody" / "data"
     write_voc(root / "bccd", "cell", 3)
     write_voc(root / "playing_cards", "card", 6)
@@ -255,7 +255,7 @@ def test_a_checkpoint_of_the_starter_is_inspected_on_what_its_run_validated_on(
 
 
 def run_of(folder, data, val_split):
-    """A checkpoint beside the configuration of a run on a folder."""
+    """Return a checkpoint beside the configuration of a run on a folder."""
     data = FolderConfig(root=str(data))
     val_data = val_split and replace(data, split=val_split)
     model = model_config("esmoe-n", ("cell",), (64, 64))
