@@ -14,7 +14,7 @@ MOST = 5  # ranks that top5 counts; with five classes or fewer, top5 is 1
 class Accuracy(NamedTuple):
     """Accuracies, as shares of images, 0..1."""
 
-    top1: float  # the likeliest class is the right one
+    top1: float  # the likeliest class is right
     top5: float  # the right class is among the five likeliest
     by_class: Mapping[str, float | None]  # top1 of the images of each class; None: the class has no image
 

@@ -22,12 +22,12 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """mAP50-95 of two detectors, 0..1, and the first less the second with its confidence interval."""
+    """mAP50-95 of two detectors, 0..1, and the confidence interval of the first minus the second."""
 
     first: float
     second: float
     difference: float
-    low: float  # ends of the interval
+    low: float  # lower end of the interval
     high: float
     share_better: float  # share of bootstrap samples in which the first is better
     draws: int  # number of bootstrap samples

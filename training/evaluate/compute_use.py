@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.evaluate.groups import Grouping
 from training.models.cost import Cost
 
-SAME = 1e-9  # relative to the mean: smaller differences of costs are rounding
+SAME = 1e-9  # relative to the mean; smaller differences between costs are rounding errors
 
 
 @dataclass(frozen=True)

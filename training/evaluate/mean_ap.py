@@ -32,8 +32,8 @@ class MeanAp(NamedTuple):
     map50_95_small: float | None
     map50_95_medium: float | None
     map50_95_large: float | None
-    ar1: float  # recall with an image's best detection of each class alone, over IoU 0.50..0.95
-    ar10: float
+    ar1: float  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
+    ar10: float  # the same of the best ten detections
     ar100: float
     ar100_small: float | None
     ar100_medium: float | None

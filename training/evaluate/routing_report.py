@@ -45,7 +45,7 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class RoutingReport:
-    """The routing of one model on one data set."""
+    """The routing of a model on a data set."""
 
     images: int
     layers: tuple[LayerRouting, ...]
@@ -87,8 +87,8 @@ def report_routing(
 
     Args:
         routed: routing of the data set's images, in its order, with at least one mixture layer.
-        cost: of the same model.
-        permutations: for the p of each dependence.
+        cost: the cost of the same model.
+        permutations: number of permutations for the p of each dependence.
     """
     boxes_per_image = routed.boxes_per_image
     groupings = group_images(dataset, boxes_per_image, routed.image_classes)
