@@ -32,15 +32,15 @@ def convert(
         expect: an .npz with images and the original's outputs, which the converted model must reproduce.
 
     Raises:
-        CheckpointError: the file cannot be converted exactly, or the outputs differ; nothing was written.
+        CheckpointError: the file cannot be converted exactly, or the outputs differ; nothing is written.
     """
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")
     if path.suffix.lower() == SUFFIX:
-        raise CheckpointError(f"{path} is no .pt: a {SUFFIX} file is what convert writes")
+        raise CheckpointError(f"{path} is no .pt: convert reads a .pt and writes a {SUFFIX} file")
     output = output or path.with_suffix(SUFFIX)
     if output.exists() and output.samefile(path):
-        raise CheckpointError(f"--output is {path} itself, which is to be read; say another")
+        raise CheckpointError(f"--output is {path} itself, the file to convert; give another path")
     check_output(output)
     answers = None if expect is None else read_expected(expect)
     conversion = read_foreign(path, input_hw)
@@ -48,7 +48,7 @@ def convert(
     if answers is not None:
         differences = compare(conversion.model, answers)
         log.info(as_table(differences))
-        if not all(one.within for one in differences):
+        if not all(each.within for each in differences):
             raise CheckpointError(f"{path} answers differently after conversion; nothing was written")
     save_model(output, conversion.model, _provenance(path, conversion))
     log.info(f"wrote {output}\n{next_steps(output)}")
@@ -58,11 +58,11 @@ def convert(
 def report(conversion: Conversion) -> str:
     """Return a description of the recognised model, one fact per line."""
     config = conversion.model.config
-    height, width = config.input_hw
+    classes = ", ".join(config.class_names[:5]) + (", …" if len(config.class_names) > 5 else "")
     lines = [
         f"{conversion.recognised.family}, here {config.variant}",
-        f"  classes     {len(config.class_names)}: {_shortened(config.class_names)}",
-        f"  input       {height}x{width}",
+        f"  classes     {len(config.class_names)}: {classes}",
+        f"  input       {config.input_hw[0]}x{config.input_hw[1]}",
         f"  parameters  {count_parameters(conversion.model):,}, and {config.reg_max} fixed ones in the file",
         f"  tensors     {conversion.tensors:,}, {'averaged' if conversion.found.averaged else 'as saved'}",
     ]
@@ -82,17 +82,12 @@ def next_steps(output: Path) -> str:
 
 
 def _provenance(path: Path, conversion: Conversion) -> dict[str, str]:
-    told = {f"source {name}": value for name, value in conversion.found.told.items()}
     notes = {"note": "; ".join(conversion.recognised.notes)} if conversion.recognised.notes else {}
     return {
         "data": "",
         "source": path.name,
         "source sha256": conversion.sha256,
         "source kind": conversion.recognised.family,
-        **told,
+        **{f"source {name}": value for name, value in conversion.found.metadata.items()},
         **notes,
     }
-
-
-def _shortened(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -5,36 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.convert.archive import Archive
-from training.convert.records import NAME_LIMIT, Record, StoredTensor, plain_name, shown
+from training.convert.records import Record, StoredTensor, is_plain, plain_name, shown
 from training.errors import CheckpointError
 
-STRIDE = 32  # input sides are multiples of this
+STRIDE = 32  # input heights and widths are multiples of this number
 SMALLEST_INPUT = 64
 DEFAULT_INPUT = 640
-OTHER_TASKS = (
-    "Segment",
-    "Pose",
-    "OBB",
-    "Classify",
-    "WorldDetect",
-    "YOLOEDetect",
-    "RTDETRDecoder",
-    "v10Detect",
-)
-TOLD = ("version", "date", "license")  # metadata that the converted file keeps as its provenance
+OTHER_TASKS = {
+    *("Segment", "Pose", "OBB", "Classify", "WorldDetect", "YOLOEDetect", "RTDETRDecoder", "v10Detect"),
+}
+METADATA = ("version", "date", "license")  # kept in the converted file as its provenance
 CLASSES_LIMIT = 10_000
-PARTS_LIMIT = 1_000  # limit on modules, parameters or buffers directly in one module
+PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
 
 
 @dataclass(frozen=True)
 class ForeignDetector:
-    """A detector as its file describes it; its layers are still records."""
+    """A detector as its file describes it; its layers are records, not modules."""
 
     layers: tuple[Record, ...]  # in order; the last layer is the head
     class_names: tuple[str, ...]
     input_hw: tuple[int, int]
     averaged: bool  # whether these are the run's averaged (EMA) weights
-    told: Mapping[str, str]
+    metadata: Mapping[str, str]  # those of METADATA that the file has
 
 
 def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignDetector:
@@ -47,21 +40,18 @@ def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> Foreign
         CheckpointError: the file does not contain a whole detector; the message says what it contains.
     """
     saved = archive.contents()
-    try:
-        averaged, model = _module(saved)
-        layers = _layers(model)
-        head = layers[-1]
-        if head.kind in OTHER_TASKS:
-            raise CheckpointError(f"layer {len(layers) - 1} is {head.kind}: detection only so far")
-        return ForeignDetector(
-            layers=layers,
-            class_names=_class_names(model.get("names"), head.get("nc")),
-            input_hw=input_hw or _input_hw(saved, model),
-            averaged=averaged,
-            told={name: saved[name] for name in TOLD if _can_be_told(saved.get(name))},
-        )
-    except CheckpointError as error:
-        raise CheckpointError(f"{archive.path}: {error}") from error
+    averaged, model = _module(saved)
+    layers = _layers(model)
+    head = layers[-1]
+    if head.kind in OTHER_TASKS:
+        raise CheckpointError(f"layer {len(layers) - 1} is {head.kind}; only detectors can be converted")
+    return ForeignDetector(
+        layers=layers,
+        class_names=_class_names(model.get("names"), head.get("nc")),
+        input_hw=input_hw or _input_hw(saved, model),
+        averaged=averaged,
+        metadata={name: saved[name] for name in METADATA if is_plain(saved.get(name))},
+    )
 
 
 def child(module: object, path: str) -> Record | StoredTensor | None:
@@ -84,11 +74,11 @@ def parts(module: Record, group: str) -> list[tuple[str, Any]]:
     """Return the names and values of a group of a module: `_modules`, `_parameters` or `_buffers`.
 
     Raises:
-        CheckpointError: there are too many entries, or a name contains a dot, which torch does not allow, or
-            cannot be shown in a message.
+        CheckpointError: there are too many parts, or a name contains a dot or is not plain.
     """
     held = module.get(group)
-    held = held if isinstance(held, dict) else {}
+    if not isinstance(held, dict):
+        return []
     if len(held) > PARTS_LIMIT:
         raise CheckpointError(f"{module.kind} has {len(held)} {group}; {PARTS_LIMIT} is the limit")
     for name in held:
@@ -99,14 +89,13 @@ def parts(module: Record, group: str) -> list[tuple[str, Any]]:
 
 def _module(saved: Any) -> tuple[bool, Record]:
     if not isinstance(saved, dict):
-        raise CheckpointError(
-            f"holds {_described(saved)}, not a dict with a model: save the checkpoint whole"
-        )
+        kind = saved.kind if isinstance(saved, Record) else type(saved).__name__
+        raise CheckpointError(f"holds a {kind}, not a dict with a model: save the checkpoint whole")
     for name in ("ema", "model"):
         if isinstance(saved.get(name), Record):
             return name == "ema", saved[name]
     raise CheckpointError(
-        "holds weights without the model they belong to: needed is the .pt that training wrote, whose "
+        "holds weights without the model they belong to: convert the .pt that training wrote, in which "
         f"'model' or 'ema' is a whole module; found {shown(list(saved))}"
     )
 
@@ -133,41 +122,26 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
     ordered = tuple(names[index] for index in range(len(names)))
     first_index: dict[str, int] = {}
     for index, name in enumerate(ordered):
-        if not _can_be_told(name) or not name.strip():
+        if not is_plain(name) or not name.strip():
             raise CheckpointError(f"class {index} has no name that can be shown: {shown(name)}")
-        if name in first_index:
-            raise CheckpointError(
-                f"classes {first_index[name]} and {index} are both named {shown(name)}: names must differ"
-            )
-        first_index[name] = index
+        first = first_index.setdefault(name, index)
+        if first != index:
+            raise CheckpointError(f"classes {first} and {index} are both named {shown(name)}")
     if declared is not None and declared != len(ordered):
-        raise CheckpointError(f"names {len(ordered)} classes, but its head was made for {shown(declared)}")
+        raise CheckpointError(f"names {len(ordered)} classes, but its head is for {shown(declared)}")
     return ordered
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the size the file was trained at, rounded up to multiples of STRIDE, as its trainer does."""
-    size = (
-        _argument(saved.get("train_args"), "imgsz") or _argument(model.get("args"), "imgsz") or DEFAULT_INPUT
-    )
+    """Return the size that the file was trained at, rounded up to multiples of STRIDE as its trainer does."""
+    sizes = [
+        arguments.get("imgsz")
+        for arguments in (saved.get("train_args"), model.get("args"))
+        if isinstance(arguments, Record | dict)
+    ]
+    size = next(filter(None, sizes), DEFAULT_INPUT)
     sides = size if isinstance(size, (list, tuple)) else (size,)
     if len(sides) not in (1, 2) or not all(type(side) is int and 0 < side <= 8192 for side in sides):
-        raise CheckpointError(
-            f"was trained at the size {shown(size)}, which makes no sense; say one with --input"
-        )
+        raise CheckpointError(f"was trained at the impossible size {shown(size)}; give a size with --input")
     rounded = [max(-(-side // STRIDE) * STRIDE, SMALLEST_INPUT) for side in sides]
     return rounded[0], rounded[-1]
-
-
-def _argument(arguments: Any, name: str) -> Any:
-    if isinstance(arguments, Record):
-        return arguments.get(name)
-    return arguments.get(name) if isinstance(arguments, dict) else None
-
-
-def _can_be_told(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= NAME_LIMIT
-
-
-def _described(value: Any) -> str:
-    return f"a {value.kind}" if isinstance(value, Record) else f"a {type(value).__name__}"

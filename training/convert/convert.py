@@ -1,4 +1,4 @@
-"""Converts a foreign checkpoint to ours; it is an error if any tensor of either model has no counterpart."""
+"""Converts a foreign checkpoint to ours; it is an error if a tensor of either model has no counterpart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """Our detector with the weights of a foreign one, and their origin."""
+    """Our detector with the weights of a foreign detector, and their origin."""
 
     model: Detector
     recognised: Recognised
@@ -41,35 +41,26 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
         input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file is damaged, malicious or not exactly a known model; the message says what
-            is wrong, and where.
+        CheckpointError: the file is damaged, malicious or not exactly a known model; the message says where.
     """
     with open_archive(path) as archive:
         found = find_detector(archive, input_hw)
-        try:
-            recognised = recognise(found)
-            _check_outside_weights(archive, recognised, found)
-            with torch.device("meta"):  # allocates nothing, as the sizes are not verified yet
-                shapes = Detector(recognised.config)
-            tensors = _match(shapes, recognised, found)
-            _check_complete(shapes, tensors, found)
-            weights = {name: _read(archive, *tensor) for name, tensor in tensors.items()}
-            sha256 = archive.sha256()
-        except CheckpointError as error:
-            raise CheckpointError(_naming(path, error)) from error
+        recognised = recognise(found)
+        _check_outside_weights(archive, recognised, found)
+        with torch.device("meta"):  # allocates nothing, as the sizes are not verified yet
+            shapes = Detector(recognised.config)
+        tensors: Found = {}
+        for index, (layer, record) in enumerate(zip(recognised.layers, found.layers, strict=True)):
+            if layer.place:
+                ours = shapes.get_submodule(layer.place)
+                tensors |= match_tensors(record, f"model.{index}", ours, layer.place)
+        _check_complete(shapes, tensors, found)
+        weights = {name: _read(archive, *tensor) for name, tensor in tensors.items()}
+        sha256 = archive.sha256()
     model = Detector(recognised.config).eval()
     own = model.state_dict()
     model.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in weights.items()})
     return Conversion(model, recognised, found, len(weights) + 1, sha256)  # + 1: the fixed bins
-
-
-def _match(model: Detector, recognised: Recognised, found: ForeignDetector) -> Found:
-    tensors: Found = {}
-    for index, (layer, record) in enumerate(zip(recognised.layers, found.layers, strict=True)):
-        if layer.place:
-            ours = model.get_submodule(layer.place)
-            tensors |= match_tensors(record, f"model.{index}", ours, layer.place)
-    return tensors
 
 
 def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> None:
@@ -81,19 +72,17 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
         fixed = f"model.{index}.{FIXED_BINS}" if layer is found.layers[-1] else ""
         for path, kind in all_tensors(layer, f"model.{index}"):
             if path not in used and path != fixed:
-                raise CheckpointError(
-                    f"{path} ({kind}) is one too many: {model.config.variant} has none there"
-                )
+                raise CheckpointError(f"{path} ({kind}) is one too many: {model.config.variant} lacks it")
     # Tensors may share storages; this check keeps the converted model from being larger than the file.
     needed = sum(stored.numel * stored.storage.dtype.itemsize for _, stored in tensors.values())
     storages = {stored.storage.key: stored.storage for _, stored in tensors.values()}
-    held = sum(storage.numel * storage.dtype.itemsize for storage in storages.values())
+    held = sum(storage.nbytes for storage in storages.values())
     if needed > held:
-        raise CheckpointError(f"its tensors have {needed} bytes, but share {held} bytes of the file")
+        raise CheckpointError(f"the tensors have {needed} bytes, but share {held} bytes of the file")
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """Check the settings of layers outside their weights: strides, bins, upsampling and concatenation."""
+    """Check what is not weights: upsampling, concatenation, strides and the head's bins."""
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"
@@ -104,8 +93,8 @@ def _check_outside_weights(archive: Archive, recognised: Recognised, found: Fore
 def _check_numbers(archive: Archive, stored: object, path: str, expected: tuple[int, ...] | range) -> None:
     if not isinstance(stored, StoredTensor):
         raise CheckpointError(f"{path} is missing")
-    fits = stored.numel == len(expected)
-    if not fits or archive.tensor(stored).flatten().tolist() != list(expected):
+    # The length first: a tensor of another length, however long, is not read.
+    if stored.numel != len(expected) or archive.tensor(stored).flatten().tolist() != list(expected):
         raise CheckpointError(f"{path} is not {list(expected)}")
 
 
@@ -115,12 +104,7 @@ def _read(archive: Archive, path: str, stored: StoredTensor) -> Tensor:
         return tensor
     tensor = tensor.float()  # before the check: a finite float64 value may overflow here
     if not bool(torch.isfinite(tensor).all()):
-        raise CheckpointError(f"{path} holds NaN or infinite numbers: the training that wrote it had failed")
+        raise CheckpointError(f"{path} holds NaN or infinite numbers: its training failed")
     if path.endswith(".running_var") and bool((tensor < 0).any()):
         raise CheckpointError(f"{path} holds a negative variance")
     return tensor
-
-
-def _naming(path: Path, error: CheckpointError) -> str:
-    message = str(error)
-    return message if message.startswith(str(path)) else f"{path}: {message}"

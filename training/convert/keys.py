@@ -1,24 +1,18 @@
-"""Matches foreign modules and tensors inside a layer to ours, by name; layouts matches whole layers.
+"""Matches foreign modules and tensors inside a layer to ours, by name; layouts.py matches whole layers.
 
 Foreign modules and ours are walked in parallel. It is an error if a part of either has no counterpart, or if
-a counterpart computes something else.
+its counterpart computes something else.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from training.convert.container import child, parts, submodules
 from training.convert.records import Record, StoredTensor
 from training.errors import CheckpointError
-from training.models.area_attention import (
-    HEAD_CHANNELS,
-    AggregationStage,
-    AreaAttention,
-    AttentionBlock,
-)
+from training.models.area_attention import HEAD_CHANNELS, AggregationStage, AreaAttention, AttentionBlock
 from training.models.heads.detect import DetectHead
 from training.models.layers import Bottleneck, ConvBlock, CrossStage, SplitStage
 from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
@@ -31,6 +25,7 @@ _CLASS_BRANCHES = {
     for level in range(3)
     for ours, theirs in enumerate(("0.0", "0.1", "1.0", "1.1", "2"))
 }
+_SHARED = {"shared_expert.0": "shared.conv", "shared_expert.1": "shared.bn"}
 
 
 class Counterpart(NamedTuple):
@@ -52,18 +47,11 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
     AreaAttention: Counterpart(("AAttn",), {"qkv": "qkv", "pe": "perceiver", "proj": "project"}),
     MixtureLayer: Counterpart(
         ("ES_MOE", "OptimizedMOEImproved", "ModularRouterExpertMoE"),
-        {
-            "routing": "router",
-            "experts": "experts",
-            "norm.0": "bn",
-            "shared_expert.0": "shared.conv",
-            "shared_expert.1": "shared.bn",
-        },
+        {"routing": "router", "experts": "experts", "norm.0": "bn", **_SHARED},
     ),
     PooledRouter: Counterpart((), {"routing_network.0": "hidden", "routing_network.2": "score"}),
     SpatialRouter: Counterpart(
-        (),
-        {"router.0": "hidden.conv", "router.1": "hidden.bn", "router.3": "score", "router.4": "norm"},
+        (), {"router.0": "hidden.conv", "router.1": "hidden.bn", "router.3": "score", "router.4": "norm"}
     ),
     DepthwiseSeparableExpert: Counterpart(
         (), {"conv.depthwise": "depthwise", "conv.pointwise": "conv", "conv.bn": "bn"}
@@ -75,8 +63,8 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
     DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
 }
 CONTAINERS = ("Sequential", "ModuleList")
-SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # of equal convolutions
-FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …: computed in our detector, not stored
+SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # equal in both convolutions
+FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …; our detector computes these numbers and does not store them
 MODULES_LIMIT = 20_000  # the largest known model has under 3,000
 PATH_LIMIT = 200  # characters of a name
 
@@ -84,10 +72,10 @@ Found = dict[str, tuple[str, StoredTensor]]  # by our tensor name: foreign name 
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of every tensor of a module and its submodules, and the class of the module it is in.
+    """Yield the name of every tensor in a module and its submodules, and the class of the tensor's module.
 
     Raises:
-        CheckpointError: an activation is unknown to our detector, or modules are nested without end.
+        CheckpointError: an activation is not SiLU or Softmax, or modules are nested without end.
     """
     waiting, seen = [(record, path)], 0
     while waiting:
@@ -110,9 +98,9 @@ def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Fo
         module: its counterpart in our detector.
         name: the counterpart's path in our detector.
 
-        Raises:
-            CheckpointError: a part or tensor is missing, superfluous or of a wrong shape, or computes
-                something else; the message names it by its path in the foreign model.
+    Raises:
+        CheckpointError: a part or tensor is missing, superfluous or of a wrong shape, or computes something
+            else; the message names it by its path in the foreign model.
     """
     if isinstance(module, nn.Sequential | nn.ModuleList):
         names = {*submodules(record), *dict(module.named_children())}
@@ -150,13 +138,12 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
     theirs = _tensors(part)
     for tensor in (*own, *theirs):
         if tensor not in theirs:
-            raise CheckpointError(
-                f"{path}.{tensor} is missing in {part.kind}; expected {_shape(own[tensor])}"
-            )
+            shape = list(own[tensor].shape)
+            raise CheckpointError(f"{path}.{tensor} is missing in {part.kind}; expected {shape}")
         if tensor not in own:
             raise CheckpointError(
-                f"{path}.{tensor} of {_shape(theirs[tensor])} is one too many in {part.kind}: was the file "
-                "saved with its batch norms fused into the convolutions?"
+                f"{path}.{tensor} of {list(theirs[tensor].shape)} is one too many in {part.kind}: was the "
+                "file saved with its batch norms fused into the convolutions?"
             )
     return {
         f"{name}.{tensor}": (f"{path}.{tensor}", _shaped(stored, f"{path}.{tensor}", own[tensor], part.kind))
@@ -169,7 +156,7 @@ def _shaped(stored: StoredTensor, path: str, own: Tensor, kind: str = "parameter
     if len(own.shape) == 2 and found[2:] == (1, 1):  # a 1×1 convolution of one cell is our linear layer
         found = found[:2]
     if found != tuple(own.shape):
-        raise CheckpointError(f"{path} ({kind}) is {_shape(stored)}; expected {list(own.shape)}")
+        raise CheckpointError(f"{path} ({kind}) is {list(stored.shape)}; expected {list(own.shape)}")
     if stored.storage.dtype.is_floating_point != own.is_floating_point():
         raise CheckpointError(f"{path} ({kind}) is of {stored.storage.dtype}; expected {own.dtype}")
     return stored
@@ -181,7 +168,7 @@ def _tensors(part: Record) -> dict[str, StoredTensor]:
 
 
 def _settings(module: nn.Module) -> Mapping[str, object]:
-    """Return the settings that must be equal, or the same weights would compute something else."""
+    """Return settings of our module that the foreign module must share to compute the same."""
     match module:
         case nn.Conv2d():
             return {name: getattr(module, name) for name in SAME_FUNCTION}
@@ -208,10 +195,6 @@ def _attribute(module: nn.Module, path: str) -> Any:
 def _check_kind(part: object, path: str, expected: str) -> None:
     if _kind(part) != expected:
         raise CheckpointError(f"{path} is {_kind(part)}; expected {expected}")
-
-
-def _shape(tensor: StoredTensor | torch.Tensor) -> str:
-    return str(list(tensor.shape))
 
 
 def _kind(part: object) -> str:

@@ -1,7 +1,8 @@
 """Recognises a foreign detector from its layers, and returns our configuration of the same detector."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 from training.config import MixtureConfig, ModelConfig
 from training.convert.container import ForeignDetector, child, submodules
@@ -18,8 +19,7 @@ KERNEL_LIMIT = 31
 SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # two names of the same class
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer of a known model."""
 
     kinds: tuple[str, ...]  # class names, the usual name first
@@ -27,22 +27,20 @@ class Layer:
     sources: tuple[int, ...]  # indices of the layers that it reads
 
 
-@dataclass(frozen=True)
-class Recognised:
+class Recognised(NamedTuple):
     """Our description of a foreign detector."""
 
     config: ModelConfig
     family: str  # commonly used name
     layers: tuple[Layer, ...]
-    notes: tuple[str, ...]  # what a user should know about this conversion
+    notes: tuple[str, ...]  # differences from the original that a user should know
 
 
 def recognise(found: ForeignDetector) -> Recognised:
     """Return the known layout that a foreign detector matches, with our configuration of it.
 
     Raises:
-        CheckpointError: no known layout matches; the message names the first layer that differs, and the
-            layer that was expected.
+        CheckpointError: no known layout matches; the message names the first layer that differs.
     """
     family = _family(found.layers)
     layers = known_layers(family)
@@ -54,7 +52,7 @@ def recognise(found: ForeignDetector) -> Recognised:
         config = replace(config, mixtures=mixtures)
     except ConfigError as error:
         raise CheckpointError(f"a {FAMILIES[family]} of size {size}, but {error}") from error
-    return Recognised(config, FAMILIES[family], layers, tuple(notes))
+    return Recognised(config, FAMILIES[family], layers, notes)
 
 
 def known_layers(family: str) -> tuple[Layer, ...]:
@@ -66,8 +64,7 @@ def known_layers(family: str) -> tuple[Layer, ...]:
 
     def add(kind: str | tuple[str, ...], place: str = "", *others: int) -> int:
         """Append a layer that reads the preceding layer and `others`; return its index."""
-        kinds = (kind,) if isinstance(kind, str) else kind
-        layers.append(Layer(kinds, place, (len(layers) - 1, *others)))
+        layers.append(Layer((kind,) if isinstance(kind, str) else kind, place, (len(layers) - 1, *others)))
         return len(layers) - 1
 
     add("Conv", "backbone.stem")
@@ -94,37 +91,39 @@ def known_layers(family: str) -> tuple[Layer, ...]:
 
 
 def _family(records: tuple[Record, ...]) -> str:
-    matched = {family: _first_difference(known_layers(family), records) for family in FAMILIES}
-    for family, difference in matched.items():
+    differences = {}
+    for family in FAMILIES:
+        difference = _first_difference(known_layers(family), records)
         if difference is None:
             return family
-    furthest = max(index for index, _ in filter(None, matched.values()))
-    found = f"layer {furthest} is {_shown(records, furthest)}"
+        differences[family] = difference
+    furthest = max(index for index, _ in differences.values())
     expected = [
-        f"a {FAMILIES[family]} model has {difference[1]} there"
-        for family, difference in matched.items()
-        if difference is not None and difference[0] == furthest
+        f"a {FAMILIES[family]} model has {layer} there"
+        for family, (index, layer) in differences.items()
+        if index == furthest
     ]
+    found = f"layer {furthest} is {_shown(records, furthest)}"
     raise CheckpointError(f"no model that can be converted: {found}; {', '.join(expected)}")
 
 
 def _first_difference(layers: tuple[Layer, ...], records: tuple[Record, ...]) -> tuple[int, str] | None:
-    for index, (layer, record) in enumerate(zip(layers, records, strict=False)):
-        if record.kind not in layer.kinds or _sources(index, record.get("f")) != layer.sources:
-            reads = f" of {_listed(layer.sources)}" if record.kind in layer.kinds else ""
-            return index, layer.kinds[0] + reads
-    if len(layers) == len(records):
-        return None
-    index = min(len(layers), len(records))
-    return index, layers[index].kinds[0] if index < len(layers) else "no further layer"
+    """Return the index of the first foreign layer that differs, and the expected layer; None if none does."""
+    for index, (layer, record) in enumerate(zip_longest(layers, records)):
+        if layer is None:
+            return index, "no further layer"
+        if record is None or record.kind not in layer.kinds:
+            return index, layer.kinds[0]
+        if _sources(index, record.get("f")) != layer.sources:
+            return index, f"{layer.kinds[0]} of {_listed(layer.sources)}"
+    return None
 
 
 def _shown(records: tuple[Record, ...], index: int) -> str:
     if index >= len(records):
         return "missing"
     sources = _sources(index, records[index].get("f"))
-    usual = sources == (index - 1,)
-    return records[index].kind + ("" if usual else f" of {_listed(sources)}")
+    return records[index].kind + ("" if sources == (index - 1,) else f" of {_listed(sources)}")
 
 
 def _listed(sources: tuple[int, ...]) -> str:
@@ -147,31 +146,30 @@ def _size(by_place: dict[str, Record]) -> str:
     width, depth = weight.shape[0], len(submodules(blocks))
     if (width, depth) not in SIZES:
         raise CheckpointError(
-            f"no size we know: its first layer has {width} channels, its stage at stride 16 {depth} blocks; "
+            f"an unknown size: its first layer has {width} channels, its stage at stride 16 {depth} blocks; "
             f"known are {', '.join(f'{size} ({w}, {d})' for (w, d), size in SIZES.items())}"
         )
     return SIZES[width, depth]
 
 
-def _mixtures(config: ModelConfig, by_place: dict[str, Record]) -> tuple[dict[str, MixtureConfig], list[str]]:
-    mixtures, notes = {}, []
+def _mixtures(
+    config: ModelConfig, by_place: dict[str, Record]
+) -> tuple[dict[str, MixtureConfig], tuple[str, ...]]:
+    mixtures = {}
+    notes: dict[str, None] = {}  # without repetitions
     for place, usual in config.mixtures.items():
-        record = by_place[place.replace(".", ".mixtures.")]
-        mixtures[place], note = mixture_config(usual, record)
-        if note and note not in notes:
-            notes.append(note)
+        mixtures[place], note = mixture_config(usual, by_place[place.replace(".", ".mixtures.")])
+        notes[note] = None
     if len({mixture.top_k for mixture in mixtures.values()}) > 1:
         counts = (f"{place} {one.top_k} of {one.num_experts}" for place, one in mixtures.items())
         raise CheckpointError(f"its layers run {', '.join(counts)} experts; here one K must fit all layers")
-    return mixtures, notes
+    return mixtures, tuple(filter(None, notes))
 
 
 def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
     """Return the configuration of a foreign mixture layer, and a note about it, or "".
 
-    Args:
-        usual: the configuration that the family's paper or code has.
-        record: the foreign layer.
+    `usual` is the configuration in the family's paper or code.
 
     Raises:
         CheckpointError: the layer computes something that our mixture layer cannot.
@@ -197,14 +195,14 @@ def _es_moe(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
     fewer = given is not None and not (type(given) is int and given >= len(experts))
     if fewer and record.get("use_top_k") is None:
         raise CheckpointError(
-            f"an ES_MOE layer has top_k={shown(given)} for {len(experts)} experts, but no use_top_k that "
-            "says whether it counts: with all experts or only the best, these are different models"
+            f"an ES_MOE layer has top_k={shown(given)} for {len(experts)} experts, but no use_top_k; "
+            "without it, the number of experts that run is unknown"
         )
     if record.get("use_top_k", False):
-        top_k = _whole(record, "top_k", len(experts))
+        top_k = _top_k(record, len(experts))
         note = (
-            f"of {len(experts)} experts the best {top_k} run; below its dynamic_threshold the original drops "
-            "more in eager mode, which is not done here"
+            f"of {len(experts)} experts the best {top_k} run; in eager mode, the original also drops experts "
+            "whose weight is below its dynamic_threshold, which is not done here"
         )
     return replace(usual, num_experts=len(experts), top_k=top_k, kernel_sizes=tuple(kernels)), note
 
@@ -215,14 +213,14 @@ def _spatial(usual: MixtureConfig, record: Record) -> MixtureConfig:
         found = record.get(name, expected)
         if found != expected:
             raise CheckpointError(
-                f"{record.kind} with {name}={shown(found)} computes something else; only {expected!r} fits"
+                f"{record.kind} with {name}={shown(found)} computes something else; expected {expected!r}"
             )
     router = child(record, "routing")
     pool = router.get("pool_scale", usual.router.pool) if isinstance(router, Record) else None
     if not isinstance(router, Record) or type(pool) is not int or not 1 <= pool <= 64:
         raise CheckpointError(f"{record.kind} has no router that averages squares of cells")
     count = len(_experts(record))
-    top_k = _whole(record, "top_k", count)
+    top_k = _top_k(record, count)
     if router.get("top_k", top_k) != top_k:
         raise CheckpointError(f"{record.kind} has top_k={top_k}, its router {shown(router.get('top_k'))}")
     return replace(
@@ -246,10 +244,10 @@ def _experts(record: Record) -> list[Record]:
     return experts
 
 
-def _whole(record: Record, name: str, highest: int) -> int:
-    value = record.get(name)
-    if type(value) is not int or not 1 <= value <= highest:
+def _top_k(record: Record, experts: int) -> int:
+    value = record.get("top_k")
+    if type(value) is not int or not 1 <= value <= experts:
         raise CheckpointError(
-            f"{record.kind} has {name}={shown(value)}; with {highest} experts it must be 1..{highest}"
+            f"{record.kind} has top_k={shown(value)}; with {experts} experts it must be 1..{experts}"
         )
     return value

@@ -32,7 +32,7 @@ STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# The only names of the standard library and torch, besides layers, that are allowed; each becomes a record.
+# Of the standard library and torch, only these names and layers are allowed; each becomes a record.
 HARMLESS = {
     *("_codecs.encode", "argparse.Namespace", "types.SimpleNamespace", "uuid.UUID"),
     *("builtins.bytearray", "builtins.complex", "builtins.object", "builtins.range", "builtins.slice"),
@@ -57,15 +57,15 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
-    "EMPTY_SET": list,  # read as a list, to avoid hashing untrusted values
+    "EMPTY_SET": list,
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
 STEPS_LIMIT = 2_000_000  # each makes at most one object; the largest known checkpoint has fewer bytes
-INT_LIMIT = 1 << 64  # no checkpoint needs larger ones, and very large ones cannot be shown
-KEY_INT_LIMIT = 1 << 31  # larger ones can be chosen so that all have the same hash
+INT_LIMIT = 1 << 64  # no checkpoint needs larger numbers, and very large numbers cannot be shown
+KEY_INT_LIMIT = 1 << 31  # larger numbers can be chosen so that all have the same hash
 KEY_PARTS = 16
-STATE_PARTS = 16  # most items of a positional state, such as that of numpy types, which is not read here
+STATE_PARTS = 16  # items of a positional state, such as that of numpy types, which is not read here
 
 
 def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
@@ -75,9 +75,8 @@ def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
         data: the pickle.
         storage_bytes: the size in bytes of every storage beside the pickle, by key.
 
-        Raises:
-            CheckpointError: the pickle is damaged, or asks for more than data; the message says at which
-                byte.
+    Raises:
+        CheckpointError: the pickle is damaged, or asks to run something; the message says at which byte.
     """
     machine = _Machine(storage_bytes)
     position = 0
@@ -107,7 +106,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Execute one instruction, given by its name in pickletools."""
+        """Execute an instruction, given by its name in pickletools."""
         if name in LITERALS:
             if isinstance(argument, int) and not -INT_LIMIT // 2 <= argument < INT_LIMIT:
                 raise CheckpointError("a whole number of more than 64 bits")
@@ -124,7 +123,7 @@ class _Machine:
             handler(self, argument)
 
     def top(self) -> Any:
-        """Return the value on top of the stack, and leave it there; raise CheckpointError if none."""
+        """Return the value on top of the stack, and leave it there."""
         if not self.stack or self.stack[-1] is MARK:
             raise CheckpointError("needs a value where there is none")
         return self.stack[-1]
@@ -157,28 +156,24 @@ class _Machine:
     def recall(self, place: int) -> None:
         """Push a value from the memo."""
         if place not in self.memo:
-            raise CheckpointError(f"recalls value {place}, which was never kept")
+            raise CheckpointError(f"recalls value {place}, which was never stored")
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list, or to the items of the record, on top of the stack."""
+        """Append items to the list on top of the stack; a record does not keep them."""
         target = self.top()
-        if isinstance(target, Record):
-            target.items = target.items or []
-            target = target.items
-        if not isinstance(target, list):
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Record):
             raise CheckpointError(f"appends to {_describe(target)}")
-        target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
-        """Set alternating keys and values in the dict, or the record of a dict, on top of the stack."""
-        target = self.top()
-        if isinstance(target, Record):
-            target.entries = target.entries or {}
-            target = target.entries
-        if not isinstance(target, dict):
+        """Set alternating keys and values in the dict on top of the stack; a record does not keep them."""
+        pairs, target = _pairs(items), self.top()
+        if isinstance(target, dict):
+            target.update(pairs)
+        elif not isinstance(target, Record):
             raise CheckpointError(f"sets items of {_describe(target)}")
-        target.update(_pairs(items))
 
     def push_name(self, module: Any, name: Any) -> None:
         """Push the name of a class or function, as a Global."""
@@ -196,21 +191,10 @@ class _Machine:
             raise CheckpointError(f"calls {_describe(callee)} with {_describe(args)}")
         self.stack.append(_make(callee, args))
 
-    def call_with_keywords(self, _: Any) -> None:
+    def call_with_keywords(self) -> None:
         """Call without the keyword arguments, which a record does not need."""
         self.pop()
         self.call()
-
-    def call_marked(self) -> None:
-        """Call the name above the mark with the arguments that follow it."""
-        items = self.pop_mark()
-        self.stack.append(_make(items[0] if items else None, tuple(items[1:])))
-
-    def call_named(self, argument: str) -> None:
-        """Call the name in the instruction with the arguments above the mark."""
-        items = self.pop_mark()
-        self.push_name(*argument.split(" ", 1))
-        self.stack.append(_make(self.pop(), tuple(items)))
 
     def build(self) -> None:
         """Set the attributes of the record on top of the stack."""
@@ -231,49 +215,40 @@ class _Machine:
                 self._check_storage(storage)
                 self.stack.append(storage)
             case ("storage", Global() as other, *_):
-                raise CheckpointError(f"a storage of type {other}, which is none; nothing was run")
+                raise CheckpointError(f"{other} as the type of a storage; nothing was run")
             case other:
                 raise CheckpointError(f"refers to something outside that is no storage: {_describe(other)}")
 
     def _check_storage(self, storage: Storage) -> None:
-        needed = storage.numel * storage.dtype.itemsize
         found = self.storage_bytes.get(storage.key)
         if found is None:
             raise CheckpointError(f"storage {shown(storage.key)} is missing")
-        if found != needed:
+        if found != storage.nbytes:
             raise CheckpointError(
-                f"storage {shown(storage.key)} has {found} bytes, not the {needed} of its tensors"
+                f"storage {shown(storage.key)} has {found} bytes, not the {storage.nbytes} of its tensors"
             )
 
 
+# INST and OBJ, which only Python 2 wrote, are refused. Sets become lists: untrusted values are not hashed.
 _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda machine, _: machine.stack.append(MARK),
     "POP": lambda machine, _: machine.drop(),
     "POP_MARK": lambda machine, _: machine.pop_mark().clear(),
     "DUP": lambda machine, _: machine.stack.append(machine.top()),
-    "PUT": _Machine.keep,
-    "BINPUT": _Machine.keep,
-    "LONG_BINPUT": _Machine.keep,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.keep),
     "MEMOIZE": lambda machine, _: machine.keep(len(machine.memo)),
-    "GET": _Machine.recall,
-    "BINGET": _Machine.recall,
-    "LONG_BINGET": _Machine.recall,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.recall),
     "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_mark())),
-    "LIST": lambda machine, _: machine.stack.append(machine.pop_mark()),
-    "FROZENSET": lambda machine, _: machine.stack.append(machine.pop_mark()),
+    **dict.fromkeys(("LIST", "FROZENSET"), lambda machine, _: machine.stack.append(machine.pop_mark())),
     "DICT": lambda machine, _: machine.stack.append(dict(_pairs(machine.pop_mark()))),
     "APPEND": lambda machine, _: machine.extend([machine.pop()]),
-    "APPENDS": lambda machine, _: machine.extend(machine.pop_mark()),
-    "ADDITEMS": lambda machine, _: machine.extend(machine.pop_mark()),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.extend(machine.pop_mark())),
     "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
     "GLOBAL": lambda machine, argument: machine.push_name(*argument.split(" ", 1)),
     "STACK_GLOBAL": lambda machine, _: machine.push_name(*[machine.pop(), machine.pop()][::-1]),
-    "INST": _Machine.call_named,
-    "OBJ": lambda machine, _: machine.call_marked(),
-    "NEWOBJ": lambda machine, _: machine.call(),
-    "NEWOBJ_EX": _Machine.call_with_keywords,
-    "REDUCE": lambda machine, _: machine.call(),
+    **dict.fromkeys(("NEWOBJ", "REDUCE"), lambda machine, _: machine.call()),
+    "NEWOBJ_EX": lambda machine, _: machine.call_with_keywords(),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.push_storage(),
 }
@@ -282,23 +257,18 @@ _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
 def _make(callee: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(callee, Global):
         raise CheckpointError(f"calls {_describe(callee)}, which is no name")
-    made: Any
-    match callee, args:
-        case _, () | (Global() | None,) if str(callee) in DICTS:  # a Global is a defaultdict's factory
-            made = {}
-        case _, (dict() as made,) if str(callee) in DICTS:
-            pass
-        case _, () if str(callee) in SETS:
-            made = []
-        case _, (list() as made,) if str(callee) in SETS:
-            pass
-        case _, (Global() as other, *_) if str(callee) in RECONSTRUCTORS:
-            made = _record(other, ())
-        case Global("torch._utils", name), _:
-            made = _tensor(name, args)
-        case _:
-            made = _record(callee, args)
-    return made
+    match str(callee), args:
+        case name, () | (Global() | None,) if name in DICTS:  # a Global is a defaultdict's factory
+            return {}
+        case name, () if name in SETS:
+            return []
+        case name, (dict() as made,) if name in DICTS:
+            return made
+        case name, (list() as made,) if name in SETS:
+            return made
+        case name, (Global() as other, *_) if name in RECONSTRUCTORS:
+            return _record(other, ())
+    return _tensor(callee.name, args) if callee.module == "torch._utils" else _record(callee, args)
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
@@ -326,10 +296,7 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(value: Any) -> Any:
-    """Return a dict key; raise CheckpointError if it could be slow to hash or chosen to collide.
-
-    Thousands of colliding keys would take hours.
-    """
+    """Return a dict key; raise CheckpointError if keys could be chosen to collide, which would take hours."""
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
         raise CheckpointError(f"a key that is {_describe(value)}")
@@ -343,7 +310,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes in the state of BUILD: a dict, or a pair of dicts, the second for slots."""
+    """Return the attributes that BUILD sets: those of a dict, or of a pair of dicts, the second for slots."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

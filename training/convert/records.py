@@ -26,13 +26,11 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """A pickled object, as the name of its class and its contents."""
+    """A pickled object, as the name of its class, its arguments and its attributes."""
 
     type: Global
-    args: tuple[Any, ...] = ()  # arguments of its constructor
-    states: tuple[dict[Any, Any], ...] = ()  # its attributes, as in the file
-    items: list[Any] | None = None  # items, if it is a list or set
-    entries: dict[Any, Any] | None = None  # entries, if it is a dict
+    args: tuple[Any, ...]  # arguments of its constructor
+    states: tuple[dict[Any, Any], ...] = ()  # its attributes, as in the file; items are not kept
 
     @property
     def kind(self) -> str:
@@ -44,7 +42,7 @@ class Record:
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Raise CheckpointError, which names the place, if an attribute does not equal that in `settings`."""
+        """Check that attributes equal `settings`; raise CheckpointError, which names the place, otherwise."""
         for name, value in settings.items():
             if self.get(name) != value:
                 raise CheckpointError(
@@ -63,14 +61,15 @@ class Storage:
     dtype: torch.dtype
     numel: int
 
+    @property
+    def nbytes(self) -> int:
+        """Return the size in bytes."""
+        return self.numel * self.dtype.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor as a view of a storage, not yet read.
-
-    Raises:
-        CheckpointError: the view does not fit into its storage; raised by the constructor.
-    """
+    """A tensor as a view of a storage, not yet read; raises CheckpointError if it exceeds the storage."""
 
     storage: Storage
     offset: int
@@ -84,26 +83,27 @@ class StoredTensor:
         last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
         # A stride of 0 could make a huge tensor from few numbers, so the count is checked as well as the end.
         if self.numel and max(self.offset + last + 1, self.numel) > self.storage.numel:
-            raise CheckpointError(f"{self} does not lie in its storage of {self.storage.numel} numbers")
+            raise CheckpointError(
+                f"tensor of shape {list(self.shape)}, stride {list(self.stride)} at {self.offset} "
+                f"does not fit into its storage of {self.storage.numel} numbers"
+            )
 
     @property
     def numel(self) -> int:
         """Return the number of elements."""
         return math.prod(self.shape)
 
-    def __str__(self) -> str:
-        return f"tensor of shape {list(self.shape)}, stride {list(self.stride)} at {self.offset}"
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is printable text of at most NAME_LIMIT characters."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= NAME_LIMIT
 
 
 def plain_name(name: Any) -> str:
-    """Return a name, which is safe to show in a message.
-
-    Raises:
-        CheckpointError: the name is not a string, is too long, or contains unprintable characters.
-    """
-    if not isinstance(name, str) or not name.isprintable() or len(name) > NAME_LIMIT:
+    """Return a name that is plain, thus safe to show in a message; raise CheckpointError otherwise."""
+    if not is_plain(name):
         raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
-    return name
+    return str(name)
 
 
 def shown(value: Any) -> str:

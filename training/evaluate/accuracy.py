@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 5  # classes that top5 counts; with five classes or fewer, top5 is 1
+MOST = 5  # ranks that top5 counts; with five classes or fewer, top5 is 1
 
 # N images · C classes
 
@@ -14,9 +14,9 @@ MOST = 5  # classes that top5 counts; with five classes or fewer, top5 is 1
 class Accuracy(NamedTuple):
     """Accuracies, as shares of images, 0..1."""
 
-    top1: float  # the likeliest class is the right one
+    top1: float  # the likeliest class is right
     top5: float  # the right class is among the five likeliest
-    by_class: Mapping[str, float | None]  # top1 of the images of each class; None: it has no image
+    by_class: Mapping[str, float | None]  # top1 of the images of each class; None: the class has no image
 
 
 def accuracy(
@@ -30,7 +30,7 @@ def accuracy(
     """
     own = probabilities[np.arange(len(class_ids)), class_ids][:, None]  # (N, 1)
     before = np.arange(probabilities.shape[1])[None] < class_ids[:, None]  # (N, C)
-    rank = ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)  # (N,) 0: the likeliest
+    rank = ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)  # (N,) from 0
     right = rank == 0
     by_class = {
         name: float(right[class_ids == class_id].mean()) if (class_ids == class_id).any() else None

@@ -1,4 +1,4 @@
-"""Routing on the data on which an artifact was measured; a server compares its own images with it."""
+"""Routing on the data that an artifact was measured on; a server compares the routing of its own images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from training.data.sample import Dataset
 from training.evaluate.dependence import normalised_mutual_information
 from training.evaluate.expert_use import LayerUse, chosen_sets
 from training.evaluate.groups import group_images
-from training.evaluate.routed import Result, RoutedImages
+from training.evaluate.routed import RoutedImages
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,7 @@ class Baseline:
     data: str  # name of the data set
     images: int
     uses: Sequence[LayerUse]  # of each mixture layer
-    nmi: Mapping[str, Mapping[str, float]]  # by layer: of chosen set and group, by grouping
-
-
-def routing_baseline(result: Result, dataset: Dataset, data: str) -> Baseline:
-    """Return the routing figures of an evaluation; `data` is the name of the data set."""
-    return Baseline(data, result.images, result.experts, nmi_by_layer(result.routed, dataset))
+    nmi: Mapping[str, Mapping[str, float]]  # by layer and grouping; see nmi_by_layer
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:

@@ -24,17 +24,12 @@ class ClassEvaluation(Result):
 
 
 def evaluate_classes(
-    model: Classifier,
-    dataset: Dataset,
-    *,
-    controls: RoutingControls | None = None,
-    batch_size: int = 32,
+    model: Classifier, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 32
 ) -> ClassEvaluation:
     """Evaluate a classifier on centre crops, in float32 on the model's device; experts run grouped.
 
     Raises:
-        DatasetError: the data set has other classes than the model, or does not label images as a whole, or
-            an image cannot be loaded.
+        DatasetError: the classes are not the model's, images have boxes as labels, or one cannot be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
     parts: list[NDArray[np.float32]] = []

@@ -15,7 +15,7 @@ from training.models.mixture.routing import RoutingControls
 class Compared(NamedTuple):
     """The results of one of two compared detectors."""
 
-    name: str  # which of the two, variant, and how many experts ran
+    name: str  # first or second, the variant, and the number of experts that ran
     mean_ap: MeanAp
     gflops: float  # mean over images; experts that did not run count 0
 
@@ -36,26 +36,18 @@ def compare(
     *,
     draws: int = 1000,
 ) -> Comparison:
-    """Measure two detectors on a data set, and return their results and how certain the difference is.
-
-    Args:
-        draws: number of bootstrap samples.
+    """Return the results of two detectors on a data set, and the difference from `draws` bootstrap samples.
 
     Raises:
-        DatasetError: the data set has other classes than a detector, holds no object, or has fewer than two
-            images.
+        DatasetError: the data set has other classes than a detector, no object, or fewer than two images.
     """
     one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
     difference = paired_bootstrap(one.routed.truths, one.detections, other.detections, draws=draws)
-    sides = (_side("first: ", first, one), _side("second: ", second, other))
+    sides = (_side("first", *first, one), _side("second", *second, other))
     return Comparison(*sides, difference, one.images)
 
 
-def _side(place: str, of: tuple[Detector, RoutingControls], result: Evaluation) -> Compared:
-    model, controls = of
-    name = place + model.config.variant
-    cost = measure_cost(model)
-    if not model.config.mixtures:
-        return Compared(name, result.mean_ap, cost.dense)
-    used = float(used_gflops(cost, result.routed.gates).mean())
-    return Compared(f"{name} K={controls.top_k}", result.mean_ap, used)
+def _side(place: str, model: Detector, controls: RoutingControls, result: Evaluation) -> Compared:
+    ran = f" K={controls.top_k}" if model.config.mixtures else ""
+    gflops = float(used_gflops(measure_cost(model), result.routed.gates).mean())
+    return Compared(f"{place}: {model.config.variant}{ran}", result.mean_ap, gflops)

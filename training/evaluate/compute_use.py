@@ -1,4 +1,4 @@
-"""The compute that images used with their chosen experts, against the number of boxes in the images."""
+"""The compute of images with their chosen experts, and its correlation with the number of boxes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,28 +9,25 @@ from numpy.typing import NDArray
 from training.evaluate.groups import Grouping
 from training.models.cost import Cost
 
-SAME = 1e-9  # relative to the mean: smaller differences of costs are rounding
+SAME = 1e-9  # relative to the mean; smaller differences between costs are rounding errors
 
 
 @dataclass(frozen=True)
 class ComputeUse:
     """GFLOPs per image, counted as in models.cost; experts that were not chosen count 0."""
 
-    dense: float  # every expert computed
+    dense: float  # with every expert
     fixed: float  # of the part that always runs
     mean: float
     least: float
     most: float
-    by_density: Mapping[str, float]  # mean of each group of boxes per image; empty without groups
-    pearson: float | None  # with boxes per image; None if either is the same for every image
+    by_density: Mapping[str, float]  # mean of each group of images by boxes; empty without groups
+    pearson: float | None  # correlation of GFLOPs and boxes; None if either is the same for every image
     spearman: float | None  # the same, of ranks
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return each image's GFLOPs, (N,): the fixed part, and experts with a gate above 0.
-
-    The gates are (N, E) by layer.
-    """
+    """Return each image's GFLOPs, (N,): the fixed part and experts with a gate, (N, E) by layer, above 0."""
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
 
@@ -38,10 +35,9 @@ def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray
 def compute_use(
     cost: Cost, used: NDArray[np.float64], boxes_per_image: NDArray[np.int64], density: Grouping | None
 ) -> ComputeUse:
-    """Return a summary of the GFLOPs that images used.
+    """Return a summary of the GFLOPs that images used, (N,).
 
     Args:
-        used: (N,) GFLOPs of each image.
         boxes_per_image: (N,).
         density: groups of images by number of boxes; None: there is only one group.
     """

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,10 +14,10 @@ from training.ops.nms import class_aware_nms
 class DetectConfig:
     """Thresholds and limits of detection. The defaults are the usual ones for measuring mAP."""
 
-    conf: float = 0.001
-    iou: float = 0.7
-    max_det: int = 300
-    candidates: int = 1000
+    conf: float = 0.001  # lowest score of a detection
+    iou: float = 0.7  # overlap above which NMS removes the lower-scored box
+    max_det: int = 300  # detections of an image
+    candidates: int = 1000  # pairs of box and class of an image that NMS considers
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,16 @@ def keep_detections(
     image_hw: tuple[int, int],
     config: DetectConfig,
 ) -> Detections:
-    """Return the detections among candidates: threshold, suppress, map to the source image, clip.
+    """Return the detections among one image's candidates, clipped to the source image of size `image_hw`.
 
     Args:
-        candidates: of one image: boxes (N, 4) in pixels of the model input, scores (N,), class ids (N,).
+        candidates: boxes (N, 4) in pixels of the model input, scores (N,), class ids (N,).
+        placed: where the image is in the model input.
     """
     boxes, scores, class_ids = (part.cpu() for part in candidates)
     likely = scores >= config.conf
     boxes, scores, class_ids = boxes[likely], scores[likely], class_ids[likely]
     kept = class_aware_nms(boxes, scores, class_ids, config.iou, config.max_det)
-    source = placed.to_source(boxes[kept].numpy())
     height, width = image_hw
-    source[:, 0::2] = source[:, 0::2].clip(0, width)
-    source[:, 1::2] = source[:, 1::2].clip(0, height)
-    return Detections(
-        source.astype(np.float32), scores[kept].numpy(), class_ids[kept].to(torch.int64).numpy()
-    )
+    source = placed.to_source(boxes[kept].numpy()).clip(0, (width, height, width, height))
+    return Detections(source.astype(np.float32), scores[kept].numpy(), class_ids[kept].long().numpy())

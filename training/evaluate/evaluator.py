@@ -26,38 +26,31 @@ class Evaluation(Result):
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
-    """Raise DatasetError unless the data set labels the model's classes in the model's order."""
+    """Check that the data set has the model's classes in the same order; raise DatasetError otherwise."""
     if model_names != data_names:
         raise DatasetError(
-            f"the data set labels {list(data_names)} but the model knows {list(model_names)}; "
+            f"the data set labels {list(data_names)} but the model has {list(model_names)}; "
             "evaluate it on data with the same classes in the same order"
         )
 
 
 def evaluate(
-    model: Detector,
-    dataset: Dataset,
-    config: DetectConfig | None = None,
-    *,
-    controls: RoutingControls | None = None,
-    batch_size: int = 8,
+    model: Detector, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 8
 ) -> Evaluation:
     """Evaluate a detector in float32 on the model's device; experts run grouped.
 
     Raises:
-        DatasetError: the data set has other classes than the model or holds no object, or an image cannot be
-            loaded.
+        DatasetError: the classes are not the model's, no object is labelled, or an image cannot be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
-    config = config or DetectConfig()
     found: list[Detections] = []
 
     def keep(batch: EvaluationBatch, predictions: Predictions) -> None:
-        candidates = select_candidates(*model.decode(predictions), config.candidates)
+        candidates = select_candidates(*model.decode(predictions), DetectConfig.candidates)
         for row, truth in enumerate(batch.truths):
-            one = (candidates[0][row], candidates[1][row], candidates[2][row])
+            boxes, scores, class_ids = (part[row] for part in candidates)
             placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
-            found.append(keep_detections(one, placed, truth.image_hw, config))
+            found.append(keep_detections((boxes, scores, class_ids), placed, truth.image_hw, DetectConfig()))
 
     routed = route_images(model, dataset, controls, batch_size=batch_size, what="evaluate", keep=keep)
     mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
@@ -65,7 +58,7 @@ def evaluate(
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> tuple[MeanAp, int]:
-    """Return the mAP and the number of images; `detect` returns detections for an encoded image."""
+    """Return the mAP of a function that detects in an encoded image, and the number of images."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""Summarise routers over many images: how much they know about the images, and whom they choose."""
+"""Summarise routers over many images: their information about the images, and the experts they choose."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,23 +14,23 @@ class LayerUse:
     """The routing of one mixture layer over a set of images."""
 
     layer: str
-    information_bits: float  # H(mean p) - mean H(p): 0 static, log2 E decided and balanced
+    information_bits: float  # H(mean p) - mean H(p): 0 if static, log2 E if certain and balanced
     expert_share: tuple[float, ...]  # share of images that chose each expert
-    mean_weight: tuple[float, ...]  # of each expert; differs even if all run, as in a mixture head
+    mean_weight: tuple[float, ...]  # of each expert; weights differ even if all experts run
     distinct_sets: int  # different sets of experts that ran
-    commonest_set_share: float
-    set_entropy_bits: float  # of the distribution of those sets: 0 where every image has the same
+    commonest_set_share: float  # share of images
+    set_entropy_bits: float  # of the shares of the sets: 0 if every image has the same set
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that no image chose. At top_k 0 no expert runs, so it returns all of them."""
+        """Return the experts that no image chose: at top_k 0, all experts."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 
 class ChosenSets(NamedTuple):
     """The sets of experts that ran in one layer, the commonest first."""
 
-    sets: tuple[tuple[int, ...], ...]  # ids of the experts of each, ascending
+    sets: tuple[tuple[int, ...], ...]  # expert ids of each set, ascending
     ids: NDArray[np.int64]  # (images,)  each image's set, an index into `sets`
 
 
@@ -45,23 +45,21 @@ def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
     """Return the sets of experts that ran together, and each image's set, from gates (images, E)."""
     rows, ids, counts = np.unique(gates > 0, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    sets = tuple(tuple(int(expert) for expert in np.flatnonzero(rows[row])) for row in order)
-    return ChosenSets(sets, place[ids.reshape(-1)])
+    sets = tuple(tuple(np.flatnonzero(row).tolist()) for row in rows[order])
+    return ChosenSets(sets, np.argsort(order)[ids.reshape(-1)])
 
 
 def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]) -> LayerUse:
     """Return a summary of a layer's gates and router probabilities, (images, E) each."""
     chosen = gates > 0
     set_shares = np.bincount(chosen_sets(gates).ids) / len(chosen)
-    # In float64: the mean of a thousand equal rows is then that row, and a static layer has 0 bits.
+    # In float64, the mean of a thousand equal rows is the row itself, and a static layer has 0 bits.
     mean = probs.mean(axis=0, dtype=np.float64)
     return LayerUse(
         layer=layer,
         information_bits=max(0.0, float(entropy_bits(mean) - entropy_bits(probs).mean())),
-        expert_share=tuple(float(share) for share in chosen.mean(axis=0)),
-        mean_weight=tuple(float(weight) for weight in gates.mean(axis=0)),
+        expert_share=tuple(chosen.mean(axis=0).tolist()),
+        mean_weight=tuple(gates.mean(axis=0).tolist()),
         distinct_sets=len(set_shares),
         commonest_set_share=float(set_shares[0]),
         set_entropy_bits=max(0.0, float(entropy_bits(set_shares))),

@@ -1,9 +1,10 @@
 """Group images by properties that a router might distinguish: origin, number of boxes, class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from training.data.combined import CombinedDataset
 from training.data.sample import Dataset
@@ -18,7 +19,7 @@ class Grouping:
 
     name: str  # origin, density or class
     labels: tuple[str, ...]  # of each group
-    ids: NDArray[np.int64]  # (images,)  the group of each
+    ids: NDArray[np.int64]  # (images,)  the group of each image
 
 
 def group_images(
@@ -33,45 +34,36 @@ def group_images(
 
 
 def origin_groups(dataset: Dataset) -> Grouping | None:
-    """Return groups by the data set that an image is from, or by kind of scene; None if there is one."""
+    """Return groups by the data set that an image is from, or by kind of scene; None if all are alike."""
+    images = range(len(dataset))
     match dataset:
         case CombinedDataset():
-            names = dataset.origins
-            ids = [dataset.origin_of(index) for index in range(len(dataset))]
+            return _grouping("origin", dataset.origins, [dataset.origin_of(index) for index in images])
         case ScenesDataset():
-            names = REGIMES
-            ids = [REGIMES.index(dataset.regime(index)) for index in range(len(dataset))]
+            return _grouping("origin", REGIMES, [REGIMES.index(dataset.regime(index)) for index in images])
         case _:
             return None
-    return _grouping("origin", names, np.array(ids, dtype=np.int64))
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
     """Return thirds of the images by boxes per image; None if every image holds the same number.
 
-    Images with the same number of boxes are always in one group, so that each group is a range of numbers.
-    All images of one number go where the middle of them falls: into the first, second or last third. So
-    groups have unequal sizes if numbers repeat, and a group may be missing. Data with only two different
-    numbers makes two groups.
+    Images with the same number of boxes are always in one group: in the third where the middle one of these
+    images falls. So groups may have unequal sizes, and a group may be missing.
     """
-    counts = np.asarray(boxes_per_image)
-    values, which, images = np.unique(counts, return_inverse=True, return_counts=True)
-    middle = (np.cumsum(images) - images / 2) / len(counts)  # of each number's images, 0..1
+    values, which, images = np.unique(boxes_per_image, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(images) - images / 2) / len(boxes_per_image)  # of each number's images, 0..1
     tertile = np.minimum((middle * TERTILES).astype(np.int64), TERTILES - 1)
-    labels = []
-    for index in range(TERTILES):
-        within = values[tertile == index]
-        labels.append(_range(int(within[0]), int(within[-1])) if len(within) else "")
-    return _grouping("density", tuple(labels), tertile[which.reshape(-1)])
+    labels = [_range(values[tertile == index].tolist()) for index in range(TERTILES)]
+    return _grouping("density", labels, tertile[which.reshape(-1)])
 
 
-def _range(low: int, high: int) -> str:
-    if low == high:
-        return f"{low} box{'' if low == 1 else 'es'}"
-    return f"{low} to {high} boxes"
+def _range(counts: list[int]) -> str:
+    ends = dict.fromkeys((*counts[:1], *counts[-1:]))  # one or two
+    return " to ".join(map(str, ends)) + (" box" if counts == [1] else " boxes")
 
 
-def _grouping(name: str, labels: tuple[str, ...], ids: NDArray[np.int64]) -> Grouping | None:
+def _grouping(name: str, labels: Sequence[str], ids: ArrayLike) -> Grouping | None:
     """Return a grouping without empty groups; None if fewer than two groups are left."""
     present, renumbered = np.unique(ids, return_inverse=True)
     if len(present) < 2:

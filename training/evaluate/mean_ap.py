@@ -14,9 +14,6 @@ from training.errors import DatasetError
 from training.evaluate.detections import Detections
 
 COCO_MAX_DETECTIONS = 100  # of each class of an image: COCO counts no more, whatever max_det is
-
-
-SIZES = (1, 2, 3)  # small, medium and large among the COCO API's areas
 NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; an empty result is refused
 
 
@@ -35,8 +32,8 @@ class MeanAp(NamedTuple):
     map50_95_small: float | None
     map50_95_medium: float | None
     map50_95_large: float | None
-    ar1: float  # recall with an image's best detection of each class alone, over IoU 0.50..0.95
-    ar10: float
+    ar1: float  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
+    ar10: float  # the same of the best ten detections
     ar100: float
     ar100_small: float | None
     ar100_medium: float | None
@@ -55,45 +52,48 @@ def mean_average_precision(
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.
     """
-    ids = {int(class_id) for each in truths for class_id in each.class_ids}
-    if not ids:
-        raise DatasetError("the evaluation images hold no object; mAP is not defined")
-    occurring = {class_id: class_names[class_id] for class_id in sorted(ids)}
-    truth = COCO(
-        {
-            "images": [
-                {"id": i, "height": t.image_hw[0], "width": t.image_hw[1]} for i, t in enumerate(truths)
-            ],
-            "annotations": _truth_rows(truths, list(occurring)),
-            "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
-        }
-    )
-    found = _detection_rows(detections) or [{**NOTHING, "category_id": next(iter(occurring))}]
-    evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None)
+    evaluation = coco_evaluation(truths, detections)
     evaluation.run()
     # precision: (thresholds 0.50..0.95, recalls, classes, areas, detection limits); -1 where undefined.
     # recall: the same without recalls. Areas are all, small, medium, large; limits are 1, 10, 100.
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, :, -1]
+    precision = np.asarray(evaluation.eval["precision"])[..., -1]
     recall = np.asarray(evaluation.eval["recall"])
-    small, medium, large = (_mean(precision[:, :, :, area]) for area in SIZES)
-    ar_small, ar_medium, ar_large = (_mean(recall[:, :, area, -1]) for area in SIZES)
-    ar1, ar10, ar100 = (float(_mean(recall[:, :, 0, limit]) or 0) for limit in range(3))
+    occurring = {class_names[class_id]: place for place, class_id in enumerate(evaluation.params.catIds)}
     return MeanAp(
         map50_95=_defined_mean(precision[..., 0]),
         map50=_defined_mean(precision[0, ..., 0]),
         map75=_defined_mean(precision[5, ..., 0]),
-        map50_by_class={n: _defined_mean(precision[0, :, i, 0]) for i, n in occurring.items()},
-        map50_95_by_class={n: _defined_mean(precision[:, :, i, 0]) for i, n in occurring.items()},
-        map50_95_small=small,
-        map50_95_medium=medium,
-        map50_95_large=large,
-        ar1=ar1,
-        ar10=ar10,
-        ar100=ar100,
-        ar100_small=ar_small,
-        ar100_medium=ar_medium,
-        ar100_large=ar_large,
+        map50_by_class={name: _defined_mean(precision[0, :, i, 0]) for name, i in occurring.items()},
+        map50_95_by_class={name: _defined_mean(precision[:, :, i, 0]) for name, i in occurring.items()},
+        map50_95_small=_mean(precision[..., 1]),
+        map50_95_medium=_mean(precision[..., 2]),
+        map50_95_large=_mean(precision[..., 3]),
+        ar1=_defined_mean(recall[:, :, 0, 0]),
+        ar10=_defined_mean(recall[:, :, 0, 1]),
+        ar100=_defined_mean(recall[:, :, 0, 2]),
+        ar100_small=_mean(recall[:, :, 1, -1]),
+        ar100_medium=_mean(recall[:, :, 2, -1]),
+        ar100_large=_mean(recall[:, :, 3, -1]),
     )
+
+
+def coco_evaluation(
+    truths: Sequence[Truth], detections: Sequence[Detections], **options: object
+) -> COCOeval_faster:
+    """Return the COCO API's evaluation of the classes that occur in the labels, not run yet.
+
+    Raises:
+        DatasetError: the images hold no object.
+    """
+    occurring = sorted({int(class_id) for truth in truths for class_id in truth.class_ids})
+    if not occurring:
+        raise DatasetError("the evaluation images hold no object; mAP is not defined")
+    images = [{"id": i, "height": t.image_hw[0], "width": t.image_hw[1]} for i, t in enumerate(truths)]
+    categories = [{"id": class_id, "name": str(class_id)} for class_id in occurring]
+    rows = _truth_rows(truths, occurring)
+    truth = COCO({"images": images, "annotations": rows, "categories": categories})
+    found = _detection_rows(detections) or [{**NOTHING, "category_id": occurring[0]}]
+    return COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None, **options)
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -108,33 +108,23 @@ def _defined_mean(values: np.ndarray) -> float:
 
 def _truth_rows(truths: Sequence[Truth], occurring: Sequence[int]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
+
+    def add(image_id: int, class_id: int, box: list[float], area: float, *, crowd: bool) -> None:
+        row = {"id": len(rows) + 1, "image_id": image_id, "category_id": class_id, "bbox": box}
+        rows.append(row | {"area": box[2] * box[3] if math.isnan(area) else area, "iscrowd": int(crowd)})
+
     for image_id, truth in enumerate(truths):
         areas = np.full(len(truth.class_ids), np.nan) if truth.areas is None else truth.areas
-        objects = zip(
-            coco_boxes(truth.boxes_xyxy).tolist(), truth.class_ids.tolist(), areas.tolist(), strict=True
-        )
-        for box, class_id, area in objects:
-            rows.append(_truth_row(len(rows) + 1, image_id, class_id, box, area))
+        boxes = coco_boxes(truth.boxes_xyxy).tolist()
+        for box, class_id, area in zip(boxes, truth.class_ids.tolist(), areas.tolist(), strict=True):
+            add(image_id, class_id, box, area, crowd=False)
         regions = truth.ignored_class_ids
         if regions is None:
             regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)
         for box, class_id in zip(coco_boxes(truth.ignored_xyxy).tolist(), regions.tolist(), strict=True):
             for each in occurring if class_id == ANY_CLASS else [class_id]:
-                rows.append(_truth_row(len(rows) + 1, image_id, each, box, math.nan, crowd=True))
+                add(image_id, each, box, math.nan, crowd=True)
     return rows
-
-
-def _truth_row(
-    row_id: int, image_id: int, class_id: int, box: list[float], area: float, *, crowd: bool = False
-) -> dict[str, object]:
-    return {
-        "id": row_id,
-        "image_id": image_id,
-        "category_id": class_id,
-        "bbox": box,
-        "area": box[2] * box[3] if math.isnan(area) else area,
-        "iscrowd": int(crowd),
-    }
 
 
 def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]:

@@ -1,8 +1,5 @@
 """Detections of a running service, to compare its mAP with the checkpoint's."""
 
-from types import TracebackType
-from typing import Self
-
 import httpx
 import numpy as np
 
@@ -46,20 +43,15 @@ class RemoteDetector:
         except httpx.InvalidURL as error:
             raise ServiceError(f"{url!r} is not an address: {error}") from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def detect(self, encoded: bytes) -> Detections:
         """Return the service's detections for one encoded image.
 
         Raises:
-            ServiceError: the service does not answer, answers with an error, or finds a class that the data
-                set lacks.
+            ServiceError: the service does not answer, answers with an error, or finds an unknown class.
         """
         headers = {"content-type": "application/octet-stream"}
         try:
@@ -72,18 +64,17 @@ class RemoteDetector:
             raise ServiceError(f"{self._client.base_url} answered {response.status_code}: {response.text}")
         try:
             found = response.json()["predictions"]
+            places = [[each[side] for side in ("x", "y", "width", "height")] for each in found]
+            scores = np.array([each["confidence"] for each in found], dtype=np.float32)
+            names = [each["class"] for each in found]
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(
                 f"{self._client.base_url} answered something other than detections: {response.text[:200]}"
             ) from error
-        centers = np.array([[p["x"], p["y"]] for p in found], dtype=np.float32).reshape(-1, 2)
-        sizes = np.array([[p["width"], p["height"]] for p in found], dtype=np.float32).reshape(-1, 2)
+        centers, sizes = np.split(np.array(places, dtype=np.float32).reshape(-1, 4), 2, axis=1)
+        boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
         try:
-            class_ids = [self._class_ids[p["class"]] for p in found]
+            class_ids = np.array([self._class_ids[name] for name in names], dtype=np.int64)
         except KeyError as error:
-            raise ServiceError(f"the service knows a class that the data set does not: {error}") from error
-        return Detections(
-            boxes_xyxy=np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1),
-            scores=np.array([p["confidence"] for p in found], dtype=np.float32),
-            class_ids=np.array(class_ids, dtype=np.int64),
-        )
+            raise ServiceError(f"the service found a class that the data set lacks: {error}") from error
+        return Detections(boxes, scores, class_ids)

@@ -1,4 +1,4 @@
-"""Format the result of an evaluation for people and as JSON."""
+"""Format the result of an evaluation as text and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ def evaluation_report(mean_ap: MeanAp, images: int, uses: Sequence[LayerUse] = (
 
 
 def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
-    """Return one line for each layer on the use of its experts."""
+    """Return one line for each layer: its information, sets of experts, and their shares or weights."""
     lines = []
     for use in uses:
-        all_run = min(use.expert_share) == 1  # then it is their weights that tell experts apart
+        all_run = min(use.expert_share) == 1  # then only weights differ between experts
         shown = use.mean_weight if all_run else use.expert_share
         shares = "  ".join(f"{share:4.0%}" for share in shown)
         lines.append(

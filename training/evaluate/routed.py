@@ -1,4 +1,4 @@
-"""How each image of a data set was routed, and its labels: the input of every report on routing."""
+"""The routing and the labels of each image of a data set: the input of every report on routing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class RoutedImages:
-    """Labels, gates and router probabilities of images, in the order of the data set; no feature maps."""
+    """Labels, gates and router probabilities of the images of a data set, in its order."""
 
     truths: tuple[Truth, ...]
-    gates: Mapping[str, Array]  # (N, E) by layer, in the order they ran
+    gates: Mapping[str, Array]  # (N, E) by layer, in the order of the layers
     probs: Mapping[str, Array]  # (N, E) by layer
 
     @property
@@ -69,14 +69,13 @@ def route_images(
     what: str = "route",
     keep: Callable[[EvaluationBatch, Any], object] = lambda batch, predictions: None,
 ) -> RoutedImages:
-    """Run a network over a data set, in float32 on the model's device; experts run grouped.
+    """Run a network over a data set, in float32 on its device, and return each image's routing and labels.
+
+    Experts run grouped.
 
     Args:
         what: label of the progress bar.
         keep: called with every batch and the network's predictions for it.
-
-    Returns:
-        How each image was routed, and its labels.
 
     Raises:
         DatasetError: an image cannot be loaded.

@@ -1,4 +1,4 @@
-"""Measure routing on a data set: each layer's information about the images, and its use."""
+"""Measure routing on a data set: each layer's information about the images, and its use of experts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from training.evaluate.groups import Grouping, group_images
 from training.evaluate.routed import RoutedImages
 from training.models.cost import Cost
 
-GOAL_BITS = 0.5  # in at least half of the layers
+GOAL_BITS = 0.5  # each goal must be met in at least half of the layers
 GOAL_NMI = 0.3
 GOAL_P = 0.01
 
@@ -21,15 +21,15 @@ class LayerRouting:
     """The routing of one mixture layer."""
 
     use: LayerUse
-    by_grouping: Mapping[str, Dependence]  # of the chosen set on the image's group
+    by_grouping: Mapping[str, Dependence]  # of the image's chosen set and group
 
     @property
     def informed(self) -> bool:
-        """Return whether the router carries at least GOAL_BITS bits about the image."""
+        """Return whether the router's information about the image is at least GOAL_BITS bits."""
         return self.use.information_bits >= GOAL_BITS
 
     def follows(self, grouping: str) -> bool:
-        """Return whether the chosen experts depend on the group by at least GOAL_NMI, and not by chance."""
+        """Return whether experts depend on the group: the NMI is at least GOAL_NMI and p below GOAL_P."""
         found = self.by_grouping.get(grouping)
         return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
 
@@ -45,7 +45,7 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class RoutingReport:
-    """The routing of one model on one data set."""
+    """The routing of a model on a data set."""
 
     images: int
     layers: tuple[LayerRouting, ...]
@@ -59,29 +59,25 @@ class RoutingReport:
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """Return the requirements on a useful mixture; none for groupings that the data lacks."""
-        half = (len(self.layers) + 1) // 2
-        informed = sum(layer.informed for layer in self.layers)
+        """Return the two requirements on every useful mixture, and one for each grouping of the data."""
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)
-        goals = [
-            Goal(
-                f"at least {GOAL_BITS:g} bit in half of the layers",
-                f"{informed} of {len(self.layers)}",
-                informed >= half,
-            ),
-            Goal("every expert chosen for some image", f"{experts - dead} of {experts}", dead == 0),
-        ]
-        for grouping in self.groupings:
-            follow = sum(layer.follows(grouping.name) for layer in self.layers)
-            goals.append(
-                Goal(
-                    f"NMI with {grouping.name} at least {GOAL_NMI:g}, p < {GOAL_P:g}, in half of the layers",
-                    f"{follow} of {len(self.layers)}",
-                    follow >= half,
-                )
+        following = (
+            self._in_half(
+                f"NMI with {grouping.name} at least {GOAL_NMI:g}, p < {GOAL_P:g},",
+                [layer.follows(grouping.name) for layer in self.layers],
             )
-        return tuple(goals)
+            for grouping in self.groupings
+        )
+        return (
+            self._in_half(f"at least {GOAL_BITS:g} bit", [layer.informed for layer in self.layers]),
+            Goal("every expert chosen for some image", f"{experts - dead} of {experts}", dead == 0),
+            *following,
+        )
+
+    def _in_half(self, what: str, layers: list[bool]) -> Goal:
+        met = sum(layers) >= len(layers) / 2
+        return Goal(f"{what} in half of the layers", f"{sum(layers)} of {len(layers)}", met)
 
 
 def report_routing(
@@ -91,8 +87,8 @@ def report_routing(
 
     Args:
         routed: routing of the data set's images, in its order, with at least one mixture layer.
-        cost: of the same model.
-        permutations: for the p of each dependence.
+        cost: the cost of the same model.
+        permutations: number of permutations for the p of each dependence.
     """
     boxes_per_image = routed.boxes_per_image
     groupings = group_images(dataset, boxes_per_image, routed.image_classes)

@@ -1,6 +1,7 @@
 """Routing figures of a validation, as numbers and as text, for every task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from statistics import fmean
 
 from training.data.sample import Dataset
 from training.evaluate.baseline import nmi_by_layer
@@ -16,8 +17,7 @@ def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
     """Return flat figures on the experts of each layer.
 
     The keys are "bits LAYER", "sets LAYER" (number of different sets of experts) and "dead LAYER" (number of
-    experts that no image chose). If the data set has such groups, also "nmi origin LAYER", "nmi density
-    LAYER" and "nmi class LAYER".
+    experts that no image chose). "nmi GROUPING LAYER" is added for each grouping that the data set has.
     """
     scores: dict[str, float] = {}
     nmi = nmi_by_layer(result.routed, dataset)
@@ -38,21 +38,15 @@ def routing_sentence(scores: Mapping[str, float]) -> str:
         known = f"static, below {STATIC_BELOW_BITS:g} bit in every layer"
     else:
         informed = sum(each >= GOAL_BITS for each in bits)
-        known = (
-            f"{_mean(bits):.2f} bit on average, {informed} of {len(bits)} layers at {GOAL_BITS:g} bit or more"
-        )
+        layers = f"{informed} of {len(bits)} layers at {GOAL_BITS:g} bit or more"
+        known = f"{fmean(bits):.2f} bit on average, {layers}"
     dead = int(sum(_of_layers(scores, "dead")))
     parts = [known, f"{dead or 'no'} dead expert{'s' if dead > 1 else ''}"]
     for name in SAID_GROUPINGS:
-        shared = _of_layers(scores, f"nmi {name}")
-        if shared:
-            parts.append(f"NMI with {name} {_mean(shared):.2f}")
+        if shared := _of_layers(scores, f"nmi {name}"):
+            parts.append(f"NMI with {name} {fmean(shared):.2f}")
     return f"; routing: {', '.join(parts)}"
 
 
 def _of_layers(scores: Mapping[str, float], figure: str) -> list[float]:
     return [value for name, value in scores.items() if name.startswith(f"{figure} ")]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

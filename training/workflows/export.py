@@ -13,7 +13,7 @@ from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes import ScenesDataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
-from training.evaluate.baseline import routing_baseline
+from training.evaluate.baseline import Baseline, nmi_by_layer
 from training.export.artifact.bundle import Exported, Measured, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
@@ -77,7 +77,8 @@ def export(
         model.cpu()
         log.info(f"measured on {described(data)}:\n{task.report(result)}")
         figures = task.figures(result)
-        baseline = routing_baseline(result, dataset, data_name(data))
+        nmi = nmi_by_layer(result.routed, dataset)
+        baseline = Baseline(data_name(data), result.images, result.experts, nmi)
         measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
         images = ExportImages(_compared(dataset, golden, options), golden, calibrated)

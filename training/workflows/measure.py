@@ -1,5 +1,6 @@
 """Measure checkpoints and running services."""
 
+from contextlib import closing
 from pathlib import Path
 
 from training.data.open import open_dataset
@@ -116,5 +117,5 @@ def evaluate_service(
     if len(dataset) and dataset.load(0).image_class is not None:
         raise ConfigError("a service is measured as a detector: give --url data with boxes")
     log_remarks("labels", dataset)
-    with RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend) as remote:
+    with closing(RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend)) as remote:
         return evaluate_with(remote.detect, dataset)

@@ -168,7 +168,7 @@ REFUSED_YOLO12 = {
     ),
     "weights that share their numbers": (
         lambda model, make: replace(model, "model.6.m.0.1", model.model[6].m[0][0]),
-        r"its tensors have \d+ bytes, but share \d+ bytes of the file",
+        r"the tensors have \d+ bytes, but share \d+ bytes of the file",
     ),
     "a negative variance": (
         lambda model, make: model.model[1].bn.running_var[0].fill_(-0.5),
@@ -222,7 +222,7 @@ REFUSED_YOLO12 = {
     ),
     "extra weights": (
         lambda model, make: setattr(model.model[21], "one2one", nn.Conv2d(1, 1, 1)),
-        r"model\.21\.one2one\.(weight|bias) \(Conv2d\) is one too many: yolov12-n has none there",
+        r"model\.21\.one2one\.(weight|bias) \(Conv2d\) is one too many: yolov12-n lacks it",
     ),
     "whole numbers": (
         lambda model, make: model.model[1].bn._parameters.update(weight=whole_numbers(32)),
@@ -258,7 +258,7 @@ REFUSED_YOLO12 = {
     ),
     "segmentation": (
         lambda model, make: replace(model, "model.21", make("modules.head.Segment")),
-        "layer 21 is Segment: detection only so far",
+        "layer 21 is Segment; only detectors can be converted",
     ),
     "two of a name": (
         lambda model, make: model.names.update({2: "class 0"}),
@@ -268,7 +268,7 @@ REFUSED_YOLO12 = {
     "a nameless class": (lambda model, make: model.names.update({1: " "}), "class 1 has no name"),
     "another count of classes": (
         lambda model, make: model.names.update({3: "x"}),
-        "names 4 classes, .* made for 3",
+        "names 4 classes, .* is for 3",
     ),
 }
 

@@ -101,8 +101,8 @@ def test_an_object_becomes_a_record_that_holds_its_attributes(protocol, tmp_path
         pytest.param(
             b"csubprocess\nPopen\n" + text("touch made") + b"\x85\x81", "subprocess.Popen", id="by NEWOBJ"
         ),
-        pytest.param(b"(" + text("touch made") + b"ios\nsystem\n", "os.system", id="by INST"),
-        pytest.param(b"(cos\nsystem\n" + text("touch made") + b"o", "os.system", id="by OBJ"),
+        pytest.param(b"(" + text("touch made") + b"ios\nsystem\n", "INST", id="by INST"),
+        pytest.param(b"(cos\nsystem\n" + text("touch made") + b"o", "OBJ", id="by OBJ"),
         pytest.param(b"ccopyreg\n_reconstructor\n(cos\nsystem\nNNtR", "os.system", id="by reconstructor"),
         pytest.param(
             b"cbuiltins\ngetattr\nccollections\nOrderedDict\nX\x04\x00\x00\x00fromX", "pickle", id="cut"
@@ -275,10 +275,10 @@ def test_a_tensor_is_a_view_of_a_storage_of_its_size():
     [
         pytest.param(tensor(key="7"), "storage '7' is missing", id="no such storage"),
         pytest.param(tensor(numel=7), "has 12 bytes, not the 14", id="storage too short"),
-        pytest.param(tensor(size=7), "does not lie in its storage", id="too many"),
-        pytest.param(tensor(offset=1), "does not lie in its storage", id="starts too late"),
-        pytest.param(tensor(stride=2), "does not lie in its storage", id="steps too wide"),
-        pytest.param(tensor(size=200, stride=0), "does not lie in its storage", id="much out of little"),
+        pytest.param(tensor(size=7), "does not fit into its storage", id="too many"),
+        pytest.param(tensor(offset=1), "does not fit into its storage", id="starts too late"),
+        pytest.param(tensor(stride=2), "does not fit into its storage", id="steps too wide"),
+        pytest.param(tensor(size=200, stride=0), "does not fit into its storage", id="much out of little"),
     ],
 )
 def test_a_tensor_outside_its_storage_is_refused(data, said):

@@ -3,9 +3,8 @@ import pytest
 
 from training.data.evaluation import Truth
 from training.errors import DatasetError
-from training.evaluate.bootstrap import paired_bootstrap, weighted_map
+from training.evaluate.bootstrap import ResampledMap, paired_bootstrap
 from training.evaluate.detections import Detections
-from training.evaluate.matching import match_class
 from training.evaluate.mean_ap import mean_average_precision
 
 NAMES = ("cat", "dog", "owl")
@@ -40,10 +39,9 @@ def scenes(seed: int, blur: float, *, regions: bool = False) -> tuple[list[Truth
 @pytest.mark.parametrize("blur", [0.0, 1.5, 5.0])
 def test_every_image_once_is_the_map_of_the_coco_api(blur, regions):
     truths, found = scenes(1, blur, regions=regions)
-    classes = [match_class(truths, found, class_id) for class_id in range(3)]
     expected = mean_average_precision(truths, found, NAMES).map50_95
     assert 0.05 < expected < 1
-    assert weighted_map(classes, np.ones(IMAGES, dtype=np.int64)) == pytest.approx(expected, abs=1e-9)
+    assert ResampledMap(truths, found).of(np.arange(IMAGES)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("in_region", [False, True])
@@ -60,18 +58,21 @@ def test_an_overlap_that_lies_on_a_threshold_lies_there_for_both(in_region):
         truths.append(Truth(box, np.array([0]), (512, 512), "a", region[: int(in_region)].astype(np.float32)))
         boxes, scores = np.concatenate([near, aside]), np.array([0.9 - 0.01 * image, 0.89 - 0.01 * image])
         found.append(Detections(boxes, scores.astype(np.float32), np.array([0, 0])))
-    ours = weighted_map([match_class(truths, found, 0)], np.ones(IMAGES, dtype=np.int64))
+    ours = ResampledMap(truths, found).of(np.arange(IMAGES))
     assert ours == pytest.approx(mean_average_precision(truths, found, NAMES).map50_95, abs=1e-12)
 
 
 def test_an_image_that_is_drawn_twice_counts_as_two():
     truths, found = scenes(1, 2.0)
-    times = np.zeros(IMAGES, dtype=np.int64)
-    drawn = [0, 3, 3, 5, 7, 7, 7, 11]
-    np.add.at(times, drawn, 1)
-    classes = [match_class(truths, found, class_id) for class_id in range(3)]
+    drawn = np.sort(np.resize([0, 3, 3, 5, 7, 7, 7, 11], IMAGES))
     repeated = mean_average_precision([truths[i] for i in drawn], [found[i] for i in drawn], NAMES)
-    assert weighted_map(classes, times) == pytest.approx(repeated.map50_95, abs=1e-9)
+    assert ResampledMap(truths, found).of(drawn) == pytest.approx(repeated.map50_95, abs=1e-12)
+
+
+def test_a_sample_without_objects_has_no_map():
+    truths, found = scenes(1, 2.0)
+    empty = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), (256, 256), "empty")
+    assert ResampledMap([*truths[1:], empty], found).of(np.full(IMAGES, IMAGES - 1)) == 0
 
 
 def test_a_detector_is_no_better_than_itself():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
@@ -47,7 +48,7 @@ def service(monkeypatch):
 
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
-    with RemoteDetector(service.url, ("disc", "ring"), config, model, backend) as remote:
+    with closing(RemoteDetector(service.url, ("disc", "ring"), config, model, backend)) as remote:
         return remote.detect(b"image")
 
 
@@ -97,7 +98,7 @@ def test_an_answer_of_something_else_is_no_detection(service, body):
 
 def test_a_class_that_the_data_set_does_not_have_is_named(service):
     service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
-    with pytest.raises(ServiceError, match="knows a class that the data set does not: 'fish'"):
+    with pytest.raises(ServiceError, match="found a class that the data set lacks: 'fish'"):
         detect(service)
 
 

@@ -7,7 +7,7 @@ from tests.training_builders import mean_ap
 from training.data.evaluation import Truth
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
-from training.evaluate.baseline import routing_baseline
+from training.evaluate.baseline import Baseline, nmi_by_layer
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.routed import RoutedImages
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
@@ -52,7 +52,7 @@ def measured(gates, boxes_per_image=(2,) * 6, layers=("p2", "p3", "p4", "p5")):
     )
     of_layer = {f"backbone.{layer}": gates for layer in layers}
     result = Evaluation(routed=RoutedImages(truths, of_layer, of_layer), mean_ap=mean_ap(0, 0, 0))
-    return routing_baseline(result, SCENES, "scenes val")
+    return Baseline("scenes val", result.images, result.experts, nmi_by_layer(result.routed, SCENES))
 
 
 def test_a_router_that_finds_all_images_alike_is_released_as_static(tmp_path):
