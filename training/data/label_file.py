@@ -49,18 +49,6 @@ def box_of_corners(texts: Sequence[str]) -> Box:
     return x1, y1, x2, y2
 
 
-def box_of_size(texts: Sequence[str]) -> Box:
-    """Return the box x1, y1, x2, y2 of a left, top, width and height.
-
-    Raises:
-        ValueError: a number is not finite, or the width or height is negative.
-    """
-    left, top, width, height = finite_numbers(texts)
-    if width < 0 or height < 0:
-        raise ValueError(f"a box of negative size, {width:g} × {height:g}")
-    return left, top, left + width, top + height
-
-
 def pair_up(
     where: str,
     stems: Collection[str],

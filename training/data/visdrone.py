@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from training.data.image_file import images_by_stem
-from training.data.label_file import Box, box_of_size, files_by_stem, pair_up, parsed_lines
+from training.data.label_file import Box, files_by_stem, finite_numbers, pair_up, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
 from training.data.remarks import REGIONS
@@ -65,7 +65,10 @@ def _parse(line: str) -> tuple[Box, int, bool]:
         columns.pop()  # some files end their lines with a comma
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; VisDrone has {COLUMNS}, separated by commas")
-    box, category = box_of_size(columns[:4]), int(columns[5])
+    left, top, width, height = finite_numbers(columns[:4])
+    if width < 0 or height < 0:
+        raise ValueError(f"a box of negative size, {width:g} × {height:g}")
+    box, category = (left, top, left + width, top + height), int(columns[5])
     if category in (REGION, OTHERS):
         return box, ANY_CLASS, True
     if not 1 <= category <= len(CLASS_NAMES):
