@@ -77,14 +77,14 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[int, int, bool, float, Box]]:
-        """Yield image id, category id, whether it is a crowd, area (NaN: not stated) and box of each."""
+        """Yield image id, category id, whether it is a crowd, area (NaN: not stated) and box of every one."""
         for place in range(len(self._ids) // 3):
             image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
             area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
             yield image_id, category_id, bool(crowd), area, (x, y, x + width, y + height)
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """Return a JSON object for the parser to keep; put an annotation into the arrays instead."""
+        """Return a JSON object of the file; of an annotation, return None after storing it in the arrays."""
         if "bbox" not in entry or "image_id" not in entry:
             return entry
         name = entry.get("id")
@@ -104,23 +104,20 @@ class _Parsed:
 
 
 def _annotation_file(root: Path, split: str) -> Path:
-    folder = root / "annotations"
-    exact = folder / f"instances_{split}.json"
-    if exact.is_file():
-        return exact
-    known = sorted(_split_of(path) for path in folder.glob("instances_*.json"))
-    of_a_year = [name for name in known if name.rstrip("0123456789") == split]
+    by_split = {
+        path.stem.removeprefix("instances_"): path for path in root.glob("annotations/instances_*.json")
+    }
+    if split in by_split:
+        return by_split[split]
+    of_a_year = [name for name in by_split if name.rstrip("0123456789") == split]
     if len(of_a_year) != 1:
-        raise DatasetError(f"{exact}: no such split; this data set has {known}")
-    return folder / f"instances_{of_a_year[0]}.json"
-
-
-def _split_of(path: Path) -> str:
-    return path.stem.removeprefix("instances_")
+        exact = root / "annotations" / f"instances_{split}.json"
+        raise DatasetError(f"{exact}: no such split; this data set has {sorted(by_split)}")
+    return by_split[of_a_year[0]]
 
 
 def _image_folder(root: Path, path: Path) -> Path:
-    split = _split_of(path)
+    split = path.stem.removeprefix("instances_")
     usual = [root / split, root / "images" / split, root / "images"]
     for folder in usual:
         if folder.is_dir():
@@ -168,7 +165,7 @@ def _images(
         if file in owners:
             raise DatasetError(
                 f"{path}: images {owners[file]} and {image_id} are both {file}, the latter by its file_name "
-                f"{name!r}; lay images into the folders that the file names say, and list each once"
+                f"{name!r}; put images into the folders that the file names say, and list each once"
             )
         found[image_id], owners[file] = file, image_id
     if not found:

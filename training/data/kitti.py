@@ -56,15 +56,14 @@ def _stems(root: Path, split: str, every: list[str]) -> list[str]:
     listing = root / "ImageSets" / f"{split}.txt"
     if listing.is_file():
         return list(parsed_lines(listing, str.strip))
-    match split:
-        case "training":
-            return every
-        case "train":
-            return [stem for place, stem in enumerate(every) if place % FOLDS]
-        case "val":
-            return every[::FOLDS]
-        case _:
-            raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+    splits = {
+        WHOLE: every,
+        "train": [stem for place, stem in enumerate(every) if place % FOLDS],
+        "val": every[::FOLDS],
+    }
+    if split not in splits:
+        raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+    return splits[split]
 
 
 def _parse(line: str) -> tuple[Box, int]:

@@ -21,20 +21,15 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the largest scale at which the source fits into the model input, centred."""
-        scale = fit_scale(source_hw, input_hw)
+        """Return the place of a source that is as large as fits into the model input, and centred."""
+        scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
 
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the source pixels of boxes (N, 4) in pixels of the model input; boxes are not clipped."""
+        """Return boxes (N, 4), given in pixels of the model input, in source pixels; nothing is clipped."""
         offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         return (boxes_xyxy - offset) / np.float32(self.scale)
-
-
-def fit_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-    """Return the largest scale at which the source fits into the model input."""
-    return min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -46,7 +41,7 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 def letterbox_image(
     image: NDArray[np.uint8], input_hw: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Return an image (h, w, 3) as model input (H, W, 3), with grey padding, and where the image is there."""
+    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its place there."""
     placed = Letterbox.fit(image.shape[:2], input_hw)
     scaled = scale_image(image, placed.scale)
     height, width = scaled.shape[:2]
@@ -56,7 +51,7 @@ def letterbox_image(
 
 
 def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) resampled to scaled_hw; the same array if its size is unchanged."""
+    """Return an image (h, w, 3) scaled; the same array if its size stays."""
     height, width = scaled_hw(image.shape[:2], scale)
     if (height, width) == image.shape[:2]:
         return image
@@ -65,7 +60,7 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
     """Return the sample at the scale of its letterbox, without padding; scaling again changes nothing."""
-    return scale_by(sample, fit_scale(sample.image.shape[:2], input_hw))
+    return scale_by(sample, Letterbox.fit(sample.image.shape[:2], input_hw).scale)
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:

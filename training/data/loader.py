@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -173,16 +173,14 @@ class CachedDataset(DatasetView):
         return self._maker.scale(super().load(index), self._input_hw)
 
 
-class _Draw(NamedTuple):
-    """A sample that a worker makes: its epoch, its position in the epoch and its image index."""
-
-    epoch: int
-    place: int
-    index: int
+_Draw = tuple[int, int, int]  # a sample to make: its epoch, its position in the epoch, its image index
 
 
 class _EpochSampler:
-    """Yields the samples that this process makes for each part of the batches of the current epoch."""
+    """Yields the samples that this process makes for each part of the batches of the current epoch.
+
+    The images of a batch depend neither on the share of this process nor on the number of parts.
+    """
 
     def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:
         self._factors = factors  # how often each image is shown in an epoch, on average
@@ -199,7 +197,7 @@ class _EpochSampler:
         rng = np.random.default_rng([config.seed, self.epoch])
         order = rng.permutation(repeated(self._factors, rng))
         order = np.resize(order, len(self) * config.batch_size)  # repeats a small set, cuts a large one
-        draws = [_Draw(self.epoch, place, int(index)) for place, index in enumerate(order)]
+        draws = [(self.epoch, place, int(index)) for place, index in enumerate(order)]
         for batch in range(self.start_batch, len(self)):
             whole = draws[batch * config.batch_size : (batch + 1) * config.batch_size]
             for part in range(config.accumulate):
@@ -224,8 +222,9 @@ class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
             return error
 
     def _sample(self, draw: _Draw) -> Sample:
-        rng = np.random.default_rng([self._config.seed, draw.epoch, draw.place])
-        return self._maker.augment(self._dataset, draw.index, rng, self._config, draw.epoch)
+        epoch, place, index = draw
+        rng = np.random.default_rng([self._config.seed, epoch, place])
+        return self._maker.augment(self._dataset, index, rng, self._config, epoch)
 
 
 def _start_worker(_worker: int) -> None:

@@ -9,24 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data import scene_objects
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
-from training.data.scene_objects import (
-    Maker,
-    Pose,
-    Rng,
-    Thing,
-    card,
-    coin,
-    disc_cell,
-    fish,
-    ring_cell,
-    starfish,
-)
+from training.data.scene_objects import Maker, Pose, Rng, Thing
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
-REGIMES = ("microscope", "aquarium", "table")  # they look different, so that routing can tell them apart
 MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
 MIN_SIDE_PX = 2
 FINER = 4  # subdivisions of a pixel's side when an outline is drawn
@@ -110,11 +99,11 @@ class ClassScenesDataset(DrawnScenes):
 
 
 _MAKERS: Mapping[str, tuple[Maker, ...]] = {
-    "disc": (disc_cell, coin),
-    "ring": (ring_cell,),
-    "fish": (fish,),
-    "star": (starfish,),
-    "card": (card,),
+    "disc": (scene_objects.disc_cell, scene_objects.coin),
+    "ring": (scene_objects.ring_cell,),
+    "fish": (scene_objects.fish,),
+    "star": (scene_objects.starfish,),
+    "card": (scene_objects.card,),
 }
 
 
@@ -129,16 +118,18 @@ def _plan(regime: str, rng: Rng) -> Plan:
         case "aquarium":
             return Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, _SWIMMERS)
         case _:
-            return Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, ((card, 0.8), (coin, 0.2)))
+            return Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, _CARDS)
 
 
-_CELLS = ((ring_cell, 0.7), (disc_cell, 0.3))
-_SWIMMERS = ((fish, 0.8), (starfish, 0.2))
+_CELLS = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
+_CARDS = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
+_SWIMMERS = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
 BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
     "microscope": microscope_field,
     "aquarium": aquarium_water,
     "table": table_top,
 }
+REGIMES = tuple(BACKGROUNDS)  # they look different, so that routing can tell them apart
 
 
 def place(plan: Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:

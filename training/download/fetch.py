@@ -22,8 +22,8 @@ from training.files import write_atomically
 from training.progress import bar
 
 CHUNK = 1 << 16  # bytes
-REDIRECTIONS = 5  # at most so many are followed
-WAITABLE = (408, 425, 429)  # and 500 or above: statuses after which the same request may succeed later
+REDIRECTIONS = 5  # most redirections that are followed
+WAITABLE = (408, 425, 429)  # after these statuses and 500 or above, the same request may succeed later
 
 log = logging.getLogger(__name__)
 
@@ -214,12 +214,11 @@ def _total(response: httpx.Response) -> int | None:
 
 
 def _check_size(url: str, total: int | None, archive: Archive) -> None:
-    if archive.exact_size is not None and total not in (archive.exact_size, None):
+    if total is not None and not (archive.exact_size or 0) <= total <= archive.largest_size:
+        most = "" if archive.sha256 else "at most "
         raise DownloadError(
-            f"{url}: offers {total:,} bytes where {archive.exact_size:,} are expected; it is another file"
+            f"{url}: offers {total:,} bytes where {most}{archive.largest_size:,} are expected: another file"
         )
-    if total is not None and total > archive.largest_size:
-        raise DownloadError(f"{url}: offers {total:,} bytes; at most {archive.largest_size:,} are expected")
 
 
 def _append(
@@ -231,7 +230,7 @@ def _append(
                 offset += len(chunk)
                 if offset > archive.largest_size:
                     raise DownloadError(
-                        f"{url}: does not end after {archive.largest_size:,} bytes; another file"
+                        f"{url}: does not end after {archive.largest_size:,} bytes; it is another file"
                     )
                 file.write(chunk)
                 progress.update(len(chunk))

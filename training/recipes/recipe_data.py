@@ -46,22 +46,12 @@ def starter_choice_data(root: Path) -> Splits:
     return Splits(_starter_part(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _starter_part(root, (0,), (1,)))
 
 
-def coco_data(root: Path) -> Splits:
-    """Return the splits of COCO: 118k training and 5k validation images, 80 classes."""
-    return Splits(_folder(root, "train2017"), _folder(root, "val2017"))
-
-
 def voc_data(root: Path) -> Splits:
     """Return the splits of VOC, 20 classes: 16.5k training images of 2007 and 2012, and 2007's test set."""
     folder = root / "VOCdevkit"
     first = replace(_folder(folder / "VOC2007", "trainval"), class_names=VOC_CLASSES)
     second = replace(_folder(folder / "VOC2012", "trainval"), class_names=VOC_CLASSES)
     return Splits(CombinedConfig(parts=(first, second), shared_classes=True), replace(first, split="test"))
-
-
-def visdrone_data(root: Path) -> Splits:
-    """Return the splits of VisDrone: 6.5k training and 548 validation images, 10 classes."""
-    return Splits(_folder(root, "train"), _folder(root, "val"))
 
 
 def kitti_data(root: Path) -> Splits:
@@ -74,11 +64,6 @@ def kitti_data(root: Path) -> Splits:
     """
     train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
     return Splits(train, replace(train, split="val"))
-
-
-def sku110k_data(root: Path) -> Splits:
-    """Return the splits of SKU-110K: 8.2k training and 588 validation images, 1 class; test is not used."""
-    return Splits(_folder(root / "SKU110K_fixed", "train"), _folder(root / "SKU110K_fixed", "val"))
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
@@ -94,6 +79,10 @@ def _cards(root: Path, kept: tuple[int, ...]) -> FolderConfig:
     return replace(_folder(root / "playing_cards", "train"), folds=CARD_FOLDS, kept=kept)
 
 
+def _pair(root: Path, train: str, val: str) -> Splits:
+    return Splits(_folder(root, train), _folder(root, val))
+
+
 def _folder(root: Path, split: str) -> FolderConfig:
     return FolderConfig(root=str(root.resolve()), split=split)
 
@@ -101,11 +90,11 @@ def _folder(root: Path, split: str) -> FolderConfig:
 _SPLITS: Mapping[str, Callable[[Path], Splits]] = {
     "starter": starter_data,
     "starter-choice": starter_choice_data,
-    "coco": coco_data,
+    "coco": lambda root: _pair(root, "train2017", "val2017"),  # 118k and 5k images, 80 classes
     "voc": voc_data,
-    "visdrone": visdrone_data,
+    "visdrone": lambda root: _pair(root, "train", "val"),  # 6.5k and 548 images, 10 classes
     "kitti": kitti_data,
-    "sku110k": sku110k_data,
+    "sku110k": lambda root: _pair(root / "SKU110K_fixed", "train", "val"),  # 8.2k and 588 images, 1 class
 }
 RECIPES_WITH_DATA = tuple(_SPLITS)
 

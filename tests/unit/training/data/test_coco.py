@@ -151,7 +151,7 @@ def test_two_images_of_one_name_in_two_folders_are_two(root, document, names):
 def test_two_listed_images_are_never_one_file(root, document, names):
     write_image(root / "train2017" / "1.jpg")
     listing(root, document, *names)
-    with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; lay"):
+    with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; put"):
         read_coco(root, "train")
 
 
