@@ -105,7 +105,7 @@ def draw_affine(
 ) -> NDArray[np.float64]:
     """Return a random affine map (2, 3) of pixel-edge coordinates that scales, rotates and moves an image.
 
-    The image's centre comes to lie near the centre of the model input.
+    The map moves the image's centre to near the centre of the model input.
     """
     scale = rng.uniform(1 - config.scale, 1 + config.scale)
     angle = math.radians(rng.uniform(-config.degrees, config.degrees))

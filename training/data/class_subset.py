@@ -16,8 +16,8 @@ from training.errors import DatasetError
 class ChosenClasses(DatasetView):
     """A view of a data set that keeps the objects of some classes only.
 
-    Images without such objects stay, as background. Where an image is labelled as a whole, images of other
-    classes are left out.
+    Images without objects of these classes stay, as background. If images are labelled as a whole, images of
+    other classes are left out.
     """
 
     def __init__(

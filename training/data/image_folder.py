@@ -72,7 +72,7 @@ class ImageFolderDataset:
 
 
 def is_image_folder(root: Path, split: str) -> bool:
-    """Return whether the split's folder, or the root if there is none, has class folders with images."""
+    """Return whether the folder of a split, or else the root, has class folders with images."""
     return bool(class_folders(split_folder(root, split) or root))
 
 

@@ -24,11 +24,7 @@ PACKED = Struct("=qq?5d")  # the layout of ROW
 
 
 class LabelRows:
-    """Collects boxes one by one, in any order of images.
-
-    Attributes:
-        remarks: how many boxes were left out, ignored or clipped, by reason; readers may add counts.
-    """
+    """Collects boxes in any order of images; `remarks` counts those left out, ignored or clipped."""
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()
@@ -44,7 +40,7 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Add a box; one without area or wholly outside its image is only counted in `remarks`.
+        """Add a box; a box without area or wholly outside its image is only counted in `remarks`.
 
         Args:
             image: the number of the image.

@@ -30,7 +30,7 @@ class Placed:
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return an image with the objects of a sample, moved by an offset and clipped to a window."""
+        """Return an image with the objects of a sample, moved by offset_xy and clipped to a window."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)

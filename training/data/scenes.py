@@ -67,7 +67,7 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Generated scenes whose objects are labelled with boxes; scene i has regime i modulo 3."""
+    """Generated scenes whose objects are labelled with boxes; scene i is of regime i modulo 3."""
 
     def regime(self, index: int) -> str:
         """Return the regime of a scene: one of REGIMES."""
@@ -81,10 +81,7 @@ class ScenesDataset(DrawnScenes):
 
 
 class ClassScenesDataset(DrawnScenes):
-    """Generated scenes that show objects of one class each; scene i shows class i modulo 5.
-
-    The background is random and independent of the class.
-    """
+    """Generated scenes with one to three objects of class i modulo 5 in scene i, on a random background."""
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
         image_class = index % len(CLASS_NAMES)

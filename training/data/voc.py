@@ -10,7 +10,7 @@ from training.data.labels import LabelRows
 from training.data.remarks import DIFFICULT
 from training.errors import DatasetError
 
-_Object = tuple[str, Box, bool]  # name, box as stated, whether it is marked difficult
+_Object = tuple[str, Box, bool]  # class name, box as stated, whether it is marked difficult
 
 
 def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
@@ -44,10 +44,7 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
 
 
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
-    """Return the stems of a split in the order of its list, and all image files and xml files by stem.
-
-    Without a list, the stems are sorted.
-    """
+    """Return the stems of a split, in the order of its list, and all images and xml files by stem."""
     if not (root / "ImageSets" / "Main").is_dir():
         return _files_beside_each_other(root, split)
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
@@ -84,7 +81,7 @@ def _collect_names(root: Path) -> tuple[str, ...]:
 
 
 def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
-    """Return the objects in an xml file, and the stated (height, width) of its image; None if not stated."""
+    """Return the objects in an xml file, and the (height, width) that it states for its image, or None."""
     try:
         root = ElementTree.parse(xml).getroot()
         return [_object(each) for each in root.findall("object")], _stated_hw(root)

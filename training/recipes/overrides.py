@@ -9,9 +9,7 @@ from training.errors import ConfigError
 from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
-
-# These settings only apply to models with experts.
-_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")
+_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  # need a model with experts
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
