@@ -1,4 +1,4 @@
-"""Random augmentation of a training image; its boxes are transformed with it.
+"""Random augmentation of a training image and its boxes.
 
 Box coordinates refer to pixel edges: pixel 0 covers 0..1. OpenCV's refer to pixel centres: pixel 0 is at 0.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, AugmentConfig
 from training.data.copy_paste import paste_objects
-from training.data.letterbox import letterbox_sample, scale_by, scale_sample
+from training.data.letterbox import letterbox_image, scale_by, scale_sample
 from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four, without_hidden
 from training.data.sample import Dataset, Sample
 
@@ -32,10 +32,10 @@ def augment(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Sample:
-    """Return image `index` as a randomly augmented training sample of size input_hw.
+    """Return image `index` of a data set, randomly augmented, at the size of the model input.
 
-    All random numbers come from rng. Mixup and copy-paste consume none where their probability is zero, so
-    that switching them off leaves all other random choices as they are.
+    All random numbers come from rng. Mixup and copy-paste use none if their probability is zero, so that
+    switching them off changes no other random choice.
 
     Args:
         input_hw: height and width of the model input, in pixels.
@@ -67,14 +67,15 @@ def _compose(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Placed:
-    """Return the image, alone or in a mosaic of four, after the affine map and copy-paste."""
+    """Return the image, alone or in a mosaic, after a random affine map and copy-paste."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
         placed = join_four([first, *others], (centre_xy[0], centre_xy[1]), input_hw)
     else:
-        boxed = letterbox_sample(first, input_hw)
-        placed = Placed.through((0, 0, input_hw[1], input_hw[0]), boxed, boxed.image, (0, 0))
+        scaled = scale_sample(first, input_hw)
+        image, at = letterbox_image(scaled.image, input_hw)
+        placed = Placed.through((0, 0, input_hw[1], input_hw[0]), scaled, image, (at.left, at.top))
     shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
     if mosaic and config.copy_paste and rng.random() < config.copy_paste:
         source = dataset.load(int(rng.integers(len(dataset))))  # may be the image itself
@@ -85,17 +86,15 @@ def _compose(
 def _shaken(
     source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> Sample:
-    """Return the image to copy objects from, randomly scaled and mirrored like any training sample."""
-    gain = rng.uniform(1 - config.scale, 1 + config.scale)
-    shaken = scale_by(scale_sample(source, input_hw), gain)
+    """Return the image to copy objects from, randomly scaled and mirrored like a training sample."""
+    shaken = scale_by(scale_sample(source, input_hw), rng.uniform(1 - config.scale, 1 + config.scale))
     return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
-    """Return two images of one size blended, ratio × one + (1 - ratio) × other, with the objects of both.
+    """Return two images of the same size blended, ratio × one + (1 - ratio) × other, with all their objects.
 
-    Source: Zhang et al. 2017, arXiv:1710.09412. Unlike there, labels have no weights: a detector should find
-    all objects.
+    Source: Zhang et al. 2017, arXiv:1710.09412; here, labels have no weights.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
     return Placed.joined(image.astype(np.uint8, copy=False), [one, other])
@@ -104,9 +103,9 @@ def mix(one: Placed, other: Placed, ratio: float) -> Placed:
 def draw_affine(
     rng: np.random.Generator, config: AugmentConfig, source_shape: tuple[int, ...], input_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Draw a random affine map (2, 3) that scales and rotates an image of source_shape, and returns it.
+    """Return a random affine map (2, 3) of pixel-edge coordinates that scales, rotates and moves an image.
 
-    The map is in pixel-edge coordinates. It moves the image's centre to near the centre of the model input.
+    The map moves the image's centre to near the centre of the model input.
     """
     scale = rng.uniform(1 - config.scale, 1 + config.scale)
     angle = math.radians(rng.uniform(-config.degrees, config.degrees))
@@ -119,7 +118,7 @@ def draw_affine(
 
 
 def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]) -> Placed:
-    """Apply an affine map to an image and its boxes; drop objects of which too little remains visible."""
+    """Apply an affine map to an image and its boxes, and drop objects that are hardly visible any more."""
     height, width = input_hw
     centres = affine.copy()
     centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5  # from pixel edges to pixel centres
@@ -136,7 +135,7 @@ def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int])
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the axis-aligned box around each mapped box, (N, 4)."""
+    """Return the upright box around each mapped box, (N, 4)."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4, 2)
     mapped = corners @ affine[:, :2].T + affine[:, 2]  # (N, 4, 2)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(np.float32)
@@ -172,8 +171,7 @@ def flip(shown: Shown, axis: int) -> Shown:
 
 
 def _mirrored(boxes_xyxy: NDArray[np.float32], side: int, axis: int) -> NDArray[np.float32]:
-    low, high = (0, 2) if axis == 1 else (1, 3)
+    ends = [0, 2] if axis == 1 else [1, 3]
     mirrored = boxes_xyxy.copy()
-    mirrored[:, low] = side - boxes_xyxy[:, high]
-    mirrored[:, high] = side - boxes_xyxy[:, low]
+    mirrored[:, ends] = side - boxes_xyxy[:, ends[::-1]]
     return mirrored

@@ -17,14 +17,13 @@ def repeat_factors(class_ids: Sequence[NDArray[np.int64]], threshold: float) -> 
 
     Args:
         class_ids: for each image, the class ids of its objects.
-        threshold: 0..1; classes that occur in at least this share of the images have the factor 1. At 0, all
-            factors are 1.
+        threshold: 0..1; classes in at least this share of the images have the factor 1. At 0, all have.
     """
     present = [np.unique(ids) for ids in class_ids]
     holding = np.bincount(np.concatenate(present)) if present else np.zeros(0)  # (C,) images with the class
     share = holding / len(class_ids)
-    asked = np.sqrt(np.divide(threshold, share, out=np.zeros_like(share), where=share > 0)).clip(min=1)
-    return np.array([asked[ids].max(initial=1.0) for ids in present])
+    of_class = np.sqrt(np.divide(threshold, share, out=np.zeros_like(share), where=share > 0)).clip(min=1)
+    return np.array([of_class[ids].max(initial=1.0) for ids in present])
 
 
 def repeated(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The batches that a training step takes: images and the labels of each task."""
+"""The batches that a training step takes: images and their labels."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Augmented images; each task's batch adds its labels."""
+    """Augmented images; the subclass for each task adds labels."""
 
     images: Tensor  # (B, H, W, 3) uint8 RGB
 

@@ -1,4 +1,4 @@
-"""Scales an image to cover the model input and cuts out its centre, keeping the aspect ratio."""
+"""Scales an image to cover the model input, and cuts out its centre."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.data.letterbox import scale_image, scaled_hw
 
-LONGEST = 32  # model inputs; a scaled image longer than this is cropped first, or it could exhaust memory
+LONGEST = 32  # sides of the model input; longer scaled images could exhaust memory, so they are cropped first
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,10 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the smallest scale at which the source covers the model input, and the centring offsets."""
-        scale = cover_scale(source_hw, input_hw)
+        """Return the part in the centre of a source that is just large enough to cover the model input."""
+        scale = max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
-
-
-def cover_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-    """Return the smallest scale at which the source covers the model input."""
-    return max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
 
 
 def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -44,8 +39,8 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an image's central part, whose scaled sides are at most LONGEST / 2 times the model input's."""
+    """Return an image's central part; its scaled sides are at most LONGEST / 2 times the model input's."""
     sizes = zip(image.shape[:2], input_hw, strict=True)
-    kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * canvas / scale))) for size, canvas in sizes)
+    kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)
     top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2
     return image[top : top + kept_h, left : left + kept_w]

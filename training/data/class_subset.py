@@ -16,8 +16,8 @@ from training.errors import DatasetError
 class ChosenClasses(DatasetView):
     """A view of a data set that keeps the objects of some classes only.
 
-    Images without such objects stay, as background. Where an image is labelled as a whole, images of other
-    classes are left out.
+    Images without objects of these classes stay, as background. If images are labelled as a whole, images of
+    other classes are left out.
     """
 
     def __init__(
@@ -31,15 +31,13 @@ class ChosenClasses(DatasetView):
         """Keep the classes in class_names, and count the objects that become ignored regions.
 
         Args:
-            dataset: the data set with all its classes.
             class_names: the classes to keep, in the order of their new ids.
             like: maps a class that is left out to the kept class that it resembles. Its objects become
                 regions that are ignored for the kept class, so that detecting them is no error.
-            whole_images: True if each image has one class as a whole, as a classifier learns.
+            whole_images: whether each image has one class as a whole, as a classifier learns.
 
         Raises:
-            DatasetError: the data set has no class of a given name, or an image cannot be loaded while its
-                objects are counted.
+            DatasetError: the data set has no class of a given name.
         """
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown:
@@ -53,9 +51,8 @@ class ChosenClasses(DatasetView):
         self.class_names = tuple(class_names)
         # For each class that is left out, the new id of the kept class that it resembles; -1: none.
         like = {name: other for name, other in (like or {}).items() if name not in new_ids}
-        alike = [new_ids.get(like.get(name, ""), -1) for name in dataset.class_names]
-        self._alike = np.array(alike)
-        if max(alike) >= 0:
+        self._alike = np.array([new_ids.get(like.get(name, ""), -1) for name in dataset.class_names])
+        if self._alike.max() >= 0:
             ids = (dataset.class_ids(index) for index in range(len(dataset)))
             count = sum(int((self._alike[each] >= 0).sum()) for each in ids)
             self.remarks = {**dataset.remarks, ALIKE: count}
@@ -63,32 +60,28 @@ class ChosenClasses(DatasetView):
     def load(self, index: int) -> Sample:
         """Return an image with its objects and regions of the kept classes, under their new ids.
 
-        Regions that are ignored for every class stay. Objects that resemble a kept class are added as ignored
+        Regions that are ignored for every class stay. Objects that resemble a kept class become ignored
         regions, after the image's own.
         """
         sample = super().load(index)
-        class_ids = self._new_ids[sample.class_ids]
+        class_ids, alike = self._new_ids[sample.class_ids], self._alike[sample.class_ids]
         kept = class_ids >= 0
-        chosen = replace(
-            sample,
-            boxes_xyxy=sample.boxes_xyxy[kept],
-            class_ids=class_ids[kept],
-            areas=None if sample.areas is None else sample.areas[kept],
-            image_class=None if sample.image_class is None else int(self._new_ids[sample.image_class]),
-        )
-        alike = self._alike[sample.class_ids]
         regions = sample.ignored_class_ids
         if regions is None:
             regions = np.full(len(sample.ignored_xyxy), ANY_CLASS)
         new_regions = np.where(regions == ANY_CLASS, ANY_CLASS, self._new_ids[regions])
         meant = (regions == ANY_CLASS) | (new_regions >= 0)
         return replace(
-            chosen,
+            sample,
+            boxes_xyxy=sample.boxes_xyxy[kept],
+            class_ids=class_ids[kept],
+            areas=None if sample.areas is None else sample.areas[kept],
+            image_class=None if sample.image_class is None else int(self._new_ids[sample.image_class]),
             ignored_xyxy=np.concatenate([sample.ignored_xyxy[meant], sample.boxes_xyxy[alike >= 0]]),
             ignored_class_ids=np.concatenate([new_regions[meant], alike[alike >= 0]]),
         )
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the new class ids of an image's objects, without those of classes that are left out."""
+        """Return the new class ids of an image's objects of the kept classes."""
         class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])

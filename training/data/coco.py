@@ -18,51 +18,43 @@ from training.data.remarks import CROWDS, NO_IMAGE, UNLISTED
 from training.errors import DatasetError
 
 
-class CocoDataset(LabelledFiles):
-    """One split of a COCO folder: `annotations/instances_<split>.json`, images in `<split>/` or `images/`.
+def read_coco(root: Path, split: str) -> LabelledFiles:
+    """Return one split of a COCO folder.
 
+    Labels are in `annotations/instances_<split>.json`, images in `<split>/`, `images/<split>/` or `images/`.
     A split can be named without its year: `val` finds `val2017`. Images are ordered by ascending id, as in
-    the COCO API. A crowd (`iscrowd`) becomes an ignored region of its class. Segmentation outlines are not
-    kept, but their stated areas are.
+    the COCO API. Class ids count the category ids in ascending order, without their gaps. A crowd (`iscrowd`)
+    becomes an ignored region of its class. Outlines are not kept, but their stated areas are.
 
-    Attributes:
-        category_ids: the file's category id of each class, ascending. Category ids may have gaps; class ids
-            have none.
+    Raises:
+        DatasetError: the label file is missing, truncated or malformed, the image folder is missing, or none
+            of the listed images exists.
     """
-
-    def __init__(self, root: Path, split: str) -> None:
-        """Read the labels of a split, and find their images.
-
-        Raises:
-            DatasetError: the label file is missing, truncated or malformed, the image folder is missing, or
-                none of the listed images exists.
-        """
-        path = _annotation_file(root, split)
-        parsed = _Parsed(path)
-        names = _categories(path, parsed.document)
-        self.category_ids = tuple(names)
-        images, sizes = _images(path, parsed.document, _image_folder(root, path))
-        order = sorted(images)
-        rows, position = LabelRows(), {image_id: place for place, image_id in enumerate(order)}
-        class_ids = {category: class_id for class_id, category in enumerate(self.category_ids)}
-        for image_id, category_id, crowd, area, box_xyxy in parsed.annotations():
-            if category_id not in class_ids:
-                raise DatasetError(f"{path}: boxes are of category {category_id}, which is not listed")
-            if image_id not in sizes:
-                rows.remarks[UNLISTED] += 1
-            elif image_id in position:
-                ignored = CROWDS if crowd else None
-                at, class_id, image_hw = position[image_id], class_ids[category_id], sizes[image_id]
-                rows.add(at, box_xyxy, class_id, ignored=ignored, area=area, image_hw=image_hw)
-        rows.remarks[NO_IMAGE] += len(sizes) - len(images)
-        files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
-        super().__init__(tuple(names.values()), files, rows, stated_hw=stated_hw)
+    path = _annotation_file(root, split)
+    parsed = _Parsed(path)
+    names = _categories(path, parsed.document)
+    images, sizes = _images(path, parsed.document, _image_folder(root, path))
+    order = sorted(images)
+    rows, position = LabelRows(), {image_id: place for place, image_id in enumerate(order)}
+    class_ids = {category_id: class_id for class_id, category_id in enumerate(names)}
+    for image_id, category_id, crowd, area, box_xyxy in parsed.annotations():
+        if category_id not in class_ids:
+            raise DatasetError(f"{path}: boxes are of category {category_id}, which is not listed")
+        if image_id not in sizes:
+            rows.remarks[UNLISTED] += 1
+        elif image_id in position:
+            ignored = CROWDS if crowd else None
+            at, class_id, image_hw = position[image_id], class_ids[category_id], sizes[image_id]
+            rows.add(at, box_xyxy, class_id, ignored=ignored, area=area, image_hw=image_hw)
+    rows.remarks[NO_IMAGE] += len(sizes) - len(images)
+    files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
+    return LabelledFiles(tuple(names.values()), files, rows, stated_hw=stated_hw)
 
 
 class _Parsed:
-    """A parsed COCO file without segmentation outlines; annotations go to flat arrays while JSON is parsed.
+    """A parsed COCO file, with its annotations in flat arrays and without the outlines of objects.
 
-    For the COCO data set, the outlines would take gigabytes, and one dictionary per box another half.
+    For the COCO data set, outlines would take gigabytes of memory, and a dictionary per box half a gigabyte.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,17 +77,14 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[int, int, bool, float, Box]]:
-        """Yield each annotation in file order: image id, category id, whether it is a crowd, area, box xyxy.
-
-        The area is NaN where the file states none.
-        """
+        """Yield image id, category id, whether it is a crowd, area (NaN: not stated) and box of every one."""
         for place in range(len(self._ids) // 3):
             image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
             area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
             yield image_id, category_id, bool(crowd), area, (x, y, x + width, y + height)
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what the JSON parser should keep of an object: all of it, or None for an annotation."""
+        """Return a JSON object of the file; of an annotation, return None after storing it in the arrays."""
         if "bbox" not in entry or "image_id" not in entry:
             return entry
         name = entry.get("id")
@@ -115,23 +104,20 @@ class _Parsed:
 
 
 def _annotation_file(root: Path, split: str) -> Path:
-    folder = root / "annotations"
-    exact = folder / f"instances_{split}.json"
-    if exact.is_file():
-        return exact
-    known = sorted(_split_of(path) for path in folder.glob("instances_*.json"))
-    of_a_year = [name for name in known if name.rstrip("0123456789") == split]
+    by_split = {
+        path.stem.removeprefix("instances_"): path for path in root.glob("annotations/instances_*.json")
+    }
+    if split in by_split:
+        return by_split[split]
+    of_a_year = [name for name in by_split if name.rstrip("0123456789") == split]
     if len(of_a_year) != 1:
-        raise DatasetError(f"{exact}: no such split; this data set has {known}")
-    return folder / f"instances_{of_a_year[0]}.json"
-
-
-def _split_of(path: Path) -> str:
-    return path.stem.removeprefix("instances_")
+        exact = root / "annotations" / f"instances_{split}.json"
+        raise DatasetError(f"{exact}: no such split; this data set has {sorted(by_split)}")
+    return by_split[of_a_year[0]]
 
 
 def _image_folder(root: Path, path: Path) -> Path:
-    split = _split_of(path)
+    split = path.stem.removeprefix("instances_")
     usual = [root / split, root / "images" / split, root / "images"]
     for folder in usual:
         if folder.is_dir():
@@ -140,7 +126,7 @@ def _image_folder(root: Path, path: Path) -> Path:
 
 
 def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
-    """Return the category names by category id, ids ascending."""
+    """Return the category names by ascending category id."""
     names: dict[int, str] = {}
     for entry in document["categories"]:
         try:
@@ -179,7 +165,7 @@ def _images(
         if file in owners:
             raise DatasetError(
                 f"{path}: images {owners[file]} and {image_id} are both {file}, the latter by its file_name "
-                f"{name!r}; lay images into the folders that the file names say, and list each once"
+                f"{name!r}; put images into the folders that the file names say, and list each once"
             )
         found[image_id], owners[file] = file, image_id
     if not found:

@@ -19,11 +19,7 @@ class FoldedDataset(DatasetView):
     """A view of some folds of a data set; image i belongs to fold i modulo `folds`."""
 
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
-        """Keep the images of the folds in `kept`.
-
-        Raises:
-            DatasetError: those folds hold no image.
-        """
+        """Keep the images of the folds in `kept`; raise DatasetError if there are none."""
         indices = [index for index in range(len(dataset)) if index % folds in kept]
         if not indices:
             raise DatasetError(f"{len(dataset)} images leave none in fold {list(kept)} of {folds}")
@@ -34,9 +30,6 @@ class CombinedDataset:
     """Several data sets joined into one: the images of the parts follow one another.
 
     The classes of the parts follow one another as well, unless all parts share the same classes.
-
-    Attributes:
-        origins: the name of each part.
     """
 
     def __init__(
@@ -45,13 +38,12 @@ class CombinedDataset:
         """Join the parts.
 
         Args:
-            parts: the data sets, in order.
             origins: a name for each part.
             shared_classes: whether all parts have the same classes, in the same order.
 
         Raises:
-            DatasetError: a class name occurs twice although classes are not shared, or the parts have
-                different classes although they are.
+            DatasetError: the parts differ in their classes although classes are shared, or have a class in
+                common although they are not.
         """
         if shared_classes:
             self.class_names = _shared(parts, origins)
@@ -68,7 +60,7 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """Return an image with class ids of the combined data set; its name starts with the part's name."""
+        """Return an image with class ids of the combined data set, and its part's name before its own."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]
@@ -82,7 +74,7 @@ class CombinedDataset:
         )
 
     def encoded(self, index: int) -> bytes:
-        """Return the encoded bytes of an image, as its part returns them."""
+        """Return the bytes of an image file."""
         part, within = self._place(index)
         return self._parts[part].encoded(within)
 

@@ -1,8 +1,8 @@
-"""Copy-paste augmentation: copies objects of one image onto another, as boxes, since the data have no masks.
+"""Copy-paste augmentation: copies the boxes of objects from one image onto another.
 
-Source: Ghiasi et al. 2020, arXiv:2012.07177. A box brings some background along. Therefore pasted objects
-barely cover others here (in the paper they may), and they fade out at their edges, because a visible seam
-would give an object away.
+Source: Ghiasi et al. 2020, arXiv:2012.07177. There, objects have masks. A box also contains background, so
+here pasted boxes cover other objects only a little. They fade out at their edges, since a visible seam would
+give an object away.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,9 @@ from training.data.sample import Sample
 
 MAX_HIDDEN = 0.3  # largest share of an existing object's box that a pasted object may cover
 MAX_OBJECTS = 8  # most objects pasted onto one image; more would cost time and rarely find a place
-PLACES_TRIED = 10  # for each object, which is left out if none fits
+PLACES_TRIED = 10  # for each object; if none fits, the object is left out
 SOFT_EDGE_PX = 4  # width of the border around the box over which the patch fades out
+FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patch is visible
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
     """Return the canvas with some of the source's objects pasted at random places where they fit.
 
     Args:
-        canvas: the image to paste onto. It is not modified; if no object fits, it is returned itself.
+        canvas: the image to paste onto; it is not modified, and returned itself if no object fits.
         source: the image to cut objects from, at the scale at which the objects should appear.
     """
     count = min(len(source.class_ids), MAX_OBJECTS)
@@ -48,16 +49,15 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
         return canvas
     for index in rng.permutation(len(source.class_ids))[: rng.integers(1, count + 1)]:
         patch = cut_out(source, source.boxes_xyxy[index])
-        place = None if patch is None else _find_place(canvas, patch, rng)
-        if patch is not None and place is not None:
+        if patch and (place := _find_place(canvas, patch, rng)):
             canvas = paste_patch(canvas, patch, place)
     return canvas
 
 
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
-    """Return the part of an image inside a box (4,); None if too little of the box is inside the image.
+    """Return the part of an image inside a box (4,), or None if too little of the box is inside the image.
 
-    Other objects that reach into the box are clipped to it, and dropped by the rule of `without_hidden`.
+    Other objects in the box are clipped to it, or dropped if `without_hidden` drops them.
     """
     height, width = source.image.shape[:2]
     clipped = clip_boxes(box_xyxy[None], (0, 0, width, height))
@@ -73,10 +73,7 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top; the whole patch must fit.
-
-    Objects under the patch are cut by the rule of `cover`.
-    """
+    """Return the canvas with a patch pasted at left_top, where it must fit; see `cover` for objects below."""
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
@@ -93,11 +90,10 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
 
 
 def cover(placed: Placed, window: Window) -> Placed:
-    """Return the objects of a canvas after a window of it was covered; the pixels are not changed.
+    """Return an image with its objects as they are once a window is covered; the pixels do not change.
 
-    The visible fraction of each object falls by the covered share. A box shrinks where the window covers a
-    whole side of the box; it keeps its size where only a corner or the middle is covered. Objects of which
-    too little is visible are dropped.
+    An object's visible fraction falls by the covered share. If the window covers a whole side of a box, the
+    box shrinks to the rest. Objects that are hardly visible any more are dropped.
     """
     boxes = placed.boxes_xyxy
     visible = placed.visible * (1 - area_fraction(clip_boxes(boxes, window), boxes))
@@ -113,16 +109,13 @@ def cover(placed: Placed, window: Window) -> Placed:
 def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offset | None:
     """Return left and top of a random place where the patch covers at most MAX_HIDDEN of any object.
 
-    Returns None if the patch is too large, or if none of PLACES_TRIED places will do.
+    Returns None if the patch is larger than the canvas, or if PLACES_TRIED random places do not fit.
     """
-    room_y, room_x = (
-        whole - part
-        for whole, part in zip(canvas.image.shape[:2], patch.content.image.shape[:2], strict=True)
-    )
-    if room_x < 0 or room_y < 0:
+    free_y, free_x = np.subtract(canvas.image.shape[:2], patch.content.image.shape[:2])
+    if free_x < 0 or free_y < 0:
         return None
     for _ in range(PLACES_TRIED):
-        left_top = int(rng.integers(room_x + 1)), int(rng.integers(room_y + 1))
+        left_top = int(rng.integers(free_x + 1)), int(rng.integers(free_y + 1))
         window = _moved(patch.solid, left_top)
         hidden = area_fraction(clip_boxes(canvas.boxes_xyxy, window), canvas.boxes_xyxy)
         if (hidden <= MAX_HIDDEN).all():
@@ -137,9 +130,8 @@ def _moved(window: Window, left_top: Offset) -> Window:
 
 def _opacity(patch_hw: tuple[int, int], solid: Window) -> NDArray[np.float32]:
     """Return the opacity of a patch, (h, w, 1): 1 in the solid window, falling linearly across the border."""
-    along = []
-    for side, first, last in zip(patch_hw, (solid[1], solid[0]), (solid[3], solid[2]), strict=True):
-        pixel = np.arange(side)
-        along.append(np.maximum(first - pixel, pixel - (last - 1)).clip(min=0))  # 0 inside, 1 beside it
-    distance = np.maximum(along[0][:, None], along[1][None, :])
-    return (1 - distance / (SOFT_EDGE_PX + 1)).astype(np.float32)[..., None]
+    rows, columns = (
+        np.interp(np.arange(side), [first - FADE_PX, first, last - 1, last - 1 + FADE_PX], [0, 1, 1, 0])
+        for side, first, last in zip(patch_hw, (solid[1], solid[0]), (solid[3], solid[2]), strict=True)
+    )
+    return np.minimum(rows[:, None], columns).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""Batches for evaluation: images resized to the model input, not augmented; labels in source pixels."""
+"""Batches for evaluation: images resized to the model input but not augmented, and their labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -17,7 +17,7 @@ from training.data.sample import Dataset, Sample, no_boxes
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of one image, in source pixels; fields as in Sample."""
+    """The labels of an image, in pixels of the image as loaded; fields as in Sample."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
@@ -37,7 +37,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """Images in the order of the data set; `indices` and `truths` have one entry for each image."""
+    """Images in the order of the data set, with the index and the labels of each."""
 
     indices: list[int]
     images: Tensor  # (B, H, W, 3) uint8 RGB
@@ -56,11 +56,7 @@ def on_canvas(image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resiz
 def evaluation_batches(
     dataset: Dataset, input_hw: tuple[int, int], batch_size: int, resize: Resize = "letterbox"
 ) -> Iterator[EvaluationBatch]:
-    """Yield all images of a data set once, in order, as batches; the last batch may be smaller.
-
-    Raises:
-        DatasetError: an image cannot be loaded.
-    """
+    """Yield the images of a data set in order, as batches; raise DatasetError if loading an image fails."""
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))
         samples = [dataset.load(index) for index in indices]

@@ -15,15 +15,14 @@ VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
 def split_names(split: str) -> tuple[str, ...]:
     """Return the folder names that a split may have, the given name first: `val` may also be `valid`."""
-    others = VALIDATION if split in VALIDATION else ()
-    return (split, *(name for name in others if name != split))
+    return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
 def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
     """Return the image in a file as (H, W, 3) RGB.
 
     Args:
-        upright: whether to rotate the image by its EXIF orientation; False: keep the pixels as stored.
+        upright: whether to rotate the image by its EXIF orientation; False: return the pixels as stored.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
@@ -45,17 +44,19 @@ def read_bytes(path: Path) -> bytes:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def is_image(path: Path) -> bool:
+    """Return whether a path ends like an image file, in any case; hidden files do not count."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def images_by_stem(folder: Path) -> dict[str, Path]:
     """Return the image files directly in a folder, sorted, by file name without suffix.
 
-    Suffixes count in upper and lower case.
-
     Raises:
-        DatasetError: two image files differ only in their suffix, so that a label file's name does not tell
-            which of them it belongs to.
+        DatasetError: two names differ only in their suffix, so that a label file's name fits both images.
     """
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path in sorted(filter(is_image, folder.iterdir())):
         first = found.setdefault(path.stem, path)
         if first != path:
             raise DatasetError(
@@ -67,5 +68,5 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 def images_by_name(folder: Path) -> dict[str, Path]:
     """Return the image files directly in a folder, by file name and also by file name in lower case."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = list(filter(is_image, folder.iterdir()))
     return {path.name.lower(): path for path in files} | {path.name: path for path in files}

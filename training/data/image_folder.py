@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import IMAGE_SUFFIXES, VALIDATION, read_bytes, read_rgb, split_names
+from training.data.image_file import VALIDATION, is_image, read_bytes, read_rgb, split_names
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError
@@ -19,13 +19,11 @@ HASHED_BYTES = 65536  # first bytes of a file that are hashed: enough to tell im
 
 
 class ImageFolderDataset:
-    """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` where the folder has no splits.
+    """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` if there are no split folders.
 
-    `val`, `valid` and `validation` mean the same. Without split folders, a hash of each file decides: about
-    one image in five is `val`, the others are `train`. Identical files are therefore in the same split.
-
-    Attributes:
-        class_names: the names of the class folders of `train`, sorted.
+    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` mean the same. Without
+    split folders, a hash of each file decides: about one image in five is `val`, the others are `train`.
+    Identical files are therefore in the same split.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -41,7 +39,7 @@ class ImageFolderDataset:
         if found is None:
             by_class = {name: _held_out(root, files, split) for name, files in by_class.items()}
         training = root / "train" if (root / "train").is_dir() else found or root
-        names = sorted(class_folders(training))
+        names = class_folders(training)
         _check(found or root, training, by_class, names)
         self.class_names = tuple(names)
         listed = [(path, class_id) for class_id, name in enumerate(names) for path in by_class.get(name, ())]
@@ -74,7 +72,7 @@ class ImageFolderDataset:
 
 
 def is_image_folder(root: Path, split: str) -> bool:
-    """Return whether the split's folder, or the root if there is none, has class folders with images."""
+    """Return whether the folder of a split, or else the root, has class folders with images."""
     return bool(class_folders(split_folder(root, split) or root))
 
 
@@ -93,34 +91,29 @@ def split_folder(root: Path, split: str) -> Path | None:
     return None
 
 
-def class_folders(folder: Path) -> dict[str, Path]:
-    """Return the subfolders that directly hold images, by name, sorted; none if the folder does not exist."""
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the subfolders that directly hold images, sorted; none if `folder` is missing."""
     if not folder.is_dir():
-        return {}
+        return []
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name not in NOT_CLASSES]
-    return {path.name: path for path in sorted(folders) if any(map(_is_image, path.iterdir()))}
+    return sorted(path.name for path in folders if any(map(is_image, path.iterdir())))
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     return {
-        path.name: sorted(filter(_is_image, path.iterdir()))
+        path.name: sorted(filter(is_image, path.iterdir()))
         for path in sorted(folder.iterdir())
         if path.is_dir() and not path.name.startswith(".")
     }
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Return the files that belong to a split, where the hash of each file decides its split."""
+    """Return the files of a split; the hash of each file decides its split."""
     if split not in SPLITS:
         raise DatasetError(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"
         )
-    validation = split != "train"
-    return [path for path in files if _is_validation(path) == validation]
+    return [path for path in files if _is_validation(path) == (split != "train")]
 
 
 def _is_validation(path: Path) -> bool:

@@ -23,31 +23,26 @@ WHOLE = "training"  # the only split that has labels
 FOLDS = 5  # without lists of splits, the first fold is `val`
 
 
-class KittiDataset(LabelledFiles):
-    """Images in `training/image_2/`, labels in `training/label_2/`.
+def read_kitti(root: Path, split: str) -> LabelledFiles:
+    """Return one split of KITTI: images in `training/image_2/`, labels in `training/label_2/`.
 
     The split `training` has all images. `train` and `val` have the images that `ImageSets/<split>.txt` lists.
     Without such a list, the sorted images are dealt to five folds in turn: `val` is the first fold, `train`
     the other four. Frames of one drive can then be in both splits; published lists keep drives together.
     A DontCare region is ignored for every class.
+
+    Raises:
+        DatasetError: the split or a folder does not exist, a line is malformed, or no image has a label file.
     """
-
-    def __init__(self, root: Path, split: str) -> None:
-        """Read the labels of a split, and find their images.
-
-        Raises:
-            DatasetError: the split or a folder does not exist, a line is malformed, or no image has a label
-                file.
-        """
-        images = images_by_stem(_folder(root, "image_2"))
-        labels = files_by_stem(_folder(root, "label_2"), ".txt")
-        rows = LabelRows()
-        stems = _stems(root, split, sorted({*images, *labels}))
-        pairs = pair_up(f"{root / WHOLE}, split {split!r}", stems, images, labels, rows.remarks)
-        for image, (_, path) in enumerate(pairs):
-            for box, class_id in parsed_lines(path, _parse):
-                rows.add(image, box, class_id, ignored=REGIONS if class_id == ANY_CLASS else None)
-        super().__init__(CLASS_NAMES, [image for image, _ in pairs], rows)
+    images = images_by_stem(_folder(root, "image_2"))
+    labels = files_by_stem(_folder(root, "label_2"), ".txt")
+    rows = LabelRows()
+    stems = _stems(root, split, sorted({*images, *labels}))
+    pairs = pair_up(f"{root / WHOLE}, split {split!r}", stems, images, labels, rows.remarks)
+    for image, (_, path) in enumerate(pairs):
+        for box, class_id in parsed_lines(path, _parse):
+            rows.add(image, box, class_id, ignored=REGIONS if class_id == ANY_CLASS else None)
+    return LabelledFiles(CLASS_NAMES, [image for image, _ in pairs], rows)
 
 
 def _folder(root: Path, name: str) -> Path:
@@ -61,19 +56,18 @@ def _stems(root: Path, split: str, every: list[str]) -> list[str]:
     listing = root / "ImageSets" / f"{split}.txt"
     if listing.is_file():
         return list(parsed_lines(listing, str.strip))
-    match split:
-        case "training":
-            return every
-        case "train":
-            return [stem for place, stem in enumerate(every) if place % FOLDS]
-        case "val":
-            return every[::FOLDS]
-        case _:
-            raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+    splits = {
+        WHOLE: every,
+        "train": [stem for place, stem in enumerate(every) if place % FOLDS],
+        "val": every[::FOLDS],
+    }
+    if split not in splits:
+        raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+    return splits[split]
 
 
 def _parse(line: str) -> tuple[Box, int]:
-    """Return the box and class id in a line; raise ValueError, which says what is wrong, if malformed."""
+    """Return the box and class id in a line; raise ValueError if the line is malformed."""
     columns = line.split()
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; a KITTI label has {COLUMNS} (a result has one more)")

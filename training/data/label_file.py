@@ -1,4 +1,4 @@
-"""Reads label files line by line, with errors that name the line, and pairs them with their images."""
+"""Reads label files line by line, with errors that name the line, and pairs label files with images."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
     """Yield parse(line) for each line of a file that is not blank.
 
     Raises:
-        DatasetError: the file cannot be read, or parse raised ValueError; the message names file and line.
+        DatasetError: the file cannot be read, or parse raises ValueError; the message names file and line.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -34,7 +34,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
 
 
 def finite_numbers(texts: Sequence[str]) -> list[float]:
-    """Return texts as numbers; raise ValueError if any is not a number, NaN or infinite."""
+    """Return texts as numbers; raise ValueError if one is no number, or is NaN or infinite."""
     values = [float(text) for text in texts]
     if not all(map(isfinite, values)):
         raise ValueError(f"not all of {', '.join(texts)} are finite numbers")
@@ -49,18 +49,6 @@ def box_of_corners(texts: Sequence[str]) -> Box:
     return x1, y1, x2, y2
 
 
-def box_of_size(texts: Sequence[str]) -> Box:
-    """Return left, top, width, height as a box x1, y1, x2, y2.
-
-    Raises:
-        ValueError: a number is not finite, or the width or height is negative.
-    """
-    left, top, width, height = finite_numbers(texts)
-    if width < 0 or height < 0:
-        raise ValueError(f"a box of negative size, {width:g} × {height:g}")
-    return left, top, left + width, top + height
-
-
 def pair_up(
     where: str,
     stems: Collection[str],
@@ -72,7 +60,7 @@ def pair_up(
 
     Args:
         where: the folder and split, for the error message.
-        stems: the file names without suffix that the split consists of.
+        stems: the file names of the split, without suffix.
 
     Raises:
         DatasetError: no stem has both files.

@@ -1,4 +1,4 @@
-"""The base class of readers whose images are files: labels in memory, images decoded when loaded."""
+"""The data set that readers of box labels return: labels in memory, images decoded when loaded."""
 
 import logging
 from collections.abc import Sequence
@@ -18,12 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class LabelledFiles:
-    """One split of a data set on disk. The constructor reads and checks all labels; `load` reads an image.
-
-    Attributes:
-        class_names: the class names, in the order of the class ids.
-        remarks: what was left out, ignored or clipped, and how often.
-    """
+    """One split of a data set on disk: image files, and the boxes of their objects."""
 
     def __init__(
         self,
@@ -39,7 +34,7 @@ class LabelledFiles:
         Args:
             rows: the labels of all images; a row's image number is a position in `images`.
             fractions: whether boxes are fractions of the image size instead of pixels.
-            stated_hw: the (height, width) of each image that the labels state; empty if they state none.
+            stated_hw: each image's (height, width) as the labels state it; empty if the format has no sizes.
         """
         self.class_names = class_names
         self._images = images
@@ -54,11 +49,7 @@ class LabelledFiles:
         return len(self._images)
 
     def load(self, index: int) -> Sample:
-        """Return an upright image with its boxes, clipped to the image's actual size.
-
-        Raises:
-            DatasetError: the image cannot be decoded.
-        """
+        """Return an upright image with its boxes clipped to it; raise DatasetError if that fails."""
         path, labels = self._images[index], self._labels[index]
         image = read_rgb(path)
         height, width = image.shape[:2]
@@ -83,7 +74,7 @@ class LabelledFiles:
         )
 
     def encoded(self, index: int) -> bytes:
-        """Return the bytes of an image file; raise DatasetError if it cannot be read."""
+        """Return the bytes of an image file; raise DatasetError if the file cannot be read."""
         return read_bytes(self._images[index])
 
     def class_ids(self, index: int) -> NDArray[np.int64]:

@@ -24,11 +24,7 @@ PACKED = Struct("=qq?5d")  # the layout of ROW
 
 
 class LabelRows:
-    """Collects boxes one by one, in any order of images.
-
-    Attributes:
-        remarks: how many boxes were left out, ignored or clipped, by reason; readers add their own counts.
-    """
+    """Collects boxes in any order of images; `remarks` counts those left out, ignored or clipped."""
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()
@@ -44,15 +40,14 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Add a box; one without area or wholly outside its image is only counted in `remarks`.
+        """Add a box; a box without area or wholly outside its image is only counted in `remarks`.
 
         Args:
             image: the number of the image.
-            box_xyxy: the box as the labels state it.
-            ignored: the reason why this is a region to ignore, counted in `remarks`; None: it is an object.
+            box_xyxy: the box as the labels state it; it is clipped when the image is loaded.
+            ignored: why the box is a region to ignore, a reason of remarks.py; None: it is an object.
             area: the stated area of the object's outline; NaN: use the box's area.
-            image_hw: the image's (height, width) that the labels state; None: they state none. Boxes are
-                clipped when the image is loaded.
+            image_hw: the image's (height, width) as the labels state it; None: not stated.
         """
         x1, y1, x2, y2 = box_xyxy
         if not (x2 > x1 and y2 > y1):

@@ -1,4 +1,4 @@
-"""Scales an image and its boxes to fit the model input (the canvas), centred, keeping the aspect ratio."""
+"""Scales an image and its boxes to fit into the model input, centred, keeping the aspect ratio."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -13,7 +13,7 @@ from training.data.sample import Sample
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image is on the model's canvas: x_canvas = x_source * scale + left."""
+    """Where a source image is in the model input: x_input = x_source * scale + left."""
 
     scale: float
     left: int
@@ -21,26 +21,15 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the largest scale at which the source fits the canvas, and the offsets that centre it."""
-        scale = fit_scale(source_hw, input_hw)
+        """Return the place of a source that is as large as fits into the model input, and centred."""
+        scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
 
-    def to_canvas(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return boxes (N, 4), given in source pixels, in canvas pixels."""
-        return boxes_xyxy * np.float32(self.scale) + self._offset()
-
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return boxes (N, 4), given in canvas pixels, in source pixels; boxes are not clipped."""
-        return (boxes_xyxy - self._offset()) / np.float32(self.scale)
-
-    def _offset(self) -> NDArray[np.float32]:
-        return np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
-
-
-def fit_scale(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> float:
-    """Return the largest scale at which the source fits the canvas."""
-    return min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
+        """Return boxes (N, 4), given in pixels of the model input, in source pixels; nothing is clipped."""
+        offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
+        return (boxes_xyxy - offset) / np.float32(self.scale)
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -52,7 +41,7 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 def letterbox_image(
     image: NDArray[np.uint8], input_hw: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Return an image (h, w, 3) scaled and centred on a grey canvas (H, W, 3), and where it is there."""
+    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its place there."""
     placed = Letterbox.fit(image.shape[:2], input_hw)
     scaled = scale_image(image, placed.scale)
     height, width = scaled.shape[:2]
@@ -62,7 +51,7 @@ def letterbox_image(
 
 
 def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) resampled to scaled_hw; the same array if its size is unchanged."""
+    """Return an image (h, w, 3) scaled; the same array if its size stays."""
     height, width = scaled_hw(image.shape[:2], scale)
     if (height, width) == image.shape[:2]:
         return image
@@ -70,29 +59,15 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample, with its boxes, at its letterbox scale, without padding.
-
-    Scaling a scaled sample again changes nothing.
-    """
-    return scale_by(sample, fit_scale(sample.image.shape[:2], input_hw))
+    """Return the sample at the scale of its letterbox, without padding; scaling again changes nothing."""
+    return scale_by(sample, Letterbox.fit(sample.image.shape[:2], input_hw).scale)
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample's image and boxes, scaled."""
+    """Return the sample with its image and boxes scaled."""
     return replace(
         sample,
         image=scale_image(sample.image, scale),
         boxes_xyxy=sample.boxes_xyxy * np.float32(scale),
         ignored_xyxy=sample.ignored_xyxy * np.float32(scale),
-    )
-
-
-def letterbox_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample's image and boxes on a grey canvas of size input_hw."""
-    canvas, placed = letterbox_image(sample.image, input_hw)
-    return replace(
-        sample,
-        image=canvas,
-        boxes_xyxy=placed.to_canvas(sample.boxes_xyxy),
-        ignored_xyxy=placed.to_canvas(sample.ignored_xyxy),
     )

@@ -1,7 +1,7 @@
-"""Batches of training images; for a given seed they do not depend on the number of worker processes.
+"""Batches of training images, made in worker processes.
 
 Every sample has its own random generator, seeded by the run's seed, the epoch and the sample's position in
-the epoch. A run that is resumed in the middle of an epoch therefore sees the same images as without a break.
+the epoch. Therefore neither the number of workers nor resuming a run changes the samples.
 """
 
 import multiprocessing
@@ -32,16 +32,13 @@ class SampleMaker(Protocol):
     """The part of a task that turns the images of its data sets into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which the cache keeps it; scaling it again changes nothing."""
+        """Return a sample at the size for the cache; scaling it again changes nothing."""
         ...
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return image `index`, augmented for this epoch, at the model's input size.
-
-        All random numbers come from rng.
-        """
+        """Return image `index`, augmented with random numbers of rng, at the size of the model input."""
         ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -51,13 +48,13 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """Which images of each part of a batch this process computes: the rank-th of `ranks` equal slices."""
+    """The images of a batch that are for this process: of each part, the rank-th of `ranks` equal slices."""
 
     rank: int = 0
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return the positions in the batch of this process's images of one part."""
+        """Return the positions in the batch of the images of one part that are for this process."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -70,9 +67,8 @@ WHOLE = Share()
 class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     """Yields training batches; owns the cache of decoded images and the worker processes until close().
 
-    An epoch has len(loader) batches, all full. Images left over at the end of an epoch are not shown in it,
-    and a data set smaller than one batch is repeated to fill it. Each batch is yielded as config.accumulate
-    parts, one after the other.
+    An epoch has len(loader) batches, all full: images that are left over are not shown in this epoch, and a
+    data set smaller than a batch is repeated. Each batch is yielded as config.accumulate parts.
     """
 
     def __init__(
@@ -85,18 +81,15 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Decode images until cache_bytes are used; workers start later, and share this cache.
+        """Decode images into the cache, which workers share.
 
         Args:
-            dataset: the training images.
-            config: the configuration of the run.
-            maker: the task, which makes samples and batches.
             cache_bytes: limit of the cache, in bytes of decoded images.
             pin_memory: whether batches are in page-locked memory.
-            share: the part of each batch for this process; the shares of all processes make up the batch.
+            share: the part of each batch for this process.
 
         Raises:
-            DatasetError: the data set is empty, or one of its images cannot be loaded.
+            DatasetError: the data set is empty, or an image cannot be loaded.
         """
         if len(dataset) == 0:
             raise DatasetError("the training data set has no images")
@@ -126,9 +119,9 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         return len(self._sampler)
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Yield the parts of all batches of an epoch, in order, beginning with batch start_batch.
+        """Yield the parts of the batches of an epoch, in order, beginning with batch start_batch.
 
-        Epochs and batches are counted from 0. Starting an epoch ends the one before it.
+        Epochs and batches are counted from 0. Starting an epoch ends the epoch before.
 
         Raises:
             DatasetError: an image cannot be loaded.
@@ -144,7 +137,7 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             yield batch
 
     def close(self) -> None:
-        """Stop the worker processes; an iterator that `epoch` returned must not be used any more."""
+        """Stop the worker processes; iterators of `epoch` must not be used any more."""
         iterator = self._batches._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
@@ -155,10 +148,9 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
 
 
 class CachedDataset(DatasetView):
-    """A view of a data set that keeps its first images in memory, scaled, up to a number of bytes.
+    """A view of a data set whose images are scaled, and whose first images stay in memory.
 
-    Augmentation begins with the same scaling, and scaling a scaled image changes nothing. Therefore cached
-    images give the same samples as images read from the data set.
+    Augmentation begins with the same scaling, so the view gives the same samples as the data set.
     """
 
     def __init__(
@@ -181,17 +173,11 @@ class CachedDataset(DatasetView):
         return self._maker.scale(super().load(index), self._input_hw)
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """The epoch, the position in the epoch and the image index from which a worker makes a sample."""
-
-    epoch: int
-    place: int
-    index: int
+_Draw = tuple[int, int, int]  # a sample to make: its epoch, its position in the epoch, its image index
 
 
 class _EpochSampler:
-    """Yields the samples to make for each part of each batch of the current epoch, as lists of _Draw.
+    """Yields the samples that this process makes for each part of the batches of the current epoch.
 
     The images of a batch depend neither on the share of this process nor on the number of parts.
     """
@@ -211,7 +197,7 @@ class _EpochSampler:
         rng = np.random.default_rng([config.seed, self.epoch])
         order = rng.permutation(repeated(self._factors, rng))
         order = np.resize(order, len(self) * config.batch_size)  # repeats a small set, cuts a large one
-        draws = [_Draw(self.epoch, place, int(index)) for place, index in enumerate(order)]
+        draws = [(self.epoch, place, int(index)) for place, index in enumerate(order)]
         for batch in range(self.start_batch, len(self)):
             whole = draws[batch * config.batch_size : (batch + 1) * config.batch_size]
             for part in range(config.accumulate):
@@ -219,9 +205,9 @@ class _EpochSampler:
 
 
 class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
-    """Makes a part of a batch from its draws; returns a DatasetError instead of raising it in the worker.
+    """Makes a part of a batch in a worker.
 
-    DataLoader would raise it in the caller with the worker's traceback in its message.
+    It returns a DatasetError instead of raising it: DataLoader would put the worker's traceback into it.
     """
 
     def __init__(self, dataset: Dataset, config: TrainConfig, maker: SampleMaker) -> None:
@@ -236,15 +222,16 @@ class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
             return error
 
     def _sample(self, draw: _Draw) -> Sample:
-        rng = np.random.default_rng([self._config.seed, draw.epoch, draw.place])
-        return self._maker.augment(self._dataset, draw.index, rng, self._config, draw.epoch)
+        epoch, place, index = draw
+        rng = np.random.default_rng([self._config.seed, epoch, place])
+        return self._maker.augment(self._dataset, index, rng, self._config, epoch)
 
 
 def _start_worker(_worker: int) -> None:
     """Limit the worker to one thread, and let it ignore SIGINT and SIGTERM.
 
-    Ctrl-C and service managers signal the whole process group, while the parent still needs its last batch.
-    DataLoader ends workers whose parent is gone.
+    Ctrl-C and service managers signal the whole process group, but the parent still needs its last batch.
+    Workers whose parent is gone end by themselves.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

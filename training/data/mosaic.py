@@ -1,4 +1,4 @@
-"""Mosaic augmentation: joins four images around one point of a canvas twice the size of the model input."""
+"""Mosaic augmentation: joins four images around a point of an image twice the size of the model input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ class Placed:
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to the visible part
     class_ids: NDArray[np.int64]  # (N,)
-    visible: NDArray[np.float32]  # (N,) 0..1, fraction of the box's area not cut off
-    ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped, some without area
+    visible: NDArray[np.float32]  # (N,) 0..1, the fraction of the object's area that is not cut off
+    ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped; may have no area
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return an image with a sample's objects, moved by an offset and clipped to a window of it."""
+        """Return an image with the objects of a sample, moved by offset_xy and clipped to a window."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -44,11 +44,11 @@ class Placed:
 
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
-    """Return a canvas (2H, 2W) with four samples around a point, each at its letterbox scale.
+    """Return an image (2H, 2W) with four samples around a point, each at the scale of its letterbox.
 
     Args:
-        samples: top left, top right, bottom left, bottom right; each touches the centre with one corner.
-        centre_xy: the point, in pixels of the canvas; images are cut off at the canvas's edge.
+        samples: top left, top right, bottom left, bottom right; a corner of each is at the point.
+        centre_xy: the point, in pixels of the returned image, which cuts the samples off at its edge.
         input_hw: the (H, W) of the model input.
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
@@ -56,15 +56,15 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
     for quarter, sample in enumerate(samples):
         scaled = scale_sample(sample, input_hw)
         height, width = scaled.image.shape[:2]
-        left = centre_xy[0] - width if quarter % 2 == 0 else centre_xy[0]
-        top = centre_xy[1] - height if quarter < 2 else centre_xy[1]
+        left = centre_xy[0] - (width if quarter % 2 == 0 else 0)
+        top = centre_xy[1] - (height if quarter < 2 else 0)
         shown = paste(canvas, scaled.image, left, top)
         parts.append(Placed.through(shown, scaled, canvas, (left, top)))
     return Placed.joined(canvas, parts)
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Drop objects with less than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX.
+    """Drop objects of which less than MIN_VISIBLE is visible or a side is shorter than MIN_SIDE_PX.
 
     Ignored regions without area are dropped as well.
     """
@@ -80,7 +80,7 @@ def without_hidden(placed: Placed) -> Placed:
 
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int) -> Window:
-    """Copy an image onto the canvas, cut off at its edge; return the window of the canvas that was filled."""
+    """Copy an image onto the canvas, and return the window that it fills; the canvas's edge cuts it off."""
     x1, y1 = max(0, left), max(0, top)
     x2 = min(canvas.shape[1], left + image.shape[1])
     y2 = min(canvas.shape[0], top + image.shape[0])
@@ -89,7 +89,7 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: i
 
 
 def clip_boxes(boxes_xyxy: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Return boxes (N, 4) clipped to a window; a box wholly outside it gets an area of 0."""
+    """Return boxes (N, 4) clipped to a window; a box wholly outside gets an area of 0."""
     low, high = np.array(window, dtype=np.float32).reshape(2, 2)
     return np.clip(boxes_xyxy, np.tile(low, 2), np.tile(high, 2))
 

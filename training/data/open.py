@@ -1,34 +1,66 @@
-"""Opens the data set that a configuration names, whatever its format."""
+"""Opens the data set that a configuration describes, whatever its format."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
-from training.data import kitti
-from training.data.class_scenes import ClassScenesDataset
 from training.data.class_subset import ChosenClasses
-from training.data.coco import CocoDataset
+from training.data.coco import read_coco
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.image_folder import ImageFolderDataset, is_image_folder
-from training.data.kitti import KittiDataset
+from training.data.kitti import LIKE, read_kitti
 from training.data.sample import Dataset
-from training.data.scenes import ScenesDataset
-from training.data.sku110k import Sku110kDataset
-from training.data.visdrone import VisDroneDataset, split_folders
-from training.data.voc import VocDataset
-from training.data.yolo_txt import YoloTxtDataset
+from training.data.scenes import ClassScenesDataset, ScenesDataset
+from training.data.sku110k import read_sku110k
+from training.data.visdrone import read_visdrone, split_folders
+from training.data.voc import read_voc
+from training.data.yolo_txt import read_yolo
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import DatasetError
 
-LOOKED_FOR = (
-    "data.yaml (YOLO)",
-    "annotations/instances_*.json (COCO)",
-    "annotations/annotations_*.csv (SKU-110K)",
-    "training/label_2/ (KITTI)",
-    "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
-    "ImageSets/Main/ (VOC)",
-    "xml files beside images (VOC)",
-    "a folder of images for each class, here or in train/ and val/ (classification)",
+
+class Format(NamedTuple):
+    """A format of folders: how to recognise it, and how to read one of its splits."""
+
+    looked_for: str  # the files that show the format, for the message that no format fits
+    fits: Callable[[Path, str], bool]  # whether a folder has the format; takes the folder and the split
+    read: Callable[[Path, str], Dataset]  # takes the folder and the split
+    like: Mapping[str, str] | None = None  # see ChosenClasses
+
+
+def _holds(*patterns: str) -> Callable[[Path, str], bool]:
+    return lambda root, _: any(any(root.glob(pattern)) for pattern in patterns)
+
+
+# The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
+FORMATS = (
+    Format("data.yaml (YOLO)", _holds("data.yaml"), read_yolo),
+    Format("annotations/instances_*.json (COCO)", _holds("annotations/instances_*.json"), read_coco),
+    Format("annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k),
+    Format("training/label_2/ (KITTI)", _holds("training/label_2"), read_kitti, LIKE),
+    Format(
+        "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
+        lambda root, _: bool(split_folders(root)),
+        read_visdrone,
+    ),
+    Format("ImageSets/Main/ or xml beside images (VOC)", _holds("ImageSets/Main", "**/*.xml"), read_voc),
+    Format(
+        "a folder of images for each class, here or in train/ and val/ (classification)",
+        is_image_folder,
+        ImageFolderDataset,
+    ),
 )
+
+
+def format_of(root: Path, split: str) -> Format:
+    """Return the format that a folder's contents show; raise DatasetError if it is missing or none fits."""
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
+    for known in FORMATS:
+        if known.fits(root, split):
+            return known
+    looked_for = ", ".join(each.looked_for for each in FORMATS)
+    raise DatasetError(f"{root}: no known format; looked for {looked_for}")
 
 
 def open_dataset(config: DataConfig) -> Dataset:
@@ -43,12 +75,7 @@ def open_dataset(config: DataConfig) -> Dataset:
             scenes = ScenesDataset if config.labels == "boxes" else ClassScenesDataset
             return scenes(config.images, config.seed, config.image_hw)
         case FolderConfig():
-            dataset = _open_folder(config)
-            if config.kept_classes:
-                like = kitti.LIKE if isinstance(dataset, KittiDataset) else {}
-                whole = isinstance(dataset, ImageFolderDataset)
-                dataset = ChosenClasses(dataset, config.kept_classes, like, whole_images=whole)
-            return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)
+            return _open_folder(config)
         case CombinedConfig():
             parts = [open_dataset(part) for part in config.parts]
             origins = [Path(part.root).name for part in config.parts]
@@ -58,38 +85,16 @@ def open_dataset(config: DataConfig) -> Dataset:
 
 
 def _open_folder(config: FolderConfig) -> Dataset:
-    root = Path(config.root)
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
-    dataset = _reader(root, config)
+    root, split = Path(config.root), config.split
+    found = format_of(root, split)
+    # Only VOC has no list of its classes.
+    dataset = read_voc(root, split, config.class_names) if found.read is read_voc else found.read(root, split)
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
             f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"
             " give data with the same classes in the same order"
         )
-    return dataset
-
-
-def _reader(root: Path, config: FolderConfig) -> Dataset:
-    """Return the reader for the format that the folder's contents show.
-
-    Searching for xml files comes late, since it may have to walk the whole folder.
-    """
-    split = config.split
-    if (root / "data.yaml").is_file():
-        found: Dataset = YoloTxtDataset(root, split)
-    elif any((root / "annotations").glob("instances_*.json")):
-        found = CocoDataset(root, split)
-    elif any((root / "annotations").glob("annotations_*.csv")):
-        found = Sku110kDataset(root, split)
-    elif (root / "training" / "label_2").is_dir():
-        found = KittiDataset(root, split)
-    elif split_folders(root):
-        found = VisDroneDataset(root, split)
-    elif (root / "ImageSets" / "Main").is_dir() or next(root.rglob("*.xml"), None) is not None:
-        found = VocDataset(root, split, config.class_names)
-    elif is_image_folder(root, split):
-        found = ImageFolderDataset(root, split)
-    else:
-        raise DatasetError(f"{root}: no known format; looked for {', '.join(LOOKED_FOR)}")
-    return found
+    if config.kept_classes:
+        whole = isinstance(dataset, ImageFolderDataset)
+        dataset = ChosenClasses(dataset, config.kept_classes, found.like, whole_images=whole)
+    return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)

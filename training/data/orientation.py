@@ -1,11 +1,11 @@
-"""Rotates labels that refer to the stored pixels of an image whose EXIF orientation is a quarter turn.
+"""Rotates boxes of images that EXIF rotates by a quarter turn, if the boxes refer to the stored pixels.
 
-Label formats do not define whether boxes refer to the stored pixels or to the upright image, and labelling
-tools do either. Here, images are read upright, and all boxes refer to the upright image; so do the service's
-answers. If the size that the labels state is the stored image's, the boxes are rotated.
+Images are read upright, and all boxes refer to the upright image, as in the service's answers. Label formats
+do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools do either.
+If the labels state the stored image's size, the boxes are rotated.
 
-If no size is stated, the image is square, or EXIF rotates by a half turn or mirrors, the size tells nothing.
-Such labels are taken to refer to the upright image, which is what people and browsers see.
+If no size is stated, if the image is square, or if EXIF rotates by a half turn or mirrors, the size tells
+nothing. Then boxes are taken to refer to the upright image, which is what people and browsers see.
 """
 
 from itertools import product
@@ -27,12 +27,9 @@ def upright_boxes(
 
     Args:
         boxes_xyxy: the boxes as the labels state them, in pixels.
-        stated_hw: the image's (height, width) that the labels state; None if they state none.
+        stated_hw: the image's (height, width) as the labels state it; None: not stated.
         path: the image file.
         image: the upright image as read_rgb returns it, (H, W, 3).
-
-        Raises:
-            DatasetError: the file can no longer be read.
     """
     height, width = image.shape[:2]
     if height == width or stated_hw != (width, height):

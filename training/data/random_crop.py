@@ -16,10 +16,7 @@ ATTEMPTS = 10  # random crops tried; if none is inside the image, the central cr
 def augment_whole(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) randomly cropped, flipped and recoloured, at the model's input size (H, W).
-
-    All random numbers come from rng.
-    """
+    """Return an image (h, w, 3) randomly cropped, flipped and recoloured, as model input (H, W, 3)."""
     view = random_crop(image, rng, config, input_hw)
     view = shift_colours(view, rng, config)
     if rng.random() < config.flip_horizontal:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-Remarks = Mapping[str, int]  # count by reason; each reason below says what happened to those labels
+Remarks = Mapping[str, int]  # number of labels for each of the reasons below
 
 NO_AREA = "boxes without area, left out"
 OUTSIDE = "boxes wholly outside their image, left out"

@@ -1,4 +1,4 @@
-"""One image with its labels: the type that readers return and augmentations transform."""
+"""An image with its labels, and the interface of data sets."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,11 +16,11 @@ def no_boxes() -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its objects, in the image's own pixels.
+    """An image and its objects, with boxes in pixels of the image.
 
     Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
     there, and evaluation counts detections there neither as right nor as wrong. Only evaluation uses the
-    classes of regions and the stated areas, so augmented samples have neither.
+    classes of regions and the areas, so augmented samples have neither.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB

@@ -9,7 +9,7 @@ Rng = np.random.Generator
 
 
 def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Return a bright pale field, slightly darker towards its corners, (H, W, 3) 0..255."""
+    """Return a pale background, slightly darker towards its corners, (H, W, 3) 0..255."""
     tint = rng.uniform((226, 218, 216), (244, 236, 236)).astype(np.float32)
     y, x = _unit_grid(image_hw)
     light = 1 - rng.uniform(0.04, 0.12) * (x * x + y * y) + 0.025 * _clouds(image_hw, rng, cells=(5, 5))
@@ -17,7 +17,7 @@ def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Return blue-green water, darker with depth, with shafts of light, murk and specks, (H, W, 3) 0..255."""
+    """Return blue-green water, darker below, with light from above and specks, (H, W, 3) 0..255."""
     top = rng.uniform((14, 82, 104), (34, 118, 138)).astype(np.float32)
     bottom = rng.uniform((4, 22, 38), (10, 42, 56)).astype(np.float32)
     y, x = _unit_grid(image_hw)
@@ -27,7 +27,7 @@ def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
     water = top + (bottom - top) * depth[..., None]
     murk = 1 + 0.16 * _clouds(image_hw, rng, cells=(4, 6)) + 0.35 * shafts
     water = water * murk[..., None].astype(np.float32)
-    specks = rng.integers(0, (image_hw[0], image_hw[1]), size=(40, 2))
+    specks = rng.integers(0, image_hw, size=(40, 2))
     water[specks[:, 0], specks[:, 1]] += rng.uniform(10, 45, size=(40, 1)).astype(np.float32)
     return water.astype(np.float32)
 
@@ -39,7 +39,7 @@ def table_top(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 def _wood(image_hw: tuple[int, int], rng: Rng) -> Array:
     height, width = image_hw
-    dark, pale = np.array([96, 58, 34], dtype=np.float32), np.array([190, 144, 96], dtype=np.float32)
+    dark, pale = np.array([[96, 58, 34], [190, 144, 96]], dtype=np.float32)
     colour = dark + (pale - dark) * np.float32(rng.random())
     long_fibres = _clouds(image_hw, rng, cells=(max(2, height // 3), 4))
     rings = np.sin(9 * _clouds(image_hw, rng, cells=(7, 3)))
@@ -71,13 +71,12 @@ def finish(canvas: Array, regime: str, rng: Rng) -> NDArray[np.uint8]:
 
 
 def _unit_grid(image_hw: tuple[int, int]) -> tuple[Array, Array]:
-    """Return columns y (H, 1) and rows x (1, W), from -1 to 1."""
+    """Return y (H, 1) and x (1, W), each from -1 to 1."""
     y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in image_hw)
     return y[:, None], x[None, :]
 
 
 def _clouds(image_hw: tuple[int, int], rng: Rng, cells: tuple[int, int]) -> Array:
-    """Return smooth noise (H, W) around 0, mostly within -1..1, of so many cells down and across."""
+    """Return smooth noise (H, W), mostly within -1..1; `cells` are its bumps down and across."""
     coarse = rng.normal(0, 0.5, size=cells).astype(np.float32)
-    size = (image_hw[1], image_hw[0])
-    return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+    return cv2.resize(coarse, image_hw[::-1], interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)

@@ -1,6 +1,6 @@
 """The objects of generated scenes; each has an outline, and a painter that colours its inside.
 
-A painter uses the object's own frame: u along the object, v across it, 1 at its radius from the centre.
+A painter takes coordinates along (u) and across (v) the object, in units of its radius from its centre.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SUITS = ("diamond", "heart", "spade", "club")
 
 @dataclass(frozen=True)
 class Pose:
-    """The position, radius (canvas pixels) and angle (radians) of an object."""
+    """The centre and radius (in pixels) and the angle (in radians) of an object in its scene."""
 
     x: float
     y: float
@@ -27,12 +27,12 @@ class Pose:
     angle: float
 
     def to_canvas(self, points_uv: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return points (K, 2), given in the object's frame, in canvas pixels."""
+        """Return the pixel coordinates (K, 2) of points (K, 2) in the object's u, v."""
         cos, sin = self.radius * np.cos(self.angle), self.radius * np.sin(self.angle)
         return points_uv @ np.array([[cos, sin], [-sin, cos]]) + [self.x, self.y]
 
     def to_local(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return canvas pixels x, y in the object's frame, as u, v."""
+        """Return the object's u, v of pixel coordinates x, y."""
         cos, sin = np.float32(np.cos(self.angle) / self.radius), np.float32(np.sin(self.angle) / self.radius)
         across, down = x - np.float32(self.x), y - np.float32(self.y)
         return across * cos + down * sin, down * cos - across * sin
@@ -44,9 +44,12 @@ class Thing:
 
     class_name: str
     pose: Pose
-    outline: NDArray[np.float64]  # (K, 2) canvas pixels
+    outline: NDArray[np.float64]  # (K, 2) pixels
     paint: Painter
     see_through: bool = False  # whether objects under it stay visible
+
+
+Maker = Callable[[Pose, Rng], Thing]
 
 
 def ring_cell(pose: Pose, rng: Rng) -> Thing:
@@ -64,7 +67,7 @@ def ring_cell(pose: Pose, rng: Rng) -> Thing:
 
 
 def disc_cell(pose: Pose, rng: Rng) -> Thing:
-    """Make a violet cell, full to its middle, with a dark kernel off centre."""
+    """Make a violet cell with a dark kernel off its centre."""
     colour = rng.uniform((150, 130, 185), (180, 160, 215)).astype(np.float32)
     kernel = rng.uniform((85, 50, 130), (110, 75, 155)).astype(np.float32)
     kernel_u, kernel_v = rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)
@@ -92,7 +95,7 @@ def coin(pose: Pose, rng: Rng) -> Thing:
 
 
 def fish(pose: Pose, rng: Rng) -> Thing:
-    """Make a tapered body with a forked tail, pale below, some striped; the farther, the more it fades."""
+    """Make a fish with a forked tail and a pale belly, sometimes striped or faded."""
     level = Pose(pose.x, pose.y, pose.radius, rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0))
     palette = ((232, 132, 42), (226, 200, 62), (150, 176, 186), (84, 138, 206), (204, 86, 96))
     colour = np.array(palette[rng.integers(len(palette))], dtype=np.float32)
@@ -163,10 +166,7 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Return an approximate signed distance to a suit's symbol, negative inside it.
-
-    The symbol is about 1 high; y points down.
-    """
+    """Return about the distance to a suit's symbol, 1 high, negative inside it; y points down."""
     if suit == "diamond":
         return np.abs(x) / 0.75 + np.abs(y) - 1
     if suit == "club":
@@ -191,15 +191,13 @@ def _stem(x: Array, y: Array) -> Array:
 def _wobbly_circle(rng: Rng, wobble: float) -> NDArray[np.float64]:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     waves = np.arange(2, 5)
-    swing = rng.normal(0, wobble / waves)[:, None] * np.cos(
-        waves[:, None] * turn + rng.uniform(0, 2 * np.pi, (3, 1))
-    )
-    reach = 0.95 + swing.sum(axis=0)
+    swing, phase = rng.normal(0, wobble / waves)[:, None], rng.uniform(0, 2 * np.pi, (3, 1))
+    reach = 0.95 + (swing * np.cos(waves[:, None] * turn + phase)).sum(axis=0)
     return np.column_stack([reach * np.cos(turn), reach * np.sin(turn)])
 
 
 def _fish_outline(plump: float) -> NDArray[np.float64]:
-    """Return a fish's outline: back, then belly, its mirror image; nose at u = 1, tail tips at u = -1."""
+    """Return a fish's outline, its back first; the nose is at u = 1, the tips of the tail at u = -1."""
     along = np.linspace(1, -0.6, 24)
     rise = (along + 0.6) / 1.6  # 0 at the root of the tail, 1 at the nose
     half = plump * 2.2 * np.sqrt(1 - rise) * (0.12 + rise * 0.75) * np.where(rise > 0.98, 0.9, 1.0)
@@ -210,20 +208,13 @@ def _fish_outline(plump: float) -> NDArray[np.float64]:
 
 
 def _card_outline() -> NDArray[np.float64]:
-    """Return a card's outline: a rectangle of half-height 0.82 with round corners near radius 1."""
+    """Return a card's outline: a rectangle with round corners near radius 1."""
     half_u, corner = 0.82, 0.07
-    half_v = half_u * CARD_ASPECT
     turn = np.linspace(0, np.pi / 2, 6)
     arc = corner * np.column_stack([np.cos(turn), np.sin(turn)])
-    centre = np.array([half_u - corner, half_v - corner])
-    return np.concatenate(
-        [
-            arc + centre,
-            arc[::-1] * [-1, 1] + centre * [-1, 1],
-            arc * [-1, -1] + centre * [-1, -1],
-            arc[::-1] * [1, -1] + centre * [1, -1],
-        ]
-    )
+    round_corner = arc + np.array([half_u - corner, half_u * CARD_ASPECT - corner])
+    half = np.concatenate([round_corner, round_corner[::-1] * [-1, 1]])
+    return np.concatenate([half, -half])
 
 
 def _soft(distance: Array, width: float) -> Array:

@@ -11,23 +11,20 @@ from numpy.typing import NDArray
 
 from training.data import scene_objects
 from training.data.remarks import Remarks
-from training.data.sample import Sample
+from training.data.sample import Sample, no_boxes
 from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
-from training.data.scene_objects import Pose, Thing
+from training.data.scene_objects import Maker, Pose, Rng, Thing
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
-REGIMES = ("microscope", "aquarium", "table")  # they look different, so that routing can tell them apart
 MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
 MIN_SIDE_PX = 2
 FINER = 4  # subdivisions of a pixel's side when an outline is drawn
-
-Rng = np.random.Generator
-Maker = Callable[[Pose, Rng], Thing]
+MOST_THINGS = 3  # in a scene of one class
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Number, sizes, spacing and kinds of the objects of a scene."""
+    """How many objects a scene has, of which kinds and sizes, and how far apart."""
 
     count: int
     radius: tuple[float, float]  # smallest and largest, as fractions of the image's shorter side
@@ -36,11 +33,7 @@ class Plan:
 
 
 class DrawnScenes(ABC):
-    """Generated scenes, drawn when loaded; an index always gives the same scene.
-
-    Attributes:
-        class_names: the same five classes for every seed and size.
-    """
+    """Generated scenes, drawn when loaded; an index always gives the same scene."""
 
     class_names: tuple[str, ...] = CLASS_NAMES
 
@@ -59,7 +52,7 @@ class DrawnScenes(ABC):
         return png.tobytes()
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the class ids of a scene's labels; this draws the scene."""
+        """Return the class ids of a scene's labels, after drawing the scene."""
         return self.load(index).labelled_classes
 
     def load(self, index: int) -> Sample:
@@ -74,7 +67,7 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Generated scenes whose objects are labelled with boxes; the regimes take turns."""
+    """Generated scenes whose objects are labelled with boxes; scene i is of regime i modulo 3."""
 
     def regime(self, index: int) -> str:
         """Return the regime of a scene: one of REGIMES."""
@@ -83,43 +76,61 @@ class ScenesDataset(DrawnScenes):
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
         regime = self.regime(index)
         canvas = BACKGROUNDS[regime](image_hw, rng)
-        boxes_xyxy, class_ids = draw(canvas, place(_PLANS[regime](rng), image_hw, rng))
+        boxes_xyxy, class_ids = draw(canvas, place(_plan(regime, rng), image_hw, rng))
         return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, name)
 
 
-def _microscope_plan(rng: Rng) -> Plan:
-    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
-    if rng.random() < 0.2:
-        return Plan(int(rng.integers(1, 4)), (0.09, 0.18), 0.9, makers)
-    return Plan(int(rng.integers(10, 41)), (0.03, 0.065), 0.8, makers)
+class ClassScenesDataset(DrawnScenes):
+    """Generated scenes with one to three objects of class i modulo 5 in scene i, on a random background."""
+
+    def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
+        image_class = index % len(CLASS_NAMES)
+        regime = REGIMES[rng.integers(len(REGIMES))]
+        canvas = BACKGROUNDS[regime](image_hw, rng)
+        makers = _MAKERS[CLASS_NAMES[image_class]]
+        count = int(rng.integers(1, MOST_THINGS + 1))
+        plan = Plan(count, (0.15, 0.35), 0.5, tuple((maker, 1 / len(makers)) for maker in makers))
+        draw(canvas, place(plan, image_hw, rng))
+        image, class_ids = finish(canvas, regime, rng), np.zeros(0, dtype=np.int64)
+        return Sample(image, no_boxes(), class_ids, name, image_class=image_class)
 
 
-def _aquarium_plan(rng: Rng) -> Plan:
-    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
-    if rng.random() < 0.5:
-        return Plan(int(rng.integers(1, 6)), (0.08, 0.2), 0.5, makers)
-    return Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, makers)
-
-
-def _table_plan(rng: Rng) -> Plan:
-    makers: tuple[tuple[Maker, float], ...] = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
-    return Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, makers)
-
-
-_PLANS: Mapping[str, Callable[[Rng], Plan]] = {
-    "microscope": _microscope_plan,
-    "aquarium": _aquarium_plan,
-    "table": _table_plan,
+_MAKERS: Mapping[str, tuple[Maker, ...]] = {
+    "disc": (scene_objects.disc_cell, scene_objects.coin),
+    "ring": (scene_objects.ring_cell,),
+    "fish": (scene_objects.fish,),
+    "star": (scene_objects.starfish,),
+    "card": (scene_objects.card,),
 }
+
+
+def _plan(regime: str, rng: Rng) -> Plan:
+    match regime:
+        case "microscope" if rng.random() < 0.2:
+            return Plan(int(rng.integers(1, 4)), (0.09, 0.18), 0.9, _CELLS)
+        case "microscope":
+            return Plan(int(rng.integers(10, 41)), (0.03, 0.065), 0.8, _CELLS)
+        case "aquarium" if rng.random() < 0.5:
+            return Plan(int(rng.integers(1, 6)), (0.08, 0.2), 0.5, _SWIMMERS)
+        case "aquarium":
+            return Plan(int(rng.integers(8, 31)), (0.03, 0.07), 0.6, _SWIMMERS)
+        case _:
+            return Plan(int(rng.integers(1, 5)), (0.17, 0.3), 0.5, _CARDS)
+
+
+_CELLS = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
+_CARDS = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
+_SWIMMERS = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
 BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
     "microscope": microscope_field,
     "aquarium": aquarium_water,
     "table": table_top,
 }
+REGIMES = tuple(BACKGROUNDS)  # they look different, so that routing can tell them apart
 
 
 def place(plan: Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
-    """Return the objects of a scene at random poses; an object that finds no room is left out."""
+    """Return the objects of a scene at random poses; an object without a free place is left out."""
     shorter = min(image_hw)
     makers, chances = zip(*plan.makers, strict=True)
     poses: list[Pose] = []
@@ -139,10 +150,10 @@ def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
 
 
 def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Paint objects onto a canvas (H, W, 3), first to last; return boxes (N, 4) and class ids (N,).
+    """Paint objects onto an image (H, W, 3), first to last; return their boxes (N, 4) and class ids (N,).
 
-    A box is the exact extent of the pixels that later opaque objects leave visible on the canvas. Objects
-    with less than MIN_VISIBLE of their area visible, or too small to see, are drawn but not labelled.
+    A box is the exact extent of an object's pixels that later opaque objects leave visible. Objects with less
+    than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX, are painted but not labelled.
     """
     masks = [_paint(canvas, thing) for thing in things]
     covered = np.zeros(canvas.shape[:2], dtype=bool)
@@ -167,7 +178,7 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
-    """Blend one object in; return the mask of pixels it covers by at least half, and the mask's corner."""
+    """Blend an object in; return the mask of pixels that it covers by at least half, and the mask's x, y."""
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
     high = np.ceil(thing.outline.max(axis=0)).astype(int) + 1

@@ -5,7 +5,6 @@ image_width, image_height.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from training.data.image_file import images_by_name
 from training.data.label_file import Box, box_of_corners, finite_numbers, parsed_lines
@@ -18,53 +17,41 @@ CLASS_NAME = "object"
 COLUMNS = 8
 
 
-class Sku110kDataset(LabelledFiles):
-    """One split of `SKU110K_fixed/`: `annotations/annotations_<split>.csv`; all splits share `images/`.
+def read_sku110k(root: Path, split: str) -> LabelledFiles:
+    """Return one split: `annotations/annotations_<split>.csv`; all splits have their images in `images/`.
 
     Images are in the order in which the csv file first names them.
+
+    Raises:
+        DatasetError: the csv file is missing, empty or malformed, the image folder is missing, or none of the
+            named images exists.
     """
-
-    def __init__(self, root: Path, split: str) -> None:
-        """Read the labels of a split, and find their images.
-
-        Raises:
-            DatasetError: the csv file is missing, empty or malformed, the image folder is missing, or none of
-                the named images exists.
-        """
-        path = root / "annotations" / f"annotations_{split}.csv"
-        if not path.is_file():
-            names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
-            raise DatasetError(f"{path}: no such split; this data set has {names}")
-        folder = root / "images"
-        if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder; put the images there")
-        there, rows = images_by_name(folder), LabelRows()
-        places: dict[str, int] = {}  # position of each image that exists, by its name in the csv file
-        sizes: list[tuple[float, float]] = []  # stated size of each image that exists
-        missing: set[str] = set()
-        for line in parsed_lines(path, _parse):
-            if line.name not in there and line.name.lower() not in there:
-                missing.add(line.name)
-                continue
-            place = places.setdefault(line.name, len(places))
-            if place == len(sizes):
-                sizes.append(line.image_hw)
-            rows.add(place, line.box_xyxy, 0, image_hw=line.image_hw)
-        if not places:
-            raise DatasetError(f"{folder}: none of the {len(missing)} images that {path.name} names is there")
-        images = [there.get(name) or there[name.lower()] for name in places]
-        rows.remarks[NO_IMAGE] += len(missing)
-        super().__init__((CLASS_NAME,), images, rows, stated_hw=sizes)
+    path = root / "annotations" / f"annotations_{split}.csv"
+    if not path.is_file():
+        names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
+        raise DatasetError(f"{path}: no such split; this data set has {names}")
+    folder = root / "images"
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; put the images there")
+    there, rows = images_by_name(folder), LabelRows()
+    sizes: dict[str, tuple[float, float]] = {}  # stated size of each image that exists, by its name
+    missing: set[str] = set()
+    places: dict[str, int] = {}  # position of each image that exists, by its name
+    for name, box_xyxy, image_hw in parsed_lines(path, _parse):
+        if name not in there and name.lower() not in there:
+            missing.add(name)
+            continue
+        sizes.setdefault(name, image_hw)
+        rows.add(places.setdefault(name, len(places)), box_xyxy, 0, image_hw=image_hw)
+    if not places:
+        raise DatasetError(f"{folder}: none of the {len(missing)} images that {path.name} names is there")
+    images = [there.get(name) or there[name.lower()] for name in places]
+    rows.remarks[NO_IMAGE] += len(missing)
+    return LabelledFiles((CLASS_NAME,), images, rows, stated_hw=list(sizes.values()))
 
 
-class _Line(NamedTuple):
-    name: str
-    box_xyxy: Box
-    image_hw: tuple[float, float]
-
-
-def _parse(line: str) -> _Line:
-    """Return the labels in a line; raise ValueError, which says what is wrong, if it is malformed."""
+def _parse(line: str) -> tuple[str, Box, tuple[float, float]]:
+    """Return the image name, box and image (height, width) in a line; raise ValueError if malformed."""
     columns = [column.strip() for column in line.split(",")]
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; SKU-110K has {COLUMNS}, without a header")
@@ -72,4 +59,4 @@ def _parse(line: str) -> _Line:
     if kind != CLASS_NAME:
         raise ValueError(f"class {kind!r}; SKU-110K has one, {CLASS_NAME!r}, and its files have no header")
     stated_width, stated_height = finite_numbers([width, height])
-    return _Line(name, box_of_corners(corners), (stated_height, stated_width))
+    return name, box_of_corners(corners), (stated_height, stated_width)

@@ -15,7 +15,7 @@ class DatasetView:
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
         """Show the images at these indices of `dataset`, in this order; all images if None."""
         self.class_names = dataset.class_names
-        self.remarks: Remarks = dataset.remarks  # counts of all images of the underlying data set
+        self.remarks: Remarks = dataset.remarks  # of all images of `dataset`
         self._dataset = dataset
         self._indices = range(len(dataset)) if indices is None else indices
 
@@ -23,13 +23,13 @@ class DatasetView:
         return len(self._indices)
 
     def load(self, index: int) -> Sample:
-        """Return an image with its labels, as the underlying data set returns them."""
+        """Return an image with its labels."""
         return self._dataset.load(self._indices[index])
 
     def encoded(self, index: int) -> bytes:
-        """Return the encoded bytes of an image, as the underlying data set returns them."""
+        """Return the bytes of an image file."""
         return self._dataset.encoded(self._indices[index])
 
     def class_ids(self, index: int) -> NDArray[int64]:
-        """Return the class ids of an image's labels, as the underlying data set returns them."""
+        """Return the class ids of an image's labels."""
         return self._dataset.class_ids(self._indices[index])

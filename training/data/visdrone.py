@@ -9,22 +9,14 @@ import re
 from pathlib import Path
 
 from training.data.image_file import images_by_stem
-from training.data.label_file import Box, box_of_size, files_by_stem, pair_up, parsed_lines
+from training.data.label_file import Box, files_by_stem, finite_numbers, pair_up, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
 from training.data.remarks import REGIONS
 from training.errors import DatasetError
 
 CLASS_NAMES = (
-    "pedestrian",
-    "people",
-    "bicycle",
-    "car",
-    "van",
-    "truck",
-    "tricycle",
-    "awning-tricycle",
-    "bus",
+    *("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus"),
     "motor",
 )
 REGION, OTHERS = 0, 11  # special categories; the ten classes are 1 to 10
@@ -33,30 +25,26 @@ OFFICIAL_NAME = re.compile(r"VisDrone\d{4}-DET-(.+)")  # VisDrone2019-DET-test-d
 ONLY_SPLIT = "all"  # name of the split of a folder whose name does not tell the split
 
 
-class VisDroneDataset(LabelledFiles):
-    """One split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/` or `<split>/`, or in the root.
+def read_visdrone(root: Path, split: str) -> LabelledFiles:
+    """Return one split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/`, `<split>/` or the root.
 
     Ignored regions (category 0) and others (category 11) are regions to ignore for every class. A line with
     score 0 is a region to ignore for its own class. Truncated and occluded boxes are ordinary objects.
+
+    Raises:
+        DatasetError: the split does not exist, a line is malformed, or no image has a label file.
     """
-
-    def __init__(self, root: Path, split: str) -> None:
-        """Read the labels of a split, and find their images.
-
-        Raises:
-            DatasetError: the split does not exist, a line is malformed, or no image has a label file.
-        """
-        folders = split_folders(root)
-        if split not in folders:
-            raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
-        folder, rows = folders[split], LabelRows()
-        images = images_by_stem(folder / "images")
-        labels = files_by_stem(folder / "annotations", ".txt")
-        pairs = pair_up(str(folder), sorted({*images, *labels}), images, labels, rows.remarks)
-        for image, (_, path) in enumerate(pairs):
-            for box, class_id, ignored in parsed_lines(path, _parse):
-                rows.add(image, box, class_id, ignored=REGIONS if ignored else None)
-        super().__init__(CLASS_NAMES, [image for image, _ in pairs], rows)
+    folders = split_folders(root)
+    if split not in folders:
+        raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
+    folder, rows = folders[split], LabelRows()
+    images = images_by_stem(folder / "images")
+    labels = files_by_stem(folder / "annotations", ".txt")
+    pairs = pair_up(str(folder), sorted({*images, *labels}), images, labels, rows.remarks)
+    for image, (_, path) in enumerate(pairs):
+        for box, class_id, ignored in parsed_lines(path, _parse):
+            rows.add(image, box, class_id, ignored=REGIONS if ignored else None)
+    return LabelledFiles(CLASS_NAMES, [image for image, _ in pairs], rows)
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -71,17 +59,16 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def _parse(line: str) -> tuple[Box, int, bool]:
-    """Return the box and class id in a line, and whether it is a region to ignore.
-
-    Raises:
-        ValueError: the line is malformed; the message says what is wrong.
-    """
+    """Return a line's box, class id and whether the box is to be ignored; raise ValueError if malformed."""
     columns = [column.strip() for column in line.removesuffix("\n").split(",")]
     if len(columns) == COLUMNS + 1 and not columns[-1]:
         columns.pop()  # some files end their lines with a comma
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; VisDrone has {COLUMNS}, separated by commas")
-    box, category = box_of_size(columns[:4]), int(columns[5])
+    left, top, width, height = finite_numbers(columns[:4])
+    if width < 0 or height < 0:
+        raise ValueError(f"a box of negative size, {width:g} × {height:g}")
+    box, category = (left, top, left + width, top + height), int(columns[5])
     if category in (REGION, OTHERS):
         return box, ANY_CLASS, True
     if not 1 <= category <= len(CLASS_NAMES):

@@ -1,8 +1,6 @@
 """Reads Pascal VOC labels: one xml file per image."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from training.data.image_file import images_by_stem
@@ -12,57 +10,41 @@ from training.data.labels import LabelRows
 from training.data.remarks import DIFFICULT
 from training.errors import DatasetError
 
-
-class _Object(NamedTuple):
-    name: str
-    box_xyxy: Box  # as stated
-    difficult: bool
+_Object = tuple[str, Box, bool]  # class name, box as stated, whether it is marked difficult
 
 
-class VocDataset(LabelledFiles):
-    """One split of a VOC folder.
+def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
+    """Return one split of a VOC folder.
 
     Two layouts are known: `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`, or a folder
     `<split>/` with xml files beside the images. Box coordinates are taken as written, without an offset. An
     object marked difficult becomes a region to ignore for its class, as in VOC's own evaluation.
 
-    Attributes:
-        class_names: the given names; if none are given, all names in the xml files of all splits, sorted,
-            so that all splits have the same classes.
+    Args:
+        class_names: the classes, in the order of their ids; empty: all names in the xml files of all splits,
+            sorted, so that all splits have the same classes.
+
+    Raises:
+        DatasetError: the split or a folder does not exist, the split is empty, an xml file is malformed or
+            names a class that is not in class_names, or no image has its xml file.
     """
-
-    def __init__(self, root: Path, split: str, class_names: Sequence[str] = ()) -> None:
-        """Read the labels of a split, and find their images.
-
-        Args:
-            root: the folder of the data set.
-            split: the name of the split.
-            class_names: the classes, in the order of their ids; empty: collect them from all xml files.
-
-        Raises:
-            DatasetError: the split or a folder does not exist, the split is empty, an xml file is malformed
-                or names a class that is not in class_names, or no image has its xml file.
-        """
-        rows = LabelRows()
-        stems, images, xmls = _split_files(root, split)
-        pairs = pair_up(f"{root}, split {split!r}", stems, images, xmls, rows.remarks)
-        names = tuple(class_names) or _collect_names(root)
-        sizes = []
-        for image, (_, xml) in enumerate(pairs):
-            objects, stated_hw = _read_labels(xml)
-            sizes.append(stated_hw)
-            for name, box, difficult in objects:
-                if name not in names:
-                    raise DatasetError(f"{xml}: class {name!r} is not one of {list(names)}")
-                rows.add(image, box, names.index(name), ignored=DIFFICULT if difficult else None)
-        super().__init__(names, [image for image, _ in pairs], rows, stated_hw=sizes)
+    rows = LabelRows()
+    stems, images, xmls = _split_files(root, split)
+    pairs = pair_up(f"{root}, split {split!r}", stems, images, xmls, rows.remarks)
+    names = class_names or _collect_names(root)
+    sizes = []
+    for image, (_, xml) in enumerate(pairs):
+        objects, stated_hw = _read_labels(xml)
+        sizes.append(stated_hw)
+        for name, box, difficult in objects:
+            if name not in names:
+                raise DatasetError(f"{xml}: class {name!r} is not one of {list(names)}")
+            rows.add(image, box, names.index(name), ignored=DIFFICULT if difficult else None)
+    return LabelledFiles(names, [image for image, _ in pairs], rows, stated_hw=sizes)
 
 
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
-    """Return the file stems of a split, and all image files and all xml files by stem.
-
-    Stems are in the order of the split's list; without a list they are sorted.
-    """
+    """Return the stems of a split, in the order of its list, and all images and xml files by stem."""
     if not (root / "ImageSets" / "Main").is_dir():
         return _files_beside_each_other(root, split)
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
@@ -92,14 +74,14 @@ def _files_beside_each_other(root: Path, split: str) -> tuple[list[str], dict[st
 def _collect_names(root: Path) -> tuple[str, ...]:
     beside = not (root / "Annotations").is_dir()
     xmls = root.rglob("*.xml") if beside else (root / "Annotations").glob("*.xml")
-    names = {each.name for xml in sorted(xmls) for each in _read_labels(xml)[0]}
+    names = {name for xml in sorted(xmls) for name, _, _ in _read_labels(xml)[0]}
     if not names:
         raise DatasetError(f"{root}: no xml file names an object, so there is no class to learn")
     return tuple(sorted(names))
 
 
 def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
-    """Return the objects in an xml file, and the (height, width) that it states, None if it states none."""
+    """Return the objects in an xml file, and the (height, width) that it states for its image, or None."""
     try:
         root = ElementTree.parse(xml).getroot()
         return [_object(each) for each in root.findall("object")], _stated_hw(root)
@@ -112,21 +94,17 @@ def _read_labels(xml: Path) -> tuple[list[_Object], tuple[float, float] | None]:
 
 
 def _stated_hw(root: ElementTree.Element) -> tuple[float, float] | None:
-    """Return the stated (height, width), or None if it is missing or malformed.
-
-    A missing size is no error, since only boxes on images with an EXIF rotation depend on it.
-    """
     try:
         return float(root.findtext("size/height") or ""), float(root.findtext("size/width") or "")
     except ValueError:
-        return None
+        return None  # no error, since only boxes on images with an EXIF rotation depend on the size
 
 
 def _object(each: ElementTree.Element) -> _Object:
     sides = [_text(each, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
     x1, y1, x2, y2 = finite_numbers(sides)
     difficult = (each.findtext("difficult") or "").strip() in ("1", "true")
-    return _Object(_text(each, "name"), (x1, y1, x2, y2), difficult)
+    return _text(each, "name"), (x1, y1, x2, y2), difficult
 
 
 def _text(each: ElementTree.Element, path: str) -> str:

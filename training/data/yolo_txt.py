@@ -18,42 +18,35 @@ NOT_LABELS = frozenset({"classes"})  # labelling tools write classes.txt, a list
 TOLERANCE = 1e-3  # a value outside 0..1 by at most this much is rounding: clipped, not refused
 
 
-class YoloTxtDataset(LabelledFiles):
-    """One split of a YOLO folder.
+def read_yolo(root: Path, split: str) -> LabelledFiles:
+    """Return one split of a YOLO folder, with the classes that data.yaml lists.
 
     Images are in the folder that data.yaml names for the split, else in `<split>/images` or `images/<split>`.
     Labels are in the same folder with its last `images` replaced by `labels`. `val` and `valid` mean the
     same. An image without a label file has no objects. A line is `class centre_x centre_y width height`, or
     `class x1 y1 x2 y2 x3 y3 ...`: a polygon, which becomes the box that encloses it.
 
-    Attributes:
-        class_names: the names in data.yaml, in its order.
+    Raises:
+        DatasetError: data.yaml is missing or malformed, the split does not exist or has no images, or a label
+            file is malformed.
     """
-
-    def __init__(self, root: Path, split: str) -> None:
-        """Read the labels of a split, and find their images.
-
-        Raises:
-            DatasetError: data.yaml is missing or malformed, the split does not exist or has no images, or a
-                label file is malformed.
-        """
-        description = _read_description(root)
-        names = _class_names(root / "data.yaml", description)
-        folder = _image_folder(root, split, description)
-        images = images_by_stem(folder)
-        if not images:
-            raise DatasetError(f"{folder}: the split is empty; put images there")
-        label_folder = _label_folder(folder)
-        labels = files_by_stem(label_folder, ".txt") if label_folder.is_dir() else {}
-        rows = LabelRows()
-        rows.remarks[NO_IMAGE] += len(labels.keys() - images.keys() - NOT_LABELS)
-        for image, stem in enumerate(images):
-            if stem not in labels:
-                rows.remarks[NO_LABELS_KEPT] += 1
-                continue
-            for class_id, box in parsed_lines(labels[stem], lambda line: _parse_line(line, len(names))):
-                rows.add(image, box, class_id)
-        super().__init__(names, list(images.values()), rows, fractions=True)
+    description = _read_description(root)
+    names = _class_names(root / "data.yaml", description)
+    folder = _image_folder(root, split, description)
+    images = images_by_stem(folder)
+    if not images:
+        raise DatasetError(f"{folder}: the split is empty; put images there")
+    label_folder = _label_folder(folder)
+    labels = files_by_stem(label_folder, ".txt") if label_folder.is_dir() else {}
+    rows = LabelRows()
+    rows.remarks[NO_IMAGE] += len(labels.keys() - images.keys() - NOT_LABELS)
+    for image, stem in enumerate(images):
+        if stem not in labels:
+            rows.remarks[NO_LABELS_KEPT] += 1
+            continue
+        for class_id, box in parsed_lines(labels[stem], lambda line: _parse_line(line, len(names))):
+            rows.add(image, box, class_id)
+    return LabelledFiles(names, list(images.values()), rows, fractions=True)
 
 
 def _read_description(root: Path) -> dict[str, Any]:
@@ -74,7 +67,7 @@ def _class_names(path: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
             raise DatasetError(f"{path}: names must be numbered 0..{len(names) - 1} without gaps")
-        names = [names[number] for number in range(len(names))]
+        names = [name for _, name in sorted(names.items())]
     if not isinstance(names, list) or not names:
         raise DatasetError(f"{path}: names must list the classes, such as names: [cat, dog]")
     return tuple(str(name) for name in names)
@@ -103,7 +96,7 @@ def _label_folder(images: Path) -> Path:
 
 
 def _parse_line(line: str, num_classes: int) -> tuple[int, Box]:
-    """Return the class id and box in a line; raise ValueError, which says what is wrong, if malformed."""
+    """Return the class id and box in a line; raise ValueError if the line is malformed."""
     first, *rest = line.split()
     class_id = int(first)
     if not 0 <= class_id < num_classes:

@@ -2,8 +2,7 @@
 
 No owner is known to publish checksums. The checksums and exact sizes of COCO, VOC and KITTI are those that
 TensorFlow Datasets records (github.com/tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt,
-voc.txt, kitti.txt); torchvision's prototypes have the same for COCO and VOC. For VisDrone and SKU-110K, no
-checksums were found. For these, the command says so, and prints the checksums of the downloaded files.
+voc.txt, kitti.txt). For VisDrone and SKU-110K, no checksums were found.
 """
 
 from dataclasses import dataclass
@@ -17,17 +16,14 @@ RECORDED = "recorded by TensorFlow Datasets"
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file to download and unpack.
-
-    The paths in `holds` must exist after unpacking; they also show whether a user has unpacked it by hand.
-    """
+    """One file to download and unpack."""
 
     name: str  # file name
     url: str | None  # None: a person has to download it; see Benchmark.manual
     size: int  # bytes; approximate if sha256 is None
-    sha256: str | None = None  # RECORDED; None: no published checksum is known
+    sha256: str | None = None  # None: no published checksum is known
     unpacked_limit: int  # bytes; an archive that unpacks to more is refused
-    holds: tuple[str, ...]
+    holds: tuple[str, ...]  # paths that exist once the archive is unpacked, by this command or by hand
 
     @property
     def exact_size(self) -> int | None:
@@ -46,15 +42,15 @@ class Benchmark:
 
     name: str  # the same as its recipe's
     what: str
-    licence: str  # short form
-    terms: str  # what a user must know before the download
+    licence: str  # in few words
+    terms: str  # shown before the download
     home: str
     archives: tuple[Archive, ...]
     manual: str = ""  # how to get archives without a url; {folder} is replaced by the folder to put them in
 
     @property
     def size(self) -> int:
-        """Return the size of all archives in bytes, approximate if a size is not known exactly."""
+        """Return the size of all archives in bytes; approximate if one of them has no checksum."""
         return sum(archive.size for archive in self.archives)
 
 
@@ -151,7 +147,7 @@ VISDRONE = Benchmark(
             holds=("VisDrone2019-DET-val/images", "VisDrone2019-DET-val/annotations"),
         ),
     ),
-    manual="They lie on Google Drive and BaiduYun, which want a browser. Open\n"
+    manual="They are on Google Drive and BaiduYun, which need a browser. Open\n"
     "  https://github.com/VisDrone/VisDrone-Dataset#download (Task 1: Object Detection in Images)\n"
     "  trainset: https://drive.google.com/file/d/1a2oHjcEcwXP8oUF95qiwrqzACb2YlUhn/view\n"
     "  valset:   https://drive.google.com/file/d/1bxK5zgLn0_L8x276eKkuYA_FzwCIjb59/view\n"
@@ -163,8 +159,8 @@ KITTI = Benchmark(
     what="KITTI object detection: 7,481 labelled street scenes, classes Car, Pedestrian, Cyclist",
     licence="CC BY-NC-SA 3.0",
     terms="Creative Commons Attribution-NonCommercial-ShareAlike 3.0: not for commercial use. The site asks\n"
-    "for a registration (https://www.cvlibs.net/datasets/kitti/user_register.php) before it shows where the\n"
-    "archives are, which lie in a public bucket.",
+    "for a registration (https://www.cvlibs.net/datasets/kitti/user_register.php) before it shows the\n"
+    "addresses of the archives, which are public.",
     home="https://www.cvlibs.net/datasets/kitti/eval_object.php",
     archives=(
         Archive(
@@ -209,7 +205,7 @@ BENCHMARKS = (COCO, VOC, VISDRONE, KITTI, SKU110K)
 
 def find_benchmark(name: str) -> Benchmark:
     """Return the data set with a name; raise DownloadError, which lists all names, if there is none."""
-    for benchmark in BENCHMARKS:
-        if benchmark.name == name:
-            return benchmark
-    raise DownloadError(f"no data set {name!r}; there are: {', '.join(each.name for each in BENCHMARKS)}")
+    by_name = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+    if name not in by_name:
+        raise DownloadError(f"no data set {name!r}; there are: {', '.join(by_name)}")
+    return by_name[name]

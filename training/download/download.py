@@ -1,4 +1,4 @@
-"""Brings a data set to a folder: checks the free space, downloads, checks checksums, and unpacks."""
+"""Downloads a data set into a folder: checks free space and checksums, and unpacks."""
 
 import json
 import logging
@@ -22,24 +22,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions:
-    """From where a data set is downloaded, and whether its archives are kept."""
+    """The server to download from, and whether to keep the archives."""
 
-    mirror: str | None = None  # download NAME.zip from MIRROR/NAME.zip
+    mirror: str | None = None  # download NAME.zip from MIRROR/NAME.zip; None: from the data set's owner
     remove_archives: bool = False  # after unpacking
     patience: Patience = USUAL_PATIENCE
 
 
-def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None = None) -> None:
-    """Download and unpack a data set into a folder; archives that are already unpacked are skipped.
+def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> None:
+    """Download and unpack a data set into a folder.
 
-    After an interruption, the same call resumes. An archive that is already in the folder, under its own
-    name, is not downloaded.
+    After an interruption, the same call resumes. Archives that are already unpacked are skipped. An archive
+    that is in the folder under its own name is not downloaded.
 
     Raises:
         DownloadError: an archive cannot be downloaded, is not the expected file, does not fit on the disk,
             or has to be downloaded by a person; the message says what to do.
     """
-    options = options or DownloadOptions()
     log.info(f"{benchmark.what}\n{benchmark.terms}\nMore: {benchmark.home}")
     try:
         (folder / RECORDS).mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None
     if by_hand:
         log.info(benchmark.manual.format(folder=folder))
         names = " and ".join(archive.name for archive in by_hand)
-        raise DownloadError(f"{names}: get them by hand, as said above, then give the same command again")
+        raise DownloadError(f"{names}: download by hand, as said above, then give the same command again")
     name, data = benchmark.name, shlex.quote(str(folder))
     log.info(
         f"complete: {folder}\n"
@@ -61,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions | None
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free disk space needed, in bytes, if each archive unpacks to its limit."""
+    """Return the free bytes that the archives need on the disk if each unpacks to its limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -74,7 +73,7 @@ def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) 
 
 
 def check_space(free: int, needed: int, folder: Path) -> None:
-    """Raise DownloadError if fewer bytes are free than needed."""
+    """Check that enough bytes are free; raise DownloadError otherwise."""
     if free < needed:
         raise DownloadError(
             f"{folder}: {in_bytes(free)} are free on this disk, up to {in_bytes(needed)} are needed; "
@@ -93,7 +92,7 @@ def in_bytes(count: int) -> str:
 def _is_there(archive: Archive, folder: Path) -> bool:
     """Return whether an archive is already unpacked.
 
-    Files unpacked by hand count, unless their archive, or a part of it, is still in the folder.
+    Files unpacked by hand count, unless their archive or a part of the archive is still in the folder.
     """
     if not all((folder / path).exists() for path in archive.holds):
         return False
@@ -114,7 +113,7 @@ def _is_there(archive: Archive, folder: Path) -> bool:
 
 
 def _bring(archive: Archive, folder: Path, options: DownloadOptions) -> bool:
-    """Download one archive if necessary, check and unpack it; return False if a person has to download it."""
+    """Download an archive if necessary, check and unpack it; return False if a person has to download it."""
     path, partial = folder / archive.name, _partial(folder, archive)
     if path.is_file():
         log.info(f"{archive.name}: found in {folder}")
@@ -147,11 +146,11 @@ def _check(archive: Archive, path: Path) -> str:
     with bar(length(path), "B", f"check {path.name}") as progress:
         got = sha256_of(path, progress.update)
     if archive.sha256 is None:
-        log.info(f"{archive.name}: nobody's checksum is known to compare with; its SHA-256 is {got}")
+        log.info(f"{archive.name}: no checksum is known to compare with; its SHA-256 is {got}")
     elif got != archive.sha256:
         raise DownloadError(
             f"{path}: its SHA-256 is {got}, not {archive.sha256} ({RECORDED}); "
-            "nothing of it was unpacked: get it again, or from elsewhere with --from"
+            "nothing was unpacked: get it again, or from elsewhere with --from"
         )
     else:
         log.info(f"{archive.name}: SHA-256 {got}, as {RECORDED}")

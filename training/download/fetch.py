@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,24 +22,24 @@ from training.files import write_atomically
 from training.progress import bar
 
 CHUNK = 1 << 16  # bytes
-REDIRECTIONS = 5  # at most so many are followed
-WAITABLE = (408, 425, 429)  # and 500 or above: statuses after which the same request may succeed later
+REDIRECTIONS = 5  # most redirections that are followed
+WAITABLE = (408, 425, 429)  # after these statuses and 500 or above, the same request may succeed later
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Limits on attempts and times for one server; an attempt that received bytes resets the count."""
+    """How often and how long one server is tried."""
 
-    attempts: int = 6
+    attempts: int = 6  # in a row without a byte received
     first_wait_s: float = 1.0  # doubled after each failure
     longest_wait_s: float = 60.0
     connect_s: float = 15.0
     read_s: float = 60.0  # longest time without a byte
 
     def wait_s(self, failures: int) -> float:
-        """Return the seconds to wait before the next attempt, after so many failures in a row."""
+        """Return the seconds to wait before the next attempt, after a number of failures in a row."""
         return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
 
 
@@ -46,24 +47,23 @@ USUAL_PATIENCE = Patience()
 
 
 class _Passing(Exception):
-    """A failure that may pass: the request is tried again."""
+    """A failure that may pass, so that the request is tried again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.wait_s = wait_s  # wait that the server asks for
+        self.wait_s = wait_s  # the wait that the server asks for
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """The file that a partial download is the beginning of; stored beside the partial file."""
+class _Origin(NamedTuple):
+    """The file on the server that a partial file is the beginning of; stored beside the partial file."""
 
-    url: str
-    validator: str | None  # a strong ETag or a date, for If-Range
-    total: int | None
+    url: str = ""
+    validator: str | None = None  # a strong ETag or a date, for If-Range
+    total: int | None = None  # bytes
 
 
 def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USUAL_PATIENCE) -> None:
-    """Download a URL into the file `partial`, resuming if the file already has a part of the same content.
+    """Download a URL into the file `partial`, which may already have the first bytes of the same content.
 
     After Ctrl-C, a crash or an error, the bytes received so far stay in the file, for the next call.
 
@@ -82,8 +82,8 @@ def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USU
                 failures = 0 if length(partial) > before else failures + 1
                 if failures >= patience.attempts:
                     raise DownloadError(
-                        f"gave up after {failures} attempts without a byte: {error}. Is the network there, "
-                        "is a proxy wanted (HTTPS_PROXY)? The same command goes on, --from names a mirror"
+                        f"gave up after {failures} attempts without a byte: {error}. Is the network there? "
+                        "Does it need a proxy (HTTPS_PROXY)? The same command goes on; --from names a mirror"
                     ) from error
                 wait_s = min(error.wait_s or patience.wait_s(failures), patience.longest_wait_s)
                 log.info(f"{error}; going on in {wait_s:.0f} s")
@@ -127,7 +127,7 @@ def _client(url: str, patience: Patience) -> httpx.Client:
 
 
 def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, progress: tqdm) -> None:
-    """Request the missing bytes once and append them; return when the file is complete."""
+    """Request the missing bytes once and append them; raise _Passing if the file is still not complete."""
     offset, origin = _held(partial, url, archive)
     if offset and offset == archive.exact_size:
         return
@@ -148,7 +148,10 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
         _check_size(url, total, archive)
         if offset == 0:
             forget(partial)
-            _remember(partial, _Origin(url, _validator(response), total))
+            # A weak ETag does not guarantee identical bytes (RFC 9110, 13.1.5).
+            etag = response.headers.get("ETag", "")
+            validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+            write_atomically(_origin_path(partial), json.dumps(_Origin(url, validator, total)._asdict()))
         progress.total = total
         progress.n = progress.last_print_n = progress.initial = offset  # earlier bytes do not count as speed
         _append(response, url, partial, offset, archive, progress)
@@ -157,9 +160,12 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
     """Return how many bytes of the partial file can be kept, and their origin."""
     offset = length(partial)
-    origin = _recall(partial)
-    if origin is None or origin.url != url:
-        origin = _Origin(url, None, None)
+    try:
+        origin = _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # no usable record
+        origin = _Origin()
+    if origin.url != url:
+        origin = _Origin(url)
     # If a checksum follows, parts may be joined without proof that they are from the same file.
     provable = archive.sha256 is not None or origin.validator is not None
     if offset and (not provable or offset > archive.largest_size):
@@ -186,7 +192,7 @@ def _refuse_errors(url: str, response: httpx.Response) -> None:
 
 
 def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
-    """Check that the response continues where the partial file ends, and is of a file of the same size.
+    """Check that the response goes on where the partial file ends, for a file of the same size.
 
     Raises:
         _Passing: it does not. The partial file is removed, so the next attempt starts anew.
@@ -199,7 +205,7 @@ def _check_continues(response: httpx.Response, offset: int, origin: _Origin, par
 
 
 def _total(response: httpx.Response) -> int | None:
-    """Return the size of the whole file in bytes; None if the server does not state it."""
+    """Return the size of the whole file in bytes; None if the response does not state it."""
     if response.status_code in (206, 416):
         found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
@@ -208,15 +214,10 @@ def _total(response: httpx.Response) -> int | None:
 
 
 def _check_size(url: str, total: int | None, archive: Archive) -> None:
-    if total is None:
-        return
-    if archive.exact_size is not None and total != archive.exact_size:
+    if total is not None and not (archive.exact_size or 0) <= total <= archive.largest_size:
+        most = "" if archive.sha256 else "at most "
         raise DownloadError(
-            f"{url}: offers {total:,} bytes where {archive.exact_size:,} are expected; it is another file"
-        )
-    if total > archive.largest_size:
-        raise DownloadError(
-            f"{url}: offers {total:,} bytes; more than {archive.largest_size:,} are not expected"
+            f"{url}: offers {total:,} bytes where {most}{archive.largest_size:,} are expected: another file"
         )
 
 
@@ -229,7 +230,7 @@ def _append(
                 offset += len(chunk)
                 if offset > archive.largest_size:
                     raise DownloadError(
-                        f"{url}: does not end after {archive.largest_size:,} bytes; another file"
+                        f"{url}: does not end after {archive.largest_size:,} bytes; it is another file"
                     )
                 file.write(chunk)
                 progress.update(len(chunk))
@@ -240,7 +241,7 @@ def _append(
 
 
 def full_disk(error: OSError, path: Path) -> Exception:
-    """Return the error itself, or a DownloadError with advice if the disk is full."""
+    """Return a DownloadError with advice if the error says that the disk is full, else the error itself."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(
@@ -250,7 +251,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Convert httpx's errors: to _Passing if a retry may help, to DownloadError if a person has to act."""
+    """Raise httpx's errors as _Passing if a retry may help, as DownloadError if a person has to act."""
     try:
         yield
     except httpx.TooManyRedirects as error:
@@ -261,11 +262,9 @@ def _ours(url: str) -> Iterator[None]:
         raise _Passing(f"{url}: silent for too long") from error
     except (httpx.RemoteProtocolError, httpx.ReadError) as error:  # their messages do not help users
         raise _Passing(f"{url}: the connection broke") from error
-    except httpx.ConnectError as error:
-        if isinstance(_first_cause(error), ssl.SSLError):
-            raise DownloadError(f"{url}: no connection that can be trusted: {error}") from error
-        raise _Passing(f"{url}: {error}") from error
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.ConnectError) and isinstance(_first_cause(error), ssl.SSLError):
+            raise DownloadError(f"{url}: no connection that can be trusted: {error}") from error
         raise _Passing(f"{url}: {error}") from error
 
 
@@ -275,25 +274,5 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _validator(response: httpx.Response) -> str | None:
-    """Return the value for If-Range: a strong ETag, else the date of modification, else None.
-
-    A weak ETag does not guarantee identical bytes (RFC 9110, 13.1.5).
-    """
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
-
-
 def _origin_path(partial: Path) -> Path:
     return partial.with_name(partial.name + ".json")
-
-
-def _remember(partial: Path, origin: _Origin) -> None:
-    write_atomically(_origin_path(partial), json.dumps(origin.__dict__))
-
-
-def _recall(partial: Path) -> _Origin | None:
-    try:
-        return _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # no usable record

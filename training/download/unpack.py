@@ -10,17 +10,16 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 from training.download.fetch import CHUNK, full_disk
 from training.errors import DownloadError
 from training.progress import bar
 
-# Limit on files and folders of one archive. The largest, COCO's training images, has 118,288.
+# Limit on files and folders of an archive: empty ones cost disk space too. COCO's train2017 has 118,288.
 MOST_MEMBERS = 250_000
-_Member = tuple[PurePosixPath, IO[bytes] | None]  # path and content; content None: a folder
+_Member = tuple[PurePosixPath, IO[bytes] | None]  # path and content; None: a folder
 DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -32,22 +31,19 @@ DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """Number and total size of the files unpacked from an archive."""
+class Unpacked(NamedTuple):
+    """The number and total size of the files that were unpacked from an archive."""
 
     files: int
     size: int  # bytes
 
 
-def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_MEMBERS) -> Unpacked:
-    """Unpack an archive into a new folder, which is removed again on any error.
+def unpack(archive: Path, folder: Path, limit: int) -> Unpacked:
+    """Unpack a .zip, or a tar with any compression, into a new folder; remove the folder on any error.
 
     Args:
-        archive: a .zip, or a tar with any compression.
         folder: the folder to create; an existing one is removed first.
         limit: most bytes to unpack.
-        most_members: most files and folders to unpack; even empty ones use entries of the file system.
 
     Raises:
         DownloadError: the file is damaged or is no archive; the archive contains a link, a device or a path
@@ -56,7 +52,7 @@ def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        return _unpack(archive, folder, limit, most_members)
+        return _unpack(archive, folder, limit)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, DAMAGE):
@@ -67,14 +63,14 @@ def unpack(archive: Path, folder: Path, limit: int, *, most_members: int = MOST_
         raise
 
 
-def _unpack(archive: Path, folder: Path, limit: int, most_members: int) -> Unpacked:
+def _unpack(archive: Path, folder: Path, limit: int) -> Unpacked:
     files = size = 0
     members = (_zip_members if archive.suffix == ".zip" else _tar_members)(archive, limit)
     with closing(members), bar(None, "B", f"unpack {archive.name}") as progress:
         for count, (path, contents) in enumerate(members, start=1):
-            if count > most_members:
+            if count > MOST_MEMBERS:
                 raise DownloadError(
-                    f"{archive}: holds more than {most_members:,} files and folders; nothing was kept"
+                    f"{archive}: holds more than {MOST_MEMBERS:,} files and folders; nothing was kept"
                 )
             target = folder / path
             if contents is None:
@@ -114,7 +110,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
                 raise _refused(archive, info.name, "a link or a device")
             path = _inside(archive, info.name)
             yield path, opened.extractfile(info)
-        # Read on after the end of the tar and its padding, where a compressed archive has its checksum.
+        # Read on to the end of the file, where a compressed archive has its checksum.
         behind = 0
         while opened.fileobj is not None and (chunk := opened.fileobj.read(CHUNK)):
             behind += len(chunk)
@@ -123,7 +119,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path; raise DownloadError if it could be outside the folder on any system."""
+    """Return a member's path; raise DownloadError if on any system the path could leave the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):
         raise _refused(archive, name, "a path that leads out of the folder")

@@ -1,4 +1,4 @@
-"""A user's changes to a recipe: fields of a TrainConfig by their path, such as `optimizer.lr`."""
+"""Changes values of a recipe's TrainConfig, given by path, such as `optimizer.lr`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -9,18 +9,13 @@ from training.errors import ConfigError
 from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
-
-# These settings only apply to models with experts.
-_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")
+_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  # need a model with experts
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
-    """Return the configuration with some values replaced.
+    """Return the configuration with new values by path: `epochs`, or `part.field` as in `optimizer.lr`.
 
-    A new `optimizer.lr` scales `optimizer.final_lr` with it, unless that is given as well.
-
-    Args:
-        overrides: new values by path: a field, such as `epochs`, or `part.field`, such as `optimizer.lr`.
+    A new `optimizer.lr` scales `optimizer.final_lr` too, unless both are given.
 
     Raises:
         ConfigError: a field does not exist or has no meaning for the model, or values do not work together.

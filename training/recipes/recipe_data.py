@@ -1,49 +1,121 @@
-"""Which recipes have their own data sets, and which splits these have under the folder given with --data."""
+"""The recipes that have their own data sets, and the training and validation data of each.
+
+`starter` combines three open data sets into one of 16 classes: `bccd` (cells under a microscope), `aquarium`
+and `playing_cards`. They look different, so that a router can tell them apart.
+
+The others are YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1), in the folders that `download`
+makes. The paper gives their numbers of images and classes, but does not say which split it evaluates on.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from training.data_config import CombinedConfig, DataConfig, FolderConfig
 from training.errors import ConfigError
-from training.recipes.benchmarks import (
-    BENCHMARK_RECIPES,
-    coco_data,
-    kitti_data,
-    sku110k_data,
-    visdrone_data,
-    voc_data,
+
+BENCHMARK_RECIPES = ("coco", "voc", "visdrone", "kitti", "sku110k")
+CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is for validation
+CHOICE_FOLDS = 8
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
+    *("dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-from training.recipes.splits import Splits
-from training.recipes.starter import starter_choice_data, starter_data
+KITTI_CLASSES = ("Car", "Pedestrian", "Cyclist")  # the classes that KITTI's own benchmark evaluates
+
+
+class Splits(NamedTuple):
+    """The data to train on, and the data to evaluate on."""
+
+    train: DataConfig
+    val: DataConfig
+
+
+def starter_data(root: Path) -> Splits:
+    """Return the training and validation splits of the starter's three data sets."""
+    validation = (_folder(root / "bccd", "val"), _folder(root / "aquarium", "valid"), _cards(root, (0,)))
+    return Splits(_starter_part(root, range(CHOICE_FOLDS), (1, 2, 3, 4)), CombinedConfig(parts=validation))
+
+
+def starter_choice_data(root: Path) -> Splits:
+    """Return two splits of starter's training images only, for choosing settings.
+
+    The validation images of `starter` are in neither split, so that its metrics stay those of unseen images.
+    """
+    return Splits(_starter_part(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _starter_part(root, (0,), (1,)))
+
+
+def voc_data(root: Path) -> Splits:
+    """Return the splits of VOC, 20 classes: 16.5k training images of 2007 and 2012, and 2007's test set."""
+    folder = root / "VOCdevkit"
+    first = replace(_folder(folder / "VOC2007", "trainval"), class_names=VOC_CLASSES)
+    second = replace(_folder(folder / "VOC2012", "trainval"), class_names=VOC_CLASSES)
+    return Splits(CombinedConfig(parts=(first, second), shared_classes=True), replace(first, split="test"))
+
+
+def kitti_data(root: Path) -> Splits:
+    """Return the splits of KITTI: 7.5k labelled images of 3 classes.
+
+    The lists in `ImageSets/` define the splits; without them, every fifth image is for validation. Then
+    frames that are neighbours in time can be in both splits. Metrics of different splits are not exactly
+    comparable, and the paper does not name its split. Vans and sitting persons are regions to ignore, as in
+    KITTI's own evaluation; its limits on size, occlusion and truncation are not applied.
+    """
+    train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
+    return Splits(train, replace(train, split="val"))
+
+
+def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
+    """Return some folds of the starter's training images."""
+    cells, fish = (
+        replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))
+        for name in ("bccd", "aquarium")
+    )
+    return CombinedConfig(parts=(cells, fish, _cards(root, kept_cards)))
+
+
+def _cards(root: Path, kept: tuple[int, ...]) -> FolderConfig:
+    return replace(_folder(root / "playing_cards", "train"), folds=CARD_FOLDS, kept=kept)
+
+
+def _pair(root: Path, train: str, val: str) -> Splits:
+    return Splits(_folder(root, train), _folder(root, val))
+
+
+def _folder(root: Path, split: str) -> FolderConfig:
+    return FolderConfig(root=str(root.resolve()), split=split)
+
 
 _SPLITS: Mapping[str, Callable[[Path], Splits]] = {
     "starter": starter_data,
     "starter-choice": starter_choice_data,
-    "coco": coco_data,
+    "coco": lambda root: _pair(root, "train2017", "val2017"),  # 118k and 5k images, 80 classes
     "voc": voc_data,
-    "visdrone": visdrone_data,
+    "visdrone": lambda root: _pair(root, "train", "val"),  # 6.5k and 548 images, 10 classes
     "kitti": kitti_data,
-    "sku110k": sku110k_data,
+    "sku110k": lambda root: _pair(root / "SKU110K_fixed", "train", "val"),  # 8.2k and 588 images, 1 class
 }
 RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raise ConfigError if flags name splits, but the run would read no split by name.
+    """Check that flags which name splits have a meaning for the run; raise ConfigError otherwise.
 
     Args:
-        recipe: the recipe of the run; a recipe with its own data also has its own splits.
-        flags: the flags that were given to name splits.
+        recipe: the run's recipe; a recipe with its own data also has its own splits.
+        flags: the flags that were given and name splits.
         folder: whether a folder with data was given; generated scenes have no splits.
     """
-    asked = " and ".join(flags)
+    given = " and ".join(flags)
     if recipe in _SPLITS and flags:
-        raise ConfigError(f"recipe {recipe} trains and measures on splits of its own: leave {asked} out")
+        raise ConfigError(f"recipe {recipe} trains and measures on splits of its own: leave {given} out")
     if flags and not folder:
-        raise ConfigError(f"generated scenes have no splits: give a folder with --data, or leave {asked} out")
+        raise ConfigError(f"generated scenes have no splits: give a folder with --data, or leave {given} out")
 
 
 def recipe_splits(recipe: str, root: Path | None) -> Splits | None:
-    """Return the splits of a recipe's own data set, or None if the recipe takes any data.
+    """Return the splits of a recipe's own data set under a folder; None if the recipe takes any data.
 
     Raises:
         ConfigError: the recipe has its own data set, and no folder is given.

@@ -1,5 +1,6 @@
 """The recipes, by name, and the configuration that each returns."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from training.config import AugmentConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -7,12 +8,11 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant
 from training.models.variants import MixtureChoice, model_config
-from training.recipes.benchmarks import BENCHMARK_RECIPES
 from training.recipes.overrides import Overrides, override
+from training.recipes.recipe_data import BENCHMARK_RECIPES
 from training.tasks.choose import task_named
 
 DEFAULT_VARIANT = "sparsight-n"  # if none is named
-RECIPES = ("quick", "small-data", "starter", "starter-choice", "paper", *BENCHMARK_RECIPES)
 ANY_TASK = ("quick", "small-data")  # the other recipes follow a detection paper or data set
 
 # arXiv:2502.12524, table 7; mosaic, translation and colour shifts are the same for all sizes.
@@ -35,35 +35,7 @@ class Request:
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
     overrides: Overrides = field(default_factory=dict)  # new values of settings that the recipe decides
-    like: ModelConfig | None = None  # a model configuration to use instead of the variant's
-
-
-def build_config(recipe: str, request: Request) -> TrainConfig:
-    """Return the training configuration of a recipe, given by name, for a request.
-
-    Raises:
-        ConfigError: the recipe does not exist, trains another task, or values do not work together.
-    """
-    task = parse_variant(request.variant).task
-    if recipe in RECIPES and recipe not in ANY_TASK and task != "detect":
-        raise ConfigError(
-            f"recipe {recipe} trains detectors, and {request.variant} is for the task {task}: "
-            f"take {' or '.join(ANY_TASK)}"
-        )
-    match recipe:
-        case "quick":
-            config = quick(request)
-        case "small-data":
-            config = small_data(request)
-        case "starter" | "starter-choice":  # the same images, split differently: see starter.py
-            config = starter(request)
-        case "paper":
-            config = paper(request)
-        case _ if recipe in BENCHMARK_RECIPES:
-            config = benchmark(request)
-        case _:
-            raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
-    return override(config, request.overrides)
+    like: ModelConfig | None = None  # a model configuration to take instead of the variant's
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
@@ -76,8 +48,8 @@ def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> T
     """Return a configuration for a few hundred images, from scratch: AdamW, many steps of small batches.
 
     Detectors train for 100 epochs; classifiers for 60 epochs, on random crops at 224 px with smoothed labels.
-    Images are not flipped vertically; set flip_vertical to 0.5 for images without an upright direction, such
-    as a microscope's.
+    Images are not flipped vertically. For images without an up, such as a microscope's, set flip_vertical to
+    0.5.
     """
     family, _, task_name = parse_variant(request.variant)
     task = task_named(task_name)
@@ -117,8 +89,9 @@ def starter(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
 
-    YOLOv12: arXiv:2502.12524, table 7. The batch size is that of one of the paper's 8 devices; with all of
-    them, it is 256. YOLO-Master: arXiv:2512.23273, with the losses and schedule of families/esmoe.py.
+    The batch size is that of one of YOLOv12's 8 devices, which together take 256 images per step.
+
+    Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """
     model = _model(request, (640, 640))
     family, size, _ = parse_variant(request.variant)
@@ -137,10 +110,39 @@ def paper(request: Request) -> TrainConfig:
 
 
 def benchmark(request: Request) -> TrainConfig:
-    """Return `paper` as YOLO-Master changes it for its five benchmarks: with a cosine learning rate schedule.
+    """Return `paper` with a cosine learning rate schedule, as in YOLO-Master's five benchmarks.
 
-    Source: arXiv:2512.23273, section 4.1. The paper has 256 images per step on 4 devices; use --batch 256
-    for the same batch size.
+    The paper takes 256 images per step on 4 devices; use --batch 256 for the same batch size.
+
+    Source: arXiv:2512.23273, section 4.1.
     """
     base = paper(request)
     return replace(base, optimizer=replace(base.optimizer, schedule="cosine"))
+
+
+_CONFIGURE: Mapping[str, Callable[[Request], TrainConfig]] = {
+    "quick": quick,
+    "small-data": small_data,
+    "starter": starter,
+    "starter-choice": starter,  # the same images, split differently: see recipe_data.py
+    "paper": paper,
+    **dict.fromkeys(BENCHMARK_RECIPES, benchmark),
+}
+RECIPES = tuple(_CONFIGURE)
+
+
+def build_config(recipe: str, request: Request) -> TrainConfig:
+    """Return the training configuration of a recipe, given by name, for a request.
+
+    Raises:
+        ConfigError: the recipe does not exist, trains another task, or values do not work together.
+    """
+    if recipe not in _CONFIGURE:
+        raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")
+    task = parse_variant(request.variant).task
+    if recipe not in ANY_TASK and task != "detect":
+        raise ConfigError(
+            f"recipe {recipe} trains detectors, and {request.variant} is for the task {task}: "
+            f"take {' or '.join(ANY_TASK)}"
+        )
+    return override(_CONFIGURE[recipe](request), request.overrides)

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.class_scenes import ClassScenesDataset
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes import CLASS_NAMES, ClassScenesDataset
 from training.data_config import ScenesConfig
 
 

@@ -5,11 +5,11 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from training.data.class_scenes import ClassScenesDataset
 from training.data.class_subset import ChosenClasses
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
 from training.data.sample import Sample
+from training.data.scenes import ClassScenesDataset
 from training.errors import DatasetError
 
 REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every class, of b and of c

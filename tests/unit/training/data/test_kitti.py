@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.kitti import KittiDataset
+from training.data.kitti import read_kitti
 from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
 from training.errors import DatasetError
 
@@ -34,7 +34,7 @@ def remarks_of(dataset):
 
 
 def test_a_box_stands_as_written(root):
-    dataset = KittiDataset(root, "training")
+    dataset = read_kitti(root, "training")
     np.testing.assert_array_equal(dataset.load(0).boxes_xyxy, [[1.5, 2.25, 11.5, 12.25]])
     assert dataset.class_names[dataset.load(0).class_ids[0]] == "Car"
     assert remarks_of(dataset) == {}
@@ -42,7 +42,7 @@ def test_a_box_stands_as_written(root):
 
 def test_dont_care_regions_are_ignored_for_every_class(root):
     write_labels(root, f"{DONT_CARE}\n{CAR.replace('Car', 'Person_sitting')}")
-    dataset = KittiDataset(root, "training")
+    dataset = read_kitti(root, "training")
     sample = dataset.load(0)
     assert (sample.class_ids.tolist(), sample.ignored_class_ids.tolist()) == ([4], [-1])
     np.testing.assert_array_equal(sample.ignored_xyxy, [[5, 6, 9, 8]])
@@ -50,27 +50,27 @@ def test_dont_care_regions_are_ignored_for_every_class(root):
 
 
 def test_every_fifth_image_validates_and_the_others_train(root):
-    assert names(KittiDataset(root, "training")) == [0, 1, 2, 3, 4, 5, 6]
-    assert names(KittiDataset(root, "val")) == [0, 5]
-    assert names(KittiDataset(root, "train")) == [1, 2, 3, 4, 6]
+    assert names(read_kitti(root, "training")) == [0, 1, 2, 3, 4, 5, 6]
+    assert names(read_kitti(root, "val")) == [0, 5]
+    assert names(read_kitti(root, "train")) == [1, 2, 3, 4, 6]
 
 
 def test_a_list_decides_where_there_is_one(root):
     (root / "ImageSets").mkdir()
     (root / "ImageSets" / "val.txt").write_text("000003\n000001\n")
-    assert names(KittiDataset(root, "val")) == [3, 1]
+    assert names(read_kitti(root, "val")) == [3, 1]
 
 
 def test_an_unknown_split_says_which_there_are(root):
     with pytest.raises(DatasetError, match="no such split; without a list there are training, train and val"):
-        KittiDataset(root, "test")
+        read_kitti(root, "test")
 
 
 def test_what_lacks_its_other_half_is_left_out_and_counted(root):
     (root / "training" / "label_2" / "000002.txt").unlink()
     (root / "training" / "image_2" / "000003.png").unlink()
     write_labels(root, "", 4)
-    dataset = KittiDataset(root, "training")
+    dataset = read_kitti(root, "training")
     assert names(dataset) == [0, 1, 4, 5, 6]
     assert remarks_of(dataset) == {NO_LABELS: 1, NO_IMAGE: 1, NO_OBJECTS: 1}
 
@@ -79,18 +79,18 @@ def test_images_that_are_all_missing_are_refused(root):
     for path in (root / "training" / "image_2").iterdir():
         path.unlink()
     with pytest.raises(DatasetError, match="split 'training': of 7 images none has both"):
-        KittiDataset(root, "training")
+        read_kitti(root, "training")
 
 
 def test_a_missing_folder_is_named(root):
     (root / "training" / "image_2").rename(root / "training" / "image_3")
     with pytest.raises(DatasetError, match=r"image_2: no such folder"):
-        KittiDataset(root, "training")
+        read_kitti(root, "training")
 
 
 def test_a_box_without_area_is_left_out_and_counted(root):
     write_labels(root, f"Car 0.00 0 1.85 5 5 5 9 {REST}")
-    assert remarks_of(KittiDataset(root, "training")) == {NO_AREA: 1, NO_OBJECTS: 1}
+    assert remarks_of(read_kitti(root, "training")) == {NO_AREA: 1, NO_OBJECTS: 1}
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ def test_a_box_without_area_is_left_out_and_counted(root):
 def test_a_malformed_line_is_named_with_its_number(root, line, message):
     write_labels(root, f"{CAR}\n{line}")
     with pytest.raises(DatasetError, match=rf"000000\.txt:2: .*{message}"):
-        KittiDataset(root, "training")
+        read_kitti(root, "training")

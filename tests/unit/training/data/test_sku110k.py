@@ -6,7 +6,7 @@ import pytest
 from tests.unit.training.data.small_data import write_image
 from training.data.labels import LabelRows
 from training.data.remarks import CLIPPED, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE
-from training.data.sku110k import Sku110kDataset
+from training.data.sku110k import read_sku110k
 from training.errors import DatasetError
 
 LINE = "train_1.jpg,1,2,11,12,object,30,20"
@@ -31,7 +31,7 @@ def remarks_of(dataset):
 
 
 def test_images_come_in_the_order_of_the_file_with_all_their_boxes(root):
-    dataset = Sku110kDataset(root, "train")
+    dataset = read_sku110k(root, "train")
     assert (len(dataset), dataset.class_names) == (2, ("object",))
     first, second = dataset.load(0), dataset.load(1)
     assert (first.name, second.name) == ("train_1", "train_0")
@@ -48,14 +48,14 @@ def test_boxes_that_cannot_stand_as_written_are_counted(root):
         "train_0.jpg,20,3,40,9,object,30,20",
         "train_1.jpg,3,3,3,9,object,30,20",
     )
-    dataset = Sku110kDataset(root, "train")
+    dataset = read_sku110k(root, "train")
     np.testing.assert_array_equal(dataset.load(0).boxes_xyxy, [[20, 3, 30, 9]])
     assert remarks_of(dataset) == {NO_AREA: 2, OUTSIDE: 1, CLIPPED: 1, NO_OBJECTS: 1}
 
 
 def test_a_missing_image_is_left_out_and_counted_once(root):
     (root / "images" / "train_1.JPG").unlink()
-    dataset = Sku110kDataset(root, "train")
+    dataset = read_sku110k(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["train_0"]
     assert remarks_of(dataset) == {NO_IMAGE: 1}
 
@@ -63,18 +63,18 @@ def test_a_missing_image_is_left_out_and_counted_once(root):
 def test_images_that_are_all_missing_are_refused(root):
     write(root, "train_8.jpg,1,2,3,4,object,30,20", "train_9.jpg,1,2,3,4,object,30,20")
     with pytest.raises(DatasetError, match=r"images: none of the 2 images that annotations_train\.csv names"):
-        Sku110kDataset(root, "train")
+        read_sku110k(root, "train")
 
 
 def test_an_unknown_split_lists_those_there_are(root):
     with pytest.raises(DatasetError, match=r"annotations_val\.csv: no such split; .*\['train'\]"):
-        Sku110kDataset(root, "val")
+        read_sku110k(root, "val")
 
 
 def test_a_missing_folder_of_images_is_named(root):
     (root / "images").rename(root / "elsewhere")
     with pytest.raises(DatasetError, match="images: no such folder"):
-        Sku110kDataset(root, "train")
+        read_sku110k(root, "train")
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_a_missing_folder_of_images_is_named(root):
 def test_a_malformed_line_is_named_with_its_number(root, line, message):
     write(root, LINE, line)
     with pytest.raises(DatasetError, match=rf"annotations_train\.csv:2: .*{message}"):
-        Sku110kDataset(root, "train")
+        read_sku110k(root, "train")
 
 
 def test_a_file_that_is_no_text_is_named(root):
     (root / "annotations" / "annotations_train.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError, match=r"annotations_train\.csv: cannot be read"):
-        Sku110kDataset(root, "train")
+        read_sku110k(root, "train")
 
 
 def test_a_box_costs_bytes_and_no_python_objects():

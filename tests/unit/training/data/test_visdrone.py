@@ -3,7 +3,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
-from training.data.visdrone import VisDroneDataset
+from training.data.visdrone import read_visdrone
 from training.errors import DatasetError
 
 
@@ -29,7 +29,7 @@ def remarks_of(dataset):
 
 
 def test_boxes_are_read_with_their_classes_in_sorted_order(root):
-    dataset = VisDroneDataset(root, "train")
+    dataset = read_visdrone(root, "train")
     first, second = dataset.load(0), dataset.load(1)
     assert (first.name, second.name, len(first.class_ids)) == ("a", "b", 0)
     np.testing.assert_array_equal(second.boxes_xyxy, [[1, 2, 11, 12], [5, 6, 9, 8]])
@@ -39,7 +39,7 @@ def test_boxes_are_read_with_their_classes_in_sorted_order(root):
 
 def test_regions_others_and_lines_of_score_zero_are_ignored(root):
     write_labels(root, "0,0,5,5,0,0,0,0\n5,0,5,5,1,11,0,0\n10,0,5,5,0,4,0,0\n15,0,5,5,1,10,0,0\n")
-    dataset = VisDroneDataset(root, "train")
+    dataset = read_visdrone(root, "train")
     sample = dataset.load(1)
     assert sample.class_ids.tolist() == [9]
     np.testing.assert_array_equal(sample.ignored_xyxy, [[0, 0, 5, 5], [5, 0, 10, 5], [10, 0, 15, 5]])
@@ -49,12 +49,12 @@ def test_regions_others_and_lines_of_score_zero_are_ignored(root):
 
 def test_a_comma_at_the_end_of_a_line_is_no_column(root):
     write_labels(root, "1,2,10,10,1,4,0,0,\n")
-    assert VisDroneDataset(root, "train").load(1).class_ids.tolist() == [3]
+    assert read_visdrone(root, "train").load(1).class_ids.tolist() == [3]
 
 
 def test_a_box_without_area_is_left_out_and_counted(root):
     write_labels(root, "1,2,0,10,1,4,0,0\n1,2,3,4,1,4,0,0\n")
-    dataset = VisDroneDataset(root, "train")
+    dataset = read_visdrone(root, "train")
     assert len(dataset.load(1).class_ids) == 1
     assert remarks_of(dataset)[NO_AREA] == 1
 
@@ -63,7 +63,7 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root):
     folder = root / "VisDrone2019-DET-train"
     write_image(folder / "images" / "c.jpg")
     (folder / "annotations" / "d.txt").write_text("1,2,10,10,1,4,0,0\n")
-    dataset = VisDroneDataset(root, "train")
+    dataset = read_visdrone(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["a", "b"]
     assert remarks_of(dataset) == {NO_LABELS: 1, NO_IMAGE: 1, NO_OBJECTS: 1}
 
@@ -73,19 +73,19 @@ def test_nothing_that_has_both_halves_is_refused(root):
     for path in folder.iterdir():
         path.rename(path.with_stem(f"other-{path.stem}"))
     with pytest.raises(DatasetError, match="of 4 images none has both its file and its label file"):
-        VisDroneDataset(root, "train")
+        read_visdrone(root, "train")
 
 
 def test_the_folder_of_one_split_can_be_given_itself(root):
-    assert len(VisDroneDataset(root / "VisDrone2019-DET-test-dev", "test-dev")) == 2
+    assert len(read_visdrone(root / "VisDrone2019-DET-test-dev", "test-dev")) == 2
     with pytest.raises(DatasetError, match=r"no split 'train'; this data set has \['test-dev'\]"):
-        VisDroneDataset(root / "VisDrone2019-DET-test-dev", "train")
+        read_visdrone(root / "VisDrone2019-DET-test-dev", "train")
 
 
 def test_folders_of_other_names_are_splits_too(root):
     (root / "VisDrone2019-DET-train").rename(root / "val")
-    assert len(VisDroneDataset(root, "val")) == 2
-    assert len(VisDroneDataset(root / "val", "all")) == 2
+    assert len(read_visdrone(root, "val")) == 2
+    assert len(read_visdrone(root / "val", "all")) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_folders_of_other_names_are_splits_too(root):
 def test_a_malformed_line_is_named_with_its_number(root, line, message):
     write_labels(root, f"1,2,10,10,1,4,0,0\n{line}\n")
     with pytest.raises(DatasetError, match=rf"b\.txt:2: .*{message}"):
-        VisDroneDataset(root, "train")
+        read_visdrone(root, "train")

@@ -3,7 +3,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS_KEPT
-from training.data.yolo_txt import YoloTxtDataset
+from training.data.yolo_txt import read_yolo
 from training.errors import DatasetError
 
 
@@ -27,7 +27,7 @@ def write_labels(root, text):
 
 
 def test_a_box_becomes_pixels_of_the_image(root):
-    dataset = YoloTxtDataset(root, "train")
+    dataset = read_yolo(root, "train")
     sample = dataset.load(0)
     assert dataset.class_names == ("cat", "dog")
     np.testing.assert_array_equal(sample.boxes_xyxy, [[15, 5, 25, 15]])
@@ -36,7 +36,7 @@ def test_a_box_becomes_pixels_of_the_image(root):
 
 def test_encoded_is_the_file_itself(root):
     expected = (root / "train" / "images" / "one.png").read_bytes()
-    assert YoloTxtDataset(root, "train").encoded(0) == expected
+    assert read_yolo(root, "train").encoded(0) == expected
 
 
 @pytest.mark.parametrize("split", ["val", "valid", "validation"])
@@ -44,7 +44,7 @@ def test_the_validation_split_answers_to_its_usual_names(root, split):
     if split == "validation":
         (root / "valid").rename(root / "validation")
         split = "val"
-    assert len(YoloTxtDataset(root, split)) == 1
+    assert len(read_yolo(root, split)) == 1
 
 
 def test_images_before_the_split_name_work_too(root):
@@ -52,18 +52,18 @@ def test_images_before_the_split_name_work_too(root):
     (root / "labels").mkdir()
     (root / "train" / "images").rename(root / "images" / "train")
     (root / "train" / "labels").rename(root / "labels" / "train")
-    assert YoloTxtDataset(root, "train").load(0).class_ids.tolist() == [1]
+    assert read_yolo(root, "train").load(0).class_ids.tolist() == [1]
 
 
 def test_a_folder_that_data_yaml_names_comes_first(root):
     (root / "data.yaml").write_text("path: .\ntrain: other/images\nnames: [cat, dog]")
     write_image(root / "other" / "images" / "two.png")
-    assert YoloTxtDataset(root, "train").load(0).name == "two"
+    assert read_yolo(root, "train").load(0).name == "two"
 
 
 def test_names_may_be_numbered(root):
     (root / "data.yaml").write_text("names: {1: dog, 0: cat}")
-    assert YoloTxtDataset(root, "train").class_names == ("cat", "dog")
+    assert read_yolo(root, "train").class_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", None])
@@ -72,24 +72,24 @@ def test_an_empty_or_missing_label_file_means_no_objects(root, text):
         (root / "train" / "labels" / "one.txt").unlink()
     else:
         write_labels(root, text)
-    sample = YoloTxtDataset(root, "train").load(0)
+    sample = read_yolo(root, "train").load(0)
     assert sample.boxes_xyxy.shape == (0, 4)
     assert sample.class_ids.shape == (0,)
 
 
 def test_a_segment_becomes_the_box_around_it(root):
     write_labels(root, "0 0.25 0.5 0.5 0.25 0.75 1.0\n")
-    np.testing.assert_array_equal(YoloTxtDataset(root, "train").load(0).boxes_xyxy, [[10, 5, 30, 20]])
+    np.testing.assert_array_equal(read_yolo(root, "train").load(0).boxes_xyxy, [[10, 5, 30, 20]])
 
 
 def test_a_box_over_the_edge_is_clipped(root):
     write_labels(root, "0 0.0 0.5 0.5 1.0005\n")
-    np.testing.assert_array_equal(YoloTxtDataset(root, "train").load(0).boxes_xyxy, [[0, 0, 10, 20]])
+    np.testing.assert_array_equal(read_yolo(root, "train").load(0).boxes_xyxy, [[0, 0, 10, 20]])
 
 
 def test_a_box_without_area_is_dropped_and_counted(root):
     write_labels(root, "0 0.5 0.5 0 0.5\n1 0.5 0.5 0.5 0.5\n")
-    dataset = YoloTxtDataset(root, "train")
+    dataset = read_yolo(root, "train")
     assert (dataset.remarks[NO_AREA], dataset.load(0).class_ids.tolist()) == (1, [1])
 
 
@@ -97,7 +97,7 @@ def test_files_without_their_other_half_are_counted(root):
     write_image(root / "train" / "images" / "two.png")
     for name in ("three.txt", "classes.txt"):  # the second lists the names and is no label file
         (root / "train" / "labels" / name).write_text("cat\n")
-    dataset = YoloTxtDataset(root, "train")
+    dataset = read_yolo(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["one", "two"]
     assert {what: count for what, count in dataset.remarks.items() if count} == {
         NO_IMAGE: 1,
@@ -122,7 +122,7 @@ def test_files_without_their_other_half_are_counted(root):
 def test_a_malformed_line_is_named_with_its_number(root, line, message):
     write_labels(root, f"0 0.5 0.5 0.5 0.5\n{line}\n")
     with pytest.raises(DatasetError, match=rf"one\.txt:2: .*{message}"):
-        YoloTxtDataset(root, "train")
+        read_yolo(root, "train")
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ def test_a_data_yaml_that_cannot_work_is_named(root, text, message):
     else:
         (root / "data.yaml").write_text(text)
     with pytest.raises(DatasetError, match=rf"data\.yaml: {message}|data\.yaml: .*{message}"):
-        YoloTxtDataset(root, "train")
+        read_yolo(root, "train")
 
 
 def test_an_unknown_split_says_where_it_looked_and_what_there_is(root):
     with pytest.raises(DatasetError, match=r"'test'.*test/images.*'train/images', 'valid/images'"):
-        YoloTxtDataset(root, "test")
+        read_yolo(root, "test")
 
 
 def test_a_split_without_images_is_refused(root):
     (root / "train" / "images" / "one.png").unlink()
     with pytest.raises(DatasetError, match="the split is empty"):
-        YoloTxtDataset(root, "train")
+        read_yolo(root, "train")

@@ -236,7 +236,7 @@ def test_without_a_checksum_it_is_said_and_the_sum_that_came_is_printed(tmp_path
         offered = Offered(server, tmp_path, sha256=None, size=10**6)
         offered.bring()
         got = hashlib.sha256(offered.images).hexdigest()
-        assert f"images.tar: nobody's checksum is known to compare with; its SHA-256 is {got}" in offered.said
+        assert f"images.tar: no checksum is known to compare with; its SHA-256 is {got}" in offered.said
         record = json.loads((offered.folder / RECORDS / "images.tar.json").read_text())
         assert record == {"sha256": got, "files": 2, "bytes": 256 * 1024 + 1}
 
@@ -245,7 +245,7 @@ def test_an_archive_that_needs_a_person_is_explained_and_the_others_are_brought(
     with serving() as server:
         offered = Offered(server, tmp_path, url=None)
         offered.benchmark = replace(offered.benchmark, manual="Ask the cat, and put it into {folder}")
-        assert offered.refusal().startswith("images.tar: get them by hand, as said above")
+        assert offered.refusal().startswith("images.tar: download by hand, as said above")
         assert offered.said[-1] == f"Ask the cat, and put it into {offered.folder}"
         assert offered.there() == LABELS
         (offered.folder / "images.tar").write_bytes(offered.images)

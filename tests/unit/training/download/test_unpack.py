@@ -67,11 +67,13 @@ def test_as_much_as_the_limit_may_come_out_and_no_more(tmp_path, kind):
 
 
 @every_kind
-def test_as_many_files_and_folders_as_may_come_out_and_no_more(tmp_path, kind):
+def test_as_many_files_and_folders_as_may_come_out_and_no_more(tmp_path, kind, monkeypatch):
     WRITERS[kind](tmp_path / kind, {"a/": b"", **FILES})
-    assert unpack(tmp_path / kind, tmp_path / "most", SIZE, most_members=4).files == 3
+    monkeypatch.setattr("training.download.unpack.MOST_MEMBERS", 4)
+    assert unpack(tmp_path / kind, tmp_path / "most", SIZE).files == 3
+    monkeypatch.setattr("training.download.unpack.MOST_MEMBERS", 3)
     with pytest.raises(DownloadError, match="holds more than 3 files and folders; nothing was kept"):
-        unpack(tmp_path / kind, tmp_path / "out", SIZE, most_members=3)
+        unpack(tmp_path / kind, tmp_path / "out", SIZE)
     assert not (tmp_path / "out").exists()
 
 

@@ -15,8 +15,7 @@ from training.download.catalogue import BENCHMARKS
 from training.errors import ConfigError
 from training.models.detector import Detector
 from training.models.variants import model_config
-from training.recipes.benchmarks import BENCHMARK_RECIPES, VOC_CLASSES
-from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
+from training.recipes.recipe_data import BENCHMARK_RECIPES, RECIPES_WITH_DATA, VOC_CLASSES, recipe_splits
 from training.recipes.recipes import RECIPES, Request, build_config, paper
 from training.trainer.checkpoint import save_model
 from training.workflows.train import TrainOptions, data_configs

@@ -9,9 +9,8 @@ from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.families.choose import FAMILIES, parse_variant
 from training.models.variants import DETECT_VARIANTS, MixtureChoice
-from training.recipes.recipe_data import recipe_splits
+from training.recipes.recipe_data import recipe_splits, starter_choice_data, starter_data
 from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
-from training.recipes.starter import starter_choice_data, starter_data
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
 ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
