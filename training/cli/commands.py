@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "mAP or accuracy of a checkpoint, mAP of a running service",
     "compare": "whether one checkpoint is better than another",
     "inspect": "what the routers of a checkpoint know of the images",
+    "predict": "find objects in images, videos and camera streams",
     "export": "write artifacts into the model repository",
     "train-export": "train, evaluate and export in one go",
     "convert": "bring in a YOLO12 or YOLO-Master checkpoint",

@@ -16,6 +16,7 @@ from training.data.loader import TrainingLoader
 from training.data.sample import Dataset, Sample, no_boxes
 from training.errors import ConfigError
 from training.files import write_atomically
+from training.predict.draw import class_colour, encode
 from training.tasks.choose import task_named
 
 COLUMNS = 4
@@ -99,12 +100,12 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
         _hatch(tile, (x1, y1, x2, y2))
     for box, class_id in zip(sample.boxes_xyxy * scale, sample.class_ids, strict=True):
         x1, y1, x2, y2 = (round(float(edge)) for edge in box)
-        colour = _colour(int(class_id))
+        colour = class_colour(int(class_id))
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
             cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
     if sample.image_class is not None:
-        colour = _colour(sample.image_class)
+        colour = class_colour(sample.image_class)
         cv2.putText(tile, class_names[sample.image_class], (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
     return tile
 
@@ -119,13 +120,6 @@ def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
     cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), (255, 255, 255), 1)
 
 
-def _colour(class_id: int) -> tuple[int, int, int]:
-    """Return a bright colour, far from those of the classes before it."""
-    hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
-    red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
-    return int(red), int(green), int(blue)
-
-
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an RGB image (H, W, 3) in the format of the file's suffix.
 
@@ -135,5 +129,4 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: images are written as {', '.join(SUFFIXES)}")
-    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_atomically(path, encoded.tobytes())
+    write_atomically(path, encode(image, path.suffix.lower()))
