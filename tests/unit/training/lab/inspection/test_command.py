@@ -246,12 +246,12 @@ def test_a_checkpoint_of_the_starter_is_inspected_on_what_its_run_validated_on(
     assert data["data"] == "bccd val + aquarium valid + playing_cards train, fold 0 of 5"
     again = inspect(capsys, str(path), "--json", "--data", str(small_starter), "--recipe", "starter")
     assert json.loads(again)["groups"] == data["groups"]
-    assert "several folders, which share no split test; give --data" in refusal(
+    assert "joined several folders without a split test; give --data" in refusal(
         capsys, str(path), "--split", "test"
     )
     path.rename(tmp_path / "alone.safetensors")
     said = refusal(capsys, str(tmp_path / "alone.safetensors"))
-    assert "trained on starter, and where that lies the run's config.json would say" in said
+    assert "trained on starter, but there is no config.json beside" in said
 
 
 def run_of(folder, data, val_split):
@@ -274,7 +274,7 @@ def test_without_a_folder_it_is_the_validation_split_of_the_run_or_another_of_it
 
 
 def test_a_run_that_validated_on_nothing_asks_for_a_folder(capsys, tmp_path):
-    assert "validated on nothing; give --data" in refusal(capsys, run_of(tmp_path, tmp_path, None))
+    assert "had no validation data; give --data" in refusal(capsys, run_of(tmp_path, tmp_path, None))
 
 
 @pytest.mark.parametrize(
