@@ -118,11 +118,10 @@ def _legend(width: int) -> NDArray[np.uint8]:
 def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
     scale = TILE_PX / max(sample.image.shape[:2])
     tile = scale_image(sample.image, scale).copy()
-    for region in sample.ignored_xyxy * scale:
-        x1, y1, x2, y2 = (round(float(edge)) for edge in region)
-        _hatch(tile, (x1, y1, x2, y2))
-    for box, class_id in zip(sample.boxes_xyxy * scale, sample.class_ids, strict=True):
-        x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+    for region in np.rint(sample.ignored_xyxy * scale).astype(int).tolist():
+        _hatch(tile, region)
+    boxes = np.rint(sample.boxes_xyxy * scale).astype(int).tolist()
+    for (x1, y1, x2, y2), class_id in zip(boxes, sample.class_ids, strict=True):
         colour = _colour(int(class_id))
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
@@ -133,7 +132,7 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
     return tile
 
 
-def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
+def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
     """Draw pairs of a white and a black line, which are visible on any image, and a white frame."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]

@@ -114,17 +114,19 @@ def _look_closer(
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
     """Return profiles and throughputs, which only OpenVINO provides."""
     profiles, throughputs = list[Profile](), list[Throughput]()
+    if "openvino" not in options.engines or not (options.throughput or options.profile):
+        return (), ()
     ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
-    wanted = "openvino" in options.engines and (options.throughput or options.profile)
-    for precision in options.precisions if wanted else ():
+    for precision in options.precisions:
         sources = {form: (graphs.source(form, "openvino", precision), graphs.inputs(form)) for form in ours}
         if options.throughput:
             log.info(f"throughput, {precision}: {len(ours)} forms in turn")
             throughputs += measure_throughput(sources, precision)
-        for form in [form for form in ours if form.kind == "sparse"] if options.profile else ():
-            body = (graphs.body(form, precision), graphs.inputs(form))
-            bound = sources.get(replace(form, kind="bound"))
-            profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
+        for form in ours:
+            if options.profile and form.kind == "sparse":
+                body = (graphs.body(form, precision), graphs.inputs(form))
+                bound = sources.get(replace(form, kind="bound"))
+                profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
     return tuple(profiles), tuple(throughputs)
 
 

@@ -56,17 +56,16 @@ def _means(axes: Axes, density: Grouping, boxes: NDArray[np.int64], used: NDArra
     for group in range(len(density.labels)):
         mine = density.ids == group
         low, high = boxes[mine].min() - 0.4, boxes[mine].max() + 0.4
-        label = "mean of a third by density" if group == 0 else "_"
+        label = "mean of a density group" if group == 0 else "_"
         axes.hlines(used[mine].mean(), low, high, color=INK, linewidth=2, label=label, zorder=1)
 
 
 def _levels(axes: Axes, cost: Cost) -> None:
     """Draw dashed lines at the cost with every expert, and at the cost of the fixed part alone."""
-    for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
+    for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, no expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
-        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        look: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT, "bbox": behind}
-        above: dict[str, Any] = {"xytext": (-2, 3), "textcoords": "offset points"}
-        across = axes.get_yaxis_transform()
-        axes.annotate(f"{what}: {level:.3g}", (1, level), xycoords=across, **above, **look)
+        style: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        text, across = f"{what}: {level:.3g}", axes.get_yaxis_transform()
+        axes.annotate(text, (1, level), (-2, 3), across, "offset points", **style)
     axes.set_ylim(0, cost.dense * 1.12)

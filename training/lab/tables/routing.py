@@ -14,8 +14,8 @@ from training.evaluate.groups import Grouping
 from training.evaluate.routing_report import GOAL_BITS, LayerRouting, RoutingReport
 
 LEGEND = (
-    "bits: the information about the image in a layer's probabilities; a layer routes from "
-    f"{GOAL_BITS:g} on, and is static below {STATIC_BELOW_BITS:g}",
+    "bits: the information about the image in a layer's probabilities",
+    f"routes: at least {GOAL_BITS:g} bit; static: below {STATIC_BELOW_BITS:g}; weak: between the two",
     "sets: different sets of experts that ran; set bits: entropy of their shares",
     "NMI: normalised mutual information of set and group, 0 to 1 (by chance), p of "
     f"{PERMUTATIONS:,} permutations",

@@ -157,7 +157,9 @@ def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
 
 def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, checkpoint, tmp_path):
     argv = [checkpoint, "--data", "gone", "--output", str(tmp_path / "charts"), "--layer"]
-    message = "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
+    message = (
+        "no mixture in 'neck.p3'; layers with mixtures: backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
+    )
     assert message in refusal(capsys, *argv, "neck.p3")
     assert "gone: no such folder" in refusal(capsys, *argv, "backbone.p5")
     assert not (tmp_path / "charts").exists()
