@@ -42,13 +42,13 @@ def draw(result: Benchmark, path: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     legend = dict(zip(labels, handles, strict=True))  # one handle for each label
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=2, fontsize=8)
-    machine = fill(result.machine, 24 * (2 + most))
-    figure.suptitle(f"Time for an image, as a fraction of the same model dense\n{machine}", fontsize=9)
+    title = "Time for an image, as a fraction of the same model dense"
+    figure.suptitle(f"{title}\n{fill(result.machine, 24 * (2 + most))}", fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def _labels(group: Group) -> list[str]:
-    """Return the models with experts."""
+    """Return the labels of the models with experts."""
     return list(dict.fromkeys(row.form.label for row in group.rows if row.form.kind == "sparse"))
 
 

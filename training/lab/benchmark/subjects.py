@@ -107,7 +107,7 @@ def settle(model: Detector) -> None:
 
 
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
-    """Shift and scale the router's scores to mean 0 each, and standard deviation 1 on average."""
+    """Scale the router's scores over these images to mean 0 each, and standard deviation 1 on average."""
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(images)

@@ -25,17 +25,15 @@ def set_name(experts: tuple[int, ...]) -> str:
 
 def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> Figure:
     """Draw one panel for each layer, with one bar for each group, divided by set of experts."""
-    bars = len(grouping.labels)
     figure = new_figure(
-        len(routed.gates) * (0.55 + 0.24 * bars),
+        len(routed.gates) * (0.55 + 0.24 * len(grouping.labels)),
         f"Sets of experts by {grouping.name}",
         "Share of a group's images for which these experts ran, numbered from 0. If all bars are alike,\n"
         "the layer ignores the group. NMI: normalised mutual information of set and group.",
     )
     panels = figure.subplots(len(routed.gates), 1, sharex=True, squeeze=False)[:, 0]
     for axes, layer in zip(panels, report.layers, strict=True):
-        found = layer.by_grouping[grouping.name]
-        name = layer.use.layer
+        found, name = layer.by_grouping[grouping.name], layer.use.layer
         title = (
             f"{name}, {layer.use.information_bits:.2f} bit; "
             f"NMI {found.nmi:.2f} (by chance {found.chance:.2f}), p = {found.p_value:.4f}"
