@@ -24,7 +24,6 @@ COMMANDS = {
     "ablations": "train the paper's ablations and set its figures beside ours",
     "variants": "table of the models: parameters, GFLOPs, published figures",
     "download": "bring the data of a benchmark",
-    "time-depthwise": "time wide depthwise kernels, backward, on this CPU",
 }
 
 EXAMPLES = """

@@ -33,8 +33,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the samples."""
-    from training.lab.preview import command
+    from training.lab.preview import look
 
-    drawn = command.look(train_options(args), args.output, epoch=args.epoch, images=args.images)
+    drawn = look(train_options(args), args.output, epoch=args.epoch, images=args.images)
     print(f"drew {drawn} images of epoch {args.epoch} into {args.output}")
     return 0

@@ -2,7 +2,7 @@
 
 Torch's CPU kernels compute the weight gradient of a depthwise convolution many times slower if the kernel is
 wider than 3 columns; its height does not matter. Here, the kernel is cut into strips of 3 columns, each on a
-shifted view of the input, which gives the same gradient. `python -m training time-depthwise` times both.
+shifted view of the input, which gives the same gradient.
 
 In half precision, strides above 1 are many times slower than in float32. Therefore their backward pass is
 computed in float32.

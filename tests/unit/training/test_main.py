@@ -210,7 +210,7 @@ def test_look_draws_what_a_run_would_be_shown(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--output", "seen.png", "--epoch", "9"], "epoch 9 is none of this run's 1..8"),
+        (["--output", "seen.png", "--epoch", "9"], "this run has epochs 1..8, not 9"),
         (["--output", "seen.gif"], "seen.gif: images are written as .png, .jpg, .jpeg"),
         (["--output", "gone/seen.png"], "No such file or directory"),
     ],

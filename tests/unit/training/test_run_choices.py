@@ -7,7 +7,7 @@ from tests.unit.training.data.small_data import write_image
 from training.__main__ import main
 from training.cli.commands import COMMANDS
 from training.export.targets import targets
-from training.lab.preview import command as preview
+from training.lab import preview
 from training.models.variants import MixtureChoice
 from training.trainer.checkpoint import Position
 from training.trainer.loop import Outcome

@@ -52,7 +52,6 @@ FLAGS = {
     f"{OF_DATA}",
     "variants": "--json",
     "download": "NAME --to --from --remove-archives --list --quiet",
-    "time-depthwise": "",
 }
 
 
