@@ -44,9 +44,8 @@ class Detector(Network):
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
-        Args:
-            limit: decode only the `limit` anchors of each image with the highest class score, in any order;
-                None: decode all. The `limit` best (anchor, class) pairs are always among these anchors.
+        With `limit`, return only the `limit` anchors of each image with the highest class scores, in any
+        order. The `limit` best (anchor, class) pairs are always among these anchors.
         """
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         points, strides = self.points, self.strides
