@@ -1,4 +1,4 @@
-"""The experts of mixture layers; each maps a feature map to one of the same shape."""
+"""The experts of mixture layers, which keep the shape of a feature map."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from training.config import MixtureConfig
 from training.models.depthwise import DepthwiseConv2d
 from training.models.layers import ConvBlock, Norm, norm_layer
 
-# B batch · C channels · H, W feature-map size; every forward keeps all four
+# B batch · C channels · H, W feature-map size
 
 
 class DepthwiseSeparableExpert(nn.Module):
@@ -41,11 +41,8 @@ class SimpleExpert(nn.Module):
 def build_experts(channels: int, config: MixtureConfig) -> nn.ModuleList:
     """Return one expert of the configured kind for each kernel size."""
 
-    def build(kernel: int) -> nn.Module:
-        match config.expert:
-            case "depthwise":
-                return DepthwiseSeparableExpert(channels, kernel, config.norm)
-            case "simple":
-                return SimpleExpert(channels, kernel, config.expert_ratio, config.norm)
-
-    return nn.ModuleList(build(kernel) for kernel in config.kernel_sizes)
+    if config.expert == "depthwise":
+        return nn.ModuleList(DepthwiseSeparableExpert(channels, k, config.norm) for k in config.kernel_sizes)
+    return nn.ModuleList(
+        SimpleExpert(channels, k, config.expert_ratio, config.norm) for k in config.kernel_sizes
+    )

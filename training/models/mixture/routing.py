@@ -26,17 +26,16 @@ class RoutingControls(NamedTuple):
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
     """Return the routing: a softmax over all experts, cut to the best top_k and renormalised.
 
-    If top_k is at least 1, the best expert always runs, and the others only if their probability reaches the
-    threshold. At top_k 0 none runs, which suits layers with a shared expert. In a tie, the expert with the
-    lower index ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph
-    needs no TopK operator and top_k stays a run-time input.
+    The best expert always runs, and the others only if their probability reaches the threshold. At top_k 0
+    none runs, which suits layers with a shared expert. In a tie, the expert with the lower index ranks
+    higher. Ranks are computed by comparisons instead of a sort, so that an exported graph needs no TopK
+    operator and top_k stays a run-time input.
 
     Args:
         logits: scores of the router (B, E); converted to float32.
-        controls: top_k and threshold.
         epsilon: added to the sum that weights are divided by, for models that were trained with it.
 
-    Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
+    Source: arXiv:2512.23273, eq. 6 to 9. Training and inference use the same form here.
     """
     logits = logits.float()
     probs = logits.softmax(dim=-1)  # (B, E)
