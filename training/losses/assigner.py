@@ -21,7 +21,7 @@ class Targets(NamedTuple):
 
     foreground: Tensor  # (B, A) bool: an object is assigned to the anchor
     object_ids: Tensor  # (B, A) int64, row in the batch's objects; undefined where not foreground
-    class_scores: Tensor  # (B, A, C) 0..1; the assigned class gets its alignment, others 0
+    class_scores: Tensor  # (B, A, C) 0..1; the scaled alignment for the assigned class, 0 for others
 
 
 @torch.no_grad()

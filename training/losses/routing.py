@@ -22,7 +22,7 @@ Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Return the mean over the first axis, for a batch that is in one process."""
+    """Return the mean over the first axis, for a batch that is in one process only."""
     return values.mean(dim=0)
 
 
@@ -67,7 +67,7 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     mean over experts, makes the batch use all experts equally. The loss is zero if every image uses all
     experts equally, and ln E + √(E - 1) if one expert has all probability.
 
-    Source: YOLO-Master's notes on the mixture detection head, which name both parts but give no formulas.
+    Source: notes on the mixture detection head, which name both parts but give no formulas.
     """
     experts = routing.probs.shape[-1]
     log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)

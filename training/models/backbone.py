@@ -23,7 +23,7 @@ def scaled_repeats(config: ModelConfig, repeats: int) -> int:
 
 
 class Backbone(nn.Module):
-    """YOLOv12's stages (arXiv:2502.12524, section 3.4), named by stride: 4 for p2, 8, 16, 32 for p5."""
+    """The stages of YOLOv12 (arXiv:2502.12524, section 3.4): p2 to p5, at strides 4, 8, 16 and 32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

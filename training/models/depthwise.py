@@ -2,10 +2,10 @@
 
 On CPUs, torch's weight gradient of a depthwise convolution is many times slower if the kernel is wider than 3
 columns. Here, the kernel is cut into strips of 3 columns, each on a shifted view of the input. The gradient
-is the same. `python -m training time-depthwise` times both.
+is the same. `python -m training time-depthwise` compares the times.
 
-In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So it runs
-in float32.
+In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So this
+backward pass runs in float32.
 """
 
 from collections.abc import Sequence

@@ -61,7 +61,7 @@ class Detector(Network):
 
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
-    """Return the rows of values (B, A, F) that have the indices ids (B, N), as (B, N, F)."""
+    """Return the rows (B, N, F) of values (B, A, F) at the indices ids (B, N)."""
     if values.shape[0] == 1:  # far less work for inference engines
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))

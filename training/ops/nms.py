@@ -35,7 +35,7 @@ def class_aware_nms(
     """Return the indices of the boxes to keep, at most max_det, highest score first.
 
     A box is dropped if its IoU with a kept box of its class is greater than the threshold. Boxes with equal
-    scores keep their order. The shapes are (N, 4), (N,) and (N,).
+    scores keep their order. Shapes: boxes (N, 4), scores (N,), class ids (N,).
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes_xyxy[order], class_ids[order]

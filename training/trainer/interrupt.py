@@ -1,4 +1,4 @@
-"""Stop a run between steps instead of inside one."""
+"""Stops a run between optimizer steps instead of inside one."""
 
 import signal
 from types import FrameType

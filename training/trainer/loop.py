@@ -284,13 +284,13 @@ class Trainer:
         return True
 
     def _save(self) -> None:
-        self._saved_at = time.monotonic()
-        if not self.processes.first:
-            return
-        path, models = self.run_dir / STATE_FILE, (self.model, self.average.model)
-        optimizer, progress = self.optimizer, (self.position, self.best)
-        save_state(path, self.config, progress, models, optimizer, self.scaler, provenance=self.provenance)
-        self._save_model(MODEL_FILE, self.position.epoch)
+        if self.processes.first:
+            path, models = self.run_dir / STATE_FILE, (self.model, self.average.model)
+            config, progress = self.config, (self.position, self.best)
+            save_state(
+                path, config, progress, models, self.optimizer, self.scaler, provenance=self.provenance
+            )
+            self._save_model(MODEL_FILE, self.position.epoch)
         self._saved_at = time.monotonic()
 
     def _save_model(self, name: str, epoch: int, **scores: str) -> None:

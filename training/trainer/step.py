@@ -20,7 +20,7 @@ STEPS_APART = 10**9  # difference between the first seeds of two runs: more step
 
 @dataclass(frozen=True)
 class Stepper:
-    """The model, the optimizer and the settings for a step; only the batch is missing."""
+    """The model, the optimizer and the settings with which steps are taken."""
 
     config: TrainConfig
     task: Task
@@ -94,7 +94,7 @@ class Stepper:
         self.scaler.unscale_(self.optimizer)
         if len(terms) > 1:
             weights = torch.stack([each.weight for each in terms])
-            # Each part's sum was multiplied by its own number of images, over the last one's weight.
+            # So far, each part's factor is its number of images × its weight / the last part's weight.
             torch._foreach_mul_(self._gradients(), len(terms) * weights[-1] / weights.sum())
         torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
         self.scaler.step(self.optimizer)

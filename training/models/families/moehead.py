@@ -1,4 +1,4 @@
-"""YOLOv12 with the notes' mixture detection head: four light heads per level, all of which run."""
+"""YOLOv12 with a mixture detection head, as notes on it say: four light heads per level, all of which run."""
 
 from dataclasses import replace
 from functools import partial
@@ -17,5 +17,5 @@ MOEHEAD = Family(
     name="moehead",
     sizes="n",
     configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, _MIXTURE)),
-    losses=LossConfig(balance=0.0, diversity=0.01),  # the notes' weight, which is not multiplied by a gain
+    losses=LossConfig(balance=0.0, diversity=0.01),  # as in the notes, which have no gain
 )

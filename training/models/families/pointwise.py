@@ -1,6 +1,6 @@
 """YOLO-Master's later mixtures: experts of two 1×1 convolutions and a shared expert, in the deep stages.
 
-v0.1 is `modular`; its repository's notes describe `optimized` and `ultra`.
+`modular` is version 0.1. `optimized` and `ultra` follow notes on its development.
 """
 
 from collections.abc import Callable

@@ -8,8 +8,8 @@
 In evaluation, all give the same sum, up to rounding. In training they do not if experts contain batch norm:
 with dense, its statistics cover the whole batch, with grouped only the images that chose the expert. At 8 to
 16 images per step, these are too few. If no image chose an expert, its statistics would never be updated.
-So training is dense, although it computes more: in esmoe-n, two of four experts are not chosen, at least 1.2
-of 9.5 GFLOPs.
+So training is dense, although it also computes the experts that were not chosen: in esmoe-n, at least 1.2 of
+9.5 GFLOPs.
 """
 
 from collections.abc import Callable, Iterable

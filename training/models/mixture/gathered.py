@@ -3,7 +3,7 @@
 The weighted sum of n experts, each two convolutions of the same shape, equals two convolutions with n times
 the hidden channels: the second convolution sums over experts as it sums over channels. Only weights are
 copied, not the feature map. If the map is larger than the weights, this costs about as much as the chosen
-experts alone. It is meant for exported graphs, where batch norm is folded into the convolutions.
+experts alone. The functions are for exported graphs, where batch norm is folded into the convolutions.
 """
 
 from functools import reduce
@@ -36,7 +36,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
     its own weights.
 
     Args:
-        x: (B, C, H, W), as the result.
+        x: (B, C, H, W), the shape of the result too.
         gate: (B, E), with at most `slots` weights above zero for each image; further experts are left out.
 
     Raises:
@@ -57,7 +57,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
 
 
 def weights_are_small(experts: nn.ModuleList, x: Tensor) -> bool:
-    """Return whether an expert has at most as many weights as its map has values: copying is cheap."""
+    """Return whether copying an expert is cheap: it has no more weights than the feature map has values."""
     return sum(parameter.numel() for parameter in experts[0].parameters()) <= x[0].numel()
 
 
@@ -65,8 +65,8 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     """Return the weighted sum of simple experts, computed as one wide expert for each image.
 
     Args:
-        x: (B, C, H, W), as the result.
-        weight: (B, n).
+        x: (B, C, H, W), the shape of the result too.
+        weight: weights of the experts, (B, n).
         index: the experts of each image, (B, n); None: all experts, for a single image, as constants.
     """
     simple = [expert for expert in experts if isinstance(expert, SimpleExpert)]
@@ -90,7 +90,7 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     scale = weight.repeat_interleave(first[0].out_channels, dim=1)  # (B, n·D)
     if index is None and project.numel() * SCALED_WEIGHTS <= x.numel():
         project = project * scale[0, :, None, None]
-    else:  # in the same pass as the activation
+    else:  # engines do this in the same pass as the activation
         maps = maps * scale.reshape(1, -1, 1, 1)
     bias = (weight[:, :, None] * project_bias.reshape(batch, -1, channels)).sum(dim=1)  # (B, C)
     total = _convolve(maps, project, None, batch).reshape(batch, channels, height, width)

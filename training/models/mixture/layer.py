@@ -82,7 +82,7 @@ class MixtureLayer(nn.Module):
         """
         settings = self.config.router
         device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
-        # Only if autocast is on, because this context would split a traced graph.
+        # This context only if autocast is on, because it would split a traced graph.
         full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with full:
             logits = self.router(x.float())
