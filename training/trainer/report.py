@@ -29,7 +29,7 @@ class Report:
 
     Args:
         run_dir: folder of the files; None: report nothing, as this process is not the first.
-        resumed_step: step at which the run resumes; lines of later steps are dropped, as these steps run again.
+        resumed_step: step at which the run resumes; lines of later steps are dropped, as these steps repeat.
         tensorboard: write every number for TensorBoard too; raise TrainingError if it is not installed.
     """
 

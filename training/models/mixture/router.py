@@ -46,9 +46,7 @@ class MomentsRouter(nn.Module):
         """Map (B, C, H, W) to logits (B, E)."""
         mean = x.mean(dim=(2, 3), keepdim=True)
         away = x - mean
-        deviation = (
-            (away * away).mean(dim=(2, 3)) + VARIANCE_EPS
-        ).sqrt()  # engines may lack powers
+        deviation = ((away * away).mean(dim=(2, 3)) + VARIANCE_EPS).sqrt()  # engines may lack powers
         moments = torch.cat([mean.flatten(1), deviation, x.amax(dim=(2, 3))], dim=1)  # (B, 3C)
         return self.score(functional.silu(self.hidden(moments)))
 
