@@ -17,8 +17,8 @@ TaskName = Literal["detect", "classify"]
 TASK_SUFFIXES: dict[TaskName, str] = {"detect": "", "classify": "-cls"}  # of variant names
 TASKS = tuple(TASK_SUFFIXES)
 Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model input; names as in manifests
-ExpertKind = Literal["depthwise", "simple"]
-RouterKind = Literal["pooled", "moments", "spatial", "ultra"]
+ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
+RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 EXPERT_KINDS: tuple[ExpertKind, ...] = get_args(ExpertKind)
 ROUTER_KINDS: tuple[RouterKind, ...] = get_args(RouterKind)
@@ -70,7 +70,7 @@ class MixtureConfig:
     router: RouterConfig = field(default_factory=RouterConfig)
     expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
-    expert_ratio: float = 2.0  # hidden width / channels, of simple experts
+    expert_ratio: float = 2.0  # hidden width / channels, of simple and inverted experts
     norm: Literal["batch", "group"] = "batch"  # of experts and the shared expert
     shared_kernel: int | None = None  # kernel of a shared expert, which always runs; None: no shared expert
     residual: bool = False  # add the layer's input to its output

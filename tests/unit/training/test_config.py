@@ -44,7 +44,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         (lambda v: MixtureConfig(weight_threshold=v), [0.0, 1.0], [-0.1, 1.1], "is not a probability"),
         (lambda v: MixtureConfig(gate_epsilon=v), [0.0, 1e-6], [-1e-6], "gate_epsilon=-1e-06 is negative"),
         (lambda v: MixtureConfig(expert_ratio=v), [0.1], [0.0], "expert_ratio=0.0 must be positive"),
-        (lambda v: MixtureConfig(expert=v), ["simple"], ["spirit"], "expert 'spirit' is none of depthwise"),
+        (lambda v: MixtureConfig(expert=v), ["ghost"], ["spirit"], "expert 'spirit' is none of depthwise"),
         (lambda v: MixtureConfig(norm=v), ["group"], ["layer"], "norm 'layer' is none of batch, group"),
         (
             lambda v: RouterConfig(kind=v),

@@ -26,14 +26,14 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
         raise Stop
 
     monkeypatch.setattr(train, "train", start)
-    chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "simple"]
-    chosen += ["--router", "spatial", "--variant", "esmoe-n"]
+    chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
+    chosen += ["--router", "adaptive", "--variant", "esmoe-n"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
         MixtureChoice(),
-        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="simple", router="spatial"),
+        MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost", router="adaptive"),
     ]
 
 

@@ -1,5 +1,8 @@
 """The experts of mixture layers, which keep the shape of a feature map."""
 
+from math import ceil
+
+import torch
 from torch import Tensor, nn
 
 from training.config import MixtureConfig
@@ -38,11 +41,52 @@ class SimpleExpert(nn.Module):
         return self.project(self.expand(x))
 
 
+class GhostExpert(nn.Module):
+    """Computes half of the channels by a convolution, and the other half from those by a depthwise one.
+
+    Source: Han et al. 2020, arXiv:1911.11907.
+    """
+
+    def __init__(self, channels: int, kernel: int, norm: Norm) -> None:
+        super().__init__()
+        half = ceil(channels / 2)
+        self.primary = ConvBlock(channels, half, kernel, norm=norm)
+        self.cheap = ConvBlock(half, half, 3, depthwise=True, norm=norm)
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        primary = self.primary(x)
+        return torch.cat([primary, self.cheap(primary)], dim=1)[:, : self.channels]
+
+
+class InvertedResidualExpert(nn.Module):
+    """1×1 convolution to more channels, k×k depthwise, 1×1 back. Source: arXiv:1801.04381."""
+
+    def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
+        super().__init__()
+        hidden = int(channels * ratio)
+        self.expand = ConvBlock(channels, hidden, norm=norm)
+        self.filter = ConvBlock(hidden, hidden, kernel, depthwise=True, norm=norm)
+        self.project = ConvBlock(hidden, channels, act=False, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return self.project(self.filter(self.expand(x)))
+
+
 def build_experts(channels: int, config: MixtureConfig) -> nn.ModuleList:
     """Return one expert of the configured kind for each kernel size."""
 
-    if config.expert == "depthwise":
-        return nn.ModuleList(DepthwiseSeparableExpert(channels, k, config.norm) for k in config.kernel_sizes)
-    return nn.ModuleList(
-        SimpleExpert(channels, k, config.expert_ratio, config.norm) for k in config.kernel_sizes
-    )
+    def build(kernel: int) -> nn.Module:
+        match config.expert:
+            case "depthwise":
+                return DepthwiseSeparableExpert(channels, kernel, config.norm)
+            case "simple":
+                return SimpleExpert(channels, kernel, config.expert_ratio, config.norm)
+            case "ghost":
+                return GhostExpert(channels, kernel, config.norm)
+            case "inverted":
+                return InvertedResidualExpert(channels, kernel, config.expert_ratio, config.norm)
+
+    return nn.ModuleList(build(kernel) for kernel in config.kernel_sizes)

@@ -67,6 +67,26 @@ class SpatialRouter(nn.Module):
         return self.norm(self.score(self.hidden(shrink(x, self.pool)))).mean(dim=(2, 3))
 
 
+class AdaptiveRouter(nn.Module):
+    """Scores experts from the mean of each channel: mean, 1×1 convolution, group norm, 1×1 convolution.
+
+    The norm is over all channels, because batch norm of a single cell would need more than one training
+    image.
+    """
+
+    def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
+        super().__init__()
+        hidden = hidden_width(channels, config)
+        self.hidden = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.norm = nn.GroupNorm(1, hidden)
+        self.score = nn.Conv2d(hidden, num_experts, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to logits (B, E)."""
+        hidden = functional.silu(self.norm(self.hidden(x.mean(dim=(2, 3), keepdim=True))))
+        return self.score(hidden).flatten(1)
+
+
 class UltraEfficientRouter(nn.Module):
     """Scores experts cheaply, even for large maps: downscaling, a depthwise 3×3 and a narrow 1×1 convolution.
 
@@ -101,6 +121,8 @@ def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Mo
             router = MomentsRouter(channels, num_experts, config)
         case "spatial":
             router = SpatialRouter(channels, num_experts, config)
+        case "adaptive":
+            router = AdaptiveRouter(channels, num_experts, config)
         case "ultra":
             router = UltraEfficientRouter(channels, num_experts, config)
     if config.init_std is not None:

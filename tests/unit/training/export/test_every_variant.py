@@ -62,9 +62,9 @@ def built(name):
     config = shallow(model_config("esmoe-n" if name == "odd" else name, ("disc", "ring"), (64, 64)))
     if name == "odd":
         plain = MixtureConfig(num_experts=2, kernel_sizes=(3, 5))
-        simple = replace(plain, expert="simple", router=RouterConfig(kind="spatial"))
-        grouped = replace(plain, norm="group", router=RouterConfig(temperature=2.0))
-        mixtures = {"backbone.p2": simple, "backbone.p4": grouped, "neck.p5": plain}
+        ghost = replace(plain, expert="ghost", router=RouterConfig(kind="adaptive"))
+        inverted = replace(plain, expert="inverted", norm="group", router=RouterConfig(temperature=2.0))
+        mixtures = {"backbone.p2": ghost, "backbone.p4": inverted, "neck.p5": plain}
         return conditioned(replace(config, mixtures=mixtures))
     counts = zip(config.mixtures.items(), EXPERTS.get(name, (2, 2, 2)), strict=False)
     return conditioned(replace(config, mixtures={place: fewer(layer, n) for (place, layer), n in counts}))

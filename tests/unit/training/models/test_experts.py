@@ -4,13 +4,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.config import EXPERT_KINDS, MixtureConfig, RouterConfig
+from training.config import MixtureConfig, RouterConfig
 from training.models.mixture.dispatch import Conditional
-from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
+from training.models.mixture.experts import (
+    DepthwiseSeparableExpert,
+    GhostExpert,
+    InvertedResidualExpert,
+    SimpleExpert,
+)
 from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.routing import RoutingControls
 
 CHANNELS = 16
+KINDS = ("depthwise", "simple", "ghost", "inverted")
 
 
 def layer_of(**settings: object) -> MixtureLayer:
@@ -26,7 +32,7 @@ def maps(batch: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-@pytest.mark.parametrize("expert", EXPERT_KINDS)
+@pytest.mark.parametrize("expert", KINDS)
 def test_three_ways_to_run_experts_of_any_kind_agree(expert, norm):
     layer, x = layer_of(expert=expert, norm=norm, shared_kernel=1, residual=True), maps(5)
     for top_k in (0, 1, 2, 4):
@@ -74,6 +80,22 @@ def test_simple_expert_has_two_convolutions_of_its_kernel_and_ends_without_activ
     assert expert.expand.conv.weight.shape == (int(CHANNELS * ratio), CHANNELS, kernel, kernel)
     assert expert.project.conv.weight.shape == (CHANNELS, int(CHANNELS * ratio), kernel, kernel)
     assert expert(x).min() < -0.5, "SiLU never falls below -0.28"
+
+
+def test_ghost_expert_makes_half_of_its_maps_from_the_other_half():
+    torch.manual_seed(0)
+    expert, x = GhostExpert(CHANNELS, 3, "batch").eval(), maps(2)
+    answer = expert(x)
+    assert torch.equal(answer[:, : CHANNELS // 2], expert.primary(x))
+    assert torch.allclose(answer[:, CHANNELS // 2 :], expert.cheap(answer[:, : CHANNELS // 2]))
+    plain = sum(p.numel() for p in SimpleExpert(CHANNELS, 3, 1.0, "batch").parameters())
+    assert sum(p.numel() for p in expert.parameters()) < plain / 2
+
+
+def test_inverted_expert_filters_a_wider_map():
+    expert = InvertedResidualExpert(CHANNELS, 5, 2.0, "batch")
+    assert expert.filter.conv.weight.shape == (2 * CHANNELS, 1, 5, 5)
+    assert expert(maps(1)).shape == (1, CHANNELS, 8, 6)
 
 
 def test_group_norm_makes_training_independent_of_the_batch():

@@ -77,6 +77,7 @@ def test_an_expert_that_is_not_chosen_is_not_touched_by_a_graph_for_one_top_k(si
 @pytest.mark.parametrize(
     "config",
     [
+        pytest.param(MixtureConfig(expert="ghost", kernel_sizes=(3,) * 4), id="ghost"),
         pytest.param(MixtureConfig(norm="group"), id="group norm does not fold"),
         pytest.param(MixtureConfig(expert="simple", kernel_sizes=(1, 3, 3, 3)), id="shapes differ"),
     ],

@@ -5,12 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.config import ROUTER_KINDS, MixtureConfig, RouterConfig
+from training.config import MixtureConfig, RouterConfig
 from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.router import build_router, shrink, whole_pool
 from training.models.mixture.routing import RoutingControls
 
 CHANNELS = 16
+KINDS = ("pooled", "moments", "spatial", "adaptive", "ultra")
 
 
 def router_of(kind: str, **settings: object) -> nn.Module:
@@ -18,7 +19,7 @@ def router_of(kind: str, **settings: object) -> nn.Module:
     return build_router(CHANNELS, 4, RouterConfig(kind=kind, **settings)).eval()
 
 
-@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", [1, 4, 5, 12])
 def test_scores_have_a_row_for_each_image_even_of_the_smallest_map(kind, side):
     logits = router_of(kind)(torch.randn(3, CHANNELS, side, side + 3))
@@ -26,7 +27,7 @@ def test_scores_have_a_row_for_each_image_even_of_the_smallest_map(kind, side):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_scores_of_an_image_do_not_depend_on_its_neighbours(kind):
     router, x = router_of(kind), torch.randn(5, CHANNELS, 12, 10)
     together = router(x)
@@ -35,7 +36,7 @@ def test_scores_of_an_image_do_not_depend_on_its_neighbours(kind):
     assert together.std(dim=0).min() > 1e-3, "images must score differently for this to prove anything"
 
 
-@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_image_is_enough_to_train_on(kind):
     x = torch.randn(1, CHANNELS, 12, 10)
     assert router_of(kind).train()(x).isfinite().all()
@@ -78,7 +79,7 @@ def test_ultra_router_sees_the_last_cell_of_a_map_that_its_pool_does_not_divide(
     assert (router(x) - router(changed)).abs().max() > 1e-5
 
 
-@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_last_weights_start_as_narrow_as_asked(kind):
     weight = router_of(kind, init_std=0.01, min_hidden=256).score.weight
     assert weight.std().item() == pytest.approx(0.01, rel=0.15)

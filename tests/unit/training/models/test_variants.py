@@ -145,9 +145,13 @@ def test_number_of_experts_and_top_k_may_be_chosen():
 @pytest.mark.parametrize(
     ("variant", "choice", "kernels"),
     [
-        pytest.param("esmoe-n", {"expert": "simple"}, {(3, 3, 3, 3)}, id="different kernels give way to 3"),
-        pytest.param("esmoe-n", {"expert": "simple", "num_experts": 2}, {(3, 3)}, id="fewer of another kind"),
-        pytest.param("modular-n", {"num_experts": 2, "expert": "simple"}, {(1, 1)}, id="a common one stays"),
+        pytest.param("esmoe-n", {"expert": "ghost"}, {(3, 3, 3, 3)}, id="different kernels give way to 3"),
+        pytest.param(
+            "modular-n", {"expert": "ghost"}, {(1,) * n for n in (4, 8, 16)}, id="a common one stays"
+        ),
+        pytest.param(
+            "sparsight-n", {"expert": "inverted", "num_experts": 2}, {(3, 3)}, id="fewer of another"
+        ),
         pytest.param(
             "modular-n", {"expert": "depthwise", "num_experts": 2}, {(3, 5)}, id="depthwise ones grow"
         ),
@@ -181,9 +185,9 @@ def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind
         ("yolov12-n", MixtureChoice(router="pooled"), "yolov12-n has no mixture"),
         ("esmoe-n", MixtureChoice(router="other"), "router 'other' is none of pooled, moments, spatial"),
         ("yolov12-n", MixtureChoice(num_experts=2), "yolov12-n has no mixture"),
-        ("yolov12-n", MixtureChoice(expert="simple"), "yolov12-n has no mixture"),
-        ("moehead-n", MixtureChoice(expert="simple"), "experts of moehead-n are whole heads"),
-        ("esmoe-n", MixtureChoice(expert="other"), "expert 'other' is none of depthwise, simple"),
+        ("yolov12-n", MixtureChoice(expert="ghost"), "yolov12-n has no mixture"),
+        ("moehead-n", MixtureChoice(expert="ghost"), "experts of moehead-n are whole heads"),
+        ("esmoe-n", MixtureChoice(expert="other"), "expert 'other' is none of depthwise, simple, ghost"),
         ("modular-n", MixtureChoice(placement="neck"), "the placement of modular-n's mixtures is fixed"),
         ("esmoe-n", MixtureChoice(num_experts=2, top_k=3), "top_k=3 is outside 1..num_experts=2"),
         ("esmoe-n", MixtureChoice(top_k=0), "top_k=0 is outside 1..num_experts=4"),

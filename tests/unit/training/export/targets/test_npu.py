@@ -19,8 +19,8 @@ from training.models.mixture.routing import RoutingControls
 from training.models.variants import MixtureChoice, model_config
 
 NAMES = (
-    "esmoe-n, half of its experts simple",
-    "modular-n",
+    "esmoe-n, half of its experts ghosts",
+    "modular-n, ghost experts",
     "sparsight-n",
     "sparsight-n, shared experts alone",
 )
@@ -29,7 +29,7 @@ NAMES = (
 def configured(name):
     """With the fewest blocks, two layers and two experts in each: every operator takes its time to trace."""
     variant, _, change = name.partition(", ")
-    choice = MixtureChoice(num_experts=2, expert="simple" if "simple" in change else None)
+    choice = MixtureChoice(num_experts=2, expert="ghost" if "ghost" in change else None)
     config = model_config(variant, ("disc", "ring"), (64, 64), choice)
     first, *_, last = config.mixtures
     kept = {place: config.mixtures[place] for place in (first, last)}

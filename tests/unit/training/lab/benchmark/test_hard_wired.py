@@ -39,7 +39,7 @@ def untrained(variant, router=None):
 
 CASES = [
     pytest.param("esmoe-n", None, 2, id="pooled router"),
-    pytest.param("esmoe-n", "spatial", 1, id="spatial router"),
+    pytest.param("esmoe-n", "adaptive", 1, id="adaptive router"),
     pytest.param("modular-n", None, 6, id="layers of 4, 8 and 16: more than one of them has"),
     pytest.param("ultra-n", None, 2, id="ultra router, group norm"),
     pytest.param("sparsight-n", None, 2, id="router of moments"),

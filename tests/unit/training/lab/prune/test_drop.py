@@ -15,7 +15,7 @@ from training.models.variants import model_config
 from training.trainer.checkpoint import load_model, save_model
 
 IMAGES = 24
-ROUTERS = ("pooled", "moments", "spatial", "ultra")
+ROUTERS = ("pooled", "moments", "spatial", "adaptive", "ultra")
 
 
 @functools.cache
