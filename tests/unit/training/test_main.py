@@ -334,7 +334,7 @@ def test_what_a_service_is_asked_for_is_wrong_usage_beside_a_checkpoint(capsys, 
     ("argv", "message"),
     [
         (["--variant", "yolov12-n", "--experts", "2"], "yolov12-n has no mixture"),
-        (["--variant", "modular-n", "--placement", "neck"], "mixtures of modular-n stand where they stand"),
+        (["--variant", "modular-n", "--placement", "neck"], "the placement of modular-n's mixtures is fixed"),
         (["--variant", "esmoe-n", "--experts", "2", "--top-k", "3"], "top_k=3 is outside 1..num_experts=2"),
         (["--variant", "esmoe-n", "--top-k", "0"], "top_k=0 is outside 1..num_experts=4"),
     ],

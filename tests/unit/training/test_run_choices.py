@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys,
     assert main([*argv, "--workers", "0"]) == 0
     assert main([*argv, "--workers", "1"]) == 0
     assert "going on from step 1" in capsys.readouterr().out
-    assert "holds a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
+    assert "has a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
 
 
 def own_folder(tmp_path):

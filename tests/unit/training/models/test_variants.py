@@ -188,7 +188,7 @@ def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind
         ("yolov12-n", MixtureChoice(expert="ghost"), "yolov12-n has no mixture"),
         ("moehead-n", MixtureChoice(expert="ghost"), "experts of moehead-n are whole heads"),
         ("esmoe-n", MixtureChoice(expert="other"), "expert 'other' is none of depthwise, simple, ghost"),
-        ("modular-n", MixtureChoice(placement="neck"), "mixtures of modular-n stand where they stand"),
+        ("modular-n", MixtureChoice(placement="neck"), "the placement of modular-n's mixtures is fixed"),
         ("esmoe-n", MixtureChoice(num_experts=2, top_k=3), "top_k=3 is outside 1..num_experts=2"),
         ("esmoe-n", MixtureChoice(top_k=0), "top_k=0 is outside 1..num_experts=4"),
     ],

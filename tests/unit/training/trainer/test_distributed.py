@@ -205,7 +205,7 @@ def test_without_torchrun_a_process_is_alone():
 @pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "many", "RANK": "0"}])
 def test_an_environment_that_is_not_torchruns_is_refused(environment):
     with (
-        pytest.raises(ConfigError, match="do not find one another"),
+        pytest.raises(ConfigError, match="cannot find each other"),
         joined(environment),
     ):
         pass

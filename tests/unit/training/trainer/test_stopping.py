@@ -48,7 +48,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
 def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
     trainer_in(tmp_path).run()
     other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
-    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+    with pytest.raises(CheckpointError, match="has a run with other settings"):
         other.resume()
 
 
@@ -64,7 +64,7 @@ def test_a_run_is_not_taken_up_with_other_mixtures(tmp_path, choice):
     )
     stopped = trainer_in(tmp_path, usual)
     stopped._save()
-    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+    with pytest.raises(CheckpointError, match="has a run with other settings"):
         trainer_in(tmp_path, other).resume()
     trainer_in(tmp_path, usual).resume()
 
