@@ -223,9 +223,7 @@ def test_a_look_that_cannot_be_is_one_line_and_1(capsys, monkeypatch, tmp_path, 
 
 def test_several_processes_do_not_export(capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "several processes train, one does the rest: run train-export without" in failure(
-        capsys, "train-export"
-    )
+    assert "only train runs in several processes: run train-export without" in failure(capsys, "train-export")
 
 
 @pytest.mark.parametrize(
