@@ -12,7 +12,7 @@ from training.errors import ConfigError, TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command of this command line; return 0, 1 if it failed, 2 for wrong usage, or 130 if stopped."""
+    """Run one command line; return 0 if done, 1 if failed, 2 for wrong usage, 130 if stopped."""
     words = sys.argv[1:] if argv is None else argv
     try:
         args = build_parser(words).parse_args(words)

@@ -37,7 +37,7 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     said = capsys.readouterr().out
     assert "training sparsight-n-cls on 8 images of 2 classes, 4 epochs at 64×64" in said
     assert "epoch 4: top-1 " in said
-    assert f"of the evaluation with the highest top1: {run / 'best.safetensors'}" in said
+    assert f"checkpoint with the highest top1: {run / 'best.safetensors'}" in said
 
     checkpoint = str(run / "best.safetensors")
     assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--json"]) == 0

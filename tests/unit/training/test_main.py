@@ -293,14 +293,14 @@ def test_an_export_is_never_measured_on_what_was_trained_on(monkeypatch, capsys,
     assert main(["train-export", *argv]) == 0
     assert given == [measured_on]
     said = capsys.readouterr().out
-    assert (": nothing is held out, so neither quality" in said) == (measured_on is None)
+    assert ("so the export will not be measured" in said) == (measured_on is None)
 
 
 @pytest.mark.parametrize("split", ["", "train"])
 def test_int8_without_pictures_held_out_is_refused_before_hours_of_training(monkeypatch, capsys, split):
     monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it trains"))
     argv = ["--precision", "int8", "--target", "openvino", "--data", "cells", "--val-split", split]
-    assert "held out: give another --val-split" in failure(capsys, "train-export", *argv)
+    assert "held-out images: give another --val-split" in failure(capsys, "train-export", *argv)
 
 
 @pytest.mark.parametrize("name", ["a b/c", "../up", "", "Cells", "-x", "a" * 65])

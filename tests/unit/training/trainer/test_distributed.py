@@ -170,7 +170,7 @@ def test_a_run_of_two_that_is_told_to_stop_goes_on_in_one(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert "2 processes" in output, output
-    assert output.count("the same command goes on from there") == 1, output
+    assert output.count("the same command resumes") == 1, output
     config = read_state_config(run_dir / STATE_FILE)
     assert load_model(run_dir / MODEL_FILE)[0].config == config.model
     alone = Trainer(config, open_dataset(config.train_data), run_dir)

@@ -126,7 +126,7 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         patched.setattr(command, "rows_of", lambda tables: (NECK, BACKBONE))
         assert main(["ablations", "--output", str(output), *TINY]) == 130
     report = output / "ablations.md"
-    ending = f"stopped; what there is stands in {report}; the same command goes on from there\n"
+    ending = f"stopped; the finished rows are in {report}; the same command resumes\n"
     assert capsys.readouterr().out.endswith(ending)
     assert "not to the end: table 6; table 7; table 8; backbone only of table 5." in report.read_text("utf-8")
     assert (result_of(BACKBONE, output).parent / STATE_FILE).exists()
