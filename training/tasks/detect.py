@@ -6,13 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from training.config import (
-    AugmentConfig,
-    LossConfig,
-    ModelConfig,
-    TaskName,
-    TrainConfig,
-)
+from training.config import AugmentConfig, LossConfig, ModelConfig, TaskName, TrainConfig
 from training.data.augment import augment
 from training.data.batch import Batch, BoxBatch
 from training.data.letterbox import scale_sample
@@ -30,7 +24,7 @@ from training.tasks.task import Defaults
 
 
 class Detect:
-    """The task of a detector; see task.Task."""
+    """The task of a detector; task.Task documents the attributes and methods."""
 
     name: TaskName = "detect"
     scene_labels: Literal["boxes", "class"] = "boxes"
@@ -55,11 +49,11 @@ class Detect:
         return family
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError if images are labelled as a whole, without boxes."""
+        """Check that images have boxes instead of one class each; raise DatasetError otherwise."""
         if len(dataset) and dataset.load(0).image_class is not None:
             raise DatasetError(
-                "the data set has a class for each image and no boxes, which a detector learns from: take a "
-                "variant for classification, such as sparsight-n-cls"
+                "the data set has a class for each image, but a detector learns boxes: use a variant for "
+                "classification, such as sparsight-n-cls"
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
@@ -69,7 +63,7 @@ class Detect:
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a sample with its boxes; the last epochs are without mosaic, mixup and copy-paste."""
+        """Return an augmented sample; the last epochs are without mosaic, mixup and copy-paste."""
         mosaic = epoch < config.epochs - config.augment.close_mosaic_epochs
         return augment(dataset, index, rng, config.augment, config.model.input_hw, mosaic)
 
@@ -97,18 +91,14 @@ class Detect:
         return detection_loss(model, predictions, truth, config, ignored, total)
 
     def evaluate(
-        self,
-        model: Network,
-        dataset: Dataset,
-        *,
-        controls: RoutingControls | None = None,
+        self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> Evaluation:
         """Return mAP and routing."""
         assert isinstance(model, Detector)
         return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return mAP and routing as flat figures."""
+        """Return mAP and routing figures by name."""
         quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
         return quality | routing_scores(result, dataset)
 
@@ -117,7 +107,7 @@ class Detect:
         return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
 
     def report(self, result: Evaluation) -> str:
-        """Return text with mAP, also by class, and the use of experts."""
+        """Return mAP, also by class, and the use of experts as text."""
         return evaluation_report(result.mean_ap, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
@@ -125,7 +115,7 @@ class Detect:
         return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return mAP and routing as one line for people."""
+        """Return mAP and routing as one line of text."""
         return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
 
 

@@ -21,11 +21,7 @@ from training.workflows.dataset_config import log_remarks, open_for
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
-    data: DataConfig,
-    *,
-    top_k: int | None = None,
-    weight_threshold: float | None = None,
+    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, weight_threshold: float | None = None
 ) -> Result:
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 

@@ -87,7 +87,7 @@ def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        pytest.param(["--variant", "yolov12-n"], "no boxes, which a detector learns from", id="a detector"),
+        pytest.param(["--variant", "yolov12-n"], "but a detector learns boxes", id="a detector"),
         pytest.param(["--variant", "yolov12-n-cls", "--mosaic", "1"], "--mosaic means nothing", id="mosaic"),
         pytest.param(["--variant", "yolov12-n-cls", "--recipe", "paper"], "trains detectors", id="paper"),
         pytest.param(
