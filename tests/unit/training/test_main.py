@@ -357,7 +357,7 @@ def test_a_top_k_that_the_model_cannot_run_with_is_refused_with_those_it_can(
     capsys, tmp_path, variant, top_k, allowed
 ):
     error = failure(capsys, "evaluate", checkpoint_of(variant, tmp_path), "--top-k", top_k)
-    assert error == f"training: top_k={top_k} is none that {variant} can run with: {allowed}\n"
+    assert error == f"training: top_k={top_k}: {variant} can run with {allowed}\n"
 
 
 @pytest.mark.parametrize("top_k", [0, 1, None])
@@ -390,4 +390,4 @@ def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tm
     assert found["difference"]["low"] <= found["difference"]["difference"] <= found["difference"]["high"]
     assert main(argv) == 0
     assert "sparsight-n K=2" in capsys.readouterr().out
-    assert "top_k=3 is none that yolov12-n can run with" in failure(capsys, *argv, "--second-top-k", "3")
+    assert "top_k=3: yolov12-n can run with" in failure(capsys, *argv, "--second-top-k", "3")

@@ -198,7 +198,7 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
         (["--device", "tpu"], "no device tpu here; there are: cpu"),
         (["--classes", "disc"], "generated scenes have classes of their own"),
         (["--accumulate", "3"], "batch_size=8 cannot be split evenly over accumulate=3"),
-        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
+        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give its --weights"),
         (["--balance-classes", "2"], "repeat_threshold=2.0 must be in 0..1"),
     ],
 )
@@ -238,7 +238,7 @@ def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys,
     argv += ["--data", str(own_folder(tmp_path)), "--batch", "2", "--device", "cpu"]
     assert main([*argv, "--workers", "0"]) == 0
     assert main([*argv, "--workers", "1"]) == 0
-    assert "going on from step 1" in capsys.readouterr().out
+    assert "resuming from step 1" in capsys.readouterr().out
     assert "holds a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
 
 

@@ -138,7 +138,7 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         "1 of 2 runs are finished already",
         f"run 2 of 2: {BACKBONE.run}, seed 0; about 1 min left",
     ]
-    assert said[2].startswith("going on from step 1 in ")
+    assert said[2].startswith("resuming from step 1 in ")
     assert first.stat().st_mtime_ns == before
     assert read_result(result_of(BACKBONE, output).parent).resumed
 
@@ -255,7 +255,7 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
 def test_images_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
     argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
     assert main([*argv, "--scenes", "8"]) == 1
-    assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err
+    assert "--scenes is for generated scenes: leave --scenes or --data out" in capsys.readouterr().err
     assert main([*argv, "--val-split", ""]) == 1
     assert "ablations are compared on validation data: give --val-split" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -266,7 +266,7 @@ def test_what_cannot_be_started_is_not_started(tmp_path, capsys):
         run(ROWS, options_in(tmp_path / "out", data=tmp_path / "gone"))
     assert list(tmp_path.iterdir()) == []
     assert main(["ablations"]) == 2
-    assert "ablations need an --output folder, or --list" in capsys.readouterr().err
+    assert "ablations needs --output FOLDER, or --list" in capsys.readouterr().err
 
 
 def test_the_list_shows_rows_and_costs():

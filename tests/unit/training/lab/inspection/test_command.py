@@ -138,7 +138,7 @@ def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scen
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--top-k", "5"], "top_k=5 is none that esmoe-n can run with: 1, 2, 3, 4"),
+        (["--top-k", "5"], "top_k=5: esmoe-n can run with 1, 2, 3, 4"),
         (["--data", "gone"], "gone: no such folder"),
         (["--output", "gone/charts"], "no folder gone to make charts in"),
         (["--output", "model.safetensors"], "model.safetensors is a file"),
