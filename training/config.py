@@ -101,18 +101,12 @@ class MixtureConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        least, most, kernels = self.min_top_k, self.num_experts, self.kernel_sizes
+        _require(least <= self.top_k <= most, f"top_k={self.top_k} is outside {least}..num_experts={most}")
+        _require(len(kernels) == most, f"kernel_sizes={kernels} needs one kernel for each of {most} experts")
         _require(
-            self.min_top_k <= self.top_k <= self.num_experts,
-            f"top_k={self.top_k} is outside {self.min_top_k}..num_experts={self.num_experts}",
-        )
-        _require(
-            len(self.kernel_sizes) == self.num_experts,
-            f"kernel_sizes={self.kernel_sizes} must name one kernel for each of {self.num_experts} experts",
-        )
-        _require(
-            all(k >= 1 and k % 2 == 1 for k in (*self.kernel_sizes, self.shared_kernel or 1)),
-            f"kernel_sizes={self.kernel_sizes} and shared_kernel={self.shared_kernel} must be odd, "
-            "so that maps keep their size",
+            all(k >= 1 and k % 2 == 1 for k in (*kernels, self.shared_kernel or 1)),
+            f"kernel_sizes={kernels} and shared_kernel={self.shared_kernel} must be odd, to keep map sizes",
         )
 
     @property
@@ -156,10 +150,9 @@ class ModelConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(len(self.class_names) > 0, "class_names is empty: a model needs at least one class")
-        _require(
-            len(set(self.class_names)) == len(self.class_names), f"class_names repeat: {self.class_names}"
-        )
+        names = self.class_names
+        _require(len(names) > 0, "class_names is empty: a model needs at least one class")
+        _require(len(set(names)) == len(names), f"class_names repeat: {names}")
         _require(
             all(side >= 64 and side % 32 == 0 for side in self.input_hw),
             f"input_hw={self.input_hw}: both sides must be multiples of 32, at least 64",
@@ -168,9 +161,6 @@ class ModelConfig(_Checked):
         _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
         for stage in self.plain_stages:
             _require_one_of("plain stage", stage, PLAIN_PLACES)
-        self._check_mixtures()
-
-    def _check_mixtures(self) -> None:
         for place in self.mixtures:
             _require_one_of("mixture place", place, places_of(self.task))
         in_head = set(HEAD_PLACES) & set(self.mixtures)
@@ -178,7 +168,7 @@ class ModelConfig(_Checked):
         for place in sorted(in_head):
             mixture = self.mixtures[place]
             bare = mixture.shared_kernel is None and not mixture.residual and not mixture.activate
-            _require(bare, f"{place}: experts of a head answer alone, without shared expert or activation")
+            _require(bare, f"{place}: experts of a head have no shared expert, residual or activation")
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
             _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
@@ -306,10 +296,8 @@ class TrainConfig(_Checked):
             set(self.top_ks) <= set(allowed),
             f"top_ks={self.top_ks}: {self.model.variant} runs with {', '.join(map(str, allowed))} experts",
         )
-        _require(
-            self.patience == 0 or self.val_data is not None,
-            f"patience={self.patience} counts evaluations, and there is no validation data",
-        )
+        validated = self.val_data is not None
+        _require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")
 
     def check_parts(self, processes: int) -> None:
         """Check that a batch can be split into its parts and over processes.

@@ -50,7 +50,8 @@ def time_in_rounds(
     tried = 0
     while len(kept) < rounds and tried < PATIENCE * rounds:
         timed = {key: _seconds(runs[key], repeats[key], clock) for key in order(list(runs), tried)}
-        quiet = all(_difference(timed[one], timed[other]) <= NOISE for one, other in twins)
+        pairs = [sorted((timed[one], timed[other])) for one, other in twins]
+        quiet = all(slower - faster <= NOISE * faster for faster, slower in pairs)
         if quiet:
             kept.append(timed)
         tried += 1
@@ -79,8 +80,3 @@ def _seconds(run: Callable[[], object], repeats: int, clock: Callable[[], float]
     for _ in range(repeats):
         run()
     return (clock() - start) / repeats
-
-
-def _difference(one: float, other: float) -> float:
-    """Return the difference of two times, divided by the smaller time."""
-    return abs(one - other) / max(min(one, other), 1e-12)

@@ -33,12 +33,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `ablations`."""
     folder = "folder for the runs and the report"
     parser.add_argument("--output", type=Path, dest="run_dir", metavar="FOLDER", help=folder)
-    parser.add_argument(
-        "--table",
-        choices=(*map(str, TABLES), ROUTING),
-        action="append",
-        help="table of the paper, or routing for our rows; may be repeated; default: all of the paper's",
-    )
+    tables = "table of the paper, or routing for our rows; may be repeated; default: all of the paper's"
+    choices = (*map(str, TABLES), ROUTING)
+    parser.add_argument("--table", choices=choices, action="append", help=tables)
     parser.add_argument("--list", action="store_true", help="only list the rows, their cost and the figures")
     add_training_data(parser, use="train on", val_use="measure on")
     scenes = f"without --data: number of generated scenes to train on (default: {SCENES_FOR_TRAINING.images})"

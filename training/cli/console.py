@@ -37,11 +37,9 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 
 @contextmanager
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
-    """Show the log of `training` on the console inside the block.
+    """Show the log of `training` on the console inside the block; `quiet` hides progress bars.
 
-    Args:
-        aside: write everything to stderr; otherwise, only warnings go to stderr.
-        quiet: hide progress bars.
+    With `aside`, everything goes to stderr; otherwise, only warnings do.
     """
     console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):

@@ -11,17 +11,14 @@ from training.cli.values import size
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `convert`."""
     parser.add_argument("file", type=Path, help="the .pt file of the other project")
-    output = "new file for the checkpoint; default: beside the .pt file"
-    parser.add_argument("--output", type=Path, help=output)
+    parser.add_argument("--output", type=Path, help="a new .safetensors file; default: beside the .pt file")
     sides = "model input, 640 or HEIGHTxWIDTH; default: as the file was trained"
     parser.add_argument("--input", type=size, metavar="SIZE", help=sides)
-    parser.add_argument(
-        "--expect",
-        type=Path,
-        metavar="NPZ",
-        help="compare with results of the original model: images (B, H, W, 3) uint8 RGB, boxes (B, A, 4) "
-        "float32 xyxy in pixels, and scores (B, A, C) float32",
+    arrays = (
+        "compare with results of the original model: images (B, H, W, 3) uint8 RGB, boxes (B, A, 4) float32 "
+        "xyxy in pixels, and scores (B, A, C) float32"
     )
+    parser.add_argument("--expect", type=Path, metavar="NPZ", help=arrays)
 
 
 def run(args: argparse.Namespace) -> None:

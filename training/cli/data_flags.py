@@ -40,12 +40,9 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
 def add_measured_data(
     parser: argparse.ArgumentParser, use: str = _FORMATS, default: str = "generated scenes", of: str = "val"
 ) -> None:
-    """Add --data, --split, --classes and --recipe, for a command that measures.
+    """Add --data, --split, --classes and --recipe for a command that measures.
 
-    Args:
-        use: the help of --data.
-        default: the data that is read without --data, in words.
-        of: the split that is read without --split, in words.
+    `use` is the help of --data; `default` and `of` name the data and the split that are read without a flag.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
     parser.add_argument("--split", help=f"split of the folder; default: {of}")
@@ -67,11 +64,8 @@ def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--classes",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="keep only objects of these classes of --data, in this order; default: all classes. Images "
-        "without such objects are kept as background; classifiers leave them out",
+    about = (
+        "keep only objects of these classes of --data, in this order; default: all classes. Images "
+        "without such objects are kept as background; classifiers leave them out"
     )
+    parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=about)

@@ -63,11 +63,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
-    """Return the export options of this command line.
-
-    Raises:
-        ConfigError: calibration flags are given, but the precision is not int8.
-    """
+    """Return the export options of this command line; raise ConfigError for calibration without int8."""
     options = read(ExportOptions, args)
     idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
     idle += ["--calibration"] * (args.calibration_images is not None)

@@ -64,11 +64,9 @@ def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[st
 
 
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
-    """Return the options on the command line; a field without a flag, or with None, keeps its default.
+    """Return a dataclass of options; each field is read from the argument of the same name, or from `more`.
 
-    Args:
-        options: a dataclass; each field is read from the argument of the same name.
-        more: values of fields that no flag gives directly.
+    A field without an argument, or with None, keeps its default.
     """
     written = {field.name: getattr(args, field.name, None) for field in fields(options)}  # type: ignore[arg-type]
     as_tuples = {name: tuple(each) if isinstance(each, list) else each for name, each in written.items()}

@@ -15,8 +15,6 @@ examples:
       with the paper's mosaic, mixup and copy-paste for this size
   python -m training look --recipe small-data --data bccd --epoch 100 --output last.png
       one of the last epochs, without mosaic
-  python -m training look --recipe small-data --data bccd --balance-classes 0.3 --output balanced.png
-      shows images of rare classes more often
 """
 
 

@@ -70,16 +70,17 @@ class _Shown(argparse.Action):
 
 def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> None:
     """Add --recipe, and `flags` that override the recipe's settings."""
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES,
-        action=_Shown,
-        default="quick",
-        metavar="NAME",
-        help="quick: a trial in minutes; small-data: a few hundred images, from scratch; paper: 600 epochs, "
-        "for large data. Recipes with their own data and splits, read from the folder --data: "
-        f"{', '.join(RECIPES_WITH_DATA)} (default: %(default)s)",
+    about = (
+        "quick: a trial in minutes; small-data: a few hundred images, from scratch; paper: 600 epochs, for "
+        f"large data. With their own data and splits in the folder --data: {', '.join(RECIPES_WITH_DATA)}"
     )
+    shown: Any = {
+        "choices": RECIPES,
+        "action": _Shown,
+        "metavar": "NAME",
+        "help": f"{about} (default: quick)",
+    }
+    parser.add_argument("--recipe", default="quick", **shown)
     for written, meaning in SETTINGS.items():
         path, flag, metavar = named(written)
         kind = reduce(lambda part, name: get_type_hints(part)[name], path.split("."), TrainConfig)

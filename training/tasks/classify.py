@@ -27,8 +27,8 @@ from training.tasks.task import Defaults
 KEPT_OVER_INPUT = 1.5  # limit on image size ÷ input size: even crops of half the image keep all detail
 
 
-class Classify:
-    """The task of a classifier; task.Task documents the attributes and methods."""
+class _Classify:
+    """The task of a classifier. task.Task documents attributes and methods."""
 
     name: TaskName = "classify"
     scene_labels: Literal["boxes", "class"] = "class"
@@ -37,7 +37,6 @@ class Classify:
     defaults = Defaults(input_hw=(224, 224), quick_hw=(128, 128), epochs=60, quick_epochs=20, batch_size=16)
 
     def build(self, config: ModelConfig) -> Network:
-        """Return a classifier with fresh weights."""
         return Classifier(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
@@ -45,7 +44,6 @@ class Classify:
         return replace(family, classes=1.0, label_smoothing=0.1)
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Check that each image has one class; raise DatasetError otherwise."""
         if len(dataset) and dataset.load(0).image_class is None:
             raise DatasetError(
                 "the data set has boxes, but a classifier learns one class for each image: give a folder "
@@ -84,23 +82,19 @@ class Classify:
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> ClassEvaluation:
-        """Return accuracy and routing on centre crops."""
         assert isinstance(model, Classifier)
         return evaluate_classes(model, dataset, controls=controls)
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return accuracies and routing figures by name."""
         accuracy = result.accuracy
         scores = {"top1": accuracy.top1, "top5": accuracy.top5}
         scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
         return scores | routing_scores(result, dataset)
 
     def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
-        """Return top-1 and top-5 accuracy, 0..1."""
         return {"top1": result.accuracy.top1, "top5": result.accuracy.top5}
 
     def report(self, result: ClassEvaluation) -> str:
-        """Return accuracies, also by class, and the use of experts as text."""
         top1, top5, by_class = result.accuracy
         lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
         classes = [(name, or_dash(share)) for name, share in by_class.items()]
@@ -108,12 +102,10 @@ class Classify:
         return "\n".join(lines + expert_lines(result.experts))
 
     def report_json(self, result: ClassEvaluation) -> str:
-        """Return accuracies and the use of experts as JSON."""
         return evaluation_json(result.accuracy, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return accuracies and routing as one line of text."""
         return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
 
 
-CLASSIFY = Classify()
+CLASSIFY = _Classify()

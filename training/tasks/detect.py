@@ -23,8 +23,8 @@ from training.models.network import Network
 from training.tasks.task import Defaults
 
 
-class Detect:
-    """The task of a detector; task.Task documents the attributes and methods."""
+class _Detect:
+    """The task of a detector. task.Task documents attributes and methods."""
 
     name: TaskName = "detect"
     scene_labels: Literal["boxes", "class"] = "boxes"
@@ -41,7 +41,6 @@ class Detect:
     )
 
     def build(self, config: ModelConfig) -> Network:
-        """Return a detector with fresh weights."""
         return Detector(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
@@ -49,7 +48,6 @@ class Detect:
         return family
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Check that images have boxes instead of one class each; raise DatasetError otherwise."""
         if len(dataset) and dataset.load(0).image_class is not None:
             raise DatasetError(
                 "the data set has a class for each image, but a detector learns boxes: use a variant for "
@@ -93,30 +91,24 @@ class Detect:
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> Evaluation:
-        """Return mAP and routing."""
         assert isinstance(model, Detector)
         return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return mAP and routing figures by name."""
         quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
         return quality | routing_scores(result, dataset)
 
     def figures(self, result: Evaluation) -> Mapping[str, float]:
-        """Return mAP@.5 and mAP@[.5:.95]."""
         return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
 
     def report(self, result: Evaluation) -> str:
-        """Return mAP, also by class, and the use of experts as text."""
         return evaluation_report(result.mean_ap, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
-        """Return mAP and the use of experts as JSON."""
         return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return mAP and routing as one line of text."""
         return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
 
 
-DETECT = Detect()
+DETECT = _Detect()

@@ -32,9 +32,7 @@ def training_data(
 ) -> DataConfig:
     """Return the training data: the recipe's own data in the folder, or else this split of the folder.
 
-    Args:
-        folder: None: generated scenes.
-        classes: keep only these classes of the data, in this order; empty: every class.
+    Without a folder, it is generated scenes. `classes` keeps only these classes, in this order; empty: all.
 
     Raises:
         ConfigError: a recipe with its own data needs a folder, or classes of this data cannot be selected.
@@ -73,7 +71,7 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
 
 
 def described(data: DataConfig) -> str:
-    """Return the folder and the split, as text for the user."""
+    """Return the folder, the split and the folds as text for the user."""
     match data:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"unseen {GENERATED}"

@@ -30,7 +30,7 @@ from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_remarks, open_for
 from training.workflows.measure import labelled_for
-from training.workflows.provenance import folder_name, origin_in_words
+from training.workflows.provenance import origin_in_words
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def export(
     """
     model, stored = load_model(checkpoint)
     credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
+    folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
     check_options(targets, options, model.config)
     if options.experts == "shared":  # the figures must be those of the reduced model
         model = without_routed_experts(model)
@@ -90,11 +91,10 @@ def export(
         targets=targets,
         options=options,
         measured=measured,
-        provenance=Provenance(sha256_of(checkpoint), folder_name(stored.get("data", "")), metrics, credits),
+        provenance=Provenance(sha256_of(checkpoint), folder, metrics, credits),
     )
     for each in exported:
         log.info(f"released {each.path}")
-    for each in exported:
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
     return exported

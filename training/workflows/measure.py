@@ -72,11 +72,7 @@ def compare_checkpoints(
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """Return routing controls; for None, top_k and weight_threshold are as trained.
-
-    Raises:
-        ConfigError: the model cannot run with top_k experts; the message lists the allowed numbers.
-    """
+    """Return routing controls, as trained for None; raise ConfigError if the model cannot run with top_k."""
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
         allowed = ", ".join(map(str, config.allowed_top_k))
@@ -90,11 +86,7 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> tuple[MeanAp, int]:
-    """Return the mAP of a running service on a data set, and the number of images.
-
-    Raises:
-        ConfigError: the images have classes instead of boxes.
-    """
+    """Return the mAP of a running service and the number of images; raise ConfigError without boxes."""
     dataset = open_dataset(data)
     if len(dataset) and dataset.load(0).image_class is not None:
         raise ConfigError("--url measures a detector: give data with boxes")

@@ -23,10 +23,11 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
     stored = load_provenance(checkpoint)
     carried = {name: value for name, value in stored.items() if name not in OF_THE_RUN}
     before = stored.get("begun from")
-    data = (stored.get("begun from data"), folder_name(stored.get("data", "")))
     carried["begun from"] = checkpoint.name + (f", begun from {before}" if before else "")
     carried["begun from sha256"] = sha256_of(checkpoint)
-    seen = ", ".join(each for each in data if each)
+    # Only the name of the folder: checkpoints are shared.
+    data = (stored.get("begun from data"), Path(stored.get("data", "")).name)
+    seen = ", ".join(filter(None, data))
     return {**carried, "begun from data": seen} if seen else carried
 
 
@@ -43,8 +44,3 @@ def origin_in_words(provenance: Mapping[str, str]) -> str:
         data = provenance.get("begun from data")
         words.append(f"begun from {provenance['begun from']}{f', trained on {data}' if data else ''}")
     return "; ".join(words)
-
-
-def folder_name(data: str) -> str:
-    """Return the last part of the data's path; the whole path is private, and artifacts are shared."""
-    return Path(data).name if data else ""

@@ -58,8 +58,7 @@ class TrainOptions:
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     """Return training and validation data: the recipe's own, the folder's, or scenes of two seeds.
 
-    Raises:
-        ConfigError: the recipe's own data needs a folder, or the data has no splits or classes to select.
+    Raises ConfigError if the recipe needs a folder, or if the data has no splits or classes to select.
     """
     # A dataclass stores defaults as class attributes.
     others = [
@@ -78,9 +77,7 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
 def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     """Return the whole configuration of a run, and its training data.
 
-    Raises:
-        DatasetError: the data cannot be read.
-        ConfigError: a setting is not valid, or settings do not fit together.
+    Raises DatasetError if the data cannot be read, ConfigError if settings are not valid or do not fit.
     """
     train_data, val_data = data_configs(options)
     like = _model_like(options)

@@ -78,7 +78,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             lambda v: replace(MODEL, mixtures=dict.fromkeys(("head.p3", "head.p4", "head.p5"), v)),
             [MixtureConfig(activate=False)],
             [MixtureConfig(), MixtureConfig(activate=False, shared_kernel=1)],
-            "head.p3: experts of a head answer alone",
+            "head.p3: experts of a head have no shared expert",
         ),
         (
             lambda v: replace(

@@ -93,7 +93,7 @@ def test_without_patience_no_evaluation_ends_a_run(tmp_path):
 
 
 def test_patience_without_validation_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="patience=2 counts evaluations, and there is no validation data"):
+    with pytest.raises(ConfigError, match="patience=2 needs validation data"):
         replace(CONFIG, val_data=None)
     with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and nothing evaluates"):
         Trainer(CONFIG, open_dataset(SCENES), tmp_path).run()
