@@ -24,7 +24,7 @@ examples:
   python -m training prune runs/cells/model.safetensors --data bccd --min-share 0.05 --output few.safetensors
       removes experts that fewer than 5 % of the images choose; layers may then differ in size
   python -m training prune converted.safetensors --data folder --top-k 2 --keep 2 --output two.safetensors
-      makes a model that runs every expert run only two for each image, and keeps only two
+      for a model that runs every expert: the result keeps two per layer, and runs these two
   python -m training prune voc.safetensors --recipe voc --data data/voc --keep 3 --output voc-3.safetensors
       with the training and validation data of the recipe
   python -m training train --like cells-3.safetensors --data bccd --recipe small-data --run runs/cells-3

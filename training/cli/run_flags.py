@@ -34,7 +34,7 @@ SETTINGS = {
     "loss.information WEIGHT": "weight of the loss that makes routers tell images apart; 0: off",
     "loss.coverage WEIGHT": "weight of the loss that gives each expert a share of the images; 0: off",
     "augment.mosaic P": "probability that a sample is a mosaic of four images",
-    "augment.close_mosaic_epochs --close-mosaic N": "last epochs without mosaic, mixup and copy-paste",
+    "augment.close_mosaic_epochs --close-mosaic N": "the last N epochs have no mosaic, mixup or copy-paste",
     "augment.mixup P": "probability that a sample is blended with another",
     "augment.copy_paste P": "probability that objects of another image are pasted on",
     "augment.flip_horizontal P": "probability of a horizontal flip",
@@ -42,7 +42,7 @@ SETTINGS = {
     "such as cells",
     "top_ks --fixed-top-k": "train all images with the same top_k; otherwise, sparsight draws one for each",
     "accumulate N": "compute each batch in N parts, to save memory",
-    "freeze_batch_norm --freeze-bn": "keep the batch norm statistics of --weights, for few images",
+    "freeze_batch_norm --freeze-bn": "keep the batch norm statistics of --weights; useful for few images",
     "repeat_threshold --balance-classes SHARE": "show images of rare classes more often: by "
     "sqrt(SHARE / s) for a class in a share s < SHARE of the images; 0.001 for LVIS, 0.3 for few classes",
     "patience N": "end after N evaluations without a better mAP50-95 or top-1; 0: never. best.safetensors "
