@@ -196,7 +196,7 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
         (["--lr", "0"], "lr=0.0 must be positive"),
         (["--flip-vertical", "1.5"], "flip_vertical=1.5 must be in 0..1"),
         (["--device", "tpu"], "no device tpu here; there are: cpu"),
-        (["--classes", "disc"], "generated scenes have classes of their own"),
+        (["--classes", "disc"], "generated scenes have all their classes"),
         (["--accumulate", "3"], "batch_size=8 cannot be split evenly over accumulate=3"),
         (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give its --weights"),
         (["--balance-classes", "2"], "repeat_threshold=2.0 must be in 0..1"),

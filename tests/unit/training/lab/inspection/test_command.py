@@ -169,7 +169,7 @@ def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, 
 
 def test_a_layer_without_a_folder_for_its_charts_is_wrong_usage(capsys):
     assert main(["inspect", "model.safetensors", "--layer", "backbone.p5"]) == 2
-    assert "--layer says which images are drawn: give --output" in capsys.readouterr().err
+    assert "--layer selects the images that --output draws: give --output" in capsys.readouterr().err
 
 
 def test_generated_scenes_have_no_splits(capsys, checkpoint):
