@@ -157,7 +157,7 @@ def test_parts_that_cannot_be_even_are_refused(batch_size, accumulate):
 
 def test_batch_norm_in_routers_wants_two_images_a_part_unless_it_is_frozen():
     model = shallow(model_config("modular-n", CLASS_NAMES, (64, 64)))
-    with pytest.raises(ConfigError, match="need two images, and accumulate=8 leaves 1"):
+    with pytest.raises(ConfigError, match="needs two images, and accumulate=8 leaves 1"):
         replace(DENSE, model=model, accumulate=8, freeze_batch_norm=False)
     assert replace(DENSE, model=model, accumulate=4, freeze_batch_norm=False).accumulate == 4
     assert replace(DENSE, model=model, accumulate=8).accumulate == 8

@@ -112,6 +112,6 @@ def test_sigterm_to_the_whole_process_group_leaves_a_checkpoint_that_resumes(tmp
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command goes on from there" in output
+    assert "the same command resumes" in output
     assert read_state_config(run_dir / STATE_FILE).epochs == 50
     assert load_model(run_dir / MODEL_FILE)[0].config.input_hw == (64, 64)
