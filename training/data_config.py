@@ -9,13 +9,13 @@ from training.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
-    """Generated scenes, with exact boxes and without files; the same seed gives the same scenes."""
+    """Scenes generated in memory, with exact boxes; the same seed gives the same scenes."""
 
     kind: Literal["scenes"] = "scenes"  # tells the three kinds of configuration apart in JSON
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
-    labels: Literal["boxes", "class"] = "boxes"  # class: a scene shows one kind of object, its class
+    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of object per scene
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -26,8 +26,7 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels; its contents show the format (training/data/README.md lists formats).
 
-    A split can be divided further: image i belongs to fold i modulo `folds`, and only images of the folds in
-    `kept` are used.
+    Image i of the split belongs to fold i modulo `folds`; only images of the folds in `kept` are used.
     """
 
     kind: Literal["folder"] = "folder"
@@ -42,7 +41,7 @@ class FolderConfig:
         if self.folds < 1:
             raise ConfigError(f"folds={self.folds} must be at least 1")
         if not self.kept or not set(self.kept) <= set(range(self.folds)):
-            raise ConfigError(f"kept={self.kept} names none or others than the folds 0..{self.folds - 1}")
+            raise ConfigError(f"kept={self.kept} must name one or more of the folds 0..{self.folds - 1}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,5 +61,5 @@ DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 
 def absolute(config: FolderConfig) -> FolderConfig:
-    """Return the configuration with an absolute root, so that a run can be resumed from another directory."""
+    """Return the configuration with an absolute root, so that a run can resume from another directory."""
     return replace(config, root=str(Path(config.root).resolve()))

@@ -68,7 +68,7 @@ class Result:
             supervision: Any = import_module("supervision")
         except ImportError as error:
             raise ConfigError(
-                "to_supervision needs the package supervision: pip install supervision"
+                f"to_supervision needs supervision ({error}): pip install supervision"
             ) from error
         if self.boxes_xyxy is None:
             return supervision.Classifications(class_id=self.class_ids, confidence=self.scores)

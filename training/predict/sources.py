@@ -18,8 +18,8 @@ from training.errors import DatasetError
 
 # fmt: off
 VIDEO_SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-    ".mts", ".ogv", ".ts", ".webm", ".wmv",
+    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 )
 # fmt: on
 TIMEOUT_MS = 10_000  # until a stream must have answered
@@ -187,7 +187,7 @@ def _open(source: Source) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
         why = "not a video that can be decoded"
         if source.kind == "stream":
-            why = f"no stream at this address within {TIMEOUT_MS // 1000} seconds"
+            why = "no stream that can be read at this address"
     if not capture.isOpened():
         raise DatasetError(f"{source}: {why}")
     return capture

@@ -64,5 +64,5 @@ def test_a_weight_that_float16_cannot_hold_is_said(tmp_path):
 
 
 def test_it_replaces_nothing(checkpoint):
-    with pytest.raises(CheckpointError, match="is there already"):
+    with pytest.raises(CheckpointError, match="exists already"):
         halve(checkpoint, checkpoint)

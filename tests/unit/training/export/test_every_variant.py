@@ -32,7 +32,7 @@ from training.export.targets import build
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import compared_top_ks, graph_spec
-from training.lab.prune.drop import drop_experts
+from training.lab.prune.select import drop_experts
 from training.models.mixture import dispatch
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config

@@ -9,7 +9,7 @@ import torch
 from tests.training_builders import conditioned, diverse_images, shallow
 from training.config import RouterConfig
 from training.errors import ConfigError
-from training.lab.prune.drop import drop_experts
+from training.lab.prune.select import drop_experts
 from training.models.mixture.routing import RoutingControls, choose_experts
 from training.models.variants import model_config
 from training.trainer.checkpoint import load_model, save_model
