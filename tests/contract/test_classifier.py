@@ -1,4 +1,4 @@
-"""A small classifier, exported for every target and served: the classes that its checkpoint finds."""
+"""A small classifier, exported for every target and served, gives its checkpoint's classes."""
 
 import json
 

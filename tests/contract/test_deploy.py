@@ -1,4 +1,4 @@
-"""The stack as it is written down: docker-compose.yml and the Dockerfiles, read by the real tools."""
+"""docker-compose.yml and the Dockerfiles, checked with docker-compose and hadolint."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""build_plans.sh decides rightly what to build, and as the exporter does.
+"""build_plans.sh builds the plans that are missing or outdated, in the same way as the exporter.
 
-trtexec and nvidia-smi are stand-ins: no GPU is here.
+Scripts replace trtexec and nvidia-smi, so that the tests need no GPU.
 """
 
 import hashlib

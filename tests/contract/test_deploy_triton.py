@@ -1,4 +1,4 @@
-"""The options that docker-compose.yml gives Triton, tried on a real one."""
+"""Triton's options in docker-compose.yml work on a real tritonserver."""
 
 import shutil
 import urllib.error

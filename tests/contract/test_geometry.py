@@ -1,4 +1,4 @@
-"""Letterbox, centre crop, selection and suppression exist more than once: one table each holds them equal."""
+"""All copies of letterbox, centre crop, candidate selection and suppression give the same results."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The service and the JSON schema accept and refuse the same manifests: those that the exporter writes."""
+"""The service and the JSON schema accept and refuse the same manifests, and accept the exporter's."""
 
 import copy
 import json

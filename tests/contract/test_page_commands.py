@@ -1,4 +1,4 @@
-"""Commands that the pages show are commands that parse."""
+"""Every training command in the Markdown pages can be parsed."""
 
 import re
 import shlex

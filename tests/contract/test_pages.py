@@ -1,4 +1,4 @@
-"""The project's own pages: what they point at is there, and the gateway's page names all that there is."""
+"""Links and paths in the Markdown pages exist, and the service's page lists every setting and parameter."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The committed starter: whole, proved by its golden sample, and as good served as it was measured."""
+"""The committed starter is complete, reproduces its golden sample, and has its released mAP when served."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What Triton and its clients read in config.pbtxt, with their own parser, is what the exporter meant."""
+"""Triton's parser reads from config.pbtxt the values that the exporter meant."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The machine with the GPU has few packages: what runs there imports those and the packed ones alone."""
+"""The GPU run imports only packages that the GPU machine has or that are packed."""
 
 import json
 import os

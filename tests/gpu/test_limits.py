@@ -1,4 +1,4 @@
-"""No part outlives its time, and none leaves a process behind."""
+"""A part of the GPU run ends within its time limit, and leaves no process behind."""
 
 import os
 import sys

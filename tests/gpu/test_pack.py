@@ -1,4 +1,4 @@
-"""The folder that travels: what is in it, and when it is refused."""
+"""The packed folder: its content, and when packing is refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the parts check on a GPU holds on a CPU too: so that a change of training shows here first."""
+"""The parts of the GPU run also pass on a CPU, so that a broken part is noticed before the GPU run."""
 
 from dataclasses import replace
 from types import SimpleNamespace

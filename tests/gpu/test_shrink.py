@@ -1,4 +1,4 @@
-"""What travels is smaller, and every box stays where it was relative to its image."""
+"""Shrunk images are smaller, and every box keeps its place relative to its image."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a machine lacks is taken from wheels, and nothing else is."""
+"""Only packages that a machine lacks are unpacked from wheels."""
 
 import zipfile
 

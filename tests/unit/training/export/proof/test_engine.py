@@ -1,4 +1,4 @@
-"""A graph whose tensors are not those of its manifest is refused by name, in both engines."""
+"""Both engines refuse a graph whose tensors differ from the manifest, and name the tensor."""
 
 import numpy as np
 import onnx
