@@ -13,7 +13,7 @@ from tests.gpu.results import Skipped
 
 @dataclass(frozen=True)
 class Given:
-    """The settings of one part."""
+    """The settings of one part of the GPU run."""
 
     results: Path
     packed: Path
