@@ -56,8 +56,8 @@ def build_artifact(
 
     Args:
         repository: created if missing.
-        name: of the model.
-        version: of the model.
+        name: the model's name.
+        version: the model's version.
         selection: `graph` or `service`, which then selects the candidates.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
@@ -77,8 +77,8 @@ def build_classifier(
 
     Args:
         repository: created if missing.
-        name: of the model.
-        version: of the model.
+        name: the model's name.
+        version: the model's version.
         experts: False leaves out the mixture layers and their controls.
         changes: top-level manifest keys to replace, after everything else is computed.
     """

@@ -91,7 +91,7 @@ def build_branches(
 
     Args:
         repository: created if missing.
-        name: of the model.
+        name: the model's name.
         control: name of the input that sets the number of experts.
         green: factor of the second expert's result; NaN makes the result NaN.
     """

@@ -151,7 +151,7 @@ class TritonServer:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Kill the server, because a clean end takes seconds, and remove the shared memory that it leaves."""
+        """Kill the server and remove its shared memory; a clean end would take seconds."""
         self.kill()
         for leftover in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
             leftover.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ class Server:
 
     @property
     def offsets(self) -> list[str | None]:
-        """Return the start of the Range of every request."""
+        """Return the Range header of each request, None if it has none."""
         return [each[1] for each in self.requests]
 
 
