@@ -107,7 +107,7 @@ def _norms(model: Network) -> list[nn.BatchNorm2d]:
 
 
 def _take_statistics(model: Detector) -> None:
-    """Move batch norm statistics most of the way to the true ones, which would amplify rounding errors."""
+    """Move batch norm statistics most of the way to the true ones; all the way amplifies rounding errors."""
     norms = _norms(model)
     for norm in norms:
         norm.momentum = MOMENTUM
