@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("SPARSIGHT_DATA"))
     parser.add_argument("--into", type=Path, default=HERE / "packed")
-    parser.add_argument("--python", action="append", help=f"repeatable; default: {TARGET_PYTHON}")
+    parser.add_argument(
+        "--python",
+        action="append",
+        help=f"Python version of the wheels; may be repeated; default: {TARGET_PYTHON}",
+    )
     args = parser.parse_args(argv)
     try:
         if args.data is None:
