@@ -1,4 +1,4 @@
-"""Both engines refuse a graph whose tensors differ from the manifest, and name the tensor."""
+"""A graph whose tensors are not those of its manifest is refused by name."""
 
 import numpy as np
 import onnx
