@@ -1,4 +1,4 @@
-"""The client and a real service: the same answers, and every problem as the error that it is."""
+"""The client gets a real service's answers, and raises the right error for every problem."""
 
 import asyncio
 import contextlib

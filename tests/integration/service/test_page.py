@@ -1,4 +1,4 @@
-"""The page at / in a real browser."""
+"""The web page at / of a real service, in a real browser."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`python -m service` as an operator meets it: sentences, exit codes, signals."""
+"""`python -m service` as an operator sees it: messages, exit codes, signals."""
 
 import json
 import os

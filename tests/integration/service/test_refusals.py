@@ -1,4 +1,4 @@
-"""What is refused, with which status, and in which words."""
+"""Which requests are refused, with which status and message."""
 
 import asyncio
 import socket

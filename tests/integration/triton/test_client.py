@@ -1,4 +1,4 @@
-"""A direct client on the real server gives the gateway's answers, and tells every failure apart."""
+"""On a real Triton, the client gives the same answers as the gateway, and an error for each failure."""
 
 import asyncio
 import contextlib

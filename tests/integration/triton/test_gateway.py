@@ -1,4 +1,4 @@
-"""The gateway in front of a real Triton: the same answers, the right versions, and nothing left behind."""
+"""The gateway with a real Triton: equal answers, the right versions, and no leftovers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The command parses, asks and reports: 0, 1 for what went wrong, 2 for wrong usage."""
+"""The client's command: flags, requests, output, and exit status 0, 1 for errors, 2 for wrong usage."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the ensemble is sent, and what its answer means, with numbers that can be checked by hand."""
+"""The client's request to the ensemble and the result, with numbers that can be checked by hand."""
 
 from dataclasses import replace
 

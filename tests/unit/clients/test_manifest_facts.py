@@ -1,4 +1,4 @@
-"""A direct client reads the newest manifest, and only one that proves itself and lacks nothing."""
+"""The client reads the newest manifest in Triton's configuration, and refuses a damaged or incomplete one."""
 
 import copy
 import hashlib

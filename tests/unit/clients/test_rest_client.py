@@ -1,4 +1,4 @@
-"""The client of the service: what it sends, what it makes of answers and problems, and its time limit."""
+"""RestClient: its requests, its results, its errors, and its time limit."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the service's problems, and answers of what stands before it, mean to a caller."""
+"""The client's errors for problems of the service and of a proxy in front of it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The client follows the manifest, sends once, and keeps to its time limit; no network here."""
+"""TritonClient follows the manifest, sends each request once, and keeps its time limit; without a network."""
 
 import asyncio
 import builtins

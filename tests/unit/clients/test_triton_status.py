@@ -1,4 +1,4 @@
-"""What each status of Triton, in the words of the real server, means for a caller."""
+"""The client's error for each status and message of Triton."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Lines of the log: one event each, in a form that programs can read."""
+"""Each log line holds one event, in a format that programs can read."""
 
 import ast
 import json

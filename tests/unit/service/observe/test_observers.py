@@ -1,4 +1,4 @@
-"""Whoever watches is told of every image, over no protocol at all."""
+"""Observers are called for every answered image, independently of HTTP."""
 
 import asyncio
 from contextlib import asynccontextmanager

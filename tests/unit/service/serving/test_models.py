@@ -1,4 +1,4 @@
-"""Which versions are in force, whether the service is ready, and what the metrics say of it."""
+"""Which versions are served, whether the service is ready, and the metrics of both."""
 
 import pytest
 from prometheus_client import CollectorRegistry

@@ -1,4 +1,4 @@
-"""A version serves only if this process reproduces its golden sample, or at least answers in numbers."""
+"""A served version must reproduce its golden sample or, without a sample, return finite numbers."""
 
 import asyncio
 

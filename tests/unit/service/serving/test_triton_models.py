@@ -1,4 +1,4 @@
-"""Routes follow a Triton server, and one model that hangs holds up no other."""
+"""Routes follow the models of a Triton server, and a hanging model does not delay other models."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The best classes of an image, best first, as many as asked for."""
+"""Classification returns the requested number of classes, best first."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Parameters are filled in from the model, or refused with what it can do."""
+"""Request parameters get the model's defaults; values outside the model's limits are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The preferred backend that is well answers; what it cannot answer goes to the next, with the reason."""
+"""The first healthy backend answers; if it cannot, the next one does, and the answer gives the reason."""
 
 import asyncio
 from types import SimpleNamespace

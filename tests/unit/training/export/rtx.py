@@ -1,4 +1,4 @@
-"""TensorRT-RTX: the parser and builder of TensorRT in a package that needs no GPU to build."""
+"""Builds plans with TensorRT-RTX, a package with TensorRT's parser and builder that works without a GPU."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from training.export.targets.tensorrt_plan import build_plan
 
 
 def builds_a_plan(proto, folder, *, batch, precision):
-    """Build as the exporter does, and find the plan described beside it and taken for one that fits."""
+    """Build a plan as the exporter does; check that its description is written and recognised."""
     tensorrt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     sized = {"inputs": inputs_of((64, 64)), "batch": list(batch)}
     version = store(folder, "tensorrt", **sized, precision=precision)

@@ -1,4 +1,4 @@
-"""Every family of mixtures survives its export: no expert lost, none run in vain, equal to the checkpoint."""
+"""Exports of every family keep all experts, skip the unchosen ones, and equal the checkpoint."""
 
 import asyncio
 import functools

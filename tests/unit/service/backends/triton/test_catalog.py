@@ -1,4 +1,4 @@
-"""A manifest in a model's configuration is believed only if its sha256 fits."""
+"""A manifest in a Triton model configuration is accepted only if its sha256 is right."""
 
 import hashlib
 

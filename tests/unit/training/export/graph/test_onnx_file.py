@@ -1,4 +1,4 @@
-"""The traced network: every expert is in it, no path of this machine; without experts images alone go in."""
+"""The traced network has every expert and no local path; without experts, images are its only input."""
 
 from pathlib import Path
 

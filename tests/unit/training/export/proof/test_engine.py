@@ -1,4 +1,4 @@
-"""A graph whose tensors are not those of its manifest is refused by name, in both engines."""
+"""A graph whose tensors are not those of its manifest is refused by name."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""What an export is asked for is held against what targets, models and this machine can do."""
+"""Export options that a target, a model or this machine cannot satisfy are refused."""
 
 from dataclasses import replace
 
