@@ -80,11 +80,11 @@ def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
     except UnreadableAnswer:
         problem = {}
     if 300 <= answer.status < 400:
-        return UnreadableAnswer(url, f"it redirects to {answer.headers.get('Location', 'no address')}")
+        return UnreadableAnswer(url, f"the server redirects to {answer.headers.get('Location', 'nowhere')}")
     slug = str(problem.get("type", "")).removeprefix(_TYPE_PREFIX)
     sentence = str(problem.get("detail") or f"{url} answers with HTTP status {answer.status}")
     if slug == "not-found":  # the path is unknown; an unknown model has the type unknown-model
-        return UnreadableAnswer(url, "it has no address /detect")
+        return UnreadableAnswer(url, "the server has no address /detect")
     kind = PROBLEMS.get(slug) or _STATUS.get(answer.status) or _by_hundreds(answer.status)
     if kind is DeadlineExceeded:
         return DeadlineExceeded(timeout_s, sentence if slug == "body-timeout" else None)

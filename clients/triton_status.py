@@ -100,7 +100,7 @@ def unreachable(url: str, reason: str) -> Unreachable:
     """Return the error for a server that cannot be reached."""
     return Unreachable(
         f"cannot reach Triton at {url}: {reason}; check that Triton runs, that the port belongs to the"
-        " protocol (usually 8001 for grpc, 8000 for http), and that tls is set if Triton uses encryption"
+        " protocol (usually 8001 for grpc, 8000 for http), and that tls is set if Triton uses TLS"
     )
 
 

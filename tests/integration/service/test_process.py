@@ -81,8 +81,8 @@ def test_without_triton_it_stays_says_why_and_ends_well_when_told_to():
         with subprocess.Popen(
             **command(SPARSIGHT_BACKENDS="triton", SPARSIGHT_TRITON__URL=url, PORT=0)
         ) as process:
-            assert f"asking triton at {url}" in process.stderr.readline()
-            assert "triton is not answering" in process.stderr.readline()
+            assert f"of triton at {url}" in process.stderr.readline()
+            assert "triton does not answer" in process.stderr.readline()
             process.send_signal(signal.SIGTERM)
             process.stderr.read()
             assert process.wait(timeout=30) == 0
