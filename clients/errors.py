@@ -111,7 +111,7 @@ class ManifestMismatch(ClientError):
 
 
 class UnreadableAnswer(ClientError):
-    """The answer is not one of the service, or is one of a release that this client does not understand."""
+    """The answer does not come from the service, or comes from another release of the service."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

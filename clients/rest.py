@@ -33,7 +33,7 @@ class RestClient(Calls):
     Args:
         url: URL of the service, with http:// or https://, and with the path if the service has one.
         model: name of the model; None for the service's default model.
-        backend: backend that runs the model, for example triton; None: the service chooses one.
+        backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.
@@ -77,7 +77,7 @@ class AsyncRestClient(AsyncCalls):
     Args:
         url: URL of the service, with http:// or https://, and with the path if the service has one.
         model: name of the model; None for the service's default model.
-        backend: backend that runs the model, for example triton; None: the service chooses one.
+        backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.

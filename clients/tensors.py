@@ -145,7 +145,7 @@ def check(outputs: Tensors, rows: Mapping[str, tuple[str, tuple[int, ...]]], mod
 
 
 def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the NumPy dtype and the shape of each tensor for one image, by name, as `check` takes them."""
+    """Return the NumPy dtype and the shape of each tensor by name, for a batch of one image."""
     return {tensor.name: (NUMPY[tensor.dtype], tensor.shape(1)) for tensor in tensors}
 
 

@@ -29,7 +29,7 @@ class Metrics:
             "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
         )
         self._request_s = Histogram(
-            "sparsight_request_duration_seconds", "From a request's first byte to its answer.", ["route"],
+            "sparsight_request_duration_seconds", "Time from first byte to answer.", ["route"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._stage_s = Histogram(
@@ -108,7 +108,7 @@ class Metrics:
     def declare_experts(
         self, model: str, version: str, layer: str, num_experts: int, share: Sequence[float] | None
     ) -> None:
-        """Export the counters of a layer's experts at 0, so that experts never chosen are visible."""
+        """Export the counters of a layer's experts at 0, so that unused experts appear too."""
         self._entropy_bits.labels(model, layer)
         for expert in range(num_experts):
             labels = (model, version, layer, str(expert))

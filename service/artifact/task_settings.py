@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DetectDefaults(Part):
-    """The values of parameters that a detection request leaves out."""
+    """The default parameters of a detection request."""
 
     conf: Share
     iou: Share
@@ -60,7 +60,7 @@ class DetectSettings(Part):
 
 
 class ClassifyDefaults(Part):
-    """The values of parameters that a classification request leaves out."""
+    """The default parameters of a classification request."""
 
     top: Positive
 

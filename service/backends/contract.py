@@ -1,4 +1,4 @@
-"""Check a graph against its manifest: inputs and outputs at load, then batch and output shapes per call."""
+"""Check a graph's inputs and outputs against its manifest, when the graph is loaded and in every call."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -25,8 +25,8 @@ _IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batc
 class DetectService:
     """Predicts objects or classes for images, for any protocol. Call it from the event loop.
 
-    For each request, enter `admit()`, then call `detect()`. Before `detect()`, `choose()` returns the version
-    that would answer.
+    For each request, enter `admit()`, then call `detect()`. To learn which version would answer, call
+    `choose()`.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:

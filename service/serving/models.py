@@ -56,7 +56,7 @@ class Models:
         return self._routes[name]
 
     def routes(self, name: str | None) -> Mapping[str, Route]:
-        """Return the routes of a model by backend, preferred first; `name` None is the default model.
+        """Return the routes of a model by backend, preferred first; None stands for the default model.
 
         Raises:
             NotReady: there is no model yet, or the default model is requested and is not there yet.

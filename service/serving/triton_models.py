@@ -173,7 +173,7 @@ class TritonFollower:
         self._report()
 
     async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-        """Return manifest and sha256 of a version to check; None if it needs no check, or cannot be read."""
+        """Return manifest and sha256 of a version to check; None if no check is needed or possible."""
         key = (one.model, one.version)
         self._unproved.pop(key, None)
         judged = self._judged.get(key)

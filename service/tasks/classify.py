@@ -27,7 +27,7 @@ class Classes:
             raise ValueError(f"{self.class_ids.shape=} {self.scores.shape=} do not fit each other")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of classes."""
         return len(self.scores)
 
 

@@ -35,7 +35,7 @@ class Detections:
             raise ValueError(f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit {n=}")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of detections."""
         return len(self.scores)
 
 

@@ -113,7 +113,7 @@ class Route:
 
     @property
     def healthy(self) -> bool:
-        """Return whether the breaker is closed and there is a version that can answer."""
+        """Return whether the breaker is closed and the route has a version."""
         return self.current is not None and self.breaker.state is State.CLOSED
 
     async def renew_within(self, limit_s: float) -> bool:

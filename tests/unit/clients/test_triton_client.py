@@ -241,7 +241,9 @@ def test_a_missing_library_is_named_with_the_way_to_get_it_and_http_needs_none(m
     monkeypatch.delitem(sys.modules, "clients.triton_grpc", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     for make in (TritonClient, AsyncTritonClient):
-        with pytest.raises(NotInstalled, match=f"package {package} is missing.*protocol='http'.*client"):
+        with pytest.raises(
+            NotInstalled, match=f"package {package}, which is missing.*protocol='http'.*client"
+        ):
             make("host:1")
     TritonClient("host:1", protocol="http").close()
 
