@@ -1,7 +1,7 @@
-"""Run the Triton model `<name>-<target>-nms`: select detections from a graph's outputs, and count them.
+"""Triton model `<name>-<target>-nms`: a graph's raw outputs to detections, and the count of what was served.
 
-The model reads the newest manifest from its own configuration, and finds the graph's outputs by their roles.
-A request has one image. Boxes are in pixels of the model input; the caller maps them to the source image.
+It reads the newest manifest from its own configuration, and finds the graph's tensors in it by their role.
+One image a request. Boxes stay on the canvas: only the caller knows where its image lies on it.
 """
 
 import json
@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 
 NO_DETECTIONS = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
+
 METRICS = {
-    "sparsight_triton_images_total": "Images that Triton answered.",
-    "sparsight_triton_detections_total": "Detections in Triton's answers.",
+    "sparsight_triton_images_total": "Images answered by Triton.",
+    "sparsight_triton_detections_total": "Detections that Triton answered with.",
     "sparsight_triton_expert_activations_total": "Images for which an expert was chosen.",
     "sparsight_triton_expert_gate_weight_total": "Sum of an expert's gates over images.",
 }
 
 
 class BadRequest(Exception):
-    """A request has a wrong input; the message says what is allowed."""
+    """What a caller got wrong; the message says what is allowed."""
 
 
 class TritonPythonModel:
-    """One instance of the model; Triton calls its methods."""
+    """One instance of the model."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the newest manifest and declare the metrics."""
@@ -41,7 +42,7 @@ class TritonPythonModel:
         self.counts = Counts(self.manifest)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer each request on its own, so that a wrong request does not affect the others."""
+        """Answer every request by itself: one that is wrong spoils no other."""
         responses = []
         for request in requests:
             try:
@@ -59,12 +60,12 @@ class TritonPythonModel:
         return responses
 
     def finalize(self) -> None:
-        """Free the metrics while the server still runs; freeing them at exit would crash this process."""
+        """Let go of the metrics while the server listens: left to the end, they crash this process."""
         self.counts.close()
 
 
 def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the manifest of the highest version in the model's parameters, converted to schema version 2."""
+    """Return the manifest of the highest version among the model's parameters, in the words of version 2."""
     versions = [int(key.partition(".")[2]) for key in parameters if key.startswith("manifest.")]
     return version_1.upgrade(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
 
@@ -72,18 +73,13 @@ def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 def detect(
     request: Any, manifest: Mapping[str, Any], names: Mapping[str, str]
 ) -> tuple[tuple[NDArray[Any], ...], NDArray[np.float32] | None]:
-    """Return the detections and the gates for one image.
+    """Return boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
 
     Args:
-        request: Triton's request, with the graph's outputs and the parameters as inputs.
-        manifest: manifest of the model.
-        names: names of the graph's outputs, by role.
-
-    Returns:
-        Boxes (M, 4), scores (M,) and class ids (M,); and gates (L, E), or None without mixture layers.
+        names: of the graph's outputs, by role.
 
     Raises:
-        BadRequest: a parameter is out of range, or the request has several images.
+        BadRequest: a parameter is out of its limits, or the request holds more than one image.
     """
     conf, iou, max_det = check_parameters(request, manifest)
     boxes = one_image(request, names["boxes_xyxy"])
@@ -102,10 +98,10 @@ def detect(
 
 
 def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:
-    """Return conf, iou and max_det, after checking these and the controls, which the graph has already used.
+    """Return conf, iou and max_det; the graph has used the others, which are checked for the caller's sake.
 
     Raises:
-        BadRequest: a parameter is out of range or NaN.
+        BadRequest: one is out of its limits. Comparisons are written so that NaN is, too.
     """
     conf, iou = number(request, "conf"), number(request, "iou")
     for name, share in (("conf", conf), ("iou", iou)):
@@ -121,7 +117,7 @@ def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, 
 
 
 def check_control(row: Mapping[str, Any], value: float) -> None:
-    """Check that the control in `row` allows the value; raise BadRequest otherwise."""
+    """Raise BadRequest for a value that the graph's input does not allow."""
     if "allowed" in row:
         if value not in row["allowed"]:
             raise BadRequest(f"{row['name']} is {value:g}; it must be one of {row['allowed']}")
@@ -132,43 +128,42 @@ def check_control(row: Mapping[str, Any], value: float) -> None:
 
 
 def tensor(request: Any, name: str) -> NDArray[Any]:
-    """Return an input of the request as an array."""
+    """Return an input as an array."""
     return np.asarray(pb_utils.get_input_tensor_by_name(request, name).as_numpy())
 
 
 def number(request: Any, name: str) -> float:
-    """Return the value of an input with one number; raise BadRequest if there are more."""
+    """Return the one number of an input."""
     values = tensor(request, name)
     if values.size != 1:
-        raise BadRequest(f"{name} has {values.size} numbers; send one number")
+        raise BadRequest(f"{name} holds {values.size} numbers; send one, for one image")
     return values.item()
 
 
 def one_image(request: Any, name: str) -> NDArray[Any]:
-    """Return an input without its batch dimension; raise BadRequest if the batch is not 1."""
+    """Return the only row of an input with a batch of one."""
     values = tensor(request, name)
     if len(values) != 1:
-        raise BadRequest(f"{name} has {len(values)} images; send one image per request")
+        raise BadRequest(f"{name} holds {len(values)} images; send one a request")
     return np.asarray(values[0])
 
 
 class Counts:
-    """The counters of this model. Instances share them: Triton adds up counters with the same labels."""
+    """What this model has served. Instances count together: Triton adds up what carries the same labels."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         self.families = {name: counter(name, description) for name, description in METRICS.items()}
         images, detections, activations, weights = self.families.values()
         labels = {"model": manifest["name"], "version": manifest["version"]}
         self.images, self.detections = images.Metric(labels), detections.Metric(labels)
-        # The key is (row, expert); the counters are the images that chose the expert, and the sum of weights.
-        self.experts: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self.experts: dict[tuple[int, int], tuple[Any, Any]] = {}  # (row, expert): its two counters
         for layer in manifest["mixture"]:
             for expert in range(layer["num_experts"]):
                 which = {**labels, "layer": layer["layer"], "expert": str(expert)}
                 self.experts[layer["row"], expert] = (activations.Metric(which), weights.Metric(which))
 
     def add(self, detections: int, gates: NDArray[np.float32] | None) -> None:
-        """Count one image, with its number of detections and its gates."""
+        """Count one image."""
         self.images.increment(1)
         self.detections.increment(detections)
         if gates is None:
@@ -180,12 +175,12 @@ class Counts:
                 weights.increment(gate)
 
     def close(self) -> None:
-        """Free the counters, and then their families, in the order that Triton requires."""
+        """End every counter, and after them their families, as Triton asks."""
         del self.images, self.detections
         self.experts.clear()
         self.families.clear()
 
 
 def counter(name: str, description: str) -> Any:
-    """Return a family of counters, shared by all instances and models; keep it as long as its counters."""
+    """Return a family of counters, one for all instances and models; its counters end with this object."""
     return pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)

@@ -1,4 +1,4 @@
-"""Select the detections of one image among its candidates, with NumPy as the only dependency."""
+"""Candidates of one image to its detections, on the canvas. NumPy alone: it runs in Triton's own Python."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ Ints = NDArray[np.integer[Any]]
 
 
 def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> tuple[Floats, Floats, Ints]:
-    """Return the best (anchor, class) pairs of one image, best first; equal scores in the order of pairs.
+    """Return the best (anchor, class) pairs, best first, equal scores by lowest pair.
 
     Args:
-        boxes_xyxy: (A, 4) boxes of all anchors.
-        class_scores: (A, C) scores of all anchors and classes.
-        limit: maximum number of pairs, N.
+        boxes_xyxy: (A, 4).
+        class_scores: (A, C).
+        limit: N, at most this many.
 
     Returns:
-        Boxes (N, 4), scores (N,) and class ids (N,).
+        boxes (N, 4), scores (N,), class ids (N,).
     """
     flat = class_scores.reshape(-1)
-    if len(flat) > limit:  # keep all pairs that tie with the last score, to sort them stably
+    if len(flat) > limit:  # everything at or above the N-th score, so that ties stay in order
         worst = np.partition(flat, -limit)[-limit]
         pairs = np.flatnonzero(flat >= worst)
     else:
@@ -36,15 +36,15 @@ def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> t
 def suppress(
     boxes_xyxy: Floats, scores: Floats, class_ids: Ints, conf: float, iou: float, max_det: int
 ) -> NDArray[np.int64]:
-    """Return the row numbers of the boxes to keep, highest score first; equal scores in the order of rows.
+    """Return the rows to keep, highest score first, equal scores by lowest row.
 
     Args:
-        boxes_xyxy: (N, 4) boxes in pixels of the model input.
-        scores: (N,) scores of the boxes.
-        class_ids: (N,) classes of the boxes.
-        conf: lowest score of a box to keep, inclusive.
-        iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
-        max_det: maximum number of rows to return.
+        boxes_xyxy: (N, 4) canvas pixels.
+        scores: (N,).
+        class_ids: (N,).
+        conf: lowest score that counts, itself included.
+        iou: a box overlapping a better one of its class by more than this is dropped.
+        max_det: most rows to return.
     """
     order = np.flatnonzero(scores >= np.float32(conf))
     order = order[np.argsort(-scores[order], kind="stable")]
@@ -62,6 +62,6 @@ def suppress(
         bottom_right = np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
         overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
         union = areas[i] + areas[i + 1 :] - overlap
-        # Compare products instead of dividing, so that boxes without area need no special case.
+        # Multiplied out, so that boxes without an area need no special case.
         alive[i + 1 :] &= (classes[i + 1 :] != classes[i]) | ~(overlap > np.float32(iou) * union)
     return order[kept].astype(np.int64)
