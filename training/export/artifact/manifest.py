@@ -106,13 +106,10 @@ def build_manifest(
 
 
 def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
+    facts = ("images", "distinct_expert_sets", "expert_sets", "compared_boxes", "skippable_experts")
     names = {each.role: each.name for each in contract.outputs}
     return {
-        "images": parity.images,
-        "distinct_expert_sets": parity.distinct_expert_sets,
-        "expert_sets": parity.expert_sets,
-        "compared_boxes": parity.compared_boxes,
-        "skippable_experts": parity.skippable_experts,
+        **{name: getattr(parity, name) for name in facts},
         "differences": {names[role]: error for role, error in parity.differences.items()},
         "metric": asdict(parity.metric) if parity.metric else None,
     }

@@ -107,12 +107,8 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {role: max_or_nan(error, other[role]) for role, error in one.items()}
-
-
-def max_or_nan(a: float, b: float) -> float:
-    """Return the larger number, or NaN if either is NaN: Python's max may drop NaN."""
-    return float(np.maximum(a, b))
+    """Return the larger differences, by role; NaN if either is NaN, which Python's max may drop."""
+    return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
 
 
 def measure_parity(
@@ -237,9 +233,9 @@ class _Comparison:
         counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
         no_number = any(np.isnan(each.largest) for each in found.values())
         if self._same_sets(want, have, counts=counts) or no_number:
-            for role, each in found.items():
-                self._differences[role] = max_or_nan(self._differences.get(role, 0.0), each.largest)
-                self._excess[role] = max_or_nan(self._excess.get(role, 0.0), each.excess)
+            largest = {role: each.largest for role, each in found.items()}
+            self._differences = _worse(self._differences, largest)
+            self._excess = _worse(self._excess, {role: each.excess for role, each in found.items()})
             self._rows += found[self.task.counted].compared if self.task.counted else 0
         if GATES in have and controls.weight_threshold == 0:
             self._sets.add((have[GATES] > 0).tobytes())

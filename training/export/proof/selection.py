@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -50,10 +49,11 @@ def measure_speed(
         clock: returns the time in seconds.
     """
     timed = inputs[:: -(-len(inputs) // IMAGES)]
-    runs = {
-        execution: partial(lambda run: [run(each) for each in timed], engine.run)
-        for execution, engine in engines.items()
-    }
+
+    def run_of(engine: Engine) -> Callable[[], object]:
+        return lambda: [engine.run(each) for each in timed]
+
+    runs = {execution: run_of(engine) for execution, engine in engines.items()}
     seconds = time_in_rounds(runs, (), ROUNDS, clock=clock).seconds
     sparse, dense = np.array(seconds["sparse"]), np.array(seconds["dense"])
     sparse_ms, dense_ms = (round(float(np.median(each)) * 1000 / len(timed), 3) for each in (sparse, dense))

@@ -151,7 +151,11 @@ class Counts:
     """Counters of images, detections and experts. Triton adds up the counters of all instances."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.families = {name: counter(name, description) for name, description in METRICS.items()}
+        kind = pb_utils.MetricFamily.COUNTER
+        self.families = {
+            name: pb_utils.MetricFamily(name=name, description=description, kind=kind)
+            for name, description in METRICS.items()
+        }
         images, detections, activations, weights = self.families.values()
         labels = {"model": manifest["name"], "version": manifest["version"]}
         self.images, self.detections = images.Metric(labels), detections.Metric(labels)
@@ -178,8 +182,3 @@ class Counts:
         del self.images, self.detections
         self.experts.clear()
         self.families.clear()
-
-
-def counter(name: str, description: str) -> Any:
-    """Return a family of counters; its counters end when this object is deleted."""
-    return pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
