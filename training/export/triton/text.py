@@ -45,15 +45,7 @@ DETECTIONS = (
     Tensor("scores", "f32", (-1,), "scores"),
     Tensor("class_ids", "i32", (-1,), "class_ids"),
 )
-# For each role that -nms reads, the axes after the batch that stay open. So one configuration fits older and
-# newer versions of the graph.
-READ_BY_NMS: Mapping[str, tuple[int, ...]] = {
-    "boxes_xyxy": (0,),
-    "scores": (0,),
-    "class_ids": (0,),
-    "class_scores": (0, 1),
-    GATES: (0, 1),
-}
+READ_BY_NMS = ("boxes_xyxy", "scores", "class_ids", "class_scores", GATES)  # roles of the graph's outputs
 
 
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
@@ -106,8 +98,8 @@ def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> s
     model = TritonModel(name=newest.model_name + NMS_SUFFIX, backend="python")
     model.instance_group.add(count=options.instances, kind="KIND_CPU")
     for tensor in _read_by_nms(newest):
-        opened = READ_BY_NMS[tensor.role]
-        sizes = tuple(-1 if index in opened else size for index, size in enumerate(tensor.sizes))
+        # Open sizes, so that one configuration fits older and newer versions of the graph.
+        sizes = (-1, 4) if tensor.role == "boxes_xyxy" else (-1,) * len(tensor.sizes)
         _add(model.input, [replace(tensor, sizes=sizes)], 1)
     _add(model.input, _controls(newest), 1)
     _add(model.input, THRESHOLDS)
