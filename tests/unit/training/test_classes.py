@@ -1,4 +1,4 @@
-"""Some of the classes of a folder: trained, measured and looked at like any other data."""
+"""--classes: training, evaluation and preview with some of a folder's classes."""
 
 import json
 

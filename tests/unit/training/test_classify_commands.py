@@ -1,4 +1,4 @@
-"""Classification from the command line: an image folder in, accuracies out."""
+"""Classification from the command line, from an image folder to accuracies."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Configurations: what they refuse at their edges."""
+"""Configurations refuse values just outside their limits."""
 
 from dataclasses import replace
 

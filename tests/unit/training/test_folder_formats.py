@@ -1,4 +1,4 @@
-"""From a folder to a trained and measured model: what is said of its labels on the way."""
+"""Training and evaluation on a folder, and the log messages about its labels."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`python -m training halve`: half the size, and from then on exactly one network."""
+"""`python -m training halve` halves the file, and the halved checkpoint always loads to the same weights."""
 
 import json
 

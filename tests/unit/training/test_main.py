@@ -1,4 +1,4 @@
-"""The command line: parses, calls, reports."""
+"""The command line: parsing, calls and error messages."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whose weights a model began with is told by every checkpoint that comes of it, and by its exports."""
+"""Checkpoints and exports record origin and licence of the weights with which the training began."""
 
 import hashlib
 import json

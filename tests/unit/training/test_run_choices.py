@@ -1,4 +1,4 @@
-"""What is chosen on the command line reaches the run, or is refused in one line."""
+"""Flags of the command line reach the run, or are refused with a one-line message."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which command has which flags, and how fields of options become flags."""
+"""The flags of each command, and how option fields become flags."""
 
 import argparse
 import subprocess

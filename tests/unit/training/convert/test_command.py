@@ -1,4 +1,4 @@
-"""The convert command: what it says and writes, and when it writes nothing."""
+"""The convert command: its messages and output file, and when it writes nothing."""
 
 import hashlib
 import shlex

@@ -1,4 +1,4 @@
-"""Repeat factors: rare classes are shown more often, and nothing is decoded to know them."""
+"""Repeat factors show rare classes more often, and are computed without decoding images."""
 
 from dataclasses import replace
 

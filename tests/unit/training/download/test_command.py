@@ -1,4 +1,4 @@
-"""The catalogue, and the command line that brings what is in it."""
+"""The list of downloads, and the download command."""
 
 import signal
 import threading

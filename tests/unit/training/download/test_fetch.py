@@ -1,4 +1,4 @@
-"""One file over HTTP, from a server that does what servers and networks do."""
+"""Download of one file from a server that has the faults of real servers and networks."""
 
 import resource
 import signal

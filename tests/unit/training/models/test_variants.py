@@ -1,4 +1,4 @@
-"""The named variants: their size and cost, what may be chosen of them, and that each of them works."""
+"""The named variants: parameters, GFLOPs, allowed changes, and a run of each."""
 
 from dataclasses import replace
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Recipes: what they take from a request, and which losses a family gets."""
+"""Recipes: what a request can change, and the losses of each family."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Tasks: what each makes of samples, and which data it refuses."""
+"""Tasks: the targets that each makes from samples, and the data that it refuses."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Training of a classifier: the same loop, and what is kept is the highest top-1."""
+"""Training of a classifier keeps the checkpoint with the highest top-1."""
 
 import json
 import signal

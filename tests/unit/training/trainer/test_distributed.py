@@ -1,4 +1,4 @@
-"""Several processes do what one does: real ones, over gloo on the CPU, started by torchrun."""
+"""Training with several real processes (gloo on the CPU, torchrun) equals training with one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The best evaluation is kept, and a run without a better one ends."""
+"""Patience keeps the best checkpoint, and ends a run that no longer improves."""
 
 from dataclasses import replace
 

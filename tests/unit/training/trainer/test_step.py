@@ -1,4 +1,4 @@
-"""A batch in parts is the batch, as far as can be; batch norm that is frozen stays."""
+"""Gradients of a batch in parts equal those of the whole batch; frozen batch norm does not change."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What ends a run early, and what it leaves behind."""
+"""Reasons that end a run early, and the files that the run leaves."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Which images the ranges of 8 bits are taken from."""
+"""The images from which 8-bit value ranges are taken."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Real runs of one step each: what is written, what is repeated and what is not, and what fails."""
+"""Ablations with real runs of one step: their files, resuming, and failures."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The prune command: what it says and writes, and when it writes nothing."""
+"""The prune command: its messages and output file, and when it writes nothing."""
 
 import hashlib
 import json
