@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from training.data.evaluation import Truth
 from training.data.labels import ANY_CLASS
 from training.evaluate.detections import Detections
+from training.evaluate.mean_ap import COCO_MAX_DETECTIONS
 
 # N detections · M objects · R ignored regions · D detections of all images · C classes
 
@@ -41,12 +42,14 @@ def match_by_class(
         overlaps = box_iou(found.boxes_xyxy, truth.boxes_xyxy)  # (N, M)
         overlaps[found.class_ids[:, None] != truth.class_ids[None]] = 0
         matched = np.zeros(len(found.scores), dtype=np.bool_)
+        best_of_class = _best_of_class(found)
+        overlaps[~best_of_class] = 0
         for row in np.argsort(-found.scores, kind="stable"):
             best = int(overlaps[row].argmax()) if overlaps.shape[1] else None
             if best is not None and overlaps[row, best] >= iou:
                 matched[row] = True
                 overlaps[:, best] = 0  # the object is taken
-        counted = matched | ~inside_ignored(found, truth, iou)
+        counted = (matched | ~inside_ignored(found, truth, iou)) & best_of_class
         scores.append(found.scores[counted])
         class_ids.append(found.class_ids[counted])
         right.append(matched[counted])
@@ -56,6 +59,15 @@ def match_by_class(
     return Matches(
         np.concatenate(scores)[order], np.concatenate(class_ids)[order], np.concatenate(right)[order], objects
     )
+
+
+def _best_of_class(found: Detections) -> NDArray[np.bool_]:
+    """Return whether each detection is among those of its class that the COCO API counts, (N,)."""
+    best = np.zeros(len(found.scores), dtype=np.bool_)
+    for class_id in np.unique(found.class_ids):
+        mine = np.flatnonzero(found.class_ids == class_id)
+        best[mine[np.argsort(-found.scores[mine], kind="stable")[:COCO_MAX_DETECTIONS]]] = True
+    return best
 
 
 def inside_ignored(found: Detections, truth: Truth, share: float) -> NDArray[np.bool_]:

@@ -66,16 +66,16 @@ def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float =
 
 def _curve_files(curves: Curves) -> dict[str, bytes | str]:
     best = CONFIDENCES[curves.best]
-    at_best = f"mean highest at confidence {best:.3f}: {curves.f1[:, curves.best].mean():.3f}"
+    at_best = f"The mean is highest at confidence {best:.3f}: {curves.f1[:, curves.best].mean():.3f}"
     falling = curves.by_recall.mean(axis=1).mean()
     figures = {
-        "precision_recall": (RECALLS, curves.by_recall, "Precision by recall", f"mAP50 {falling:.3f}"),
+        "precision_recall": (RECALLS, curves.by_recall, "Precision by recall", f"mAP50: {falling:.3f}"),
         "f1": (CONFIDENCES, curves.f1, "F1 by confidence", at_best),
         "precision": (
             CONFIDENCES,
             curves.precision,
             "Precision by confidence",
-            "0 where nothing is detected",
+            "It is 0 where nothing is detected.",
         ),
         "recall": (CONFIDENCES, curves.recall, "Recall by confidence", ""),
     }
@@ -106,7 +106,7 @@ def _draw_curves(
 ) -> Figure:
     x, values = lines
     figure = new_figure(
-        4.3, title, f"At IoU 0.5, of each class and the mean of {len(values)}. {note}".strip()
+        4.3, title, f"At IoU 0.5, of each class and the mean of {len(values)} classes. {note}".strip()
     )
     axes = figure.subplots()
     for row, name in enumerate(curves.class_names):

@@ -152,15 +152,13 @@ def _run_source(
 
 
 def _report_sources(found: Found, options: PredictOptions) -> None:
+    if not found.sources:
+        raise ConfigError(f"nothing to predict on: {'; '.join(found.problems)}")
     for problem in found.problems:
         log.warning(problem)
     if found.passed_over:
         others = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.most_common())
         log.info(f"files that are neither images nor videos, passed over: {others}")
-    if not found.sources:
-        raise ConfigError(
-            "nothing to predict on: give images, folders, videos, a camera number or an address"
-        )
     if options.save_conf and not options.save_txt:
         raise ConfigError("--save-conf adds scores to the label files of --save-txt: give both")
     if options.draw:

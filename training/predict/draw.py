@@ -26,20 +26,23 @@ def draw(result: Result, *, experts: bool = True) -> Image:
         for line, (label, class_id) in enumerate(zip(labels, result.class_ids, strict=True)):
             _label(image, label, (2, 2 + line * _line_px(scale)), scale, class_colour(int(class_id)))
     else:
-        rows = zip(result.boxes_xyxy, result.class_ids, labels, strict=True)
-        for box, class_id, label in reversed(list(rows)):  # the highest score last, above the others
-            _box(image, box, label, scale, class_colour(int(class_id)))
+        rows = list(zip(result.boxes_xyxy, result.class_ids, labels, strict=True))
+        corners = [_box(image, box, scale, class_colour(int(class_id))) for box, class_id, _ in rows]
+        # Labels after all boxes, and the highest score last, so that its label is above the others.
+        for (_, class_id, label), corner in reversed(list(zip(rows, corners, strict=True))):
+            _label(image, label, corner, scale, class_colour(int(class_id)))
     if experts and result.routings:
         band = [_row(layer, gates, image.shape[1], scale) for layer, (gates, _) in result.routings.items()]
         image = np.concatenate([image, *band])
     return image
 
 
-def _box(image: Image, box: NDArray[np.float32], label: str, scale: float, colour: Colour) -> None:
+def _box(image: Image, box: NDArray[np.float32], scale: float, colour: Colour) -> tuple[int, int]:
+    """Draw a box, and return the corner of its label: above the box, or inside it at the upper edge."""
     left, top, right, bottom = (round(float(edge)) for edge in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, max(1, round(2 * scale)))
     above = top - _line_px(scale)
-    _label(image, label, (left, above if above >= 0 else top), scale, colour)
+    return left, above if above >= 0 else top
 
 
 def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, colour: Colour) -> None:
