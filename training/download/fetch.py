@@ -245,7 +245,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(
-        f"{path}: the disk is full ({error.strerror}); free some space, and the same command resumes"
+        f"{path}: no space for more ({error.strerror}); free some, and the same command resumes"
     )
 
 
