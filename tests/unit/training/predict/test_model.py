@@ -210,14 +210,13 @@ def test_models_that_cannot_run_are_refused(tmp_path, repository):
     (tmp_path / "other.pt").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="convert it first, with python -m training convert"):
         load(tmp_path / "other.pt")
+    (tmp_path / "notes.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"\.json is no"):
-        path = tmp_path / "notes.json"
-        path.write_text("{}")
-        load(path)
+        load(tmp_path / "notes.json")
     with pytest.raises(ConfigError, match="runs on the CPU here: load its checkpoint on cuda"):
         load(repository / "tiny-openvino", device="cuda")
+    save_model(tmp_path / "model.safetensors", tiny_model("yolov12-n"), {})
     with pytest.raises(ConfigError, match="no device cuda:7 here"):
-        save_model(tmp_path / "model.safetensors", tiny_model("yolov12-n"), {})
         load(tmp_path / "model.safetensors", device="cuda:7")
     built = build_artifact(tmp_path / "repository")
     (built.folder / "model.bin").write_bytes(b"half")
