@@ -66,11 +66,10 @@ class ExpertTally:
 class Summary:
     """What a `predict` has done so far."""
 
+    what: str  # is counted: "objects", or "likeliest classes"
     images: int = 0
     empty: int = 0  # images in which nothing was found
-    objects: Counter[str] = field(
-        default_factory=Counter
-    )  # of a classifier: the likeliest class of each image
+    objects: Counter[str] = field(default_factory=Counter)  # by class; of a classifier: the likeliest ones
     seconds: list[float] = field(default_factory=list)
     experts: dict[str, ExpertTally] = field(default_factory=dict)
     failed: int = 0  # sources that could not be read, or not to the end
@@ -88,8 +87,8 @@ class Summary:
 
     def __str__(self) -> str:
         speed = f", {1000 * float(np.median(self.seconds)):.1f} ms each (median)" if self.seconds else ""
-        what = f"; nothing found in {self.empty}" if self.empty else ""
-        lines = [f"{self.images} images{speed}: {self.objects.total()} objects{what}"]
+        empty = f"; nothing found in {self.empty}" if self.empty else ""
+        lines = [f"{self.images} images{speed}: {self.objects.total()} {self.what}{empty}"]
         lines += in_columns([(name, count) for name, count in self.objects.most_common()], "lr", indent=2)
         return "\n".join(lines + [f"  {layer}: {tally}" for layer, tally in self.experts.items()])
 
@@ -115,7 +114,8 @@ def predict(options: PredictOptions) -> Summary:
         weight_threshold=options.weight_threshold,
     )
     log.info(f"{model.task} with {model.name}")
-    summary = Summary(failed=len(found.problems))
+    what = "objects" if model.task == "detect" else "likeliest classes"
+    summary = Summary(what, failed=len(found.problems))
     writing = {"txt": options.save_txt, "conf": options.save_conf, "as_json": options.save_json}
     with (
         Outputs(options.output, classes=model.class_names, draw=options.draw, **writing) as outputs,

@@ -69,9 +69,7 @@ def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, s
         size = 0.4 * scale
         if cv2.getTextSize(text, FONT, size, 1)[0][0] + 4 <= cell.shape[1]:
             colour = GREY if gate <= 0 else WHITE if gate > 0.4 else BLACK
-            patch = cell.copy()  # OpenCV draws into a whole array, not into columns of one
-            cv2.putText(patch, text, (3, round(0.68 * height)), FONT, size, colour, 1, cv2.LINE_AA)
-            cell[:] = patch
+            cv2.putText(cell, text, (3, round(0.68 * height)), FONT, size, colour, 1, cv2.LINE_AA)
     return row
 
 

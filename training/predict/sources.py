@@ -137,8 +137,7 @@ class FrameReader:
             self._capture = capture = _open(source)
             fps = capture.get(cv2.CAP_PROP_FPS)
             self.fps = fps if 0 < fps <= 1000 else 25.0  # cameras and streams may state anything
-            if source.kind == "video":
-                self.frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+            self.frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def __enter__(self) -> "FrameReader":
         return self
@@ -163,7 +162,7 @@ class FrameReader:
                 break
             yield Frame(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), count)
             count += 1
-        if self.source.kind == "stream":
+        if self.source.kind == "stream" and not self.frames:  # an address may also be that of a file
             raise DatasetError(f"{self.source}: the stream ended after {count} frames")
         if count == 0 or count < SHARE_READ * self.frames:
             raise DatasetError(

@@ -250,3 +250,13 @@ def test_supervision_gets_what_was_found(tiny, tmp_path, monkeypatch):
     classes = load(tmp_path / "colours-openvino").predict(golden_image()).to_supervision()
     assert classes.class_id[0] == 0
     assert not hasattr(classes, "xyxy")
+
+
+@pytest.mark.parametrize("image_hw", [(1, 1), (2, 300), (300, 2), (1200, 900)], ids=str)
+def test_images_of_any_size_are_drawn(tiny, image_hw):
+    found = tiny.predict(np.full((*image_hw, 3), (230, 60, 30), np.uint8), conf=0)
+    assert len(found) > 0
+    drawn = found.plot()
+    assert drawn.shape[1] == image_hw[1]
+    assert drawn.shape[0] > image_hw[0]
+    assert len(found._repr_png_()) > 0

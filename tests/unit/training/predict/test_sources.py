@@ -1,7 +1,11 @@
 """What a command line names becomes a list of images, videos and streams."""
 
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import cv2
+import numpy as np
 import pytest
 
 from training.errors import DatasetError
@@ -106,3 +110,27 @@ def test_what_cannot_be_opened_is_named(source, message):
     make("clip1.mp4")
     with pytest.raises(DatasetError, match=message):
         FrameReader(source)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_a_video_at_an_address_ends_as_a_file_does():
+    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for level in range(5):
+        writer.write(np.full((48, 64, 3), 40 * level, np.uint8))
+    writer.release()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            (source,) = find_sources([f"http://127.0.0.1:{server.server_port}/clip.mp4"], Path("out")).sources
+            with FrameReader(source) as reader:
+                frames = list(reader)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
+    assert reader.fps == 10
