@@ -2,19 +2,19 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from training.columns import in_columns
 from training.errors import ConfigError, DatasetError
 from training.predict.load import load
-from training.predict.model import Model, Settings
 from training.predict.outputs import Outputs, drawn_path
 from training.predict.result import Result
-from training.predict.sources import Found, FrameReader, Source, find_sources
+from training.predict.sources import Found, Frame, FrameReader, Source, find_sources
 from training.progress import bar
 from training.trainer.interrupt import StopRequest
 
@@ -122,33 +122,31 @@ def predict(options: PredictOptions) -> Summary:
         StopRequest() as stop,
         bar(len(found.sources), "image", "predict") as progress,
     ):
-        for source in found.sources:
-            try:
-                _run_source(source, (model, settings), outputs, summary, (stop, progress))
-            except DatasetError as error:
-                summary.failed += 1
-                log.warning(f"{error}")
-            outputs.end_video()
+        for source, frame, fps in _frames(found.sources, summary, progress):
+            name = source.name if frame.number is None else f"{source.name} frame {frame.number}"
+            result = model.run(name, frame.image, settings)
+            outputs.add(source, result, frame.number, fps)
+            summary.add(result)
+            progress.update()
             if stop.requested:
                 summary.stopped = True
                 break
     return summary
 
 
-def _run_source(
-    source: Source, model: tuple[Model, Settings], outputs: Outputs, summary: Summary, over: tuple
-) -> None:
-    stop, progress = over
-    with FrameReader(source) as reader:
-        progress.total += max(0, reader.frames - 1)  # a video counts as one until it is opened
-        for frame in reader:
-            name = source.name if frame.number is None else f"{source.name} frame {frame.number}"
-            result = model[0].run(name, frame.image, model[1])
-            outputs.add(source, result, frame.number, reader.fps)
-            summary.add(result)
-            progress.update()
-            if stop.requested:
-                return
+def _frames(
+    sources: Sequence[Source], summary: Summary, progress: tqdm
+) -> Iterator[tuple[Source, Frame, float]]:
+    """Yield the frames of all sources, and the frames per second; count and name what cannot be read."""
+    for source in sources:
+        try:
+            with FrameReader(source) as reader:
+                progress.total = (progress.total or 0) + max(0, reader.frames - 1)  # until now 1
+                for frame in reader:
+                    yield source, frame, reader.fps
+        except DatasetError as error:
+            summary.failed += 1
+            log.warning(error)
 
 
 def _report_sources(found: Found, options: PredictOptions) -> None:

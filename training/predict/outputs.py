@@ -42,9 +42,14 @@ class Outputs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end_video()
+        self._end_video()
         if self._json:
             self._json.close()
+
+    def _end_video(self) -> None:
+        if self._video:
+            self._video.close()
+            self._video = None
 
     def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
         """Write what was found in one image; `index` is that of a video's frame, None for an image."""
@@ -59,19 +64,15 @@ class Outputs:
             frame = {} if index is None else {"frame": index}
             self._json.add({"file": str(source), **frame, **as_document(result)})
 
-    def end_video(self) -> None:
-        """Finish the drawn video, if one is open."""
-        if self._video:
-            self._video.close()
-            self._video = None
-
     def _add_drawn(self, source: Source, drawn: NDArray[np.uint8], index: int | None, fps: float) -> None:
+        path = drawn_path(self.folder, source)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if index is None:
-            path = drawn_path(self.folder, source)
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, encode(drawn, path.suffix))
             return
-        self._video = self._video or _Video(drawn_path(self.folder, source), drawn.shape[:2], fps)
+        if self._video is None or self._video.path != path:
+            self._end_video()
+            self._video = _Video(path, drawn.shape[:2], fps)
         self._video.add(drawn)
 
 
@@ -146,8 +147,7 @@ class _Video:
     """A drawn video, or a folder of drawn frames where OpenCV has no encoder for MP4."""
 
     def __init__(self, path: Path, frame_hw: tuple[int, int], fps: float) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._partial = path, path.with_name(f".{path.stem}.partial.mp4")
+        self.path, self._partial = path, path.with_name(f".{path.stem}.partial.mp4")
         # Encoders cut odd sizes to even ones, and the writer drops frames of another size without a word.
         self._height, self._width = (size + size % 2 for size in frame_hw)
         codec = cv2.VideoWriter.fourcc(*"mp4v")
@@ -156,7 +156,7 @@ class _Video:
 
     def add(self, frame: NDArray[np.uint8]) -> None:
         if not self._writer.isOpened():
-            folder = self._path.with_suffix("")
+            folder = self.path.with_suffix("")
             folder.mkdir(exist_ok=True)
             write_atomically(folder / f"{self._count:06d}.jpg", encode(frame, ".jpg"))
         else:
@@ -172,4 +172,4 @@ class _Video:
         self._writer.release()
         if opened:
             flush(self._partial)
-            self._partial.replace(self._path)
+            self._partial.replace(self.path)

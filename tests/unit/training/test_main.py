@@ -372,25 +372,6 @@ def test_evaluate_runs_as_many_experts_as_it_is_told(capsys, monkeypatch, tmp_pa
         assert ran == pytest.approx(2 if top_k is None else top_k), "experts run for each picture"
 
 
-def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
-    checkpoint, plots = checkpoint_of("yolov12-n", tmp_path), tmp_path / "plots"
-    argv = ["evaluate", checkpoint, "--quiet", "--plots", str(plots), "--matrix-conf", "0.9"]
-    assert main(argv) == 0
-    said = capsys.readouterr()
-    assert re.search(
-        r"^precision [\d.]+   recall [\d.]+   F1 [\d.]+   at confidence ", said.out, re.MULTILINE
-    )
-    assert "precision  recall      F1  own best confidence\n" in said.out
-    assert f"wrote into {plots}: report.json, " in said.err
-    report = json.loads((plots / "report.json").read_text())
-    assert report["best_f1"]["by_class"].keys() == report["map50_by_class"].keys()
-    (tmp_path / "file").write_text("")
-    assert "name a folder for the plots" in failure(
-        capsys, "evaluate", checkpoint, "--plots", str(tmp_path / "file")
-    )
-
-
 def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=3, image_hw=(64, 64)))
     for name in ("mixture", "dense"):

@@ -2,13 +2,19 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.unit.training.command_line import failure
 from tests.unit.training.evaluate.test_bootstrap import NAMES, scenes
+from training.__main__ import main
 from training.data.evaluation import Truth
+from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.evaluate.accuracy import accuracy
 from training.evaluate.classification import ClassEvaluation
@@ -16,6 +22,10 @@ from training.evaluate.evaluator import Evaluation
 from training.evaluate.mean_ap import mean_average_precision
 from training.evaluate.routed import RoutedImages
 from training.lab.evaluation_plots import require_folder, write_plots
+from training.models.detector import Detector
+from training.models.variants import model_config
+from training.trainer.checkpoint import save_model
+from training.workflows import dataset_config
 
 
 def rows_of(path):
@@ -96,3 +106,23 @@ def test_a_file_is_no_folder_for_plots(tmp_path):
     (tmp_path / "plots").write_text("")
     with pytest.raises(ConfigError, match="is a file; name a folder for the plots"):
         require_folder(tmp_path / "plots")
+
+
+def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
+    checkpoint, plots = str(tmp_path / "model.safetensors"), tmp_path / "plots"
+    save_model(Path(checkpoint), Detector(model_config("yolov12-n", CLASS_NAMES, (64, 64))), {})
+    argv = ["evaluate", checkpoint, "--quiet", "--plots", str(plots), "--matrix-conf", "0.9"]
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert re.search(
+        r"^precision [\d.]+   recall [\d.]+   F1 [\d.]+   at confidence ", said.out, re.MULTILINE
+    )
+    assert "precision  recall      F1  own best confidence\n" in said.out
+    assert f"wrote into {plots}: report.json, " in said.err
+    report = json.loads((plots / "report.json").read_text())
+    assert report["best_f1"]["by_class"].keys() == report["map50_by_class"].keys()
+    (tmp_path / "file").write_text("")
+    assert "name a folder for the plots" in failure(
+        capsys, "evaluate", checkpoint, "--plots", str(tmp_path / "file")
+    )
