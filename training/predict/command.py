@@ -113,7 +113,7 @@ def predict(options: PredictOptions) -> Summary:
         top_k=options.top_k,
         weight_threshold=options.weight_threshold,
     )
-    log.info(f"{model.task} with {model.name}")
+    log.info(f"model: {model.name} ({model.task})")
     what = "objects" if model.task == "detect" else "likeliest classes"
     summary = Summary(what, failed=len(found.problems))
     writing = {"txt": options.save_txt, "conf": options.save_conf, "as_json": options.save_json}

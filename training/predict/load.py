@@ -4,8 +4,8 @@ from pathlib import Path
 
 from training.errors import CheckpointError
 from training.export.artifact.stored_manifest import REPOSITORY
-from training.predict.engines import MANIFEST_FILE, open_artifact, open_checkpoint
 from training.predict.model import Model
+from training.predict.open import MANIFEST_FILE, open_artifact, open_checkpoint
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, SUFFIX
 
 ON_THE_CPU = ("openvino", "onnx", "npu")  # targets, in the order in which one of several is taken

@@ -15,7 +15,7 @@ from training.export.contract.tensors import Arrays
 from training.export.tasks.classify import PROBABILITIES
 from training.export.tasks.detect import CLASS_IDS, CLASS_SCORES, SCORES, kept
 from training.models.mixture.routing import RoutingControls
-from training.predict.engines import Engine, routings
+from training.predict.open import LoadedModel, routings
 from training.predict.pixels import as_rgb
 from training.predict.result import Result
 
@@ -33,14 +33,14 @@ class Settings:
 class Model:
     """A detector or classifier; `predict` runs one image at a time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.name = engine.name
-        self.task = engine.task
-        self.class_names = engine.class_names
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+        self.name = loaded.name
+        self.task = loaded.task
+        self.class_names = loaded.class_names
 
     def __repr__(self) -> str:
-        height, width = self._engine.input_hw
+        height, width = self._loaded.input_hw
         classes = ", ".join(self.class_names[:8]) + (", …" if len(self.class_names) > 8 else "")
         return f"<{self.task} model {self.name}: input {height} x {width}, classes {classes}>"
 
@@ -94,14 +94,14 @@ class Model:
         """
         given = {"conf": conf, "iou": iou, "max_det": max_det, "top": top}
         for name, value in given.items():
-            if value is not None and name not in self._engine.defaults:
-                raise ConfigError(f"{name} is not a setting of a model that can {self.task}: leave it out")
+            if value is not None and name not in self._loaded.defaults:
+                raise ConfigError(f"{name} does not apply to a model of task {self.task}: leave it out")
         values = {name: number for name, number in given.items() if number is not None}
         _check_shares({"conf": conf, "iou": iou, "weight_threshold": weight_threshold})
         for name in ("max_det", "top"):
             if values.get(name, 1) < 1:
                 raise ConfigError(f"{name} is {values[name]}; it must be at least 1")
-        values = {**self._engine.defaults, **values}
+        values = {**self._loaded.defaults, **values}
         detect = None
         if self.task == "detect":
             detect = DetectConfig(values["conf"], values["iou"], int(values["max_det"]))
@@ -110,14 +110,14 @@ class Model:
 
     def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
         """Return the result of an image (H, W, 3) RGB; `name` is what its representation calls it."""
-        engine, started = self._engine, time.perf_counter()
-        outputs = engine.run(on_canvas(image, engine.input_hw, engine.resize), settings.controls)
+        loaded, started = self._loaded, time.perf_counter()
+        outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
         boxes: NDArray[np.float32] | None = None
         if settings.detect is None:
             scores, class_ids = _likeliest(outputs, settings)
         else:
             hw = (image.shape[0], image.shape[1])
-            found = kept(_only(outputs, settings.class_ids), hw, engine.input_hw, settings.detect)
+            found = kept(_only(outputs, settings.class_ids), hw, loaded.input_hw, settings.detect)
             boxes, scores, class_ids = found.boxes_xyxy, found.scores, found.class_ids
         return Result(
             name=name,
@@ -126,19 +126,19 @@ class Model:
             scores=scores,
             class_ids=class_ids,
             model_classes=self.class_names,
-            routings=routings(outputs, engine.experts),
+            routings=routings(outputs, loaded.experts),
             seconds=time.perf_counter() - started,
         )
 
     def _controls(self, top_k: int | None, threshold: float | None) -> RoutingControls:
-        allowed = self._engine.top_ks
+        allowed = self._loaded.top_ks
         if not allowed and (top_k, threshold) != (None, None):
             raise ConfigError(
                 "this model has no experts to choose from: leave top_k and weight_threshold out"
             )
         if top_k is not None and top_k not in allowed:
             raise ConfigError(f"top_k is {top_k}; this model runs with {', '.join(map(str, allowed))}")
-        own = self._engine.controls
+        own = self._loaded.controls
         return RoutingControls(
             own.top_k if top_k is None else top_k, own.weight_threshold if threshold is None else threshold
         )

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -12,11 +13,14 @@ from PIL import Image
 
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
 from tests.onnx_builders import build_branches, build_static
-from tests.training_builders import tiny_model
+from tests.training_builders import shallow, tiny_model
 from tests.unit.training.data.small_data import MemoryDataset, sample
 from training import load
 from training.errors import CheckpointError, ConfigError, DatasetError
+from training.evaluate.classification import evaluate_classes
 from training.evaluate.evaluator import evaluate
+from training.models.classifier import Classifier
+from training.models.variants import model_config
 from training.predict import load as loading
 from training.trainer.checkpoint import save_model
 
@@ -78,6 +82,17 @@ def test_a_checkpoint_finds_what_evaluate_finds(tmp_path):
             assert list(ran.values()) == pytest.approx(sorted(gates[gates > 0], reverse=True), abs=1e-5)
 
 
+def test_a_classifiers_checkpoint_answers_as_evaluate_does(tmp_path):
+    model = Classifier(shallow(model_config("esmoe-n-cls", MemoryDataset.class_names, (64, 64)))).eval()
+    save_model(tmp_path / "model.safetensors", model, {})
+    data = MemoryDataset([replace(sample((40, 90), [], []), image_class=k) for k in range(2)])
+    wanted = evaluate_classes(model, data).probabilities
+    for index in range(2):
+        found = load(tmp_path).predict(data.load(index).image, top=4)
+        np.testing.assert_allclose(found.scores, wanted[index][found.class_ids], atol=1e-5)
+        assert sorted(found.class_ids) == [0, 1, 2, 3]
+
+
 def test_every_form_of_an_image_is_answered_alike(tiny, tmp_path):
     image = golden_image()
     (tmp_path / "a.png").write_bytes(image_bytes(image))
@@ -135,7 +150,7 @@ def test_what_is_no_image_is_refused(tiny, image, message):
         ({"classes": ["whale"]}, "no class 'whale'; it knows red, green, blue"),
         ({"classes": [3]}, "no class 3"),
         ({"top_k": 9}, "top_k is 9; this model runs with"),
-        ({"top": 3}, "top is not a setting of a model that can detect"),
+        ({"top": 3}, "top does not apply to a model of task detect"),
     ],
 )
 def test_settings_are_checked(tiny, settings, message):
@@ -173,7 +188,7 @@ def test_a_classifier_answers_with_its_best_classes(tmp_path):
     assert model.predict(golden_image(), classes=["blue"]).class_names == ["blue"]
     assert (found.plot(experts=False) != golden_image()).any()
     assert "likeliest classes (red " in repr(found)
-    with pytest.raises(ConfigError, match="conf is not a setting of a model that can classify"):
+    with pytest.raises(ConfigError, match="conf does not apply to a model of task classify"):
         model.predict(golden_image(), conf=0.5)
 
 

@@ -31,7 +31,7 @@ Run = Callable[[NDArray[np.uint8], RoutingControls], Arrays]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class LoadedModel:
     """A loaded model: what it takes, what it answers, and the function that runs it."""
 
     name: str
@@ -46,7 +46,7 @@ class Engine:
     run: Run
 
 
-def open_checkpoint(path: Path, device: str | None) -> Engine:
+def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
     """Return a checkpoint that runs in float32 on a device; experts run grouped, as in `evaluate`.
 
     Raises:
@@ -69,7 +69,7 @@ def open_checkpoint(path: Path, device: str | None) -> Engine:
             outputs += stack_routings(predictions.routings)
         return {role: each.numpy(force=True) for role, each in zip(roles, outputs, strict=True)}
 
-    return Engine(
+    return LoadedModel(
         name=f"{config.variant} of {path}",
         task=config.task,
         class_names=config.class_names,
@@ -83,7 +83,7 @@ def open_checkpoint(path: Path, device: str | None) -> Engine:
     )
 
 
-def open_artifact(folder: Path, device: str | None) -> Engine:
+def open_artifact(folder: Path, device: str | None) -> LoadedModel:
     """Return an artifact that runs on the CPU, in the engine and precision that it was proved in.
 
     Args:
@@ -112,7 +112,7 @@ def open_artifact(folder: Path, device: str | None) -> Engine:
         values: Any = SimpleNamespace(**{**defaults, **controls._asdict()})
         return contract.by_role(runner.run(contract.feed([canvas], [values])), slice(0, 1))
 
-    return Engine(
+    return LoadedModel(
         name="{name} version {version}, {target}, {precision}".format_map(manifest),
         task=manifest["task"],
         class_names=tuple(manifest["class_names"]),
