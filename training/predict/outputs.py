@@ -148,7 +148,7 @@ class _Video:
 
     def __init__(self, path: Path, frame_hw: tuple[int, int], fps: float) -> None:
         self.path, self._partial = path, path.with_name(f".{path.stem}.partial.mp4")
-        # Encoders cut odd sizes to even ones, and the writer drops frames of another size without a word.
+        # Encoders cut odd sizes to even ones, and OpenCV drops frames of another size.
         self._height, self._width = (size + size % 2 for size in frame_hw)
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._partial), codec, fps, (self._width, self._height))
@@ -164,7 +164,8 @@ class _Video:
                 frame = cv2.resize(frame, (self._width, self._height)).astype(np.uint8, copy=False)
             sides = (0, self._height - frame.shape[0], 0, self._width - frame.shape[1])
             padded = cv2.copyMakeBorder(frame, *sides, cv2.BORDER_REPLICATE)
-            self._writer.write(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR))
+            if self._writer.write(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR)) is False:  # None before OpenCV 5
+                raise OSError(f"{self._partial}: a frame cannot be written; is the disk full?")
         self._count += 1
 
     def close(self) -> None:

@@ -181,7 +181,7 @@ def _open(source: Source) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(where, cv2.CAP_V4L2)
         why = "the camera cannot be read, or another program is using it"
     else:
-        # FFmpeg alone: OpenCV would go on to take a number in the name for a series of images.
+        # FFmpeg alone: OpenCV would go on to other libraries, which have no time limit.
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
         capture = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
         why = "not a video that can be decoded"
