@@ -64,9 +64,9 @@ class ExpertTally:
 
 @dataclass
 class Summary:
-    """What a `predict` has done so far."""
+    """Counts of the images, objects and experts of one `predict`."""
 
-    what: str  # is counted: "objects", or "likeliest classes"
+    what: str  # the things that `objects` counts: "objects", or "likeliest classes"
     images: int = 0
     empty: int = 0  # images in which nothing was found
     objects: Counter[str] = field(default_factory=Counter)  # by class; of a classifier: the likeliest ones

@@ -26,7 +26,7 @@ from training.trainer.checkpoint import load_model
 from training.trainer.distributed import ALONE
 
 MANIFEST_FILE = "manifest.json"
-# One image: its model input (H, W, 3) and controls; the outputs by role, with a batch of 1.
+# Runs one model input (H, W, 3) with these controls, and returns the outputs by role, in a batch of 1.
 Run = Callable[[NDArray[np.uint8], RoutingControls], Arrays]
 
 

@@ -17,7 +17,7 @@ LABELS, JSON_FILE, CLASSES_FILE = "labels", "predictions.json", "classes.txt"
 
 
 class Outputs:
-    """The files of one `predict`. What is written stays, however the command ends."""
+    """The files that one `predict` writes; they are complete even if the command is stopped."""
 
     def __init__(
         self, folder: Path, *, classes: tuple[str, ...], draw: bool, txt: bool, conf: bool, as_json: bool
@@ -52,7 +52,7 @@ class Outputs:
             self._video = None
 
     def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
-        """Write what was found in one image; `index` is that of a video's frame, None for an image."""
+        """Write the result of an image, or of a video's frame with this index, from 0."""
         name = source.name if index is None else f"{source.name}_{index:06d}"
         if self._draw:
             self._add_drawn(source, result.plot(), index, fps)

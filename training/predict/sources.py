@@ -42,7 +42,7 @@ class Source:
 
 @dataclass
 class Found:
-    """The sources that a command line names, and what of it is left out."""
+    """The sources that a command line names, and the files and words that are left out."""
 
     output: Path  # folder of earlier results, which are no sources
     sources: list[Source] = field(default_factory=list)
