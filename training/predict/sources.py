@@ -67,7 +67,7 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
     """
     found = Found(output.resolve())
     for word in words:
-        path = Path(word)
+        path, before = Path(word), len(found.sources)
         if path.is_dir():
             _add_folder(found, path)
         elif path.exists() and not path.is_char_device():
@@ -77,20 +77,20 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
         elif matches := sorted(glob.glob(word, recursive=True)):  # noqa: PTH207  Path refuses absolute ones
             base = os.path.commonpath([str(Path(match).parent) for match in matches])
             for match in map(Path, matches):
-                if match.is_file():  # a folder is searched only where the pattern says so
+                if match.is_file():
                     _add(found, match, os.path.relpath(match, base))
-        else:
-            what = "no file matches this pattern" if glob.has_magic(word) else "no such file or folder"
-            found.problems.append(f"{word}: {what}")
+                elif "**" not in word:  # which matches the files of all folders by itself
+                    _add_folder(found, match, match.relative_to(base))
+        if len(found.sources) == before:
+            nothing = "no image or video in this folder" if path.is_dir() else "no such file or folder"
+            nothing = "no image or video matches this pattern" if glob.has_magic(word) else nothing
+            found.problems.append(f"{word}: {nothing}")
     return found
 
 
-def _add_folder(found: Found, folder: Path) -> None:
-    before = len(found.sources)
+def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        _add(found, path, str(path.relative_to(folder)))
-    if len(found.sources) == before:
-        found.problems.append(f"{folder}: no image or video in this folder")
+        _add(found, path, str(under / path.relative_to(folder)))
 
 
 def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:

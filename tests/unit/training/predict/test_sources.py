@@ -55,6 +55,11 @@ def test_a_pattern_keeps_the_folders_below_its_own():
     ]
     (absolute,) = find_sources([f"{Path.cwd()}/a/b/*.jpg"], Path("out")).sources
     assert absolute.name == "2"
+    make("b/1.jpg", "c/1.jpg")
+    assert shown(find_sources(["[bc]"], Path("out"))) == [
+        ("image", "b/1.jpg", "b/1"),
+        ("image", "c/1.jpg", "c/1"),
+    ]
     make("plate[1].jpg")
     assert shown(find_sources(["plate[1].jpg"], Path("out"))) == [("image", "plate[1].jpg", "plate[1]")]
 
@@ -90,7 +95,7 @@ def test_what_is_not_there_is_said_and_the_rest_goes_on():
     found = find_sources(["nowhere.jpg", "no*.png", "empty", "scan.bin"], Path("out"))
     assert found.problems == [
         "nowhere.jpg: no such file or folder",
-        "no*.png: no file matches this pattern",
+        "no*.png: no image or video matches this pattern",
         "empty: no image or video in this folder",
     ]
     assert shown(found) == [("image", "scan.bin", "scan")], "a file that the user names is tried"
