@@ -1,1 +1,1 @@
-"""What is measured of models: ablations, benchmarks, inspection, pruning, previews, and their tables."""
+"""Measure models: ablations, benchmarks, inspection, pruning, previews, and tables of the results."""

@@ -1,1 +1,1 @@
-"""The ablations of YOLO-Master, trained again: its tables 5 to 8 beside ours; and one on our own routing."""
+"""Train the ablations of YOLO-Master again (tables 5 to 8 of the paper), and our own on routing."""

@@ -1,35 +1,36 @@
-"""Compare the order of rows in two lists of figures, and how far our figures can be trusted."""
+"""Compare the order of rows by published figures with their order by our figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from statistics import fmean, variance
 
-ENUMERATED = 7  # rows whose orders are all tried: 5,040
+ENUMERATED = 7  # with at most this many rows, all orders are tried: 5,040
+ONE_SEED = "With one seed, it is not known how much of the differences between rows is chance."
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The agreement over pairs of rows whose published figures differ; equal ones have no order."""
+    """The agreement over the pairs of rows whose published figures differ."""
 
     pairs: int
     same_order: int
     equal_here: int  # pairs with equal figures of ours, such as 0 after too short a training
     tau: float  # Kendall's, over these pairs: 1 all in the same order, -1 none
     chance: float | None  # share of all orders of our rows that agree at least as well; None: too many rows
-    wide_pairs: int  # pairs further apart in the paper than its own figures of one model
+    wide_pairs: int  # pairs that differ by more than `spread` in the paper
     wide_same_order: int
     seeds: int  # number of seeds that every row has
-    deviation: float | None  # of a row from seed to seed, pooled over rows; None with one seed
-    clear_pairs: int | None  # pairs of ours that differ by more than two standard errors
+    deviation: float | None  # standard deviation from seed to seed, pooled over rows; None with one seed
+    clear_pairs: int | None  # pairs of our rows that differ by more than two standard errors
 
 
 def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
     """Compare the order of published figures with that of ours; None if no two published ones differ.
 
     Args:
-        ours: for each row, its figure of every seed, at least one, in the unit of the published figures.
-        spread: how far the source's own figures of one model are apart.
+        ours: for each row, its figures of one or more seeds, in the unit of the published figures.
+        spread: largest difference between the source's own figures of one model.
     """
     means = [fmean(runs) for runs in ours]
     pairs = [(a, b) for a, b in combinations(range(len(ours)), 2) if published[a] != published[b]]
@@ -64,42 +65,33 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the number of pairs in the same order, and this less the pairs in opposite order."""
+    """Return the number of pairs in the same order, and this number less that of pairs in opposite order."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)
 
 
 def in_words(found: Agreement | None, spread: float) -> str:
-    """Return the agreement in one or two sentences, in points of mAP50-95."""
+    """Return the agreement in a few sentences, in points of mAP50-95."""
     if found is None:
         return "Too few rows are finished to compare their order."
     words = [
-        f"Of {_count(found.pairs, 'pair')} of rows that the paper sets apart, {found.same_order} "
-        f"{'is' if found.same_order == 1 else 'are'} in the same order here (Kendall's tau {found.tau:+.2f})"
+        f"Pairs of rows in the same order as in the paper: {found.same_order} of {found.pairs} "
+        f"(Kendall's tau {found.tau:+.2f})."
     ]
     if found.equal_here:
-        words.append(f", and {found.equal_here} cannot be told apart")
+        words.append(f"Pairs with equal figures here: {found.equal_here}.")
     if found.chance is not None:
-        words.append(f"; {found.chance:.0%} of all orders agree as well or better")
-    words.append(". ")
-    if found.wide_pairs:
-        words.append(
-            f"Of the {found.wide_pairs} that it sets apart by more than {spread:.1f} points, "
-            f"its own difference for one model, {found.wide_same_order}. "
-        )
-    else:
-        words.append(f"None of them is further apart than {spread:.1f}, its own difference for one model. ")
+        words.append(f"Share of all orders that agree at least as well: {found.chance:.0%}.")
+    words.append(
+        f"The paper's own figures of one model differ by up to {spread:.1f} points; of the pairs that differ "
+        f"more in the paper, {found.wide_same_order} of {found.wide_pairs} are in the same order."
+    )
     if found.deviation is None:
-        words.append("One seed: how much of our differences is chance is not known.")
+        words.append(ONE_SEED)
     else:
         words.append(
-            f"From seed to seed ({found.seeds}) a row moves by {found.deviation:.1f} points (standard "
-            f"deviation, pooled); {_count(found.clear_pairs or 0, 'difference')} of ours "
-            f"{'is' if found.clear_pairs == 1 else 'are'} larger than twice its standard error."
+            f"Standard deviation of a row over {found.seeds} seeds, pooled: {found.deviation:.1f} points. "
+            f"Differences here that are larger than twice their standard error: {found.clear_pairs}."
         )
-    return "".join(words)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return " ".join(words)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.lab.ablations.report import REPORT_FILE, write_report
+from training.lab.ablations.report import REPORT_FILE, build_tables, write_report
 from training.lab.ablations.rows import ROUTING, ROUTING_ROWS, TABLES, Row, rows_of
 from training.lab.ablations.run import Progress, run_rows, settle
-from training.lab.ablations.tables import build_tables
 from training.workflows.train import TrainOptions
 
 
@@ -23,11 +22,10 @@ class Ablations:
 def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)) -> Ablations:
     """Train and measure all rows that are not finished yet; rewrite the report after each run.
 
-    Args:
-        options: settings of all runs; run_dir is the folder for all runs and for the report.
+    The settings apply to all runs; options.run_dir is the folder for all runs and for the report.
 
     Raises:
-        TrainingError: nothing could be started. If single rows fail, the result states the failures.
+        TrainingError: no run could be started. If single rows fail, the result states the failures.
     """
     settings, val_data = settle(rows, options, seeds)
 
@@ -39,6 +37,6 @@ def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] =
 
 
 def asked_rows(tables: Sequence[str] | None) -> tuple[Row, ...]:
-    """Return the rows of these tables; None: of all tables of the paper."""
-    numbers = [int(table) for table in tables if table != ROUTING] if tables else list(TABLES)
-    return (*rows_of(numbers), *(ROUTING_ROWS if tables and ROUTING in tables else ()))
+    """Return the rows of these tables; if none is named, of all tables of the paper."""
+    names = tables or [*map(str, TABLES)]
+    return rows_of([int(name) for name in names if name != ROUTING]) + ROUTING_ROWS * (ROUTING in names)

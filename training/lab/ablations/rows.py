@@ -1,7 +1,7 @@
-"""The rows of the ablations: what each row trains, and for the paper's rows the published figures.
+"""The rows of the ablations: the settings that each row trains with, and the published figures.
 
-Source of the published figures: arXiv:2512.23273 (YOLO-Master), tables 5 to 8, on PASCAL VOC 2007+2012. The
-rows on routing are ours.
+Published figures are from arXiv:2512.23273 (YOLO-Master), tables 5 to 8, on PASCAL VOC 2007+2012. The rows on
+routing are ours and have none.
 """
 
 import math
@@ -14,18 +14,18 @@ from training.recipes.overrides import Overrides
 from training.recipes.recipes import DEFAULT_VARIANT
 
 TABLES = {
-    5: "where experts stand",
+    5: "placement of experts",
     6: "number of experts",
     7: "experts chosen for each image, of four",
-    8: "losses: DFL, and the weight of the balance of experts",
+    8: "losses: DFL, and the weight of the balance loss",
 }
-ROUTING = "routing"  # the table that is ours, beside the numbers of the paper's
+ROUTING = "routing"  # name of our own table
 PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 images), 600 epochs at 640 × 640, SGD, batch 256"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table: what it trains, and if it is the paper's, the published figures in percent."""
+    """One row of a table: the settings to train with, and published figures in percent."""
 
     name: str
     variant: str = DEFAULT_VARIANT
@@ -39,19 +39,14 @@ class Row:
     @property
     def run(self) -> str:
         """Return the folder name of the row's runs; rows that train the same share one folder."""
-        parts = [
-            self.variant,
-            self.mixture.placement or "",
-            "" if self.mixture.num_experts is None else f"e{self.mixture.num_experts}",
-            "" if self.mixture.top_k is None else f"k{self.mixture.top_k}",
-            self.mixture.router or "",
-            *(
-                f"{name}{self.overrides[f'loss.{name}']:g}"
-                for name in ("dfl", "balance", "information", "coverage")
-                if f"loss.{name}" in self.overrides
-            ),
-            "fixed-k" if self.overrides.get("top_ks") == () else "",
-        ]
+        choice, overrides = self.mixture, self.overrides
+        parts = [self.variant, choice.placement]
+        parts += [None if choice.num_experts is None else f"e{choice.num_experts}"]
+        parts += [None if choice.top_k is None else f"k{choice.top_k}", choice.router]
+        for name in ("dfl", "balance", "information", "coverage"):
+            if f"loss.{name}" in overrides:
+                parts.append(f"{name}{overrides[f'loss.{name}']:g}")
+        parts += ["fixed-k"] if overrides.get("top_ks") == () else []
         return "-".join(part for part in parts if part)
 
 
@@ -68,8 +63,8 @@ def _row(
 ) -> Row:
     """Return a row of the paper; `losses` are the weights of DFL and balance.
 
-    The defaults are the model that the paper adopts. The paper does not state the losses of tables 5 to 7;
-    its table 5 has exactly the figure of the final model in table 1.
+    The defaults are the paper's final model. The paper does not state the losses of tables 5 to 7. We use
+    those of the final model, since its figure in table 1 is also in table 5.
     """
     mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
     overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}
@@ -103,10 +98,10 @@ ROWS = (
     _row(8, "config 5: MoE 1.5", 62.2, losses=(0.0, 1.5)),
 )
 
-# sparsight with one of our own choices undone; measured with several numbers of experts.
+# sparsight with one of our own choices undone in each row, measured with several numbers of experts.
 _NO_OBJECTIVE: Overrides = {"loss.information": 0.0, "loss.coverage": 0.0}
 ROUTING_ROWS = (
-    Row(name="as it is"),
+    Row(name="unchanged"),
     Row(name="no objective for routers", overrides=_NO_OBJECTIVE),
     Row(name="the paper's balance 1.5 alone", overrides={**_NO_OBJECTIVE, "loss.balance": 1.5}),
     Row(name="no coverage", overrides={"loss.coverage": 0.0}),
@@ -116,12 +111,12 @@ ROUTING_ROWS = (
 )
 
 
-def rows_of(tables: Collection[int | None]) -> tuple[Row, ...]:
+def rows_of(tables: Collection[int]) -> tuple[Row, ...]:
     """Return all rows of these tables of the paper, in the paper's order."""
     return tuple(row for row in ROWS if row.table in tables)
 
 
 def published_spread() -> tuple[float, ...]:
-    """Return the paper's figures of the one model that is in all four tables, in percent."""
+    """Return the paper's four figures of the model that is in all four tables, in percent."""
     adopted = next(row.run for row in ROWS if row.table == 6 and row.mixture.num_experts == 4)
     return tuple(row.map50_95 for row in ROWS if row.run == adopted)

@@ -1,4 +1,4 @@
-"""Train rows one after the other, each in its own folder, and resume where a run was stopped."""
+"""Train and measure rows one after the other, each in its own folder; stopped runs are resumed."""
 
 import json
 import logging
@@ -9,17 +9,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from training.config import ModelConfig
 from training.data.open import open_dataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, TrainingError
+from training.evaluate.baseline import nmi_by_layer
+from training.evaluate.evaluator import Evaluation
 from training.files import write_atomically
-from training.lab.ablations.routing import RoutingFigures, measure_routing
 from training.lab.ablations.rows import Row
 from training.models.cost import measure_cost
 from training.models.network import count_parameters
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.trainer.checkpoint import load_detector
-from training.workflows.dataset_config import GENERATED
+from training.workflows.dataset_config import GENERATED, open_for
 from training.workflows.measure import evaluate_detector
 from training.workflows.train import TrainOptions, train, training_config
 
@@ -45,8 +47,23 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class RoutingFigures:
+    """Routing of one run on the validation data; figures by layer are at the model's own top_k."""
+
+    map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
+    dead_experts: dict[str, int]  # number of experts that no image chose, by layer
+    commonest_set: dict[str, float]  # share of images that had the commonest set of experts, by layer
+    nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
+
+    def mean_nmi(self, grouping: str) -> float | None:
+        """Return the mean NMI over layers; None: the data has no such groups."""
+        found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
+        return fmean(found) if found else None
+
+
+@dataclass(frozen=True)
 class Result:
-    """One finished run, measured on the validation data. Its file marks the run as finished."""
+    """One finished run, measured on the validation data. The stored result marks the run as finished."""
 
     seed: int
     map50: float  # 0..1
@@ -54,8 +71,8 @@ class Result:
     parameters: int
     gflops_at_top_k: float
     information_bits: dict[str, float]  # by mixture layer
-    seconds: float
-    resumed: bool  # if so, seconds are those of the last part alone
+    seconds: float  # of a resumed run only since the last start
+    resumed: bool
     routing: RoutingFigures | None = None  # only for rows on routing
 
 
@@ -65,15 +82,11 @@ class Progress:
 
     finished: dict[tuple[str, int], Result]
     failed: dict[tuple[str, int], str]
-    stopped: bool  # on request: the same command resumes
+    stopped: bool  # by the user; the same command resumes
 
 
 def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
-    """Return the options of `train` for one run.
-
-    Args:
-        usual: options of all runs; its run_dir is the folder for all runs.
-    """
+    """Return the options of `train` for one run; usual.run_dir is the folder of all runs."""
     return replace(
         usual,
         run_dir=usual.run_dir / row.run / f"seed-{seed}",
@@ -86,7 +99,7 @@ def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
 def settle(
     rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)
 ) -> tuple[Settings, DataConfig]:
-    """Return the shared settings of these rows and the validation data; store the settings in the output.
+    """Return the settings that these rows share, and the validation data; store the settings in the output.
 
     Raises:
         ConfigError: the output holds rows with other settings, or there is no validation data.
@@ -94,13 +107,13 @@ def settle(
     """
     config, dataset = training_config(options_of(rows[0], seeds[0], options))
     if config.val_data is None:
-        raise ConfigError("ablations are compared on validation data: give --val-split")
-    of_folder = options.data is not None and options.recipe not in RECIPES_WITH_DATA
+        raise ConfigError("ablations need validation data: give --val-split")
+    splits = options.data is not None and options.recipe not in RECIPES_WITH_DATA
     settings = Settings(
         recipe=options.recipe,
         data=options.data.resolve().name if options.data else GENERATED,
-        split=options.split if of_folder else None,
-        val_split=options.val_split if of_folder else None,
+        split=options.split if splits else None,
+        val_split=options.val_split if splits else None,
         classes=len(dataset.class_names),
         train_images=len(dataset),
         val_images=len(open_dataset(config.val_data)),
@@ -114,26 +127,18 @@ def settle(
 
 def _keep_settings(output: Path, settings: Settings) -> None:
     path, ours = output / SETTINGS_FILE, json.loads(json.dumps(asdict(settings)))
-    theirs = _read_settings(path, ours) if path.exists() else ours
-    differing = [name for name in ours if theirs.get(name) != ours[name]]
-    if differing:
-        name = differing[0]
-        raise ConfigError(
-            f"{output} holds rows with {name} {theirs.get(name)}, not {ours[name]}; "
-            "give what they had, or another --output"
-        )
+    theirs = ours
+    if path.exists():  # the first version stored the whole path of the data, and no splits
+        theirs = {name: ours[name] for name in ("split", "val_split")} | _read_json(path)
+        theirs["data"] = Path(str(theirs.get("data"))).name
+    for name in ours:
+        if theirs.get(name) != ours[name]:
+            raise ConfigError(
+                f"{output} holds rows with {name} {theirs.get(name)}, not {ours[name]}; "
+                "give the same value, or another --output"
+            )
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(ours, indent=2) + "\n")
-
-
-def _read_settings(path: Path, ours: dict[str, Any]) -> dict[str, Any]:
-    """Read a settings file, and bring one that an older version wrote up to date.
-
-    The first version stored the whole path of the data, and no splits: these are taken from `ours`.
-    """
-    theirs = _read_json(path)
-    unsaid = {name: ours[name] for name in ("split", "val_split")}
-    return {**unsaid, **theirs, "data": Path(str(theirs.get("data"))).name}
 
 
 def run_rows(
@@ -146,10 +151,7 @@ def run_rows(
 ) -> Progress:
     """Train and measure every row with every seed that is not finished yet, seed by seed.
 
-    A failed run is logged, and the other runs continue.
-
-    Args:
-        after_each: called with the progress after each run.
+    If a run fails, the error is logged, and the next run starts. after_each gets the progress after each run.
     """
     runs = {(row.run, seed): row for seed in seeds for row in rows}
     before = {key: read_result(options_of(row, key[1], options).run_dir) for key, row in runs.items()}
@@ -169,30 +171,30 @@ def run_rows(
         except (TrainingError, OSError, RuntimeError, MemoryError) as error:  # torch's are RuntimeErrors
             message = str(error) or type(error).__name__
             failed[key] = _without_folders(message, options)
-            log.info(f"failed: {row.run}, seed {key[1]}: {message}; the others go on")
+            log.info(f"failed: {row.run}, seed {key[1]}: {message}; the next run starts")
         else:
             if result is None:
                 return Progress(finished, failed, True)
             finished[key] = result
-            log.info(f"mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}")
+            log.info(f"mAP50 {result.map50:.3f}, mAP50-95 {result.map50_95:.3f}")
         after_each(Progress(finished, failed, False))
     return Progress(finished, failed, False)
 
 
 def _without_folders(message: str, options: TrainOptions) -> str:
-    """Return the message with names of data and output instead of paths, since reports are shared."""
+    """Return the message with the folders' names instead of their paths, since reports are shared."""
     folders = [folder for folder in (options.data, options.run_dir) if folder is not None]
     around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
-    for parent in sorted(map(str, around), key=len, reverse=True):  # one may be the end of another
+    for parent in sorted(map(str, around), key=len, reverse=True):  # a path can contain a shorter one
         message = message.replace(f"{parent}/", "")
     return message
 
 
 def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Result | None:
-    """Train and measure one run; None if it was stopped."""
-    asked = options_of(row, seed, options)
-    resumed, started = asked.run_dir.exists(), time.monotonic()
-    outcome = train(asked)
+    """Train and measure one run; return None if the user stopped it."""
+    run_dir = options_of(row, seed, options).run_dir
+    resumed, started = run_dir.exists(), time.monotonic()
+    outcome = train(options_of(row, seed, options))
     if not outcome.finished:
         return None
     evaluation = evaluate_detector(outcome.model_path, val_data)
@@ -211,18 +213,38 @@ def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Re
         resumed=resumed,
         routing=routing,
     )
-    write_atomically(asked.run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
+    write_atomically(run_dir / RESULT_FILE, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """Return the estimated time left, from runs without a stop; rows differ by less than half."""
+    """Return the estimated time left, from runs that were never stopped."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
-        return "; the time for all is known after the first"
+        return ""
     minutes = fmean(whole) * runs / 60
-    return (
-        f"; about {minutes / 60:.1f} h left" if minutes >= 90 else f"; about {max(minutes, 1):.0f} min left"
+    left = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{max(minutes, 1):.0f} min"
+    return f"; about {left} left"
+
+
+def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
+    """Return the top_k values to measure: one expert, the model's own number, all experts."""
+    return 1, config.top_k, config.allowed_top_k[-1]
+
+
+def measure_routing(
+    checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig
+) -> RoutingFigures:
+    """Return routing figures of a model; `usual` is its evaluation on the data at its own top_k."""
+    map50_95 = {}
+    for top_k in measured_top_ks(config):
+        found = usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)
+        map50_95[str(top_k)] = found.mean_ap.map50_95
+    return RoutingFigures(
+        map50_95=map50_95,
+        dead_experts={use.layer: len(use.dead_experts) for use in usual.experts},
+        commonest_set={use.layer: use.commonest_set_share for use in usual.experts},
+        nmi=nmi_by_layer(usual.routed, open_for(config, data)),
     )
 
 
@@ -230,7 +252,7 @@ def read_result(run_dir: Path) -> Result | None:
     """Return the result of a finished run; None if the run is not finished.
 
     Raises:
-        ConfigError: the file is not a result of this version.
+        ConfigError: the stored result is not one of this version.
     """
     path = run_dir / RESULT_FILE
     if not path.is_file():
@@ -240,14 +262,16 @@ def read_result(run_dir: Path) -> Result | None:
         routing = values.pop("routing", None)
         return Result(**values, routing=None if routing is None else RoutingFigures(**routing))
     except TypeError as error:
-        raise ConfigError(f"{path} is no result of this version: {error}; remove it to run again") from error
+        raise ConfigError(
+            f"{path} is not a result of this version: {error}; remove it to run again"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}; remove it to go on") from error
+        raise ConfigError(f"{path} is not JSON: {error}; remove it to continue") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no JSON object; remove it to go on")
+        raise ConfigError(f"{path} holds no JSON object; remove it to continue")
     return values

@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
-    """The options of `benchmark`: what is timed, and how."""
+    """The options of `benchmark`."""
 
     variants: tuple[str, ...] = ()  # with random weights
     checkpoints: tuple[Path, ...] = ()
     peers: tuple[Path, ...] = ()  # ONNX files of any origin
-    input_hw: tuple[int, int] | None = None  # None: 640 × 640; checkpoints as they were trained
-    top_ks: tuple[int, ...] | None = None  # None: one, the default and all
-    batches: tuple[int, ...] = (1,)  # more than 1: dense only
+    input_hw: tuple[int, int] | None = None  # None: 640 × 640, and for a checkpoint its own size
+    top_ks: tuple[int, ...] | None = None  # None: one expert, the model's own number and all experts
+    batches: tuple[int, ...] = (1,)  # images per run; above 1 only dense
     engines: tuple[EngineName, ...] = ("openvino",)
     precisions: tuple[BenchmarkPrecision, ...] = ("f32",)
     threads: tuple[int, ...] = (1,)
@@ -61,7 +61,7 @@ class Benchmark:
 
     machine: str
     input_hws: tuple[tuple[int, int], ...]  # of all models
-    reference: str  # label of the model that all are compared with
+    reference: str  # label of the model that all others are compared with
     groups: tuple[Group, ...]
     profiles: tuple[Profile, ...] = ()
     throughputs: tuple[Throughput, ...] = ()
@@ -76,21 +76,19 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
     """Build every graph, then time one group (engine, precision, threads) after the other.
 
     Raises:
-        TrainingError: any of its subclasses; all times measured until then are lost.
+        TrainingError: any of its subclasses; the times measured before are lost.
     """
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:
         require_engine(engine, precision)
-    peers = _peers(options)
-    subjects = _subjects(options)
-    both = sorted(set(peers) & set(subjects))
-    if both:
+    peers, subjects = _peers(options), _subjects(options)
+    if both := sorted(set(peers) & set(subjects)):
         raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
     reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
     counted = {form: count for one in subjects.values() for form, count in gflops(one).items()}
     ours = [form for one in subjects.values() for form in forms(one, options.batches)]
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as room:
-        graphs = Graphs(Path(room), subjects, peers)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        graphs = Graphs(Path(folder), subjects, peers)
         strangers = {
             engine: [Form(label, "peer") for label in peers if engine not in ON_TORCH]
             for engine in options.engines
@@ -100,7 +98,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
         groups = []
         for engine, precision, threads in combinations:
             if engine in ON_TORCH and peers:
-                log.info(f"{engine} runs no ONNX: peers are left out there")
+                log.info(f"{engine} cannot run ONNX files: it leaves out the peers")
             runs = _prepare(graphs, [*ours, *strangers[engine]], engine, precision, threads)
             timed = time_forms(runs, subjects, options.rounds, f"{engine} {precision}")
             goals_hold = precision if engine == "openvino" else None
@@ -116,18 +114,19 @@ def _look_closer(
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
     """Return profiles and throughputs, which only OpenVINO provides."""
     profiles, throughputs = list[Profile](), list[Throughput]()
+    if "openvino" not in options.engines or not (options.throughput or options.profile):
+        return (), ()
     ours = [form for one in subjects.values() for form in forms(one, ()) if form.kind != "twin"]
-    for precision in options.precisions if "openvino" in options.engines else ():
-        if not options.throughput and not options.profile:
-            break
+    for precision in options.precisions:
         sources = {form: (graphs.source(form, "openvino", precision), graphs.inputs(form)) for form in ours}
         if options.throughput:
             log.info(f"throughput, {precision}: {len(ours)} forms in turn")
             throughputs += measure_throughput(sources, precision)
-        for form in [form for form in ours if form.kind == "sparse"] if options.profile else ():
-            body = (graphs.body(form, precision), graphs.inputs(form))
-            bound = sources.get(replace(form, kind="bound"))
-            profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
+        for form in ours:
+            if options.profile and form.kind == "sparse":
+                body = (graphs.body(form, precision), graphs.inputs(form))
+                bound = sources.get(replace(form, kind="bound"))
+                profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
     return tuple(profiles), tuple(throughputs)
 
 
@@ -140,7 +139,7 @@ def _prepare(
         source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
         try:
             runs[form] = prepare(source, inputs)
-        except Exception as error:  # each engine has types of its own, and a peer is a stranger's
+        except Exception as error:  # each engine has its own types, and a peer can hold anything
             if form.kind != "peer":
                 raise
             said = " ".join(str(error).split())
@@ -158,7 +157,7 @@ def _subjects(options: BenchmarkOptions) -> dict[str, Subject]:
         found[one.label] = one
     for variant in dict.fromkeys(variants):
         if variant in found:
-            raise ConfigError(f"a checkpoint is called {variant}, as a variant is; rename its folder")
+            raise ConfigError(f"a checkpoint is called {variant}, like a variant; rename its folder")
         log.info(f"{variant}: building, with random weights")
         found[variant] = named_variant(variant, options.input_hw or VARIANT_INPUT_HW, options.top_ks)
     return found
@@ -169,7 +168,7 @@ def _peers(options: BenchmarkOptions) -> dict[str, Path]:
     for path in options.peers:
         if not path.is_file():
             raise ConfigError(f"no peer at {path}")
-        peer_inputs(path, options.input_hw or VARIANT_INPUT_HW)  # says now what it cannot take
+        peer_inputs(path, options.input_hw or VARIANT_INPUT_HW)  # raises if an input is not an image
         if path.stem in found:
             raise ConfigError(f"two peers are called {path.stem}; rename one")
         found[path.stem] = path

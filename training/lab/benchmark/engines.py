@@ -1,10 +1,10 @@
-"""Engines that run a graph: each loads it with its inputs, and returns a function that runs it once."""
+"""Engines that run a graph: each loads a graph with its inputs, and returns a function that runs it once."""
 
 import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ BenchmarkPrecision = Literal["f32", "bf16"]
 
 Inputs = Mapping[str, NDArray[Any]]
 Run = Callable[[], object]
-Source = Path | nn.Module  # of torch: a module that takes the inputs in their order
-Prepare = Callable[[Source, Inputs], Run]  # an engine; a source that it has loaded is not loaded again
+Source = Path | nn.Module  # for torch: a module that takes the inputs in their order
+Prepare = Callable[[Source, Inputs], Run]  # loads each source only once
 
 ON_TORCH: tuple[EngineName, ...] = ("torch", "torch-cuda")
 ON_GPU: tuple[EngineName, ...] = ("onnxruntime-cuda", "torch-cuda")
@@ -28,7 +28,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
-    """Raise ConfigError if an engine cannot run here; call it before anything is traced."""
+    """Check that an engine can run here, before any graph is traced; raise ConfigError otherwise."""
     if precision != "f32" and name != "openvino":
         raise ConfigError(f"engine {name} runs f32 here; --precision {precision} is for openvino")
     if precision == "bf16" and "BF16" not in cpu_capabilities():
@@ -40,7 +40,7 @@ def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
     ):
         also = "" if name == "torch-cuda" else ", and onnxruntime-gpu for onnxruntime"
         raise ConfigError(
-            f"engine {name} needs an NVIDIA GPU{also}. Leave it out, or run the benchmark on such a machine"
+            f"engine {name} needs an NVIDIA GPU{also}. Leave it out, or use a machine with a GPU"
         )
 
 
@@ -52,20 +52,12 @@ def _onnxruntime_has_cuda() -> bool:
 
 def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
     """Return an engine that passed require_engine."""
-    match name:
-        case "openvino":
-            engine = OpenVinoEngine(precision, threads)
-            return lambda source, inputs: engine.request(source, inputs).infer
-        case "onnxruntime":
-            return _onnxruntime(threads, "CPUExecutionProvider")
-        case "onnxruntime-cuda":
-            return _onnxruntime(threads, _CUDA)
-        case "torch":
-            return _torch(threads, "cpu")
-        case "torch-cuda":
-            return _torch(threads, "cuda")
-        case _:
-            assert_never(name)
+    if name == "openvino":
+        engine = OpenVinoEngine(precision, threads)
+        return lambda source, inputs: engine.request(source, inputs).infer
+    if name in ON_TORCH:
+        return _torch(threads, "cuda" if name in ON_GPU else "cpu")
+    return _onnxruntime(threads, _CUDA if name in ON_GPU else "CPUExecutionProvider")
 
 
 class OpenVinoEngine:
@@ -119,8 +111,6 @@ def _onnxruntime(threads: int, provider: str) -> Prepare:
 
 
 def _torch(threads: int, device: Literal["cpu", "cuda"]) -> Prepare:
-    """Return eager PyTorch."""
-
     def prepare(source: Source, inputs: Inputs) -> Run:
         assert isinstance(source, nn.Module)
         module = source.to(device)

@@ -1,8 +1,7 @@
 """Goals for skipping experts, to compare with the measurements.
 
-Goals for shares of the bound come from trials with conditional branches in OpenVINO on synthetic models of
-this size, rounded up. Goals for ratios come from the share of a variant's operations that is routed. If a
-model misses a goal, the table says so.
+Goals for shares of the bound were measured with conditional branches in OpenVINO on synthetic models of this
+size, and rounded up. Goals for ratios come from the share of a variant's operations that is in experts.
 """
 
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from training.models.detector import Detector
 
 Quantity = Literal["share", "ratio", "ratio_to_reference"]
 
+# Share of the bound's gain. Full experts mix all channels; in light ones depthwise filters do part of it.
 SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("full", "f32"): 0.95,
     ("full", "bf16"): 0.85,
@@ -31,12 +31,12 @@ RATIOS_TO_REFERENCE: dict[tuple[str, str, int], float] = {
     ("sparsight-n", "yolov12-n", 2): 1.0,
     ("sparsight-s", "yolov12-s", 2): 1.0,
 }
-AT_ALL_EXPERTS = 1.03  # relative to dense: nothing can be skipped, and branches must cost little
+AT_ALL_EXPERTS = 1.03  # time relative to dense: no expert can be skipped, and branches must cost little
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on one quantity, and its measured value; None: it could not be measured."""
+    """A limit on one quantity, and its measured value; None: not measured."""
 
     quantity: Quantity
     limit: float
@@ -44,28 +44,20 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share is at least its limit, or a ratio at most; False if it was not measured."""
+        """Return whether a share is at least its limit, or a ratio at most; False if not measured."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit
 
 
-def expert_weight(model: Detector) -> Literal["full", "light"]:
-    """Return light where depthwise filters do part of the work, full where all channels are mixed."""
-    kinds = {mixture.expert for mixture in model.config.mixtures.values()}
-    return "full" if kinds == {"simple"} or HEAD_PLACES[0] in model.config.mixtures else "light"
-
-
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Return the goals of a sparse graph in OpenVINO.
-
-    Args:
-        reference: the variant with which the others are compared.
-    """
+    """Return the goals of a sparse graph in OpenVINO; `reference` is the variant to compare with."""
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)
-    share = SHARES[expert_weight(model), precision] if top_k >= 1 else None
+    kinds = {mixture.expert for mixture in config.mixtures.values()}
+    full = kinds == {"simple"} or HEAD_PLACES[0] in config.mixtures
+    share = SHARES["full" if full else "light", precision] if top_k >= 1 else None
     ratio = RATIOS.get((config.variant, top_k)) if precision == "f32" else None
     beside = RATIOS_TO_REFERENCE.get((config.variant, reference, top_k)) if precision == "f32" else None
     limits: dict[Quantity, float | None] = {"share": share, "ratio": ratio, "ratio_to_reference": beside}

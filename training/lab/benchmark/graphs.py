@@ -1,4 +1,4 @@
-"""The graph files that engines run, each traced once, in a folder that is deleted after the benchmark."""
+"""Trace the graph files that engines run, each of them once, into a folder."""
 
 import logging
 from collections.abc import Mapping
@@ -34,20 +34,18 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 class Graphs:
     """The graphs of subjects and peers, by form and engine."""
 
-    def __init__(self, room: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
-        self._room = room
-        self._subjects = subjects
-        self._peers = peers
+    def __init__(self, folder: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
+        self._folder, self._subjects, self._peers = folder, subjects, peers
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return the graph that the engine runs; it is traced at the first call."""
+        """Return the graph that the engine runs; the first call traces it."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
 
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
-        """Return the body of a sparse OpenVINO graph that runs at the form's top_k, without the switch."""
+        """Return the part of a sparse OpenVINO graph that runs at the form's top_k, without the switch."""
         spec = self._spec(form, "openvino", precision)
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
@@ -58,7 +56,7 @@ class Graphs:
         key = (form.label, form.top_k if form.kind == "bound" else None, spec, eager)
         if key not in self._sources:
             self._sources[key] = (
-                ExportGraph(fold_batch_norm(self._model(form)), spec).eval()  # what would be traced
+                ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
                 if eager
                 else self._traced(form, spec)
             )
@@ -66,17 +64,15 @@ class Graphs:
         return _for_engine(source, engine) if isinstance(source, Path) else source
 
     def inputs(self, form: Form) -> Inputs:
-        """Return the benchmark's image with controls; for a peer, random values in shapes that it takes."""
+        """Return the benchmark's image with controls; for a peer, random values in its input shapes."""
         if form.kind == "peer":
-            sizes = [subject.model.config.input_hw for subject in self._subjects.values()]
-            return peer_inputs(self._peers[form.label], sizes[0])
-        subject = self._subjects[form.label]
-        config = subject.model.config
+            first = next(iter(self._subjects.values()))
+            return peer_inputs(self._peers[form.label], first.model.config.input_hw)
+        config = self._subjects[form.label].model.config
         top_k = config.top_k if form.top_k is None else form.top_k
         contract = graph_contract(config, GraphSpec("dense", "graph", max_batch=form.batch))
-        return contract.feed(
-            [benchmark_canvas(config.input_hw)] * form.batch, [RoutingControls(top_k)] * form.batch
-        )
+        image = benchmark_canvas(config.input_hw)
+        return contract.feed([image] * form.batch, [RoutingControls(top_k)] * form.batch)
 
     def _spec(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> GraphSpec:
         if form.kind != "sparse":
@@ -92,7 +88,7 @@ class Graphs:
         if spec.exactly is not None:
             what += f" at K={spec.exactly}"
         log.info(f"{form.label}: tracing, {what}")
-        path = self._room / f"{len(self._sources)}.onnx"
+        path = self._folder / f"{len(self._sources)}.onnx"
         onnx.save(to_onnx(self._model(form), spec), path)
         return path
 
@@ -119,14 +115,14 @@ def _for_engine(path: Path, engine: EngineName) -> Path:
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
-    """Return random values for every input of an ONNX model; open sizes become those of one image.
+    """Return random values for every input of an ONNX model; open sizes are set to those of one image.
 
     Raises:
-        ConfigError: the file is not an ONNX model, or has an input of a type that images do not have.
+        ConfigError: the file is not an ONNX model, or an input has a type that images do not have.
     """
     try:
         graph = onnx.load(path, load_external_data=False).graph
-    except Exception as error:  # protobuf's own types, and the file is a stranger's
+    except Exception as error:  # the errors of protobuf have no common type, and the file can hold anything
         raise ConfigError(f"{path} is no ONNX model: {error}") from error
     weights = {weight.name for weight in graph.initializer}
     random = np.random.default_rng(0)
@@ -137,7 +133,7 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
         tensor = value.type.tensor_type
         if tensor.elem_type not in _RANGES:
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise ConfigError(f"{path}: input {value.name} is {kind}; only images can be made up for it")
+            raise ConfigError(f"{path}: input {value.name} is {kind}; a peer must take images")
         shape = [size.dim_value for size in tensor.shape.dim]
         dtype, top = _RANGES[tensor.elem_type]
         values[value.name] = (random.random(_closed(shape, input_hw)) * top).astype(dtype)

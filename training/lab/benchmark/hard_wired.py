@@ -1,7 +1,7 @@
 """The bound of what skipping experts can gain: a model that has only the experts that one image chose.
 
-It chooses and skips nothing at run time, so it costs exactly what the chosen experts cost. For that image it
-answers as the whole model does; for other images it may not.
+This model chooses and skips nothing at run time, so it costs exactly what the chosen experts cost. For that
+image its answer is the same as the whole model's; for other images it may differ.
 """
 
 import copy
@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return the experts that run for a model input (H, W, 3) without a threshold, ascending, by layer."""
+    """Return the experts that run for a network input (H, W, 3) without a threshold, ascending, by layer."""
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {
@@ -29,22 +29,21 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 
 
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
-    """Return a copy with only the kept experts, by layer; run it with top_k equal to their number.
+    """Return a copy with only the experts in `kept`, by layer; run the copy with top_k equal to their number.
 
-    A layer that keeps no expert is its shared expert alone.
+    A layer that keeps no expert has only its shared expert.
 
     Raises:
-        KeyError: a mixture layer of the model is not in kept.
+        KeyError: a mixture layer of the model is not in `kept`.
         ValueError: a layer keeps no expert and has no shared expert.
     """
     wired = copy.deepcopy(model).eval()
     for name, layer in wired.mixture_layers().items():
-        rows = list(kept[name])
-        if rows:
-            cut_experts(layer, rows)
+        if kept[name]:
+            cut_experts(layer, kept[name])
         else:
-            room, place = name.split(".")
-            mixtures = wired.get_submodule(room).mixtures
+            part, place = name.split(".")
+            mixtures = wired.get_submodule(part).mixtures
             assert isinstance(mixtures, nn.ModuleDict)
             mixtures[place] = SharedAlone(layer)
     return wired
@@ -57,9 +56,7 @@ class SharedAlone(MixtureLayer):
         if layer.shared is None:
             raise ValueError("a layer without a shared expert has to keep one of its experts")
         nn.Module.__init__(self)
-        self.config = layer.config
-        self.channels = layer.channels
-        self.c_out = layer.c_out
+        self.config, self.channels, self.c_out = layer.config, layer.channels, layer.c_out
         self.experts = nn.ModuleList()
         self.shared = layer.shared
         self.bn, self.act = layer.bn, layer.act

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "torch")
@@ -13,7 +13,9 @@ def describe_machine() -> str:
     """Return one line with processor, cores that this process may use, and package versions."""
     # macOS has no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ", ".join([_processor(), f"{cores} core{'s' if cores > 1 else ''}", *_versions()])
+    installed = {each.name: each.version for each in distributions()}
+    versions = [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
+    return ", ".join([_processor(), f"{cores} core{'s' if cores > 1 else ''}", *versions])
 
 
 def _processor() -> str:
@@ -22,13 +24,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _versions() -> list[str]:
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,67 +1,58 @@
 """Draw the benchmark's table as a chart: times of each model relative to the same model dense."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from training.errors import ConfigError
 from training.lab.benchmark.command import Benchmark
 from training.lab.benchmark.rows import Group, Row
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 FORMATS = (".png", ".svg", ".pdf")
 WIDTH = 0.7  # of one model's points, relative to the distance between models
-# One for each K, from few experts to many; distinct for colour-blind people, and in grey.
+# One colour for each K, from few experts to many; distinct for colour-blind people, and in grey.
 COLOURS = ("#0b3c5d", "#2a7fb8", "#5fb7c9", "#d98b2b", "#a23b2a")
 
 
 def require_drawable(path: Path) -> None:
-    """Raise ConfigError if the chart could not be written to this file at the end."""
+    """Check that the chart can be written to this file; raise ConfigError otherwise."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"no folder {path.parent} to draw into")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plot needs matplotlib, which the extra [train] brings")
 
 
 def draw(result: Benchmark, path: Path) -> None:
     """Draw one panel for each group, one above the other.
 
     Raises:
-        ConfigError: no group has a kept round of a model with experts, so there is nothing to draw.
+        ConfigError: no group has a quiet round of a model with experts, so there is nothing to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     groups = [group for group in result.groups if _labels(group)]
     if not groups:
         raise ConfigError("nothing to draw: no model with experts was timed in a quiet round")
     most = max(len(_labels(group)) for group in groups)
     figure = Figure(figsize=(4 + 1.7 * most, 1.2 + 3 * len(groups)), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), sharey=True, squeeze=False)[:, 0]
     for axes, group in zip(panels, groups, strict=True):
         _panel(axes, group, result.reference)
     handles, labels = panels[0].get_legend_handles_labels()
-    firsts = [labels.index(label) for label in dict.fromkeys(labels)]
-    legend = [handles[index] for index in firsts], [labels[index] for index in firsts]
-    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=8)
-    machine = fill(result.machine, 24 * (2 + most))
-    figure.suptitle(f"Time for an image, as a fraction of the same model dense\n{machine}", fontsize=9)
+    legend = dict(zip(labels, handles, strict=True))  # one handle for each label
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    title = "Time for an image, as a fraction of the same model dense"
+    figure.suptitle(f"{title}\n{fill(result.machine, 24 * (2 + most))}", fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def _labels(group: Group) -> list[str]:
-    """Return the models with experts."""
+    """Return the labels of the models with experts."""
     return list(dict.fromkeys(row.form.label for row in group.rows if row.form.kind == "sparse"))
 
 
-def _panel(axes: "Axes", group: Group, reference: str) -> None:
+def _panel(axes: Axes, group: Group, reference: str) -> None:
     labels = _labels(group)
     for place, label in enumerate(labels):
         _model(axes, place, [row for row in group.rows if row.form.label == label], reference)
@@ -78,7 +69,7 @@ def _panel(axes: "Axes", group: Group, reference: str) -> None:
     axes.set_title(f"{title}{', TOO NOISY' if group.noisy else ''}", fontsize=9, loc="left")
 
 
-def _model(axes: "Axes", place: int, rows: Sequence[Row], reference: str) -> None:
+def _model(axes: Axes, place: int, rows: Sequence[Row], reference: str) -> None:
     sparse = [row for row in rows if row.form.kind == "sparse"]
     bounds = {row.form.top_k: row.ratio for row in rows if row.form.kind == "bound"}
     step = WIDTH / len(sparse)

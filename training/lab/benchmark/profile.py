@@ -1,4 +1,4 @@
-"""Where the time of one sparse run goes, by OpenVINO's counters of every layer."""
+"""Measure how long each layer of a sparse graph takes, with OpenVINO's performance counters."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Profile:
     precision: BenchmarkPrecision
     top_k: int
     by_operator: ByOperator
-    bound: ByOperator  # of only the chosen experts; empty if the bound is the dense model
+    bound: ByOperator  # of the bound; empty if the bound is the dense model
     by_layer: tuple[tuple[str, str, float], ...]  # name, operator and seconds of the slowest
 
     @property
@@ -43,11 +43,9 @@ def profile(
     precision: BenchmarkPrecision,
     threads: int,
 ) -> Profile:
-    """Run the graphs in turns with counters on, and keep each layer's least time: disturbances only add.
+    """Run a sparse graph and its bound in turns, and keep each layer's least time: disturbances only add.
 
-    Args:
-        sparse: a graph without a switch around it, since an engine would count the switch as one layer.
-        bound: the graph of the bound, if there is one.
+    The sparse graph must not be inside a switch over top_k, which the engine would count as one layer.
     """
     engine = OpenVinoEngine(precision, threads, profiling=True)
     requests = [engine.request(*each) for each in (sparse, bound) if each]
@@ -59,14 +57,9 @@ def profile(
                 layer, seconds = (counted.node_name, counted.node_type), counted.real_time.total_seconds()
                 least[layer] = min(seconds, least.get(layer, seconds))
     layers = sorted(((*layer, seconds) for layer, seconds in seen[0].items()), key=lambda each: -each[2])
-    return Profile(
-        label,
-        precision,
-        int(sparse[1][TOP_K][0, 0]),
-        _by_operator(seen[0]),
-        _by_operator(seen[1]) if bound else {},
-        tuple(layers[:TOP_LAYERS]),
-    )
+    by_operator = [_by_operator(each) for each in seen]
+    top_k, bound_operators = int(sparse[1][TOP_K][0, 0]), by_operator[1] if bound else {}
+    return Profile(label, precision, top_k, by_operator[0], bound_operators, tuple(layers[:TOP_LAYERS]))
 
 
 def _by_operator(layers: Mapping[_Layer, float]) -> ByOperator:

@@ -1,4 +1,4 @@
-"""Turn timings into rows of the table: medians, spreads, ratios within a round, shares of the bound."""
+"""Turn times into rows of the table: medians, spreads, ratios within a round, shares of the bound's gain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,18 +32,18 @@ class Row:
     """The figures of one form in one group. Times are for one image."""
 
     form: Form
-    gflops: float | None  # None: a peer's are not counted
+    gflops: float | None  # None: not counted, as for a peer
     gflops_ratio: float | None  # to dense
     seconds: Quartiles
-    ratio: Quartiles | None  # to the same model dense, in the same round; of dense to its twin; None: a peer
+    ratio: Quartiles | None  # to the same model dense in the same round; for dense, to its twin; None: a peer
     ratio_to_reference: Quartiles
-    share: float | None  # of what the bound gains on dense; None: not a sparse form, or nothing to gain
-    goals: tuple[Goal, ...] = ()  # of a sparse form
+    share: float | None  # of the bound's gain over dense; None: not a sparse form, or nothing to gain
+    goals: tuple[Goal, ...] = ()  # only of a sparse form
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one engine, precision and number of threads, whose runs were interleaved."""
+    """The rows of one engine, precision and number of threads; their runs took turns."""
 
     engine: EngineName
     precision: BenchmarkPrecision
@@ -57,7 +57,7 @@ class Group:
 def realised_share(sparse: float, bound: float) -> float | None:
     """Return (dense - sparse) / (dense - bound), all relative to dense; None if the bound gains nothing.
 
-    1: choosing at run time loses nothing. 0: it gains nothing. Below 0: it costs time.
+    At 1, sparse is as fast as the bound; at 0, as slow as dense; below 0, slower than dense.
     """
     return None if bound > 0.99 else (1 - sparse) / (1 - bound)
 
@@ -73,12 +73,13 @@ def build_rows(
 
     Args:
         counted: GFLOPs of each form, for one image.
-        reference: label of the subject with whose dense form all others are compared.
-        goals_hold: precision of the goals in the rows; None: there are no goals for this engine.
+        reference: label of the subject whose dense form all other forms are compared with.
+        goals_hold: precision for which goals are added; None: there are no goals for this engine.
     """
     if not timed.rounds:
         return ()
-    dense = {label: _mean_of_twins(timed, label) for label in subjects}
+    both = {label: [timed.seconds[Form(label, kind)] for kind in ("dense", "twin")] for label in subjects}
+    dense = {label: np.mean(pair, axis=0) for label, pair in both.items()}
     ratios = {form: _ratio(timed, form, dense) for form in timed.seconds}
     rows = []
     for form, seconds in timed.seconds.items():
@@ -105,15 +106,10 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return times relative to the same model dense; for dense itself, those of its twin to its own."""
+    """Return times relative to the same model dense; for dense, its twin's times relative to its own."""
     if form.label not in dense:
         return None
     seconds = np.array(timed.seconds[form])
     if form == Form(form.label, "dense"):
         return Quartiles.of(np.array(timed.seconds[replace(form, kind="twin")]) / seconds)
     return Quartiles.of(seconds / form.batch / dense[form.label])
-
-
-def _mean_of_twins(timed: Timed[Form], label: str) -> NDArray[np.float64]:
-    pair = (timed.seconds[Form(label, "dense")], timed.seconds[Form(label, "twin")])
-    return np.asarray(np.mean(pair, axis=0))

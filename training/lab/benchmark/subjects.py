@@ -27,8 +27,8 @@ VARIANT_INPUT_HW = (640, 640)
 SEED = 0
 SETTLING_IMAGES = 6  # one of every kind of generated scene
 
-# dense: every expert computed. sparse: experts that are not chosen are skipped. bound: only the chosen ones
-# are there. twin: dense once more, to measure how far equal graphs differ.
+# dense: every expert computed. sparse: experts that are not chosen are skipped. bound: a graph that holds
+# only the chosen experts. twin: dense once more, to measure how much the times of equal graphs differ.
 Kind = Literal["dense", "twin", "sparse", "bound", "peer"]
 
 
@@ -38,7 +38,7 @@ class Subject:
 
     label: str
     model: Detector
-    top_ks: tuple[int, ...]  # to run it at; empty without mixtures
+    top_ks: tuple[int, ...]  # values to run it with; empty without mixtures
 
     @property
     def all_experts(self) -> int:
@@ -48,11 +48,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Form:
-    """One thing that is timed."""
+    """One way to run one model, which is timed."""
 
     label: str  # of a subject or a peer
     kind: Kind
-    top_k: int | None = None  # None: it makes no difference
+    top_k: int | None = None  # None: it makes no difference to the time
     batch: int = 1
 
 
@@ -69,11 +69,11 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
 
 
 def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[int] | None) -> Subject:
-    """Return a trained model; input_hw None: as it was trained.
+    """Return a trained model; if input_hw is None, it keeps its input size.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.
-        ConfigError: the model supports none of the top_ks, or not the size.
+        ConfigError: the model does not support the size or any of the top_ks.
     """
     model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
@@ -87,12 +87,12 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
 def settle(model: Detector) -> None:
     """Give untrained batch norms and routers the statistics of images, as training would.
 
-    Untrained norms pass their input on, and it shrinks or grows from layer to layer. Routers after them give
-    experts probabilities such as 1e-40. Computing with numbers so small is many times slower.
+    Without statistics, activations shrink or grow from layer to layer, and routers give probabilities such
+    as 1e-40. Computing with such small numbers is many times slower.
     """
     scenes = ScenesDataset(SETTLING_IMAGES, seed=SEED, image_hw=(384, 512))
-    canvases = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
-    images = torch.from_numpy(np.stack(canvases))
+    inputs = [letterbox_image(scenes.load(i).image, model.config.input_hw)[0] for i in range(len(scenes))]
+    images = torch.from_numpy(np.stack(inputs))
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -100,14 +100,14 @@ def settle(model: Detector) -> None:
     with torch.no_grad():
         model.train()(images)
         model.eval()
-        for layer in model.mixture_layers().values():  # in their order: each changes what the next one sees
+        for layer in model.mixture_layers().values():  # in order: each layer changes the input of the next
             _settle_router(model, layer.router, images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
-    """Shift and scale the router's scores: over the images, each has mean 0, and on average deviation 1."""
+    """Scale the router's scores over these images to mean 0 each, and standard deviation 1 on average."""
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(images)
@@ -122,27 +122,27 @@ def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> 
 
 
 def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the benchmark's model input: a generated scene, letterboxed to (H, W, 3)."""
+    """Return the network input of the benchmark: a generated scene, letterboxed to (H, W, 3)."""
     return letterbox_image(ScenesDataset(1, seed=7, image_hw=(384, 512)).load(0).image, input_hw)[0]
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return the forms of a subject that are timed; batches above 1 only dense."""
+    """Return the forms of a subject that are timed; batches of several images are only run dense."""
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
-    for top_k in subject.top_ks:  # with all experts the bound is the dense model
-        bound = [] if top_k == subject.all_experts else [Form(label, "bound", top_k)]
-        found += [Form(label, "sparse", top_k), *bound]
+    for top_k in subject.top_ks:
+        found.append(Form(label, "sparse", top_k))
+        if top_k != subject.all_experts:  # else the bound is the dense model
+            found.append(Form(label, "bound", top_k))
     return found + [Form(label, "dense", None, batch) for batch in batches if batch != 1]
 
 
 def time_forms(
     runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
 ) -> Timed[Form]:
-    """Time forms in turns until enough rounds were quiet, by each label's dense form and its twin.
+    """Time forms in turns until enough rounds were quiet; `what` is the label of the progress bar.
 
-    Args:
-        what: label of the progress bar.
+    A round is quiet if each model's dense form and its twin took about the same time.
     """
     refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
@@ -166,11 +166,10 @@ def bound_of(subject: Subject, top_k: int) -> Detector:
 def gflops(subject: Subject) -> dict[Form, float]:
     """Return the GFLOPs of every form, for one image."""
     dense = measure_cost(subject.model).dense
-    found = {Form(subject.label, kind): dense for kind in ("dense", "twin")}
+    found = {Form(subject.label, "dense"): dense}
     for top_k in subject.top_ks:
-        at_all = top_k == subject.all_experts
-        chosen = dense if at_all else measure_cost(bound_of(subject, top_k)).dense
-        found[Form(subject.label, "sparse", top_k)] = found[Form(subject.label, "bound", top_k)] = chosen
+        chosen = dense if top_k == subject.all_experts else measure_cost(bound_of(subject, top_k)).dense
+        found |= {Form(subject.label, kind, top_k): chosen for kind in ("sparse", "bound")}
     return found
 
 
@@ -183,6 +182,6 @@ def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[in
     found = tuple(sorted({top_k for top_k in wanted if top_k in allowed}))
     if not found:
         raise ConfigError(
-            f"{name} runs with {', '.join(map(str, allowed))} experts; --top-k names none of them"
+            f"{name} runs with {', '.join(map(str, allowed))} experts; give one of them to --top-k"
         )
     return found

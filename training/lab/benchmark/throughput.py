@@ -1,4 +1,4 @@
-"""Images a second with every core busy: many requests at once, one image each."""
+"""Measure images per second with all cores busy: many requests at the same time, one image each."""
 
 import time
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Throughput:
     form: Form
     precision: BenchmarkPrecision
     images_per_s: float  # median over the slices
-    requests: int  # at once
+    requests: int  # at the same time
 
 
 def measure_throughput(
@@ -32,10 +32,11 @@ def measure_throughput(
     core = ov.Core()
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
     queues = {}
-    compiled: dict[object, Any] = {}
+    compiled = {
+        source: core.compile_model(core.read_model(source), "CPU", settings)
+        for source in {source for source, _ in sources.values()}
+    }
     for form, (source, inputs) in sources.items():
-        if source not in compiled:
-            compiled[source] = core.compile_model(core.read_model(source), "CPU", settings)
         queue = ov.AsyncInferQueue(compiled[source])
         for request in queue:
             for name, values in inputs.items():
@@ -52,7 +53,7 @@ def measure_throughput(
 
 
 def _fill(queue: Any, seconds: float) -> float:
-    """Return images a second over at least `seconds`, from an empty queue to an empty queue."""
+    """Return images per second over at least `seconds`, from an empty queue to an empty queue."""
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or images < len(queue):
         queue.start_async()

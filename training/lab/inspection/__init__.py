@@ -1,1 +1,1 @@
-"""What the routers of a checkpoint do on a data set, in figures and in charts."""
+"""Measure what the routers of a checkpoint do on a data set, as figures and charts."""

@@ -1,44 +1,37 @@
-"""Draw all charts of an inspection or none: they are drawn into a temporary folder, then moved."""
+"""Draw either all charts of an inspection or none: first into a temporary folder, then move them."""
 
-import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
 from training.lab.inspection.command import Inspection, require_layer
-from training.lab.inspection.examples import draw_examples
-from training.lab.inspection.sets import draw_sets
+from training.lab.inspection.sets import draw_examples, draw_sets
 from training.lab.inspection.spent import draw_spent
 from training.lab.inspection.use import class_rows, draw_use, group_rows, size_rows
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 def require_folder(folder: Path) -> None:
-    """Raise ConfigError if charts could not be written into this folder at the end."""
+    """Check that charts can be written into this folder; raise ConfigError otherwise."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file; name a folder")
     if not folder.resolve().parent.is_dir():
         raise ConfigError(f"no folder {folder.parent} to make {folder.name} in")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--output needs matplotlib, which the extra [train] brings")
 
 
 def telling_layer(uses: Sequence[LayerUse]) -> str:
-    """Return the layer with the most bits, if possible among those with several sets of experts."""
+    """Return the layer with the most bits; layers with several sets of experts go first."""
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
 def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
-    """Draw every chart, and return their files; earlier charts of the same name are replaced.
+    """Draw every chart into a folder, and return their files; charts of the same name are replaced.
 
     Args:
-        folder: created if it does not exist.
-        layer: example images are sorted by this layer's sets; None: by those of the layer with the most bits.
+        layer: example images are sorted by this layer's sets; None: by those of telling_layer.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.
@@ -59,7 +52,7 @@ def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) 
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _figures(inspection: Inspection, layer: str) -> Iterator[tuple[str, "Figure"]]:
+def _figures(inspection: Inspection, layer: str) -> Iterator[tuple[str, Figure]]:
     routed, report = inspection.routed, inspection.report
     bits = {each.use.layer: each.use.information_bits for each in report.layers}
     if routed.boxes_per_image.any():

@@ -26,22 +26,22 @@ class InspectOptions:
     """The options of `inspect`."""
 
     checkpoint: Path
-    data: Path | None = None  # None: the run's validation data, by the configuration beside it
+    data: Path | None = None  # None: the run's validation data, from config.json beside the checkpoint
     split: str | None = None  # None: val, or without a folder the run's validation data
     recipe: str | None = None  # measure on this recipe's validation data in the folder
-    classes: tuple[str, ...] = ()  # of the folder, only these are kept; empty: every class
+    classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
     top_k: int | None = None  # None: as trained
     weight_threshold: float | None = None  # None: as trained
-    layer: str | None = None  # example images are sorted by its experts; None: most bits
+    layer: str | None = None  # example images are sorted by its experts; None: the layer with most bits
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The routing of a model on a data set: the report, and the data for charts."""
+    """The routing of a model on a data set: the report, and the values that charts show."""
 
     variant: str
     controls: RoutingControls
-    data: str  # in words
+    data: str  # name of the data set
     dataset: Dataset
     cost: Cost
     routed: RoutedImages
@@ -61,19 +61,18 @@ class Inspection:
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Raise ConfigError if the model has no mixture in this layer; None is always valid."""
+    """Check that the layer has a mixture; raise ConfigError otherwise. None is always valid."""
     if layer is not None and layers and layer not in layers:
-        raise ConfigError(f"no mixture in {layer!r}; they stand in {', '.join(layers)}")
+        raise ConfigError(f"no mixture in {layer!r}; layers with mixtures: {', '.join(layers)}")
 
 
 def inspect(options: InspectOptions) -> Inspection:
-    """Route every image of a data set, and measure what the routers know about the images.
+    """Route every image of a data set, and measure how much information about the image the routing carries.
 
     Raises:
-        ConfigError: the model has no mixture or none in that layer, it cannot run with top_k experts or runs
-            none, or the checkpoint does not state its training data.
-        DatasetError: the folder does not exist or has other classes than the model, or an image cannot be
-            loaded.
+        ConfigError: the model has no mixture or none in that layer, top_k is 0 or not supported, or the
+            checkpoint does not state its training data.
+        DatasetError: the folder is missing or has other classes, or an image cannot be loaded.
     """
     model, provenance = load_model(options.checkpoint)
     config = model.config
@@ -97,17 +96,17 @@ def inspect(options: InspectOptions) -> Inspection:
 
 
 def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
-    """Return the run's validation data, or another split of the folder that it trained on."""
+    """Return the validation data of the checkpoint's run, or another split of its training folder."""
     if not trained_on:
-        raise ConfigError(f"{checkpoint} does not say what it was trained on; give a folder with --data")
+        raise ConfigError(f"{checkpoint} does not state its training data; give a folder with --data")
     if trained_on == GENERATED:
         refuse_splits(None, [] if split is None else ["--split"], folder=False)
         return dataset_config.SCENES_UNSEEN
     path = checkpoint.with_name(CONFIG_FILE)
     if not path.is_file():
         raise ConfigError(
-            f"it was trained on {trained_on}, and where that lies the run's {CONFIG_FILE} would say, "
-            f"which is not beside {checkpoint}; give --data"
+            f"it was trained on {trained_on}, but there is no {CONFIG_FILE} beside {checkpoint}, which would "
+            "name the folder; give --data"
         )
     try:
         config = train_from_json(path.read_text(encoding="utf-8"))
@@ -117,7 +116,5 @@ def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataCo
         return config.val_data
     if split is not None and isinstance(config.train_data, FolderConfig):
         return replace(config.train_data, split=split)
-    what = (
-        "validated on nothing" if split is None else f"was of several folders, which share no split {split}"
-    )
+    what = "had no validation data" if split is None else f"joined several folders without a split {split}"
     raise ConfigError(f"the run of {checkpoint} {what}; give --data")

@@ -1,20 +1,21 @@
-"""A chart of the sets of experts that ran together, by group of images."""
+"""Charts of the sets of experts that ran together: their shares by group of images, and example images."""
 
-from typing import TYPE_CHECKING
-
+import cv2
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from training.data.sample import Dataset
 from training.evaluate.expert_use import chosen_sets
 from training.evaluate.groups import Grouping
 from training.evaluate.routed import RoutedImages
 from training.evaluate.routing_report import RoutingReport
 from training.lab.inspection.style import COLOURS, FAINT, INK, OTHERS, SMALL, TEXT, bare, new_figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-LEAST_WRITTEN = 0.07  # smallest share of a bar with room for a number
+LEAST_WRITTEN = 0.07  # smaller shares of a bar get no number
+MOST_SETS, IMAGES = 6, 6  # of the examples
+THUMBNAIL = (144, 192)  # (H, W) pixels
 
 
 def set_name(experts: tuple[int, ...]) -> str:
@@ -22,19 +23,17 @@ def set_name(experts: tuple[int, ...]) -> str:
     return " + ".join(str(expert) for expert in experts) or "none"
 
 
-def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> "Figure":
-    """Draw one panel for each layer; its bars, one for each group, are divided by set of experts."""
-    bars = len(grouping.labels)
+def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> Figure:
+    """Draw one panel for each layer, with one bar for each group, divided by set of experts."""
     figure = new_figure(
-        len(routed.gates) * (0.55 + 0.24 * bars),
+        len(routed.gates) * (0.55 + 0.24 * len(grouping.labels)),
         f"Sets of experts by {grouping.name}",
-        "Share of a group's images for which these experts ran, numbered from 0. Where all bars are alike,\n"
-        "the layer takes no notice of the group. NMI: normalised mutual information of set and group.",
+        "Share of a group's images for which these experts ran, numbered from 0. If all bars are alike,\n"
+        "the layer ignores the group. NMI: normalised mutual information of set and group.",
     )
     panels = figure.subplots(len(routed.gates), 1, sharex=True, squeeze=False)[:, 0]
     for axes, layer in zip(panels, report.layers, strict=True):
-        found = layer.by_grouping[grouping.name]
-        name = layer.use.layer
+        found, name = layer.by_grouping[grouping.name], layer.use.layer
         title = (
             f"{name}, {layer.use.information_bits:.2f} bit; "
             f"NMI {found.nmi:.2f} (by chance {found.chance:.2f}), p = {found.p_value:.4f}"
@@ -46,7 +45,7 @@ def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -
 
 
 def _panel(
-    axes: "Axes", grouping: Grouping, sets: tuple[tuple[int, ...], ...], ids: "np.ndarray", title: str
+    axes: Axes, grouping: Grouping, sets: tuple[tuple[int, ...], ...], ids: NDArray[np.int64], title: str
 ) -> None:
     left = np.zeros(len(grouping.labels))
     sizes = np.bincount(grouping.ids)
@@ -73,3 +72,46 @@ def _panel(
     letters = {"fontsize": SMALL, "title_fontsize": SMALL, "frameon": False}
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="experts", **letters, **spacing)
     bare(axes)
+
+
+def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> Figure:
+    """Draw a row of images for each of the commonest sets in a layer, evenly spaced among the set's images.
+
+    Raises:
+        DatasetError: an image cannot be loaded.
+    """
+    sets, ids = chosen_sets(routed.gates[layer])
+    counts = np.bincount(ids)
+    rows = min(MOST_SETS, len(sets))
+    shown = f"The {rows} commonest of {len(sets)} sets" if len(sets) > rows else "Every set"
+    figure = new_figure(
+        rows * 0.92,
+        f"Examples by the experts of {layer}",
+        f"{shown} of experts, and images for which they ran. A good router puts similar images in a row.",
+    )
+    panels = figure.subplots(rows, IMAGES + 1, squeeze=False)
+    for place in range(rows):
+        for axes in panels[place]:
+            axes.set_axis_off()
+        share = counts[place] / len(ids)
+        words = panels[place, 0]
+        words.text(0.0, 0.72, "experts", fontsize=SMALL, color=FAINT)
+        words.text(0.0, 0.48, set_name(sets[place]), fontsize=TEXT, weight="bold", color=INK)
+        images = f"{counts[place]:,} image{'' if counts[place] == 1 else 's'}, {share:.0%}"
+        words.text(0.0, 0.22, images, fontsize=SMALL, color=FAINT)
+        mine = np.flatnonzero(ids == place)
+        picked = mine[np.unique(np.linspace(0, len(mine) - 1, IMAGES).round().astype(int))]
+        for axes, index in zip(panels[place, 1:], picked, strict=False):
+            axes.imshow(_thumbnail(dataset.load(int(index)).image))
+    return figure
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the centre of an image, scaled and cropped to THUMBNAIL."""
+    height, width = image.shape[:2]
+    high, wide = THUMBNAIL
+    scale = max(high / height, wide / width)
+    size = (max(wide, round(width * scale)), max(high, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    top, left = (size[1] - high) // 2, (size[0] - wide) // 2
+    return np.asarray(small[top : top + high, left : left + wide], dtype=np.uint8)

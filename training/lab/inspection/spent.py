@@ -1,8 +1,10 @@
 """A chart of the compute that images use, against the number of objects in them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from training.evaluate.compute_use import used_gflops
@@ -12,34 +14,32 @@ from training.evaluate.routing_report import RoutingReport
 from training.lab.inspection.style import COLOURS, FAINT, GRID, INK, SMALL, TEXT, bare, new_figure
 from training.models.cost import Cost
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 SPREAD = 0.15  # in boxes; moves points apart that have the same number of boxes
 
 
-def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figure":
-    """Draw a point for each image, the mean of each density group, and lines at two fixed costs."""
+def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> Figure:
+    """Draw the GFLOPs of each image, the mean of each density group, and the least and largest cost."""
     compute = report.compute
-    correlation = "The same for every image, or as many objects in every image: no correlation."
+    correlation = "No correlation: GFLOPs or the number of objects are the same for every image."
     if compute.spearman is not None and compute.pearson is not None:
-        found = f"Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}"
-        correlation = f"Correlation of the two: {found}."
+        correlation = f"Correlation: Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}."
     figure = new_figure(
         4.3,
-        "Compute of an image, by how much is in it",
-        f"The fixed part, and the experts that the image chose.\n{correlation}",
+        "GFLOPs of an image, by number of objects",
+        f"GFLOPs of the fixed part and of the experts that the image chose.\n{correlation}",
     )
     axes = figure.subplots()
     boxes, used = routed.boxes_per_image, used_gflops(cost, routed.gates)
     x = boxes + np.random.default_rng(0).uniform(-SPREAD, SPREAD, len(boxes))
-    for index, (label, mine) in enumerate(_by_origin(report, len(boxes))):
+    origins = [("image", np.ones(len(boxes), dtype=np.bool_))]
+    for grouping in report.groupings:
+        if grouping.name == "origin":
+            origins = [(label, grouping.ids == group) for group, label in enumerate(grouping.labels)]
+        else:
+            _means(axes, grouping, boxes, used)
+    for index, (label, mine) in enumerate(origins):
         colour = COLOURS[index % len(COLOURS)]
         axes.scatter(x[mine], used[mine], s=18, color=colour, alpha=0.6, linewidths=0, label=label)
-    for grouping in report.groupings:
-        if grouping.name == "density":
-            _means(axes, grouping, boxes, used)
     _levels(axes, cost)
     axes.set_xlabel("labelled objects in the image", fontsize=TEXT, color=INK)
     axes.set_ylabel("GFLOPs of the image", fontsize=TEXT, color=INK)
@@ -52,29 +52,20 @@ def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> "Figu
     return figure
 
 
-def _by_origin(report: RoutingReport, images: int) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return a mask of the images of each origin; if there is only one, a mask of all images."""
-    for grouping in report.groupings:
-        if grouping.name == "origin":
-            return [(label, grouping.ids == group) for group, label in enumerate(grouping.labels)]
-    return [("image", np.ones(images, dtype=np.bool_))]
-
-
-def _means(axes: "Axes", density: Grouping, boxes: NDArray[np.int64], used: NDArray[np.float64]) -> None:
+def _means(axes: Axes, density: Grouping, boxes: NDArray[np.int64], used: NDArray[np.float64]) -> None:
     for group in range(len(density.labels)):
         mine = density.ids == group
         low, high = boxes[mine].min() - 0.4, boxes[mine].max() + 0.4
-        label = "mean of a third by density" if group == 0 else "_"
+        label = "mean of a density group" if group == 0 else "_"
         axes.hlines(used[mine].mean(), low, high, color=INK, linewidth=2, label=label, zorder=1)
 
 
-def _levels(axes: "Axes", cost: Cost) -> None:
-    """Draw dashed lines at the cost of running every expert, and at the cost of the fixed part alone."""
-    for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, without an expert")):
+def _levels(axes: Axes, cost: Cost) -> None:
+    """Draw dashed lines at the cost with every expert, and at the cost of the fixed part alone."""
+    for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, no expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
-        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        look: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT, "bbox": behind}
-        above: dict[str, Any] = {"xytext": (-2, 3), "textcoords": "offset points"}
-        across = axes.get_yaxis_transform()
-        axes.annotate(f"{what}: {level:.3g}", (1, level), xycoords=across, **above, **look)
+        style: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        text, across = f"{what}: {level:.3g}", axes.get_yaxis_transform()
+        axes.annotate(text, (1, level), (-2, 3), across, "offset points", **style)
     axes.set_ylim(0, cost.dense * 1.12)

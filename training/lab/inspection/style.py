@@ -1,28 +1,21 @@
 """The style of the charts: 1200 pixels wide, and readable for colour-blind people."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 WIDTH_IN = 8.0
 DPI = 150
 TITLE, TEXT, SMALL = 12, 9, 8  # points
 INK, FAINT, GRID = "#222222", "#666666", "#dddddd"
-# Distinct for colour-blind people (after Okabe and Ito, without yellow). OTHERS is for the remaining sets.
+# Distinct for colour-blind people (after Okabe and Ito, without yellow). OTHERS is for all further sets.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 OTHERS = "#bbbbbb"
 
 
-def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
-    """Return a figure with a title, and below it in smaller letters how to read the chart."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def new_figure(height_in: float, title: str, subtitle: str) -> Figure:
+    """Return a figure with a title, and below it a subtitle in smaller letters."""
     whole = height_in + 0.42 + 0.17 * (subtitle.count("\n") + 1)
     figure = Figure(figsize=(WIDTH_IN, whole), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     edge = 0.06  # inches
     figure.get_layout_engine().set(rect=(0.01, edge / whole, 0.98, (height_in - 2 * edge) / whole))  # type: ignore[union-attr, call-arg]
     figure.text(0.02, 1 - 0.12 / whole, title, fontsize=TITLE, weight="bold", color=INK, va="top")
@@ -30,7 +23,7 @@ def new_figure(height_in: float, title: str, subtitle: str) -> "Figure":
     return figure
 
 
-def bare(axes: "Axes") -> None:
+def bare(axes: Axes) -> None:
     """Remove the frame and the ticks."""
     for side in axes.spines.values():
         side.set_visible(False)

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from training.evaluate.groups import Grouping
 from training.evaluate.routed import RoutedImages
 from training.lab.inspection.style import FAINT, INK, SMALL, TEXT, bare, new_figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 # N images · R rows of the chart · E experts
 
-SMALL_BELOW, MEDIUM_BELOW = 32**2, 96**2  # square pixels of the source image, as COCO parts objects
+SMALL_BELOW, MEDIUM_BELOW = 32**2, 96**2  # COCO's sizes of objects, in square pixels of the source image
 MOST_CLASSES = 20
-ACROSS = 3  # panels beside one another
-NUMBERS_TO = 8  # experts; with more there is no room for numbers
+ACROSS = 3  # panels in a row
+NUMBERS_TO = 8  # with more experts than this, numbers do not fit into the panels
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +28,9 @@ class Rows:
     weights: NDArray[np.float64]  # (R, N) counts; no row is all 0
 
     def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (R, E): of each kind, the share in images whose gates (N, E) chose the expert.
+        """Return (R, E): for each row, the share of its objects or images for which each expert ran.
 
-        If every expert always runs, return the mean weight instead.
+        The gates are (N, E). If every expert runs for every image, return the mean gate instead.
         """
         chosen = gates > 0
         of_image = gates if chosen.all() else chosen
@@ -41,14 +38,14 @@ class Rows:
 
 
 def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
-    """Return the objects of each class that occurs, for the commonest MOST_CLASSES classes."""
+    """Return one row for each class that has objects, at most the commonest MOST_CLASSES classes."""
     counts = np.stack([np.bincount(one.class_ids, minlength=len(class_names)) for one in routed.truths], 1)
     commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]  # of (C, N)
     return _present([class_names[index] for index in commonest], counts[commonest])
 
 
 def size_rows(routed: RoutedImages) -> Rows:
-    """Return the objects of COCO's three sizes, by the area of the box in the source image."""
+    """Return one row for each of COCO's three sizes of objects, by box area in the source image."""
     areas = [np.prod(one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2], axis=1) for one in routed.truths]
     sizes = [np.digitize(each, (SMALL_BELOW, MEDIUM_BELOW)) for each in areas]
     counts = np.stack([np.bincount(each, minlength=3) for each in sizes], axis=1)
@@ -56,7 +53,7 @@ def size_rows(routed: RoutedImages) -> Rows:
 
 
 def group_rows(grouping: Grouping) -> Rows:
-    """Return the images of each group."""
+    """Return one row for each group of images."""
     return _present(list(grouping.labels), np.eye(len(grouping.labels), dtype=np.int64)[:, grouping.ids])
 
 
@@ -66,56 +63,50 @@ def _present(labels: Sequence[str], counts: NDArray[np.int64]) -> Rows:
     return Rows(there, counts[kept].astype(np.float64))
 
 
-def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: str, unit: str) -> "Figure":
-    """Draw one panel for each layer: experts from left to right, kinds from top to bottom.
+def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: str, unit: str) -> Figure:
+    """Draw one panel for each layer: experts from left to right, rows from top to bottom.
 
     Args:
-        bits: of each layer, for its title.
-        what: the property by which rows are grouped, for the title.
-        unit: what is counted: objects or images.
+        bits: routing information of each layer.
+        what: name of the property that tells the rows apart, such as `class`.
+        unit: `objects` or `images`, which the rows count.
     """
     every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(len(routed.truths))
     whole = Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))
     layers = list(routed.gates)
-    down = -(-len(layers) // ACROSS)
-    across = min(ACROSS, len(layers))
+    down, across = -(-len(layers) // ACROSS), min(ACROSS, len(layers))
     chose = "that chose the expert" if unit == "images" else "whose image chose the expert"
     figure = new_figure(
         down * (0.75 + 0.22 * len(whole.labels)),
         f"Experts by {what}",
         f"Share of a row's {unit} {chose}, from 0% (white) to 100% (dark blue).\n"
-        f"Where all rows are alike, the layer takes no notice of {what}.",
+        f"If all rows of a panel are alike, the layer ignores {what}.",
     )
     panels = figure.subplots(down, across, squeeze=False).ravel()
-    for place, axes in enumerate(panels):
-        if place >= len(layers):
-            axes.set_axis_off()
-            continue
-        layer = layers[place]
-        weighed = ", weights" if (routed.gates[layer] > 0).all() else ""
-        title = f"{layer}, {bits[layer]:.2f} bit{weighed}"
-        _panel(axes, whole, whole.shares(routed.gates[layer]), title)
+    for axes in panels[len(layers) :]:
+        axes.set_axis_off()
+    for place, (axes, layer) in enumerate(zip(panels, layers, strict=False)):
+        weights = ", weights" if (routed.gates[layer] > 0).all() else ""
+        _panel(axes, whole, whole.shares(routed.gates[layer]), f"{layer}, {bits[layer]:.2f} bit{weights}")
         if place % across:
             axes.set_yticklabels([])
     return figure
 
 
-def _panel(axes: "Axes", rows: Rows, shares: NDArray[np.float64], title: str) -> None:
+def _panel(axes: Axes, rows: Rows, shares: NDArray[np.float64], title: str) -> None:
     count, experts = shares.shape
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     bare(axes)
     if experts <= NUMBERS_TO:
-        for row in range(count):
-            for expert in range(experts):
-                share = shares[row, expert]
-                colour = "white" if share > 0.6 else INK
-                size = 7 if experts <= 4 else 6
-                axes.text(expert, row, f"{share:.0%}", ha="center", va="center", fontsize=size, color=colour)
+        size = 7 if experts <= 4 else 6
+        for (row, expert), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 else INK
+            axes.text(expert, row, f"{share:.0%}", ha="center", va="center", fontsize=size, color=colour)
     counted = rows.weights.sum(axis=1)
     labels = [f"{label} ({total:,.0f})" for label, total in zip(rows.labels, counted, strict=True)]
     axes.set_yticks(range(count), labels)
-    axes.set_xticks(range(experts), [str(expert) for expert in range(experts)])
+    axes.set_xticks(range(experts))
     axes.tick_params(axis="x", labelsize=SMALL if experts <= NUMBERS_TO else 6)
     axes.set_xlabel("expert", fontsize=SMALL, color=FAINT)
     axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
-    axes.axhline(0.5, color="white", linewidth=3)  # sets the first row, all of them, apart
+    axes.axhline(0.5, color="white", linewidth=3)  # separates the first row, which counts all

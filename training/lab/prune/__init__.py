@@ -1,1 +1,1 @@
-"""Drops experts that hardly any image chooses."""
+"""Drop experts that hardly any image chooses."""

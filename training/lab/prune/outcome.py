@@ -1,4 +1,4 @@
-"""The result of a pruning: the dropped experts, the measurements behind it, and its effect."""
+"""The result of a pruning: the kept experts, the measured use, and the figures before and after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,22 +35,22 @@ class Pruning:
 
     variant: str
     rule: str
-    measured_on: str  # where use was measured
+    measured_on: str  # the data on which use was measured
     measured_images: int
     measured_top_k: int
     uses: Sequence[LayerUse]
     kept: Mapping[str, tuple[int, ...]]
-    scored_on: str  # where mAP and bits were measured
+    scored_on: str  # the data on which mAP and bits were measured
     scored_images: int
     before: Side
     after: Side
     weight_threshold: float
-    latency: Latency | None  # None: it was not requested
+    latency: Latency | None  # None: not requested
     output: Path
 
 
 def evaluate_here(model: Detector, dataset: Dataset, controls: RoutingControls | None = None) -> Evaluation:
-    """Evaluate on the available device; the model is back on the CPU afterwards."""
+    """Evaluate a model on the available device, and move it back to the CPU."""
     evaluation = evaluate(model.to(compute_device()), dataset, controls=controls)
     model.cpu()
     return evaluation

@@ -1,65 +1,63 @@
-"""Select the experts to keep, by a rule that the user states."""
+"""Select the experts to keep by a rule that the user states, and drop the others from a detector."""
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.config import ModelConfig
 from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
+from training.models.detector import Detector
+from training.models.mixture.cut import cut_experts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Keep either a fixed number of experts in every layer, or the experts that enough images chose."""
 
-    keep: int | None = None  # the most used of each layer; a layer with no more keeps them all
-    min_share: float | None = None  # of images, 0..1; an expert that reaches it stays
+    keep: int | None = None  # number of experts to keep, the most used of each layer
+    min_share: float | None = None  # keep experts that at least this share of images chose, 0..1
 
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.min_share is None):
-            raise ConfigError(
-                "say either --keep, how many stay, or --min-share, how much use an expert needs"
-            )
+            raise ConfigError("give either --keep or --min-share")
         if self.keep is not None and self.keep < 1:
-            raise ConfigError(f"keep={self.keep}: at least 1 expert of a layer has to stay")
+            raise ConfigError(f"keep={self.keep}: a layer must keep at least 1 expert")
         if self.min_share is not None and not 0 <= self.min_share <= 1:
             raise ConfigError(f"min_share={self.min_share} is not a share of images, 0 to 1")
 
     def __str__(self) -> str:
         if self.keep is not None:
-            return f"the {self.keep} most used of each layer stay"
-        return f"those that at least {self.min_share:.1%} of images chose stay"
+            return f"keep the {self.keep} most used experts of each layer"
+        return f"keep experts that at least {self.min_share:.1%} of images chose"
 
 
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
     """Return how many experts the pruned model runs for an image; use is measured with this number too.
 
     Raises:
-        ConfigError: the model has no experts to drop, or the rule keeps fewer than run for each image.
+        ConfigError: the model has no experts, or the rule keeps fewer experts than run for each image.
     """
     if not config.mixtures:
-        raise ConfigError(f"{config.variant} is dense: it has no experts that could be dropped")
+        raise ConfigError(f"{config.variant} is dense: it has no experts to drop")
     top_k = config.top_k if asked is None else asked
     if top_k < 1:
-        raise ConfigError(
-            "with top_k=0 no expert runs, so that none shows its use: say with --top-k how many shall run"
-        )
+        raise ConfigError("with top_k=0 no expert runs, so use cannot be measured: give --top-k")
     fewest = min(mixture.num_experts for mixture in config.mixtures.values())
     if top_k > fewest:
-        raise ConfigError(f"top_k={top_k}: {config.variant} has a layer of {fewest} experts; say fewer")
+        raise ConfigError(f"top_k={top_k}: {config.variant} has a layer of {fewest} experts; lower --top-k")
     if rule.keep is not None and rule.keep < top_k:
         raise ConfigError(
-            f"keep={rule.keep}: {config.variant} runs {top_k} experts for each image, so that {top_k} have "
-            f"to stay. Keep as many, or have fewer run from now on: --top-k {rule.keep}"
+            f"keep={rule.keep}: {config.variant} runs {top_k} experts for each image. Keep at least as many, "
+            f"or let fewer run: --top-k {rule.keep}"
         )
     return top_k
 
 
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
-    """Return the experts to keep, in ascending order, by layer; never fewer than top_k of a layer.
+    """Return the experts to keep, in ascending order, by layer; at least top_k of each layer.
 
-    Of two experts with the same share of images, the one with the larger mean weight is kept, then the lower
-    index.
+    Of experts with the same share of images, the larger mean weight goes first, then the lower index.
     """
     kept = {}
     for use in uses:
@@ -70,3 +68,36 @@ def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[
             count = max(sum(share >= rule.min_share for share in use.expert_share), top_k)
         kept[use.layer] = tuple(sorted(by_use[:count]))
     return kept
+
+
+def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
+    """Return a detector that has only the kept experts of each mixture layer.
+
+    If all experts that an image chose are kept, its answer is the same up to rounding, since gates are
+    normalised over the experts that run. For other images, the next best kept experts run. The probabilities
+    of the kept experts grow. So with a weight threshold more experts can run, and gate_epsilon (1e-6 in
+    YOLO-Master v0.1) has less effect.
+
+    Args:
+        kept: ascending expert ids, for every mixture layer.
+        top_k: experts that run for an image in the new detector; None: as many as before.
+
+    Raises:
+        ConfigError: a layer keeps fewer experts than run for an image.
+        KeyError: a mixture layer of the model is not in kept.
+    """
+    mixtures = {
+        place: replace(
+            mixture,
+            num_experts=len(kept[place]),
+            kernel_sizes=tuple(mixture.kernel_sizes[expert] for expert in kept[place]),
+            top_k=mixture.top_k if top_k is None else top_k,
+        )
+        for place, mixture in model.config.mixtures.items()
+    }
+    cut = copy.deepcopy(model)
+    for place, layer in cut.mixture_layers().items():
+        cut_experts(layer, kept[place])
+    pruned = Detector(replace(model.config, mixtures=mixtures))
+    pruned.load_state_dict(cut.state_dict())  # fails if the weights do not fit the new configuration
+    return pruned.eval()

@@ -29,7 +29,7 @@ def prune_report(result: Pruning) -> str:
         f"K={result.measured_top_k}; {result.rule}",
         use_table(result.uses, result.kept),
         "",
-        f"mAP and routing on {result.scored_on}: {result.scored_images} images, the same for both",
+        f"mAP and routing of both models on {result.scored_on}: {result.scored_images} images",
         *in_columns([*_comparison(result.before, result.after)], "lrrr", indent=2),
         *_notes(result),
     ]
@@ -49,14 +49,12 @@ def _comparison(before: Side, after: Side) -> Iterator[tuple[object, ...]]:
         yield (f"experts {layer}", experts, after.experts[layer], "")
     parameters = after.parameters / before.parameters
     yield ("parameters", f"{before.parameters:,}", f"{after.parameters:,}", f"{parameters:.3f}×")
-    first, second = before.dense_gflops, after.dense_gflops
-    yield ("GFLOPs, every expert", f"{first:.3f}", f"{second:.3f}", f"{second / first:.3f}×")
-    for top_k, gflops in before.gflops.items():
-        if top_k not in after.gflops:
-            yield (f"GFLOPs at K={top_k}", f"{gflops:.3f}", "-", "")
-        else:
-            mine = after.gflops[top_k]
-            yield (f"GFLOPs at K={top_k}", f"{gflops:.3f}", f"{mine:.3f}", f"{mine / gflops:.3f}×")
+    gflops: list[tuple[str, float, float | None]]
+    gflops = [("GFLOPs, every expert", before.dense_gflops, after.dense_gflops)]
+    gflops += [(f"GFLOPs at K={top_k}", old, after.gflops.get(top_k)) for top_k, old in before.gflops.items()]
+    for name, old, new in gflops:
+        shown = ("-", "") if new is None else (f"{new:.3f}", f"{new / old:.3f}×")
+        yield (name, f"{old:.3f}", *shown)
     at = f"K={before.top_k}" if before.top_k == after.top_k else f"K={before.top_k}, {after.top_k}"
     for name, old, new in (
         ("mAP50", before.map50, after.map50),
@@ -69,15 +67,13 @@ def _comparison(before: Side, after: Side) -> Iterator[tuple[object, ...]]:
 
 def _notes(result: Pruning) -> Iterator[str]:
     if result.scored_on == result.measured_on:
-        yield "  these images also chose the experts, which flatters the mAP: give another --val-split"
+        yield "  use was measured on the same images, so the mAP is too high: give another --val-split"
     always = [layer for layer, experts in result.after.experts.items() if experts <= result.after.top_k]
     if always:
-        yield f"  every expert left runs for every image: {', '.join(always)}"
+        yield f"  every kept expert runs for every image: {', '.join(always)}"
     if result.weight_threshold:
-        yield (
-            f"  probabilities grow by what dropped experts had: more experts reach the weight threshold of "
-            f"{result.weight_threshold:g}"
-        )
+        threshold = f"weight threshold of {result.weight_threshold:g}"
+        yield f"  the probabilities of kept experts grow, so more experts reach the {threshold}"
 
 
 def _latency(latency: Latency) -> Iterator[str]:
@@ -85,15 +81,14 @@ def _latency(latency: Latency) -> Iterator[str]:
     yield f"OpenVINO float32, one thread, one image, {rounds}; {latency.machine}"
     rows = []
     for kind, pair in latency.pairs.items():
-        ratio = f"{pair.ratio.median:.3f}× ({pair.ratio.low:.3f} to {pair.ratio.high:.3f})"
-        rows.append((kind, _ms(pair.before_s), _ms(pair.after_s), ratio))
+        times = [f"{each.median * 1000:.1f} ms" for each in (pair.before_s, pair.after_s)]
+        rows.append((kind, *times, _ratio(pair.ratio)))
     yield from in_columns(rows, "lrrl", indent=2)
     if latency.noise is not None:
-        noise = latency.noise
-        yield f"  before to itself, dense: {noise.median:.3f}× ({noise.low:.3f} to {noise.high:.3f})"
+        yield f"  noise, the ratio of two equal graphs: {_ratio(latency.noise)}"
     if latency.noisy:
-        yield "  the machine was too busy for as many quiet rounds as were wanted: measure again"
+        yield "  the machine was too busy for the wanted number of quiet rounds: measure again"
 
 
-def _ms(seconds: Quartiles) -> str:
-    return f"{seconds.median * 1000:.1f} ms"
+def _ratio(ratio: Quartiles) -> str:
+    return f"{ratio.median:.3f}× ({ratio.low:.3f} to {ratio.high:.3f})"

@@ -7,18 +7,24 @@ from training.columns import in_columns
 from training.lab.benchmark.command import Benchmark
 from training.lab.benchmark.goals import Goal
 from training.lab.benchmark.profile import Profile
-from training.lab.benchmark.rows import Group, Quartiles, Row
+from training.lab.benchmark.rows import Group, Row
 from training.lab.benchmark.subjects import Form
 from training.rounds import NOISE, PATIENCE
 
-LEAST_SHARE = 0.005  # of a run; less is not worth a line of its profile
+LEAST_SHARE = 0.005  # of a run's time; operators below this are left out of the profile
 
 LEGEND = (
-    "dense: every expert computed; sparse: those not chosen are skipped; bound: only the chosen are there",
-    "GFLOPs, and of dense; ms, its median and half the width of the middle half of the rounds",
-    "of dense: median of the ratios within a round, and their middle half; of dense itself: the noise",
-    "realised: what sparse gains on dense, over what the bound gains",
+    "dense: every expert computed; sparse: experts that are not chosen are skipped",
+    "bound: a graph that holds only the chosen experts",
+    "GFLOPs, and their ratio to dense; ms: the median, and half the width of the middle half of the times",
+    "of dense: median of the ratios within a round, and their middle half; for dense itself: the noise",
+    "realised: the gain of sparse over dense, as a share of the gain of the bound over dense",
 )
+_WANTED = {
+    "share": "≥ {:.0%} realised",
+    "ratio": "≤ {:g} of dense",
+    "ratio_to_reference": "≤ {:g} of reference",
+}
 
 
 def benchmark_report(result: Benchmark) -> str:
@@ -31,7 +37,11 @@ def benchmark_report(result: Benchmark) -> str:
     for profile in result.profiles:
         lines += ["", *_profile(profile)]
     if result.throughputs:
-        lines += ["", "openvino, every core busy, as many requests at once as it takes", *_rates(result)]
+        lines += [
+            "",
+            "openvino, all cores busy, as many requests at the same time as it chooses",
+            *_rates(result),
+        ]
     return "\n".join(lines)
 
 
@@ -50,8 +60,8 @@ def _group(group: Group) -> list[str]:
     ]
     if group.noisy:
         lines.append(
-            f"TOO NOISY: {PATIENCE} times as many rounds as wanted were tried. Stop what else runs here, and "
-            "repeat it; do not quote these figures"
+            f"TOO NOISY: {PATIENCE} times the wanted number of rounds had too few quiet ones. Stop other "
+            "programs and repeat; do not quote these figures"
         )
     if not group.rows:
         return lines
@@ -62,14 +72,14 @@ def _group(group: Group) -> list[str]:
 
 
 def _cells(row: Row, before: str) -> tuple[str, ...]:
-    form = row.form
+    form, seconds = row.form, row.seconds
     return (
         form.label if form.label != before else "",
         _form(row.form),
         "" if row.gflops is None else f"{row.gflops:.2f}",
         "" if row.gflops_ratio in (None, 1) else f"{row.gflops_ratio:.3f}",
-        f"{row.seconds.median * 1e3:.2f}",
-        f"±{_spread(row.seconds):.1%}",
+        f"{seconds.median * 1e3:.2f}",
+        f"±{(seconds.high - seconds.low) / 2 / seconds.median:.1%}",
         "" if row.ratio is None else f"{row.ratio.median:.3f}",
         "" if row.ratio is None else f"{row.ratio.low:.3f}–{row.ratio.high:.3f}",
         f"{row.ratio_to_reference.median:.3f}",
@@ -79,25 +89,20 @@ def _cells(row: Row, before: str) -> tuple[str, ...]:
 
 
 def _profile(profile: Profile) -> list[str]:
-    whole, bound = profile.seconds, profile.bound_seconds
-    lines = [
-        f"{profile.label} at K={profile.top_k}, {profile.precision}: where {whole * 1e3:.2f} ms go",
-        "  a branch (If) counts with all that ran in it; beside it what the bound takes",
-    ]
+    whole, nothing = profile.seconds, (0.0, 0)
     rows: list[tuple[object, ...]] = [("", "ms", "share", "layers", "bound, ms", "layers")]
-    nothing = (0.0, 0)
     for operator in dict.fromkeys((*profile.by_operator, *profile.bound)):
-        (seconds, layers), (least, others) = (
-            each.get(operator, nothing) for each in (profile.by_operator, profile.bound)
-        )
+        seconds, layers = profile.by_operator.get(operator, nothing)
+        least, others = profile.bound.get(operator, nothing)
         if max(seconds, least) >= LEAST_SHARE * whole:
             beside = (f"{least * 1e3:.2f}", others) if profile.bound else ("", "")
             rows.append((operator, f"{seconds * 1e3:.2f}", f"{seconds / whole:.1%}", layers, *beside))
     if profile.bound:
-        rows.append(("all", f"{whole * 1e3:.2f}", "", "", f"{bound * 1e3:.2f}", ""))
+        rows.append(("all", f"{whole * 1e3:.2f}", "", "", f"{profile.bound_seconds * 1e3:.2f}", ""))
     slowest = [(f"{seconds * 1e3:.3f} ms", operator, name) for name, operator, seconds in profile.by_layer]
     return [
-        *lines,
+        f"{profile.label} at K={profile.top_k}, {profile.precision}: where {whole * 1e3:.2f} ms go",
+        "  a branch (If) includes all layers that ran in it; the columns on the right are the bound's",
         *in_columns(rows, "lrrrrr", indent=2),
         "  slowest layers",
         *in_columns(slowest, "rll", indent=4),
@@ -105,37 +110,23 @@ def _profile(profile: Profile) -> list[str]:
 
 
 def _rates(result: Benchmark) -> list[str]:
-    dense = {
-        (one.form.label, one.precision): one.images_per_s
-        for one in result.throughputs
-        if one.form.kind == "dense"
-    }
-    rows: list[tuple[object, ...]] = [("model", "", "", "images/s", "of dense", "at once")]
+    rates = {(one.form.label, one.precision, one.form.kind): one.images_per_s for one in result.throughputs}
+    rows: list[tuple[object, ...]] = [("model", "", "", "images/s", "of dense", "requests")]
     for one in result.throughputs:
-        ratio = one.images_per_s / dense[one.form.label, one.precision]
+        ratio = one.images_per_s / rates[one.form.label, one.precision, "dense"]
         rate = f"{one.images_per_s:.1f}"
         rows.append((one.form.label, _form(one.form), one.precision, rate, f"{ratio:.3f}", one.requests))
     return in_columns(rows, "lllrrr")
 
 
 def _form(form: Form) -> str:
-    parts = [form.kind, *([] if form.top_k is None else [f"K={form.top_k}"])]
-    return " ".join([*parts, *([] if form.batch == 1 else [f"B={form.batch}"])])
-
-
-def _spread(seconds: Quartiles) -> float:
-    return (seconds.high - seconds.low) / 2 / seconds.median
+    top_k = "" if form.top_k is None else f" K={form.top_k}"
+    return f"{form.kind}{top_k}{'' if form.batch == 1 else f' B={form.batch}'}"
 
 
 def _goal(goal: Goal) -> str:
-    match goal.quantity:
-        case "share":
-            wanted = f"≥ {goal.limit:.0%} realised"
-        case "ratio":
-            wanted = f"≤ {goal.limit:g} of dense"
-        case "ratio_to_reference":
-            wanted = f"≤ {goal.limit:g} of reference"
-    return f"{wanted} {'(nothing to gain)' if goal.value is None else 'met' if goal.met else 'MISSED'}"
+    found = "(nothing to gain)" if goal.value is None else "met" if goal.met else "MISSED"
+    return f"{_WANTED[goal.quantity].format(goal.limit)} {found}"
 
 
 def _fields(row: Row) -> dict[str, object]:

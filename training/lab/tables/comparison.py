@@ -10,20 +10,21 @@ def comparison_report(found: Comparison) -> str:
     """Return the comparison as text; mAP in percent."""
     rows = [("", "mAP50-95", "mAP50", "GFLOPs used")]
     for side in (found.first, found.second):
-        figures = (100 * side.mean_ap.map50_95, 100 * side.mean_ap.map50, side.gflops)
-        rows.append((side.name, *(f"{figure:.2f}" for figure in figures)))  # type: ignore[arg-type]
-    lines = [f"{found.images} images", *in_columns(rows, "lrrr")]
+        quality = (f"{100 * side.mean_ap.map50_95:.2f}", f"{100 * side.mean_ap.map50:.2f}")
+        rows.append((side.name, *quality, f"{side.gflops:.2f}"))
     difference = found.difference
     verdict = "so the difference may be chance"
     if difference.low > 0 or difference.high < 0:
-        better = found.first if difference.low > 0 else found.second
-        verdict = f"so {better.name} is better"
-    lines += [
-        f"mAP50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} draws of the "
-        f"images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
-        f"{verdict} (on images like these: other seeds of the training are not in it)",
-    ]
-    return "\n".join(lines)
+        verdict = f"so {(found.first if difference.low > 0 else found.second).name} is better"
+    return "\n".join(
+        [
+            f"{found.images} images",
+            *in_columns(rows, "lrrr"),
+            f"mAP50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} random "
+            f"samples of the images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
+            f"{verdict} (on images like these; the chance in training is not included)",
+        ]
+    )
 
 
 def comparison_json(found: Comparison) -> str:

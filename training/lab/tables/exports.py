@@ -1,7 +1,7 @@
 """The table of a model repository: its artifacts, and how far each is from its checkpoint."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ COLUMNS = (
     *("boxes px", "scores", "gates", "same sets", "metric"),
 )
 EXPLAINED = """\
-graph: its precision; sparse skips experts that are not chosen, dense computes all; then, where both were
-timed at the export, what sparse took of dense.
+graph: its precision; sparse skips experts that are not chosen, dense computes all experts. In brackets, if
+the export timed both: the time of sparse divided by the time of dense.
 boxes, scores, gates: the largest difference from the checkpoint over the images, at several top_k and
-thresholds; an artifact beyond the limits of its precision was never released.
-same sets: how often layers chose the checkpoint's experts, and how many choices the images led to.
-metric: of the checkpoint and of the graph on the data of the export, mAP@[.5:.95] of a detector, top-1
-of a classifier; - where it had none."""
+thresholds. An artifact beyond the limits of its precision is never released.
+same sets: how often layers chose the same experts as in the checkpoint, and the number of different choices.
+metric: of the checkpoint and of the graph on the data of the export; mAP@[.5:.95] of a detector, top-1
+accuracy of a classifier; - if the export had no data."""
+_COLUMN_OF_ROLE = {"boxes_xyxy": "boxes", "class_scores": "scores", "router_probs": "gates"}
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
@@ -39,11 +40,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """Return one line for each artifact, and what the columns mean.
-
-    Raises:
-        ExportError: the same as of read_repository.
-    """
+    """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 
@@ -55,7 +52,7 @@ def exports_json(repository: Path) -> str:
     return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
 
 
-def _cells(repository: Path, stored: StoredManifest) -> Sequence[str]:
+def _cells(repository: Path, stored: StoredManifest) -> tuple[str, ...]:
     manifest, folder = stored.content, repository / stored.model_name / str(stored.version)
     size = sum((folder / name).stat().st_size for name in manifest["files"])
     parity: Mapping[str, Any] = manifest["parity"]
@@ -66,7 +63,11 @@ def _cells(repository: Path, stored: StoredManifest) -> Sequence[str]:
     if manifest["mixture"]:
         share = parity.get("expert_sets")
         sets = f"{'-' if share is None else f'{share:.1%}'} of {parity['distinct_expert_sets']}"
-    pair, worst = parity.get("metric"), _differences(manifest)
+    pair, worst = parity.get("metric"), dict[str, float]()
+    for row in manifest["outputs"]:  # several outputs may share a column
+        column = _COLUMN_OF_ROLE.get(row["role"], row["role"])
+        if (error := parity["differences"].get(row["name"])) is not None:
+            worst[column] = max(error, worst.get(column, 0.0))
     return (
         f"{stored.model_name}/{stored.version}",
         manifest["variant"],
@@ -77,15 +78,3 @@ def _cells(repository: Path, stored: StoredManifest) -> Sequence[str]:
         sets,
         f"{pair['checkpoint']:.4f} {pair['graph']:.4f}" if pair else "-",
     )
-
-
-def _differences(manifest: Mapping[str, Any]) -> dict[str, float]:
-    """Return the largest difference of each column; several outputs may share a column."""
-    columns = {"boxes_xyxy": "boxes", "class_scores": "scores", "router_probs": "gates"}
-    found: dict[str, float] = {}
-    for row in manifest["outputs"]:
-        error = manifest["parity"]["differences"].get(row["name"])
-        if error is not None:
-            column = columns.get(row["role"], row["role"])
-            found[column] = max(error, found.get(column, 0.0))
-    return found

@@ -2,18 +2,13 @@
 
 import json
 from dataclasses import asdict, dataclass
-from textwrap import wrap
+from textwrap import fill
 
 import torch
 from torch import nn
 
 from training.columns import in_columns
-from training.lab.tables.published import (
-    IMAGENET_CLASSES,
-    PUBLISHED,
-    Named,
-    Published,
-)
+from training.lab.tables.published import IMAGENET_CLASSES, PUBLISHED, Named, Published
 from training.models.cost import measure_cost
 from training.models.families.choose import parse_variant, variants_of
 from training.models.network import Network, count_parameters
@@ -55,7 +50,7 @@ class Comparison:
 
     published: Published
     parameters: int
-    gflops: float | None  # at its top_k; None if the source states none
+    gflops: float  # at the model's own top_k
 
     @property
     def parameters_difference(self) -> float:
@@ -65,9 +60,7 @@ class Comparison:
     @property
     def gflops_difference(self) -> float | None:
         """Return our GFLOPs divided by the published ones, less 1; None if none are published."""
-        if self.gflops is None or self.published.gflops is None:
-            return None
-        return self.gflops / self.published.gflops - 1
+        return None if self.published.gflops is None else self.gflops / self.published.gflops - 1
 
 
 def build(named: Named) -> Network:
@@ -87,35 +80,23 @@ def measure(named: Named) -> Measured:
     for layer in model.mixture_layers().values():
         sizes = sorted(count_parameters(expert) for expert in layer.experts)
         idle += sum(sizes[: max(len(sizes) - top_k, 0)])
-    _drop_what_is_not_counted(model)
-    with torch.device("meta"):
-        cost = measure_cost(model)
-    return Measured(
-        top_k=top_k,
-        parameters=parameters,
-        active_parameters=parameters - idle,
-        gflops=cost.dense,
-        gflops_at_top_k=cost.at_top_k(top_k),
-        routed=1 - cost.fixed / cost.dense,
-    )
-
-
-def _drop_what_is_not_counted(model: nn.Module) -> None:
-    """Remove norms and activations: they add no operations, but two thirds of the counting time."""
+    # Norms and activations add no operations, but two thirds of the counting time.
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.GroupNorm | nn.SiLU):
                 setattr(module, name, nn.Identity())
+    with torch.device("meta"):
+        cost = measure_cost(model)
+    routed = 1 - cost.fixed / cost.dense
+    return Measured(top_k, parameters, parameters - idle, cost.dense, cost.at_top_k(top_k), routed)
 
 
 def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
     """Return figures of every model of the table, and every published line beside ours."""
-    wanted = [*MODELS, *(line.of for line in PUBLISHED if line.gflops is not None)]
-    measured = {named: measure(named) for named in dict.fromkeys(wanted)}
+    wanted = dict.fromkeys((*MODELS, *(line.of for line in PUBLISHED)))
+    measured = {named: measure(named) for named in wanted}
     comparisons = [
-        Comparison(line, count_parameters(build(line.of)), None)
-        if line.gflops is None
-        else Comparison(line, measured[line.of].parameters, measured[line.of].gflops_at_top_k)
+        Comparison(line, measured[line.of].parameters, measured[line.of].gflops_at_top_k)
         for line in PUBLISHED
     ]
     return {named: measured[named] for named in MODELS}, comparisons
@@ -124,12 +105,11 @@ def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
 def label(named: Named) -> str:
     """Return a model's name in the table, such as `esmoe-n E=8, 20 classes`."""
     choice = named.choice
-    parts = [named.variant]
-    parts += [] if choice.placement is None else [choice.placement]
-    parts += [] if choice.num_experts is None else [f"E={choice.num_experts}"]
-    parts += [] if choice.top_k is None else [f"K={choice.top_k}"]
-    usual = named.classes in (80, IMAGENET_CLASSES)  # which the heading says
-    return " ".join(parts) + ("" if usual else f", {named.classes} classes")
+    experts = None if choice.num_experts is None else f"E={choice.num_experts}"
+    top_k = None if choice.top_k is None else f"K={choice.top_k}"
+    name = " ".join(part for part in (named.variant, choice.placement, experts, top_k) if part)
+    usual = named.classes in (80, IMAGENET_CLASSES)  # the heading states these
+    return name if usual else f"{name}, {named.classes} classes"
 
 
 def variants_table() -> str:
@@ -140,18 +120,17 @@ def variants_table() -> str:
         [
             "80 classes, 640 × 640; -cls: 1000 classes, 224 × 224",
             "2 operations a multiply-add, norms folded, attention products left out",
-            "at K experts a layer: parameters without the smallest, GFLOPs with the most expensive ones",
+            "at K experts a layer: parameters without the smallest experts, GFLOPs with the costliest",
             "",
             *_models_block(models),
             "",
-            "beside what others say (the originals count 16 fixed numbers of the box distribution as well)",
+            "beside published figures (the originals also count 16 fixed numbers of the box distribution)",
             "",
             *_comparisons_block(comparisons, notes),
             "",
             *(
-                line
+                fill(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
                 for number, note in enumerate(notes, 1)
-                for line in wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
             ),
         ]
     )
@@ -171,28 +150,23 @@ def _comparisons_block(comparisons: list[Comparison], notes: list[str]) -> list[
     rows = [("model", "source", "parameters", "theirs", "", "GFLOPs", "theirs", "", "")]
     for one in comparisons:
         published, difference = one.published, one.gflops_difference
-        theirs = published.parameters  # counted to the last one, or rounded
-        given = f"{theirs:,}" if isinstance(theirs, int) else f"{theirs / 1e6:g} M"
-        parameters = (f"{one.parameters:,}", given, _percent(one.parameters_difference))
+        theirs = published.parameters
+        given = f"{theirs:,}" if isinstance(theirs, int) else f"{theirs / 1e6:g} M"  # exact or rounded
+        parameters = (f"{one.parameters:,}", given, f"{one.parameters_difference:+z.1%}")
         gflops = ("", "", "")
         if difference is not None:
-            gflops = (f"{one.gflops:.2f}", str(published.gflops), _percent(difference))
+            gflops = (f"{one.gflops:.2f}", str(published.gflops), f"{difference:+z.1%}")
         mark = f"[{notes.index(published.note) + 1}]" if published.note else ""
         rows.append((label(published.of), published.source, *parameters, *gflops, mark))
     return in_columns(rows, "llrrrrrrl")
-
-
-def _percent(difference: float) -> str:
-    text = f"{difference:+.1%}"
-    return "0.0%" if text in ("+0.0%", "-0.0%") else text
 
 
 def variants_json() -> str:
     """Return the models and the published figures as JSON."""
     models, comparisons = measure_all()
     lines = [
-        _fields(one.published.of)
-        | {
+        {
+            **_fields(one.published.of),
             "source": one.published.source,
             "parameters": one.parameters,
             "published_parameters": one.published.parameters,

@@ -8,14 +8,14 @@ import numpy as np
 
 from training.columns import in_columns
 from training.evaluate.compute_use import ComputeUse
-from training.evaluate.dependence import PERMUTATIONS, Dependence
+from training.evaluate.dependence import PERMUTATIONS
 from training.evaluate.expert_use import STATIC_BELOW_BITS, LayerUse
 from training.evaluate.groups import Grouping
 from training.evaluate.routing_report import GOAL_BITS, LayerRouting, RoutingReport
 
 LEGEND = (
-    f"bits: what a layer's probabilities say of the image, 0 if nothing; routes from {GOAL_BITS:g},"
-    f" static below {STATIC_BELOW_BITS:g}",
+    "bits: the information about the image in a layer's probabilities",
+    f"routes: at least {GOAL_BITS:g} bit; static: below {STATIC_BELOW_BITS:g}; weak: between the two",
     "sets: different sets of experts that ran; set bits: entropy of their shares",
     "NMI: normalised mutual information of set and group, 0 to 1 (by chance), p of "
     f"{PERMUTATIONS:,} permutations",
@@ -27,27 +27,30 @@ def routing_table(report: RoutingReport, heading: str) -> str:
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
-    lines = [heading, *LEGEND, *map(_group_sizes, report.groupings), ""]
+    lines = [heading, *LEGEND]
+    for grouping in report.groupings:
+        sizes = ", ".join(f"{label} ({count})" for label, count in _sizes(grouping).items())
+        lines.append(f"{grouping.name}: {sizes}")
+    lines.append("")
     lines += in_columns([titles, *layers], "lrlrrr" + "r" * len(names))
-    lines += ["", "share of images that chose each expert (mean weight where all always run)"]
+    lines += ["", "share of images that chose each expert (mean weight if all experts run for every image)"]
     lines += _experts([layer.use for layer in report.layers])
     lines += ["", *_compute(report.compute), "", "goals"]
     lines += [f"  {'met   ' if goal.met else 'MISSED'}  {goal.what}: {goal.found}" for goal in report.goals]
     if not report.groupings:
-        lines.append("  no groups to compare with: one origin, and as many boxes in every image")
+        lines.append("  no groups to compare with: one origin, and the same number of boxes in every image")
     if report.static:
-        lines.append(
-            f"STATIC: below {STATIC_BELOW_BITS:g} bit in every layer; an export says so in every answer"
-        )
+        below = f"below {STATIC_BELOW_BITS:g} bit in every layer"
+        lines.append(f"STATIC: {below}; each answer of an exported model reports this")
         if any(layer.use.distinct_sets > 1 for layer in report.layers):
             lines.append(
-                "  Sets differ all the same: all but equal probabilities decide who runs, by a hair."
+                "  Sets still differ: tiny differences between probabilities decide which experts run."
             )
     return "\n".join(lines)
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """Return the report as JSON, after `facts` on model and data; GFLOPs in 1e9 operations."""
+    """Return the report as JSON, after `facts` about model and data; GFLOPs in 1e9 operations."""
     layers = []
     for layer in report.layers:
         dependence = {name: found._asdict() for name, found in layer.by_grouping.items()}
@@ -72,15 +75,12 @@ def verdict(layer: LayerRouting) -> str:
 
 
 def _layer(layer: LayerRouting, names: list[str]) -> tuple[object, ...]:
-    use = layer.use
+    use, groups = layer.use, []
+    for name in names:
+        found, mark = layer.by_grouping[name], "*" if layer.follows(name) else " "
+        groups.append(f"{found.nmi:.2f}{mark}({found.chance:.2f})  p {found.p_value:.4f}")
     sets = (use.distinct_sets, f"{use.commonest_set_share:.0%}", f"{use.set_entropy_bits:.2f}")
-    groups = (_dependence(layer.by_grouping[name], layer.follows(name)) for name in names)
     return (use.layer, f"{use.information_bits:.3f}", verdict(layer), *sets, *groups)
-
-
-def _dependence(found: Dependence, follows: bool) -> str:
-    mark = "*" if follows else " "
-    return f"{found.nmi:.2f}{mark}({found.chance:.2f})  p {found.p_value:.4f}"
 
 
 def _experts(uses: Sequence[LayerUse]) -> list[str]:
@@ -94,11 +94,6 @@ def _experts(uses: Sequence[LayerUse]) -> list[str]:
         remarks = "  ".join(remark for remark in ("weights" if all_run else "", dead) if remark)
         rows.append((use.layer, *shown, *[""] * (most - len(shown)), remarks))
     return in_columns(rows, "l" + "r" * most + "l")
-
-
-def _group_sizes(grouping: Grouping) -> str:
-    sizes = ", ".join(f"{label} ({count})" for label, count in _sizes(grouping).items())
-    return f"{grouping.name}: {sizes}"
 
 
 def _sizes(grouping: Grouping) -> Mapping[str, int]:
@@ -115,6 +110,6 @@ def _compute(compute: ComputeUse) -> list[str]:
         means = ", ".join(f"{label} {mean:.3f}" for label, mean in compute.by_density.items())
         lines.append(f"  by boxes an image: {means}")
     if compute.pearson is None or compute.spearman is None:
-        return [*lines, "  no correlation with boxes: one of the two is the same for every image"]
+        return [*lines, "  no correlation with boxes: GFLOPs or boxes are the same for every image"]
     found = f"Spearman {compute.spearman:+.2f}, Pearson {compute.pearson:+.2f}"
     return [*lines, f"  correlation with boxes: {found}"]

@@ -1,4 +1,4 @@
-"""Real runs of one step each: what is written, what is repeated and what is not, and what fails."""
+"""Ablations with real runs of one step: their files, resuming, and failures."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from training.data_config import ScenesConfig
 from training.errors import ConfigError, DatasetError
 from training.lab.ablations import command
 from training.lab.ablations.command import ablations
-from training.lab.ablations.report import as_json, as_list, as_markdown
+from training.lab.ablations.report import as_json, as_list, as_markdown, build_tables
 from training.lab.ablations.rows import ROWS, rows_of
 from training.lab.ablations.run import (
     RESULT_FILE,
@@ -28,7 +28,6 @@ from training.lab.ablations.run import (
     read_result,
     settle,
 )
-from training.lab.ablations.tables import build_tables
 from training.trainer.checkpoint import STATE_FILE
 from training.trainer.loop import Trainer
 from training.workflows import dataset_config
@@ -104,10 +103,10 @@ def test_rows_that_fail_are_said_and_the_others_go_on(three_rows):
     ended, said, _ = three_rows
     assert list(ended.progress.finished) == [(NECK.run, 0)]
     assert list(ended.progress.failed) == [(BLOCKED.run, 0), (IMPOSSIBLE.run, 0)]
-    failed = f"failed: {IMPOSSIBLE.run}, seed 0: top_k=3 is outside 1..num_experts=2; the others go on"
+    failed = f"failed: {IMPOSSIBLE.run}, seed 0: top_k=3 is outside 1..num_experts=2; the next run starts"
     assert failed in said
     assert (
-        "Not run, or not to the end: table 7; table 8; "
+        "Not run or not finished: table 7; table 8; "
         "too many of table 5 (failed: top_k=3 is outside 1..num_experts=2); 2 experts of table 6 (failed: "
     ) in ended.markdown
     assert "Too few rows are finished to compare their order." in ended.markdown
@@ -126,9 +125,9 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         patched.setattr(command, "rows_of", lambda tables: (NECK, BACKBONE))
         assert main(["ablations", "--output", str(output), *TINY]) == 130
     report = output / "ablations.md"
-    ending = f"stopped; what there is stands in {report}; the same command goes on from there\n"
+    ending = f"stopped; the finished rows are in {report}; the same command resumes\n"
     assert capsys.readouterr().out.endswith(ending)
-    assert "not to the end: table 6; table 7; table 8; backbone only of table 5." in report.read_text("utf-8")
+    assert "not finished: table 6; table 7; table 8; backbone only of table 5." in report.read_text("utf-8")
     assert (result_of(BACKBONE, output).parent / STATE_FILE).exists()
     assert not result_of(BACKBONE, output).exists()
 
@@ -138,7 +137,7 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         "1 of 2 runs are finished already",
         f"run 2 of 2: {BACKBONE.run}, seed 0; about 1 min left",
     ]
-    assert said[2].startswith("going on from step 1 in ")
+    assert said[2].startswith("resuming from step 1 in ")
     assert first.stat().st_mtime_ns == before
     assert read_result(result_of(BACKBONE, output).parent).resumed
 
@@ -154,7 +153,7 @@ def test_an_output_holds_rows_of_one_budget(three_rows):
     for changes, message in (
         (
             {"overrides": {"model.input_hw": (64, 64), "epochs": 2}},
-            "holds rows with epochs 1, not 2; give what they had, or another --output",
+            "holds rows with epochs 1, not 2; give the same value, or another --output",
         ),
         ({"scenes": 16}, "holds rows with train_images 8, not 16"),
         (
@@ -188,7 +187,7 @@ def test_an_output_holds_rows_of_the_same_splits_and_names_no_folder_of_this_mac
     markdown = as_markdown(build_tables((), (0,), NOTHING), settings, (0,))
     assert "of 1 images (mine, split train, 1 classes) at" in markdown
     assert "measured on 1 images, split val." in markdown
-    with pytest.raises(ConfigError, match="holds rows with val_split val, not test; give what they had"):
+    with pytest.raises(ConfigError, match="holds rows with val_split val, not test; give the same value"):
         settle((NECK,), replace(options, val_split="test"))
     with pytest.raises(ConfigError, match="holds rows with split train, not test"):
         settle((NECK,), replace(options, split="test"))
@@ -255,9 +254,9 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
 def test_images_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
     argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
     assert main([*argv, "--scenes", "8"]) == 1
-    assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err
+    assert "--scenes is for generated scenes: leave --scenes or --data out" in capsys.readouterr().err
     assert main([*argv, "--val-split", ""]) == 1
-    assert "ablations are compared on validation data: give --val-split" in capsys.readouterr().err
+    assert "ablations need validation data: give --val-split" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -266,7 +265,7 @@ def test_what_cannot_be_started_is_not_started(tmp_path, capsys):
         run(ROWS, options_in(tmp_path / "out", data=tmp_path / "gone"))
     assert list(tmp_path.iterdir()) == []
     assert main(["ablations"]) == 2
-    assert "ablations need an --output folder, or --list" in capsys.readouterr().err
+    assert "ablations needs --output FOLDER, or --list" in capsys.readouterr().err
 
 
 def test_the_list_shows_rows_and_costs():
@@ -274,7 +273,7 @@ def test_the_list_shows_rows_and_costs():
     (backbone,) = [line.split() for line in lines if line.startswith("backbone only")]
     run_name = "esmoe-n-backbone-e4-k2-dfl0-balance1.5"
     assert backbone[2:] == [run_name, "2,816,340", "9.37", "8.13", "2.66", "M", "62.1"]
-    assert lines[-1] == "1 rows of 1 runs a seed: rows that train the same share one"
+    assert lines[-1] == "rows: 1; runs for each seed: 1 (rows that train the same model share one)"
 
 
 TRAIN = """

@@ -1,4 +1,4 @@
-"""The table on routing: what its rows change, what is measured of them, and what it says."""
+"""The routing table of the ablations: settings of its rows, measurements, and text."""
 
 import json
 from dataclasses import replace
@@ -14,18 +14,18 @@ from training.data.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
 from training.lab.ablations.command import ablations, asked_rows
-from training.lab.ablations.report import as_json, as_list, as_markdown
-from training.lab.ablations.routing import RoutingFigures, measure_routing
+from training.lab.ablations.report import as_json, as_list, as_markdown, build_tables, mean_cell
 from training.lab.ablations.rows import ROUTING_ROWS, ROWS, rows_of
 from training.lab.ablations.run import (
     RESULT_FILE,
     Progress,
     Result,
+    RoutingFigures,
     Settings,
+    measure_routing,
     options_of,
     read_result,
 )
-from training.lab.ablations.tables import build_tables, mean_cell
 from training.models.variants import model_config
 from training.trainer.checkpoint import save_model
 from training.workflows import dataset_config, train
@@ -157,11 +157,11 @@ def test_the_report_of_ours_alone_says_nothing_of_the_paper_s(trained):
     ended, output = trained
     text = (output / "ablations.md").read_text(encoding="utf-8")
     assert text == ended.markdown
-    assert text.startswith("# Ablations of our own\n\nOurs: recipe quick, 1 epoch of 8 images")
+    assert text.startswith("# Our own ablations\n\nOurs: recipe quick, 1 epoch of 8 images")
     assert "YOLO-Master" not in text
     assert (
-        "sparsight-n as it is: router moments; information 0.5, coverage 0.1, balance 0; every image of a "
-        "training step draws its K from 1, 2, 2, 4."
+        "Unchanged sparsight-n: router moments; information 0.5, coverage 0.1, balance 0; in training the K "
+        "of each image is chosen at random from 1, 2, 2, 4."
     ) in text
     assert text.endswith("\nEvery row was run.\n")
     written = json.loads((output / "ablations.json").read_text(encoding="utf-8"))

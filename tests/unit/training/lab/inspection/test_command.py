@@ -138,7 +138,7 @@ def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scen
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--top-k", "5"], "top_k=5 is none that esmoe-n can run with: 1, 2, 3, 4"),
+        (["--top-k", "5"], "top_k=5: esmoe-n can run with 1, 2, 3, 4"),
         (["--data", "gone"], "gone: no such folder"),
         (["--output", "gone/charts"], "no folder gone to make charts in"),
         (["--output", "model.safetensors"], "model.safetensors is a file"),
@@ -157,7 +157,9 @@ def test_no_expert_at_all_is_no_routing(capsys, tmp_path, scenes):
 
 def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, checkpoint, tmp_path):
     argv = [checkpoint, "--data", "gone", "--output", str(tmp_path / "charts"), "--layer"]
-    message = "no mixture in 'neck.p3'; they stand in backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
+    message = (
+        "no mixture in 'neck.p3'; layers with mixtures: backbone.p2, backbone.p3, backbone.p4, backbone.p5\n"
+    )
     assert message in refusal(capsys, *argv, "neck.p3")
     assert "gone: no such folder" in refusal(capsys, *argv, "backbone.p5")
     assert not (tmp_path / "charts").exists()
@@ -169,7 +171,7 @@ def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, 
 
 def test_a_layer_without_a_folder_for_its_charts_is_wrong_usage(capsys):
     assert main(["inspect", "model.safetensors", "--layer", "backbone.p5"]) == 2
-    assert "--layer says which images are drawn: give --output" in capsys.readouterr().err
+    assert "--layer selects the images that --output draws: give --output" in capsys.readouterr().err
 
 
 def test_generated_scenes_have_no_splits(capsys, checkpoint):
@@ -246,12 +248,12 @@ def test_a_checkpoint_of_the_starter_is_inspected_on_what_its_run_validated_on(
     assert data["data"] == "bccd val + aquarium valid + playing_cards train, fold 0 of 5"
     again = inspect(capsys, str(path), "--json", "--data", str(small_starter), "--recipe", "starter")
     assert json.loads(again)["groups"] == data["groups"]
-    assert "several folders, which share no split test; give --data" in refusal(
+    assert "joined several folders without a split test; give --data" in refusal(
         capsys, str(path), "--split", "test"
     )
     path.rename(tmp_path / "alone.safetensors")
     said = refusal(capsys, str(tmp_path / "alone.safetensors"))
-    assert "trained on starter, and where that lies the run's config.json would say" in said
+    assert "trained on starter, but there is no config.json beside" in said
 
 
 def run_of(folder, data, val_split):
@@ -274,7 +276,7 @@ def test_without_a_folder_it_is_the_validation_split_of_the_run_or_another_of_it
 
 
 def test_a_run_that_validated_on_nothing_asks_for_a_folder(capsys, tmp_path):
-    assert "validated on nothing; give --data" in refusal(capsys, run_of(tmp_path, tmp_path, None))
+    assert "had no validation data; give --data" in refusal(capsys, run_of(tmp_path, tmp_path, None))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is drawn is what training gets, and boxes stand where they are."""
+"""The preview draws the samples of training, with boxes in the right places."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sam
 from training.config import PAD_VALUE, AugmentConfig, ModelConfig, TrainConfig
 from training.data.loader import TrainingLoader
 from training.data_config import ScenesConfig
-from training.lab.preview.contact_sheet import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_samples
+from training.lab.preview import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_samples
 from training.tasks.detect import DETECT
 
 CONFIG = TrainConfig(

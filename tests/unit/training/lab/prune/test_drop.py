@@ -1,4 +1,4 @@
-"""A pruned detector answers as the whole one did, wherever no dropped expert had been chosen."""
+"""A pruned detector gives the original answer for images that chose no dropped expert."""
 
 import functools
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 from tests.training_builders import conditioned, diverse_images, shallow
 from training.config import RouterConfig
 from training.errors import ConfigError
-from training.lab.prune.drop import drop_experts
+from training.lab.prune.select import drop_experts
 from training.models.mixture.routing import RoutingControls, choose_experts
 from training.models.variants import model_config
 from training.trainer.checkpoint import load_model, save_model

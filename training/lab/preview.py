@@ -1,4 +1,4 @@
-"""Training samples side by side with their boxes and ignored regions, as one image to look at."""
+"""The command `python -m training look`: draw training samples with their boxes and ignored regions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,26 +17,52 @@ from training.data.sample import Dataset, Sample, no_boxes
 from training.errors import ConfigError
 from training.files import write_atomically
 from training.tasks.choose import task_named
+from training.workflows.train import TrainOptions, training_config
 
 COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
 GAP_PX = 6
-NAMED_PX = 24  # a narrower box goes without its class's name, which would hide it
-HATCH_PX = 8  # between the lines of an ignored region, which fall to the left
+NAMED_PX = 24  # narrower boxes get no class name, which would hide them
+HATCH_PX = 8  # distance of the diagonal lines in an ignored region
 LEGEND_PX = 24
-LEGEND = "hatched: ignored, nothing is asked for there"
+LEGEND = "hatched: ignored in training"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
+def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 16) -> int:
+    """Draw the samples of one epoch, in their order, into one image file; return the number of samples.
+
+    Args:
+        options: as for `train`; run_dir and weights are ignored.
+        output: a .png or .jpg file; an existing file is replaced.
+        epoch: counted from 1.
+        images: largest number of samples.
+
+    Raises:
+        ConfigError: the run has no such epoch, or the suffix of output is not that of an image.
+        DatasetError: the data cannot be read.
+        OSError: the file cannot be written.
+    """
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{output}: images are written as {', '.join(SUFFIXES)}")
+    config, dataset = training_config(options)
+    if not 1 <= epoch <= config.epochs:
+        raise ConfigError(f"this run has epochs 1..{config.epochs}, not {epoch}")
+    shown = training_samples(dataset, config, epoch - 1, images)
+    sheet = cv2.cvtColor(contact_sheet(shown, dataset.class_names), cv2.COLOR_RGB2BGR)
+    write_atomically(output, cv2.imencode(output.suffix.lower(), sheet)[1].tobytes())
+    return len(shown)
+
+
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """Return the first samples of an epoch as training gets them; epochs count from 0.
+    """Return the first `count` samples of an epoch as training gets them; epochs count from 0.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     shown: list[Sample] = []
-    # A sample depends on its place in the epoch, not on the batch: in twos, at most one too many is made.
-    # Samples that are used once need no cache of the whole data set.
+    # A sample depends on its place in the epoch, not on the batch size: in pairs, at most one is in excess.
+    # No cache, since each sample is used once.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
@@ -45,7 +71,6 @@ def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: i
 
 
 def _sample(batch: Batch, place: int) -> Sample:
-    """Return one image of a batch with its labels."""
     image, name = batch.images[place].numpy(), f"sample {place}"
     match batch:
         case BoxBatch():
@@ -61,10 +86,9 @@ def _sample(batch: Batch, place: int) -> Sample:
 
 
 def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
-    """Return all samples in rows of COLUMNS, as one RGB image (H, W, 3).
+    """Return one or more samples of the same size in rows of COLUMNS, as one RGB image (H, W, 3).
 
-    There must be at least one sample, and all must have the same size. If a sample has ignored regions, a
-    legend is at the bottom.
+    If a sample has ignored regions, a legend is at the bottom.
     """
     tiles = [_tile(sample, class_names) for sample in samples]
     height, width = tiles[0].shape[:2]
@@ -94,11 +118,10 @@ def _legend(width: int) -> NDArray[np.uint8]:
 def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
     scale = TILE_PX / max(sample.image.shape[:2])
     tile = scale_image(sample.image, scale).copy()
-    for region in sample.ignored_xyxy * scale:
-        x1, y1, x2, y2 = (round(float(edge)) for edge in region)
-        _hatch(tile, (x1, y1, x2, y2))
-    for box, class_id in zip(sample.boxes_xyxy * scale, sample.class_ids, strict=True):
-        x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+    for region in np.rint(sample.ignored_xyxy * scale).astype(int).tolist():
+        _hatch(tile, region)
+    boxes = np.rint(sample.boxes_xyxy * scale).astype(int).tolist()
+    for (x1, y1, x2, y2), class_id in zip(boxes, sample.class_ids, strict=True):
         colour = _colour(int(class_id))
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
@@ -109,8 +132,8 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
     return tile
 
 
-def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
-    """Draw white lines, each beside a black one to be visible on any image, and a white frame."""
+def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
+    """Draw pairs of a white and a black line, which are visible on any image, and a white frame."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)
@@ -120,20 +143,7 @@ def _hatch(image: NDArray[np.uint8], window: tuple[int, int, int, int]) -> None:
 
 
 def _colour(class_id: int) -> tuple[int, int, int]:
-    """Return a bright colour, far from those of the classes before it."""
+    """Return a bright colour that differs clearly from the colours of neighbouring classes."""
     hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
     red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)
-
-
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB image (H, W, 3) in the format of the file's suffix.
-
-    Raises:
-        ConfigError: the suffix is not that of an image.
-        OSError: the file cannot be written.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: images are written as {', '.join(SUFFIXES)}")
-    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_atomically(path, encoded.tobytes())

@@ -1,1 +1,0 @@
-"""Draws the samples that a training run sees."""
