@@ -110,7 +110,7 @@ def _open_folder(config: FolderConfig) -> Dataset:
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise
-        hint = "name another with --val-split, or hold out a fifth of the training images with --hold-out 0.2"
+        hint = "name another split, or hold out a fifth of the training images with --hold-out 0.2"
         raise NoSuchSplit(f"{error}; {hint}") from error
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
