@@ -95,7 +95,7 @@ def describe(root: Path) -> Description:
         found = _of_darknet(file, home)
     else:
         found = Description(file, home, (home,), _names_in_lists(file, home), {})
-    return found._replace(sources={"train": (root.name,)}) if _is_image_list(root) else found
+    return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
 
 
 def tried(places: Iterable[Path]) -> str:
@@ -167,7 +167,7 @@ def _parsed_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not YAML: {error}") from error
+        raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
     return {key: value for key, value in values.items() if value not in NOTHING}
@@ -272,7 +272,7 @@ def _of_darknet(file: Path, home: Path) -> Description:
             values[key.strip()] = value.strip()
     described = Description(file, home, (home,), {}, {s: (values[s],) for s in SPLITS if values.get(s)})
     places = list(described.places(values.get("names", "obj.names")))
-    listed = next(filter(Path.is_file, places), None)
+    listed = next(filter(os.path.isfile, places), None)
     if listed is None:
         raise DatasetError(f"{file}: no file of class names; looked for {tried(places)}")
     count = f"classes in {file.name}"
