@@ -60,7 +60,7 @@ class Description(NamedTuple):
         yield from (base / written for base in (*bases, Path()))
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
-            known = parts[place - 1] in ("data", self.home.name)
+            known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
             if known or (absolute and place < len(parts) - 1):  # a last part alone, as `images`, tells little
                 yield self.home.joinpath(*parts[place:])
 
@@ -94,7 +94,8 @@ def describe(root: Path) -> Description:
     elif file.suffix.lower() in DARKNET:
         found = _of_darknet(file, home)
     else:
-        found = Description(file, home, (home,), _names_in_lists(file, home), {})
+        lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
+        found = Description(file, home, (home,), _names_in_lists(file, home), lists)
     return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
 
 
@@ -116,7 +117,7 @@ def _described_by(home: Path) -> Path | None:
     if len(others) > 1:
         found = ", ".join(path.name for path in others)
         raise DatasetError(f"{home}: {found} all describe a data set; name one of these files with --data")
-    for pattern in ("obj.data", "*.data", "obj.names", "*.names"):
+    for pattern in ("obj.data", "*.data", "data/*.data", "cfg/*.data", "obj.names", "*.names"):
         others += sorted(home.glob(pattern))
     lists = [path for below in BELOW for path in sorted(home.glob(f"{below}classes.txt"))]
     if not others and lists and _has_labels(home):
