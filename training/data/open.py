@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from training.data.class_subset import ChosenClasses
-from training.data.coco import is_coco, read_coco
+from training.data.coco import read_coco
+from training.data.coco_files import is_coco, refuse_other_json
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
@@ -40,7 +41,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
     "yolo": Format("data.yaml (YOLO)", is_yolo, read_yolo),
-    "coco": Format("annotations/instances_*.json (COCO)", is_coco, read_coco),
+    "coco": Format("a json file with images, annotations and categories (COCO)", is_coco, read_coco),
     "sku110k": Format(
         "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k
     ),
@@ -72,6 +73,7 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
     for known in FORMATS.values():
         if known.fits(root, split):
             return known
+    refuse_other_json(root)
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
         f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"

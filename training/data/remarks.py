@@ -15,6 +15,11 @@ ALIKE = "objects like those of a chosen class, ignored"
 NO_IMAGE = "images whose file is missing, left out"
 NO_LABELS = "images without a label file, left out"
 NO_LABELS_KEPT = "images without a label file, kept as empty"
+REPEATED = "rows that repeat another of their image, left out"
+LISTED_TWICE = "images named twice, counted once"
+SWAPPED = "boxes that end before they begin, corners exchanged"
+EQUAL_NAMES = "classes whose names differ at most in case and spaces, joined"
+GROUPS = "categories that only group others and have no boxes, left out"
 NO_OBJECTS = "images without objects, kept"
 
 
