@@ -1,4 +1,4 @@
-"""Checks the size budgets that ruff does not: lines of a file, lines of a function."""
+"""Checks the size limits that ruff does not check: lines per file and lines per function."""
 
 import ast
 import sys
@@ -11,7 +11,7 @@ ROOTS = ("service", "training", "clients", "deploy", "tests", ".ci")
 
 
 def problems(path: Path) -> Iterator[str]:
-    """Every budget that a file breaks, as one line each."""
+    """Yield one line of text for each limit that a file exceeds."""
     text = path.read_text(encoding="utf-8")
     lines = text.count("\n")
     if lines > FILE_LINES:
@@ -24,11 +24,11 @@ def problems(path: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print what is over budget; 1 if anything is."""
+    """Print every exceeded limit; return 1 if there is one."""
     found = [
         problem for root in ROOTS for path in sorted(Path(root).rglob("*.py")) for problem in problems(path)
     ]
-    print("\n".join(found) if found else "every file and function is within its budget")
+    print("\n".join(found) if found else "every file and function is within its limits")
     return 1 if found else 0
 
 

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Triton 2.51.0 (nvidia-pytriton 0.7.0): a request's own queue timeout can only shorten the model's, and one under
-# half a second is not kept.
+# Triton 2.51.0 (nvidia-pytriton 0.7.0): a request's own queue timeout can shorten the model's timeout, but not extend
+# it. A timeout under half a second is not kept.
 #
-# A queue policy with `default_timeout_microseconds: 2000000` and `allow_timeout_override: true` reads as: two
-# seconds, unless a request asks for another time. Seen instead, with the only instance busy for three seconds:
-#   - A request that asks for 0.1 s is refused after 0.6 to 1 s: the queue is looked at every half second, counted
-#     from when the instance got busy, and a request is not refused at the first look that finds it.
-#   - A request that asks for 10 s is refused at the model's 2 s, at the next look: the longer wish counts for nothing.
+# A queue policy may have `default_timeout_microseconds: 2000000` and `allow_timeout_override: true`. One would expect a
+# timeout of two seconds, unless a request sets another one. This script keeps the model's only instance busy for three
+# seconds, and shows:
+#   - A request with a timeout of 0.1 s is refused after 0.6 to 1 s. Triton checks the queue every half second, counted
+#     from the moment when the instance became busy. It does not refuse a request at the first check.
+#   - A request with a timeout of 10 s is refused at the first check after the model's 2 s.
 #
-# Seen: "asked 0.1 s: refused after 0.80 s", "asked 0.3 s: refused after 0.80 s", "asked 10 s: refused after 2.30 s".
-# Fails if a short timeout is kept, or a long one granted. Needs Linux, x86-64, Python 3.9 to 3.12 with libpython.
+# The script printed "asked 0.1 s: refused after 0.80 s", "asked 0.3 s: refused after 0.80 s" and "asked 10 s: refused
+# after 2.30 s". It fails if a short timeout is kept, or if a long one is granted.
+# It needs Linux, x86-64, Python 3.9 to 3.12 with libpython.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
@@ -105,7 +107,7 @@ direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def infer(seconds, timeout_s=None):
-    """Return how long the answer took, and what it was."""
+    """Return the seconds until the answer, and the answer's text."""
     body = {"inputs": [{"name": "seconds", "datatype": "FP32", "shape": [1, 1], "data": [seconds]}]}
     if timeout_s is not None:
         body["parameters"] = {"timeout": round(timeout_s * 1e6)}
@@ -129,7 +131,7 @@ def ready():
 def while_busy(timeout_s):
     busy = threading.Thread(target=infer, args=(3.0,))
     busy.start()
-    time.sleep(0.2)  # it has begun
+    time.sleep(0.2)  # the instance is busy now
     found = infer(0.0, timeout_s)
     busy.join()
     return found

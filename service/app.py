@@ -35,7 +35,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     on_loaded: Callable[[Outcome], None] | None = None,
 ) -> FastAPI:
-    """Return the service as an ASGI app. The app answers at once, and is ready once its models are verified.
+    """Return the service as an ASGI app; it refuses requests for models until the models are verified.
 
     Args:
         settings: settings of the service.
@@ -60,9 +60,9 @@ def create_app(
     app = FastAPI(
         title="Sparsight",
         version=__version__,
-        description="See what is in images with a mixture of experts, and which experts ran.",
+        description="Detect objects or classify images, and report the experts of the model that ran.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages load scripts from a CDN; service/ui/docs.py serves ours
+        docs_url=None,  # FastAPI's page loads scripts from a CDN; service/ui/docs.py serves its own
         redoc_url=None,
     )
     app.state.service = service
@@ -90,6 +90,6 @@ async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], No
         log.error("models_not_loaded", extra={"why": str(error)})
         tell(error)
     except Exception as error:
-        service.loading = "the models could not be loaded; the log says why"
+        service.loading = "the models could not be loaded; the log gives the reason"
         log.exception("models_not_loaded")
         tell(ServiceError(f"the models could not be loaded: {error!r}"))

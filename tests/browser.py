@@ -1,4 +1,4 @@
-"""A real browser for tests of the pages that the service serves."""
+"""A real browser for tests of the web pages of the service."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ _FLAGS += ("--disable-background-networking", "--disable-component-update", "--w
 
 @contextmanager
 def open_browser(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Open Chromium with its console's and its network's log; skip, or fail in CI, where it is missing."""
+    """Yield a running Chromium that logs its console and requests; skip the test if Chromium is missing."""
     if not (shutil.which(_BROWSER) and shutil.which(_DRIVER)):
         if os.environ.get("CI") == "true":
             pytest.fail("install the Debian packages chromium and chromium-driver")

@@ -1,12 +1,13 @@
 """Builds small real artifacts for the service's tests, with answers that a reader can check by hand.
 
-The model looks at the average colour of its 64 x 64 canvas. Layer `backbone.p4` has four experts, one
-each for red, green, blue and dark; layer `backbone.p5` has three, for bright, middling and dark. A class
-is found where its colour's expert was chosen: its score is the expert's gate times how full the top left
-quarter of the canvas is of that colour. The red box has an echo, one pixel away with 0.9 of its score.
+The tiny detector computes the average colour of its 64 x 64 input. Layer `backbone.p4` has four experts: one
+each for red, green, blue and dark images. Layer `backbone.p5` has three: for bright, medium and dark images.
+The classes are red, green and blue, each with a fixed box. The score of a class is the gate of its colour's
+expert, times the mean value (0 to 1) of this colour in the top left quarter of the input. A second red box,
+one pixel away, has 0.9 of the red score: non-maximum suppression must remove it.
 
-The classifier has the same experts; its probabilities are the softmax of the average colour, 32 levels a
-logit. Without its experts it is a plain one: an image in, probabilities out.
+The tiny classifier has the same experts. Its probabilities are the softmax of the average colour, where 32
+levels of colour are one logit. It can also be built without experts.
 """
 
 import copy
@@ -29,14 +30,14 @@ CLASS_NAMES = ("red", "green", "blue")
 BOXES_XYXY = ((4, 4, 36, 36), (32, 8, 60, 24), (8, 32, 24, 60), (5, 4, 37, 36))
 BOX_CLASSES = (0, 1, 2, 0)
 BOX_FACTORS = (1.0, 1.0, 1.0, 0.9)
-LEVELS_PER_LOGIT = 32.0  # a colour 32 levels stronger has a logit higher by one
+LEVELS_PER_LOGIT = 32.0  # 32 levels more of a colour add 1 to its logit
 DARK_LEVEL = 96.0
 PAD_VALUE = 114
 
 
 @dataclass(frozen=True)
 class BuiltArtifact:
-    """Where an artifact lies, and what is in its manifest."""
+    """The folder of an artifact, and the content of its manifest."""
 
     repository: Path
     folder: Path
@@ -55,9 +56,9 @@ def build_artifact(
 
     Args:
         repository: created if missing.
-        name: of the model.
-        version: of the model.
-        selection: who picks the candidates, `graph` or `service`.
+        name: the model's name.
+        version: the model's version.
+        selection: `graph` or `service`, which then selects the candidates.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
     manifest = manifest_for(name, version, selection)
@@ -72,13 +73,13 @@ def build_classifier(
     experts: bool = True,
     changes: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
-    """Write a whole artifact of task classify, whose resize is a centre crop.
+    """Write a whole artifact of task `classify`, whose images are resized by a centre crop.
 
     Args:
         repository: created if missing.
-        name: of the model.
-        version: of the model.
-        experts: False leaves out the mixture layers, and the controls with them.
+        name: the model's name.
+        version: the model's version.
+        experts: False leaves out the mixture layers and their controls.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
     manifest = classifier_manifest_for(name, version, experts=experts)
@@ -122,7 +123,7 @@ def golden_image() -> NDArray[np.uint8]:
 
 
 def golden_detections(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Say what must be found in the golden image: red, without its echo, and nothing else above 0.25."""
+    """Return the detections of the golden image: one red box; all other scores are below 0.25."""
     gate = outputs["gates"][0, 0, 0]
     return {
         "det_boxes_xyxy": np.array([BOXES_XYXY[0]], dtype=np.float32),
@@ -132,7 +133,7 @@ def golden_detections(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any
 
 
 def golden_classes(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Say what the golden image is of, best first: its average colour is 147.5, 82.5, 37.5."""
+    """Return the classes of the golden image, best first: its average colour is 147.5, 82.5, 37.5."""
     del outputs
     likely = np.exp(np.array([147.5, 82.5, 37.5]) / LEVELS_PER_LOGIT)
     return {
@@ -144,7 +145,7 @@ def golden_classes(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def run_graph(
     graph: Path, images: NDArray[np.uint8], top_k: int, threshold: float = 0.0
 ) -> dict[str, NDArray[Any]]:
-    """Run a graph as an exporter would, without any code of the service."""
+    """Return the outputs of a graph, computed without any code of the service."""
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {
         "images": images,
@@ -156,7 +157,7 @@ def run_graph(
 
 
 def tiny_graph(selection: str = "graph") -> ov.Model:
-    """Return the model, its inputs and outputs named as the manifest's contract says."""
+    """Return the tiny detector, whose inputs and outputs have the names of the manifest."""
     images = ops.parameter([1, CANVAS, CANVAS, 3], np.uint8, name="images")
     top_k = ops.parameter([1, 1], np.int64, name="top_k")
     threshold = ops.parameter([1, 1], np.float32, name="weight_threshold")
@@ -180,7 +181,7 @@ def tiny_graph(selection: str = "graph") -> ov.Model:
 
 
 def tiny_classifier(*, experts: bool = True) -> ov.Model:
-    """Return the classifier: the probabilities of the average colour, and the same experts if wanted."""
+    """Return the tiny classifier, with or without the experts."""
     images = ops.parameter([1, CANVAS, CANVAS, 3], np.uint8, name="images")
     top_k = ops.parameter([1, 1], np.int64, name="top_k")
     threshold = ops.parameter([1, 1], np.float32, name="weight_threshold")
@@ -218,14 +219,14 @@ _BOXES = (1e-3, 1e-5)
 def output_row(
     name: str, role: str, sizes: Sequence[int], tolerance: tuple[float, float] = _SCORES, dtype: str = "f32"
 ) -> dict[str, Any]:
-    """Return one row of a manifest's outputs; tolerance is absolute and relative."""
+    """Return one row of a manifest's outputs; tolerance is (absolute, relative)."""
     absolute, relative = tolerance
     within = {"absolute": absolute, "relative": relative}
     return {"name": name, "dtype": dtype, "dims": ["B", *sizes], "role": role, "tolerance": within}
 
 
 def images_row(**resize: Any) -> dict[str, Any]:
-    """Return the row of the image input; a letterbox unless something else is said."""
+    """Return the manifest's row of the image input, by default resized with a letterbox."""
     resize = {"mode": "letterbox", "pad_value": PAD_VALUE, **resize}
     if resize["mode"] == "center_crop":
         del resize["pad_value"]
@@ -239,7 +240,7 @@ def images_row(**resize: Any) -> dict[str, Any]:
 
 
 def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
-    """Return the manifest of the tiny model, without its files."""
+    """Return the manifest of the tiny detector, without the sha256 of its files."""
     boxes = output_row("boxes", "boxes_xyxy", [4, 4], _BOXES)
     found = [
         output_row("scores", "scores", [4]),
@@ -256,7 +257,7 @@ def manifest_for(name: str, version: str, selection: str) -> dict[str, Any]:
 
 
 def classifier_manifest_for(name: str, version: str, *, experts: bool = True) -> dict[str, Any]:
-    """Return the manifest of the tiny classifier, without its files."""
+    """Return the manifest of the tiny classifier, without the sha256 of its files."""
     manifest = _manifest(name, version) | {
         "outputs": [output_row("probabilities", "probabilities", [3]), *_routing_rows()],
         "task": "classify",
@@ -277,7 +278,7 @@ def _routing_rows() -> list[dict[str, Any]]:
 
 
 def _manifest(name: str, version: str) -> dict[str, Any]:
-    """Return what the manifests of all tasks have in common."""
+    """Return the part of a manifest that is the same for all tasks."""
     layers = [("backbone.p4", 4, [0.5, 0.25, 0.25, 1.0]), ("backbone.p5", 3, [0.1, 0.2, 0.3])]
     control = {"dims": ["B", 1], "role": "control"}
     return {
@@ -330,7 +331,7 @@ def _manifest(name: str, version: str) -> dict[str, Any]:
 def image_bytes(
     pixels: NDArray[Any], image_format: str = "PNG", mode: str | None = None, **save: Any
 ) -> bytes:
-    """Encode (H, W) or (H, W, 3) pixels, in another Pillow mode if one is given."""
+    """Return pixels (H, W) or (H, W, 3) as an encoded image, optionally converted to a Pillow mode."""
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
     (image.convert(mode) if mode else image).save(buffer, image_format, **save)
@@ -352,7 +353,7 @@ def _router(means: Any) -> Any:
 
 
 def _gate(probabilities: Any, top_k: Any, threshold: Any) -> Any:
-    """Return (1, 2, 4): the best always, others of rank < top_k that reach the threshold, renormalised."""
+    """Return gates (1, 2, 4): the best expert and those of rank < top_k over the threshold, renormalised."""
     mine = ops.unsqueeze(probabilities, _ints(3))  # (1, 2, 4, 1)
     theirs = ops.unsqueeze(probabilities, _ints(2))  # (1, 2, 1, 4)
     earlier = ops.constant(np.tril(np.ones((4, 4), bool), -1))

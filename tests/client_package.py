@@ -14,22 +14,22 @@ BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 
 @dataclass(frozen=True)
 class InstalledClient:
-    """An environment in which there is the client and nothing else of this project."""
+    """A Python environment that contains the client and nothing else of this project."""
 
     wheel: Path
     bin: Path
 
     def python(self, script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """Run a script in a folder that holds nothing of the checkout."""
+        """Run a Python script with `cwd`, a folder outside of the checkout, as working folder."""
         return _run([self.bin / "python", "-c", script], cwd)
 
     def command(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """Run the console script."""
+        """Run the command `sparsight-client`."""
         return _run([self.bin / "sparsight-client", *arguments], cwd)
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build from a copy, so that nothing is left behind in the checkout; needs setuptools here."""
+    """Build the wheel from a copy, which keeps the checkout clean; needs setuptools in this environment."""
     source = folder / "source"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "clients", source / "clients", ignore=ignored)
@@ -44,7 +44,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install_client(folder: Path) -> InstalledClient:
-    """Install the wheel; the libraries it needs are those of the running environment."""
+    """Install the wheel into a new environment that uses the libraries of the running environment."""
     wheel, environment = build_wheel(folder), folder / "environment"
     venv.create(environment, with_pip=False, symlinks=True)
     scripts = environment / "bin"
@@ -54,7 +54,7 @@ def install_client(folder: Path) -> InstalledClient:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (packages,) = environment.glob("lib/python*/site-packages")
-    # A path alone: what the running environment has as editable is not found through it.
+    # A .pth file adds only this path, so Python does not find packages that are installed as editable.
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return InstalledClient(wheel, scripts)
 

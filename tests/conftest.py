@@ -1,4 +1,4 @@
-"""In continuous integration everything that tests need is installed, so a skip there is a fault."""
+"""Turns skipped tests into failures if CI=true, because CI installs everything that tests need."""
 
 import os
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Reads the queries out of the dashboards and the alert rules, and the names of the series out of a query."""
+"""Reads the queries of dashboards and alert rules, and the names of the Prometheus series in a query."""
 
 import json
 import re
@@ -45,18 +45,18 @@ def dashboard_queries(path: Path) -> list[Query]:
 
 
 def panels(board: dict) -> list[dict]:
-    """Return every panel of a dashboard, those inside folded rows too."""
+    """Return every panel of a dashboard, including those in collapsed rows."""
     return [inner for panel in board["panels"] for inner in (panel, *panel.get("panels", ()))]
 
 
 def alert_rules() -> list[dict]:
-    """Return every alert rule."""
+    """Return all alert rules of the project."""
     groups = yaml.safe_load((PROMETHEUS_FOLDER / "alerts.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
 def filled_in(expression: str, *, interval: str = "1m", model: str = "tiny") -> str:
-    """Put values in the place of a dashboard's variables, as Grafana does."""
+    """Return a query with values in place of the dashboard's variables, as Grafana fills them in."""
     values = {"$__rate_interval": interval, "$__range": interval, "$model": model, "$layer": ".+"}
     for name, value in values.items():
         expression = expression.replace(name, value)

@@ -1,10 +1,10 @@
-"""Manifests of version 1, as exporters of before left them."""
+"""Manifests of version 1, as earlier exporters wrote them."""
 
 import copy
 
 
 def of_version_1(document):
-    """Say in the words of version 1 what a manifest of version 2 says of a detector."""
+    """Return a detector's manifest of version 2 as a manifest of version 1."""
     new = copy.deepcopy(document)
     images, *controls = new.pop("inputs")
     _, height, width, _ = images["dims"]

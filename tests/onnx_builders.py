@@ -1,8 +1,9 @@
 """Builds small real ONNX artifacts: a static graph without controls, and one whose experts are branches.
 
-The static one scores each of three classes by how full the image is of its colour, always in the same box.
-The other has two experts, one for red and one for green images, in the branches of an `If`: the router sees
-the average colour, 32 levels a logit, and the expert it prefers says how full of its colour the image is.
+The static graph has the classes red, green and blue, all with the same box. The score of a class is the mean
+value (0 to 1) of its colour in the image. The other graph has two experts, one for red and one for green
+images, in the branches of an `If`. Its router compares the average red and green, where 32 levels are one
+logit. The chosen expert returns the mean value of its colour.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.builders import (
 )
 
 BOX = ((8, 8, 24, 24),)
-SHARES = (147.5 / 255, 82.5 / 255, 37.5 / 255)  # how full the golden image is of red, green, blue
+SHARES = (147.5 / 255, 82.5 / 255, 37.5 / 255)  # mean red, green and blue of the golden image, 0 to 1
 
 _EXACT = (0, 0)
 
@@ -52,7 +53,7 @@ def build_static(repository: Path, *, name: str = "plain", target: str = "npu") 
 
 
 def build_static_of_version_1(repository: Path, *, name: str = "old") -> BuiltArtifact:
-    """Write the static artifact as exporters did when `onnx` was their static target."""
+    """Write the static artifact with a manifest of version 1, in which the target `onnx` is static."""
     whole = manifest_for(name, "1", "service")
     kept = ("name", "version", "variant", "task", "created", "precision", "routing", "class_names")
     resize = {"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"}
@@ -90,9 +91,9 @@ def build_branches(
 
     Args:
         repository: created if missing.
-        name: of the model.
-        control: what the input is called that says how many experts run.
-        green: what the second expert multiplies with; NaN poisons it.
+        name: the model's name.
+        control: name of the input that sets the number of experts.
+        green: factor of the second expert's result; NaN makes the result NaN.
     """
     outputs = [
         output_row("boxes", "boxes_xyxy", [1, 4]),
@@ -212,7 +213,7 @@ def _branching_graph(control: str, green: float) -> onnx.ModelProto:
 
 
 def _expert(name: str, colour: int, factor: float) -> onnx.GraphProto:
-    """Return a branch that holds its own weights and reads the average of one colour."""
+    """Return a branch that contains its own weights and reads the average of one colour."""
     nodes = [
         helper.make_node("Gather", ["means", f"{name}_colour"], [f"{name}_mean"], axis=1),  # (1, 1)
         helper.make_node("Mul", [f"{name}_mean", f"{name}_factor"], [f"{name}_score"]),

@@ -19,41 +19,42 @@ from training.models.mixture.router import MomentsRouter, PooledRouter, SpatialR
 from training.models.network import Network
 from training.models.variants import MixtureChoice, model_config
 
-# Narrow, since untrained maps hardly differ: what spreads their scores spreads their rounding as well.
+# Small: feature maps of untrained networks hardly differ, and scaling up scores scales up rounding errors.
 LOGIT_SPREAD = 0.5
-BOX_SPREAD = 0.5  # at stride 32 a box logit that is off by 1e-5 may move a side by a thousandth of a pixel
+BOX_SPREAD = 0.5  # at stride 32, an error of 1e-5 in a box logit may move a side by a thousandth of a pixel
 MOMENTUM = 0.32
 
 
 def mean_ap(map50_95: float, map50: float, map75: float) -> MeanAp:
-    """Three figures, and nothing known by class, size or recall."""
+    """Return a mAP result with these figures, without figures by class or size and without recall."""
     sizes = dict.fromkeys(("map50_95_small", "map50_95_medium", "map50_95_large"))
     recalls = dict.fromkeys(("ar100_small", "ar100_medium", "ar100_large"))
     return MeanAp(map50_95, map50, map75, {}, {}, **sizes, ar1=0, ar10=0, ar100=0, **recalls)
 
 
 def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2) -> Detector:
-    """A nano detector of two classes at 64 × 64 in evaluation mode, whose routers tell images apart."""
+    """Return a nano detector of two classes at 64 × 64, in evaluation mode; its routers tell images apart."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k) if variant == "esmoe-n" else None
     return conditioned(model_config(variant, ("disc", "ring"), (64, 64), choice))
 
 
 def shallow(config: ModelConfig) -> ModelConfig:
-    """The mixtures of a network and little else: every other operator takes its time, to trace above all."""
+    """Return a network of mixture layers and few other layers, because each layer makes tracing slower."""
     return replace(config, depth=0.25, plain_stages=PLAIN_PLACES)
 
 
 def plain_model(*, num_experts: int = 2, top_k: int = 1) -> Detector:
-    """Return a shallow tiny_model."""
+    """Return the shallow variant of tiny_model."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k)
     return conditioned(shallow(model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)))
 
 
 def conditioned(config: ModelConfig) -> Detector:
-    """Return an untrained detector for 64 × 64, in evaluation mode, whose answers are worth comparing.
+    """Return an untrained detector for 64 × 64, in evaluation mode, whose answers differ between images.
 
-    Fresh batch norms pass their input on, so statistics are first taken from noise; scores and box logits
-    are spread, so that a comparison of two runs compares something.
+    An untrained detector gives nearly equal scores and boxes for all images, so a comparison of two runs
+    would prove nothing. Therefore batch norms get statistics from noise images, and scores and box logits
+    are scaled to a wider spread.
     """
     torch.manual_seed(0)
     model = Detector(config).train()
@@ -67,9 +68,9 @@ def conditioned(config: ModelConfig) -> Detector:
 
 
 def settled(config: ModelConfig, images: Tensor) -> Detector:
-    """An untrained detector whose batch norms keep the statistics of these pictures, as if it knew them.
+    """Return an untrained detector whose batch norms have the statistics of these images, as after training.
 
-    Its boxes are about a cell wide, so that some overlap what is there.
+    Its boxes are about a grid cell wide, so that some of them overlap the objects.
     """
     torch.manual_seed(0)
     model = Detector(config).train()
@@ -86,7 +87,7 @@ def settled(config: ModelConfig, images: Tensor) -> Detector:
 
 
 def diverse_images(count: int) -> Tensor:
-    """Noise of every grain, brightness and tint, (count, 64, 64, 3) uint8."""
+    """Return noise images (count, 64, 64, 3) uint8 of different grain, brightness and tint."""
     images = []
     for index in range(count):
         grain = 2 ** (index % 6)  # 1 to 32 pixels
@@ -97,7 +98,7 @@ def diverse_images(count: int) -> Tensor:
 
 
 def bright_images(count: int) -> Tensor:
-    """Which untrained networks answer more wildly than others, (count, 64, 64, 3) uint8."""
+    """Return bright images (count, 64, 64, 3) uint8, for which outputs of untrained networks vary most."""
     return (255 * torch.rand(count, 64, 64, 3) ** 0.2).to(torch.uint8)
 
 
@@ -106,7 +107,7 @@ def _norms(model: Network) -> list[nn.BatchNorm2d]:
 
 
 def _take_statistics(model: Detector) -> None:
-    """Most of the way from fresh to true statistics: with true ones an untrained network is chaotic."""
+    """Move batch norm statistics most of the way to the true ones; all the way amplifies rounding errors."""
     norms = _norms(model)
     for norm in norms:
         norm.momentum = MOMENTUM
@@ -117,9 +118,9 @@ def _take_statistics(model: Detector) -> None:
 
 
 def _spread_predictions(model: Detector) -> None:
-    """Scale what ends the head's branches: class logits get deviation 1, box logits BOX_SPREAD.
+    """Scale the head's last layers: class logits get standard deviation 1, box logits BOX_SPREAD.
 
-    Over bright images too, which untrained networks answer more wildly.
+    The deviations include bright images, for which the outputs of untrained networks vary most.
     """
     last = [
         module for module in model.head.modules() if isinstance(module, nn.Conv2d) and module.bias is not None
@@ -138,7 +139,7 @@ def _spread_predictions(model: Detector) -> None:
 def _spread_router(model: Network, layer: MixtureLayer) -> None:
     """Shift and scale a router so that its scores over diverse images have mean 0 and a wide spread."""
     router = layer.router
-    if isinstance(router, PooledRouter | MomentsRouter):  # what all scores share, the softmax does not see
+    if isinstance(router, PooledRouter | MomentsRouter):  # a shift of all scores does not change the softmax
         router.score.weight.sub_(router.score.weight.mean(dim=0))
     last = router.norm if isinstance(router, SpatialRouter) else router.score
     seen: list[Tensor] = []
@@ -152,7 +153,7 @@ def _spread_router(model: Network, layer: MixtureLayer) -> None:
 
 
 def taught_classifier(variant: str = "esmoe-n-cls") -> Classifier:
-    """Return a shallow classifier that has seen ten scenes for seconds; its routers tell images apart."""
+    """Return a shallow classifier, trained for seconds on ten scenes; its routers tell images apart."""
     torch.manual_seed(0)
     model = Classifier(shallow(model_config(variant, SCENE_CLASSES, (64, 64)))).train()
     scenes = [ClassScenesDataset(10, seed=0, image_hw=(64, 64)).load(index) for index in range(10)]
@@ -176,5 +177,5 @@ def taught_classifier(variant: str = "esmoe-n-cls") -> Classifier:
 
 
 def reference_outputs(model, spec, canvas, controls):
-    """Return what the checkpoint itself answers for an image (H, W, 3) in eager float32, by name."""
+    """Return a checkpoint's outputs by name for an image (H, W, 3), computed in PyTorch in float32."""
     return Eager(model, spec).answer(canvas, controls)

@@ -1,7 +1,7 @@
-"""Starts and stops a real tritonserver on loopback, over a model repository as production loads it.
+"""Starts and stops a real tritonserver on loopback, with a model repository as in production.
 
-Python-based backends stand where production has others: ours for `openvino` is the one that is deployed;
-those for `tensorrt` and `onnxruntime` are for tests.
+All backends of this server are written in Python. That for `openvino` is also used in production. Those for
+`tensorrt` and `onnxruntime` exist only for tests.
 """
 
 import os
@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".triton"
 BACKENDS = (ROOT / "deploy" / "triton" / "backends", ROOT / "tests" / "triton" / "backends")
 _START_S = 60.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # ignores http_proxy
 
 
 def why_unsupported() -> str | None:
-    """Say why the wheel with the server cannot work on this machine, or None if it can."""
+    """Return the reason why this machine cannot run the server's wheel, or None if it can."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return (
             f"the tritonserver wheel is for Linux on x86-64, this is {sys.platform} on {platform.machine()}"
@@ -42,7 +42,7 @@ def why_unsupported() -> str | None:
 
 
 def why_no_triton() -> str | None:
-    """Say why no server can be started, or None if one can."""
+    """Return the reason why no server can be started, or None if one can."""
     if reason := why_unsupported():
         return reason
     if not (ENVIRONMENT / ".ready").exists():
@@ -51,7 +51,7 @@ def why_no_triton() -> str | None:
 
 
 def libpython() -> Path | None:
-    """Find the shared library of the running Python."""
+    """Return the path of the running Python's shared library."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     folders = [sysconfig.get_config_var("LIBDIR"), "/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/local/lib"]
     found = (Path(folder) / name for folder in folders if folder)
@@ -72,21 +72,21 @@ class TritonServer:
 
     @property
     def grpc_url(self) -> str:
-        """Host and port of the gRPC service."""
+        """Return host:port of the gRPC service."""
         return f"127.0.0.1:{self.ports['grpc']}"
 
     @property
     def http_url(self) -> str:
-        """Host and port of the HTTP service."""
+        """Return host:port of the HTTP service."""
         return f"127.0.0.1:{self.ports['http']}"
 
     @property
     def metrics_url(self) -> str:
-        """Address of the metrics."""
+        """Return the URL of the metrics."""
         return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
 
     def start(self) -> None:
-        """Start, and return when the server is live and has dealt with the models to load."""
+        """Start the server; return when it is live and has loaded each requested model, or failed to."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -98,7 +98,7 @@ class TritonServer:
             time.sleep(0.05)
 
     def live(self) -> bool:
-        """Tell whether it answers; its services are opened after the models are loaded."""
+        """Return whether the server answers; it does so only after it has loaded the models."""
         try:
             with _DIRECT.open(f"http://{self.http_url}/v2/health/live", timeout=1) as answer:
                 return bool(answer.status == 200)
@@ -106,11 +106,11 @@ class TritonServer:
             return False
 
     def log(self) -> str:
-        """Return what the server has written so far."""
+        """Return the server's log so far."""
         return self.log_path.read_text(errors="replace")
 
     def load(self, model: str) -> None:
-        """Load a model, or load it again from what is now on disk."""
+        """Load a model, or load it again with its current files."""
         self._control(model, "load")
 
     def unload(self, model: str) -> None:
@@ -121,7 +121,7 @@ class TritonServer:
             time.sleep(0.05)
 
     def stub_pids(self) -> list[int]:
-        """Return the processes of the Python models."""
+        """Return the process ids of the Python models."""
         return [pid for pid, _ in self._stubs()]
 
     def stub_names(self) -> list[str]:
@@ -131,7 +131,7 @@ class TritonServer:
     def kill(self) -> None:
         """Kill the server and its models' processes without warning."""
         if self.process is not None:
-            with suppress(ProcessLookupError):  # it ended by itself
+            with suppress(ProcessLookupError):  # the process has already ended
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
@@ -141,17 +141,17 @@ class TritonServer:
         self.start()
 
     def pause(self) -> None:
-        """Stop the server in its tracks: connections stay open and nothing answers."""
+        """Suspend the server's process: connections stay open, but get no answer."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue the server after `pause`."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Kill it, since it has nothing to save and takes seconds; remove the memory that it leaves."""
+        """Kill the server and remove its shared memory; a clean end would take seconds."""
         self.kill()
         for leftover in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
             leftover.unlink(missing_ok=True)
@@ -184,15 +184,15 @@ def start_triton(
     """Run a server over a repository until the block ends.
 
     Args:
-        repository: served as it is.
-        load: models to load at the start; `*` is all of them.
-        extra: more of the server's options.
+        repository: the folder of the models.
+        load: models to load at the start; `*` loads all models.
+        extra: further command line options of the server.
     """
     prefix = f"sparsight-triton-{secrets.token_hex(4)}"
     scratch = Path(os.environ.get("TMPDIR", "/tmp")) / prefix
     scratch.mkdir()
     ports = dict(zip(("http", "grpc", "metrics"), _free_ports(3), strict=True))
-    setpriv = shutil.which("setpriv")  # so that the server dies with tests that are killed
+    setpriv = shutil.which("setpriv")  # the kernel kills the server if the tests are killed
     command = [
         *([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []),
         str(_wheel() / "bin" / "tritonserver"),

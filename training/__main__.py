@@ -1,4 +1,4 @@
-"""python -m training: train, evaluate, export, from the command line."""
+"""Run one command of `python -m training`, such as train, evaluate or export."""
 
 import os
 import sys
@@ -12,17 +12,15 @@ from training.errors import ConfigError, TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run one command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    """Run one command line; return 0 if done, 1 if failed, 2 for wrong usage, 130 if stopped."""
     words = sys.argv[1:] if argv is None else argv
     try:
         args = build_parser(words).parse_args(words)
         if args.command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
-            raise ConfigError(
-                f"several processes train, one does the rest: run {args.command} without torchrun"
-            )
+            raise ConfigError(f"only train runs in several processes: run {args.command} without torchrun")
         check_splits(args)
         with telling(aside=args.aside, quiet=getattr(args, "quiet", False)):
-            return int(args.run(args))
+            return int(args.run(args) or 0)
     except UsageError as error:
         print(f"training: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Formats tables with aligned columns, as plain text or Markdown."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -15,15 +16,14 @@ def in_columns(rows: Sequence[Sequence[object]], sides: str, *, indent: int = 0)
         sides: one letter per column: l aligns its cells left, r right.
         indent: spaces before each line.
     """
-    lines = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=_aligned(sides)).splitlines()
-    return [" " * indent + line for line in lines]
+    return [" " * indent + line for line in _lines(rows, sides, tablefmt="plain")]
 
 
 def in_markdown(heading: Sequence[str], rows: Sequence[Sequence[object]], sides: str) -> list[str]:
-    """Return a Markdown table, also readable as plain text; `sides` as in in_columns."""
-    aligned = _aligned(sides)
-    return tabulate(rows, heading, tablefmt="pipe", disable_numparse=True, colalign=aligned).splitlines()
+    """Return the lines of a Markdown table, also readable as plain text; `sides` as in in_columns."""
+    return _lines(rows, sides, headers=heading, tablefmt="pipe")
 
 
-def _aligned(sides: str) -> list[str]:
-    return [_SIDES[side] for side in sides]
+def _lines(rows: Sequence[Sequence[object]], sides: str, **how: Any) -> list[str]:
+    aligned = [_SIDES[side] for side in sides]
+    return tabulate(rows, disable_numparse=True, colalign=aligned, **how).splitlines()

@@ -15,6 +15,8 @@ _Config = TypeVar("_Config", ModelConfig, TrainConfig)
 # to_json always writes these keys; a file without one would silently get a default.
 _PARTS_OF_MODEL = ("class_names", "mixtures")
 _PARTS_OF_TRAIN = ("model", "train_data", "val_data", "augment", "loss", "optimizer")
+_NO_MODEL = "not a model configuration of this version"
+_NO_TRAIN = "not a training configuration of this version"
 
 
 def to_json(config: TrainConfig | ModelConfig) -> str:
@@ -23,26 +25,21 @@ def to_json(config: TrainConfig | ModelConfig) -> str:
 
 
 def model_from_json(text: str) -> ModelConfig:
-    """Return the model configuration in JSON that to_json wrote.
+    """Return the model configuration that to_json wrote as this text.
 
     Raises:
-        ConfigError: the text is not such JSON; the message names each wrong key by its path.
+        ConfigError: to_json cannot have written the text; the message names each wrong key by its path.
     """
-    return _checked(ModelConfig, _current_model(_parse(text)), "not a model configuration of this version")
+    return _checked(ModelConfig, _current_model(_parse(text)), _NO_MODEL)
 
 
 def train_from_json(text: str) -> TrainConfig:
-    """Return the training configuration in JSON that to_json wrote.
-
-    Raises:
-        ConfigError: the text is not such JSON; the message names each wrong key by its path.
-    """
-    wrong = "not a training configuration of this version"
+    """Return the training configuration that to_json wrote as this text; errors as in model_from_json."""
     values = _parse(text)
-    _require_keys(values, _PARTS_OF_TRAIN, wrong)
+    _require_keys(values, _PARTS_OF_TRAIN, _NO_TRAIN)
     if isinstance(values["model"], dict):
         values["model"] = _current_model(values["model"])
-    return _checked(TrainConfig, values, wrong)
+    return _checked(TrainConfig, values, _NO_TRAIN)
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -71,27 +68,22 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
         raise ConfigError(f"{wrong}: without {', '.join(missing)}")
 
 
-def _current_model(values: Mapping[str, Any]) -> dict[str, Any]:
+def _current_model(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a model configuration in the current format.
 
     Checkpoints of version 0.1 have a single mixture and its placement: backbone, neck or both.
     """
-    wrong = "not a model configuration of this version"
-    fields = dict(values)
-    if "mixture" not in fields:
-        _require_keys(fields, _PARTS_OF_MODEL, wrong)
-        return fields
-    mixture = fields.pop("mixture")
-    if mixture is None:
+    if "mixture" not in values:
+        _require_keys(values, _PARTS_OF_MODEL, _NO_MODEL)
+        return values
+    fields = {name: value for name, value in values.items() if name != "mixture"}
+    if values["mixture"] is None:
         return {**fields, "mixtures": {}}
     try:
-        mixture = dict(mixture)
+        mixture = dict(values["mixture"])
         placement = mixture.pop("placement")
-        router = {
-            "reduction": mixture.pop("router_reduction"),
-            "min_hidden": mixture.pop("router_min_hidden"),
-        }
+        router = {name: mixture.pop(f"router_{name}") for name in ("reduction", "min_hidden")}
         places = [place for place in MIXTURE_PLACES if placement in ("both", place.split(".")[0])]
     except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(f"{wrong}: mixture: {error!r}") from error
+        raise ConfigError(f"{_NO_MODEL}: mixture: {error!r}") from error
     return {**fields, "mixtures": {place: {**mixture, "router": router} for place in places}}

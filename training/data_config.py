@@ -11,13 +11,13 @@ FORMATS = ("yolo", "coco", "sku110k", "kitti", "visdrone", "voc", "images")  # s
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
-    """Generated scenes, with exact boxes and without files; the same seed gives the same scenes."""
+    """Scenes generated in memory, with exact boxes; the same seed gives the same scenes."""
 
     kind: Literal["scenes"] = "scenes"  # tells the three kinds of configuration apart in JSON
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
-    labels: Literal["boxes", "class"] = "boxes"  # class: a scene shows one kind of object, its class
+    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of object per scene
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -28,8 +28,7 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
-    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
+    Image i of the split belongs to fold i modulo `folds`; only images of the folds in `kept` are used.
     """
 
     kind: Literal["folder"] = "folder"
@@ -47,7 +46,7 @@ class FolderConfig:
         if self.folds < 1:
             raise ConfigError(f"folds={self.folds} must be at least 1")
         if not self.kept or not set(self.kept) <= set(range(self.folds)):
-            raise ConfigError(f"kept={self.kept} names none or others than the folds 0..{self.folds - 1}")
+            raise ConfigError(f"kept={self.kept} must name one or more of the folds 0..{self.folds - 1}")
         if self.format not in ("", *FORMATS):
             raise ConfigError(f"format={self.format!r} is none of {', '.join(FORMATS)}")
         if not 0 <= self.hold_out < 1:
@@ -71,5 +70,5 @@ DataConfig = ScenesConfig | FolderConfig | CombinedConfig
 
 
 def absolute(config: FolderConfig) -> FolderConfig:
-    """Return the configuration with an absolute root, so that a run can be resumed from another directory."""
+    """Return the configuration with an absolute root, so that a run can resume from another directory."""
     return replace(config, root=str(Path(config.root).resolve()))

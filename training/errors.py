@@ -1,12 +1,12 @@
-"""The errors of training that a user can act on; the command line shows each as one line."""
+"""The errors of training that a user can act on; the command line prints the message as one line."""
 
 
 class TrainingError(Exception):
-    """The base class of errors a user can act on; the message says what is wrong and what to do."""
+    """The base class of these errors; the message says what is wrong and what to do."""
 
 
 class ConfigError(TrainingError):
-    """A configuration that cannot work; raised when it is created."""
+    """A configuration or an option cannot work."""
 
 
 class DatasetError(TrainingError):

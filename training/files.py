@@ -10,12 +10,9 @@ CHUNK = 1 << 22  # bytes read at once
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that readers see its old or its whole new content, even after a power cut.
+    """Write a file, text as UTF-8; readers see the whole old or new content, even after a power cut.
 
-    Text is written as UTF-8.
-
-    Raises:
-        OSError: the file cannot be written; the old file is unchanged.
+    If it raises OSError, the old file is unchanged.
     """
     with written_beside(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -23,7 +20,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path for a library to write to; at the end, its file atomically replaces `path`.
+    """Yield a temporary path to write a file to; after the block, this file replaces `path` atomically.
 
     If the block or the disk fails, `path` is unchanged and the temporary file is removed.
     """
@@ -44,11 +41,7 @@ def flush(path: Path) -> None:
 
 
 def sha256_of(path: Path, progress: Callable[[int], object] = lambda count: None) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits.
-
-    Args:
-        progress: called after each chunk with its number of bytes.
-    """
+    """Return the SHA-256 of a file as hexadecimal text; `progress` gets the number of bytes of each chunk."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 def hidden() -> bool:
-    """Return whether bars are hidden: under `--quiet`, and in Python unless the logger allows INFO."""
+    """Return whether progress bars are hidden: with `--quiet`, or if the logger is not enabled for INFO."""
     return not log.isEnabledFor(logging.INFO)
 
 
@@ -17,7 +17,7 @@ def bar(total: int | None, unit: str, what: str | None = None) -> tqdm:
 
     Args:
         total: number of units; None if not known.
-        unit: name of one unit, such as "image". Bytes, "B", are shown as kB, MB, ….
-        what: text in front of the bar that says what is being done.
+        unit: name of one unit, such as "image"; for bytes, "B", the bar shows kB, MB, ….
+        what: text in front of the bar.
     """
     return tqdm(total=total, unit=unit, desc=what, unit_scale=unit == "B", disable=hidden(), leave=False)

@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key")
 
 WARM_UPS = 2
-LEAST_TIMED_S = 0.02  # quicker functions are repeated for so long, since clocks and schedulers are coarse
+LEAST_TIMED_S = 0.02  # faster functions are repeated until this has passed: clocks and schedulers are coarse
 MOST_REPEATS = 50
 NOISE = 0.10  # largest relative difference between two timings of the same function within a round
-PATIENCE = 4  # at most PATIENCE times the wanted number of rounds is tried
+PATIENCE = 4  # times the wanted number of rounds: the limit on rounds that are tried
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Timed(Generic[Key]):
     """Seconds for one call of each function, in each kept round."""
 
     seconds: Mapping[Key, tuple[float, ...]]
-    rounds: int
-    refused: int
-    noisy: bool  # fewer rounds than wanted were quiet; only those are here
+    rounds: int  # number of kept rounds
+    refused: int  # number of rejected rounds
+    noisy: bool  # fewer rounds than wanted were quiet
 
 
 def time_in_rounds(
@@ -36,15 +36,13 @@ def time_in_rounds(
     """Time each function in every round until enough rounds were quiet, and return the seconds per call.
 
     Each function is called once untimed before it is timed, because a server runs one model repeatedly and
-    finds its weights in the caches. The order is rotated and reversed from round to round, because clock
-    speeds drift and each function affects the next one.
+    finds its weights in the caches. The order changes between rounds, because clock speeds drift and each
+    function affects the next one.
 
     Args:
-        runs: the functions to time, by name.
         twins: pairs of names whose functions do the same. If their times differ by more than NOISE, the
             machine was busy, and the round is rejected.
         rounds: number of rounds to keep; at most PATIENCE times as many are tried.
-        clock: returns the time in seconds.
         on_round: called after each round with whether it was kept.
     """
     repeats = {key: _repeats(run, clock) for key, run in runs.items()}
@@ -52,7 +50,8 @@ def time_in_rounds(
     tried = 0
     while len(kept) < rounds and tried < PATIENCE * rounds:
         timed = {key: _seconds(runs[key], repeats[key], clock) for key in order(list(runs), tried)}
-        quiet = all(_differ(timed[one], timed[other]) <= NOISE for one, other in twins)
+        pairs = [sorted((timed[one], timed[other])) for one, other in twins]
+        quiet = all(slower - faster <= NOISE * faster for faster, slower in pairs)
         if quiet:
             kept.append(timed)
         tried += 1
@@ -64,8 +63,8 @@ def time_in_rounds(
 def order(keys: Sequence[Key], number: int) -> list[Key]:
     """Return the order of round `number`: rotated by one more key each round, and reversed in odd rounds."""
     start = number % len(keys)
-    turned = [*keys[start:], *keys[:start]]
-    return turned[::-1] if number % 2 else turned
+    rotated = [*keys[start:], *keys[:start]]
+    return rotated[::-1] if number % 2 else rotated
 
 
 def _repeats(run: Callable[[], object], clock: Callable[[], float]) -> int:
@@ -81,8 +80,3 @@ def _seconds(run: Callable[[], object], repeats: int, clock: Callable[[], float]
     for _ in range(repeats):
         run()
     return (clock() - start) / repeats
-
-
-def _differ(one: float, other: float) -> float:
-    """Return the difference of two times ÷ the smaller of them."""
-    return abs(one - other) / max(min(one, other), 1e-12)

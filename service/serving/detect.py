@@ -1,4 +1,4 @@
-"""Answer images, independent of the protocol: choose a route, run the stages, notify the observers."""
+"""Predict objects or classes for images: choose a route, run the stages, notify the observers."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from service.traffic.admission import Admission
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
 
-_IMAGES_AT_ONCE = 4  # images of one request at once: fills a server's batch without starving other callers
+_IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batch, without delaying others
 
 
 class DetectService:
-    """Answers images, for any protocol. Call it from the event loop.
+    """Predicts objects or classes for images, for any protocol. Call it from the event loop.
 
-    For each request, enter `admit()`, then call `detect()`. Before `detect()`, `choose()` returns the version
-    that would answer.
+    For each request, enter `admit()`, then call `detect()`. To learn which version would answer, call
+    `choose()`.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
@@ -68,7 +68,7 @@ class DetectService:
 
         Raises:
             NotReady, UnknownModel, UnknownVersion, BackendNotOffered: no backend serves what is requested.
-            InvalidParameter: the version that answers does not accept a parameter.
+            InvalidParameter: the chosen version does not accept a parameter.
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.

@@ -1,4 +1,4 @@
-"""A small classifier, exported for every target and served: the classes that its checkpoint finds."""
+"""A small classifier, exported for every target and served, gives its checkpoint's classes."""
 
 import json
 
@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory):
 
 
 def exported(checkpoint, repository, targets, **options):
-    """Return the manifests by target."""
+    """Return the manifest of each target."""
     with collecting() as said:
         released = export(
             checkpoint,
@@ -66,7 +66,7 @@ def repository(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(checkpoint):
-    """Return what the checkpoint itself finds in the ten images."""
+    """Return the checkpoint's own classes for the ten images."""
     return evaluate_classes(taught_classifier(), open_dataset(SEEN))
 
 

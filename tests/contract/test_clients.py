@@ -1,4 +1,4 @@
-"""What the clients share with the service without importing it: statuses, problems, geometry."""
+"""Clients and service agree on statuses, problems and geometry, although neither imports the other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Dashboards and alerts read the series that exist, and say what they show."""
+"""Dashboards and alerts use only metric series that exist, and describe what they show."""
 
 import json
 import re

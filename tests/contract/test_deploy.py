@@ -1,4 +1,4 @@
-"""The stack as it is written down: docker-compose.yml and the Dockerfiles, read by the real tools."""
+"""docker-compose.yml and the Dockerfiles, checked with docker-compose and hadolint."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def tool(name):
 
 
 def compose(profile, **variables):
-    """Return the stack of a profile, as docker compose understands it."""
+    """Return the stack of a profile, as docker-compose parses it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
         [tool("docker-compose"), f"--env-file={os.devnull}", "--profile", profile, "config", "--format=json"],
@@ -199,7 +199,7 @@ def test_prometheus_scrapes_services_of_both_stacks_where_they_listen():
     assert gpu["triton-gpu"]["networks"]["default"]["aliases"] == ["triton"]
 
 
-def test_a_gateway_that_is_told_to_end_gets_the_time_it_asks_for():
+def test_a_gateway_that_stops_gets_its_shutdown_time():
     for service in gateway_environments():
         seconds = int(service["stop_grace_period"].removesuffix("s"))
         assert seconds > Settings.model_fields["shutdown_timeout_s"].default

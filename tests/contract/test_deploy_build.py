@@ -1,4 +1,4 @@
-"""Each image's instructions, carried out without a container engine: deploy/docker/dry_build.py."""
+"""deploy/docker/dry_build.py runs the instructions of each image without a container engine."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""build_plans.sh decides rightly what to build, and as the exporter does.
+"""build_plans.sh builds the plans that are missing or outdated, in the same way as the exporter.
 
-trtexec and nvidia-smi are stand-ins: no GPU is here.
+Scripts replace trtexec and nvidia-smi, so that the tests need no GPU.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ printf "$FAKE_GPUS"
 
 @dataclass(frozen=True)
 class Machine:
-    """A model repository, and stand-ins for NVIDIA's tools before everything else on PATH."""
+    """A model repository, and scripts that replace NVIDIA's tools on PATH."""
 
     folder: Path
 
@@ -74,7 +74,7 @@ class Machine:
         return version
 
     def build(self, *, gpus="NVIDIA L4\\n", **variables):
-        """Run the script; return how it ended and the arguments of every engine that was built."""
+        """Run the script; return the finished process and the arguments of every plan that was built."""
         log = self.folder / "calls" / "call"
         for old in log.parent.iterdir():
             old.unlink()
@@ -145,7 +145,7 @@ def test_a_graph_of_one_fixed_size_is_given_no_shapes(machine):
 @pytest.mark.parametrize(
     "about", [{}, {"precision": "f16", "batch": (4, 4)}, {"controls": (), "precision": "f16"}]
 )
-def test_the_exporter_takes_a_plan_of_the_script_for_its_own(machine, monkeypatch, gpus, about):
+def test_the_exporter_accepts_a_plan_that_the_script_built(machine, monkeypatch, gpus, about):
     version = machine.add("starter-tensorrt", **about)
     assert machine.build(gpus=gpus)[0].returncode == 0
     monkeypatch.setenv("PATH", f"{machine.folder / 'bin'}:{os.environ['PATH']}")
@@ -209,7 +209,7 @@ def test_one_model_that_cannot_be_built_fails_the_run_and_not_the_others(machine
     assert not (unreadable / "model.plan").exists()
 
 
-def test_an_empty_plan_is_no_plan(machine):
+def test_an_empty_plan_fails_the_build(machine):
     version = machine.add("starter-tensorrt")
     assert machine.build(FAKE_EMPTY="1")[0].returncode == 1
     assert not list(version.glob("model.plan*"))
@@ -224,7 +224,7 @@ def test_a_failed_build_leaves_the_plan_before_it(machine):
     assert machine.build()[0].returncode == 1  # and it is not taken for a plan that fits
 
 
-def test_other_targets_and_half_written_artefacts_are_passed_by(machine):
+def test_other_targets_and_unfinished_artifacts_are_ignored(machine):
     machine.add("starter-onnx")
     machine.add(".staging-1-tensorrt")
     done, calls = machine.build()

@@ -1,4 +1,4 @@
-"""The options that docker-compose.yml gives Triton, tried on a real one."""
+"""Triton's options in docker-compose.yml work on a real tritonserver."""
 
 import shutil
 import urllib.error
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """Give a good model, one whose graph is missing, and what lies beside models in the real repository."""
+    """Return a repository with a good model, a model without its graph, and files that are no models."""
     folder = tmp_path_factory.mktemp("repository")
     shutil.copytree(ROOT / "model_repository" / "starter-openvino", folder / "starter-openvino")
     shutil.copytree(folder / "starter-openvino", folder / "broken-openvino")

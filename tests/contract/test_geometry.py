@@ -1,4 +1,4 @@
-"""Letterbox, centre crop, selection and suppression exist more than once: one table each holds them equal."""
+"""All copies of letterbox, centre crop, candidate selection and suppression give the same results."""
 
 import importlib.util
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_whole_image_maps_onto_itself():
 
 @pytest.fixture(scope="module")
 def triton():
-    """What runs inside Triton, where nothing of this project can be imported."""
+    """Return the suppression code that runs inside Triton, which cannot import this project."""
     spec = importlib.util.spec_from_file_location("suppression", SUPPRESSION)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -81,7 +81,7 @@ def triton():
 
 
 def crowded(seed: int, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes that overlap a lot, (1, A, 4), and their scores for every class, (1, A, C)."""
+    """Return strongly overlapping boxes (1, A, 4) and their scores (1, A, C)."""
     rng = np.random.default_rng(seed)
     centers, sizes = rng.uniform(0, 200, (anchors, 2)), rng.uniform(10, 60, (anchors, 2))
     boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
@@ -90,7 +90,7 @@ def crowded(seed: int, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("anchors", "classes"), [(300, 3), (20, 2), (1, 1)])
-def test_all_keep_the_same_detections_whoever_selects(triton, seed, anchors, classes):
+def test_all_copies_keep_the_same_detections(triton, seed, anchors, classes):
     boxes, class_scores = crowded(seed, anchors, classes)
     picked = nms.select_candidates(torch.from_numpy(boxes), torch.from_numpy(class_scores), 100)
     config = DetectConfig(conf=0.2, iou=0.5, max_det=30, candidates=100)

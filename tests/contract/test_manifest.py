@@ -1,4 +1,4 @@
-"""The service and the JSON schema accept and refuse the same manifests: those that the exporter writes."""
+"""The service and the JSON schema accept and refuse the same manifests, and accept the exporter's."""
 
 import copy
 import json
@@ -66,7 +66,7 @@ def exported(folder):
 
 
 def classifying(detecting):
-    """Return the same artifact as one of task classify."""
+    """Return the manifest changed to task `classify`."""
     document = copy.deepcopy(detecting)
     images, *_ = document["inputs"]
     images["resize"] = {"mode": "center_crop", "interpolation": "bilinear"}
@@ -108,7 +108,7 @@ def schema_accepts(document):
 
 
 def service_says(document):
-    """Return None if the service accepts it, else its sentence."""
+    """Return the service's error message, or None if it accepts the manifest."""
     try:
         parse_manifest(json.dumps(document).encode(), "manifest.json")
     except ArtifactBroken as error:
@@ -121,7 +121,7 @@ def test_both_accept_a_whole_manifest(manifest):
     assert service_says(manifest) is None
 
 
-def test_both_refuse_a_manifest_without_any_one_key(manifest):
+def test_both_refuse_a_manifest_that_lacks_any_key(manifest):
     for path in places(manifest):
         if path and isinstance(path[-1], str):
             document = changed(manifest, path, lambda parent, key: parent.pop(key))
@@ -146,7 +146,7 @@ def test_both_refuse_an_unknown_key_in_any_object(manifest):
             assert service_says(document), path
 
 
-def test_what_the_schema_refuses_the_service_refuses_and_what_more_it_refuses_does_not_add_up(manifest):
+def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numbers(manifest):
     for path in places(manifest):
         for wrong in WRONG if path else ():
             document = changed(

@@ -1,4 +1,4 @@
-"""The committed openapi.json is what the service serves."""
+"""The committed openapi.json equals the one that the service serves."""
 
 import json
 from pathlib import Path

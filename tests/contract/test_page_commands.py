@@ -1,4 +1,4 @@
-"""Commands that the pages show are commands that parse."""
+"""Every training command in the Markdown pages can be parsed."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ COMMAND = re.compile(r"^ *(?:\.venv/bin/)?(?:python -m|torchrun .* -m --) traini
 
 
 def commands_of(page):
-    """What follows `python -m training` on each line of a page's blocks, as words."""
+    """Yield the arguments of each `python -m training` command in a page's code blocks."""
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
         for line in COMMAND.findall(block.replace("\\\n", "")):
             if "…" not in line and "--help" not in line:

@@ -1,4 +1,4 @@
-"""The project's own pages: what they point at is there, and the gateway's page names all that there is."""
+"""Links and paths in the Markdown pages exist, and the service's page lists every setting and parameter."""
 
 import json
 import re
@@ -21,7 +21,7 @@ GATEWAY = (ROOT / "service" / "README.md").read_text(encoding="utf-8")
 
 
 def anchors_of(page):
-    """What follows a # in a link to a heading: lower case, spaces as hyphens, nothing but letters besides."""
+    """Return the link anchors of a page's headings: lower case, hyphens for spaces, no punctuation."""
     headings = HEADING.findall(page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""The committed starter: whole, proved by its golden sample, and as good served as it was measured."""
+"""The committed starter is complete, reproduces its golden sample, and has its released mAP when served."""
 
 import json
 import os
@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
 ARTIFACT = REPOSITORY / "starter-openvino" / "1"
 CHECKPOINT = ROOT / "training" / "starter" / "model.safetensors"
-MOST_BYTES = 25e6  # of what every clone of the project brings along
-IMAGES = 274  # that no training has seen: of cells 87, of fish 127, of cards 60
+MOST_BYTES = 25e6  # of all files of the starter in a clone
+IMAGES = 274  # validation images: 87 of cells, 127 of the aquarium, 60 of cards
 
 
 def test_the_committed_artifact_reproduces_its_golden_sample():
@@ -41,8 +41,8 @@ def test_the_artifact_comes_from_the_committed_checkpoint():
     assert "/" not in provenance["data"], "a folder of the machine that trained it"
 
 
-def test_its_mixture_is_alive():
-    """What the routers were measured to know: the figures that serving compares its own images with."""
+def test_the_routers_tell_images_apart_and_use_every_expert():
+    """The manifest's routing statistics, with which the service compares its own images."""
     stored = json.loads((ARTIFACT / "manifest.json").read_text())
     layers = stored["mixture"]
     assert stored["routing"] == "normal"
@@ -64,7 +64,7 @@ def test_the_starter_is_small_enough_to_commit():
 
 
 @pytest.mark.heavy
-def test_served_it_has_the_map_that_it_was_released_with():
+def test_the_served_starter_has_its_released_map():
     folder = os.environ.get("SPARSIGHT_DATA")
     if not folder:
         pytest.skip("set SPARSIGHT_DATA to a folder that holds bccd/, aquarium/ and playing_cards/")

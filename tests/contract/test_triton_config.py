@@ -1,4 +1,4 @@
-"""What Triton and its clients read in config.pbtxt, with their own parser, is what the exporter meant."""
+"""Triton's parser reads from config.pbtxt the values that the exporter meant."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ ODD_NAMES = ['"quoted"', "back\\slash", "line\nbreak", "tab\there", "naïve", "�
 
 
 def manifest(target="openvino", version=1, config=FOUR, options=USUAL, **changes):
-    """Return the starter's manifest with the tensors that an export of another model would give it."""
+    """Return the starter's manifest with the tensors of another model's export."""
     spec = graph_spec(target, bool(config.mixtures), options)
     contract = graph_contract(config, spec)
     content = COMMITTED | {
@@ -51,7 +51,7 @@ def manifest(target="openvino", version=1, config=FOUR, options=USUAL, **changes
 
 
 def parsed(text):
-    """Read as Triton does; the file must be plain ASCII, whatever is in the manifest."""
+    """Return the configuration as Triton parses it; the file must be ASCII, even if the manifest is not."""
     assert text.isascii()
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
@@ -92,8 +92,8 @@ def test_openvino_takes_one_image_of_exact_size_on_the_cpu():
     assert config.version_policy.latest.num_versions == 2
 
 
-def test_fewer_pairs_than_candidates_are_all_there_is():
-    """At 64 × 64 there are 64 + 16 + 4 anchors, with three classes 252 pairs."""
+def test_a_small_model_has_no_more_candidates_than_pairs_of_anchor_and_class():
+    """A 64 × 64 input has 64 + 16 + 4 anchors; with three classes, these are 252 pairs."""
     small = replace(FOUR, input_hw=(64, 64))
     config = parsed(model_config([manifest(config=small)], TritonOptions()))
     assert tensors(config.output)["scores"] == ("TYPE_FP32", [1, 252])
@@ -201,8 +201,8 @@ def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_step_is_given_what_its_model_asks_for(target):
-    """Each input of a step comes from the ensemble's inputs or from a step before, and has its name there."""
+def test_every_step_of_the_ensemble_gets_the_inputs_of_its_model(target):
+    """Each input of a step is an input of the ensemble or an output of an earlier step."""
     options = TritonOptions()
     models = {
         config.name: config
@@ -243,7 +243,7 @@ def test_layers_of_unequal_width_are_padded_to_the_widest(target):
 
 
 def test_manifests_arrive_byte_for_byte_with_their_sha256_and_the_service_can_read_them():
-    """Class names are the one free text in a manifest."""
+    """Only class names can contain any text."""
     odd = replace(MODEL, class_names=tuple(ODD_NAMES))
     stored = [manifest(version=version, config=odd) for version in (3, 12)]
     for text in (
@@ -280,7 +280,7 @@ def test_any_text_survives(text):
     assert json.loads(arrived)["provenance"]["attribution"] == text
 
 
-def test_with_other_tensors_only_the_new_version_is_served_since_a_config_describes_one_shape():
+def test_if_tensors_change_only_the_new_version_is_served():
     fewer = replace(FOUR, input_hw=(64, 64))
     other_classes = manifest(version=2, config=fewer)
     config = parsed(model_config([manifest(), other_classes], TritonOptions()))

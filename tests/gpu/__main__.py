@@ -1,6 +1,7 @@
-"""One run on a machine with a GPU that is at hand for minutes: all parts in order, each with a time limit.
+"""Run all measurements on a machine with a GPU, one part after another, each with a time limit.
 
-Needs the standard library alone until the parts start: they find what travels with the tree.
+This module imports only the standard library. It first unpacks the packages that the machine lacks, and then
+starts the parts, which need these packages.
 """
 
 import argparse
@@ -20,19 +21,19 @@ from tests.gpu.wheels import WheelMissing, unpack_lacking
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LOG_FILE = "log.txt"
-LOG_TAIL = 2000  # characters, shown where a part failed
+LOG_TAIL = 2000  # characters of the log that are shown if a part fails
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module that is run."""
+    """One part of the run: the module `tests.gpu.<name>`."""
 
     name: str
-    seconds: float  # that it has at most
-    spare_s: float = 3.0  # of these: it is told to be done by then
+    seconds: float  # time limit, which TOTAL_S may shorten
+    spare_s: float = 3.0  # the part is asked to end this long before its limit
 
 
-TOTAL_S = 525.0  # with the grace of the last part below nine minutes
+TOTAL_S = 525.0  # under nine minutes, even if the last part uses its grace time
 PARTS = (Part("smoke", 75), Part("train", 360, spare_s=15), Part("latency", TOTAL_S, spare_s=10))
 SMALLEST_TOTAL_S = 150.0
 SMALLEST_PARTS = (
@@ -43,8 +44,10 @@ SMALLEST_PARTS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the parts; 0 if each ended well, 1 if one did not, 2 if none could begin."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended first
+    """Run the parts; return 0 if all succeeded, 1 if one failed, 2 if none could begin."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # an exception, so that the running part is ended too
     args = parser().parse_args(argv)
     args.results.mkdir(parents=True, exist_ok=True)
     if (args.results / RESULTS_FILE).exists():
@@ -71,9 +74,16 @@ def parser() -> argparse.ArgumentParser:
     known = argparse.ArgumentParser(prog="tests/gpu/run.sh", description=__doc__)
     out = os.environ.get("OUT")
     known.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    known.add_argument("--smallest", action="store_true", help="a trial of every line, in two minutes")
-    known.add_argument("--only", action="append", choices=[part.name for part in PARTS], help="repeatable")
-    known.add_argument("--batch", type=int, help="images a training step; default: the recipe's")
+    known.add_argument(
+        "--smallest", action="store_true", help="run every part at its smallest, in two minutes"
+    )
+    known.add_argument(
+        "--only",
+        action="append",
+        choices=[part.name for part in PARTS],
+        help="run only this part; repeat for several parts",
+    )
+    known.add_argument("--batch", type=int, help="images per training step; default: the recipe's")
     known.add_argument("--total-s", type=float, help="seconds for all parts together")
     known.add_argument("--packed", type=Path, default=HERE / "packed")
     known.add_argument("--results", type=Path, default=Path(out) if out else HERE / "results")
@@ -81,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def environment_of_parts(unpacked: Path, device: str) -> dict[str, str]:
-    """Return the environment in which parts find this tree and what was unpacked, and see a GPU or none."""
+    """Return the environment of the parts: import paths of this tree and the packages; no GPU for `cpu`."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{unpacked}"}
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -89,7 +99,7 @@ def environment_of_parts(unpacked: Path, device: str) -> dict[str, str]:
 
 
 def run_part(part: Part, end_s: float, args: argparse.Namespace, environment: Mapping[str, str]) -> bool:
-    """Run one part; True if it ended by itself and found nothing wrong."""
+    """Run one part; return whether it ended in time and all its checks passed."""
     results = Results(args.results, part.name)
     seconds = min(part.seconds, end_s - time.monotonic())
     if seconds <= part.spare_s:

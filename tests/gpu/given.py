@@ -1,4 +1,4 @@
-"""What every part is told by the command that runs it."""
+"""The settings of a part, from its command line."""
 
 import argparse
 import os
@@ -13,21 +13,21 @@ from tests.gpu.results import Skipped
 
 @dataclass(frozen=True)
 class Given:
-    """The settings of one part."""
+    """The settings of one part of the GPU run."""
 
     results: Path
     packed: Path
-    seconds: float  # by when it should have ended by itself
-    smallest: bool  # as little as shows that every line runs
-    batch: int | None  # images a training step; None: the recipe's
+    seconds: float  # the part should end within this time
+    smallest: bool  # use little data, only to show that every line runs
+    batch: int | None  # images per training step; None: the recipe's
     device: torch.device
 
 
 def read_given(argv: Sequence[str] | None = None) -> Given:
-    """Parse the arguments of a part.
+    """Return the settings of a part, parsed from its command line.
 
     Raises:
-        SystemExit: a GPU is asked for and there is none.
+        SystemExit: the device is a GPU and there is none.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=Path, required=True)
@@ -43,7 +43,7 @@ def read_given(argv: Sequence[str] | None = None) -> Given:
 
 
 def need_gpu(device: torch.device, what: str) -> None:
-    """Raise Skipped: there is no GPU, and `what` is for them."""
+    """Raise Skipped if the device is no GPU; `what` names the check that needs one."""
     if device.type != "cuda":
         raise Skipped(f"{what}: for GPUs")
 

@@ -29,11 +29,11 @@ from tests.gpu.sparsight import (
 )
 
 ROUNDS, FEWEST_ROUNDS = 9, 3
-MOST_S = 10.0  # of rounds; after so long the fewest are enough
-CALLS = 4  # back to back, for throughput
+MOST_S = 10.0  # after this time, FEWEST_ROUNDS are enough
+CALLS = 4  # calls without a pause, for throughput
 WARM_UPS = 3
-BATCHES = (8, 1, 32)  # what is most asked for comes first, should the time end
-COMPILE_S = 30.0  # what one more compilation may take, before one has been timed
+BATCHES = (8, 1, 32)  # the most important first, in case the time ends
+COMPILE_S = 30.0  # assumed time of a compilation until one has been timed
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -48,7 +48,7 @@ class Subject:
 
 
 def main() -> int:
-    """Time everything that the time holds; 1 if dispatches disagree or something breaks."""
+    """Time the dispatches until the time ends; return 1 if they disagree or a check fails."""
     begun_s = time.monotonic()
     given = read_given()
     results = Results(given.results, "latency")
@@ -68,7 +68,7 @@ def main() -> int:
             measure(subjects, batch, results, given)
     deadline_s = begun_s + given.seconds
     compile_s = 0.0 if given.smallest else COMPILE_S
-    # Grouped last: each number of images that an expert gets is compiled anew.
+    # Grouped last: it is compiled again for each number of images that an expert gets.
     for name in ("gathered", "grouped"):
         pair = {each: dispatches[each] for each in ("dense", name)}
         for batch in batches:
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def model(given: Given) -> tuple[Detector, str]:
-    """Return the detector in half precision on the device: just trained, else with random weights."""
+    """Return the detector in half precision on the device, and where its weights come from."""
     path = given.results / MODEL_FILE
     if path.exists():
         detector, weights = load_model(path)[0], "the training before"
@@ -91,7 +91,7 @@ def model(given: Given) -> tuple[Detector, str]:
 
 
 def inputs(detector: Detector, batch: int, given: Given) -> Tensor:
-    """Return validation images (B, H, W, 3) uint8 from all over the data: they choose differently."""
+    """Return validation images (B, H, W, 3) uint8, spread over the data so that they choose other experts."""
     splits = recipe_splits("starter", given.packed / "data")
     assert splits is not None
     validation = open_dataset(splits.val)
@@ -102,22 +102,22 @@ def inputs(detector: Detector, batch: int, given: Given) -> Tensor:
 
 @torch.no_grad()
 def forward(detector: Detector, dispatch: Dispatch, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return boxes and scores of every anchor."""
+    """Return the boxes and scores of every anchor."""
     return detector.decode(detector(images, dispatch=dispatch))
 
 
 @torch.no_grad()
 def experts_run(detector: Detector, images: Tensor) -> str:
-    """Return how many experts some image chose, of all in all layers: grouped runs these."""
+    """Return how many of all experts at least one image chose; grouped runs only these."""
     gates = [routing.gate > 0 for routing in detector(images).routings.values()]
     return f"{sum(int(g.any(dim=0).sum()) for g in gates)} of {sum(g.shape[1] for g in gates)}"
 
 
 def disagreement(runs: Mapping[str, Run], images: Tensor) -> dict[str, float]:
-    """Return by how much scores of other dispatches differ from those of dense.
+    """Return the largest difference of each dispatch's scores from those of dense.
 
     Raises:
-        AssertionError: by more than half precision explains.
+        AssertionError: a difference is larger than rounding to half precision explains.
     """
     want = runs["dense"](images)[1]
     found = {name: float((runs[name](images)[1] - want).abs().max()) for name in runs if name != "dense"}
@@ -126,7 +126,7 @@ def disagreement(runs: Mapping[str, Run], images: Tensor) -> dict[str, float]:
 
 
 def graphs(runs: Mapping[str, Run], images: Tensor, mode: str) -> Iterator[Subject]:
-    """Yield a captured CUDA graph of each run that can be: grouped waits for the device to count images."""
+    """Yield CUDA graphs of all runs but grouped, which waits for the device to count images."""
     if images.device.type != "cuda":
         return
     for name, run in runs.items():
@@ -135,7 +135,7 @@ def graphs(runs: Mapping[str, Run], images: Tensor, mode: str) -> Iterator[Subje
 
 
 def captured(call: Callable[[], object]) -> Callable[[], object]:
-    """Return what replays a call as one CUDA graph."""
+    """Return a function that replays a call as one CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -148,7 +148,7 @@ def captured(call: Callable[[], object]) -> Callable[[], object]:
 
     def replay() -> object:
         graph.replay()
-        return kept  # the graph writes there: it must not be freed
+        return kept  # the graph writes into this memory, so it must not be freed
 
     return replay
 
@@ -161,12 +161,13 @@ def compiled(
     given: Given,
     start_by_s: float,
 ) -> float | None:
-    """Time compiled runs of one batch; returns how long the longest compilation took, None if there was none.
+    """Time compiled runs of one batch; return the seconds of the longest compilation, None if there was none.
 
-    Each has shapes of its own: with a batch of any size, gathered's groups could not be compiled.
+    Each batch size is compiled with fixed shapes: with an open batch size, the grouped convolutions of
+    gathered dispatch cannot be compiled.
 
     Args:
-        start_by_s: by time.monotonic(); what has not begun by then is recorded as skipped.
+        start_by_s: a time of time.monotonic(); compilations that have not begun by then are skipped.
     """
     images = inputs(detector, batch, given)
     torch.compiler.reset()
@@ -198,7 +199,7 @@ def compiled(
 
 
 def measure(subjects: Sequence[Subject], batch: int, results: Results, given: Given) -> None:
-    """Time subjects in interleaved rounds, and record each with its ratio to dense of the same mode."""
+    """Time subjects in alternating rounds, and record each with its ratio to dense in the same mode."""
     one, many = timed(subjects, 1, given), timed(subjects, CALLS, given)
     for index, subject in enumerate(subjects):
         dense = next(
@@ -215,9 +216,9 @@ def measure(subjects: Sequence[Subject], batch: int, results: Results, given: Gi
 
 
 def timed(subjects: Sequence[Subject], calls: int, given: Given) -> list[list[float]]:
-    """Return seconds a call of each subject in each round, of calls back to back.
+    """Return the seconds per call of each subject in each round; a round makes `calls` calls without a pause.
 
-    The order turns and reverses from round to round, and each runs once untimed before it is timed.
+    The order of the subjects changes from round to round. Each subject runs once untimed before it is timed.
     """
     seconds: list[list[float]] = [[] for _ in subjects]
     begun_s = time.monotonic()
@@ -237,17 +238,17 @@ def timed(subjects: Sequence[Subject], calls: int, given: Given) -> list[list[fl
 
 
 def ratios(seconds: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Return, round by round, how many times the others' seconds these are."""
+    """Return, for each round, the seconds divided by the others' seconds."""
     return [a / b for a, b in zip(seconds, others, strict=True)]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median and the extremes."""
+    """Return the median, the smallest and the largest value."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

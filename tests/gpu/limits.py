@@ -1,4 +1,4 @@
-"""Runs a command for no longer than it may: asked to stop first, killed if it does not."""
+"""Runs a command with a time limit: asks it to stop, then kills it."""
 
 import os
 import signal
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-GRACE_S = 15.0  # to write a checkpoint in
+GRACE_S = 15.0  # time for writing a checkpoint
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""
 
-    how: Literal["done", "stopped", "killed"]  # by itself, when it was asked to, or by force
+    how: Literal["done", "stopped", "killed"]  # by itself, after SIGTERM, or killed
     code: int
     seconds: float
 
@@ -29,11 +29,11 @@ def run_limited(
     *,
     grace_s: float = GRACE_S,
 ) -> Ended:
-    """Run a command in a session of its own, and leave no process of it behind.
+    """Run a command in its own session, and leave none of its processes behind.
 
     Args:
-        limit_s: after so many seconds it gets a SIGTERM, grace_s later all its processes are killed.
-        log: its standard error is appended here; its standard output is this process's.
+        limit_s: after this time the command gets a SIGTERM; grace_s later all its processes are killed.
+        log: file to which the standard error is appended; standard output is that of this process.
     """
     begun_s = time.monotonic()
     with log.open("ab") as errors:
@@ -46,7 +46,7 @@ def run_limited(
             process.wait(max(limit_s, 0))
         except subprocess.TimeoutExpired:
             how = "stopped"
-            process.terminate()  # the command alone: its workers are its own to end
+            process.terminate()  # only the command itself, which ends its own workers
             try:
                 process.wait(grace_s)
             except subprocess.TimeoutExpired:
@@ -61,4 +61,4 @@ def _kill_group(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
-        return  # all of them have ended
+        return  # all processes have ended

@@ -1,4 +1,4 @@
-"""Makes the folder that travels to a machine that can fetch nothing: the starter's images, and wheels.
+"""Packs the starter's images, and wheels of packages, for a machine that cannot download anything.
 
 python -m tests.gpu.pack DATA      DATA holds bccd, aquarium and playing_cards; or set SPARSIGHT_DATA
 """
@@ -18,19 +18,23 @@ from tests.gpu.wheels import TRAVELLING
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 DATASETS = ("bccd", "aquarium", "playing_cards")
-LIMIT_BYTES = 60_000_000  # the tree and what is packed, together
-QUALITIES = (90, 85, 80, 75, 70, 65, 60)  # below, small objects drown in blocks
-SAMPLED = 12  # every so many images tell how large all will be
+LIMIT_BYTES = 60_000_000  # of the working tree and the packed folder together
+QUALITIES = (90, 85, 80, 75, 70, 65, 60)  # at lower qualities, block artifacts hide small objects
+SAMPLED = 12  # estimate the size of all images from every twelfth
 TARGET_PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack; 1 and a reason where that cannot be done."""
+    """Pack; return 1 and print the reason if this is not possible."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("SPARSIGHT_DATA"))
     parser.add_argument("--into", type=Path, default=HERE / "packed")
-    parser.add_argument("--python", action="append", help=f"repeatable; default: {TARGET_PYTHON}")
+    parser.add_argument(
+        "--python",
+        action="append",
+        help=f"Python version of the wheels; may be repeated; default: {TARGET_PYTHON}",
+    )
     args = parser.parse_args(argv)
     try:
         if args.data is None:
@@ -43,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def pack(data: Path, into: Path, pythons: Sequence[str]) -> None:
-    """Write everything beside `into`, then rename.
+    """Write data and wheels into a temporary folder, then rename it to `into`.
 
     Raises:
-        PackError: data is missing or malformed, a wheel cannot be had, or all is too large.
+        PackError: data is missing or malformed, a wheel cannot be downloaded, or the result is too large.
     """
     for name in DATASETS:
         if not (data / name).is_dir():
@@ -69,10 +73,10 @@ def pack(data: Path, into: Path, pythons: Sequence[str]) -> None:
 
 
 def collect_wheels(into: Path, pythons: Sequence[str]) -> None:
-    """Download the wheels that travel, of the versions in constraints.txt, for each Python.
+    """Download the wheels to pack, in the versions of constraints.txt, for each Python version.
 
     Raises:
-        PackError: one cannot be had; pip's words are on standard error.
+        PackError: a wheel cannot be downloaded; pip prints the reason on standard error.
     """
     pinned = pins(ROOT / "constraints.txt")
     wanted = [f"{name}=={pinned[name.lower()]}" for name in TRAVELLING.values()]
@@ -86,21 +90,21 @@ def collect_wheels(into: Path, pythons: Sequence[str]) -> None:
 
 
 def pins(constraints: Path) -> dict[str, str]:
-    """Return the version of each package, by its name in lower case."""
+    """Return the pinned version of each package, by its name in lower case."""
     lines = constraints.read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("==") for line in lines if "==" in line)
     return {name.lower(): version.split()[0] for name, _, version in pairs}
 
 
 def fitting_quality(data: Path, room_bytes: int) -> int:
-    """Return the highest quality with which images and labels are likely to fit, told by a sample of them.
+    """Return the highest quality with which images and labels should fit, estimated from a sample of images.
 
     Raises:
-        PackError: not even the lowest fits.
+        PackError: even with the lowest quality they do not fit.
     """
     for quality in QUALITIES:
         expected = sum(expected_bytes(images_of(data / name), quality) for name in DATASETS)
-        if expected * 1.05 < room_bytes:  # labels are a few per cent, and a sample is a sample
+        if expected * 1.05 < room_bytes:  # 5 % for labels and for the error of the estimate
             return quality
     raise PackError(
         f"the images take {megabytes(expected)} at quality {QUALITIES[-1]}, and there is room for "
@@ -109,13 +113,13 @@ def fitting_quality(data: Path, room_bytes: int) -> int:
 
 
 def expected_bytes(images: Sequence[Path], quality: int) -> float:
-    """Return how large all images will be, told by every twelfth."""
+    """Return the estimated bytes of all images, from every twelfth image."""
     sample = images[::SAMPLED]
     return sum(len(shrink(path, quality).encoded) for path in sample) * len(images) / max(len(sample), 1)
 
 
 def check_size(total_bytes: int) -> None:
-    """Raise PackError: more than may travel."""
+    """Check the total size; raise PackError if it is over the limit."""
     if total_bytes > LIMIT_BYTES:
         raise PackError(
             f"tree, images and wheels are {megabytes(total_bytes)}, over {megabytes(LIMIT_BYTES)}; "
@@ -124,7 +128,7 @@ def check_size(total_bytes: int) -> None:
 
 
 def tree_bytes(root: Path) -> int:
-    """Return the size of what travels by itself: tracked files, and untracked ones that are not ignored."""
+    """Return the size of the working tree: tracked files, and untracked files that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True).stdout.decode()
     paths = (root / name for name in listed.split("\0") if name)
@@ -137,7 +141,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def megabytes(count: float) -> str:
-    """Return bytes as people say them."""
+    """Return a number of bytes as text in MB."""
     return f"{count / 1e6:.1f} MB"
 
 

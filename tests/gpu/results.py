@@ -1,4 +1,4 @@
-"""What a part finds, written as it is found: JSON lines for machines, a text for people."""
+"""Writes each result of a part at once: as JSON lines for programs, and as text for people."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SUMMARY_FILE = "summary.txt"
 
 
 class Skipped(Exception):
-    """A check that this machine cannot make; the message says why."""
+    """This machine cannot make the check; the message gives the reason."""
 
 
 class Results:
@@ -32,7 +32,7 @@ class Results:
         self._begun_s = time.monotonic()
 
     def record(self, check: str, outcome: str, **values: Any) -> None:
-        """Write one record: outcome is measured, passed, failed or skipped."""
+        """Write one record; `outcome` is measured, passed, failed or skipped."""
         at_s = round(time.monotonic() - self._begun_s, 2)
         line = {"part": self._part, "check": check, "outcome": outcome, "at_s": at_s, **values}
         append(self._folder / RESULTS_FILE, json.dumps(line))
@@ -42,13 +42,13 @@ class Results:
 
     @contextmanager
     def check(self, name: str) -> Iterator[dict[str, Any]]:
-        """Record what is put into the mapping as passed, or an exception as failed, and go on either way."""
+        """Yield a mapping for findings, recorded as passed; record an exception as failed, and continue."""
         values: dict[str, Any] = {}
         try:
             yield values
         except Skipped as why:
             self.record(name, "skipped", why=str(why))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is what the check found
+        except Exception as error:  # noqa: BLE001  # any exception is a failed check
             traceback.print_exc()
             self.failed.append(name)
             self.record(name, "failed", **values, error=f"{type(error).__name__}: {error}"[:500])
@@ -57,7 +57,7 @@ class Results:
 
 
 def in_words(values: Mapping[str, Any]) -> str:
-    """Return values for people; longer ones stay in the JSON lines."""
+    """Return short values as text; long values are only in the JSON lines."""
     words = [f"{name} {text}" for name, value in values.items() if (text := _text(value))]
     return f"  {', '.join(words)}" if words else ""
 
@@ -75,7 +75,7 @@ def _text(value: Any) -> str:
 
 
 def append(path: Path, line: str) -> None:
-    """Append a line and see it onto the disk: the machine may be taken away at any moment."""
+    """Append a line and force it to disk, because the machine may be taken away at any moment."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
@@ -83,6 +83,6 @@ def append(path: Path, line: str) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -1,7 +1,8 @@
-"""Makes a data set small enough to travel: images of at most 640 px, and labels that still fit them.
+"""Shrinks a data set: images to at most 640 px, and their labels to match.
 
-Three layouts are known, those of the recipe `starter`: VOC in folders, VOC beside the images, YOLO. Labels of
-YOLO are fractions of the image and stay as they are; those of VOC are pixels.
+The module handles the three layouts of the recipe `starter`: VOC in folders, VOC labels beside the images,
+and YOLO. YOLO labels are fractions of the image size, so they do not change. VOC labels are pixels and are
+scaled.
 """
 
 import shutil
@@ -14,23 +15,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 640  # of the canvas that is trained on: more pixels would be scaled away there
+SIDE = 640  # the size of the training images: training would scale larger images down
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEXTS = (".txt", ".yaml")
 ACROSS, DOWN = ("xmin", "xmax"), ("ymin", "ymax")
 
 
 class PackError(Exception):
-    """The data cannot be packed; the message says why."""
+    """The data cannot be packed; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Shrunk:
-    """An image as it travels."""
+    """A shrunk image, encoded."""
 
     encoded: bytes
     suffix: str
-    source_hw: tuple[int, int]  # upright, as readers see it
+    source_hw: tuple[int, int]  # after applying the EXIF orientation
     hw: tuple[int, int]
 
 
@@ -40,12 +41,12 @@ def images_of(root: Path) -> list[Path]:
 
 
 def shrink(path: Path, quality: int) -> Shrunk:
-    """Return an image of at most SIDE pixels a side: WebP of this quality, or the file as it is.
+    """Return an image of at most SIDE pixels per side as WebP of this quality.
 
-    It stays as it is where it is small already and would not become smaller.
+    Keep the original file if its image is small enough and WebP would not be smaller.
 
     Raises:
-        PackError: it cannot be decoded.
+        PackError: the image cannot be decoded.
     """
     original = path.read_bytes()
     image = decoded(path, original)
@@ -54,7 +55,7 @@ def shrink(path: Path, quality: int) -> Shrunk:
     hw = (round(height * scale), round(width * scale))
     if hw != (height, width):
         image = np.asarray(cv2.resize(image, (hw[1], hw[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    # A third smaller than JPEG that looks as good: with JPEG the starter's images would not fit.
+    # WebP is a third smaller than JPEG of the same quality, with which the images would not fit.
     encoded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
     if hw == (height, width) and len(original) <= len(encoded):
         return Shrunk(original, path.suffix, hw, hw)
@@ -62,7 +63,7 @@ def shrink(path: Path, quality: int) -> Shrunk:
 
 
 def decoded(path: Path, encoded: bytes) -> NDArray[np.uint8]:
-    """Return the image upright, (H, W, 3) BGR; raises PackError."""
+    """Return the image upright, (H, W, 3) BGR; raise PackError if it cannot be decoded."""
     buffer = np.frombuffer(encoded, dtype=np.uint8)
     image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
     if image is None:
@@ -71,10 +72,10 @@ def decoded(path: Path, encoded: bytes) -> NDArray[np.uint8]:
 
 
 def shrink_dataset(root: Path, into: Path, quality: int) -> None:
-    """Write a data set as it travels; what no reader of it reads is left out.
+    """Write the shrunk data set, without files that its reader does not use.
 
     Raises:
-        PackError: an image or its label is malformed, or a label is of another size than its image.
+        PackError: an image or a label is malformed, or a label gives another size than its image has.
     """
     sizes: dict[str, Shrunk] = {}
     for path in images_of(root):
@@ -93,17 +94,17 @@ def shrink_dataset(root: Path, into: Path, quality: int) -> None:
 
 
 def labels_of(root: Path) -> Iterator[Path]:
-    """Yield what readers and licences want beside the images."""
+    """Yield the label files, and files that the licence requires."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and (path.suffix in (".xml", *TEXTS) or path.name.startswith("LICENSE")):
             yield path
 
 
 def scaled_voc(path: Path, shrunk: Shrunk) -> bytes:
-    """Return a VOC label whose size and boxes are scaled as its image was.
+    """Return a VOC label whose size and boxes are scaled like its image.
 
     Raises:
-        PackError: it is malformed, or states another size than the image has.
+        PackError: the label is malformed, or gives another size than the image has.
     """
     try:
         root = ElementTree.parse(path).getroot()
@@ -127,7 +128,7 @@ def scaled_voc(path: Path, shrunk: Shrunk) -> bytes:
 
 
 def element_of(root: ElementTree.Element, path: str) -> ElementTree.Element:
-    """Return the element at a path; raises ValueError where there is none."""
+    """Return the element at a path; raise ValueError if there is none."""
     found = root.find(path)
     if found is None:
         raise ValueError(f"it has no {path}")
@@ -135,5 +136,5 @@ def element_of(root: ElementTree.Element, path: str) -> ElementTree.Element:
 
 
 def text_of(root: ElementTree.Element, path: str) -> str:
-    """Return the text at a path; raises ValueError where there is none."""
+    """Return the text at a path; raise ValueError if there is none."""
     return (element_of(root, path).text or "").strip()

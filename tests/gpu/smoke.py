@@ -1,4 +1,4 @@
-"""Do mixed precision, channels-last, resuming and NCCL work on this GPU?"""
+"""Checks that mixed precision, channels-last weights, resuming and NCCL work on this GPU."""
 
 import os
 import platform
@@ -33,15 +33,15 @@ from tests.gpu.sparsight import (
 from tests.gpu.steps import watch
 
 STEPS, STOPPED_AFTER = 6, 3
-# Of a loss, beside itself. Kernels that add up by atomics round anew each time, and six steps from random
-# weights at a rising rate carry that on: a wrong moment, scale or batch would show as tens of per cent.
+# Largest relative difference of a loss. Kernels with atomic additions round differently in each run, and the
+# steps amplify this. A wrong optimizer moment, gradient scale or batch would change losses by over 10 %.
 BOUND = 0.02
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "onnx", "safetensors", "tensorboard")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run of STEPS steps came to."""
+    """The result of a training run of STEPS steps."""
 
     losses: list[float]
     last_step_s: float
@@ -49,8 +49,8 @@ class Run:
 
 
 def main() -> int:
-    """Make every check; 1 if one failed."""
-    # Read by cuBLAS when it starts, which is before the deterministic run.
+    """Make every check; return 1 if one failed."""
+    # cuBLAS reads this variable when it starts, which is before the deterministic run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     given = read_given()
     results = Results(given.results, "smoke")
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what figures depend on."""
+    """Return the versions and the hardware on which the figures depend."""
     facts: dict[str, Any] = {"python": platform.python_version(), "cores": cores()}
     for name in PACKAGES:
         try:
@@ -91,7 +91,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def training(given: Given) -> TrainConfig:
-    """Return STEPS steps of the recipe `starter` on generated scenes: one epoch."""
+    """Return a configuration of the recipe `starter` on generated scenes, with one epoch of STEPS steps."""
     batch, side = (2, 64) if given.smallest else (8, 320)
     scenes = ScenesConfig(images=STEPS * batch, image_hw=(side, side))
     request = Request(
@@ -104,10 +104,10 @@ def training(given: Given) -> TrainConfig:
 
 
 def resumed_like_whole(config: TrainConfig, bound: float, found: dict[str, Any]) -> None:
-    """Hold a run that was stopped and resumed against one that was not, and that one against its repetition.
+    """Compare a run that was stopped and resumed with one that was not; also repeat the latter and compare.
 
     Raises:
-        AssertionError: they differ by more than the bound, or weights are not channels-last any more.
+        AssertionError: losses differ by more than the bound, or weights are no longer channels-last.
     """
     with tempfile.TemporaryDirectory() as folder:
         whole = whole_run(config, Path(folder, "whole"))
@@ -136,7 +136,7 @@ def whole_run(config: TrainConfig, run_dir: Path) -> Run:
 
 
 def resumed_run(config: TrainConfig, run_dir: Path) -> Run:
-    """Train, stop after STOPPED_AFTER steps, and go on with a new trainer."""
+    """Train, stop after STOPPED_AFTER steps, and continue with a new trainer."""
     first = Trainer(config, open_dataset(config.train_data), run_dir)
     before = watch(first, stop_after=STOPPED_AFTER)
     assert not first.run().finished
@@ -148,7 +148,7 @@ def resumed_run(config: TrainConfig, run_dir: Path) -> Run:
 
 
 def most_different(got: list[float], want: list[float]) -> float:
-    """Return the largest difference of two losses of the same step, as a share of the wanted one."""
+    """Return the largest relative difference between the losses of the same step."""
     return max(abs(a - b) / abs(b) for a, b in zip(got, want, strict=True))
 
 
@@ -163,7 +163,7 @@ def plain_weights(model: nn.Module) -> list[str]:
 
 @contextmanager
 def process_group(device: torch.device, found: dict[str, Any]) -> Iterator[None]:
-    """Join a group of this process alone: over NCCL on a GPU, else over gloo."""
+    """Join a process group of only this process, over NCCL on a GPU, otherwise over gloo."""
     found["backend"] = "nccl" if device.type == "cuda" else "gloo"
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
@@ -175,9 +175,10 @@ def process_group(device: torch.device, found: dict[str, Any]) -> Iterator[None]
 
 
 def synchronised_norm_difference(device: torch.device) -> float:
-    """Return by how much the synchronised norm's own kernels, which gather over NCCL, differ from batch norm.
+    """Return the largest difference between the kernels of synchronised batch norm and those of batch norm.
 
-    nn.SyncBatchNorm takes them for two processes and more only: so they are called as it calls them.
+    nn.SyncBatchNorm uses its own kernels, which gather over NCCL, only with two or more processes. So this
+    function calls these kernels directly.
     """
     x = torch.randn(4, 8, 16, 16, device=device)
     ones, zeros = torch.ones(8, device=device), torch.zeros(8, device=device)
@@ -188,7 +189,7 @@ def synchronised_norm_difference(device: torch.device) -> float:
 
 
 def synchronised_model_difference(device: torch.device) -> float:
-    """Return by how much class logits change where every batch norm of sparsight-n is synchronised."""
+    """Return the largest change of class logits if every batch norm of sparsight-n is synchronised."""
     torch.manual_seed(0)
     model = Detector(model_config("sparsight-n", SCENE_CLASS_NAMES, (64, 64))).to(device).train()
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, device=device)
@@ -203,10 +204,10 @@ def synchronised_model_difference(device: torch.device) -> float:
 
 
 def same(got: Tensor, want: Tensor, bound: float) -> float:
-    """Return the largest difference.
+    """Return the largest absolute difference of two tensors.
 
     Raises:
-        AssertionError: it is above the bound.
+        AssertionError: the difference is above the bound.
     """
     difference = float((got - want).abs().max())
     assert difference <= bound, f"differs by {difference:.4g}, the bound is {bound:g}"

@@ -1,4 +1,4 @@
-"""All that is used of `training`, in one place: where its modules move, this file alone has to follow."""
+"""Imports everything that tests/gpu uses of `training`, so only this file depends on module paths."""
 
 from training.config import TrainConfig
 from training.data.combined import FoldedDataset

@@ -1,4 +1,4 @@
-"""Watches the steps of a trainer, and stops it after one of them as a service manager would."""
+"""Records the steps of a trainer, and can ask it to stop after one of them."""
 
 import signal
 import time
@@ -11,11 +11,11 @@ from tests.gpu.sparsight import LossTerms, Trainer
 
 @dataclass
 class Watched:
-    """Stands where a trainer's stepper stood.
+    """Replaces a trainer's stepper, and records each step.
 
     Attributes:
-        losses: of each step, the total.
-        ended_s: when each step had ended, the device's work included.
+        losses: the total loss of each step.
+        ended_s: time at which each step, including the device's work, ended.
     """
 
     stepper: Any
@@ -25,7 +25,7 @@ class Watched:
     ended_s: list[float] = field(default_factory=list)
 
     def take(self, parts: Sequence[Any], step: int) -> LossTerms:
-        """Take the step; where it is the last one wanted, ask the trainer to stop."""
+        """Take the step; after the last wanted step, ask the trainer to stop."""
         terms: LossTerms = self.stepper.take(parts, step)
         self.losses.append(float(terms.total))  # waits for the device
         self.ended_s.append(time.monotonic())
@@ -35,7 +35,7 @@ class Watched:
 
 
 def watch(trainer: Trainer, *, stop_after: int | None = None, stop_at_s: float = float("inf")) -> Watched:
-    """Watch the steps that a trainer is about to take."""
+    """Return a recorder of all further steps of a trainer."""
     watched = Watched(trainer.stepper, stop_after, stop_at_s)
-    trainer.stepper = watched  # type: ignore[assignment]  # it does what a stepper does
+    trainer.stepper = watched  # type: ignore[assignment]  # has the methods of a stepper
     return watched

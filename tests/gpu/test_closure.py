@@ -1,4 +1,4 @@
-"""The machine with the GPU has few packages: what runs there imports those and the packed ones alone."""
+"""The GPU run imports only packages that the GPU machine has or that are packed."""
 
 import json
 import os
@@ -31,7 +31,7 @@ print(json.dumps(sorted(asked - set(sys.stdlib_module_names))))
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_imports_what_is_there_and_what_travels(part):
+def test_a_part_imports_only_installed_and_packed_packages(part):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", IMPORT_AND_TELL, part]
     told = subprocess.run(

@@ -1,4 +1,4 @@
-"""No part outlives its time, and none leaves a process behind."""
+"""A part of the GPU run ends within its time limit, and leaves no process behind."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 time.sleep(60)
 """
-# Leaves a child that would sleep for a minute, and says its number.
+# Starts a child that sleeps for a minute, and prints the child's process id.
 WITH_A_CHILD = """
 import subprocess, sys
 print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, file=sys.stderr)
@@ -59,7 +59,7 @@ def test_what_a_command_leaves_running_ends_with_it(tmp_path):
 
 
 def is_running(pid):
-    """False for one that has ended and that nobody has waited for."""
+    """Return whether a process runs; a process that has ended as a zombie does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  # gone while it is read
             return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -1,4 +1,4 @@
-"""The folder that travels: what is in it, and when it is refused."""
+"""The packed folder: its content, and when packing is refused."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_versions_are_those_of_the_constraints(tmp_path):
     assert pins(path) == {"pyyaml": "6.0.3", "tqdm": "4.70.1"}
 
 
-def test_60_mb_travel_and_a_byte_more_does_not():
+def test_60_mb_are_packed_and_one_byte_more_is_refused():
     check_size(LIMIT_BYTES)
     with pytest.raises(PackError, match=r"are 60\.0 MB, over 60\.0 MB; nothing was packed"):
         check_size(LIMIT_BYTES + 1)

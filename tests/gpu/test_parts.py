@@ -1,4 +1,4 @@
-"""What the parts check on a GPU holds on a CPU too: so that a change of training shows here first."""
+"""The parts of the GPU run also pass on a CPU, so that a broken part is noticed before the GPU run."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def given(tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_run_that_is_stopped_and_resumed_is_held_against_one_that_is_not(given):
+def test_a_run_that_is_stopped_and_resumed_is_compared_with_one_that_is_not(given):
     found = {}
     config = replace(smoke.training(given), precision="f32", deterministic=True)
     smoke.resumed_like_whole(config, 0.0, found)
@@ -39,7 +39,7 @@ def test_tensors_further_apart_than_the_bound_are_refused():
         smoke.same(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0]), 0.4)
 
 
-def test_dispatches_are_held_against_dense():
+def test_dispatches_are_compared_with_dense():
     torch.manual_seed(0)
     detector = half_precision(Detector(model_config("sparsight-n", SCENE_CLASS_NAMES, (64, 64))))
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)

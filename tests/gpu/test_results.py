@@ -1,4 +1,4 @@
-"""What was found is on disk before the next thing is tried."""
+"""Each result is on disk before the next check begins."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What travels is smaller, and every box stays where it was relative to its image."""
+"""Shrunk images are smaller, and every box keeps its place relative to its image."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def write_image(path, image):
 
 
 def write_voc(root, hw, box, name="card.JPG", stated_hw=None):
-    """VOC beside the image, as playing_cards has it."""
+    """Write a VOC label beside its image, as in playing_cards."""
     write_image(root / "train" / name, image_with_a_white_box(hw, box))
     height, width = stated_hw or hw
     label = XML.format(width=width, height=height, box=box)
@@ -40,7 +40,7 @@ def only_sample(root, split="train"):
 
 
 def white_box(image):
-    """xyxy of the pixels that are rather white."""
+    """Return the box (xyxy) around the nearly white pixels."""
     rows, columns = np.nonzero(image.min(axis=2) > 127)
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
@@ -102,7 +102,7 @@ def test_images_are_shrunk_from_641_px_on(tmp_path, hw, shrunk_hw):
     assert shrink(tmp_path / "a.png", quality=90).hw == shrunk_hw
 
 
-def test_a_small_file_that_would_only_grow_travels_byte_for_byte(tmp_path):
+def test_a_small_file_that_webp_would_enlarge_is_copied_unchanged(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert cv2.imwrite(str(tmp_path / "a.jpg"), noise, [cv2.IMWRITE_JPEG_QUALITY, 5])
     shrunk = shrink(tmp_path / "a.jpg", quality=90)

@@ -1,4 +1,4 @@
-"""The schedule of the run that is cut to a time ends within it."""
+"""The learning-rate schedule of the GPU training ends within its time limit."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a machine lacks is taken from wheels, and nothing else is."""
+"""Only packages that a machine lacks are unpacked from wheels."""
 
 import zipfile
 
@@ -34,7 +34,7 @@ def test_a_wheel_for_any_python_3_will_do(travelling, tmp_path):
     assert unpack_lacking(tmp_path / "wheels", tmp_path / "site") == ["No-Such"]
 
 
-def test_a_wheel_for_another_python_is_none(travelling, tmp_path):
+def test_a_wheel_for_another_python_is_not_used(travelling, tmp_path):
     write_wheel(tmp_path / "wheels", "no_such-1.0-cp27-cp27-linux_x86_64.whl", "no_such_module_here")
     with pytest.raises(
         WheelMissing, match=rf"lacks No-Such, .* for Python {PYTHON}: pack again with --python"

@@ -1,6 +1,7 @@
-"""Trains sparsight-n by the recipe `starter` for as many epochs as its time holds, so that the schedule ends.
+"""Trains sparsight-n by the recipe `starter`, with as many epochs as fit into the time limit.
 
-The first epoch is run twice: once to be timed and thrown away, as the number of epochs shapes the schedule.
+The learning-rate schedule depends on the number of epochs. So the first epoch is run once to be timed, and
+thrown away. Then the number of epochs is chosen, and the training begins.
 """
 
 import math
@@ -31,25 +32,25 @@ from tests.gpu.sparsight import (
 )
 from tests.gpu.steps import watch
 
-NOT_TIMED = 0.1  # of the timed steps, the first: workers start, kernels are chosen
-TIMED_AT_MOST = 0.15  # of the time that there is
-EVALUATIONS = 2  # one in the middle, should the end be cut off, and the last
-SPARE = 0.06  # of what is left after the timing: for checkpoints, and for epochs that take longer
-FEW_EPOCHS = 6  # of a trial
-EVALUATION_GROWS = 2.0  # one of a trained model has more to match than that of random weights
+NOT_TIMED = 0.1  # share of the first steps that is not counted: workers start, kernels are chosen
+TIMED_AT_MOST = 0.15  # share of the part's time
+EVALUATIONS = 2  # one in the middle, in case the end is cut off, and one at the end
+SPARE = 0.06  # share of the time left, for checkpoints and for slower epochs
+FEW_EPOCHS = 6  # with --smallest
+EVALUATION_GROWS = 2.0  # a trained model has more detections to match than random weights
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things take, in seconds."""
+    """Measured times in seconds."""
 
-    start_s: float  # from the trainer's call to its first step: images are decoded
+    start_s: float  # from the trainer's start to its first step, while images are decoded
     epoch_s: float
     evaluation_s: float
 
 
 def main() -> int:
-    """Time, choose, train, measure; 1 if the schedule did not end."""
+    """Time an epoch, choose the number of epochs, train and measure; return 1 if the schedule did not end."""
     begun_s = time.monotonic()
     given = read_given()
     results = Results(given.results, "train")
@@ -68,7 +69,7 @@ def main() -> int:
 
 
 def recipe(given: Given) -> TrainConfig:
-    """Return the recipe on the packed data, its loader on all cores.
+    """Return the recipe's configuration for the packed data, with a loader on all cores.
 
     Raises:
         DatasetError: the packed data cannot be read.
@@ -92,13 +93,13 @@ def recipe(given: Given) -> TrainConfig:
 
 
 def few_of(data: object, fold: int) -> CombinedConfig:
-    """Return every fortieth image of each part."""
+    """Return the data with every fortieth image of each data set."""
     assert isinstance(data, CombinedConfig)
     return CombinedConfig(parts=tuple(replace(part, folds=40, kept=(fold,)) for part in data.parts))
 
 
 def measured_pace(config: TrainConfig, run_dir: Path, at_most_s: float) -> Pace:
-    """Train the first epoch, or as much of it as at_most_s holds, and validate once."""
+    """Return the times of the first epoch and one validation; stop the epoch after at_most_s."""
     assert config.val_data is not None
     trainer = Trainer(config, open_dataset(config.train_data), run_dir)
     batches = max(1, len(trainer.dataset) // config.batch_size)
@@ -116,20 +117,20 @@ def measured_pace(config: TrainConfig, run_dir: Path, at_most_s: float) -> Pace:
 
 
 def epochs_that_fit(pace: Pace, left_s: float) -> int:
-    """Return how many epochs, with what stands around them, end within left_s; 1 where none does."""
+    """Return how many epochs fit into left_s, with start and evaluations; at least 1."""
     around_s = pace.start_s + EVALUATIONS * EVALUATION_GROWS * pace.evaluation_s
     return max(1, int((left_s * (1 - SPARE) - around_s) / pace.epoch_s))
 
 
 def scheduled(config: TrainConfig, epochs: int) -> TrainConfig:
-    """Return the run of so many epochs: a quarter of them without mosaic, as the recipe has 15 of 60."""
+    """Return the configuration for this number of epochs; the last quarter has no mosaic, 15 at most."""
     closing = replace(config.augment, close_mosaic_epochs=min(15, math.ceil(epochs / 4)))
     every = math.ceil(epochs / EVALUATIONS)
     return replace(config, epochs=epochs, augment=closing, evaluate_every_epochs=every)
 
 
 def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) -> bool:
-    """Train; what is worth keeping is in `kept` after every validation. False: stopped before the end."""
+    """Train, write model and figures into `kept` at every validation; return whether the schedule ended."""
     assert isinstance(config.val_data, CombinedConfig)
     trainer = Trainer(config, open_dataset(config.train_data), run_dir, provenance={"recipe": "starter"})
     watched = watch(trainer)
@@ -168,9 +169,9 @@ def trained(config: TrainConfig, run_dir: Path, results: Results, kept: Path) ->
 
 
 def keep(model: Detector, trainer: Trainer, folder: Path) -> None:
-    """Write the model and the run's figures where they stay.
+    """Write the model and the run's figures into the results folder.
 
-    Weights are rounded to float16, as the starter's are: in float32 the file is larger than what comes back.
+    Weights are rounded to float16, like the starter's, because a float32 file is too large to copy back.
     """
     rounded = {name: each.half() for name, each in model.state_dict().items() if each.ndim > 1}
     provenance = {**trainer.provenance, "step": str(trainer.position.step)}
@@ -179,7 +180,7 @@ def keep(model: Detector, trainer: Trainer, folder: Path) -> None:
 
 
 def classes_by_origin(data: CombinedConfig) -> Mapping[str, tuple[str, ...]]:
-    """Return the classes of each part, by the name of its folder."""
+    """Return the classes of each data set, by the name of its folder."""
     return {Path(part.root).name: open_dataset(part).class_names for part in data.parts}
 
 
@@ -198,7 +199,7 @@ def by_origin(result: Evaluation, class_names: Mapping[str, tuple[str, ...]]) ->
 
 
 def throughput(ended_s: list[float], batch_size: int) -> float:
-    """Return images a second in the middle half of the steps; 0 where there are too few to tell."""
+    """Return images per second in the middle half of the steps; 0 if there are too few steps."""
     middle = ended_s[len(ended_s) // 4 : len(ended_s) * 3 // 4 + 1]
     return (len(middle) - 1) * batch_size / (middle[-1] - middle[0]) if len(middle) > 1 else 0.0
 

@@ -1,12 +1,12 @@
-"""Packages that travel as wheels, for a machine that lacks them and can fetch nothing."""
+"""Unpacks packed wheels on a machine that lacks these packages and cannot download them."""
 
 import importlib.util
 import sys
 import zipfile
 from pathlib import Path
 
-# Module and package of what is imported beside torch, OpenCV, NumPy and safetensors (test_closure.py), and
-# of what these packages need in turn.
+# Module name and package name of every import beside torch, OpenCV, NumPy and safetensors, and of the
+# packages that these imports need. test_closure.py checks the list.
 TRAVELLING = {
     "annotated_types": "annotated-types",
     "faster_coco_eval": "faster-coco-eval",
@@ -26,10 +26,10 @@ class WheelMissing(Exception):
 
 
 def unpack_lacking(wheels: Path, into: Path) -> list[str]:
-    """Unpack the wheels of the packages that this Python lacks; returns their names.
+    """Unpack the wheels of the packages that this Python lacks, and return their names.
 
     Raises:
-        WheelMissing: there is no wheel for this Python.
+        WheelMissing: a wheel for this Python is not packed.
     """
     lacking = [name for module, name in TRAVELLING.items() if importlib.util.find_spec(module) is None]
     for name in lacking:

@@ -1,8 +1,8 @@
-"""Measures what an image costs here, and works out what a rate of images needs: `python -m tests.load.costs`.
+"""Measures the processor time per image, and calculates cores and GPUs: `python -m tests.load.costs`.
 
-It starts the service as its environment says (SPARSIGHT_… settings; by default the starter inside the
-service, one engine thread), sends one image again and again, and reads the processor time of the process
-and the service's own metrics. deploy/scaling.md explains the formulas. Linux only: it reads /proc.
+The script starts the service with the settings of its environment (SPARSIGHT_…). By default, the service runs
+the starter itself, with one engine thread. The script sends one image repeatedly. It reads the processor time
+of the service and the service's metrics. deploy/scaling.md explains the formulas. It needs Linux's /proc.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 from tests.triton_server import start_triton, why_no_triton
 
 ROOT = Path(__file__).resolve().parents[2]
-# One image at a time and one engine thread: then the time of a stage is the processor time it took.
+# With one image at a time and one engine thread, the time of a stage is its processor time.
 ONE_BY_ONE = {
     "SPARSIGHT_WORKERS": "1",
     "SPARSIGHT_OPENVINO__THREADS": "1",
@@ -42,19 +42,19 @@ REQUEST = "request, as the caller sees it"
 
 @dataclass(frozen=True)
 class Costs:
-    """Milliseconds an image by what takes them: one value for each round."""
+    """Milliseconds per image, by stage or process, with one value for each round."""
 
     rounds: dict[str, list[float]]
-    series: int  # that Prometheus reads from one gateway
-    backend: str  # that answered
+    series: int  # number of Prometheus series of one gateway
+    backend: str  # the backend that answered
 
     def median_ms(self, name: str) -> float:
-        """Return the median over the rounds; 0 for what did not happen."""
+        """Return the median over the rounds; 0 if a stage did not run."""
         return statistics.median(self.rounds.get(name, [0.0]))
 
 
 def sample_jpeg() -> bytes:
-    """Return a JPEG of 640 x 480 with about as much detail as a photograph: some 120 KB."""
+    """Return a JPEG of 640 x 480 and about 120 KB, with as much detail as a photograph."""
     noise = np.random.default_rng(0).normal(128, 110, (480, 640, 3))
     smooth = cv2.GaussianBlur(noise, (0, 0), 1.1) + 3 * (cv2.GaussianBlur(noise, (0, 0), 24) - 128)
     encoded = cv2.imencode(".jpg", smooth.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
@@ -63,7 +63,7 @@ def sample_jpeg() -> bytes:
 
 @contextmanager
 def triton_of_the_tests() -> Iterator[int]:
-    """Run the tritonserver that `make test` installs, and tell the service of it; gives its process id."""
+    """Run the tritonserver that `make test` installs, make the service use it, and yield its process id."""
     if reason := why_no_triton():
         raise SystemExit(reason)
     model = f"{os.environ.get('SPARSIGHT_DEFAULT_MODEL', 'starter')}-openvino"
@@ -74,7 +74,7 @@ def triton_of_the_tests() -> Iterator[int]:
 
 
 def measure(jpeg: bytes, images: int, rounds: int, triton_pid: int | None) -> Costs:
-    """Start the service, warm it up, and send the image `images` times in each round."""
+    """Return the costs: start the service, warm it up, and send the image `images` times in each round."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -93,7 +93,7 @@ def measure(jpeg: bytes, images: int, rounds: int, triton_pid: int | None) -> Co
 
 
 def read_rounds(url: str, pids: dict[str, int], jpeg: bytes, images: int, rounds: int) -> Costs:
-    """Read clocks and counters before and after each round."""
+    """Return the costs of each round, from clocks and counters before and after the round."""
     taken: dict[str, list[float]] = {}
     backends = set()
     for _ in range(rounds):
@@ -113,7 +113,7 @@ def read_rounds(url: str, pids: dict[str, int], jpeg: bytes, images: int, rounds
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Ask /readyz until it is 200; SystemExit if the service ends."""
+    """Wait until /readyz answers 200; raise SystemExit if the service ends."""
     for _ in range(1200):
         if process.poll() is not None:
             raise SystemExit("the service ended; start it by hand to see why: python -m service")
@@ -126,13 +126,13 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def get(url: str, data: bytes | None = None) -> str:
-    """GET, or POST data."""
+    """Return the body of the answer to a GET, or to a POST if there is data."""
     with urllib.request.urlopen(urllib.request.Request(url, data), timeout=60) as answer:
         return str(answer.read().decode())
 
 
 def send(url: str, jpeg: bytes, times: int) -> None:
-    """Ask for detections, one after the other."""
+    """Send the JPEG to /detect several times, one request after another."""
     for _ in range(times):
         try:
             get(f"{url}/detect", jpeg)
@@ -141,7 +141,7 @@ def send(url: str, jpeg: bytes, times: int) -> None:
 
 
 def stage_sums(url: str) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return seconds and images by backend and stage."""
+    """Return the total seconds and the number of images, by backend and stage."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for part, backend, stage, value in STAGE.findall(get(f"{url}/metrics")):
         found.setdefault((backend, stage), {})[part] = float(value)
@@ -149,12 +149,12 @@ def stage_sums(url: str) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def processor_s(pid: int) -> float:
-    """Return the processor time of a process and its descendants, all their threads, as long as they live."""
+    """Return the processor time of a process and its living descendants, over all threads."""
     parents, ticks = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         parents[int(path.parent.name)] = int(fields[1])
         ticks[int(path.parent.name)] = int(fields[11]) + int(fields[12])
@@ -165,19 +165,19 @@ def processor_s(pid: int) -> float:
 
 
 def split(costs: Costs) -> tuple[float, float]:
-    """Return milliseconds of one core an image that the gateway and the inference take."""
+    """Return the processor time per image, in ms, of the gateway and of inference."""
     gateway_ms = costs.median_ms(GATEWAY_CPU)
     if TRITON_CPU in costs.rounds:
         return gateway_ms, costs.median_ms(TRITON_CPU)
     if costs.backend != "openvino":
         return gateway_ms, costs.median_ms("infer")
-    # Both are in one process: its processor time, divided as the request's time is.
+    # Both run in one process, so its processor time is divided like the time of a request.
     share = costs.median_ms("infer") / costs.median_ms(REQUEST)
     return gateway_ms * (1 - share), gateway_ms * share
 
 
 def print_costs(costs: Costs, jpeg: bytes, images: int) -> None:
-    """Print the table of costs and what it was measured on."""
+    """Print the table of costs, the machine and the image."""
     print(
         f"backend {costs.backend}; JPEG of {len(jpeg) / 1e3:.0f} KB; {processor()}; {os.cpu_count()} cores;"
     )
@@ -195,7 +195,7 @@ def processor() -> str:
 
 
 def print_plan(gateway_ms: float, infer_ms: float, args: argparse.Namespace) -> None:
-    """Print what each rate needs."""
+    """Print the cores, GPUs and bandwidths that each rate needs."""
     height, width = args.canvas
     hop_bytes = height * width * 3
     print(
@@ -229,32 +229,32 @@ def print_plan(gateway_ms: float, infer_ms: float, args: argparse.Namespace) -> 
 
 
 def bits(bytes_s: float) -> str:
-    """Write a bandwidth as networks are sold."""
+    """Return a bandwidth as text, in Mbit/s or Gbit/s."""
     return f"{bytes_s * 8 / 1e9:,.2f} Gbit/s" if bytes_s * 8 >= 1e8 else f"{bytes_s * 8 / 1e6:,.0f} Mbit/s"
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("--image", type=Path, help="a JPEG of yours; else one is generated")
-    add("--images", type=int, default=100, help="in each round (%(default)s)")
-    add("--rounds", type=int, default=5, help="(%(default)s)")
-    add("--triton-pid", type=int, help="the tritonserver whose processor time to read as well")
-    add("--test-triton", action="store_true", help="put the tests' tritonserver behind the service")
-    add("--gateway-ms", type=float, help="your figure; with --infer-ms too nothing is measured")
-    add("--infer-ms", type=float, help="your figure: one core, one image")
-    add("--gpu-rate", type=float, default=1000, help="images/s of one GPU: yours to measure (%(default)s)")
-    add("--rates", type=int, nargs="+", default=[10, 1_000, 100_000], metavar="N", help="images/s")
-    add("--utilisation", type=float, default=0.6, help="how busy things may be (%(default)s)")
-    add("--gateway-cores", type=int, default=4, help="of one gateway (%(default)s)")
-    add("--jpeg-kb", type=float, default=125, help="what callers send (%(default)s)")
-    add("--canvas", type=int, nargs=2, default=[640, 640], metavar=("H", "W"), help="of the model")
+    add("--image", type=Path, help="a JPEG to send; default: a generated image")
+    add("--images", type=int, default=100, help="images in each round (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="number of rounds (default: %(default)s)")
+    add("--triton-pid", type=int, help="process id of a tritonserver whose processor time counts too")
+    add("--test-triton", action="store_true", help="let the service use the tests' tritonserver")
+    add("--gateway-ms", type=float, help="processor time per image; with --infer-ms, nothing is measured")
+    add("--infer-ms", type=float, help="processor time of inference per image")
+    add("--gpu-rate", type=float, default=1000, help="images/s of one GPU (assumed: %(default)s)")
+    add("--rates", type=int, nargs="+", default=[10, 1_000, 100_000], metavar="N", help="planned images/s")
+    add("--utilisation", type=float, default=0.6, help="highest utilisation, 0 to 1 (default: %(default)s)")
+    add("--gateway-cores", type=int, default=4, help="cores of one gateway (default: %(default)s)")
+    add("--jpeg-kb", type=float, default=125, help="size of an image as sent (default: %(default)s)")
+    add("--canvas", type=int, nargs=2, default=[640, 640], metavar=("H", "W"), help="model input")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, measure unless told, print."""
+    """Measure the costs that the flags do not give, and print the tables."""
     args = parser().parse_args(argv)
     gateway_ms, infer_ms = args.gateway_ms, args.infer_ms
     if gateway_ms is None or infer_ms is None:

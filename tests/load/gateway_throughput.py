@@ -1,10 +1,11 @@
-"""How much of Triton's throughput arrives at the callers of the gateway.
+"""Compares the throughput through the gateway with that of Triton alone.
 
     .venv/bin/python -m tests.load.gateway_throughput PHOTO.jpg
 
-Runs the real server with the starter, then, in turns, NVIDIA's perf_analyzer against it (gRPC, the canvas
-that the photo becomes) and the same number of callers who POST the photo to the gateway, which is a process
-of its own. Prints both medians, their spread over the rounds, and the ratio. The goal is 0.85.
+The script starts a real tritonserver with the starter, and a gateway in a process of its own. Then two loads
+alternate. NVIDIA's perf_analyzer sends the resized photo to Triton over gRPC. The same number of callers POST
+the photo to the gateway. The script prints both medians, their spread over the rounds, and the ratio of the
+gateway to Triton alone. The goal is 0.85.
 """
 
 import argparse
@@ -35,7 +36,7 @@ GOAL = 0.85
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure both throughputs and print them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +62,7 @@ def main() -> int:
     ):
         tensors = Path(scratch) / "tensors.json"
         tensors.write_text(json.dumps(tensors_of(photo)))
-        gateway_rate(port, photo, args.callers, 2.0)  # warm
+        gateway_rate(port, photo, args.callers, 2.0)  # warm up
         for number in range(args.rounds):
             direct.append(perf_analyzer_rate(server, tensors, args.callers, args.seconds))
             through.append(gateway_rate(port, photo, args.callers, args.seconds))
@@ -79,7 +80,7 @@ def main() -> int:
 
 
 def tensors_of(photo: bytes) -> dict[str, object]:
-    """Return the request that the gateway makes of a photo, as perf_analyzer reads it."""
+    """Return the gateway's Triton request for a photo, in the format of perf_analyzer."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
     canvas = preprocess(decode(photo, 40_000_000), manifest.images).canvas
     inputs: dict[str, object] = {}
@@ -92,7 +93,7 @@ def tensors_of(photo: bytes) -> dict[str, object]:
 
 @contextmanager
 def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
-    """Run `python -m service` in front of the server; yields its port."""
+    """Run `python -m service` with Triton as backend, and yield the port of the service."""
     settings = {
         "PORT": "0",
         "SPARSIGHT_BACKENDS": "triton",
@@ -109,7 +110,7 @@ def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
             ready = next((line for line in process.stderr if "ready: open http://" in line), None)
             if ready is None:
                 raise RuntimeError("the gateway did not become ready")
-            # Read on, or its log fills the pipe and it waits for a reader for ever.
+            # Without a reader, the log would fill the pipe and block the service.
             Thread(target=process.stderr.read, daemon=True).start()
             yield int(ready.rstrip().rstrip("/").rpartition(":")[2])
         finally:
@@ -117,7 +118,7 @@ def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
 
 
 def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float:
-    """Return the images a second that callers get answered; each asks again once it has its answer."""
+    """Return the answered images per second; each caller sends its next image after the answer."""
     end = time.perf_counter() + seconds
 
     def call(_: int) -> int:
@@ -140,12 +141,12 @@ def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float
 
 
 def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, seconds: float) -> float:
-    """Return the images a second that perf_analyzer measures on the same server."""
+    """Return the images per second that perf_analyzer measures on the same tritonserver."""
     report = tensors.with_name("report.csv")
     command = [
         str(ENVIRONMENT / "bin" / "perf_analyzer"),
         *("-m", MODEL, "-u", server.grpc_url, "-i", "grpc", "--input-data", str(tensors)),
-        # It reports the mean of three windows; the rounds say how steady that is.
+        # perf_analyzer reports the mean of three windows; the rounds show how much this mean varies.
         *("--concurrency-range", str(callers), "--measurement-interval", str(int(seconds * 1000 / 3))),
         *("--max-trials", "3", "--stability-percentage", "999", "-f", str(report)),
     ]
@@ -158,7 +159,7 @@ def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, second
 
 
 def _plain_names(scratch: Path) -> Path:
-    """Link two libraries that perf_analyzer looks for, and the wheel carries, under other names."""
+    """Link two libraries of the wheel under the names that perf_analyzer needs."""
     folder = scratch / "libraries"
     folder.mkdir(exist_ok=True)
     carried = next(ENVIRONMENT.glob("lib/python*/site-packages")) / "nvidia_pytriton.libs"

@@ -1,4 +1,4 @@
-"""Describes on what a measurement was taken: printed above every table."""
+"""Describes the machine of a measurement, for printing above each table."""
 
 import os
 import platform
@@ -6,9 +6,9 @@ from importlib.metadata import version
 
 
 def describe_machine() -> str:
-    """Return one line: cores, processor, and the versions that matter."""
+    """Return one line with cores, processor and relevant versions."""
     processor = "unknown processor"
-    with open("/proc/cpuinfo") as lines:  # noqa: PTH123  # read by line, not as a whole
+    with open("/proc/cpuinfo") as lines:  # noqa: PTH123  # only the first lines are read
         for line in lines:
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()

@@ -1,10 +1,13 @@
-"""What it costs to hand one image to Triton: the hop alone, to a model that does nothing.
+"""Measures the time to send one image to Triton and get an answer from a model that does nothing.
 
     .venv/bin/python -m tests.load.triton_hop
 
-Four ways, in turns: uint8 over gRPC as the gateway sends it, the same with the image in shared memory,
-uint8 over HTTP, and float32 over gRPC as it would be if pixels were scaled before they are sent. One call
-at a time.
+Four ways alternate, with one call at a time:
+
+- uint8 over gRPC, as the gateway sends images;
+- uint8 over gRPC with the image in shared memory;
+- uint8 over HTTP;
+- float32 over gRPC, which would be needed if the gateway scaled the pixels.
 """
 
 import argparse
@@ -29,7 +32,7 @@ from service.settings import TritonSettings
 from tests.load.machine import describe_machine
 from tests.triton_server import start_triton, why_no_triton
 
-GOALS_MS = {"gRPC": 1.2, "gRPC, shared memory": 0.6}  # of the median, at 640 x 640
+GOALS_MS = {"gRPC": 1.2, "gRPC, shared memory": 0.6}  # for the median at 640 x 640
 MODEL = """
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -45,7 +48,7 @@ Send = Callable[[], Awaitable[None]]
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure all four ways and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,7 +95,7 @@ def write_models(repository: Path, side: int) -> None:
 
 
 async def measure(grpc_url: str, http_url: str, args: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """Return the seconds of every call, by way and round."""
+    """Return the seconds of every call, by way of sending and round."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, args.side, args.side, 3), dtype=np.uint8)
     scaled = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -122,14 +125,14 @@ async def measure(grpc_url: str, http_url: str, args: argparse.Namespace) -> dic
 
 
 async def time_of(send: Send) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     started = time.perf_counter()
     await send()
     return time.perf_counter() - started
 
 
 async def send_grpc(channel: TritonChannel, model: str, images: NDArray[np.generic]) -> None:
-    """Send the image in the message."""
+    """Send the image inside the gRPC message."""
     tensor = aio.InferInput("images", list(images.shape), "UINT8" if images.dtype == np.uint8 else "FP32")
     tensor.set_data_from_numpy(images)
     await channel.infer(
@@ -138,7 +141,7 @@ async def send_grpc(channel: TritonChannel, model: str, images: NDArray[np.gener
 
 
 async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray[np.uint8]) -> None:
-    """Put the image into memory that both map, and send where it is."""
+    """Write the image into memory that both processes map, and send its position."""
     with slots.hold(images) as offset:
         assert offset is not None
         tensor = aio.InferInput("images", list(images.shape), "UINT8")
@@ -148,7 +151,7 @@ async def send_memory(channel: TritonChannel, slots: ImageSlots, images: NDArray
 
 
 async def send_http(web: HttpTransport, images: NDArray[np.uint8]) -> None:
-    """Send the image as the binary part of a request; this client blocks, and sends one at a time."""
+    """Send the image as the binary part of an HTTP request, with a client that blocks."""
     web.infer("noop-uint8", {"images": images}, ["nothing"], Deadline(10.0))
 
 

@@ -2,8 +2,9 @@
 
     .venv/bin/python -m tests.load.two_gateways PHOTO.jpg 8001 8002
 
-Callers POST the photo to one port and then to the other, in short turns, so that whatever else the machine
-does falls on both. Prints both medians, and the second over the first by rounds.
+In each round, callers POST the photo to one port and then to the other. So other work on the machine affects
+both gateways. The script prints the median rate of each gateway. It also divides the second gateway's rate by
+the first's in each round, and prints the median of these ratios.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from tests.load.machine import describe_machine
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure both rates and print them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,7 +30,7 @@ def main() -> int:
     photo = args.photo.read_bytes()
     rates: dict[int, list[float]] = {port: [] for port in args.ports}
     for port in args.ports:
-        gateway_rate(port, photo, args.callers, 2.0)  # warm
+        gateway_rate(port, photo, args.callers, 2.0)  # warm up
     for number in range(args.rounds):
         for port in args.ports if number % 2 == 0 else reversed(args.ports):
             rates[port].append(gateway_rate(port, photo, args.callers, args.seconds))

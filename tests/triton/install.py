@@ -1,8 +1,8 @@
 """Sets up the environment of the real tritonserver of the tests: `python tests/triton/install.py .triton`.
 
-The server comes in the nvidia-pytriton wheel, which is not imported: only its binary is used. It gets an
-environment of its own, because it needs a NumPy older than ours. Where it cannot be set up, this says why
-and the tests skip.
+The nvidia-pytriton wheel contains the server's binary; its Python code is not used. The server needs an older
+NumPy than this project, so it gets its own environment. If the server cannot be set up, this script prints
+the reason, and tests that need the server are skipped.
 """
 
 import shutil
@@ -19,7 +19,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def main(folder: Path) -> int:
-    """Install into a fresh folder, or say why not; 0 either way, since tests then skip with the reason."""
+    """Install the server into a new folder, or print why this is not possible; return 0 in both cases."""
     marker = folder / ".ready"
     if reason := why_unsupported():
         folder.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def main(folder: Path) -> int:
     print("== installing the real tritonserver that tests start (200 MB)", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True, symlinks=True)
-    # Without dependencies: the wheel asks for what only its own, unused, Python package needs.
+    # --no-deps: only the wheel's Python package, which is not used, needs the dependencies.
     pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     done = subprocess.run([*pip, "--no-deps", "--requirement", REQUIREMENTS], check=False)
     if done.returncode:

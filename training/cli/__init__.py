@@ -1,5 +1,5 @@
-"""The commands of `python -m training`, one file each: its flags, what it does with them, what it prints.
+"""The commands of `python -m training`, one module for each command.
 
-A command's docstring begins its --help, and EXAMPLES end it. FLAGS are flags that it shares (flags.py),
-`add_flags(parser)` declares its own, `run(args)` runs it and returns the exit code. Progress is logged, on
-stderr if PROGRESS_TO_STDERR is true. Then stdout is the answer."""
+A module's docstring begins the command's --help, and EXAMPLES end it. FLAGS names shared flags of flags.py;
+`add_flags(parser)` declares the command's own flags. `run(args)` returns the exit code, or None for 0. If
+PROGRESS_TO_STDERR is true, the log goes to stderr, so that stdout has only the report."""

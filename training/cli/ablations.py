@@ -1,5 +1,5 @@
-"""Train the rows of YOLO-Master's ablations (arXiv:2512.23273, tables 5 to 8) one after the other, measure
-them, and write the paper's figures and ours side by side; or rows of our own.
+"""Train and measure the rows of YOLO-Master's ablations (arXiv:2512.23273, tables 5 to 8), or our own rows.
+Writes a report that compares the paper's figures with ours.
 """
 
 import argparse
@@ -19,33 +19,30 @@ FLAGS = ("--quiet",)
 EXAMPLES = """
 examples:
   python -m training ablations --table 5 --output runs/ablations
-      where experts stand, on generated scenes
+      the placement of experts, on generated scenes
   python -m training ablations --data voc --recipe small-data --seeds 0 1 2 --output runs/ablations
-      all four tables on your own images, three times: days on two cores
+      all four tables on your own images with three seeds; takes days on two CPU cores
   python -m training ablations --table routing --recipe starter-choice --data folder --output runs/routing
-      our own choices for sparsight's routers, undone one by one
-the same command goes on after a stop or a crash: finished runs are not repeated, the one under way goes on
-from its last checkpoint, failed ones are tried again. More tables and seeds may be asked for later.
+      our settings for the routers of sparsight, each turned off in one row
+The same command resumes after a stop or a crash: it skips finished runs, continues the interrupted run from
+its last checkpoint, and repeats failed runs. You can add tables and seeds later.
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `ablations`."""
-    parser.add_argument("--output", type=Path, dest="run_dir", metavar="FOLDER", help="for runs and tables")
-    parser.add_argument(
-        "--table",
-        choices=(*map(str, TABLES), ROUTING),
-        action="append",
-        help="may be repeated; routing is ours, the numbers are the paper's; default: all of the paper's",
-    )
-    parser.add_argument("--list", action="store_true", help="show rows, costs and published figures alone")
+    folder = "folder for the runs and the report"
+    parser.add_argument("--output", type=Path, dest="run_dir", metavar="FOLDER", help=folder)
+    tables = "table of the paper, or routing for our rows; may be repeated; default: all of the paper's"
+    choices = (*map(str, TABLES), ROUTING)
+    parser.add_argument("--table", choices=choices, action="append", help=tables)
+    parser.add_argument("--list", action="store_true", help="only list the rows, their cost and the figures")
     add_training_data(parser, use="train on", val_use="measure on")
-    scenes = f"without --data: train on N of them (default: {SCENES_FOR_TRAINING.images})"
+    scenes = f"without --data: number of generated scenes to train on (default: {SCENES_FOR_TRAINING.images})"
     parser.add_argument("--scenes", type=positive, metavar="N", help=scenes)
     add_settings(parser, ("--input", "--epochs", "--batch"))
-    parser.add_argument(
-        "--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help="one run each (default: 0)"
-    )
+    seeds = "train each row once with each seed (default: 0)"
+    parser.add_argument("--seeds", type=from_zero, nargs="+", default=[0], metavar="SEED", help=seeds)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
         print(as_list(rows))
         return 0
     if args.run_dir is None:
-        raise UsageError("ablations need an --output folder, or --list")
+        raise UsageError("ablations needs --output FOLDER, or --list")
     if args.scenes is not None and args.data is not None:
-        raise ConfigError("--scenes is for generated ones: leave it or --data out")
+        raise ConfigError("--scenes is for generated scenes: leave --scenes or --data out")
     ended = command.ablations(rows, train_options(args), tuple(dict.fromkeys(args.seeds)))
     if ended.progress.stopped:
-        print(f"stopped; what there is stands in {ended.report}; the same command goes on from there")
+        print(f"stopped; the finished rows are in {ended.report}; the same command resumes")
         return STOPPED
     print(f"\n{ended.markdown}\nwrote {ended.report}")
     return int(bool(ended.progress.failed))

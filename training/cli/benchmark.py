@@ -1,4 +1,4 @@
-"""Time models here: dense, sparse, and what skipping experts could gain at most."""
+"""Time models on this machine: dense, sparse, and a lower bound for the time of skipping experts."""
 
 import argparse
 import logging
@@ -15,36 +15,35 @@ PROGRESS_TO_STDERR = True  # stdout is the table
 FLAGS = ("--json", "--quiet")
 log = logging.getLogger(__name__)
 EXAMPLES = f"""
-every model is run dense (all experts computed), sparse (those not chosen are skipped) at each K, and as the
-bound of what skipping can gain: with only the experts that the image chose, nothing to choose. All of them
-take turns, round after round; a round in which dense differs from itself by more than 10 % is refused and
-run again. Leave the machine alone meanwhile.
+Each model runs in three forms: dense computes all experts, sparse skips those that an image does not choose,
+and bound is a graph that holds only the chosen experts. The forms run in turn, in rounds. A round is repeated
+if two timings of dense differ by more than 10 %. Do not use the machine for other work meanwhile.
 
-examples; of nothing else {", ".join(DEFAULT_VARIANTS)}; OpenVINO, float32, one thread
+examples; without a model: {", ".join(DEFAULT_VARIANTS)}, with OpenVINO in float32 on one thread
   python -m training benchmark --variant sparsight-n --variant yolov12-n --precision f32 --precision bf16
   python -m training benchmark runs/cells/model.safetensors --peer other.onnx --plot benchmark.png
   python -m training benchmark --variant esmoe-n --profile
-      and where the time of a sparse run goes
+      also shows which layers take the time of a sparse run
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
-    files = "model.safetensors; any number"
+    files = "any number of checkpoints (model.safetensors)"
     parser.add_argument("checkpoints", type=Path, nargs="*", metavar="checkpoint", help=files)
     meanings = {
-        "variants --variant NAME": "with random weights and 80 classes; may be repeated; all are compared "
-        "with the first model without experts",
-        "peers --peer ONNX": "any other detector beside ours, in the same rounds; may be repeated",
-        "input_hw --input SIZE": "640 or HEIGHTxWIDTH; default: 640, and a checkpoint as it was trained",
-        "top_ks --top-k K": "experts that run; may be repeated; default: 1, the variant's, and all",
-        "engines --engine": "may be repeated",
-        "precisions --precision": "bf16 for openvino; may be repeated",
-        "threads N": "may be repeated",
-        "batches --batch N": "images a run, dense; may be repeated; 1 is always there",
-        "rounds N": "quiet ones",
-        "profile": "openvino: also which layers take the time of a sparse run",
-        "throughput": "openvino: also images a second with all cores busy",
+        "variants --variant NAME": "model with random weights, 80 classes; may be repeated; the reference is "
+        "the first model without experts",
+        "peers --peer ONNX": "another detector to time in the same rounds; may be repeated",
+        "input_hw --input SIZE": "640 or HEIGHTxWIDTH; default: 640; for a checkpoint, its own size",
+        "top_ks --top-k K": "experts that run; may be repeated; default: 1, the variant's number, and all",
+        "engines --engine": "engine that runs the graphs; may be repeated",
+        "precisions --precision": "precision; bf16 only with openvino; may be repeated",
+        "threads N": "threads of one run; may be repeated",
+        "batches --batch N": "also time dense with N images per run; may be repeated",
+        "rounds N": "number of rounds to keep",
+        "profile": "openvino: also show which layers take the time of a sparse run",
+        "throughput": "openvino: also measure images per second with all cores busy",
     }
     add_fields(parser, BenchmarkOptions, meanings, variants=DETECT_VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")

@@ -6,34 +6,34 @@ from importlib import import_module
 
 from training.cli.flags import add_shared
 
-# In the order of --help. Each command is a file of the same name; only the requested one is imported.
+# In the order of --help. Each command is a module of the same name; only the requested module is imported.
 COMMANDS = {
-    "train": "train a detector or a classifier, or go on with a stopped run",
-    "look": "draw the samples that a training run would be shown, with their boxes",
-    "evaluate": "mAP or accuracy of a checkpoint, mAP of a running service",
-    "compare": "whether one checkpoint is better than another",
-    "inspect": "what the routers of a checkpoint know of the images",
-    "export": "write artifacts into the model repository",
-    "train-export": "train, evaluate and export in one go",
-    "convert": "bring in a YOLO12 or YOLO-Master checkpoint",
-    "prune": "drop experts that hardly any image chooses",
-    "halve": "write a checkpoint of half the size",
-    "exports": "what lies in the model repository, and what was proved of it",
-    "triton-config": "write Triton's files for artifacts that are there",
-    "benchmark": "how fast models run here, and what skipping experts gains",
-    "ablations": "train the paper's ablations and set its figures beside ours",
-    "variants": "table of the models: parameters, GFLOPs, published figures",
-    "download": "bring the data of a benchmark",
+    "train": "train a detector or a classifier, or resume a stopped run",
+    "look": "draw the augmented samples of a training run into one image",
+    "evaluate": "measure mAP or accuracy of a checkpoint, or mAP of a service",
+    "compare": "measure whether one checkpoint is better than another",
+    "inspect": "measure how the routers of a checkpoint choose experts",
+    "export": "export a checkpoint into the model repository",
+    "train-export": "train, evaluate and export with one command",
+    "convert": "convert a checkpoint of YOLO12 or YOLO-Master",
+    "prune": "remove the experts that the fewest images choose",
+    "halve": "store the weights of a checkpoint in float16",
+    "exports": "list the exported models and how exact they are",
+    "triton-config": "write Triton's files for exported models",
+    "benchmark": "time models here, with and without skipping experts",
+    "ablations": "train the paper's ablations and compare the figures",
+    "variants": "list parameters, GFLOPs and published figures of models",
+    "download": "download the data set of a benchmark",
 }
 
 EXAMPLES = """
-examples; each command has more in its own --help
+examples; the --help of each command has more
   python -m training train --run runs/try
-      generated scenes, a few minutes on two cores
+      trains on generated scenes, a few minutes on two CPU cores
   python -m training train --recipe small-data --data bccd --input 384x512 --run runs/cells
-      your own images: a VOC folder (Annotations, JPEGImages, ImageSets), a YOLO one (data.yaml), a folder of
-      images for each class, or one of COCO, VisDrone, KITTI or SKU-110K as they are downloaded;
-      stopped by Ctrl-C or a crash, the same command goes on
+      trains on your own images: a VOC folder (Annotations, JPEGImages, ImageSets), a YOLO folder (data.yaml),
+      one folder of images per class, or COCO, VisDrone, KITTI or SKU-110K in the published layout. The same
+      command resumes after Ctrl-C or a crash
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training export runs/cells/model.safetensors --name cells --data bccd --split val
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
@@ -46,10 +46,10 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."
     parser = argparse.ArgumentParser("python -m training", None, about, EXAMPLES, formatter_class=as_written)
     subparsers = parser.add_subparsers(required=True, dest="command", metavar="command")
-    asked = next((word for word in argv if not word.startswith("-")), None)
+    requested = next((word for word in argv if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary, formatter_class=as_written)
-        if name == asked:
+        if name == requested:
             module = import_module(f"training.cli.{name.replace('-', '_')}")
             command.description, command.epilog = module.__doc__, getattr(module, "EXAMPLES", None)
             getattr(module, "add_flags", lambda parser: None)(command)

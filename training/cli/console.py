@@ -1,4 +1,4 @@
-"""Show the log on the command line: each message on a line of its own, above any progress bar."""
+"""Show the log on the command line: each message on its own line, above any progress bar."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-# Not the root logger: there httpx tells of every request, and torch of what it traces.
+# Not the root logger: there, httpx logs every request, and torch logs what it traces.
 LOGGER, BARS = "training", "training.progress"
 
 
@@ -20,7 +20,7 @@ class _Console(logging.Handler):
         """Write the message at once; a closed pipe ends the command, as it does for print."""
         stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
         tqdm.write(self.format(record), file=stream)
-        stream.flush()  # which tqdm does not
+        stream.flush()  # tqdm does not
 
 
 @contextmanager
@@ -37,11 +37,9 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 
 @contextmanager
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
-    """Show the log of `training` on the console inside the block.
+    """Show the log of `training` on the console inside the block; `quiet` hides progress bars.
 
-    Args:
-        aside: write to stderr, since stdout is the answer; warnings always go to stderr.
-        quiet: hide progress bars.
+    With `aside`, everything goes to stderr; otherwise, only warnings do.
     """
     console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):

@@ -1,5 +1,5 @@
-"""Turn a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) into one that trains, exports and serves
-here. The file is read as data: nothing in it is run. What does not fit is refused.
+"""Convert a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) to a checkpoint of this project. The
+file is read as data: no code in it runs. A model that does not fit is refused.
 """
 
 import argparse
@@ -10,23 +10,19 @@ from training.cli.values import size
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `convert`."""
-    parser.add_argument("file", type=Path, help="the .pt that its training wrote")
-    parser.add_argument("--output", type=Path, help="default: beside the file; replaces nothing")
-    parser.add_argument(
-        "--input", type=size, metavar="SIZE", help="640 or HEIGHTxWIDTH; default: as the file was trained"
+    parser.add_argument("file", type=Path, help="the .pt file of the other project")
+    parser.add_argument("--output", type=Path, help="a new .safetensors file; default: beside the .pt file")
+    sides = "model input, 640 or HEIGHTxWIDTH; default: as the file was trained"
+    parser.add_argument("--input", type=size, metavar="SIZE", help=sides)
+    arrays = (
+        "compare with results of the original model: images (B, H, W, 3) uint8 RGB, boxes (B, A, 4) float32 "
+        "xyxy in pixels, and scores (B, A, C) float32"
     )
-    parser.add_argument(
-        "--expect",
-        type=Path,
-        metavar="NPZ",
-        help="hold the result against the original: images uint8 (B, H, W, 3) RGB, and its float32 answers, "
-        "boxes (B, A, 4) xyxy pixels and scores (B, A, C)",
-    )
+    parser.add_argument("--expect", type=Path, metavar="NPZ", help=arrays)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Convert the file."""
     from training.convert.command import convert
 
     convert(args.file, args.output, input_hw=args.input, expect=args.expect)
-    return 0

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from training.data_config import DataConfig
 
 _FORMATS = (
-    "folder of images and labels: COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, recognised from what lies "
-    "in it, or of a folder of images for each class (training/data/README.md)"
+    "folder with images and labels, as COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, or with one folder of "
+    "images per class; the format is recognised (training/data/README.md)"
 )
 _SPLITS = ("split", "val_split", "calibration_split")
 
@@ -22,7 +22,7 @@ def written_splits(args: argparse.Namespace) -> list[str]:
 
 
 def check_splits(args: argparse.Namespace) -> None:
-    """Raise ConfigError if the command line names a split and the data has none to select."""
+    """Raise ConfigError if the command line names a split, but the data has no splits to select."""
     flags = written_splits(args)
     if flags:
         # Without --data, inspect reads the folder of the checkpoint's run.
@@ -30,58 +30,42 @@ def check_splits(args: argparse.Namespace) -> None:
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
-    """Add --data, --split, --val-split and --classes.
-
-    Args:
-        use: what the command does on --split, such as "train on".
-        val_use: what the command does on --val-split.
-    """
+    """Add --data, --split, --val-split and --classes; `use` and `val_use` complete "split to …"."""
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
-    for flag, default, done in (("--split", "train", use), ("--val-split", "val", val_use)):
-        parser.add_argument(flag, help=f"{done} this split (default: {default})")
+    for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
+        parser.add_argument(flag, help=f"split to {purpose} (default: {default})")
     _add_classes(parser)
 
 
 def add_measured_data(
     parser: argparse.ArgumentParser, use: str = _FORMATS, default: str = "generated scenes", of: str = "val"
 ) -> None:
-    """Add --data, --split, --classes and --recipe, for a command that measures.
+    """Add --data, --split, --classes and --recipe for a command that measures.
 
-    Args:
-        use: what the folder is, or is for.
-        default: what is read without --data, in words.
-        of: what is read without --split, in words.
+    `use` is the help of --data; `default` and `of` name the data and the split that are read without a flag.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
-    parser.add_argument("--split", help=f"of the folder; default: {of}")
+    parser.add_argument("--split", help=f"split of the folder; default: {of}")
     _add_classes(parser)
-    add_recipe_data(parser, "measure on what this recipe validates on")
+    add_recipe_data(parser, "measure on the validation data of this recipe")
 
 
 def measured(args: argparse.Namespace) -> "DataConfig":
-    """Return the data that these flags name."""
+    """Return the data that these flags select."""
     from training.workflows.dataset_config import measured_data
 
     return measured_data(args.data, args.split or "val", args.recipe, args.classes)
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
-    """Add a --recipe that only selects data; `use` states what the command does on which of its splits."""
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES_WITH_DATA,
-        metavar="NAME",
-        help=f"{use} in the folder that --data names, as it does when it trains, without --split: "
-        + ", ".join(RECIPES_WITH_DATA),
-    )
+    """Add a --recipe that only selects data; `use` states what the command does with this data."""
+    about = f"{use}, read from the folder --data; not with --split: {', '.join(RECIPES_WITH_DATA)}"
+    parser.add_argument("--recipe", choices=RECIPES_WITH_DATA, metavar="NAME", help=about)
 
 
 def _add_classes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--classes",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="of --data: only the objects of these classes, in this order; images without any stay, as "
-        "background (a classifier leaves them out); default: every class",
+    about = (
+        "keep only objects of these classes of --data, in this order; default: all classes. Images "
+        "without such objects are kept as background; classifiers leave them out"
     )
+    parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=about)

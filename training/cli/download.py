@@ -1,6 +1,6 @@
-"""Bring a benchmark's data set from its owners into a folder, check it and unpack it; the recipe of the same
-name trains on it. Says the owners' terms first. Stopped anywhere, the same command goes on. An archive that
-lies in the folder under its own name is used instead of a download.
+"""Download a benchmark's data set from its owners, verify and unpack it. The recipe of the same name trains
+on the data set. The owners' terms are shown first. The same command resumes after a stop. An archive that is
+already in the folder, under its own name, is not downloaded again.
 """
 
 import argparse
@@ -21,38 +21,36 @@ examples:
   python -m training download voc --to data/voc
   python -m training train --recipe voc --data data/voc --run runs/voc
   python -m training download coco --to data/coco --remove-archives
-      each archive is removed once it is unpacked: half the space
+      removes each archive after unpacking, which halves the space
   python -m training download kitti --to data/kitti --from https://mirror.example.org/kitti
-      takes the archives, under their own names, from a mirror of yours; checksums hold as ever
+      downloads the archives, under their own names, from your mirror; checksums are still verified
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `download`."""
     parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to put it; one folder a data set")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder for this data set alone")
     meanings = {
-        "mirror --from URL_PREFIX": "take the archives from here, URL_PREFIX/ARCHIVE; default: where their "
-        "owners keep them",
-        "remove_archives": "remove each archive once it is unpacked",
+        "mirror --from URL_PREFIX": "download from URL_PREFIX/ARCHIVE; default: from the owners",
+        "remove_archives": "remove each archive after unpacking",
     }
     add_fields(parser, DownloadOptions, meanings)
-    parser.add_argument("--list", action="store_true", help="what there is, how large, on what terms")
+    parser.add_argument("--list", action="store_true", help="list the data sets, their sizes and licences")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Download the data set, or list all of them."""
     if args.list:
         print(benchmarks_table())
-        return 0
+        return
     if args.name is None or args.to is None:
         raise UsageError("download takes a NAME and --to FOLDER, or --list")
     try:
         download(find_benchmark(args.name), args.to, read(DownloadOptions, args))
     except KeyboardInterrupt:
-        log.warning("training: what came through is kept; the same command goes on")
+        log.warning("training: the partial download is kept; the same command resumes")
         raise
-    return 0
 
 
 def benchmarks_table() -> str:

@@ -1,4 +1,4 @@
-"""Measure mAP, or top-1 and top-5 of a classifier: of a checkpoint, or of what a running service answers."""
+"""Measure mAP of a detector, or top-1 and top-5 of a classifier; with --url, mAP of a running service."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ EXAMPLES = """
 examples:
   python -m training evaluate runs/cells/model.safetensors --data bccd --split val
   python -m training evaluate runs/voc/model.safetensors --recipe voc --data data/voc
-      of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
+      the validation data of the recipe, in the folder that `download voc --to data/voc` filled
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
-      the same of what a service answers
+      the answers of a running service
 """
 
 
@@ -24,13 +24,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `evaluate`."""
     parser.add_argument("checkpoint", type=Path, nargs="?", help="model.safetensors; leave out with --url")
     parser.add_argument("--url", help="measure a running service instead, for example http://127.0.0.1:8000")
-    parser.add_argument("--model", help="with --url: the model to ask for; default: the service's own choice")
-    backend = "with --url: what shall run it; default: the service's own choice"
+    parser.add_argument("--model", help="with --url: name of the model; default: chosen by the service")
+    backend = "with --url: backend that runs the model; default: chosen by the service"
     parser.add_argument("--backend", choices=BACKENDS, help=backend)
     add_measured_data(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Measure, and print the report."""
     from training.evaluate.report import evaluation_json, evaluation_report
     from training.tasks.choose import task_named
@@ -41,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     data = measured(args)
     if args.url:
         if (args.top_k, args.weight_threshold) != (None, None):
-            raise UsageError(
-                "--top-k and --weight-threshold are for a checkpoint; a service runs what it is set to"
-            )
+            raise UsageError("--top-k and --weight-threshold are for a checkpoint; a service has its own")
         answered = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
         print((evaluation_json if args.json else evaluation_report)(*answered))
     else:
@@ -53,4 +51,3 @@ def run(args: argparse.Namespace) -> int:
         found = measure.evaluate_checkpoint(args.checkpoint, data, **controls)
         task = task_named(found.task)
         print(task.report_json(found) if args.json else task.report(found))
-    return 0

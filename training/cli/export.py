@@ -1,4 +1,4 @@
-"""Measure a checkpoint, then write it for every target into the model repository, or change nothing."""
+"""Measure a checkpoint, then export it for every target into the model repository, or nothing on an error."""
 
 import argparse
 from pathlib import Path
@@ -14,32 +14,32 @@ FLAGS = ("checkpoint", "--quiet")
 EXAMPLES = """
 examples:
   python -m training export runs/cells/model.safetensors --name cells --data bccd
-      float32 for CPUs, by OpenVINO (openvino) and by ONNX Runtime (onnx)
+      float32 for CPUs, for OpenVINO (target openvino) and ONNX Runtime (target onnx)
   python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
-      faster on CPUs that compute in bf16; an artifact has one precision, so another one gets another name
+      faster on CPUs that compute in bf16. An artifact has one precision: give each precision its own name
   python -m training export runs/cells/model.safetensors --name faster --target openvino --precision int8 \\
       --data bccd --calibration 128
-      its ranges of values are taken from 128 images of the training split
+      takes the value ranges from 128 images of the training split
   python -m training export runs/cells/model.safetensors --name gpu --target tensorrt --batch 8
-      for an NVIDIA GPU, always eight images at a time
+      for NVIDIA GPUs, always with 8 images per run
   python -m training export runs/cells/model.safetensors --name small --target npu --experts shared
-      for the smallest NPUs: models with a shared expert, without the others
+      for the smallest NPUs: only the shared expert of each layer
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `export`."""
-    parser.add_argument("--name", required=True, help="what callers will ask for: model=NAME")
+    parser.add_argument("--name", required=True, help="name of the served model, as in model=NAME")
     add_export(parser)
-    use = "measure quality and routing on this folder, for the manifest"
-    add_measured_data(parser, use, "generated scenes, if it was trained on such")
-    ranges = "of --data, for the ranges of precision int8: not what is measured on (default: train)"
+    use = "folder on which quality and routing are measured, for the manifest"
+    add_measured_data(parser, use, "generated scenes, for a model that was trained on them")
+    ranges = "split of --data for the value ranges of precision int8; not the measured split (default: train)"
     parser.add_argument("--calibration-split", help=ranges)
-    meanings = {  # not of train-export, where these two flags mean how a model is trained
-        "fixed_batch --batch N": "target tensorrt: always exactly N images, of which each computes only its "
-        "own experts; default: 1 to 8 images, every expert computed",
-        "experts": "target npu: shared leaves out the experts that are chosen from",
+    meanings = {  # not in train-export, where --batch and --experts are settings of the training
+        "fixed_batch --batch N": "target tensorrt: always exactly N images, and each image computes only its "
+        "own experts; default: 1 to 8 images, and every expert computes all of them",
+        "experts": "target npu: shared leaves out the routed experts",
     }
     add_fields(parser, ExportOptions, meanings)
 
@@ -51,22 +51,19 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", choices=TARGETS, action="append", help=usual)
     able = "; ".join(f"{target}: {', '.join(target_of(target).precisions)}" for target in TARGETS)
     meanings = {
-        "precision": f"what the graph computes in; {able}",
+        "precision": f"precision of the graph; {able}",
         "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; "
-        "auto times both on this machine and ships dense where sparse gains less than 3 %%",
-        "calibration_images --calibration N": "precision int8: take ranges from N images of training",
+        "auto times both on this machine and exports dense if sparse saves less than 3 %%",
+        "calibration_images --calibration N": "precision int8: take the value ranges from N training images",
     }
     add_fields(parser, ExportOptions, meanings)
-    parser.add_argument("--metric-prefix", default="val", help="name of the data in the manifest's metrics")
-    parser.add_argument("--attribution", default="", help="whose data trained it, for the manifest")
+    prefix = "prefix of the metric names in the manifest (default: %(default)s)"
+    parser.add_argument("--metric-prefix", default="val", help=prefix)
+    parser.add_argument("--attribution", default="", help="credits for the training data, for the manifest")
 
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
-    """Return the export options of this command line.
-
-    Raises:
-        ConfigError: calibration flags are given, but the precision is not int8.
-    """
+    """Return the export options of this command line; raise ConfigError for calibration without int8."""
     options = read(ExportOptions, args)
     idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
     idle += ["--calibration"] * (args.calibration_images is not None)
@@ -75,7 +72,7 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
     return options
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Export the checkpoint."""
     from training.workflows.dataset_config import training_data
 
@@ -84,13 +81,12 @@ def run(args: argparse.Namespace) -> int:
         data, split = measured(args), args.calibration_split or "train"
         calibration = training_data(args.data, split, args.recipe, args.classes)
     write_artifacts(args, args.checkpoint, data, calibration)
-    return 0
 
 
 def write_artifacts(
     args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
 ) -> None:
-    """Export as the command line states; `data` and `calibration` are those of workflows.export."""
+    """Export with the options of this command line; for `data` and `calibration`, see workflows.export."""
     from training.workflows import export
 
     export.export(

@@ -1,13 +1,12 @@
-"""List every exported model and how far it is from its checkpoint, from the manifests."""
+"""List every exported model with the difference from its checkpoint, as the manifests state it."""
 
 import argparse
 
 FLAGS = ("--repository", "--json")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Print the table."""
     from training.lab.tables.exports import exports_json, exports_table
 
     print((exports_json if args.json else exports_table)(args.repository))
-    return 0

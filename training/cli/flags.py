@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from training.cli.values import from_0_to_1, from_zero, in_words, positive, size
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-_FORMS: dict[Any, Callable[[str], Any]] = {int: positive, tuple[int, int]: size}  # of others: the type itself
 STOPPED = 130  # the exit code that a shell reports after Ctrl-C
+_PARSERS: dict[Any, Callable[[str], Any]] = {int: positive, tuple[int, int]: size}  # others: the type itself
 
 Options = TypeVar("Options")
 Adds = argparse.ArgumentParser | argparse._MutuallyExclusiveGroup
@@ -22,13 +22,13 @@ class UsageError(Exception):
 
 
 def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms: Any) -> None:
-    """Add flags for fields of a dataclass, whose types and defaults are those of the fields.
+    """Add flags for fields of a dataclass, with the types and the defaults of the fields.
 
     Args:
-        options: the dataclass that `read` makes of the command line.
-        meanings: help of each flag by the field's name: "rounds", or "input_hw --input SIZE" if the flag or
-            the placeholder has another name. A default other than None and () is appended to the help.
-        forms: by field, if its type is not enough: argparse's `type`, or the choices.
+        options: the dataclass; `read` creates it from the command line.
+        meanings: help by field: "rounds", or "input_hw --input SIZE" if the flag or the placeholder has
+            another name. A default is appended to the help unless it is None, () or False.
+        forms: by field, argparse's `type` or the choices, if the type of the field is not enough.
     """
     hints = get_type_hints(options)
     defaults = {field.name: field.default for field in fields(options)}
@@ -42,7 +42,7 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
 
 def named(written: str) -> tuple[str, str, str | None]:
-    """Return field, flag and placeholder; a flag that is not written has the name of the field."""
+    """Return field, flag and placeholder of a key of `meanings`; without a flag, it has the field's name."""
     field, *words = written.split()
     flag = words.pop(0) if words and words[0].startswith("-") else None
     name = field.rpartition(".")[2].removesuffix("_s").replace("_", "-")
@@ -50,47 +50,39 @@ def named(written: str) -> tuple[str, str, str | None]:
 
 
 def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[str, Any]:
-    """Return argparse's arguments for a type; a flag of a tuple of any length is repeated."""
-    kind = next(each for each in (*(get_args(kind) if NoneType in get_args(kind) else ()), kind))
+    """Return argparse's arguments for a type; a flag for a tuple of any length can be repeated."""
+    if NoneType in get_args(kind):
+        kind = get_args(kind)[0]
     if kind is bool:
         return {"action": "store_const", "const": True}
     how: dict[str, Any] = {} if metavar is None else {"metavar": metavar}
-    if get_origin(kind) is tuple and kind not in _FORMS:
+    if get_origin(kind) is tuple and kind not in _PARSERS:
         how["action"], kind = "append", get_args(kind)[0]
     if get_origin(kind) is Literal or isinstance(form, Collection):
         return {**how, "choices": form or get_args(kind)}
-    return {**how, "type": form or _FORMS.get(kind, kind)}
+    return {**how, "type": form or _PARSERS.get(kind, kind)}
 
 
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
-    """Return the options on the command line; a field without a flag, or with None, keeps its default.
+    """Return a dataclass of options; each field is read from the argument of the same name, or from `more`.
 
-    Args:
-        options: a dataclass; each field is read from the argument of the same name.
-        more: values of fields that no flag gives directly.
+    A field without an argument, or with None, keeps its default.
     """
     written = {field.name: getattr(args, field.name, None) for field in fields(options)}  # type: ignore[arg-type]
     as_tuples = {name: tuple(each) if isinstance(each, list) else each for name, each in written.items()}
     return options(**{**{name: each for name, each in as_tuples.items() if each is not None}, **more})
 
 
-# What more than one command has, each declared here alone.
+# Arguments that several commands have.
+_THRESHOLD = "experts other than the best run only if their probability reaches P; default: as trained"
+_TOP_K = "experts per image and layer; default: as trained"
 SHARED: dict[str, dict[str, Any]] = {
     "checkpoint": {"type": Path, "help": "model.safetensors"},
-    "--top-k": {
-        "type": from_zero,
-        "metavar": "K",
-        "help": "experts per image and layer; default: as trained",
-    },
-    "--weight-threshold": {
-        "type": from_0_to_1,
-        "metavar": "P",
-        "help": "of those, experts beyond the best run only if their probability reaches this, so that "
-        "simple images may cost less; default: as trained",
-    },
+    "--top-k": {"type": from_zero, "metavar": "K", "help": _TOP_K},
+    "--weight-threshold": {"type": from_0_to_1, "metavar": "P", "help": _THRESHOLD},
     "--repository": {"type": Path, "default": REPOSITORY, "help": "default: model_repository"},
     "--json": {"action": "store_true", "help": "print JSON"},
-    "--quiet": {"action": "store_true", "help": "no progress bar"},
+    "--quiet": {"action": "store_true", "help": "show no progress bar"},
 }
 
 

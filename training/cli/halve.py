@@ -1,6 +1,5 @@
-"""Write a checkpoint with its weights in float16, for a file of half the size. Whatever reads it computes in
-float32 as before, from the rounded weights: measure and export the new file, not the old one. Biases and
-norms stay as they are: they are a hundredth of the numbers."""
+"""Write a checkpoint with weights in float16, at half the size. Biases and norms, 1 % of the numbers, stay in
+float32. All commands compute in float32 from the rounded weights, so measure and export the new file."""
 
 import argparse
 from pathlib import Path
@@ -10,18 +9,17 @@ EXAMPLES = """
 examples:
   python -m training halve runs/cells/model.safetensors --output cells.safetensors
   python -m training compare cells.safetensors runs/cells/model.safetensors --data bccd
-      what the rounding changes
+      measures what the rounding changes
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `halve`."""
-    parser.add_argument("--output", type=Path, required=True, help="a .safetensors file; replaces nothing")
+    parser.add_argument("--output", type=Path, required=True, help="a new .safetensors file")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write the halved checkpoint."""
     from training.workflows.halve import halve
 
     halve(args.checkpoint, args.output)
-    return 0

@@ -1,4 +1,4 @@
-"""The flags of a training run. The recipe decides every setting without a flag; `--help` shows its values."""
+"""The flags of a training run. The recipe sets everything that no flag sets; `--help` shows its values."""
 
 import argparse
 from collections.abc import Collection
@@ -20,45 +20,45 @@ from training.recipes.recipes import DEFAULT_VARIANT, RECIPES, Request, build_co
 if TYPE_CHECKING:
     from training.workflows.train import TrainOptions
 
-# Fields of TrainConfig that flags override, as add_fields takes them.
+# Fields of TrainConfig that flags override; the keys are those of add_fields.
 SETTINGS = {
-    "model.input_hw --input SIZE": "640 or HEIGHTxWIDTH",
+    "model.input_hw --input SIZE": "model input, 640 or HEIGHTxWIDTH",
     "epochs N": "passes over the data",
-    "batch_size --batch N": "images a step",
-    "optimizer.lr RATE": "learning rate after warm-up; what it falls to at the end changes with it",
-    "optimizer.warmup_epochs --warmup EPOCHS": "in which the learning rate rises",
-    "optimizer.weight_decay RATE": "pull of weights towards 0",
-    "seed N": "of weights, order and augmentation",
-    "loss.dfl WEIGHT": "of the distribution focal loss; 0: boxes learn from their overlap alone",
-    "loss.balance WEIGHT": "of the loss that asks for equal use of experts; 0: off",
-    "loss.information WEIGHT": "of the loss that asks routers to tell images apart; 0: off",
-    "loss.coverage WEIGHT": "of the loss that asks every expert to have a share; 0: off",
-    "augment.mosaic P": "probability that an image stands among three others",
-    "augment.close_mosaic_epochs --close-mosaic N": "last epochs without mosaic, mixup and copy-paste",
+    "batch_size --batch N": "images per step",
+    "optimizer.lr RATE": "learning rate after the warm-up; the final learning rate scales with it",
+    "optimizer.warmup_epochs --warmup EPOCHS": "epochs in which the learning rate rises",
+    "optimizer.weight_decay RATE": "weight decay",
+    "seed N": "seed of weights, order and augmentation",
+    "loss.dfl WEIGHT": "weight of the distribution focal loss; at 0, boxes learn only from their overlap",
+    "loss.balance WEIGHT": "weight of the loss that balances the use of experts; 0: off",
+    "loss.information WEIGHT": "weight of the loss that makes routers tell images apart; 0: off",
+    "loss.coverage WEIGHT": "weight of the loss that gives each expert a share of the images; 0: off",
+    "augment.mosaic P": "probability that a sample is a mosaic of four images",
+    "augment.close_mosaic_epochs --close-mosaic N": "the last N epochs have no mosaic, mixup or copy-paste",
     "augment.mixup P": "probability that a sample is blended with another",
     "augment.copy_paste P": "probability that objects of another image are pasted on",
-    "augment.flip_horizontal P": "probability that left and right change places",
-    "augment.flip_vertical P": "probability that an image is turned upside down, for those without an "
-    "up, as of cells",
-    "top_ks --fixed-top-k": "train every image with the same top_k; sparsight draws one, to run with any",
-    "accumulate N": "pass each batch in N parts, for less memory",
-    "freeze_batch_norm --freeze-bn": "batch norm keeps the statistics of --weights: for fine-tuning on few",
-    "repeat_threshold --balance-classes SHARE": "show images of classes that are in fewer than this share of "
-    "all more often, by the root of SHARE over theirs; LVIS: 0.001, few classes want more, such as 0.3",
-    "patience N": "end after N evaluations without a better mAP50-95 (top-1 of a classifier), 0: never; "
-    "best.safetensors is of the best one, which train-export then exports",
+    "augment.flip_horizontal P": "probability of a horizontal flip",
+    "augment.flip_vertical P": "probability of a vertical flip; for images without an upright direction, "
+    "such as cells",
+    "top_ks --fixed-top-k": "train all images with the same top_k; otherwise, sparsight draws one for each",
+    "accumulate N": "compute each batch in N parts, to save memory",
+    "freeze_batch_norm --freeze-bn": "keep the batch norm statistics of --weights; useful for few images",
+    "repeat_threshold --balance-classes SHARE": "show images of rare classes more often: by "
+    "sqrt(SHARE / s) for a class in a share s < SHARE of the images; 0.001 for LVIS, 0.3 for few classes",
+    "patience N": "end after N evaluations without a better mAP50-95 or top-1; 0: never. best.safetensors "
+    "holds the best model, which train-export exports",
     "evaluate_every_epochs --evaluate-every N": "epochs from one evaluation to the next",
-    "loader_workers --workers N": "processes that load images; 0: the one that trains",
-    "deterministic": "only algorithms that give the same bits every time; on GPUs slower ones",
-    "precision": "of what is computed; weights stay f32; auto: half if it is quicker",
+    "loader_workers --workers N": "processes that load images; 0: the training process loads them",
+    "deterministic": "use only algorithms with bit-identical results, which are slower on GPUs",
+    "precision": "precision of computing; weights stay f32; auto: 16 bits if that is faster",
 }
 _FROM_ZERO = ("augment.close_mosaic_epochs", "seed", "patience", "loader_workers")
 _PATHS = {flag: path for path, flag, _ in map(named, SETTINGS)}
-_OVERRIDE = "override "  # before a path, for argparse: an export's --precision is kept without it
+_OVERRIDE = "override "  # prefix of a path in argparse, to tell it from the --precision of an export
 
 
 class _Shown(argparse.Action):
-    """A flag on which the recipe's values depend: a --help after it shows these values."""
+    """A flag that changes the recipe's values: a --help after this flag shows the new values."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
@@ -69,17 +69,18 @@ class _Shown(argparse.Action):
 
 
 def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> None:
-    """Add --recipe, and those of `flags` that override the recipe's settings."""
-    parser.add_argument(
-        "--recipe",
-        choices=RECIPES,
-        action=_Shown,
-        default="quick",
-        metavar="NAME",
-        help="quick: a try in minutes; small-data: a few hundred images, from scratch; paper: 600 epochs, "
-        "for large data. With data of their own, whatever the splits say, in the folder that --data names: "
-        f"{', '.join(RECIPES_WITH_DATA)} (default: %(default)s)",
+    """Add --recipe, and `flags` that override the recipe's settings."""
+    about = (
+        "quick: a trial in minutes; small-data: a few hundred images, from scratch; paper: 600 epochs, for "
+        f"large data. With their own data and splits in the folder --data: {', '.join(RECIPES_WITH_DATA)}"
     )
+    shown: Any = {
+        "choices": RECIPES,
+        "action": _Shown,
+        "metavar": "NAME",
+        "help": f"{about} (default: quick)",
+    }
+    parser.add_argument("--recipe", default="quick", **shown)
     for written, meaning in SETTINGS.items():
         path, flag, metavar = named(written)
         kind = reduce(lambda part, name: get_type_hints(part)[name], path.split("."), TrainConfig)
@@ -115,34 +116,26 @@ def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) -> None:
-    """Add the flags of the model, the images and every setting of a run.
-
-    Args:
-        leave_out: flags that the command does not have, or has with another meaning.
-    """
+    """Add the flags of the model, the images and every setting of a run, except the flags in leave_out."""
     add_settings(parser, _PATHS.keys() - set(leave_out))
     model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--variant",
-        choices=VARIANTS,
-        action=_Shown,
-        default=DEFAULT_VARIANT,
-        metavar="NAME",
-        help="default: %(default)s; train --help and variants say which there are",
-    )
+    names = "model; `train --help` lists all (default: %(default)s)"
+    shown: Any = {"choices": VARIANTS, "action": _Shown, "metavar": "NAME", "help": names}
+    model.add_argument("--variant", default=DEFAULT_VARIANT, **shown)
     if "--like" not in leave_out:
-        like = "train a model of this one's shape from its weights, as of a pruned one; instead of --variant"
+        like = "instead of --variant: take model and weights from this checkpoint, such as a pruned one"
         model.add_argument("--like", type=Path, metavar="CHECKPOINT", help=like)
+    usual = "default: as in the variant"
     mixture = {
-        "num_experts --experts N": "in each mixture layer; default: the variant's",
-        "top_k K": "experts that run for an image; default: the variant's",
-        "placement": "esmoe: where experts stand; default: backbone",
-        "expert": "what each expert is made of; default: the variant's",
-        "router": "what scores the experts; default: the variant's",
+        "num_experts --experts N": f"number of experts in each mixture layer; {usual}",
+        "top_k K": f"experts that run for an image; {usual}",
+        "placement": "variants esmoe: place of the mixture layers; default: backbone",
+        "expert": f"kind of the experts; {usual}",
+        "router": f"kind of the routers; {usual}",
     }
     add_fields(parser, MixtureChoice, mixture, top_k=from_zero)
     add_training_data(parser, use="train on", val_use="validate on")
-    parser.add_argument("--weights", type=Path, help="start from another checkpoint where its tensors fit")
+    parser.add_argument("--weights", type=Path, help="start from the tensors of this checkpoint that fit")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
     curves = "write curves for TensorBoard into the run's folder"
     parser.add_argument("--tensorboard", action="store_true", help=curves)

@@ -1,4 +1,4 @@
-"""Train a detector, or go on with a run that was stopped."""
+"""Train a detector or a classifier, or resume a run that was stopped."""
 
 import argparse
 import logging
@@ -11,37 +11,36 @@ from training.cli.run_flags import add_run, train_options
 
 log = logging.getLogger(__name__)
 EXAMPLES = """
-variants by family, the size after the dash; what each holds and computes: python -m training variants
-  yolov12-{n,s,m,l,x}  no experts: what the others are measured against
-  esmoe-{n,s,m,l,x}    after each stage of the backbone 4 experts of growing kernels, 2 for each image
-  modular-{n,s,m,l}    4, 8 and 16 equal experts, 2 for each image, beside one that always runs
-  optimized-n          the same with 4 everywhere, the step before it
-  ultra-n              the step after it: a cheaper router, group norm, experts of little weight left out
-  moehead-n            4 light detection heads a level, all of them run, weighed for each image
-  sparsight-{n,s}      ours: experts do the work of the deep stages; runs with any number of them, 0 included
-for classification, on the same backbones; recipes quick and small-data train them
+variants are named by family and size; `python -m training variants` shows the cost of each
+  yolov12-{n,s,m,l,x}  no experts: the baseline
+  esmoe-{n,s,m,l,x}    4 experts with growing kernels after each backbone stage; 2 run for each image
+  modular-{n,s,m,l}    4, 8 and 16 equal experts, of which 2 run for each image, and a shared expert
+  optimized-n          as modular, with 4 experts in every layer
+  ultra-n              as optimized, with a cheaper router, group norm and a weight threshold
+  moehead-n            4 light detection heads per level; all run, with a weighted sum for each image
+  sparsight-{n,s}      ours: experts replace the deep stages; runs with any number of experts, also with 0
+for classification, with the recipes quick and small-data
   yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls, sparsight-{n,s}-cls
 
-images in a folder for each class, in train/ and val/ or without splits: small-data is 60 epochs at 224 px
-  python -m training train --recipe small-data --variant sparsight-n-cls --data trash --run runs/trash
-
-what a recipe decides: train --recipe small-data --help shows its values in brackets; each flag overrides one
+recipes: `train --recipe small-data --help` shows the settings of small-data in brackets; a flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5
-      cells have no up: images of them may be turned upside down as well
+      images of cells have no upright direction, so they may be flipped vertically
   python -m training train --recipe small-data --data bccd --run runs/red --classes RBC
-      some of the classes; evaluate and export take --classes too
+      trains on one of the classes; give evaluate and export the same --classes
+  python -m training train --recipe small-data --variant sparsight-n-cls --data trash --run runs/trash
+      a classifier, for 60 epochs at 224 px; the folder has one folder of images per class
 
-a recipe with data of its own: --data is the folder it lies in, as `download` leaves it
+recipes with their own data: --data is the folder that `download` filled
   python -m training train --recipe voc --data data/voc --run runs/voc
   python -m training train --recipe starter --data data --run runs/starter
-      data holds bccd, aquarium and playing_cards
+      the folder data holds bccd, aquarium and playing_cards
 
-an ablation: where experts stand, how many there are, how many run, what they are asked for
+ablations of place, number, losses and routers of the experts
   python -m training train --run runs/eight --variant esmoe-n --placement neck --experts 8 --top-k 2
   python -m training train --run runs/config5 --variant esmoe-n --dfl 0 --balance 1.5
   python -m training train --run runs/averages --router pooled --fixed-top-k
 
-several GPUs, each with its share of every batch; the two dashes end torchrun's own flags
+several GPUs share each batch; `--` ends the flags of torchrun
   torchrun --nproc-per-node 2 -m -- training train --run runs/two
 """
 
@@ -61,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
     options = train_options(args)
     with (
         joined(os.environ) as processes,
-        log_level(LOGGER, logging.INFO if processes.first else logging.ERROR),  # the first tells for all
+        log_level(LOGGER, logging.INFO if processes.first else logging.ERROR),  # only the first process logs
     ):
         outcome = train.train(options, processes=processes)
         if not outcome.finished:
-            log.info(f"stopped after {outcome.position.step} steps; the same command goes on from there")
+            log.info(f"stopped after {outcome.position.step} steps; the same command resumes")
             return STOPPED
         log.info(f"done: {outcome.model_path}")
         if outcome.best_path is not None:
-            log.info(f"of the evaluation with the highest {outcome.best_by}: {outcome.best_path}")
+            log.info(f"checkpoint with the highest {outcome.best_by}: {outcome.best_path}")
     return 0

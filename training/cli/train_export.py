@@ -1,4 +1,4 @@
-"""Train, evaluate and export in one go."""
+"""Train, evaluate and export with one command."""
 
 import argparse
 import logging
@@ -15,18 +15,18 @@ from training.models.variants import MixtureChoice, model_config
 
 log = logging.getLogger(__name__)
 EXAMPLES = """
-examples; of nothing else on generated scenes
+examples; without --data, on generated scenes
   python -m training train-export --name cells --recipe small-data --data bccd
   python -m training train-export --name voc --recipe voc --data data/voc
-      of a recipe with data of its own: --data is the folder that `download voc --to data/voc` filled
+      the data of the recipe, in the folder that `download voc --to data/voc` filled
   python -m training train-export --name all --recipe small-data --data bccd --val-split ""
-      nothing is held out, so the export is not measured
+      trains on all images; then the export is not measured
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `train-export`: those of `train`, and all but two of those of `export`."""
-    parser.add_argument("--name", default="scenes", help="what callers will ask for (default: %(default)s)")
+    parser.add_argument("--name", default="scenes", help="name of the served model (default: %(default)s)")
     folder = "folder for checkpoints and metrics; default: runs/NAME"
     parser.add_argument("--run", type=Path, dest="run_dir", help=folder)
     add_run(parser, leave_out=("--like", "--precision"))  # --precision is that of the export
@@ -46,28 +46,25 @@ def run(args: argparse.Namespace) -> int:
     data = _held_out(args)
     if code := train.run(args):
         return code
-    # Where patience ended the run, the last model is some evaluations past the best.
+    # If patience ended the run, the last model is some evaluations later than the best.
     best, patient = args.run_dir / BEST_FILE, train_options(args).overrides.get("patience")
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
     trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
     export.write_artifacts(args, checkpoint, data, trained_on)
     print(f"serve it:  make serve MODEL={args.name}")
-    print(f"ask it:    curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
+    print(f"call it:   curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
     return 0
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """Return the data to measure the export on; None if nothing is held out, which would flatter it."""
+    """Return the data to measure the export on; None if all of it is trained on."""
     from training.workflows.dataset_config import measured_data
 
     split = "val" if args.val_split is None else args.val_split
     if split not in ("", args.split or "train"):
         return measured_data(args.data, split, args.recipe, args.classes)
     if args.precision == "int8":
-        raise ConfigError("precision int8 is measured on images held out: give another --val-split")
-    why = "--val-split is what is trained on" if split else "no --val-split"
-    log.info(
-        f"{why}: nothing is held out, so neither quality nor routing of the export will be measured; export "
-        "with --data does that on other images"
-    )
+        raise ConfigError("precision int8 is measured on held-out images: give another --val-split")
+    why = "--val-split is the training split" if split else "--val-split is empty"
+    log.info(f"{why}, so the export will not be measured; `export --data FOLDER` measures it on other images")
     return None

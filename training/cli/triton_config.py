@@ -1,6 +1,6 @@
-"""Write config.pbtxt, -nms and -detect of every model in the repository, from its manifests. What is not
-given here gets its default, whatever was written before; an export does the same. A running Triton takes it
-up when the model is loaded again."""
+"""Write config.pbtxt and the Triton models -nms and -detect of every exported model, from the manifests.
+Settings without a flag get their defaults, whatever the files state now; an export resets them too. A running
+Triton uses the new files when the model is loaded again."""
 
 import argparse
 
@@ -13,22 +13,24 @@ FLAGS = ("--repository",)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `triton-config`."""
-    parser.add_argument("--name", help="only this model, all its targets; default: every model")
+    parser.add_argument("--name", help="only this model, with all its targets; default: every model")
     meanings = {
-        "instances N": "run at once",
-        "max_queue N": "may wait",
-        "queue_timeout_s S": "seconds",
-        "threads N": "of an instance on the CPU; default: the engine's",
-        "device": "runs target npu",
-        "max_batch N": "of target tensorrt",
+        "instances N": "instances that run at once",
+        "max_queue N": "requests that may wait",
+        "queue_timeout_s S": "longest wait of a request in seconds",
+        "threads N": "CPU threads of one instance; default: chosen by the engine",
+        "device": "target npu: device that runs the model",
+        "max_batch N": "target tensorrt: largest batch",
         "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",
     }
     add_fields(parser, TritonOptions, meanings)
-    upgrade = "first rewrite every manifest.json of an older version; its sha256 changes, its graph does not"
+    upgrade = (
+        "first upgrade each manifest.json to the current version; this changes its sha256, not the graph"
+    )
     parser.add_argument("--upgrade-manifests", action="store_true", help=upgrade)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write the configurations, and print their folders."""
     if args.upgrade_manifests:
         write_all_configs(args.repository, read(TritonOptions, args), name=args.name)  # refuses first
@@ -38,4 +40,3 @@ def run(args: argparse.Namespace) -> int:
         steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
         there = [step for step in steps if (folder.parent / step).is_dir()]
         print(f"wrote {folder}, {' and '.join(there)}" if there else f"wrote {folder}")
-    return 0

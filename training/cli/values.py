@@ -1,11 +1,11 @@
-"""Types for argparse, which parse one value and raise errors that state what to write."""
+"""Parsers of single values for argparse; their errors say what to write."""
 
 import argparse
 from collections.abc import Callable
 
 
 def size(text: str) -> tuple[int, int]:
-    """Return `640` or `384x512` as (height, width)."""
+    """Return (height, width) of a size such as `640` or `384x512`."""
     try:
         parts = [int(part) for part in text.lower().split("x")]
     except ValueError:
@@ -16,19 +16,19 @@ def size(text: str) -> tuple[int, int]:
 
 
 def _whole(lowest: int) -> Callable[[str], int]:
-    def form(text: str) -> int:
+    def parse(text: str) -> int:
         if not text.isascii() or not text.isdigit() or int(text) < lowest:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest}")
         return int(text)
 
-    return form
+    return parse
 
 
 positive, from_zero = _whole(1), _whole(0)
 
 
 def from_0_to_1(text: str) -> float:
-    """Return a share or a probability, a number from 0 to 1."""
+    """Return a number from 0 to 1."""
     try:
         number = float(text)
     except ValueError:

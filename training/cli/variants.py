@@ -1,13 +1,12 @@
-"""Count every model from its shapes, beside what papers and releases say. Takes a moment."""
+"""List the parameters and GFLOPs of every model, computed from its shapes, beside the published figures."""
 
 import argparse
 
 FLAGS = ("--json",)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Print the table."""
     from training.lab.tables.models import variants_json, variants_table
 
     print(variants_json() if args.json else variants_table())
-    return 0

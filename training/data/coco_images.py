@@ -24,8 +24,8 @@ class ImageFinder:
         """Return the image file of an entry, or None.
 
         The name may be a path, also of another machine or of Windows, or an address. The longest end of the
-        path that exists counts. Upper case and accents may be written differently. If nothing fits, the
-        only image of this name in the subfolders of the first folder does.
+        path that exists in a folder counts. Upper case and accents may be written differently. If nothing
+        fits, the only image of this name in the subfolders of the first folder does, or the path as written.
         """
         for text in dict.fromkeys((file_name, _path_of(file_name))):
             if file := self._literal(text):
@@ -35,7 +35,10 @@ class ImageFinder:
         if len(below) == 1:
             return below[0]
         shorter = UPLOADED.sub("", bare, count=1)
-        return self._by_bare_name(shorter) if shorter != bare else None
+        if shorter != bare and (file := self._by_bare_name(shorter)):
+            return file
+        elsewhere = Path(file_name)
+        return elsewhere if elsewhere.is_absolute() and elsewhere.is_file() else None
 
     def _literal(self, text: str) -> Path | None:
         found = self._by_bare_name(text)  # also a file whose own name has a backslash

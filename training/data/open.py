@@ -17,7 +17,8 @@ from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
 from training.data.visdrone import read_visdrone, split_folders
 from training.data.voc import is_voc, read_voc
-from training.data.yolo_txt import is_yolo, read_yolo
+from training.data.yolo_description import is_yolo
+from training.data.yolo_txt import read_yolo
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import DatasetError, NoSuchSplit
 
@@ -40,7 +41,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
-    "yolo": Format("data.yaml (YOLO)", is_yolo, read_yolo),
+    "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo),
     "coco": Format("a json file with images, annotations and categories (COCO)", is_coco, read_coco),
     "sku110k": Format(
         "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k

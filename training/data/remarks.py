@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-Remarks = Mapping[str, int]  # number of labels for each of the reasons below
+Remarks = Mapping[str, int]  # number of labels or images by reason; a reason can also name a file
 
 NO_AREA = "boxes without area, left out"
 OUTSIDE = "boxes wholly outside their image, left out"
@@ -20,6 +20,9 @@ LISTED_TWICE = "images named twice, counted once"
 SWAPPED = "boxes that end before they begin, corners exchanged"
 EQUAL_NAMES = "classes whose names differ at most in case and spaces, joined"
 GROUPS = "categories that only group others and have no boxes, left out"
+EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not read"
+IN_SUBFOLDERS = "images in subfolders, read"
+OTHER_SPLITS = "subfolders of other splits, left out"
 NO_OBJECTS = "images without objects, kept"
 
 

@@ -17,11 +17,11 @@ EPS = 1e-9
 
 
 class Targets(NamedTuple):
-    """What each anchor should predict."""
+    """The prediction that each anchor should make."""
 
-    foreground: Tensor  # (B, A) bool
+    foreground: Tensor  # (B, A) bool: an object is assigned to the anchor
     object_ids: Tensor  # (B, A) int64, row in the batch's objects; undefined where not foreground
-    class_scores: Tensor  # (B, A, C) 0..1; the assigned class gets its alignment, others 0
+    class_scores: Tensor  # (B, A, C) 0..1; the scaled alignment for the assigned class, 0 for others
 
 
 @torch.no_grad()
@@ -34,8 +34,8 @@ def assign(
 ) -> Targets:
     """Return the targets of all anchors: each object gets its best-aligned anchors.
 
-    An anchor gets at most one object. The objects of all images are in one list, and overlaps are computed
-    only for anchors inside an object, a few per cent of all pairs.
+    An anchor gets at most one object. Overlaps are computed only for anchors inside an object, a few per cent
+    of all pairs.
 
     Args:
         boxes_xyxy: predicted boxes (B, A, 4), in pixels of the model input.
@@ -59,17 +59,12 @@ def assign(
     score = class_scores[images, anchor_ids, truth_classes[object_ids]]
     alignment = score.pow(config.assign_alpha) * overlap.pow(config.assign_beta)  # (P,)
 
-    best = _best_per_object(
-        object_ids, anchor_ids, alignment, (len(truth_boxes), anchors), config.assign_top_k
-    )
+    shape = len(truth_boxes), anchors
+    best = _best_per_object(object_ids, anchor_ids, alignment, shape, config.assign_top_k)
+    # An anchor that several objects selected is assigned to the object that it overlaps most.
+    best = best[_first_of_each((images * anchors + anchor_ids)[best], overlap[best])]
     object_ids, anchor_ids, images = object_ids[best], anchor_ids[best], images[best]
     overlap, alignment = overlap[best], alignment[best]
-
-    # An anchor that several objects selected is assigned to the object that it overlaps most.
-    slot = images * anchors + anchor_ids
-    wins = _first_of_each(slot, overlap)
-    object_ids, anchor_ids, images = object_ids[wins], anchor_ids[wins], images[wins]
-    overlap, alignment = overlap[wins], alignment[wins]
 
     # Scale alignments so that the target score of each object's best anchor is the object's best overlap.
     top_alignment = torch.zeros(len(truth_boxes), device=device)
@@ -99,20 +94,18 @@ def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Return a mask over pairs, (P,): true for the top_k pairs of each object by alignment."""
+    """Return the indices of each object's top_k pairs by alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
     keep.scatter_(1, chosen, chosen_alignment >= 0)  # with fewer than top_k inside, some are no pairs
-    return keep[object_ids, anchor_ids]
+    return keep[object_ids, anchor_ids].nonzero().flatten()
 
 
 def _first_of_each(keys: Tensor, values: Tensor) -> Tensor:
     """Return, for each distinct key, the index of its highest value."""
     order = torch.argsort(values, descending=True, stable=True)
     order = order[torch.argsort(keys[order], stable=True)]
-    ordered = keys[order]
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    return order[is_first]
+    _, runs = torch.unique_consecutive(keys[order], return_counts=True)
+    return order[runs.cumsum(dim=0) - runs]

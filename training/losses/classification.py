@@ -14,13 +14,10 @@ def classification_loss(
 ) -> LossTerms:
     """Return the weighted sum of softmax cross entropy, with label smoothing, and the routing losses.
 
-    The sum is multiplied by the batch size, as in detection_loss. The weight of the batch is its number of
-    images.
+    The sum is multiplied by the batch size, as in detection_loss. The batch's weight is its number of images.
 
     Args:
-        predictions: the network's output for the images.
         class_ids: the class of each image, (B,).
-        config: weights of the terms.
         total: sums over processes that share the batch, as in detection_loss.
     """
     logits = predictions.class_logits.float()

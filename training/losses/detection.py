@@ -27,10 +27,7 @@ def detection_loss(
     batch is the sum of its target scores, at least 1; the box, class and DFL terms are divided by it.
 
     Args:
-        model: the detector, which decodes its predictions.
-        predictions: the network's output for the images.
         truth: boxes (M, 4) in pixels of the model input, class ids (M,) and image ids (M,) of the objects.
-        config: weights of the terms, and parameters of the assignment.
         ignored: regions (R, 4) in pixels of the model input, and image ids (R,). Anchors inside a region
             that are assigned to no object have no class loss.
         total: sums over processes that share the batch. Then each process gets the loss of the whole batch,
@@ -43,10 +40,9 @@ def detection_loss(
     weight_sum = weight_sum.clamp(min=1)
 
     # Every process must call `total` equally often: no call below may depend on this process's images.
-    asked = _asked(targets.foreground, model.points, ignored)
-    sums = _local_sums(model, predictions, boxes, targets, (truth[0], asked), config)
-    summed = total(torch.stack(sums))
-    classes, box, dfl = (summed / weight_sum).unbind()
+    counted = _counted(targets.foreground, model.points, ignored)
+    sums = _local_sums(model, predictions, boxes, targets, (truth[0], counted), config)
+    classes, box, dfl = (total(torch.stack(sums)) / weight_sum).unbind()
     routing = routing_loss(
         predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
     )
@@ -61,22 +57,19 @@ def _local_sums(
     predictions: Predictions,
     boxes: Tensor,
     targets: Targets,
-    wanted: tuple[Tensor, Tensor | None],
+    truth: tuple[Tensor, Tensor | None],
     config: LossConfig,
 ) -> list[Tensor]:
     """Return the BCE, CIoU and DFL losses of this process's images, each summed over anchors.
 
     Args:
-        wanted: boxes of objects (M, 4), and factors on each anchor's BCE (B, A, 1); None: 1.
+        truth: boxes of objects (M, 4), and factors on each anchor's BCE (B, A, 1); None: 1.
     """
-    truth_boxes, asked = wanted
+    truth_boxes, counted = truth
     classes = functional.binary_cross_entropy_with_logits(
-        predictions.class_logits.float(),
-        targets.class_scores,
-        weight=asked,
-        reduction="sum",
+        predictions.class_logits.float(), targets.class_scores, weight=counted, reduction="sum"
     )
-    box = dfl = boxes.sum() * 0  # stays connected to the graph if a batch holds no object
+    box = dfl = boxes.sum() * 0  # has a gradient even if no object is in the batch
     image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
     if len(image_ids):
         matched = truth_boxes[targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
@@ -92,10 +85,10 @@ def _local_sums(
     return [classes, box, dfl]
 
 
-def _asked(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
+def _counted(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
     """Return factors on the class loss, (B, A, 1): 0 for background anchors in ignored regions, else 1.
 
-    Returns None without regions.
+    Without ignored regions, return None.
     """
     if ignored is None or len(ignored[0]) == 0:
         return None

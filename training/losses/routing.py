@@ -1,7 +1,7 @@
 """The routing losses. Each term is a function of one layer's routing of one batch.
 
-Terms depend on the batch only through means over its images. If several processes share a batch, the given
-`mean` averages over the images of all processes, so that each term is that of the whole batch.
+A term depends on the batch only through means over images. If several processes share a batch, `mean`
+averages over the images of all processes.
 """
 
 import math
@@ -16,22 +16,21 @@ from training.models.mixture.routing import Routing
 
 # B batch · E experts · K experts chosen per image; every term is a unitless scalar
 
-
 TINY = 1e-12
 
 Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Return the mean over the first axis, for a batch that is in one process."""
+    """Return the mean over the first axis, for a batch that is in one process only."""
     return values.mean(dim=0)
 
 
 def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return the mean over experts of (an expert's mean weight over the batch - 1 / E)².
 
-    Zero if all experts have the same mean weight; (1 / E) (1 - 1 / E) if one expert has all weight. The
-    weights are those after top-K, so an expert that no image chose gets no gradient.
+    The loss is zero if all experts have the same mean weight, and (1 / E) (1 - 1 / E) if one expert has all
+    weight. The weights are those after top-K, so an expert that no image chose gets no gradient.
 
     Source: arXiv:2512.23273, eq. 12 and 13.
     """
@@ -42,8 +41,8 @@ def balance_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return E × the sum over experts of (mean probability × share of the batch's choices).
 
-    1 if experts have equal probabilities or equal choices; E / K if every image gives all probability to the
-    same K experts; 0 if no expert was chosen at all. Shares are counts and have no gradient. The
+    The loss is 1 if all experts have equal probabilities or equal shares, E / K if every image gives all
+    probability to the same K experts, and 0 if no expert was chosen. Shares have no gradient. The
     probabilities are those before top-K, so an expert that is never chosen still gets a gradient.
 
     Source: Fedus et al. 2021, arXiv:2101.03961, eq. 4 to 6, with shares of B·K choices instead of B.
@@ -56,9 +55,7 @@ def load_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return the batch mean of (ln of the softmax's denominator)², which keeps logits small.
 
-    Zero if the exponentials of the logits sum to 1; (ln E)² for logits of 0; quadratic in large logits.
-
-    Source: Zoph et al. 2022, arXiv:2202.08906, eq. 5.
+    The loss is (ln E)² for logits of 0, and quadratic in large logits. Source: arXiv:2202.08906, eq. 5.
     """
     return mean(routing.logits.logsumexp(dim=-1).square())
 
@@ -66,11 +63,11 @@ def z_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return ln E - the mean entropy of an image, plus the coefficient of variation of mean probabilities.
 
-    The first term, in nats, makes each image use several experts. The second term, the standard deviation ÷
-    mean over experts, makes the batch use all experts equally. Zero if every image uses all experts equally;
-    ln E + √(E - 1) if one expert has all probability.
+    The first part, in nats, makes each image use several experts. The second part, the standard deviation ÷
+    mean over experts, makes the batch use all experts equally. The loss is zero if every image uses all
+    experts equally, and ln E + √(E - 1) if one expert has all probability.
 
-    Source: the notes on the mixture detection head, which name both terms but give no formulas.
+    Source: notes on the mixture detection head, which name both parts but give no formulas.
     """
     experts = routing.probs.shape[-1]
     log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)
@@ -81,11 +78,11 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def information_loss(routing: Routing, bits: float, mean: Mean = over_images) -> Tensor:
-    """Return how many bits the routing's information about the images is below `bits`, at least zero.
+    """Return how far the routing's information about the images is below `bits`, in bits, at least zero.
 
     The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
-    clearly prefers some experts, and different images prefer different experts. This term does not help an
-    expert that no image prefers; see coverage_loss.
+    clearly prefers some experts, and different images prefer different experts. This loss does not help an
+    expert that no image prefers; coverage_loss does.
 
     Source: regularised information maximisation, Krause et al. 2010, eq. 4, with a limit.
     """
@@ -96,9 +93,9 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
 def coverage_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return KL(equal shares ‖ the experts' mean probabilities in the batch), in nats.
 
-    Zero if all mean probabilities are equal. It grows without limit as the probability of an expert falls,
-    and its gradient is largest for the least used expert. The probabilities are those before top-K, so
-    experts that are never chosen get a gradient too.
+    The loss is zero if all mean probabilities are equal, and grows without limit as one falls. Its gradient
+    is largest for the least used expert. The probabilities are those before top-K, so experts that are never
+    chosen get a gradient too.
     """
     share = mean(routing.probs)  # (E,)
     return -(len(share) * share.clamp(min=TINY)).log().mean()
@@ -112,10 +109,9 @@ def _entropy(probs: Tensor) -> Tensor:
 def routing_loss(
     routings: Mapping[str, Routing], config: LossConfig, like: Tensor, mean: Mean = over_images
 ) -> Tensor:
-    """Return the weighted sum of all routing losses.
+    """Return the weighted sum of all routing losses; without mixtures, 0 on the device of `like`.
 
-    Diversity, information and coverage losses are means over layers; the others are sums over layers. The
-    result is 0, on the device of `like`, if there is no mixture layer.
+    Diversity, information and coverage losses are means over layers; the others are sums over layers.
     """
     layers = max(len(routings), 1)
     terms: tuple[tuple[float, Callable[..., Tensor]], ...] = (

@@ -13,10 +13,10 @@ class LossTerms(NamedTuple):
     """A loss and its terms."""
 
     total: Tensor  # the weighted sum times the batch size
-    parts: Mapping[str, Tensor]  # terms by name, not yet weighted, except `routing`, which is a weighted sum
+    parts: Mapping[str, Tensor]  # terms by name, without weights; `routing` is a weighted sum
     weight: Tensor  # the batch's weight in averages over batches: the divisor of its parts
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the values unchanged: their sum over processes if there is only one."""
+    """Return the values, which are the sum over processes if there is only one process."""
     return values

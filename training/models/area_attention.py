@@ -11,14 +11,14 @@ from training.models.layers import ConvBlock, CrossStage
 # B batch · C channels · H, W feature-map size · S strips · T tokens in a strip · N heads · D channels a head
 
 HEAD_CHANNELS = 32
-PERCEIVER_KERNEL = 7
 SCALE_START = 0.01  # initial scale of a residual stage; the largest model sizes do not converge without it
 
 
 class AreaAttention(nn.Module):
-    """Self-attention inside each of `areas` equally long strips of the map, flattened row by row.
+    """Self-attention inside each of `areas` strips of the map, which is flattened row by row.
 
-    A 7×7 depthwise convolution of the values encodes positions. H * W must be divisible by `areas`.
+    All strips are equally long, so H * W must be divisible by `areas`. A 7×7 depthwise convolution of the
+    values encodes positions.
     """
 
     def __init__(self, channels: int, areas: int) -> None:
@@ -26,7 +26,7 @@ class AreaAttention(nn.Module):
         self.areas = areas
         self.heads = channels // HEAD_CHANNELS
         self.qkv = ConvBlock(channels, 3 * channels, act=False)
-        self.perceiver = ConvBlock(channels, channels, PERCEIVER_KERNEL, depthwise=True, act=False)
+        self.perceiver = ConvBlock(channels, channels, 7, depthwise=True, act=False)
         self.project = ConvBlock(channels, channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,12 +63,12 @@ class AttentionBlock(nn.Module):
 
 
 class AggregationStage(nn.Module):
-    """R-ELAN: a narrow chain of blocks, whose input and outputs are all concatenated and merged.
+    """R-ELAN: a narrow chain of blocks; its input and all outputs are concatenated and merged.
 
     Args:
         areas: number of strips of the attention blocks; None: chain convolutional blocks instead.
         mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: add the input to the output, which is scaled by a learned factor; c_in must be c_out.
+        scaled_residual: add the input to the output × a learned factor; c_in must be c_out.
     """
 
     def __init__(

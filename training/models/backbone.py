@@ -10,9 +10,6 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 Maps = tuple[Tensor, Tensor, Tensor]  # at strides 8, 16, 32
 
-AREAS_P4 = 4
-AREAS_P5 = 1
-
 
 def scaled_channels(config: ModelConfig, channels: int) -> int:
     """Return a stage's number of channels for this model size, a multiple of 8."""
@@ -26,7 +23,7 @@ def scaled_repeats(config: ModelConfig, repeats: int) -> int:
 
 
 class Backbone(nn.Module):
-    """YOLOv12's stages (arXiv:2502.12524, section 3.4), named by stride: 4 for p2, 8, 16, 32 for p5."""
+    """The stages of YOLOv12 (arXiv:2502.12524, section 3.4): p2 to p5, at strides 4, 8, 16 and 32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -51,8 +48,8 @@ class Backbone(nn.Module):
         self.stem = ConvBlock(3, c64, 3, 2)  # (B, c64, H/2, W/2)
         self.p2 = nn.Sequential(ConvBlock(c64, c128, 3, 2), split(c128, c256))
         self.p3 = nn.Sequential(ConvBlock(c256, c256, 3, 2), split(c256, c512))
-        self.p4 = nn.Sequential(halve(c512, c512, light=config.light), attend("p4", c512, AREAS_P4))
-        self.p5 = nn.Sequential(halve(c512, c1024, light=config.light), attend("p5", c1024, AREAS_P5))
+        self.p4 = nn.Sequential(halve(c512, c512, light=config.light), attend("p4", c512, areas=4))
+        self.p5 = nn.Sequential(halve(c512, c1024, light=config.light), attend("p5", c1024, areas=1))
         self.mixtures = nn.ModuleDict()
         for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
             if f"backbone.{stage}" in config.mixtures:

@@ -2,16 +2,18 @@
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.config import ModelConfig
 from training.models.backbone import Maps
-from training.models.heads.classify import ClassifyHead
+from training.models.layers import ConvBlock
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
 from training.models.network import Network
 
 # B batch · C classes
+
+WIDTH = 1280  # channels before the last layer, the same for all model sizes
 
 
 class ClassPredictions(NamedTuple):
@@ -19,6 +21,22 @@ class ClassPredictions(NamedTuple):
 
     class_logits: Tensor  # (B, C)
     routings: dict[str, Routing]  # by layer name, in the order in which the layers run
+
+
+class ClassifyHead(nn.Module):
+    """A 1×1 convolution, the mean over all cells, and a linear layer.
+
+    Source: the head that YOLO11, YOLOv12 and YOLO-Master put on their backbones for ImageNet.
+    """
+
+    def __init__(self, config: ModelConfig, channels: int) -> None:
+        super().__init__()
+        self.widen = ConvBlock(channels, WIDTH)
+        self.score = nn.Linear(WIDTH, len(config.class_names))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, H, W) to logits (B, C)."""
+        return self.score(self.widen(x).mean(dim=(2, 3)))
 
 
 class Classifier(Network):

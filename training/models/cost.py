@@ -17,7 +17,7 @@ class Cost:
     """
 
     dense: float  # total with all experts
-    experts: dict[str, tuple[float, ...]]  # of each expert, by mixture layer
+    experts: dict[str, tuple[float, ...]]  # of each expert of a mixture layer, by the layer's name
 
     @property
     def fixed(self) -> float:
@@ -41,11 +41,10 @@ def _gflops(run: Callable[[torch.Tensor], object], x: torch.Tensor) -> float:
 
 
 def measure_cost(model: Network) -> Cost:
-    """Return the cost of a model for one image, and of each expert on a map of the size that it gets."""
+    """Return the cost of a model for one image of its input size."""
     was_training = model.training
     model.eval()
-    height, width = model.config.input_hw
-    device = model.device
+    (height, width), device = model.config.input_hw, model.device
     images = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     dense = _gflops(lambda x: model(x, dispatch="dense"), images)
     experts = {}

@@ -4,8 +4,8 @@ Torch's CPU kernels compute the weight gradient of a depthwise convolution many 
 wider than 3 columns; its height does not matter. Here, the kernel is cut into strips of 3 columns, each on a
 shifted view of the input, which gives the same gradient.
 
-In half precision, strides above 1 are many times slower than in float32. Therefore their backward pass is
-computed in float32.
+In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So this
+backward pass runs in float32.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,7 @@ FAST_COLUMNS = 3
 
 
 class _Depthwise(torch.autograd.Function):
-    """Convolution with an odd square kernel and same padding.
-
-    The backward pass runs in strips at stride 1, and in float32 at larger strides.
-    """
+    """Convolution with an odd square kernel; backward in strips, or in float32 at strides above 1."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -50,13 +47,14 @@ class _Depthwise(torch.autograd.Function):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs: Sequence[bool]
 ) -> tuple[Any, Any]:
-    """Return torch's own gradients of input and weight; None for a gradient that is not needed."""
+    """Return torch's own gradients of x and weight; None for a gradient that is not needed."""
     steps = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0]
     found = torch.ops.aten.convolution_backward(grad, x, weight, None, *steps, len(weight), [*needs, False])
     return found[0], found[1]
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient of the weight at stride 1, computed in strips."""
     channels, _, kernel, _ = weight.shape
     width, padding = x.shape[3], kernel // 2
     strips = -(-kernel // FAST_COLUMNS)
@@ -72,7 +70,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """One k×k filter per channel, no bias, same padding; torch's own convolution if no gradient is needed."""
+    """One k×k filter per channel, without bias; H and W stay the same at stride 1."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)

@@ -44,9 +44,8 @@ class Detector(Network):
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
-        Args:
-            limit: decode only the `limit` anchors of each image with the highest class score, in any order;
-                None: decode all. The `limit` best (anchor, class) pairs are always among these anchors.
+        With `limit`, return only the `limit` anchors of each image with the highest class scores, in any
+        order. The `limit` best (anchor, class) pairs are always among these anchors.
         """
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         points, strides = self.points, self.strides
@@ -62,7 +61,7 @@ class Detector(Network):
 
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
-    """Return the rows of values (B, A, F) that have the indices ids (B, N), as (B, N, F)."""
+    """Return the rows (B, N, F) of values (B, A, F) at the indices ids (B, N)."""
     if values.shape[0] == 1:  # far less work for inference engines
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))

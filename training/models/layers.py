@@ -12,7 +12,6 @@ from training.models.depthwise import DepthwiseConv2d
 
 BN_EPS = 1e-3  # both constants as in published YOLO checkpoints
 BN_MOMENTUM = 0.03
-NORM_GROUPS = 8
 
 Norm = Literal["batch", "group"]
 
@@ -23,12 +22,12 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a group norm over 8 groups, or the largest smaller number that divides the channels evenly."""
-    return nn.GroupNorm(math.gcd(channels, NORM_GROUPS), channels)
+    """Return a group norm over 8 groups; over 4, 2 or 1 if 8 does not divide the number of channels."""
+    return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
-    """Return the norm layer of a kind, to follow a convolution."""
+    """Return a norm layer of the given kind."""
     return batch_norm(channels) if norm == "batch" else group_norm(channels)
 
 
@@ -60,17 +59,10 @@ class ConvBlock(nn.Module):
 
 
 def halve(c_in: int, c_out: int, *, light: bool) -> nn.Module:
-    """Return a module that maps (B, c_in, H, W) to (B, c_out, H / 2, W / 2).
-
-    Args:
-        light: a depthwise-separable convolution instead of a full one.
-    """
+    """Return a convolution that halves H and W; it is depthwise-separable if light."""
     if not light:
         return ConvBlock(c_in, c_out, 3, 2)
-    return nn.Sequential(
-        ConvBlock(c_in, c_in, 3, 2, depthwise=True, act=False),
-        ConvBlock(c_in, c_out),
-    )
+    return nn.Sequential(ConvBlock(c_in, c_in, 3, 2, depthwise=True, act=False), ConvBlock(c_in, c_out))
 
 
 class Bottleneck(nn.Module):
@@ -87,9 +79,9 @@ class Bottleneck(nn.Module):
 
 
 class CrossStage(nn.Module):
-    """Two bottlenecks on one projection of the input, merged with another projection; each of C / 2 channels.
+    """Two bottlenecks on one projection of the input, merged with a second projection.
 
-    Source: Wang et al. 2019, arXiv:1911.11929.
+    Both projections have C / 2 channels. Source: Wang et al. 2019, arXiv:1911.11929.
     """
 
     def __init__(self, channels: int) -> None:
@@ -108,9 +100,7 @@ class CrossStage(nn.Module):
 class SplitStage(nn.Module):
     """Splits the channels in two, chains blocks on one half, and merges both halves with all blocks' outputs.
 
-    Args:
-        hidden_ratio: channels of each half as a fraction of c_out.
-        deep: whether to chain CrossStage blocks instead of single bottlenecks.
+    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks, or cross stages if deep.
     """
 
     def __init__(

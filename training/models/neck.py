@@ -14,9 +14,8 @@ from training.models.mixture.routing import Routing, RoutingControls
 class Neck(nn.Module):
     """A path aggregation network over strides 8, 16, 32.
 
-    With `neck="area"`, it is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
-    With `neck="c3k"`, it is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half that
-    width.
+    The neck "area" is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
+    The neck "c3k" is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half the width.
     """
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:

@@ -10,17 +10,13 @@ from training.models.backbone import Backbone, Maps
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
-ROOMS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
+PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
 
 
 class Network(nn.Module):
-    """A backbone built from a ModelConfig; subclasses turn its feature maps into predictions of a task.
+    """A backbone built from a ModelConfig; subclasses turn its feature maps into predictions of a task."""
 
-    Attributes:
-        resize: how an image of any size becomes the model input.
-    """
-
-    resize: ClassVar[Resize]
+    resize: ClassVar[Resize]  # how an image of any size becomes the model input
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -28,10 +24,7 @@ class Network(nn.Module):
         self.backbone = Backbone(config)
 
     def forward(
-        self,
-        images: Tensor,
-        controls: RoutingControls | None = None,
-        dispatch: Dispatch | None = None,
+        self, images: Tensor, controls: RoutingControls | None = None, dispatch: Dispatch | None = None
     ) -> Any:
         """Return the task's raw predictions, with `routings` by layer name.
 
@@ -41,7 +34,10 @@ class Network(nn.Module):
             dispatch: how the chosen experts are computed; None: each layer's train_dispatch.
         """
         controls = controls or self.default_controls()
-        maps, routings = self.backbone(scaled_pixels(images), controls, dispatch)
+        # The cast comes first, because TensorRT has no other operator for uint8. The permutation comes last,
+        # so that engines with channels-last convolutions can skip it.
+        pixels = (images.float() / 255).permute(0, 3, 1, 2)  # (B, 3, H, W), 0..1
+        maps, routings = self.backbone(pixels, controls, dispatch)
         return self.predict(maps, routings, controls, dispatch)
 
     def predict(
@@ -62,20 +58,11 @@ class Network(nn.Module):
     def mixture_layers(self) -> dict[str, MixtureLayer]:
         """Return all mixture layers by name, in the order in which they run."""
         layers = {}
-        for room in ROOMS:
-            for name, layer in getattr(getattr(self, room, None), "mixtures", nn.ModuleDict()).items():
+        for part in PARTS:
+            for name, layer in getattr(getattr(self, part, None), "mixtures", nn.ModuleDict()).items():
                 assert isinstance(layer, MixtureLayer)
-                layers[f"{room}.{name}"] = layer
+                layers[f"{part}.{name}"] = layer
         return layers
-
-
-def scaled_pixels(images: Tensor) -> Tensor:
-    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32, 0..1.
-
-    The cast comes first, because TensorRT has no other operator for uint8. The permutation comes last, so
-    that engines with channels-last convolutions can skip it.
-    """
-    return (images.float() / 255).permute(0, 3, 1, 2)
 
 
 def count_parameters(model: nn.Module) -> int:

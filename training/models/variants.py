@@ -1,25 +1,23 @@
-"""Configurations of the named model variants; a variant is a configuration, not a class.
-
-Sources: YOLOv12, arXiv:2502.12524; ES-MoE, arXiv:2512.23273; the notes on YOLO-Master's later mixtures
-(modular, optimized, ultra) and on a mixture detection head (moehead). sparsight is ours.
-"""
+"""Configurations of the named model variants; a variant is a configuration, not a class."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from training.config import (
-    HEAD_PLACES,
-    TASKS,
-    ExpertKind,
-    MixtureConfig,
-    ModelConfig,
-    RouterKind,
-    places_of,
-)
+from training.config import HEAD_PLACES, TASKS, ExpertKind, MixtureConfig, ModelConfig, RouterKind, places_of
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant, variants_of
 from training.models.families.family import Family, Placement
-from training.models.families.sizes import sized
 
+# The sizes of YOLOv12 (arXiv:2502.12524, table 1), which all families use.
+_DEEP = {"max_channels": 512, "deep_stages": True}
+_LARGE = {**_DEEP, "depth": 1.0, "scaled_residual": True, "mlp_ratio": 1.2}
+_SIZES: dict[str, dict[str, Any]] = {
+    "n": {},
+    "s": {"width": 0.5},
+    "m": {**_DEEP, "width": 1.0},
+    "l": {**_LARGE, "width": 1.0},
+    "x": {**_LARGE, "width": 1.5},
+}
 DETECT_VARIANTS = variants_of("detect")
 VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
@@ -41,22 +39,18 @@ def model_config(
     input_hw: tuple[int, int],
     choice: MixtureChoice | None = None,
 ) -> ModelConfig:
-    """Return the model configuration of a variant, given by name.
+    """Return the configuration of a variant; raise ConfigError if there is no such variant.
 
-    Args:
-        choice: changes to the variant's mixtures.
-
-    Raises:
-        ConfigError: the variant does not exist, or does not allow a change in `choice`.
+    A change in `choice` that the variant does not allow is a ConfigError too.
     """
     family, size, task = parse_variant(variant)
-    plain = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw)
-    config = family.configure(sized(plain, size))
+    config = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw, **_SIZES[size])
+    config = family.configure(config)
     places = places_of(task)
-    if choice is not None:
+    if choice is not None and choice != MixtureChoice():
         config = _chosen(config, family, choice)
         if choice.placement is not None and not set(config.mixtures) <= set(places):
-            raise ConfigError(f"{variant} has no neck: its mixtures stand in the backbone")
+            raise ConfigError(f"{variant} has no neck: its mixtures can only be in the backbone")
     # Leave out mixtures at places that the task's network does not have.
     mixtures = {place: mixture for place, mixture in config.mixtures.items() if place in places}
     plain_stages = tuple(place for place in config.plain_stages if place in places)
@@ -64,18 +58,14 @@ def model_config(
 
 
 def _chosen(config: ModelConfig, family: Family, choice: MixtureChoice) -> ModelConfig:
-    if choice == MixtureChoice():
-        return config
     if not config.mixtures:
-        raise ConfigError(f"{config.variant} has no mixture whose experts could be chosen; take an esmoe one")
+        raise ConfigError(f"{config.variant} has no mixtures to change; choose an esmoe variant")
     if choice.placement is not None:
         if family.place is None:
-            raise ConfigError(f"mixtures of {config.variant} stand where they stand; esmoe's can be placed")
+            raise ConfigError(f"the placement of {config.variant}'s mixtures is fixed; esmoe's can be chosen")
         config = replace(config, mixtures=family.place(choice.placement))
     if choice.expert is not None and HEAD_PLACES[0] in config.mixtures:
-        raise ConfigError(
-            f"experts of {config.variant} are whole heads; it takes no expert={choice.expert!r}"
-        )
+        raise ConfigError(f"experts of {config.variant} are whole heads, not expert={choice.expert!r}")
     return replace(config, mixtures={p: _chosen_layer(m, choice) for p, m in config.mixtures.items()})
 
 

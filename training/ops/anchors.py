@@ -27,15 +27,14 @@ def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Te
 
 
 def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Return the boxes whose side distances are the expected values of the predicted distributions.
+    """Return boxes (B, A, 4) xyxy in pixels of the model input.
+
+    A box's side distances are the expected values of the predicted distributions.
 
     Args:
         box_logits: (B, A, 4, R), logits over 0..R-1 strides for left, top, right, bottom.
         points: cell centres in pixels of the model input, (A, 2), or per image, (B, A, 2).
         strides: strides in pixels, (A, 1), or per image, (B, A, 1).
-
-    Returns:
-        Boxes (B, A, 4) xyxy in pixels of the model input.
 
     Source: Li et al. 2020, arXiv:2006.04388, eq. 4 and 5.
     """

@@ -33,10 +33,9 @@ def complete_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
 
     Source: Zheng et al. 2019, arXiv:1911.08287, eq. 8 to 11.
     """
-    enclosing = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(
-        a_xyxy[..., :2], b_xyxy[..., :2]
-    )
-    diagonal2 = enclosing.square().sum(dim=-1) + EPS
+    top_left = torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
+    bottom_right = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
+    diagonal2 = (bottom_right - top_left).square().sum(dim=-1) + EPS
     between_centers = (a_xyxy[..., :2] + a_xyxy[..., 2:] - b_xyxy[..., :2] - b_xyxy[..., 2:]) / 2
     distance2 = between_centers.square().sum(dim=-1)
 

@@ -13,9 +13,8 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
     """Return the (anchor, class) pairs with the highest scores of each image.
 
     Args:
-        boxes_xyxy: boxes of the anchors, (B, A, 4). Further columns are selected along with the boxes.
-        class_scores: (B, A, C), 0..1.
-        limit: at most this many pairs per image.
+        boxes_xyxy: (B, A, 4 or more); columns beyond the box are selected too.
+        class_scores: (B, A, C).
 
     Returns:
         Boxes (B, N, 4 or more), scores (B, N) in descending order and class ids (B, N) int64, where
@@ -33,17 +32,10 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
 def class_aware_nms(
     boxes_xyxy: Tensor, scores: Tensor, class_ids: Tensor, iou_threshold: float, max_det: int
 ) -> Tensor:
-    """Return the boxes to keep: greedily drop lower-scored boxes that overlap a kept box of their class.
+    """Return the indices of the boxes to keep, at most max_det, highest score first.
 
-    Args:
-        boxes_xyxy: (N, 4).
-        scores: (N,).
-        class_ids: (N,).
-        iou_threshold: a box is dropped if its IoU with a kept box of its class is greater than this.
-        max_det: at most this many boxes are kept.
-
-        Returns:
-            Indices of the kept boxes, highest score first; boxes with equal scores keep their order.
+    A box is dropped if its IoU with a kept box of its class is greater than the threshold. Boxes with equal
+    scores keep their order. Shapes: boxes (N, 4), scores (N,), class ids (N,).
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes_xyxy[order], class_ids[order]
@@ -54,8 +46,7 @@ def class_aware_nms(
     for index in range(len(order)):
         if len(kept) == max_det:
             break
-        if suppressed[index]:
-            continue
-        kept.append(index)
-        suppressed |= clash_rows[index]
+        if not suppressed[index]:
+            kept.append(index)
+            suppressed |= clash_rows[index]
     return order[torch.tensor(kept, dtype=torch.int64)]

@@ -8,11 +8,7 @@ from training.tasks.task import Task
 
 
 def task_named(name: TaskName) -> Task:
-    """Return the task of this name.
-
-    Raises:
-        ConfigError: there is no such task; the message lists all tasks.
-    """
+    """Return the task of this name; raise ConfigError if there is no such task."""
     match name:
         case "detect":
             return DETECT

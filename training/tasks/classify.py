@@ -8,13 +8,7 @@ import numpy as np
 import torch
 
 from training.columns import in_columns
-from training.config import (
-    AugmentConfig,
-    LossConfig,
-    ModelConfig,
-    TaskName,
-    TrainConfig,
-)
+from training.config import LossConfig, ModelConfig, TaskName, TrainConfig
 from training.data.batch import Batch, ClassBatch
 from training.data.letterbox import scale_image
 from training.data.random_crop import augment_whole
@@ -30,28 +24,19 @@ from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.task import Defaults
 
-KEPT_OVER_CANVAS = 1.5  # an image is kept no larger than this: crops of less than half of it lose no detail
+KEPT_OVER_INPUT = 1.5  # limit on image size ÷ input size: even crops of half the image keep all detail
 
 
-class Classify:
-    """The task of a classifier; see task.Task."""
+class _Classify:
+    """The task of a classifier. task.Task documents attributes and methods."""
 
     name: TaskName = "classify"
     scene_labels: Literal["boxes", "class"] = "class"
     best_by = "top1"
     without: tuple[str, ...] = ("dfl", "mosaic", "close_mosaic_epochs", "mixup", "copy_paste")
-    defaults = Defaults(
-        input_hw=(224, 224),
-        quick_hw=(128, 128),
-        epochs=60,
-        quick_epochs=20,
-        batch_size=16,
-        augment=AugmentConfig(),
-        quick_augment=AugmentConfig(),
-    )
+    defaults = Defaults(input_hw=(224, 224), quick_hw=(128, 128), epochs=60, quick_epochs=20, batch_size=16)
 
     def build(self, config: ModelConfig) -> Network:
-        """Return a classifier with fresh weights."""
         return Classifier(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
@@ -59,22 +44,21 @@ class Classify:
         return replace(family, classes=1.0, label_smoothing=0.1)
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError if images are not labelled as a whole."""
         if len(dataset) and dataset.load(0).image_class is None:
             raise DatasetError(
-                "the data set labels boxes, and a classifier learns one class for each image: give a folder "
-                "with a folder of images for each class, or take a variant for detection"
+                "the data set has boxes, but a classifier learns one class for each image: give a folder "
+                "with one folder of images per class, or use a variant for detection"
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample whose shorter side is at most KEPT_OVER_CANVAS times the model input."""
-        shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_CANVAS * max(input_hw))
+        """Return a sample whose shorter side is at most KEPT_OVER_INPUT times the model input."""
+        shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_INPUT * max(input_hw))
         return replace(sample, image=scale_image(sample.image, min(1.0, most / shorter)))
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a random crop, flipped and shifted in colour; the epoch makes no difference."""
+        """Return a random crop with random flips and colour shifts; the epoch has no effect."""
         del epoch
         sample = dataset.load(index)
         image = augment_whole(sample.image, rng, config.augment, config.model.input_hw)
@@ -96,29 +80,21 @@ class Classify:
         return classification_loss(predictions, batch.class_ids, config, total)
 
     def evaluate(
-        self,
-        model: Network,
-        dataset: Dataset,
-        *,
-        controls: RoutingControls | None = None,
+        self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> ClassEvaluation:
-        """Return accuracy and routing on centre crops."""
         assert isinstance(model, Classifier)
         return evaluate_classes(model, dataset, controls=controls)
 
     def scores(self, result: ClassEvaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return accuracy and routing as flat figures."""
         accuracy = result.accuracy
         scores = {"top1": accuracy.top1, "top5": accuracy.top5}
         scores |= {f"top1 {name}": share for name, share in accuracy.by_class.items() if share is not None}
         return scores | routing_scores(result, dataset)
 
     def figures(self, result: ClassEvaluation) -> Mapping[str, float]:
-        """Return top-1 and top-5 accuracy, 0..1."""
         return {"top1": result.accuracy.top1, "top5": result.accuracy.top5}
 
     def report(self, result: ClassEvaluation) -> str:
-        """Return text with accuracies, also by class, and the use of experts."""
         top1, top5, by_class = result.accuracy
         lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
         classes = [(name, or_dash(share)) for name, share in by_class.items()]
@@ -126,12 +102,10 @@ class Classify:
         return "\n".join(lines + expert_lines(result.experts))
 
     def report_json(self, result: ClassEvaluation) -> str:
-        """Return accuracies and the use of experts as JSON."""
         return evaluation_json(result.accuracy, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return accuracy and routing as one line for people."""
         return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"
 
 
-CLASSIFY = Classify()
+CLASSIFY = _Classify()

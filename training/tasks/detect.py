@@ -6,13 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from training.config import (
-    AugmentConfig,
-    LossConfig,
-    ModelConfig,
-    TaskName,
-    TrainConfig,
-)
+from training.config import AugmentConfig, LossConfig, ModelConfig, TaskName, TrainConfig
 from training.data.augment import augment
 from training.data.batch import Batch, BoxBatch
 from training.data.letterbox import scale_sample
@@ -29,8 +23,8 @@ from training.models.network import Network
 from training.tasks.task import Defaults
 
 
-class Detect:
-    """The task of a detector; see task.Task."""
+class _Detect:
+    """The task of a detector. task.Task documents attributes and methods."""
 
     name: TaskName = "detect"
     scene_labels: Literal["boxes", "class"] = "boxes"
@@ -47,7 +41,6 @@ class Detect:
     )
 
     def build(self, config: ModelConfig) -> Network:
-        """Return a detector with fresh weights."""
         return Detector(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
@@ -55,11 +48,10 @@ class Detect:
         return family
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError if images are labelled as a whole, without boxes."""
         if len(dataset) and dataset.load(0).image_class is not None:
             raise DatasetError(
-                "the data set has a class for each image and no boxes, which a detector learns from: take a "
-                "variant for classification, such as sparsight-n-cls"
+                "the data set has a class for each image, but a detector learns boxes: use a variant for "
+                "classification, such as sparsight-n-cls"
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
@@ -69,7 +61,7 @@ class Detect:
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return a sample with its boxes; the last epochs are without mosaic, mixup and copy-paste."""
+        """Return an augmented sample; the last epochs are without mosaic, mixup and copy-paste."""
         mosaic = epoch < config.epochs - config.augment.close_mosaic_epochs
         return augment(dataset, index, rng, config.augment, config.model.input_hw, mosaic)
 
@@ -97,36 +89,26 @@ class Detect:
         return detection_loss(model, predictions, truth, config, ignored, total)
 
     def evaluate(
-        self,
-        model: Network,
-        dataset: Dataset,
-        *,
-        controls: RoutingControls | None = None,
+        self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> Evaluation:
-        """Return mAP and routing."""
         assert isinstance(model, Detector)
         return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return mAP and routing as flat figures."""
         quality = {"mAP50": result.mean_ap.map50, "mAP50-95": result.mean_ap.map50_95}
         return quality | routing_scores(result, dataset)
 
     def figures(self, result: Evaluation) -> Mapping[str, float]:
-        """Return mAP@.5 and mAP@[.5:.95]."""
         return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
 
     def report(self, result: Evaluation) -> str:
-        """Return text with mAP, also by class, and the use of experts."""
         return evaluation_report(result.mean_ap, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
-        """Return mAP and the use of experts as JSON."""
         return evaluation_json(result.mean_ap, result.images, result.experts)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
-        """Return mAP and routing as one line for people."""
         return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"
 
 
-DETECT = Detect()
+DETECT = _Detect()

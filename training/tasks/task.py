@@ -1,19 +1,12 @@
-"""The interface between tasks and all code that trains, measures and loads networks."""
+"""The interface of a task, such as detection, for all code that trains, measures and loads networks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from training.config import (
-    AugmentConfig,
-    LossConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TaskName,
-    TrainConfig,
-)
+from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TaskName, TrainConfig
 from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
 from training.evaluate.routed import Result
@@ -35,91 +28,68 @@ SMALL_DATA = OptimizerConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """A task's settings for training on a few hundred images; a recipe or a user may override them."""
+    """A task's settings for a few hundred images, and for the recipe `quick`."""
 
     input_hw: tuple[int, int]
-    quick_hw: tuple[int, int]  # of the recipe `quick`
+    quick_hw: tuple[int, int]
     epochs: int
     quick_epochs: int
     batch_size: int
-    augment: AugmentConfig
-    quick_augment: AugmentConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    quick_augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = SMALL_DATA
 
 
 class Task(Protocol):
-    """What a network is for, such as detection. Its methods take networks and predictions of this task only.
-
-    Attributes:
-        scene_labels: kind of labels of the generated scenes for this task.
-        best_by: the figure of `scores` by which the best evaluation of a run is kept; higher is better.
-        without: settings of a run that have no effect for this task.
-    """
+    """The purpose of a network, such as detection; networks and predictions are those of this task."""
 
     name: TaskName
-    scene_labels: Literal["boxes", "class"]
-    best_by: str
-    without: tuple[str, ...]
+    scene_labels: Literal["boxes", "class"]  # labels of the generated scenes for this task
+    best_by: str  # figure of `scores` that selects the best evaluation of a run; higher is better
+    without: tuple[str, ...]  # settings of a run that have no effect for this task
     defaults: Defaults
 
     def build(self, config: ModelConfig) -> Network:
         """Return a network with fresh weights."""
-        ...
 
     def losses(self, family: LossConfig) -> LossConfig:
         """Return a family's loss weights, adapted to this task's recipes."""
-        ...
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Raise DatasetError unless the data set is labelled with what this task learns."""
-        ...
+        """Check that the data set has the labels that this task learns; raise DatasetError otherwise."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
         """Return a sample at the size at which it is cached in memory; see loader.SampleMaker."""
-        ...
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
         """Return an augmented sample for training in an epoch; epochs count from 0."""
-        ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Return augmented samples as one batch."""
-        ...
 
     def loss(
         self, model: Network, predictions: Any, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
         """Return the loss of a network's predictions for a batch, or for this process's part of a batch."""
-        ...
 
     def evaluate(
-        self,
-        model: Network,
-        dataset: Dataset,
-        *,
-        controls: RoutingControls | None = None,
+        self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> Result:
         """Return a network's results on a data set, in float32, on the network's device."""
-        ...
 
     def scores(self, result: Any, dataset: Dataset) -> Mapping[str, float]:
-        """Return flat figures of an evaluation, for one line of metrics.jsonl."""
-        ...
+        """Return the figures of an evaluation by name, for one line of metrics.jsonl."""
 
     def figures(self, result: Any) -> Mapping[str, float]:
         """Return the figures of an evaluation for a manifest, 0..1 each."""
-        ...
 
     def report(self, result: Any) -> str:
-        """Return an evaluation as text, in lines."""
-        ...
+        """Return an evaluation as text of several lines."""
 
     def report_json(self, result: Any) -> str:
         """Return an evaluation as JSON."""
-        ...
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the figures of `scores` as one line for people."""
-        ...

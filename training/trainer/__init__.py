@@ -1,1 +1,1 @@
-"""The training loop, with all that it needs to stop and resume."""
+"""The training loop, and how a run stops and resumes."""

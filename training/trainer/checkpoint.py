@@ -1,8 +1,8 @@
-"""Checkpoints: tensors in safetensors, everything else as JSON in its header. No pickle.
+"""Checkpoints: tensors in safetensors, everything else as JSON in the file's header. No pickle.
 
-model.safetensors   the averaged weights and the model's configuration: what is evaluated and exported
-best.safetensors    the same, of the best evaluation: with the highest mAP50-95, or top1 of a classifier
-last.safetensors    all that is needed to resume training exactly where it stopped
+- model.safetensors: the averaged weights and the model's configuration, for evaluation and export.
+- best.safetensors: the same, of the evaluation with the highest mAP50-95, or top1 of a classifier.
+- last.safetensors: the whole state, from which training resumes exactly.
 """
 
 import json
@@ -27,17 +27,17 @@ SUFFIX = ".safetensors"
 MODEL_FILE = "model.safetensors"
 BEST_FILE = "best.safetensors"
 STATE_FILE = "last.safetensors"
-CONFIG_FILE = "config.json"  # beside them: the run's configuration, for people and for `inspect`
+CONFIG_FILE = "config.json"  # the run's configuration, for people and for `inspect`
 _MODEL_KIND = "sparsight-model-1"
 _STATE_KIND = "sparsight-training-1"
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come."""
+    """The progress of a run."""
 
-    epoch: int  # epochs finished
-    batch: int  # batches finished in the epoch after these
+    epoch: int  # finished epochs
+    batch: int  # finished batches of the next epoch
     step: int  # optimizer steps taken
 
 
@@ -58,28 +58,21 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def check_output(path: Path) -> None:
-    """Check before long work that a checkpoint can be written; it must not replace a file.
-
-    Raises:
-        CheckpointError: the path has another suffix, the file exists, or its folder does not exist.
-    """
+    """Check that a checkpoint can be written without replacing a file; raise CheckpointError otherwise."""
     if path.suffix.lower() != SUFFIX:
-        raise CheckpointError(f"--output {path}: what is written is a {SUFFIX} file; name it so")
+        raise CheckpointError(f"--output {path}: the name must end in {SUFFIX}")
     if path.exists():
-        raise CheckpointError(f"{path} is there already; remove it, or say another --output")
+        raise CheckpointError(f"{path} exists already; remove it, or choose another --output")
     if not path.parent.is_dir():
-        raise CheckpointError(f"no folder {path.parent} to write into")
+        raise CheckpointError(f"there is no folder {path.parent} to write into")
 
 
 def save_model(
     path: Path, model: Network, provenance: dict[str, str], *, stored: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Write the weights and the configuration of a model.
+    """Write the weights, the configuration and the provenance (the origin of the weights) of a model.
 
-    Args:
-        provenance: origin of the weights.
-        stored: weights to write in another precision than the model has; load_model converts them back to
-            float32.
+    `stored` holds weights in another precision than the model's; load_model converts them to float32.
     """
     metadata = {"kind": _MODEL_KIND, "model": to_json(model.config), "provenance": json.dumps(provenance)}
     write_tensors(path, {**model.state_dict(), **(stored or {})}, metadata)
@@ -88,8 +81,7 @@ def save_model(
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
     """Load a network of any task, in evaluation mode, and its provenance.
 
-    Raises:
-        CheckpointError: the file is missing, truncated or of another kind, or its tensors do not fit.
+    Raise CheckpointError if the file is missing, damaged or of another kind, or if its tensors do not fit.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -102,41 +94,29 @@ def load_model(path: Path) -> tuple[Network, dict[str, str]]:
 
 
 def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
-    """Load a detector and its provenance as load_model does, for code that only supports detectors.
-
-    Raises:
-        CheckpointError: the same as of load_model, or the network is for another task.
-    """
+    """Load a detector and its provenance as load_model does; raise CheckpointError for another task."""
     model, provenance = load_model(path)
     if not isinstance(model, Detector):
-        raise CheckpointError(f"{path} is for the task {model.config.task}, and this needs a detector")
+        raise CheckpointError(f"{path} is for the task {model.config.task}, but a detector is needed")
     return model, provenance
 
 
 def load_provenance(path: Path) -> dict[str, str]:
-    """Load the provenance of a model's weights, without building the model.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or of another kind.
-    """
+    """Load the provenance of a model's weights, without building the model."""
     metadata, _ = _read(path, _MODEL_KIND)
     return dict(json.loads(metadata["provenance"]))
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Load those weights of another model whose names and shapes agree.
+    """Load the weights of a checkpoint whose names and shapes agree with the model's.
 
-    Returns:
-        The names of the model's tensors that were not loaded.
-
-    Raises:
-        CheckpointError: the file cannot be read, or none of its tensors fits.
+    Return the names of the model's tensors that were not loaded. Raise CheckpointError if none fits.
     """
     _, tensors = _read(path, _MODEL_KIND)
     own = model.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
     if not fitting:
-        raise CheckpointError(f"{path}: no tensor fits {model.config.variant}; it is another architecture")
+        raise CheckpointError(f"{path}: no tensor fits {model.config.variant}; the architectures differ")
     model.load_state_dict(fitting, strict=False)
     return sorted(own.keys() - fitting.keys())
 
@@ -151,11 +131,7 @@ def save_state(
     *,
     provenance: Mapping[str, str],
 ) -> None:
-    """Write the whole state of a run.
-
-    Args:
-        models: the trained model and its average.
-    """
+    """Write the whole state of a run; `models` are the trained model and its average."""
     tensors = {f"model.{n}": t for n, t in models[0].state_dict().items()}
     tensors |= {f"average.{n}": t for n, t in models[1].state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -188,11 +164,7 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> tuple[Position, Best, dict[str, str]]:
-    """Load a state that save_state wrote into models and optimizer.
-
-    Returns:
-        How far the run had come, its best evaluation, and its provenance.
-    """
+    """Load a state into models, optimizer and scaler; return position, best evaluation and provenance."""
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -205,7 +177,7 @@ def load_state(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
     scaler.load_state_dict(json.loads(metadata["scaler"]))
-    # Runs of version 0.1 kept no count of evaluations, and no provenance.
+    # States of version 0.1 hold neither a best evaluation nor a provenance.
     position, best = json.loads(metadata["position"]), json.loads(metadata.get("best", "{}"))
     return Position(**position), Best(**best), json.loads(metadata.get("provenance", "{}"))
 

@@ -1,4 +1,4 @@
-"""Deterministic algorithms: sums are added up in the same order every time."""
+"""Deterministic algorithms, which give the same bits every time."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Make torch use only deterministic algorithms inside the block, and raise where it has none.
+    """Make torch use only deterministic algorithms inside the block, if wanted.
 
-    The earlier settings are restored afterwards. If not wanted, nothing changes.
+    Torch then raises RuntimeError for an operation that has no such algorithm.
     """
     if not wanted:
         yield
@@ -27,7 +27,7 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
         os.environ.get(_CUBLAS),
     )
     try:
-        # Read by cuBLAS when it starts; torch refuses its matrix products without it.
+        # cuBLAS reads this variable when it starts. Without it, torch refuses matrix products.
         os.environ.setdefault(_CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(True)
         cudnn.deterministic, cudnn.benchmark = True, False

@@ -1,8 +1,7 @@
-"""The processes of one run: torchrun starts them, each has a share of every batch, all keep equal weights.
+"""The processes of one run, which torchrun starts. Each gets a share of every batch; all keep equal weights.
 
 There is no wrapper around the model. The loss of the whole batch is a function of sums over processes, so its
-gradient is the sum of the processes' gradients. These are added up once a step, however many parts the step
-has.
+gradient is the sum of the processes' gradients. These are added up once per step.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from training.data.loader import Share
 from training.errors import ConfigError, TrainingError
 
-# The other processes wait while the first validates. A process that dies is still noticed at once.
+# The other processes wait while the first validates. They notice at once if a process dies.
 LONGEST_WAIT = timedelta(hours=6)
 
 
@@ -28,29 +27,27 @@ class ProcessLost(TrainingError):
 
     def __init__(self) -> None:
         super().__init__(
-            "another process of this run has ended, so this one does too; what it says is the reason. "
-            "The same command goes on from the last checkpoint."
+            "another process of this run has ended, so this one ends too; the other's error is the reason. "
+            "The same command continues from the last checkpoint."
         )
 
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a run, and which of them this is. A single process leaves all values unchanged.
+    """The number of processes of a run, and the place of this process among them.
 
-    Every process has to call the same methods in the same order: each call waits for the other processes.
-
-    Raises:
-        ProcessLost: from any method, if another process has ended.
+    Every process has to call the same methods in the same order: each call waits for the other processes, and
+    raises ProcessLost if one has ended. With a single process, values stay unchanged.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # on this machine: the number of its GPU
-    wanted: str | None = None  # a device by name; None: a GPU if there is one
+    local_rank: int = 0  # rank among the processes on this machine, and the number of the GPU
+    wanted: str | None = None  # name of the requested device; None: a GPU if there is one
 
     @property
     def first(self) -> bool:
-        """Return whether this is the process that writes files, validates and logs."""
+        """Return whether this is the first process, which writes files, validates and logs."""
         return self.rank == 0
 
     @property
@@ -61,8 +58,7 @@ class Processes:
     def device(self) -> torch.device:
         """Return the requested device, else this process's own GPU, else the CPU.
 
-        Raises:
-            ConfigError: this machine has fewer GPUs than processes.
+        Raise ConfigError if this machine has fewer GPUs than processes.
         """
         if self.wanted is not None:
             return torch.device(self.wanted)
@@ -71,17 +67,12 @@ class Processes:
         if self.local_rank >= torch.cuda.device_count():
             raise ConfigError(
                 f"process {self.local_rank + 1} on this machine has no GPU of its own; "
-                f"say --nproc-per-node {torch.cuda.device_count()}"
+                f"use --nproc-per-node {torch.cuda.device_count()}"
             )
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return the same processes on another device.
-
-        Raises:
-            ConfigError: there are several processes, each with a device of its own; or this machine has no
-                such device.
-        """
+        """Return the same process on another device; raise ConfigError if it cannot run there."""
         if self.size > 1:
             raise ConfigError("each of several processes has a device of its own: leave --device out")
         there = ["cpu"]
@@ -92,10 +83,10 @@ class Processes:
         return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum over processes, whose gradient is that of this process's summand alone.
+        """Return the sum over processes; the gradient is that of this process's summand.
 
-        This is right if every process computes the same from the sum and the gradients of parameters are then
-        added up. Each process passes on its summand's part, and all parts together are the gradient.
+        This suits a loss that every process computes from the sums. Its gradient is the sum of the processes'
+        gradients, which add_up_gradients computes.
         """
         return values if self.size == 1 else _Total.apply(values)
 
@@ -109,7 +100,7 @@ class Processes:
 
     def same(self, value: int, device: torch.device) -> bool:
         """Return whether all processes have the same number."""
-        both = torch.tensor([value, -value], dtype=torch.int64, device=device)
+        both = torch.tensor([value, -value], device=device)
         if self.size > 1:
             _collectively(lambda: dist.all_reduce(both, dist.ReduceOp.MAX))
         return bool(both.sum() == 0)
@@ -143,12 +134,15 @@ ALONE = Processes()
 
 @contextmanager
 def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
-    """Join the processes that torchrun started, given RANK, WORLD_SIZE and LOCAL_RANK; yield them.
+    """Join the processes that torchrun started, and yield them; without torchrun, yield a single process.
 
-    They communicate over NCCL if there are GPUs, else over gloo. Without torchrun, yield a single process.
+    Processes communicate over NCCL if there are GPUs, else over gloo.
+
+    Args:
+        environment: has RANK, WORLD_SIZE and LOCAL_RANK from torchrun.
 
     Raises:
-        ConfigError: the environment is not torchrun's, a process has no GPU, or the others cannot be reached.
+        ConfigError: a variable is wrong, a process has no GPU, or the other processes cannot be reached.
     """
     if environment.get("WORLD_SIZE", "1") == "1":
         yield ALONE
@@ -161,7 +155,7 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"the processes of this run do not find one another: {error}") from error
+        raise ConfigError(f"the processes of this run cannot find each other: {error}") from error
     try:
         yield processes
     finally:
@@ -169,14 +163,11 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Return the model with batch norms that take statistics over all processes; only for GPUs.
+    """Return the model with batch norms whose statistics cover the images of all processes; only for GPUs.
 
-    Names of tensors stay as they are.
-
-    Every process has to pass each of these norms as often as the others, or the others wait for hours. So
-    experts run dense, or their norms are group norms (TrainConfig.check_parts). Group norms stay as they are,
-    since they use one image. Frozen norms use their stored statistics, wait for no process, and answer as
-    batch norm does.
+    Tensor names do not change. Such a norm waits until every process calls it. An expert that runs in one
+    process and not in another would therefore block the run. TrainConfig.check_parts prevents this: experts
+    with batch norm must run dense. Frozen norms use their stored statistics, and do not wait.
     """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
@@ -200,5 +191,5 @@ def _add_up(values: Tensor) -> None:
 def _collectively(call: Callable[[], object]) -> None:
     try:
         call()
-    except RuntimeError as error:  # what gloo and NCCL raise alike
+    except RuntimeError as error:  # raised by gloo and by NCCL
         raise ProcessLost from error

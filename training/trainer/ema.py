@@ -1,4 +1,4 @@
-"""A running average of the weights, which is evaluated and released."""
+"""A running average of the weights, which is evaluated and exported."""
 
 import copy
 import math
@@ -23,10 +23,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Update the average with the weights after step number `step`, counted from 1."""
+        """Update the average with the weights after a step; the first step is 1."""
         decay = self._decay * (1 - math.exp(-step / self._tau_steps))
         averages = list(self.model.state_dict().values())
-        current = list(model.state_dict().values())  # in the same order, as it was copied from such a model
+        current = list(model.state_dict().values())  # in the same order, as self.model is a copy
         floats = [index for index, each in enumerate(averages) if each.dtype.is_floating_point]
         # One call for all: calling for each of hundreds of tensors takes longer than the sums.
         torch._foreach_lerp_([averages[i] for i in floats], [current[i] for i in floats], 1 - decay)

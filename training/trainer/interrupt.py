@@ -1,4 +1,4 @@
-"""Stop a run between steps instead of inside one."""
+"""Stops a run between optimizer steps instead of inside one."""
 
 import signal
 from types import FrameType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class StopRequest:
-    """Inside the block, Ctrl-C and SIGTERM only set a flag; a second one stops the run at once.
+    """A block in which the first Ctrl-C or SIGTERM only sets a flag; the second raises KeyboardInterrupt.
 
     An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
     """
@@ -22,7 +22,7 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal returned it
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

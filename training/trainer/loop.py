@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,13 +49,13 @@ Describe = Callable[[Mapping[str, float]], str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The result of a run."""
 
     finished: bool  # False: stopped on request; the same command resumes
     position: Position
     model_path: Path
-    best_path: Path | None = None  # of the best evaluation, if there was one
-    best_by: str = ""  # the figure by which the best evaluation is chosen
+    best_path: Path | None = None  # model of the best evaluation; None: there was no evaluation
+    best_by: str = ""  # name of the metric that chooses the best evaluation
 
 
 def compute_device() -> torch.device:
@@ -64,10 +64,9 @@ def compute_device() -> torch.device:
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Return the half precision to compute in, None for f32; `auto` takes half only where it is faster.
+    """Return the half precision to compute in, or None for float32; `auto` takes the faster one.
 
-    Raises:
-        ConfigError: f16 is requested on a CPU, where it is slower than bf16 and f32.
+    Raise ConfigError for f16 on a CPU, where it is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -75,7 +74,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
         case "bf16":
             return torch.bfloat16
         case "f16" if device.type == "cpu":
-            raise ConfigError("precision f16 is for GPUs; take bf16, f32 or auto")
+            raise ConfigError("precision f16 is for GPUs; use bf16, f32 or auto")
         case "f16":
             return torch.float16
         case "auto" if device.type == "cuda":
@@ -85,7 +84,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
 
 
 class Trainer:
-    """The owner of one run's model, its average, the optimizer and the files."""
+    """One run: its model, the averaged model, the optimizer and the files."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class Trainer:
         """Build the model, its average and the optimizer.
 
         Raises:
-            ConfigError: a batch cannot be divided among so many processes.
+            ConfigError: a batch cannot be divided among the processes.
             CheckpointError: initial_weights cannot be read, or none of its tensors fits.
         """
         config.check_parts(processes.size)
@@ -114,7 +113,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = self.task.build(config.model)
         self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
-        # Channels-last is what both CPU and GPU convolutions run in.
+        # Convolutions are fastest in channels-last order, on CPUs and GPUs.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, config.optimizer)
         if processes.size > 1 and self.device.type == "cuda":
@@ -137,46 +136,41 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Load the state in run_dir, whatever number of processes wrote it.
+        """Load the state in run_dir; any number of processes may have written it.
 
-        Raises:
-            CheckpointError: there is no state, it is damaged, or it belongs to a run with other settings.
+        Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
         path = self.run_dir / STATE_FILE
-        # The number of processes that load images changes no bit of the images.
+        # The number of processes that load images does not change the images.
         stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
         if stored != self.config:
             raise CheckpointError(
-                f"{self.run_dir} holds a run with other settings; give those to go on, or another --run"
+                f"{self.run_dir} has a run with other settings; use these settings or another --run"
             )
         models = (self.model, self.average.model)
-        self.position, self.best, told = load_state(path, models, self.optimizer, self.scaler)
-        self.provenance |= told  # the state holds the origin of the initial weights
+        self.position, self.best, provenance = load_state(path, models, self.optimizer, self.scaler)
+        self.provenance |= provenance
 
     def run(
-        self,
-        evaluate: Evaluate | None = None,
-        *,
-        describe: Describe = figures,
-        tensorboard: bool = False,
+        self, evaluate: Evaluate | None = None, *, describe: Describe = figures, tensorboard: bool = False
     ) -> Outcome:
-        """Train to the end, or until the first Ctrl-C or SIGTERM; either way, write a checkpoint.
+        """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
         Args:
-            evaluate: returns the figures of a validation.
-            describe: turns these figures into text for the log.
+            evaluate: returns the metrics of a model on the validation data.
+            describe: turns these metrics into text for the log.
 
         Raises:
             TrainingError: a loss is not finite, or tensorboard is requested and not installed.
-            ConfigError: patience is set, and there is no evaluation.
+            ConfigError: patience is set without an evaluation.
             CheckpointError: run_dir is not the same folder for all processes.
             ProcessLost: another process of the run has ended.
         """
         config, first = self.config, self.processes.first
         if config.patience and evaluate is None:
-            raise ConfigError(f"patience={config.patience} goes by evaluations, and nothing evaluates")
+            raise ConfigError(f"patience={config.patience} counts evaluations, but the run has none")
         if not self.processes.same(self.position.step, self.device):
-            raise CheckpointError(f"{self.run_dir} is not the same folder for all processes; share it")
+            raise CheckpointError(f"{self.run_dir} must be the same folder for all processes; share it")
         self.run_dir.mkdir(parents=True, exist_ok=True)
         share, cache_bytes = self.processes.share, CACHE_BYTES // self.processes.size
         with (
@@ -205,17 +199,18 @@ class Trainer:
             evaluated = validate()
             self.position = Position(self.position.epoch + 1, 0, self.position.step)
             if evaluated:
-                self._save()  # together with what it says of the best
+                self._save()  # so that the state includes this evaluation
         return True
 
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
         """Train one epoch; return True if stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
-        if first == batches:  # stopped after the last batch: its evaluation is all that is missing
+        if first == batches:  # the run was stopped after the last batch and before the evaluation
             return False
         sums, started = dict[str, float](), time.monotonic()
         stopped = False
-        for parts in _together(loader.epoch(epoch, start_batch=first), self.config.accumulate):
+        batch_parts = [loader.epoch(epoch, start_batch=first)] * self.config.accumulate
+        for parts in zip(*batch_parts, strict=True):  # takes the parts of a step from one iterator
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
@@ -223,7 +218,7 @@ class Trainer:
             if not math.isfinite(terms["total"]):
                 raise TrainingError(
                     f"the loss of step {self.position.step + 1} is {terms['total']}; try a lower learning "
-                    "rate. The last checkpoint is from before it."
+                    "rate. The last checkpoint is of an earlier step."
                 )
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
             done = self.position.batch + 1
@@ -245,7 +240,7 @@ class Trainer:
     def _set_learning_rate(self, batches: int) -> float:
         optimizer = self.config.optimizer
         total = batches * self.config.epochs
-        # A run of fewer epochs than the warm-up would never reach its learning rate.
+        # A run shorter than the warm-up would never reach its learning rate.
         warmup = min(round(optimizer.warmup_epochs * batches), total // 3)
         lr = learning_rate(optimizer, self.position.step, warmup, total)
         for group in self.optimizer.param_groups:
@@ -277,45 +272,34 @@ class Trainer:
             self.best = replace(best, stale=best.stale + 1)
             return
         self.best = Best(score, epoch)
-        provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch)}
-        save_model(self.run_dir / BEST_FILE, self.average.model, {**provenance, best_by: f"{score:.6f}"})
+        self._save_model(BEST_FILE, epoch, **{best_by: f"{score:.6f}"})
 
     def _out_of_patience(self) -> bool:
         patience, best = self.config.patience, self.best
         if not self.processes.any(0 < patience <= best.stale, self.device):
             return False
         log.info(
-            f"no better {self.task.best_by} in {best.stale} evaluations: "
-            f"the best was that of epoch {best.epoch}"
+            f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best"
         )
         return True
 
     def _save(self) -> None:
+        if self.processes.first:
+            path, models = self.run_dir / STATE_FILE, (self.model, self.average.model)
+            config, progress = self.config, (self.position, self.best)
+            save_state(
+                path, config, progress, models, self.optimizer, self.scaler, provenance=self.provenance
+            )
+            self._save_model(MODEL_FILE, self.position.epoch)
         self._saved_at = time.monotonic()
-        if not self.processes.first:
-            return
-        models = (self.model, self.average.model)
-        progress = (self.position, self.best)
-        save_state(
-            self.run_dir / STATE_FILE,
-            self.config,
-            progress,
-            models,
-            self.optimizer,
-            self.scaler,
-            provenance=self.provenance,
-        )
-        provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(self.position.epoch)}
-        save_model(self.run_dir / MODEL_FILE, self.average.model, provenance)
-        self._saved_at = time.monotonic()
+
+    def _save_model(self, name: str, epoch: int, **scores: str) -> None:
+        """Write the averaged model; its provenance includes step, epoch and scores."""
+        provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch), **scores}
+        save_model(self.run_dir / name, self.average.model, provenance)
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
     """Return the loss and its parts by name; they are copied from a GPU all at once."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))
-
-
-def _together(batches: Iterator[Batch], parts: int) -> Iterator[tuple[Batch, ...]]:
-    """Yield the parts of each step, one step after the other."""
-    return zip(*[batches] * parts, strict=True)

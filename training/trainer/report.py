@@ -1,4 +1,4 @@
-"""Report the progress of a run: a progress bar, JSON lines, and curves for TensorBoard."""
+"""Reports the progress of a run: a progress bar, JSON lines, and curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
@@ -25,24 +25,16 @@ def figures(scores: Mapping[str, float]) -> str:
 
 
 class Report:
-    """The owner of the progress bar, the metrics file and TensorBoard's events of one run.
+    """The progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        run_dir: None: this process is not the first, and reports nothing.
-        resumed_step: lines of later steps, written before a crash, are dropped: these steps are repeated.
-        tensorboard: also write every number for TensorBoard, in a folder of run_dir.
-
-    Raises:
-        TrainingError: tensorboard is not installed.
+        run_dir: folder of the files; None: report nothing, as this process is not the first.
+        resumed_step: step at which the run resumes; lines of later steps are dropped, as these steps repeat.
+        tensorboard: write every number for TensorBoard too; raise TrainingError if it is not installed.
     """
 
     def __init__(
-        self,
-        run_dir: Path | None,
-        total_steps: int,
-        resumed_step: int,
-        *,
-        tensorboard: bool = False,
+        self, run_dir: Path | None, total_steps: int, resumed_step: int, *, tensorboard: bool = False
     ) -> None:
         self._file, self._curves = None, None
         if run_dir is not None:
@@ -72,16 +64,16 @@ class Report:
         self._bar.set_description(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
         self._bar.update()
-        self._draw("step", position.step, scalars)
+        self._add_curves("step", position.step, scalars)
 
     def record(self, step: int, scalars: Mapping[str, float | str]) -> None:
         """Append one line to the metrics file."""
         if self._file is not None:
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()
-        self._draw(str(scalars["kind"]), step, scalars)
+        self._add_curves(str(scalars["kind"]), step, scalars)
 
-    def _draw(self, kind: str, step: int, scalars: Mapping[str, float | str]) -> None:
+    def _add_curves(self, kind: str, step: int, scalars: Mapping[str, float | str]) -> None:
         if self._curves is not None:
             for name, value in scalars.items():
                 if isinstance(value, int | float):
@@ -96,11 +88,12 @@ def _open_curves(folder: Path, resumed_step: int) -> "SummaryWriter":
             "--tensorboard needs the package tensorboard: "
             "pip install --constraint constraints.txt '.[tensorboard]', or leave the flag out"
         ) from error
-    # TensorBoard then hides what was written of later steps.
+    # With purge_step, TensorBoard hides numbers of this step and later, which a crashed run has written.
     return SummaryWriter(str(folder), purge_step=resumed_step + 1)
 
 
 def _drop_after(path: Path, step: int) -> None:
+    """Remove the lines of later steps from a metrics file."""
     if not path.exists():
         return
     kept = []

@@ -15,12 +15,12 @@ from training.models.network import Network
 from training.tasks.task import Task
 from training.trainer.distributed import Processes
 
-STEPS_APART = 10**9  # between the seeds of two runs: more steps than any run has
+STEPS_APART = 10**9  # difference between the first seeds of two runs: more steps than any run has
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """The model, the optimizer and the settings that a step needs beside its batch."""
+    """The model, the optimizer and the settings with which steps are taken."""
 
     config: TrainConfig
     task: Task
@@ -34,19 +34,17 @@ class Stepper:
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
         """Update the weights, and return the losses of the whole batch, over all parts and processes.
 
-        The sum of a part's losses is weighted by the part's weight (for a detector, the sum of its target
-        scores). So losses and gradient are those of one undivided batch, if weights are 1 or more, and apart
-        from batch norm's statistics.
+        The losses of a part are weighted by the part's weight (for a detector, the sum of its target scores).
+        If these weights are at least 1, losses and gradients equal those of the undivided batch, except for
+        the statistics of batch norm. Routing losses are weighted means over parts.
 
-        Gradients are weighted, since they are float32. A weighted loss could overflow in half precision:
-        beside a part without objects, a weight may be some hundreds. An overflow in one part remains in the
-        sum, and the scaler skips the step as it would for the whole batch. Terms of routers are means over
-        parts with the same weights: each covers the images of its part, of all processes.
+        Gradients are weighted instead of losses, because a weighted loss could overflow in half precision: a
+        weight may be several hundred. If one part overflows, the scaler skips the step as for a whole batch.
 
         Args:
-            step: number of the step, from 0; all random numbers of the step depend on it.
+            step: number of the step, from 0, from which all its random numbers are derived.
         """
-        top_k = self._draw(step)
+        top_k = self._seeded_top_k(step)
         self.model.train()
         if self.config.freeze_batch_norm:
             freeze_statistics(self.model)
@@ -59,14 +57,13 @@ class Stepper:
                 torch._foreach_mul_(self._gradients(), terms[-1].weight / found.weight)
             self.scaler.scale(found.total).backward()
             terms.append(found._replace(total=found.total.detach()))
-        self._move(terms)
+        self._apply_gradients(terms)
         return terms[0] if len(terms) == 1 else _over_parts(terms)
 
-    def _draw(self, step: int) -> Tensor | None:
-        """Seed the step's random numbers, and draw a top_k for every image, (B, 1) of the whole batch.
+    def _seeded_top_k(self, step: int) -> Tensor | None:
+        """Seed the step's random numbers, and return a top_k for every image of the whole batch, (B, 1).
 
-        The top_k values are the same in every process. The noise and the dropout of routers are drawn later,
-        and differ between processes.
+        All processes get the same top_k values, but different noise and dropout in routers.
         """
         torch.manual_seed(STEPS_APART * self.config.seed + step)
         top_k = None
@@ -91,13 +88,13 @@ class Stepper:
     def _gradients(self) -> list[Tensor]:
         return [each.grad for each in self._parameters() if each.grad is not None]
 
-    def _move(self, terms: Sequence[LossTerms]) -> None:
+    def _apply_gradients(self, terms: Sequence[LossTerms]) -> None:
         parameters = self._parameters()
         self.processes.add_up_gradients(parameters)
         self.scaler.unscale_(self.optimizer)
         if len(terms) > 1:
             weights = torch.stack([each.weight for each in terms])
-            # Each part's sum was multiplied by its own number of images, over the last one's weight.
+            # So far, each part's factor is its number of images × its weight / the last part's weight.
             torch._foreach_mul_(self._gradients(), len(terms) * weights[-1] / weights.sum())
         torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
@@ -116,13 +113,9 @@ def freeze_statistics(model: nn.Module) -> None:
 def _over_parts(terms: Sequence[LossTerms]) -> LossTerms:
     """Return the losses of the whole batch from those of its parts."""
     weights = torch.stack([each.weight for each in terms])
-    share = weights / weights.sum()
 
     def mean(values: list[Tensor]) -> Tensor:
-        return (torch.stack(values) * share).sum()
+        return (torch.stack(values) * weights).sum() / weights.sum()
 
-    return LossTerms(
-        total=mean([each.total for each in terms]) * len(terms),
-        parts={name: mean([each.parts[name] for each in terms]) for name in terms[0].parts},
-        weight=weights.sum(),
-    )
+    parts = {name: mean([each.parts[name] for each in terms]) for name in terms[0].parts}
+    return LossTerms(mean([each.total for each in terms]) * len(terms), parts, weights.sum())

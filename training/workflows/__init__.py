@@ -1,1 +1,1 @@
-"""What each command does, callable from Python as from the command line."""
+"""The work of the commands, callable from Python."""

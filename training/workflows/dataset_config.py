@@ -1,4 +1,4 @@
-"""The data that a command works on, and its name in logs, checkpoints and manifests."""
+"""The data that a command reads, and its name in logs, checkpoints and manifests."""
 
 import logging
 from collections.abc import Sequence
@@ -16,15 +16,14 @@ from training.tasks.choose import task_named
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
 SCENES_UNSEEN = ScenesConfig(images=96, seed=1, image_hw=(256, 256))
-GENERATED = "generated scenes"  # in place of a folder, in a checkpoint's provenance
+GENERATED = "generated scenes"  # instead of a folder, in a checkpoint's provenance
 
 log = logging.getLogger(__name__)
 
 
 def log_remarks(of: str, dataset: Dataset) -> None:
     """Log in one line which labels are left out, ignored or clipped; log nothing if there are none."""
-    remarks = describe_remarks(dataset.remarks)
-    if remarks:
+    if remarks := describe_remarks(dataset.remarks):
         log.info(f"{of}: {remarks}")
 
 
@@ -33,13 +32,10 @@ def training_data(
 ) -> DataConfig:
     """Return the training data: the recipe's own data in the folder, or else this split of the folder.
 
-    Args:
-        folder: None: generated scenes.
-        classes: keep only these classes of the data, in this order; empty: every class.
+    Without a folder, it is generated scenes. `classes` keeps only these classes, in this order; empty: all.
 
     Raises:
-        ConfigError: the recipe has data of its own and no folder is given, or this data does not allow a
-            selection of classes.
+        ConfigError: a recipe with its own data needs a folder, or classes of this data cannot be selected.
     """
     own = recipe_splits(recipe or "", folder)
     return _of_classes(own.train if own else _usual(folder, split, SCENES_FOR_TRAINING), classes)
@@ -48,7 +44,7 @@ def training_data(
 def measured_data(
     folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
 ) -> DataConfig:
-    """Return data to measure on, as training_data does; generated scenes differ from those of training."""
+    """Return the data to measure on, as training_data does; generated scenes are unseen in training."""
     own = recipe_splits(recipe or "", folder)
     return _of_classes(own.val if own else _usual(folder, split, SCENES_UNSEEN), classes)
 
@@ -61,7 +57,7 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
     if not classes:
         return data
     if len(set(classes)) < len(classes):
-        raise ConfigError(f"--classes names one twice: {', '.join(classes)}")
+        raise ConfigError(f"--classes repeats a class: {', '.join(classes)}")
     kept = tuple(classes)
     match data:
         case FolderConfig():
@@ -69,21 +65,18 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
         case CombinedConfig() if data.shared_classes:
             return replace(data, parts=tuple(replace(part, kept_classes=kept) for part in data.parts))
         case CombinedConfig():
-            raise ConfigError("classes of several folders as one are not chosen from: leave --classes out")
+            raise ConfigError("several folders with different classes: leave --classes out")
         case ScenesConfig():
-            raise ConfigError(
-                "generated scenes have classes of their own: give a folder with --data, or leave --classes "
-                "out"
-            )
+            raise ConfigError("generated scenes have all their classes: give --data, or leave --classes out")
 
 
 def described(data: DataConfig) -> str:
-    """Return the folder and the split, as text for the user."""
+    """Return the folder, the split and the folds as text for the user."""
     match data:
         case ScenesConfig():
-            return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"{GENERATED} it has not seen"
+            return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"unseen {GENERATED}"
         case FolderConfig():
-            return f"split {data.split} of {data.root}{_folds(data, ', ')}"
+            return f"split {data.split} of {data.root}{_folds(data)}"
         case CombinedConfig():
             return " and ".join(map(described, data.parts))
 
@@ -94,34 +87,33 @@ def data_name(data: DataConfig) -> str:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
         case FolderConfig():
-            return f"{Path(data.root).name} {data.split}{_folds(data, ' and ')}"
+            return f"{Path(data.root).name} {data.split}{_folds(data)}"
         case CombinedConfig():
             return " + ".join(map(data_name, data.parts))
 
 
-def _folds(data: FolderConfig, between: str) -> str:
+def _folds(data: FolderConfig) -> str:
     if len(set(data.kept)) == data.folds:
         return ""
-    which = f"fold{'s' if between == ', ' else ''} {between.join(map(str, data.kept))}"
-    return f", {which} of {data.folds}"
+    return f", fold{'s' if len(data.kept) > 1 else ''} {', '.join(map(str, data.kept))} of {data.folds}"
 
 
 def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
-    """Return a checkpoint's text on its training data; it holds no paths, since checkpoints are shared."""
+    """Return the name of a checkpoint's training data; without paths, since checkpoints are shared."""
     if folder is None:
         return GENERATED
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
 def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data; generated scenes get the labels of the task, a folder keeps its labels."""
+    """Return the data; generated scenes get the labels that the task learns."""
     if isinstance(data, ScenesConfig):
         return replace(data, labels=task_named(task).scene_labels)
     return data
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data for a model; a folder gets the model's classes, since its labels may state no order."""
+    """Open data for a model, in the order of the model's classes, since a folder may state no order."""
     data = scenes_for(config.task, data)
     if isinstance(data, FolderConfig) and not data.kept_classes:
         data = replace(data, class_names=config.class_names)

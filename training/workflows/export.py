@@ -1,4 +1,4 @@
-"""Measure a checkpoint, then release it for every target."""
+"""Measure a checkpoint, and export it for every target."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,14 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
+from training.models.network import Network
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_remarks, open_for
 from training.workflows.measure import labelled_for
-from training.workflows.provenance import folder_name, origin_in_words
+from training.workflows.provenance import origin_in_words
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +60,13 @@ def export(
 
     Raises:
         ConfigError: a target or the model does not support the options, or calibration has no images.
-        ExportError: a graph does not reproduce the checkpoint; then nothing is released.
+        ExportError: a graph does not reproduce the checkpoint.
     """
-    model, provenance = load_model(checkpoint)
+    model, stored = load_model(checkpoint)
+    credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
+    folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
     check_options(targets, options, model.config)
-    if options.experts == "shared":  # another model, with figures of its own
+    if options.experts == "shared":  # the figures must be those of the reduced model
         model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
@@ -71,17 +74,9 @@ def export(
     golden = scene_images()
     images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
-        dataset, task = labelled_for(model, data), task_named(model.config.task)
-        log_remarks("labels", dataset)
-        result = task.evaluate(model.to(compute_device()), dataset)
-        model.cpu()
-        log.info(f"measured on {described(data)}:\n{task.report(result)}")
-        figures = task.figures(result)
-        nmi = nmi_by_layer(result.routed, dataset)
-        baseline = Baseline(data_name(data), result.images, result.experts, nmi)
-        measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
+        measured, figures = _measure(model, data)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-        images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
+        images = ExportImages(_compared(measured.dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
         repository,
@@ -90,25 +85,30 @@ def export(
         targets=targets,
         options=options,
         measured=measured,
-        provenance=_provenance(checkpoint, provenance, metrics, attribution),
+        provenance=Provenance(sha256_of(checkpoint), folder, metrics, credits),
     )
     for each in exported:
         log.info(f"released {each.path}")
-    for each in exported:
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
     return exported
 
 
-def _provenance(
-    checkpoint: Path, told: Mapping[str, str], metrics: dict[str, float], attribution: str
-) -> Provenance:
-    whose = "; ".join(filter(None, (attribution, origin_in_words(told))))
-    return Provenance(sha256_of(checkpoint), folder_name(told.get("data", "")), metrics, whose)
+def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
+    """Return the model's metric and routing on the data, and all figures of the evaluation."""
+    dataset, task = labelled_for(model, data), task_named(model.config.task)
+    log_remarks("labels", dataset)
+    result = task.evaluate(model.to(compute_device()), dataset)
+    model.cpu()
+    log.info(f"measured on {described(data)}:\n{task.report(result)}")
+    figures = task.figures(result)
+    nmi = nmi_by_layer(result.routed, dataset)
+    baseline = Baseline(data_name(data), result.images, result.experts, nmi)
+    return Measured(dataset, figures[export_task(model.config).metric_name], baseline), figures
 
 
 def scene_images() -> list[NDArray[np.uint8]]:
-    """Return generated scenes of every kind. They are ours to ship, so the golden sample is one of them."""
+    """Return generated scenes of every kind, free to publish: one of them becomes the golden sample."""
     scenes = ScenesDataset(PARITY_IMAGES, seed=7, image_hw=(384, 512))
     return [scenes.load(index).image for index in range(len(scenes))]
 
@@ -116,7 +116,7 @@ def scene_images() -> list[NDArray[np.uint8]]:
 def calibration_images(
     config: ModelConfig, data: DataConfig | None, options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
-    """Return training images for the ranges of int8: the measured images must not influence them.
+    """Return training images for the value ranges of int8, which the measured images must not influence.
 
     Raises:
         ConfigError: there is no data for int8, or its training images cannot be read.
@@ -131,8 +131,7 @@ def calibration_images(
         dataset = open_for(config, data)
     except DatasetError as error:
         raise ConfigError(
-            f"precision int8 is calibrated on images of training, and {error}; --calibration-split says "
-            "where else images are"
+            f"precision int8 is calibrated on training images, and {error}; give another --calibration-split"
         ) from error
     return _some(dataset, options.calibration_images)
 
@@ -142,9 +141,9 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, a few images of the data and as many scenes, which route otherwise. In other precisions, rounding
-    may change the chosen experts. The share of changes is counted on many images of the data alone: routing
-    of out-of-distribution images is unstable, and ranges of int8 do not hold for them.
+    For f32, these are a few images of the data and as many scenes, which have other routing. In other
+    precisions, rounding may change the chosen experts; the share of changes is counted on many images of the
+    data. Scenes are left out there: routing of out-of-distribution images is unstable, and so is int8.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

@@ -15,11 +15,7 @@ log = logging.getLogger(__name__)
 def halve(checkpoint: Path, output: Path) -> None:
     """Write a checkpoint whose convolutions and linear layers are rounded to float16.
 
-    Args:
-        output: must not exist yet.
-
-    Raises:
-        CheckpointError: output cannot be written, or a weight is larger than float16 can hold.
+    Raises CheckpointError if output exists or cannot be written, or if a weight is too large for float16.
     """
     check_output(output)
     model, provenance = load_model(checkpoint)

@@ -13,6 +13,7 @@ from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
 from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
 from training.evaluate.routed import Result
+from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.choose import task_named
@@ -22,19 +23,11 @@ from training.workflows.dataset_config import log_remarks, open_for
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
-    data: DataConfig,
-    *,
-    top_k: int | None = None,
-    weight_threshold: float | None = None,
+    checkpoint: Path, data: DataConfig, *, top_k: int | None = None, weight_threshold: float | None = None
 ) -> Result:
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
-    Args:
-        top_k: None: as trained; the same holds for weight_threshold.
-
-    Raises:
-        ConfigError: the model cannot run with top_k experts; the message lists the allowed numbers.
+    For None, top_k and weight_threshold are as trained. Errors are those of controls_of and labelled_for.
     """
     model, _ = load_model(checkpoint)
     controls = controls_of(model, top_k, weight_threshold)
@@ -44,22 +37,19 @@ def evaluate_checkpoint(
 
 
 def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None = None) -> Evaluation:
-    """Return mAP and expert use of a detector's checkpoint, measured as evaluate_checkpoint does.
+    """Return mAP and expert use of a detector; raise CheckpointError if the checkpoint has another task."""
+    model, controls = _load(checkpoint, top_k)
+    return evaluate(model, labelled_for(model, data), controls=controls)
 
-    Raises:
-        CheckpointError: the checkpoint is for another task.
-    """
+
+def _load(checkpoint: Path, top_k: int | None) -> tuple[Detector, RoutingControls]:
     model, _ = load_detector(checkpoint)
     controls = controls_of(model, top_k)
-    return evaluate(model.to(compute_device()), labelled_for(model, data), controls=controls)
+    return model.to(compute_device()), controls
 
 
 def labelled_for(model: Network, data: DataConfig) -> Dataset:
-    """Open data for a model, and check its labels.
-
-    Raises:
-        DatasetError: the data is labelled for another task.
-    """
+    """Open data for a model; raise DatasetError if the data is labelled for another task."""
     dataset = open_for(model.config, data)
     task_named(model.config.task).check_labels(dataset)
     return dataset
@@ -72,33 +62,22 @@ def compare_checkpoints(
     top_ks: tuple[int | None, int | None] = (None, None),
     draws: int = 1000,
 ) -> Comparison:
-    """Return the mAP of two checkpoints, and by how much the first is better, from a paired bootstrap.
-
-    Args:
-        draws: number of bootstrap samples.
+    """Return the mAP of two checkpoints and the difference, from a paired bootstrap of `draws` samples.
 
     Raises:
-        ConfigError: a model cannot run with the requested top_k.
+        ConfigError: a model cannot run with its top_k.
         DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
     """
-    sides = []
-    for checkpoint, top_k in zip(checkpoints, top_ks, strict=True):
-        model, _ = load_detector(checkpoint)
-        controls = controls_of(model, top_k)
-        sides.append((model.to(compute_device()), controls))
-    return compare(sides[0], sides[1], labelled_for(sides[0][0], data), draws=draws)
+    first, second = map(_load, checkpoints, top_ks)
+    return compare(first, second, labelled_for(first[0], data), draws=draws)
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """Return the requested controls; for None, the model's own.
-
-    Raises:
-        ConfigError: the model cannot run with top_k experts; the message lists the allowed numbers.
-    """
+    """Return routing controls, as trained for None; raise ConfigError if the model cannot run with top_k."""
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
-        allowed = ", ".join(str(each) for each in config.allowed_top_k)
-        raise ConfigError(f"top_k={top_k} is none that {config.variant} can run with: {allowed}")
+        allowed = ", ".join(map(str, config.allowed_top_k))
+        raise ConfigError(f"top_k={top_k}: {config.variant} can run with {allowed}")
     return RoutingControls(
         config.top_k if top_k is None else top_k,
         config.weight_threshold if weight_threshold is None else weight_threshold,
@@ -108,14 +87,10 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> tuple[MeanAp, int]:
-    """Return the mAP of a running service on the images of a data set, and the number of images.
-
-    Raises:
-        ConfigError: the images are labelled as a whole, without boxes.
-    """
+    """Return the mAP of a running service and the number of images; raise ConfigError without boxes."""
     dataset = open_dataset(data)
     if len(dataset) and dataset.load(0).image_class is not None:
-        raise ConfigError("a service is measured as a detector: give --url data with boxes")
+        raise ConfigError("--url measures a detector: give data with boxes")
     log_remarks("labels", dataset)
     with closing(RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend)) as remote:
         return evaluate_with(remote.detect, dataset)

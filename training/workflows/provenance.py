@@ -1,4 +1,4 @@
-"""The origin of a model's initial weights, as its checkpoint and the manifests of its exports state it."""
+"""The origin of a model's initial weights, as stated in its checkpoint and the manifests of its exports."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_provenance
 
 BEST_BY = tuple(task_named(name).best_by for name in TASKS)
-OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # each run states its own
+OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # fields that describe only the last run
 
 
 def origin_of(checkpoint: Path) -> dict[str, str]:
@@ -20,12 +20,14 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.
     """
-    told = load_provenance(checkpoint)
-    carried = {name: value for name, value in told.items() if name not in OF_THE_RUN}
-    before, data = told.get("begun from"), (told.get("begun from data"), folder_name(told.get("data", "")))
+    stored = load_provenance(checkpoint)
+    carried = {name: value for name, value in stored.items() if name not in OF_THE_RUN}
+    before = stored.get("begun from")
     carried["begun from"] = checkpoint.name + (f", begun from {before}" if before else "")
     carried["begun from sha256"] = sha256_of(checkpoint)
-    seen = ", ".join(each for each in data if each)
+    # Only the name of the folder: checkpoints are shared.
+    data = (stored.get("begun from data"), Path(stored.get("data", "")).name)
+    seen = ", ".join(filter(None, data))
     return {**carried, "begun from data": seen} if seen else carried
 
 
@@ -42,8 +44,3 @@ def origin_in_words(provenance: Mapping[str, str]) -> str:
         data = provenance.get("begun from data")
         words.append(f"begun from {provenance['begun from']}{f', trained on {data}' if data else ''}")
     return "; ".join(words)
-
-
-def folder_name(data: str) -> str:
-    """Return the last part of the training data's path, since artifacts are shared."""
-    return Path(data).name if data else ""

@@ -47,9 +47,9 @@ class TrainOptions:
     data: Path | None = None  # None: generated scenes
     split: str = "train"
     val_split: str | None = "val"
-    classes: tuple[str, ...] = ()  # of the folder, only these are learned; empty: every class
+    classes: tuple[str, ...] = ()  # learn only these classes of the folder; empty: every class
     weights: Path | None = None
-    scenes: int = SCENES_FOR_TRAINING.images  # how many are generated where there is no data
+    scenes: int = SCENES_FOR_TRAINING.images  # number of generated scenes, if there is no data
     like: Path | None = None  # take model and weights from this checkpoint instead
     tensorboard: bool = False
     device: str | None = None  # cpu, cuda or cuda:1; None: a GPU if there is one
@@ -58,28 +58,26 @@ class TrainOptions:
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     """Return training and validation data: the recipe's own, the folder's, or scenes of two seeds.
 
-    Raises:
-        ConfigError: the recipe has data of its own and no folder is given, or a split or classes are given
-            for data that has none to select.
+    Raises ConfigError if the recipe needs a folder, or if the data has no splits or classes to select.
     """
-    usual = TrainOptions(run_dir=options.run_dir)
-    others = [name for name in ("split", "val_split") if getattr(options, name) != getattr(usual, name)]
+    # A dataclass stores defaults as class attributes.
+    others = [
+        name for name in ("split", "val_split") if getattr(options, name) != getattr(TrainOptions, name)
+    ]
     refuse_splits(options.recipe, others, folder=options.data is not None)
-    asked = (options.recipe, options.classes)
-    train = training_data(options.data, options.split, *asked)
+    selection = (options.recipe, options.classes)
+    train = training_data(options.data, options.split, *selection)
     if isinstance(train, ScenesConfig):
         return replace(train, images=options.scenes), dataset_config.SCENES_UNSEEN
     if options.val_split is None and recipe_splits(options.recipe, options.data) is None:
         return train, None
-    return train, measured_data(options.data, options.val_split or "", *asked)
+    return train, measured_data(options.data, options.val_split or "", *selection)
 
 
 def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     """Return the whole configuration of a run, and its training data.
 
-    Raises:
-        DatasetError: the data cannot be read.
-        ConfigError: a setting is not valid, or settings do not fit together.
+    Raises DatasetError if the data cannot be read, ConfigError if settings are not valid or do not fit.
     """
     train_data, val_data = data_configs(options)
     like = _model_like(options)
@@ -101,18 +99,14 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
 
 
 def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
-    """Start a run, or resume the one in run_dir if it was stopped.
+    """Start a run, or resume the stopped run in run_dir; a TrainingError says what to do.
 
-    Args:
-        processes: of this run; each process calls this function with the same options.
-
-    Raises:
-        TrainingError: any of its subclasses; the message says what to do.
+    Every process of the run calls this function with the same options.
     """
     config, dataset = training_config(options)
     resuming = (options.run_dir / STATE_FILE).exists()
     if config.freeze_batch_norm and not (resuming or options.weights or options.like):
-        raise ConfigError("--freeze-bn keeps the statistics of a trained model: give one with --weights")
+        raise ConfigError("--freeze-bn keeps the statistics of a trained model: give its --weights")
     begun_from = None if resuming else options.like or options.weights
     origin = {} if begun_from is None else origin_of(begun_from)
     if options.device is not None:
@@ -130,17 +124,19 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
         log.info(origin_in_words(origin))
     if resuming:
         trainer.resume()
-        log.info(f"going on from step {trainer.position.step} in {options.run_dir}")
+        log.info(f"resuming from step {trainer.position.step} in {options.run_dir}")
     elif trainer.untouched_weights:
         first = trainer.untouched_weights[0]
-        log.info(f"{len(trainer.untouched_weights)} tensors did not fit and start anew, the first is {first}")
+        log.info(
+            f"{len(trainer.untouched_weights)} tensors did not fit and keep fresh weights, such as {first}"
+        )
     validation = open_dataset(config.val_data) if config.val_data else None
     _announce(trainer, dataset)
     if validation is not None:
         check_classes(config.model.class_names, validation.class_names)  # before hours of training
         log_remarks("validation labels", validation)
     if config.val_data == config.train_data:
-        log.info("validating on what is trained on, which flatters the figures: give another --val-split")
+        log.info("validation uses the training images, so figures are too good: give another --val-split")
     task = trainer.task
 
     def validate(model: Network) -> Mapping[str, float]:
@@ -157,7 +153,7 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
         return None
     if options.weights is not None or options.mixture != MixtureChoice():
         raise ConfigError(
-            "a model like another has its weights, its experts and its top_k: leave --weights, --placement, "
+            "--like takes weights, experts and top_k from its checkpoint: leave --weights, --placement, "
             "--experts, --expert, --router and --top-k out, or --like"
         )
     return load_model(options.like)[0].config
@@ -166,7 +162,9 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
 def _announce(trainer: Trainer, dataset: Dataset) -> None:
     config = trainer.config
     if config.model.mixtures and config.model.top_k == 1:
-        log.info("top_k 1: the one expert always weighs 1, so routers learn nothing from what is detected")
+        log.info(
+            "top_k 1: the weight of the expert is always 1, so routers learn nothing from the detections"
+        )
     height, width = config.model.input_hw
     among = f", {trainer.processes.size} processes" if trainer.processes.size > 1 else ""
     precision = str(trainer.dtype or "f32").removeprefix("torch.")

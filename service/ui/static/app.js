@@ -1,4 +1,4 @@
-// The page: takes an image, sends it to POST /detect, shows the answer.
+// Send the image that the user chooses to POST /detect, and show the answer.
 
 import { computeRows, drawImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
 
@@ -34,7 +34,7 @@ async function loadModels() {
   try {
     const response = await fetch("/models");
     const body = await response.json();
-    if (response.status === 503) { // still loading: say so, and ask again
+    if (response.status === 503) { // still loading: show the reason, and request again
       byId("model").textContent = body.detail;
       setTimeout(loadModels, 2000);
       return;
@@ -60,7 +60,7 @@ function useModel(name) {
   byId("attribution").textContent = model.attribution;
   const query = name === state.defaultModel ? "" : `?${new URLSearchParams({ model: name })}`;
   byId("address").textContent = `${location.origin}/detect${query}`;
-  const conf = model.defaults.conf ?? null; // null: the model's task has no such parameter
+  const conf = model.defaults.conf ?? null; // null if the model's task has no such parameter
   byId("conf-row").hidden = conf === null;
   if (conf !== null) {
     byId("conf").value = conf;
@@ -69,7 +69,7 @@ function useModel(name) {
   byId("top-k-row").hidden = !model.top_k;
   byId("top-k").replaceChildren(...(model.top_k ? model.top_k.allowed.map((k) => topKChoice(k, model.top_k.default)) : []));
   byId("controls-card").hidden = state.models.length < 2 && conf === null && !model.top_k;
-  // Boxes are seen on the image; the classes of a whole image are seen in the list alone, so it comes first.
+  // Boxes are on the image; classes are only in the list, so the list comes first for a classifier.
   const labels = model.drawn_as === "labels";
   byId("detections-title").textContent = labels ? "Classes" : "Objects";
   byId("experts-card")[labels ? "before" : "after"](byId("detections-card"));
@@ -80,7 +80,7 @@ function listOf(names) {
   return names.length > CLASSES_SHOWN ? `${shown} and ${names.length - CLASSES_SHOWN} more` : shown;
 }
 
-function showConf() { // what the slider made of a number is what is sent
+function showConf() { // show the slider's value, which is rounded, because detect() sends that value
   byId("conf-value").textContent = Number(byId("conf").value).toFixed(2);
 }
 
@@ -100,7 +100,7 @@ async function choose(file) {
     byId("drop").classList.add("filled");
     drawImage(byId("image"), state.bitmap, null);
   } catch {
-    byId("drop").classList.remove("filled"); // not shown by this browser; the service may still read it
+    byId("drop").classList.remove("filled"); // the browser cannot show this image, but the service may still read it
     byId("image").hidden = true;
   }
   await detect();

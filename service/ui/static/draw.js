@@ -1,5 +1,5 @@
-// Turns an answer into pixels and elements. Knows nothing of the network.
-// Text only ever goes in through textContent: names come from models and callers.
+// Draw an answer, and build HTML elements for it. This file uses no network.
+// Class and layer names come from models, so they are inserted as text only, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 const STAGES = ["decode", "queue", "preprocess", "infer", "postprocess"];
@@ -16,7 +16,7 @@ const hue = (classId) => (classId * 137.5 + 168) % 360;
 export const classColour = (classId) => `hsl(${hue(classId)} 78% 48%)`;
 const tagColour = (classId) => `hsl(${hue(classId)} 78% 26%)`; // dark enough for white letters
 
-// The canvas has the pixels of the screen, not of the image: lines and letters stay sharp and legible.
+// The canvas has the resolution of the screen, not of the image, so that lines and letters stay sharp.
 export function drawImage(canvas, bitmap, answer) {
   canvas.hidden = false;
   const { width, height } = bitmap;
@@ -29,7 +29,8 @@ export function drawImage(canvas, bitmap, answer) {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const predictions = answer ? answer.predictions : [];
-  // The most confident is drawn last, on top; names above all lines, so that none is struck through.
+  // Draw the most confident box last, so that it is on top. Draw all names after all boxes, so that no line
+  // crosses a name.
   const boxes = predictions.filter((prediction) => prediction.width !== undefined).reverse();
   for (const prediction of boxes) drawBox(context, prediction, scale * unit, unit);
   for (const prediction of boxes) drawTag(context, prediction, scale * unit, unit);
@@ -58,7 +59,7 @@ function drawTag(context, prediction, scale, unit) {
   context.fillText(text, tagLeft + 6 * unit, tagTop + tagHeight / 2);
 }
 
-// idle: what became of experts that were not chosen: a sparse graph skips them, a dense one computes them too.
+// idle: the word for experts that were not chosen. A sparse graph skips them; a dense graph computes them.
 export function layerRow(layer, idle) {
   const items = [];
   for (let expert = 0; expert < layer.experts; expert += 1) {
@@ -121,7 +122,7 @@ export function timingBar(timing) {
   return bars(`0 0 ${x || 1} 1`, rows);
 }
 
-// bar: show the confidence as a length too, to compare the classes of a whole image.
+// bar: also show the confidence as a bar, to compare the classes of an image.
 export function predictionRow(prediction, bar) {
   const { class: name, confidence, class_id: classId } = prediction;
   const percent = element("span", {}, `${Math.round(confidence * 100)}%`);

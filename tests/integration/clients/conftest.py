@@ -1,4 +1,4 @@
-"""A real service with the tiny model, and the client as a caller installs it."""
+"""A real service with the tiny model, and the client installed as users install it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real Prometheus on a free loopback port, with the project's own configuration and alerts."""
+"""A real Prometheus on a free loopback port, with the configuration and alerts of `deploy/prometheus`."""
 
 import shutil
 import socket
@@ -17,7 +17,7 @@ SCRAPE_S = 0.5
 
 
 def why_no_prometheus() -> str | None:
-    """Say why none can be started, or None if one can."""
+    """Return the reason why no Prometheus can be started, or None if one can."""
     if shutil.which("prometheus") and shutil.which("promtool"):
         return None
     return "prometheus is not installed (Debian: apt-get install --no-install-recommends prometheus)"
@@ -25,7 +25,7 @@ def why_no_prometheus() -> str | None:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running server."""
+    """A running Prometheus."""
 
     client: httpx.Client
 
@@ -35,16 +35,16 @@ class Prometheus:
         return answer["data"]
 
     def query(self, expression: str) -> list[dict]:
-        """Return the series that an expression has now."""
+        """Return the current values of an expression, one for each series."""
         return self.ask("query", query=expression)["result"]
 
     def query_range(self, expression: str, seconds: float = 10) -> list[dict]:
-        """Return the series that an expression had in the last seconds."""
+        """Return the values of an expression over the last seconds, for each series."""
         now = time.time()
         return self.ask("query_range", query=expression, start=now - seconds, end=now, step=1)["result"]
 
     def wait_for(self, expression: str, within_s: float = 20) -> None:
-        """Return when an expression has a value."""
+        """Wait until an expression has a value."""
         end = time.monotonic() + within_s
         while not self.query(expression):
             assert time.monotonic() < end, f"no value within {within_s} s: {expression}"
@@ -53,11 +53,11 @@ class Prometheus:
 
 @contextmanager
 def start_prometheus(folder: Path, **targets: str):
-    """Run Prometheus with deploy/prometheus, scraping other addresses, and more often.
+    """Run Prometheus with the files of deploy/prometheus, but other addresses and shorter intervals.
 
     Args:
-        folder: where to keep everything.
-        targets: host:port by job; a job that is not named keeps the address it has in production.
+        folder: for the changed configuration and the data.
+        targets: host:port by job; other jobs keep their production addresses.
     """
     port = _free_port()
     config = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())

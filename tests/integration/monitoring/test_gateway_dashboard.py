@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the real gateway under traffic, and is asked everything the dashboards ask."""
+"""Every dashboard query works on a real Prometheus that scrapes the real gateway under traffic."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real Triton, and is asked what the dashboard's Triton row asks."""
+"""The queries of the dashboard's Triton row work on a real Prometheus that scrapes a real Triton."""
 
 import shutil
 import time

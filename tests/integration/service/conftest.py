@@ -1,4 +1,4 @@
-"""A real server on a free loopback port, with the tiny model."""
+"""The real service on a free loopback port, with the tiny model."""
 
 import threading
 import time
@@ -25,14 +25,14 @@ class Served:
         return self.client.post("/detect", params=query, content=data)
 
     def metrics(self):
-        """Return every series as a dictionary from its name with labels to its value."""
+        """Return the value of every metric series, by its name with labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if x[0] != "#")}
 
 
 @contextmanager
 def serve(**settings):
-    """Run the service in a thread; it may still be loading when this returns."""
+    """Run the service in a thread; models may still be loading when this returns."""
     app = create_app(Settings(port=0, **settings))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run)
@@ -49,7 +49,7 @@ def serve(**settings):
 
 
 def wait_until_ready(served):
-    """Ask until the service is ready, or says that it never will be."""
+    """Return the answer of /readyz once the service is ready, or reports that it cannot become ready."""
     for _ in range(400):
         answer = served.client.get("/readyz")
         waiting = "being loaded" in answer.text or "there is no model" in answer.text
@@ -73,7 +73,7 @@ def served(repository):
 
 @pytest.fixture
 def start():
-    """Give a function that serves with other settings until the test ends."""
+    """Return a function that starts a service with given settings; the service runs until the test ends."""
     with ExitStack() as stack:
 
         def start_one(**settings):

@@ -1,4 +1,4 @@
-"""POST /detect over a real connection: answers, and every way to ask for them."""
+"""POST /detect over a real connection: answers, and all forms of a request."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The page at /docs in a real browser that reaches nothing but the service."""
+"""The page at /docs in a real browser that can reach only the service."""
 
 import json
 

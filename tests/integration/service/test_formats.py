@@ -1,4 +1,4 @@
-"""Answers in other formats, proved by the libraries that read them."""
+"""Answers in other formats, checked with the libraries that read these formats."""
 
 import numpy as np
 import pytest

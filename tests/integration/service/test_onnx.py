@@ -1,4 +1,4 @@
-"""ONNX exports are served by ONNX Runtime, and by OpenVINO; both beside other backends."""
+"""ONNX exports are served by ONNX Runtime and by OpenVINO, also together with other backends."""
 
 import asyncio
 

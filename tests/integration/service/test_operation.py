@@ -1,4 +1,4 @@
-"""Models, health, readiness, metrics: what an operator asks for."""
+"""The endpoints for operators: models, health, readiness, metrics."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The page at / in a real browser."""
+"""The web page at / of a real service, in a real browser."""
 
 import re
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_image_shows_the_sentence_of_the_problem(page, tmp_pat
     path = tmp_path / "note.txt"
     path.write_text("hello")
     send(page, path)
-    wait_for(page, lambda: "not an image that is served" in text_of(page, "problem"))
+    wait_for(page, lambda: "not an image in a supported format" in text_of(page, "problem"))
 
 
 def test_an_image_without_objects_gets_a_sentence(page, tmp_path):

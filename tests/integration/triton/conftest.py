@@ -1,4 +1,4 @@
-"""A real tritonserver over a copy of the project's model repository, and real photographs."""
+"""A real tritonserver with a copy of the project's model repository, and real photographs."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def _triton_or_skip():
 
 @pytest.fixture(scope="session")
 def project_repository(tmp_path_factory):
-    """A copy of what production loads, and an untrained model of the other kind: every anchor, in ONNX."""
+    """Return a copy of the project's models, plus an untrained ONNX model that returns all anchors."""
     folder = tmp_path_factory.mktemp("triton") / "model_repository"
     shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns(".staging-*"))
     shutil.copytree(_twin(tmp_path_factory), folder, dirs_exist_ok=True)
@@ -31,7 +31,7 @@ def project_repository(tmp_path_factory):
 
 
 def _twin(tmp_path_factory):
-    """A repository of one export, which the first worker that comes makes for all of them."""
+    """Return a repository with one export, which the first test process makes for all processes."""
     of_all = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         of_all = of_all.parent
@@ -52,14 +52,14 @@ def _twin(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def triton(project_repository):
-    """A server with every model of the project; for tests that only read."""
+    """Return a server with every model of the project, for tests that do not change the server."""
     with start_triton(project_repository) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def real_images():
-    """Six smears of the BCCD validation split, as files."""
+    """Return six encoded images of blood smears from the BCCD validation split."""
     root = os.environ.get("SPARSIGHT_DATA")
     if not root:
         pytest.skip("SPARSIGHT_DATA is not set: it names the folder with the real photographs")

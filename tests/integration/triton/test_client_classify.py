@@ -1,4 +1,4 @@
-"""A direct client and a classifier on the real server: the graph alone, asked by its manifest's rows."""
+"""The client calls a classifier on a real Triton, with tensors from the manifest."""
 
 import hashlib
 import json

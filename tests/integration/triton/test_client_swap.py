@@ -1,4 +1,4 @@
-"""A direct client while the server changes under it: new versions, full queues, death and return."""
+"""The client while a real Triton loads new versions, has full queues, dies and returns."""
 
 import os
 import signal

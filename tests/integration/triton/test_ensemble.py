@@ -1,4 +1,4 @@
-"""On a real Triton: the project's models load, the ensemble answers as the service would, and counts once."""
+"""On a real Triton, all models load; the ensemble answers like the service, and counts each image once."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What callers meet when the real server behind the gateway fails, and how long it takes to be well again.
+"""What callers notice when a real Triton behind the gateway fails, and how long recovery takes.
 
 `python -m pytest -s tests/integration/triton/test_faults.py` prints the recovery times.
 """

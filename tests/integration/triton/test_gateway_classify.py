@@ -1,4 +1,4 @@
-"""A classifier behind a real Triton and in this process: the gateway gives the same answers from both."""
+"""The gateway gives equal answers of a classifier from a real Triton and from its own process."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a caller meets for each thing that a real Triton can say of a model that is loaded."""
+"""The status that the gateway gives for each state and error of a model on a real Triton."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""On a real Triton: -detect answers the golden sample alike, whichever version the manifest is of."""
+"""On a real Triton, -detect answers the golden sample equally with manifests of version 1 and 2."""
 
 import json
 import shutil

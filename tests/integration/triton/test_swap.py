@@ -1,4 +1,4 @@
-"""A new version of a model, brought in under load on the real server, costs no request."""
+"""Loading a new version of a model into a real Triton under load fails no request."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A server of HTTP that says what a test wants, and remembers what it was asked."""
+"""An HTTP server that gives the answers a test wants, and records the requests."""
 
 import json
 import threading
@@ -46,14 +46,14 @@ def problem(slug, detail="a sentence", **more):
 
 class Server(ThreadingHTTPServer):
     def handle_error(self, *_):
-        """Say nothing when a caller has left."""
+        """Log nothing when a caller has disconnected."""
 
 
 @contextmanager
 def answering(status=200, body=b"", headers=(), wait=lambda: None):
-    """Answer every request the same; yield host:port and the requests.
+    """Run a server that gives every request the same answer; yield host:port and the requests.
 
-    `wait` is called before the answer, and after each piece of a body that is a list.
+    `wait` is called before the answer. If the body is a list, it is also called after each item.
     """
     seen = []
     pieces = [body] if isinstance(body, bytes) else body

@@ -1,4 +1,4 @@
-"""Manifests as Triton's configuration carries them, and a transport without a network."""
+"""Manifests inside Triton model configurations, and a transport without a network."""
 
 import copy
 import hashlib
@@ -15,13 +15,13 @@ GRAPH, ENSEMBLE = "tiny-openvino", "tiny-openvino-detect"
 
 
 def detector_document(version="1", **changes):
-    """Return the manifest of the tiny model, as version 2 of the contract says it."""
+    """Return the tiny detector's manifest, version 2."""
     graphs = {"graphs": [{"name": "model", "file": "model.xml"}]}
     return upgrade(manifest_for("tiny", version, "graph")) | graphs | changes
 
 
 def classifier_document(version="1", **changes):
-    """Return the manifest of a model that says which of three colours an image has."""
+    """Return the manifest of a classifier for three colours."""
     document = copy.deepcopy(detector_document(version))
     images, *controls = document["inputs"]
     images["resize"] = {"mode": "center_crop", "interpolation": "bilinear"}
@@ -38,7 +38,7 @@ def classifier_document(version="1", **changes):
 
 
 def parameters_of(*documents):
-    """Write manifests into parameters, each with its sum."""
+    """Return the parameters of a model configuration that holds these manifests and their sha256."""
     parameters = {}
     for document in documents:
         text, version = json.dumps(document, indent=2), document.get("version", "1")
@@ -48,15 +48,15 @@ def parameters_of(*documents):
 
 
 class FakeTransport:
-    """Serves manifests, and one red box in the top left quarter of a 64 x 64 canvas."""
+    """Returns manifests, and for each image one red box in the top left quarter of the 64 x 64 input."""
 
     def __init__(self, *documents):
         self.documents = list(documents) or [detector_document()]
         self.config_reads = 0
-        self.asked = []  # models
+        self.asked = []  # names of the requested models
         self.sent = []
-        self.refusals = []  # errors to raise, one a call, before answering
-        self.changes = {}  # outputs to replace
+        self.refusals = []  # errors to raise instead of answers, one per call
+        self.changes = {}  # outputs that replace the usual ones
         self.closed = False
 
     def parameters(self, model, deadline):

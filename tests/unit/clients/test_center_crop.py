@@ -1,4 +1,4 @@
-"""The centre that is cut out, by hand."""
+"""The centre crop of the client, with numbers that can be checked by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Bytes and pixels become upright RGB, as the service decodes them; anything else is refused."""
+"""The client converts bytes and pixels to upright RGB like the service, and refuses other input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The client's letterbox is the service's, case for case."""
+"""The client's letterbox equals the service's."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Results refuse to be built wrong, and describe themselves as the service does."""
+"""Result classes refuse wrong values, and have the same text as the service's answers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files for TLS are checked before anything is opened."""
+"""TLS files are checked before a connection is opened."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Triton's HTTP protocol, byte for byte, and everything that is not it."""
+"""Triton's HTTP protocol byte for byte, and answers that violate it."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Tiny artifacts for all unit tests of the service; tests that change it build their own."""
+"""Tiny artifacts that all unit tests of the service share; tests that change an artifact build their own."""
 
 import asyncio
 

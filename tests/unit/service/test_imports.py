@@ -1,4 +1,4 @@
-"""What the service may import: no torch, no pickle of ours, neither of the other packages."""
+"""The service imports neither torch nor pickle nor the packages `training` and `clients`."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and are refused where they cannot be meant."""
+"""Settings are read from the environment, and invalid values are refused."""
 
 import pytest
 from pydantic import ValidationError

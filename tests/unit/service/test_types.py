@@ -1,4 +1,4 @@
-"""What passes between stages refuses to be built wrong."""
+"""The types that stages exchange refuse wrong values."""
 
 import numpy as np
 import pytest

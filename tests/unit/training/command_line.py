@@ -1,4 +1,4 @@
-"""The command line, as tests call it."""
+"""Helpers that call the training command line in tests."""
 
 from training.__main__ import main
 from training.cli.commands import build_parser
@@ -13,7 +13,7 @@ def failure(capsys, *argv):
 
 
 def flags_of(command):
-    """Return what can be written after it: flags by their names, and what stands alone."""
+    """Return the arguments of a command: flags by name, and positional arguments."""
     parser = build_parser([command])
     (commands,) = (each.choices for each in parser._actions if isinstance(each.choices, dict))
     actions = [each for each in commands[command]._actions if each.dest != "help"]

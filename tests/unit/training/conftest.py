@@ -1,4 +1,4 @@
-"""One thread of torch for each test process: several processes that fight for cores are slower than one."""
+"""Limits torch to one thread per test process, because the processes share the cores."""
 
 import torch
 

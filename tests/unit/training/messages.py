@@ -1,4 +1,4 @@
-"""What training logs, as a list of sentences."""
+"""Collects the log messages of `training`."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class _Listening(logging.Handler):
 
 @contextmanager
 def collecting() -> Iterator[list[str]]:
-    """The sentences that `training` logs inside of the block, in order; unlike caplog, for one call alone."""
+    """Yield a list of the messages logged inside the block, in order; caplog covers the whole test."""
     logger, listening = logging.getLogger("training"), _Listening()
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Some of the classes of a folder: trained, measured and looked at like any other data."""
+"""--classes: training, evaluation and preview with some of a folder's classes."""
 
 import json
 
@@ -65,10 +65,10 @@ def test_a_run_on_some_classes_is_measured_and_inspected_on_those(folder, tmp_pa
     ("argv", "message"),
     [
         (["--classes", "disc", "square"], "no class square among disc, ring, bar"),
-        (["--classes", "disc", "disc"], "--classes names one twice: disc, disc"),
+        (["--classes", "disc", "disc"], "--classes repeats a class: disc, disc"),
         (
             ["--recipe", "starter", "--classes", "disc"],
-            "classes of several folders as one are not chosen from",
+            "several folders with different classes: leave",
         ),
     ],
 )

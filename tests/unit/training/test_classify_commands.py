@@ -1,4 +1,4 @@
-"""Classification from the command line: an image folder in, accuracies out."""
+"""Classification from the command line, from an image folder to accuracies."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     said = capsys.readouterr().out
     assert "training sparsight-n-cls on 8 images of 2 classes, 4 epochs at 64×64" in said
     assert "epoch 4: top-1 " in said
-    assert f"of the evaluation with the highest top1: {run / 'best.safetensors'}" in said
+    assert f"checkpoint with the highest top1: {run / 'best.safetensors'}" in said
 
     checkpoint = str(run / "best.safetensors")
     assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--json"]) == 0
@@ -87,7 +87,7 @@ def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        pytest.param(["--variant", "yolov12-n"], "no boxes, which a detector learns from", id="a detector"),
+        pytest.param(["--variant", "yolov12-n"], "but a detector learns boxes", id="a detector"),
         pytest.param(["--variant", "yolov12-n-cls", "--mosaic", "1"], "--mosaic means nothing", id="mosaic"),
         pytest.param(["--variant", "yolov12-n-cls", "--recipe", "paper"], "trains detectors", id="paper"),
         pytest.param(
@@ -123,7 +123,7 @@ def test_a_classifier_is_trained_measured_and_exported_in_one_go(
     argv += ["--repository", str(tmp_path), "--target", "onnx", "--epochs", "1", *OPTIONS]
     assert main([*argv, "--data", str(folder)] if of_folder else argv) == 0
     said = capsys.readouterr().out
-    where = f"split val of {folder}" if of_folder else "generated scenes it has not seen"
+    where = f"split val of {folder}" if of_folder else "unseen generated scenes"
     assert f"measured on {where}:\n6 images   top-1 " in said
     manifest = json.loads((tmp_path / "trash-onnx" / "1" / "manifest.json").read_text())
     assert (manifest["task"], manifest["parity"]["metric"]["name"]) == ("classify", "top1")

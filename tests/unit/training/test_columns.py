@@ -1,4 +1,4 @@
-"""Rows in columns: aligned, and shown as they are."""
+"""Text tables: cells are aligned and not changed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Configurations: what they refuse at their edges."""
+"""Configurations refuse values just outside their limits."""
 
 from dataclasses import replace
 
@@ -41,8 +41,13 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         (lambda v: MixtureConfig(kernel_sizes=v), [], [(3, 5, 7, 8), (3, 5, 7, -1)], "must be odd"),
         (lambda v: MixtureConfig(shared_kernel=v), [1, 3], [2], "shared_kernel=2 must be odd"),
         (lambda v: MixtureConfig(shared_kernel=1, top_k=v), [0, 4], [-1, 5], "outside 0..num_experts=4"),
-        (lambda v: MixtureConfig(weight_threshold=v), [0.0, 1.0], [-0.1, 1.1], "is not a probability"),
-        (lambda v: MixtureConfig(gate_epsilon=v), [0.0, 1e-6], [-1e-6], "gate_epsilon=-1e-06 is negative"),
+        (lambda v: MixtureConfig(weight_threshold=v), [0.0, 1.0], [-0.1, 1.1], "must be in 0..1"),
+        (
+            lambda v: MixtureConfig(gate_epsilon=v),
+            [0.0, 1e-6],
+            [-1e-6],
+            "gate_epsilon=-1e-06 must be at least 0",
+        ),
         (lambda v: MixtureConfig(expert_ratio=v), [0.1], [0.0], "expert_ratio=0.0 must be positive"),
         (lambda v: MixtureConfig(expert=v), ["ghost"], ["spirit"], "expert 'spirit' is none of depthwise"),
         (lambda v: MixtureConfig(norm=v), ["group"], ["layer"], "norm 'layer' is none of batch, group"),
@@ -50,11 +55,11 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             lambda v: RouterConfig(kind=v),
             ["ultra"],
             ["local"],
-            "router 'local' is none of pooled, moments, spatial",
+            "router kind 'local' is none of pooled, moments, spatial",
         ),
         (lambda v: RouterConfig(temperature=v), [0.1], [0.0], "temperature=0.0 must be positive"),
         (lambda v: RouterConfig(dropout=v), [0.0, 0.99], [-0.1, 1.0], "dropout=.* must be in 0..1"),
-        (lambda v: RouterConfig(noise=v), [0.0], [-0.1], "noise=-0.1 is negative"),
+        (lambda v: RouterConfig(noise=v), [0.0], [-0.1], "noise=-0.1 must be at least 0"),
         (lambda v: RouterConfig(pool=v), [1], [0], "pool=0 must be at least 1"),
         (lambda v: RouterConfig(init_std=v), [None, 0.01], [0.0], "init_std=0.0 must be positive"),
         (
@@ -73,7 +78,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             lambda v: replace(MODEL, mixtures=dict.fromkeys(("head.p3", "head.p4", "head.p5"), v)),
             [MixtureConfig(activate=False)],
             [MixtureConfig(), MixtureConfig(activate=False, shared_kernel=1)],
-            "head.p3: experts of a head answer alone",
+            "head.p3: experts of a head have no shared expert",
         ),
         (
             lambda v: replace(
@@ -98,23 +103,23 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             "multiples of 32, at least 64",
         ),
         (lambda v: ScenesConfig(images=v), [1], [0], "images=0 must be at least 1"),
-        (lambda v: AugmentConfig(mosaic=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
-        (lambda v: AugmentConfig(mixup=v), [0.0, 1.0], [-0.01, 1.01], "mixup=.* is not a probability"),
-        (lambda v: AugmentConfig(copy_paste=v), [0.0, 1.0], [-0.01, 1.01], "copy_paste=.* is not a prob"),
-        (lambda v: AugmentConfig(flip_horizontal=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
-        (lambda v: AugmentConfig(flip_vertical=v), [0.0, 1.0], [-0.01, 1.01], "is not a probability"),
+        (lambda v: AugmentConfig(mosaic=v), [0.0, 1.0], [-0.01, 1.01], "must be in 0..1"),
+        (lambda v: AugmentConfig(mixup=v), [0.0, 1.0], [-0.01, 1.01], "mixup=.* must be in 0..1"),
+        (lambda v: AugmentConfig(copy_paste=v), [0.0, 1.0], [-0.01, 1.01], "copy_paste=.* must be in 0..1"),
+        (lambda v: AugmentConfig(flip_horizontal=v), [0.0, 1.0], [-0.01, 1.01], "must be in 0..1"),
+        (lambda v: AugmentConfig(flip_vertical=v), [0.0, 1.0], [-0.01, 1.01], "must be in 0..1"),
         (lambda v: AugmentConfig(scale=v), [0.0, 0.99], [-0.01, 1.0], "scale=.* must be in 0..1"),
-        (lambda v: LossConfig(box=v), [0.0], [-0.1], "loss weight box=-0.1 is negative"),
-        (lambda v: LossConfig(classes=v), [0.0], [-0.1], "loss weight classes=-0.1 is negative"),
-        (lambda v: LossConfig(dfl=v), [0.0], [-0.1], "loss weight dfl=-0.1 is negative"),
-        (lambda v: LossConfig(information=v), [0.0], [-0.1], "loss weight information=-0.1 is negative"),
-        (lambda v: LossConfig(coverage=v), [0.0], [-0.1], "loss weight coverage=-0.1 is negative"),
+        (lambda v: LossConfig(box=v), [0.0], [-0.1], "box=-0.1 must be at least 0"),
+        (lambda v: LossConfig(classes=v), [0.0], [-0.1], "classes=-0.1 must be at least 0"),
+        (lambda v: LossConfig(dfl=v), [0.0], [-0.1], "dfl=-0.1 must be at least 0"),
+        (lambda v: LossConfig(information=v), [0.0], [-0.1], "information=-0.1 must be at least 0"),
+        (lambda v: LossConfig(coverage=v), [0.0], [-0.1], "coverage=-0.1 must be at least 0"),
         (lambda v: FolderConfig(root="a", folds=v), [1], [0], "folds=0 must be at least 1"),
         (lambda v: replace(MIXED, top_ks=v), [(), (1, 4)], [(0,), (1, 5)], "top_ks=.* runs with 1, 2, 3, 4"),
-        (lambda v: LossConfig(balance=v), [0.0], [-0.1], "loss weight balance=-0.1 is negative"),
-        (lambda v: LossConfig(load=v), [0.0], [-0.1], "loss weight load=-0.1 is negative"),
-        (lambda v: LossConfig(z=v), [0.0], [-0.1], "loss weight z=-0.1 is negative"),
-        (lambda v: LossConfig(diversity=v), [0.0], [-0.1], "loss weight diversity=-0.1 is negative"),
+        (lambda v: LossConfig(balance=v), [0.0], [-0.1], "balance=-0.1 must be at least 0"),
+        (lambda v: LossConfig(load=v), [0.0], [-0.1], "load=-0.1 must be at least 0"),
+        (lambda v: LossConfig(z=v), [0.0], [-0.1], "z=-0.1 must be at least 0"),
+        (lambda v: LossConfig(diversity=v), [0.0], [-0.1], "diversity=-0.1 must be at least 0"),
         (lambda v: OptimizerConfig(lr=v), [1e-4], [0.0, -1.0], "lr=.* must be positive"),
         (lambda v: OptimizerConfig(lr=0.1, final_lr=v), [1e-9, 0.1], [0.0, 0.11], "must be in 0..lr=0.1"),
         (lambda v: OptimizerConfig(ema_decay=v), [0.0, 0.9999], [-0.1, 1.0], "ema_decay=.* must be in 0..1"),
@@ -130,7 +135,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             ),
             [2],
             [1],
-            "has batch norm in its routers: they need two images",
+            "has batch norm in its routers, which needs two images",
         ),
         (
             lambda v: replace(
@@ -139,7 +144,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             ),
             [1],
             [0],
-            "top_k=0 would train no expert",
+            "top_k=0 trains no expert",
         ),
         (
             lambda v: replace(
@@ -154,7 +159,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             "the loss information compares the images of a part, and accumulate=4 leaves one of batch_size=4",
         ),
         (lambda v: replace(TRAIN, seed=v), [0, 2**32 - 1], [-1, 2**32], "seed=.* must be in 0..4294967295"),
-        (lambda v: replace(TRAIN, loader_workers=v), [0], [-1], "loader_workers=-1 is negative"),
+        (lambda v: replace(TRAIN, loader_workers=v), [0], [-1], "loader_workers=-1 must be at least 0"),
     ],
 )
 def test_the_last_value_that_works_is_taken_and_the_next_refused(make, allowed, refused, message):
@@ -192,5 +197,5 @@ def test_experts_of_a_head_have_batch_norm_whatever_their_mixture_says():
         }
         config = replace(TRAIN, batch_size=4, model=replace(head, mixtures=mixtures))
         config.check_parts(processes)
-    with pytest.raises(ConfigError, match="share no batch norm between processes"):
+    with pytest.raises(ConfigError, match="cannot share batch norm between processes"):
         config.check_parts(2)

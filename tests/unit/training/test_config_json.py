@@ -1,4 +1,4 @@
-"""Configurations as JSON: they come back equal, and what is not theirs is refused by its path."""
+"""Configurations survive JSON unchanged, and wrong keys are refused with their path."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How many experts run when a checkpoint is measured: as trained, or as asked."""
+"""The number of experts in evaluation: as trained, or as requested."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""The table of what lies in a model repository, on the committed one."""
+"""The table of artifacts, for the committed model repository."""
 
 import json
 import shutil

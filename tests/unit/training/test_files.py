@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and their sums."""
+"""Files are written completely or not at all; sha256 of files."""
 
 import hashlib
 import os

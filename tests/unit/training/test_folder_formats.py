@@ -1,4 +1,4 @@
-"""From a folder to a trained and measured model: what is said of its labels on the way."""
+"""Training and evaluation on a folder, and the log messages about its labels."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
     options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
     assert main(["train", "--run", str(run), "--data", str(coco), *options]) == 0
     said = capsys.readouterr().out
-    remarks = "crowds, ignored: 1; images whose file is missing, left out: 1"
+    remarks = "images whose file is missing, left out: 1; crowds, ignored: 1"
     assert f"training labels: {remarks}\n" in said
     assert f"validation labels: {remarks}\n" in said
     assert "flatters" not in said
@@ -64,4 +64,4 @@ def test_to_validate_on_what_is_trained_on_is_said_to_flatter(capsys, tmp_path, 
     options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
     argv = ["train", "--run", str(tmp_path / "run"), "--data", str(coco), *options]
     assert main([*argv, "--val-split", "train"]) == 0
-    assert "validating on what is trained on, which flatters the figures" in capsys.readouterr().out
+    assert "validation uses the training images, so figures are too good" in capsys.readouterr().out

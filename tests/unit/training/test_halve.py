@@ -1,4 +1,4 @@
-"""`python -m training halve`: half the size, and from then on exactly one network."""
+"""`python -m training halve` halves the file, and the halved checkpoint always loads to the same weights."""
 
 import json
 
@@ -64,5 +64,5 @@ def test_a_weight_that_float16_cannot_hold_is_said(tmp_path):
 
 
 def test_it_replaces_nothing(checkpoint):
-    with pytest.raises(CheckpointError, match="is there already"):
+    with pytest.raises(CheckpointError, match="exists already"):
         halve(checkpoint, checkpoint)

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, reports."""
+"""The command line: parsing, calls and error messages."""
 
 import json
 import re
@@ -223,9 +223,7 @@ def test_a_look_that_cannot_be_is_one_line_and_1(capsys, monkeypatch, tmp_path, 
 
 def test_several_processes_do_not_export(capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "several processes train, one does the rest: run train-export without" in failure(
-        capsys, "train-export"
-    )
+    assert "only train runs in several processes: run train-export without" in failure(capsys, "train-export")
 
 
 @pytest.mark.parametrize(
@@ -295,14 +293,14 @@ def test_an_export_is_never_measured_on_what_was_trained_on(monkeypatch, capsys,
     assert main(["train-export", *argv]) == 0
     assert given == [measured_on]
     said = capsys.readouterr().out
-    assert (": nothing is held out, so neither quality" in said) == (measured_on is None)
+    assert ("so the export will not be measured" in said) == (measured_on is None)
 
 
 @pytest.mark.parametrize("split", ["", "train"])
 def test_int8_without_pictures_held_out_is_refused_before_hours_of_training(monkeypatch, capsys, split):
     monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it trains"))
     argv = ["--precision", "int8", "--target", "openvino", "--data", "cells", "--val-split", split]
-    assert "held out: give another --val-split" in failure(capsys, "train-export", *argv)
+    assert "held-out images: give another --val-split" in failure(capsys, "train-export", *argv)
 
 
 @pytest.mark.parametrize("name", ["a b/c", "../up", "", "Cells", "-x", "a" * 65])
@@ -334,7 +332,7 @@ def test_what_a_service_is_asked_for_is_wrong_usage_beside_a_checkpoint(capsys, 
     ("argv", "message"),
     [
         (["--variant", "yolov12-n", "--experts", "2"], "yolov12-n has no mixture"),
-        (["--variant", "modular-n", "--placement", "neck"], "mixtures of modular-n stand where they stand"),
+        (["--variant", "modular-n", "--placement", "neck"], "the placement of modular-n's mixtures is fixed"),
         (["--variant", "esmoe-n", "--experts", "2", "--top-k", "3"], "top_k=3 is outside 1..num_experts=2"),
         (["--variant", "esmoe-n", "--top-k", "0"], "top_k=0 is outside 1..num_experts=4"),
     ],
@@ -359,7 +357,7 @@ def test_a_top_k_that_the_model_cannot_run_with_is_refused_with_those_it_can(
     capsys, tmp_path, variant, top_k, allowed
 ):
     error = failure(capsys, "evaluate", checkpoint_of(variant, tmp_path), "--top-k", top_k)
-    assert error == f"training: top_k={top_k} is none that {variant} can run with: {allowed}\n"
+    assert error == f"training: top_k={top_k}: {variant} can run with {allowed}\n"
 
 
 @pytest.mark.parametrize("top_k", [0, 1, None])
@@ -392,4 +390,4 @@ def test_two_checkpoints_are_compared_on_the_same_images(capsys, monkeypatch, tm
     assert found["difference"]["low"] <= found["difference"]["difference"] <= found["difference"]["high"]
     assert main(argv) == 0
     assert "sparsight-n K=2" in capsys.readouterr().out
-    assert "top_k=3 is none that yolov12-n can run with" in failure(capsys, *argv, "--second-top-k", "3")
+    assert "top_k=3: yolov12-n can run with" in failure(capsys, *argv, "--second-top-k", "3")

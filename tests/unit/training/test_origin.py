@@ -1,4 +1,4 @@
-"""Whose weights a model began with is told by every checkpoint that comes of it, and by its exports."""
+"""Checkpoints and exports record origin and licence of the weights with which the training began."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from training.errors import CheckpointError
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_provenance, save_model
 from training.workflows import dataset_config, train
 from training.workflows.export import export
-from training.workflows.provenance import folder_name, origin_in_words, origin_of
+from training.workflows.provenance import origin_in_words, origin_of
 
 LICENCE = "AGPL-3.0 License (https://example.org/license)"
 
@@ -99,11 +99,3 @@ def test_a_model_that_began_here_says_nothing_of_others(tmp_path):
     assert origin_in_words(origin) == "begun from a.safetensors, trained on bccd"
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         origin_of(tmp_path / "gone.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [("", ""), ("bccd", "bccd"), ("/my/bccd/", "bccd"), ("generated scenes", "generated scenes")],
-)
-def test_data_is_told_without_the_folders_around_it(data, name):
-    assert folder_name(data) == name

@@ -1,4 +1,4 @@
-"""Rounds that turn, and rounds that are refused; the clock is ours."""
+"""Timing in alternating rounds, and refused rounds, with a fake clock."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""What is chosen on the command line reaches the run, or is refused in one line."""
+"""Flags of the command line reach the run, or are refused with a one-line message."""
 
 import pytest
 
@@ -184,22 +184,22 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--mixup", "2"], "mixup=2.0 is not a probability"),
-        (["--dfl", "-1"], "loss weight dfl=-1.0 is negative"),
+        (["--mixup", "2"], "mixup=2.0 must be in 0..1"),
+        (["--dfl", "-1"], "dfl=-1.0 must be at least 0"),
         (
             ["--variant", "yolov12-n", "--balance", "1"],
             "yolov12-n has no experts: leave balance to its recipe",
         ),
         (["--variant", "yolov12-n", "--fixed-top-k"], "yolov12-n has no experts: leave top_ks to its recipe"),
-        (["--information", "-1"], "loss weight information=-1.0 is negative"),
+        (["--information", "-1"], "information=-1.0 must be at least 0"),
         (["--variant", "yolov12-n", "--router", "pooled"], "yolov12-n has no mixture"),
         (["--lr", "0"], "lr=0.0 must be positive"),
-        (["--flip-vertical", "1.5"], "flip_vertical=1.5 is not a probability"),
+        (["--flip-vertical", "1.5"], "flip_vertical=1.5 must be in 0..1"),
         (["--device", "tpu"], "no device tpu here; there are: cpu"),
-        (["--classes", "disc"], "generated scenes have classes of their own"),
-        (["--accumulate", "3"], "batch_size=8 cannot be dealt evenly to accumulate=3"),
-        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give one with --weights"),
-        (["--balance-classes", "2"], "repeat_threshold=2.0 is not a share"),
+        (["--classes", "disc"], "generated scenes have all their classes"),
+        (["--accumulate", "3"], "batch_size=8 cannot be split evenly over accumulate=3"),
+        (["--freeze-bn"], "--freeze-bn keeps the statistics of a trained model: give its --weights"),
+        (["--balance-classes", "2"], "repeat_threshold=2.0 must be in 0..1"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, message):
@@ -238,8 +238,8 @@ def test_a_stopped_run_goes_on_with_other_workers_and_with_no_other_rate(capsys,
     argv += ["--data", str(own_folder(tmp_path)), "--batch", "2", "--device", "cpu"]
     assert main([*argv, "--workers", "0"]) == 0
     assert main([*argv, "--workers", "1"]) == 0
-    assert "going on from step 1" in capsys.readouterr().out
-    assert "holds a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
+    assert "resuming from step 1" in capsys.readouterr().out
+    assert "has a run with other settings" in failure(capsys, *argv, "--lr", "0.001")
 
 
 def own_folder(tmp_path):

@@ -1,4 +1,4 @@
-"""The table of models: it stands beside its sources within a tolerance, or a note says why not."""
+"""The table of models agrees with its sources within a tolerance, or a note gives the reason."""
 
 import json
 from collections import Counter

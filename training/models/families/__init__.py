@@ -1,1 +1,1 @@
-"""Model families, one file each: the configuration for every size, and how the models are trained."""
+"""Model families: the configuration for every size, and how the models are trained."""

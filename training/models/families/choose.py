@@ -6,13 +6,11 @@ from training.config import TASK_SUFFIXES, TASKS, TaskName
 from training.errors import ConfigError
 from training.models.families.esmoe import ESMOE
 from training.models.families.family import Family
-from training.models.families.modular import MODULAR
 from training.models.families.moehead import MOEHEAD
-from training.models.families.optimized import OPTIMIZED
+from training.models.families.pointwise import MODULAR, OPTIMIZED, ULTRA
 from training.models.families.sparsight import SPARSIGHT
-from training.models.families.ultra import ULTRA
-from training.models.families.yolov12 import YOLOV12
 
+YOLOV12 = Family(name="yolov12", sizes="nsmlx", tasks=("detect", "classify"))  # arXiv:2502.12524; no mixtures
 FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT)
 
 
@@ -42,11 +40,7 @@ def variants_of(task: TaskName) -> tuple[str, ...]:
 
 
 def parse_variant(variant: str) -> VariantName:
-    """Return the parts of a variant's name.
-
-    Raises:
-        ConfigError: the variant does not exist; the message lists all variants.
-    """
+    """Return the parts of a variant's name; raise ConfigError with all names if there is no such variant."""
     by_name = {str(each): each for each in _VARIANTS}
     if variant not in by_name:
         raise ConfigError(f"no variant {variant!r}; there are: {', '.join(by_name)}")

@@ -18,7 +18,7 @@ ESMOE = Family(
     sizes="nsmlx",
     tasks=("detect", "classify"),
     configure=partial(replace, neck="c3k", mixtures=_place("backbone")),
-    # Section 4.1, and the last row of table 8: a cosine schedule; no DFL loss with a balance weight of 1.5.
+    # The cosine schedule is in section 4.1; table 8's last row has no DFL loss, and a balance weight of 1.5.
     paper_losses=LossConfig(dfl=0.0),
     paper_schedule="cosine",
     place=_place,

@@ -1,4 +1,4 @@
-"""What defines a model family: the configuration of its models, their losses, and how they are trained."""
+"""The definition of a model family: the configuration of its models, and how they are trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,26 +11,16 @@ Placement = Literal["backbone", "neck", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Models of one architecture in several sizes.
-
-    Attributes:
-        sizes: one letter per size, smallest first.
-        tasks: the tasks for which the family has models.
-        configure: turns the plain configuration of a size (sizes.py) into one of the family.
-        losses: weights of the loss terms; those of boxes and classes are the same for all families.
-        trained_top_ks: the values from which each image of a training step draws its top_k; empty: always the
-            model's top_k.
-        paper_losses: weights for the recipe `paper`; None: `losses`.
-        paper_schedule: learning rate schedule of the recipe `paper`.
-        place: returns the mixtures for a placement; None: the placement is fixed.
-    """
+    """Models of one architecture in several sizes."""
 
     name: str
-    sizes: str
+    sizes: str  # one letter per size, smallest first
     tasks: tuple[TaskName, ...] = ("detect",)
-    configure: Callable[[ModelConfig], ModelConfig] = replace
+    configure: Callable[[ModelConfig], ModelConfig] = replace  # from the plain configuration of a size
     losses: LossConfig = field(default_factory=LossConfig)
+    # Each image of a training step gets a random top_k of these; if there are none, the model's top_k.
     trained_top_ks: Callable[[ModelConfig], tuple[int, ...]] = lambda model: ()
-    paper_losses: LossConfig | None = None
-    paper_schedule: Literal["cosine", "linear"] = "linear"
+    paper_losses: LossConfig | None = None  # for the recipe `paper`; None: `losses`
+    paper_schedule: Literal["cosine", "linear"] = "linear"  # learning rate schedule of the recipe `paper`
+    # Returns the mixtures for a placement; None: the placement is fixed.
     place: Callable[[Placement], Mapping[str, MixtureConfig]] | None = None

@@ -1,4 +1,4 @@
-"""The notes' mixture detection head on YOLOv12: four light heads per level, all of which run."""
+"""YOLOv12 with a mixture detection head, as notes on it say: four light heads per level, all of which run."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,8 +6,7 @@ from functools import partial
 from training.config import HEAD_PLACES, LossConfig, MixtureConfig, RouterConfig
 from training.models.families.family import Family
 
-MIXTURE = MixtureConfig(
-    num_experts=4,
+_MIXTURE = MixtureConfig(
     top_k=4,
     kernel_sizes=(3,) * 4,
     activate=False,
@@ -17,6 +16,6 @@ MIXTURE = MixtureConfig(
 MOEHEAD = Family(
     name="moehead",
     sizes="n",
-    configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, MIXTURE)),
-    losses=LossConfig(balance=0.0, diversity=0.01),  # weight of the notes, which have no gain
+    configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, _MIXTURE)),
+    losses=LossConfig(balance=0.0, diversity=0.01),  # as in the notes, which have no gain
 )

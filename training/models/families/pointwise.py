@@ -1,28 +1,26 @@
-"""The common part of YOLO-Master's later mixtures: experts of two 1×1 convolutions, and their losses."""
+"""YOLO-Master's later mixtures: experts of two 1×1 convolutions and a shared expert, in the deep stages.
+
+`modular` is version 0.1. `optimized` and `ultra` follow notes on its development.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from training.config import LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.models.families.family import Family
 
 _DEEP_PLACES = ("backbone.p3", "backbone.p4", "backbone.p5")
 _GAIN = 0.15  # YOLO-Master v0.1 multiplies the sum of its routing losses by this
-LOSSES = LossConfig(balance=0.0, load=0.01 * _GAIN, z=0.001 * _GAIN)
+_LOSSES = LossConfig(balance=0.0, load=0.01 * _GAIN, z=0.001 * _GAIN)
 
 
-def pointwise(
-    router: RouterConfig, experts: tuple[int, int, int] = (4, 4, 4), mixture: MixtureConfig | None = None
+def _pointwise(
+    router: RouterConfig,
+    experts: tuple[int, int, int] = (4, 4, 4),  # at strides 8, 16 and 32
+    mixture: MixtureConfig | None = None,
 ) -> Callable[[ModelConfig], ModelConfig]:
-    """Return a function that adds a mixture to each deep stage of a model configuration.
-
-    Each mixture has equal pointwise experts and a shared expert.
-
-    Args:
-        router: the router of all mixtures.
-        experts: the number of experts at strides 8, 16 and 32.
-        mixture: the other settings of the mixtures; None: the defaults.
-    """
+    """Return a function that adds the mixtures to a model configuration."""
     simple = replace(
         mixture or MixtureConfig(), router=router, expert="simple", shared_kernel=1, activate=False
     )
@@ -31,3 +29,27 @@ def pointwise(
         for place, count in zip(_DEEP_PLACES, experts, strict=True)
     }
     return partial(replace, neck="c3k", mixtures=mixtures)
+
+
+MODULAR = Family(
+    name="modular",
+    sizes="nsml",
+    configure=_pointwise(RouterConfig(kind="spatial", init_std=0.01, noise=1.0), experts=(4, 8, 16)),
+    losses=_LOSSES,
+)
+OPTIMIZED = Family(
+    name="optimized",
+    sizes="n",
+    configure=_pointwise(RouterConfig(kind="spatial")),
+    losses=replace(_LOSSES, z=0.0),  # older than the z-loss
+)
+ULTRA = Family(
+    name="ultra",
+    sizes="n",
+    configure=_pointwise(
+        RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0, learn_temperature=True),
+        # With group norm, experts can be trained on only the images that chose them.
+        mixture=MixtureConfig(norm="group", weight_threshold=0.01, train_dispatch="grouped"),
+    ),
+    losses=_LOSSES,
+)

@@ -9,9 +9,8 @@ from training.models.families.family import Family
 def _configure(config: ModelConfig) -> ModelConfig:
     """Return the configuration with mixtures: experts have 75 % of the operations of size n, 72 % of size s.
 
-    The stem, the shallow stages, one stage of the neck and a light head always run. An expert is two 3×3
-    convolutions. All experts of a layer have the same shape, so that the chosen ones can run as one wide
-    expert.
+    The stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer
+    have the same shape, so that the chosen ones can run as one wide expert.
     """
     mixture = MixtureConfig(
         router=RouterConfig(kind="moments"),

@@ -1,1 +1,1 @@
-"""Heads, which turn feature maps into predictions, one file per kind."""
+"""Detection heads, which turn feature maps into predictions."""

@@ -1,5 +1,6 @@
 """The detection head: predicts side distances and class scores for every cell of every level."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -7,11 +8,15 @@ from torch import Tensor, nn
 
 from training.config import STRIDES, ModelConfig
 from training.models.backbone import Maps
-from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
+from training.models.layers import ConvBlock
 from training.models.mixture.layer import Dispatch
 from training.models.mixture.routing import Routing, RoutingControls
 
 # B batch · A anchors of all levels · C classes · R bins of a side's distribution
+
+# The initial class scores assume 5 objects in an image of 640 × 640, over all classes and cells.
+EXPECTED_OBJECTS = 5.0
+EXPECTED_SIDE = 640
 
 
 class Predictions(NamedTuple):
@@ -23,21 +28,20 @@ class Predictions(NamedTuple):
 
 
 class DetectHead(nn.Module):
-    """Two branches per level; levels share no weights."""
+    """Two branches per level, for boxes and for classes; levels share no weights."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
         self.reg_max = config.reg_max
-        num_classes = len(config.class_names)
         box_width, class_width = branch_widths(config, channels[0])
-
-        def boxes_of(c_in: int) -> nn.Sequential:
-            if config.light:
-                return light_branch(c_in, box_width, 4 * config.reg_max)
-            return box_branch(c_in, box_width, config.reg_max)
-
-        self.box_branches = nn.ModuleList(boxes_of(c) for c in channels)
-        self.class_branches = nn.ModuleList(light_branch(c, class_width, num_classes) for c in channels)
+        box_outputs = 4 * config.reg_max
+        self.box_branches = nn.ModuleList(
+            light_branch(c, box_width, box_outputs) if config.light else box_branch(c, box_width, box_outputs)
+            for c in channels
+        )
+        self.class_branches = nn.ModuleList(
+            light_branch(c, class_width, len(config.class_names)) for c in channels
+        )
         for stride, boxes, classes in zip(STRIDES, self.box_branches, self.class_branches, strict=True):
             start_biases(boxes, classes, stride)
 
@@ -46,6 +50,51 @@ class DetectHead(nn.Module):
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
         return Predictions(*join_levels(per_level, self.reg_max), {})
+
+
+def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
+    """Return the hidden channels of the box and the class branches, which are the same at all levels."""
+    box_width = max(16, finest_channels // 4, 4 * config.reg_max)
+    return box_width, max(finest_channels, min(len(config.class_names), 100))
+
+
+def box_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
+    """Return two 3×3 convolutions and a linear one: (B, channels, H, W) to (B, c_out, H, W)."""
+    return nn.Sequential(
+        ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, c_out, 1)
+    )
+
+
+def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
+    """Return two depthwise-separable convolutions and a linear one, which map like those of box_branch."""
+    return nn.Sequential(
+        ConvBlock(channels, channels, 3, depthwise=True),
+        ConvBlock(channels, width),
+        ConvBlock(width, width, 3, depthwise=True),
+        ConvBlock(width, width),
+        nn.Conv2d(width, c_out, 1),
+    )
+
+
+def start_biases(
+    boxes: nn.Module, classes: nn.Module, stride: int, *, box: float = 1.0, prior: float = 1.0
+) -> None:
+    """Set the last biases of a level's branches so that initial class scores are low, as objects are rare.
+
+    Otherwise the first training steps would be spent on lowering the scores.
+
+    Args:
+        box: initial bias of the box branch.
+        prior: factor on the initial probability of each class.
+    """
+    cells = (EXPECTED_SIDE / stride) ** 2
+    for branch in (boxes, classes):
+        assert isinstance(branch, nn.Sequential)
+        last = branch[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        start = box if branch is boxes else math.log(prior * EXPECTED_OBJECTS / len(last.bias) / cells)
+        nn.init.constant_(last.bias, start)
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,14 @@ from torch import Tensor, nn
 
 from training.config import LEVELS, STRIDES, ModelConfig
 from training.models.backbone import Maps
-from training.models.heads.branches import box_branch, branch_widths, light_branch, start_biases
-from training.models.heads.detect import Predictions, join_levels
+from training.models.heads.detect import (
+    Predictions,
+    box_branch,
+    branch_widths,
+    join_levels,
+    light_branch,
+    start_biases,
+)
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.routing import Routing, RoutingControls
 
@@ -23,9 +29,9 @@ LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 class HeadExpert(nn.Module):
     """A light head for one level; returns boxes and classes as one map, which a mixture can weight."""
 
-    def __init__(self, channels: int, widths: tuple[int, int], reg_max: int, num_classes: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
         super().__init__()
-        self.boxes = box_branch(channels, widths[0] // LIGHT, reg_max)
+        self.boxes = box_branch(channels, widths[0] // LIGHT, box_outputs)
         self.classes = light_branch(channels, widths[1] // LIGHT, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,17 +45,17 @@ class MixtureDetectHead(nn.Module):
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
         self.reg_max = config.reg_max
-        num_classes = len(config.class_names)
+        self.box_outputs, num_classes = 4 * config.reg_max, len(config.class_names)
         widths = branch_widths(config, channels[0])
         self.mixtures = nn.ModuleDict()
         for level, stride, c_in in zip(LEVELS, STRIDES, channels, strict=True):
             mixture = config.mixtures[f"head.{level}"]
             experts = [
-                HeadExpert(c_in, widths, config.reg_max, num_classes) for _ in range(mixture.num_experts)
+                HeadExpert(c_in, widths, self.box_outputs, num_classes) for _ in range(mixture.num_experts)
             ]
             for expert, box, prior in zip(experts, cycle(BOX_STARTS), cycle(PRIOR_FACTORS), strict=False):
                 start_biases(expert.boxes, expert.classes, stride, box=box, prior=prior)
-            c_out = 4 * config.reg_max + num_classes
+            c_out = self.box_outputs + num_classes
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
@@ -57,5 +63,5 @@ class MixtureDetectHead(nn.Module):
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)
-            per_level.append((total[:, : 4 * self.reg_max], total[:, 4 * self.reg_max :]))
+            per_level.append((total[:, : self.box_outputs], total[:, self.box_outputs :]))
         return Predictions(*join_levels(per_level, self.reg_max), routings)

@@ -1,16 +1,15 @@
-"""Ways to compute the weighted sum of the chosen experts. All give the same sum, from different computations.
+"""Ways to compute the weighted sum of the chosen experts.
 
-dense        every expert on every image; an expert that was not chosen has the weight zero grouped      each
-expert on only the images that chose it Conditional  for one image: each expert in a branch of the graph, run
-only if chosen; exported for CPUs Gathered     for a fixed batch: gathers the weights of each image's experts
-at run time; for GPUs (gathered.py)
+- dense: every expert on every image; an expert that was not chosen has the weight zero.
+- grouped: each expert only on the images that chose it.
+- conditional: for one image, each expert in a branch of the graph, run only if chosen; exported for CPUs.
+- gathered: for a fixed batch, gathers the weights of each image's experts at run time; exported for GPUs.
 
-In evaluation, all agree up to rounding. In training they do not, if experts contain batch norm: with dense,
-batch norm sees the whole batch, with grouped only the images that chose the expert. Therefore training runs
-dense. Detectors train with 8 to 16 images per batch, and about half of them choose an expert: too few for
-statistics. An expert that no image chose would keep its initial statistics, and an expert that one image
-chose would normalise that image by itself. Dense also computes the experts that were not chosen: in
-esmoe-n, two of four in each layer, at least 1.2 of 9.5 GFLOPs.
+In evaluation, all give the same sum, up to rounding. In training they do not if experts contain batch norm:
+with dense, its statistics cover the whole batch, with grouped only the images that chose the expert. At 8 to
+16 images per step, these are too few. If no image chose an expert, its statistics would never be updated.
+So training is dense, although it also computes the experts that were not chosen: in esmoe-n, at least 1.2 of
+9.5 GFLOPs.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,25 +21,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from training.models.mixture.experts import SimpleExpert
-from training.models.mixture.gathered import (
-    can_gather,
-    run_all_as_one,
-    run_gathered,
-    weights_are_small,
-)
+from training.models.mixture.gathered import can_gather, run_gathered, run_wide, weights_are_small
 
 # B batch · E experts · C channels · H, W feature-map size
 
 
 def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
-    """Return the sum of all experts' outputs, weighted by gate (B, E); x (B, C, H, W) to (B, c_out, H, W)."""
+    """Return the sum (B, c_out, H, W) of all experts' outputs for x (B, C, H, W), weighted by gate (B, E)."""
     weights = gate.to(x.dtype)[:, :, None, None, None]  # (B, E, 1, 1, 1)
     # Starts with the first output: starting with zeros would add an operator to an exported graph.
     return reduce(torch.add, (weights[:, index] * expert(x) for index, expert in enumerate(experts)))
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Return the weighted sum; each expert runs once, on the images whose gate for it is above zero."""
+    """Return the same sum as run_dense; each expert runs once, on the images that chose it."""
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -55,13 +49,12 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: in
 class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
-    Each expert is in a branch, which copies its feature map in and out when it runs. A graph for a single
-    top_k needs no branches: if the map is larger than the weights, the weights of the chosen experts are
-    copied instead (gathered.py).
+    Each expert is in a branch, which copies the feature map in and out when it runs. A graph for a single
+    top_k copies the weights of the chosen experts instead, if the map is larger than they are (gathered.py).
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
-    ports: torch.dtype = torch.float32  # of maps at a branch's ports; bfloat16 for engines that compute in it
+    ports: torch.dtype = torch.float32  # of maps that enter and leave a branch
 
 
 @dataclass(frozen=True)
@@ -76,17 +69,14 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
     Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order but
     copy the inputs and outputs of a branch in plain order. Reordering them would cost as much time as
-    skipping experts saves.
-
-    Raises:
-        ValueError: B is not 1; the gate of the first image would decide for all images.
+    skipping experts saves. Raise ValueError if B is not 1: the first image's gate would decide for all.
     """
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")
     wide = can_gather(experts) and isinstance(experts[0], SimpleExpert)
     if how.exactly is not None and how.exactly >= len(experts):
-        return run_all_as_one(experts, x, gate) if wide else run_dense(experts, x, gate)
-    # Not for depthwise experts: their kernel sizes differ, and each would be padded to the largest.
+        return run_wide(experts, x, gate) if wide else run_dense(experts, x, gate)
+    # Not for depthwise experts: their kernels would all be padded to the largest.
     if how.exactly and wide and weights_are_small(experts, x):
         return run_gathered(experts, x, gate, how.exactly)
     maps = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
@@ -111,8 +101,8 @@ def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dty
     def skip(maps: Tensor, *_: Tensor) -> tuple[Tensor]:
         return (maps.new_zeros(*maps.shape[:3], c_out),)
 
-    # Calls the operator itself, with everything that its branches read. torch.cond would compile both
-    # branches to find that out, which took a quarter of the time of an export.
+    # The operator is called directly, with every tensor that its branches read. torch.cond would compile both
+    # branches to find these tensors, which took a quarter of the time of an export.
     choose = torch.ops.higher_order.cond if torch.compiler.is_exporting() else _choose
     (answer,) = choose(runs, run, skip, (maps, *weights))
     return answer.to(dtype)

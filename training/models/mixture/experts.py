@@ -1,4 +1,4 @@
-"""The experts of mixture layers; each maps a feature map to one of the same shape."""
+"""The experts of mixture layers, which keep the shape of a feature map."""
 
 from math import ceil
 
@@ -9,7 +9,7 @@ from training.config import MixtureConfig
 from training.models.depthwise import DepthwiseConv2d
 from training.models.layers import ConvBlock, Norm, norm_layer
 
-# B batch · C channels · H, W feature-map size; every forward keeps all four
+# B batch · C channels · H, W feature-map size
 
 
 class DepthwiseSeparableExpert(nn.Module):

@@ -9,13 +9,7 @@ from torch import Tensor, nn
 
 from training.config import MixtureConfig
 from training.models.layers import ConvBlock, batch_norm
-from training.models.mixture.dispatch import (
-    Conditional,
-    Gathered,
-    run_conditional,
-    run_dense,
-    run_grouped,
-)
+from training.models.mixture.dispatch import Conditional, Gathered, run_conditional, run_dense, run_grouped
 from training.models.mixture.experts import build_experts
 from training.models.mixture.gathered import run_gathered
 from training.models.mixture.router import build_router
@@ -27,11 +21,9 @@ Dispatch = Literal["dense", "grouped"] | Conditional | Gathered
 class MixtureLayer(nn.Module):
     """A router that chooses experts for each image, and the weighted sum of the chosen experts' outputs.
 
-    If configured, a shared expert that always runs is added to the sum.
+    If configured, the output of a shared expert that always runs is added to the sum.
 
     Args:
-        channels: channels of the input map.
-        config: the settings of the layer.
         experts: the experts; None: build those of the configuration, which keep the shape of the map.
         c_out: channels of the experts' output; None: the same as `channels`.
 
@@ -66,9 +58,7 @@ class MixtureLayer(nn.Module):
     ) -> tuple[Tensor, Routing]:
         """Return the output (B, c_out, H, W) for x (B, C, H, W), and the routing.
 
-        Args:
-            controls: how many experts run.
-            dispatch: how the chosen experts are computed; None: the configured train_dispatch.
+        `dispatch` is how the chosen experts are computed; None: the configured train_dispatch.
         """
         routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
@@ -92,7 +82,7 @@ class MixtureLayer(nn.Module):
         """
         settings = self.config.router
         device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
-        # Only if autocast is on, because this context would split a traced graph.
+        # This context only if autocast is on, because it would split a traced graph.
         full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with full:
             logits = self.router(x.float())

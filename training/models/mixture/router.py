@@ -13,7 +13,6 @@ from training.models.layers import ConvBlock, batch_norm, group_norm
 
 # B batch · C channels · E experts · H, W feature-map size
 
-
 VARIANCE_EPS = 1e-6  # a square root has an infinite gradient at 0
 
 
@@ -47,17 +46,13 @@ class MomentsRouter(nn.Module):
         """Map (B, C, H, W) to logits (B, E)."""
         mean = x.mean(dim=(2, 3), keepdim=True)
         away = x - mean
-        deviation = ((away * away).mean(dim=(2, 3)) + VARIANCE_EPS).sqrt()  # no power: engines may lack it
+        deviation = ((away * away).mean(dim=(2, 3)) + VARIANCE_EPS).sqrt()  # engines may lack powers
         moments = torch.cat([mean.flatten(1), deviation, x.amax(dim=(2, 3))], dim=1)  # (B, 3C)
         return self.score(functional.silu(self.hidden(moments)))
 
 
 class SpatialRouter(nn.Module):
-    """Scores experts at every cell of a downscaled map, with a 3×3 convolution, and averages the scores.
-
-    With a larger `pool`, this is the papers' efficient spatial router; with a smaller `pool`, their local
-    router, which keeps more texture for small objects.
-    """
+    """Scores experts at every cell of a downscaled map, with a 3×3 convolution, and averages the scores."""
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
@@ -96,8 +91,7 @@ class UltraEfficientRouter(nn.Module):
     """Scores experts cheaply, even for large maps: downscaling, a depthwise 3×3 and a narrow 1×1 convolution.
 
     The narrow map is normalised as one group, because norms of single channels would remove the differences
-    between images. The scores of all cells are averaged before the softmax, so that the temperature acts on
-    the image's scores.
+    between images.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -119,11 +113,7 @@ class UltraEfficientRouter(nn.Module):
 
 
 def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Module:
-    """Return the router that a configuration describes, for maps with the given number of channels.
-
-    If the configuration sets `init_std`, the last layer's weights are initialised from a normal distribution
-    with that standard deviation.
-    """
+    """Return the configured router for feature maps with the given number of channels."""
     match config.kind:
         case "pooled":
             router: nn.Module = PooledRouter(channels, num_experts, config)
@@ -147,10 +137,9 @@ def hidden_width(channels: int, config: RouterConfig) -> int:
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
-    """Return the map averaged over squares of `pool` × `pool` cells.
+    """Return the map averaged over squares of `pool` × `pool` cells, or unchanged if a side is no longer.
 
-    A map with a side of at most `pool` is returned unchanged. Cells left over at the right and the bottom are
-    ignored, as in the models whose weights can be imported.
+    Cells left over at the right and the bottom are ignored, as in the models whose weights can be imported.
     """
     if x.shape[2] <= pool or x.shape[3] <= pool:
         return x

@@ -26,17 +26,16 @@ class RoutingControls(NamedTuple):
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
     """Return the routing: a softmax over all experts, cut to the best top_k and renormalised.
 
-    If top_k is at least 1, the best expert always runs, and the others only if their probability reaches the
-    threshold. At top_k 0 none runs, which suits layers with a shared expert. In a tie, the expert with the
-    lower index ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph
-    needs no TopK operator and top_k stays a run-time input.
+    At top_k 0 no expert runs, which suits layers with a shared expert. Otherwise the best expert always runs,
+    and the others only if their probability reaches the threshold. In a tie, the expert with the lower index
+    ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph needs no TopK
+    operator and top_k stays a run-time input.
 
     Args:
         logits: scores of the router (B, E); converted to float32.
-        controls: top_k and threshold.
-        epsilon: added to the sum that weights are divided by, for models that were trained with it.
+        epsilon: added to the divisor of the weights, for models that were trained with it.
 
-    Source: arXiv:2512.23273, eq. 6 to 9; its training and inference forms are one and the same here.
+    Source: arXiv:2512.23273, eq. 6 to 9. Training and inference use the same form here.
     """
     logits = logits.float()
     probs = logits.softmax(dim=-1)  # (B, E)
@@ -47,6 +46,6 @@ def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0
     rank = better.sum(dim=-1)  # (B, E) 0 is best
     chosen = (rank < controls.top_k) & ((rank == 0) | (probs >= controls.weight_threshold))
     kept = probs * chosen
-    # The best of E has at least 1 / E, so the floor only matters if none was chosen.
+    # The best of E probabilities is at least 1 / E, so this minimum matters only if no expert was chosen.
     total = kept.sum(dim=-1, keepdim=True).clamp(min=0.5 / probs.shape[-1])
     return Routing(gate=kept / (total + epsilon if epsilon else total), probs=probs, logits=logits)

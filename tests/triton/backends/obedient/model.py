@@ -1,7 +1,7 @@
-"""The `openvino` backend of the deployment, made slow or made to fail by a file.
+"""The project's `openvino` backend for Triton, which a test can make slow or make fail.
 
-`behaviour.json`, beside the model's configuration, is read at every request: {"sleep_s": 0.5} waits before
-answering, {"fail": "why"} answers an error.
+Every request reads `behaviour.json` beside the model's configuration. {"sleep_s": 0.5} makes the request wait
+before the answer, and {"fail": "why"} makes it fail with this message.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ class TritonPythonModel:
         end = time.monotonic() + behaviour.get("sleep_s", 0.0)
         while time.monotonic() < end:
             if all(request.is_cancelled() for request in requests):
-                (self._behaviour.parent / "cancelled").touch()  # for the test that looks
+                (self._behaviour.parent / "cancelled").touch()  # a test checks whether this file exists
                 break
             time.sleep(0.01)
         if sentence := behaviour.get("fail"):

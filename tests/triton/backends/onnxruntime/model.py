@@ -1,4 +1,4 @@
-"""Stands in for Triton's `onnxruntime` backend, for tests: the same engine, on the CPU, through Python."""
+"""Replaces Triton's `onnxruntime` backend in tests: runs ONNX Runtime on the CPU, from Python."""
 
 import json
 from pathlib import Path

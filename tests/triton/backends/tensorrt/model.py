@@ -1,7 +1,7 @@
-"""Stands in for Triton's `tensorrt` backend, for tests: no plan can be built without its GPU.
+"""Replaces Triton's `tensorrt` backend in tests, because a plan needs a GPU.
 
-It runs the ONNX twin that lies beside the plan, on the CPU, and says so in the server's log. Like the real
-one it computes the requests that Triton has batched as one batch.
+It runs the `model.onnx` beside the plan on the CPU, and writes this into the server's log. Like the real
+backend, it computes the requests that Triton has joined as one batch.
 """
 
 import json

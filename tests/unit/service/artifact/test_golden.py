@@ -1,4 +1,4 @@
-"""The golden sample is read whole, and its numbers are compared in their places."""
+"""The golden sample is read completely and compared value by value."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The manifest is read strictly, its numbers must agree with each other, and version 1 is converted."""
+"""Reading a manifest: it is strict, numbers must agree with one another, and version 1 is converted."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Ports, batches and answers are held to the rows of the manifest."""
+"""Inputs, outputs and batch sizes of a graph must match the rows of the manifest."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime runs static graphs and branches, with threads that are always stated."""
+"""ONNX Runtime runs static graphs and graphs with branches, with an explicit number of threads."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Every backend that a setting can name has its row, and serves a target that it can run."""
+"""Every backend of the settings is in the table, and serves a target that it can run."""
 
 import pytest
 

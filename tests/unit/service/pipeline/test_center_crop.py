@@ -1,4 +1,4 @@
-"""The middle of an image fills the canvas."""
+"""The centre of an image fills the model input."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where an image sits on the canvas, and how boxes come back."""
+"""Where an image lies in the model input, and how boxes are mapped back to the image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Of boxes that say the same, the best one stays."""
+"""Non-maximum suppression keeps the best of several overlapping boxes of a class."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A detector's answers become detections in source pixels."""
+"""A detector's outputs become detections in pixels of the source image."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Boxes from outputs by their roles, and compared with the golden ones by class and place."""
+"""Detections are read from outputs by role, and compared with golden detections by class and position."""
 
 import json
 from dataclasses import replace

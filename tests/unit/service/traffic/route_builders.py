@@ -1,4 +1,4 @@
-"""Routes in front of backends that do what a test says."""
+"""Routes to backends whose behaviour a test defines."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ BLANK = {"images": np.zeros((1, 64, 64, 3), np.uint8)}
 
 
 class ScriptedBackend:
-    """Does one thing after the other: raises an error, returns a dictionary, or waits for ever at `None`."""
+    """Follows a list, one item per call: raises an error, returns a dictionary, or waits for ever (None)."""
 
     def __init__(self, *script):
         self.script = list(script)
@@ -37,7 +37,7 @@ class ScriptedBackend:
 
 
 class FakeClock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test moves forward."""
 
     def __init__(self):
         self.now = 100.0
@@ -47,7 +47,7 @@ class FakeClock:
 
 
 def make_route(manifest, backend_name="triton", *, versions=("1",), backend=None, failures=3, clock=None):
-    """Return a route with these versions of the model, all on one backend."""
+    """Return a route on one backend with these versions of the model."""
     breaker = Breaker(failures, lambda state: None, clock or FakeClock())
     route = Route(backend_name, manifest.name, breaker, ConcurrencyLimit(8))
     backend = backend or ScriptedBackend()
@@ -57,6 +57,6 @@ def make_route(manifest, backend_name="triton", *, versions=("1",), backend=None
 
 
 def make_version(manifest, backend_name, version, backend):
-    """Return one version of the model."""
+    """Return one served version of the model."""
     numbered = manifest.model_copy(update={"version": version})
     return ServedVersion(backend_name, numbered, f"sha-{version}", backend)

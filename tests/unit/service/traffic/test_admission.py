@@ -1,4 +1,4 @@
-"""As many requests are let in as allowed, and not one more."""
+"""Admission accepts exactly the allowed number of requests."""
 
 import pytest
 

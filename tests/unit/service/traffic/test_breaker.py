@@ -1,4 +1,4 @@
-"""A breaker opens after failures in a row, or at once; only a probe closes it; the past does not count."""
+"""A circuit breaker opens after consecutive failures or at once, and only a probe closes it."""
 
 import pytest
 

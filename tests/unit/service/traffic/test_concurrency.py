@@ -1,4 +1,4 @@
-"""So many calls at once; the others wait, are counted, and give up at their deadline."""
+"""A concurrency limit: further calls wait, are counted, and fail at their deadline."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A prober leaves a route by a proof, and lets requests back by one."""
+"""A prober stops and resumes requests on a route according to the results of its probes."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Calls under way leave a route when its breaker opens, if another backend can take them over."""
+"""When a route's circuit breaker opens, its running calls move to another backend if there is one."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the command line shows of the log, and on which stream."""
+"""Which log messages the command line shows, and on which stream."""
 
 import logging
 import select

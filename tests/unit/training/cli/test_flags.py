@@ -1,4 +1,4 @@
-"""Which command has which flags, and how fields of options become flags."""
+"""The flags of each command, and how option fields become flags."""
 
 import argparse
 import subprocess
@@ -139,17 +139,17 @@ def help_of(capsys, monkeypatch, *argv):
             [
                 "HEIGHTxWIDTH (small-data: 640x640)",
                 "passes over the data (small-data: 100)",
-                "images a step (small-data: 8)",
+                "images per step (small-data: 8)",
                 "with it (small-data: 0.0014)",
-                "upside down, for those without an up, as of cells (small-data: 0)",
-                "change places (small-data: 0.5)",
-                "0: the one that trains (small-data: 1)",
-                "with any (small-data: off)",  # sparsight draws several
+                "upright direction, such as cells (small-data: 0)",
+                "horizontal flip (small-data: 0.5)",
+                "training process loads them (small-data: 1)",
+                "one for each (small-data: off)",  # sparsight draws several
             ],
         ),
         (
             ("--recipe", "paper", "--variant", "esmoe-s"),
-            ["data (paper: 600)", "pasted on (paper: 0.15)", "overlap alone (paper: 0)", "any (paper: on)"],
+            ["data (paper: 600)", "pasted on (paper: 0.15)", "their overlap (paper: 0)", "each (paper: on)"],
         ),
     ],
 )

@@ -1,6 +1,6 @@
-"""Checkpoints as YOLO12 and YOLO-Master training writes them, built from their published layer lists alone.
+"""Builds checkpoints in the formats of YOLO12 and YOLO-Master, only from their published layer lists.
 
-Every class here is an empty shell under a foreign name: it holds weights and settings and computes nothing.
+Every class here has the name of a foreign class. It holds weights and settings, and computes nothing.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-Make = Callable[..., Any]  # a class path below the package and attributes; gives an empty module
+Make = Callable[..., Any]  # from a class path inside the package and attributes to an empty module
 
 WIDTHS = {"n": (16, 32, 64, 128, 256), "s": (32, 64, 128, 256, 512)}  # of 64, 128, 256, 512 and 1024
 WIDTHS |= {"m": (64, 128, 256, 512, 512), "l": (64, 128, 256, 512, 512), "x": (96, 192, 384, 768, 768)}
@@ -22,9 +22,9 @@ WIDTHS |= {"m": (64, 128, 256, 512, 512), "l": (64, 128, 256, 512, 512), "x": (9
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the mixtures of a model are made."""
+    """Settings of a model's mixture layers."""
 
-    module: str = "moe"  # where the classes lie: they moved between releases
+    module: str = "moe"  # the module of the mixture classes, which differs between releases
     kind: str = "ES_MOE"
     experts: tuple[int, ...] = (3, 3, 3, 3)
     settings: tuple[tuple[str, Any], ...] = (("top_k", None),)
@@ -42,7 +42,7 @@ SPATIAL = Mixture(
 
 @contextmanager
 def foreign_classes() -> Iterator[Make]:
-    """Empty classes under foreign names, for as long as a file is being written."""
+    """Yield a function that makes objects of empty foreign classes, which exist only inside the block."""
     made: dict[str, ModuleType] = {}
 
     def make(path: str, **attributes: Any) -> Any:
@@ -50,7 +50,7 @@ def foreign_classes() -> Iterator[Make]:
         parts = module_name.split(".")
         for package in (".".join(parts[: index + 1]) for index in range(len(parts))):
             made.setdefault(package, ModuleType(package))
-            sys.modules[package] = made[package]  # with its parents: pickle imports what it writes
+            sys.modules[package] = made[package]  # with all parent packages, because pickle imports the class
         module = made[module_name]
         if not hasattr(module, name):
             setattr(module, name, type(name, (nn.Module,), {"__module__": module_name}))
@@ -80,7 +80,7 @@ def bare(c_out: int, c_in: int, kernel: int = 1, stride: int = 1, groups: int = 
 
 
 class Shells:
-    """The blocks that all families share. Widths are (out, in)."""
+    """Blocks that all families share; channel numbers are (out, in)."""
 
     def __init__(self, make: Make, size: str = "n") -> None:
         self.make = make
@@ -239,7 +239,7 @@ class Shells:
 
 
 def layer_list(make: Make, size: str, classes: int, mixture: Mixture | None) -> list[tuple[Any, Any]]:
-    """Every layer and what it reads, in the order of the file."""
+    """Return every layer with the indices of its input layers, in the order of the file."""
     shells = Shells(make, size)
     c64, c128, c256, c512, c1024 = shells.widths
     wide = c1024 if mixture is None else c512
@@ -285,7 +285,7 @@ def layer_list(make: Make, size: str, classes: int, mixture: Mixture | None) -> 
 
 
 def foreign_model(make: Make, size: str = "n", classes: int = 3, mixture: Mixture | None = None) -> Any:
-    """A whole model, its layers numbered and told what they read."""
+    """Return a whole model, whose layers know their index and their input layers."""
     layers = layer_list(make, size, classes, mixture)
     for index, (layer, sources) in enumerate(layers):
         layer.i, layer.f = index, sources
@@ -299,7 +299,7 @@ def foreign_model(make: Make, size: str = "n", classes: int = 3, mixture: Mixtur
 
 
 def save(path: Path, model: Any, **container: Any) -> Path:
-    """As training leaves it: whole, in half precision, and with what it tells of itself."""
+    """Save a checkpoint as foreign training does: the whole model in half precision, with its settings."""
     told = {"version": "8.3.240", "date": "2026-01-02T03:04:05", "train_args": {"imgsz": 64}, "epoch": -1}
     torch.save({"model": model.half(), "ema": None, **told, **container}, path)
     return path

@@ -1,4 +1,4 @@
-"""The zip around the pickle: what is cut short, inflated or contradicts itself is refused."""
+"""Zip files around a pickle are refused if they are truncated, inflated or contradictory."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""The convert command: what it says and writes, and when it writes nothing."""
+"""The convert command: its messages and output file, and when it writes nothing."""
 
 import hashlib
 import shlex
@@ -70,7 +70,7 @@ def test_the_output_lies_beside_the_input_and_replaces_nothing(foreign, tmp_path
     copy.write_bytes(foreign.read_bytes())
     assert convert(copy) == tmp_path / "model.safetensors"
     before = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is there already; .*--output"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors exists already; .*--output"):
         convert(copy)
     assert (tmp_path / "model.safetensors").read_bytes() == before
     with pytest.raises(CheckpointError, match="no folder"):

@@ -1,4 +1,4 @@
-"""Whole checkpoints: recognised, filled to the last tensor, or refused by name and place."""
+"""Whole checkpoints are converted with every tensor, or refused with the name of the wrong part."""
 
 from pathlib import Path
 from typing import Any

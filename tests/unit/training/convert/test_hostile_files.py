@@ -1,4 +1,4 @@
-"""Whole files made to harm: no memory on their word, no end to walk to, no error but our own."""
+"""Malicious files cause no large allocation, no endless loop, and no error other than the project's own."""
 
 import random
 import zipfile

@@ -1,4 +1,4 @@
-"""Converted mixture layers answer as the published formulas say, written here from the foreign names."""
+"""Converted mixture layers give the results of the published formulas."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A pickle is read as data: what it asks to run is refused or becomes an inert record."""
+"""A pickle is read as data: calls in it are refused or become inert records."""
 
 import collections
 import pickle

@@ -17,7 +17,7 @@ GREY = 60
 def sample(
     image_hw: tuple[int, int], boxes: list[list[float]], class_ids: list[int], name: str = "made"
 ) -> Sample:
-    """A grey image whose boxes are filled with red, green, blue and so on, by class id."""
+    """Return a sample with a grey image, whose boxes are filled with a colour for each class id."""
     image = np.full((*image_hw, 3), GREY, dtype=np.uint8)
     colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0]], dtype=np.uint8)
     for (x1, y1, x2, y2), class_id in zip(np.array(boxes, dtype=int).reshape(-1, 4), class_ids, strict=True):
@@ -28,10 +28,10 @@ def sample(
 
 
 class MemoryDataset:
-    """Samples from a list; one given as None cannot be loaded."""
+    """A data set of given samples; loading a sample that is None fails."""
 
     class_names: tuple[str, ...] = ("red", "green", "blue", "yellow")
-    remarks: Remarks = {}  # noqa: RUF012  (nothing to remark)
+    remarks: Remarks = {}  # noqa: RUF012  (no remarks)
 
     def __init__(self, samples: list[Sample | None]) -> None:
         self._samples = samples
@@ -55,7 +55,7 @@ class MemoryDataset:
 
 
 def with_regions(made: Sample, ignored: list[list[float]]) -> Sample:
-    """The same with ignored regions, which are painted yellow."""
+    """Return the sample with ignored regions, which are painted yellow."""
     image = made.image.copy()
     for x1, y1, x2, y2 in np.array(ignored, dtype=int).reshape(-1, 4):
         image[y1:y2, x1:x2] = [250, 250, 0]
@@ -83,6 +83,6 @@ def write_xml(path: Path, objects: list[tuple[str, float, float, float, float]])
 
 
 def extent(marked: NDArray[np.bool_]) -> list[int]:
-    """The box x1, y1, x2, y2 around the pixels that are set."""
+    """Return the box (x1, y1, x2, y2) around the pixels that are set."""
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]

@@ -1,4 +1,4 @@
-"""Repeat factors: rare classes are shown more often, and nothing is decoded to know them."""
+"""Repeat factors show rare classes more often, and are computed without decoding images."""
 
 from dataclasses import replace
 
@@ -116,5 +116,5 @@ def test_of_generated_scenes_the_classes_are_known_by_drawing_them():
 
 @pytest.mark.parametrize("share", [-0.01, 1.01])
 def test_a_threshold_that_is_no_share_is_refused(share):
-    with pytest.raises(ConfigError, match=r"repeat_threshold=\S+ is not a share"):
+    with pytest.raises(ConfigError, match=r"repeat_threshold=\S+ must be in 0\.\.1"):
         replace(CONFIG, repeat_threshold=share)

@@ -1,4 +1,4 @@
-"""The centre crop: what is scaled, what is cut, and where odd pixels go."""
+"""The centre crop: scaling, cutting, and the side of an odd pixel."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Generated scenes that are labelled as a whole."""
+"""Generated scenes with one label per image."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Some of the classes of a data set: their objects stay, with new numbers."""
+"""A class subset keeps the objects of its classes, with new class ids."""
 
 from types import MappingProxyType
 

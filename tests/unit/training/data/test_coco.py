@@ -1,4 +1,4 @@
-"""COCO json: what is read, what is remarked, and what is refused by name."""
+"""Reading of COCO json: labels, remarks, and refusals that name the wrong entry."""
 
 import json
 

@@ -92,6 +92,14 @@ def test_an_image_is_found_by_any_name_of_its_file(tmp_path, file_name, stored):
     assert len(read_coco(tmp_path, "train").load(0).class_ids) == 1
 
 
+def test_a_path_on_this_machine_is_read_if_the_folders_have_no_such_image(tmp_path):
+    write_image(tmp_path / "elsewhere" / "a.jpg", (20, 30))
+    write(tmp_path / "export" / "result.json", document(str(tmp_path / "elsewhere" / "a.jpg")))
+    assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (20, 30)
+    write_image(tmp_path / "export" / "a.jpg", (40, 50))
+    assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (40, 50)
+
+
 def test_a_file_name_may_be_in_the_address_that_lvis_writes(tmp_path):
     write_image(tmp_path / "train2017" / "000000391895.jpg")
     made = document("")

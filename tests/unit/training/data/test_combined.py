@@ -1,4 +1,4 @@
-"""Parts of a data set, and several as one: images and classes keep their places."""
+"""Parts of a data set, and several data sets as one: images and classes keep their order."""
 
 import numpy as np
 import pytest

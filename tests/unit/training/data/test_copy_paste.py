@@ -1,4 +1,4 @@
-"""Objects pasted by their boxes: which pixels go where, and what is left of what they cover."""
+"""Copy-paste: the pasted pixels, and the remaining boxes of covered objects."""
 
 from dataclasses import replace
 

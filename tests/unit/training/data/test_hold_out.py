@@ -12,6 +12,8 @@ def root(tmp_path):
     """Forty images that differ; no validation split."""
     (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
     (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "00.txt").write_text("0 0.5 0.5 1 1")
     for number in range(40):
         image = np.full((4, 4, 3), number, dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "images" / f"{number:02}.png"), image)
@@ -35,6 +37,7 @@ def test_an_image_stays_on_its_side_when_files_are_renamed_and_added(root):
     before = held(root)
     for path in (root / "images").iterdir():
         path.rename(path.with_stem(f"z{99 - int(path.stem)}"))
+    (root / "labels" / "00.txt").rename(root / "labels" / "z99.txt")
     cv2.imwrite(str(root / "images" / "new.png"), np.full((4, 4, 3), 200, dtype=np.uint8))
     assert held(root) - {200} == before
 

@@ -1,4 +1,4 @@
-"""Labels lie on their objects, whichever way a camera held the image and a tool counted its pixels."""
+"""Labels match their objects for every EXIF orientation and both ways in which tools count pixels."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The readers against published data sets, where a folder of them is at hand."""
+"""The readers on published data sets, if SPARSIGHT_DATA names their folder."""
 
 import os
 from pathlib import Path

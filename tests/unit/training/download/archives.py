@@ -1,4 +1,4 @@
-"""Small archives, good and hostile."""
+"""Writes small archives, valid and malicious."""
 
 import io
 import stat
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> bytes:
-    """Returns the bytes of the file."""
+    """Write a zip archive and return its bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -16,7 +16,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> bytes:
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> bytes:
-    """Returns the bytes of the file."""
+    """Write a tar archive and return its bytes; a name that ends with / becomes a folder."""
     with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             if name.endswith("/"):
@@ -36,7 +36,7 @@ def add_to_tar(archive: tarfile.TarFile, name: str, kind: bytes, target: str = "
 
 def write_zip_link(path: Path, name: str, target: str) -> None:
     info = zipfile.ZipInfo(name)
-    info.create_system = 3  # Unix: the upper half of external_attr is a mode
+    info.create_system = 3  # Unix, where the upper 16 bits of external_attr are the file mode
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(info, target)

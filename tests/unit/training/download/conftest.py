@@ -1,4 +1,4 @@
-"""Nothing of this machine gets in between."""
+"""Removes proxies and signal settings of this machine from the tests."""
 
 import signal
 
@@ -14,7 +14,7 @@ def no_proxy_of_this_machine(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def ctrl_c_reaches_the_test():
-    """A process that was started in the background has SIGINT ignored."""
+    """Restore Ctrl-C, because a process that was started in the background ignores SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

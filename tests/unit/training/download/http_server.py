@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that can do what servers and networks do wrong."""
+"""A real HTTP server on 127.0.0.1 that can imitate faults of servers and networks."""
 
 import contextlib
 import re
@@ -10,30 +10,30 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Server:
-    """What it has and how it behaves; `requests` are the (path, Range, If-Range) that came."""
+    """The files and the behaviour of the server; `requests` holds (path, Range, If-Range) of each request."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     etag: str | None = '"first"'
-    date: str | None = None  # Last-Modified
+    date: str | None = None  # value of Last-Modified
     ranges: bool = True
-    lengths: bool = True  # says Content-Length
-    off_by: int = 0  # parts begin this much later than asked
-    statuses: list[int] = field(default_factory=list)  # answered first, one a request
-    headers: dict[str, str] = field(default_factory=dict)  # of those answers
-    drops: list[int] = field(default_factory=list)  # bytes of a body after which it hangs up, one a request
-    on_drop: list[Callable[[], None]] = field(default_factory=list)  # called before it does, one each time
+    lengths: bool = True  # send Content-Length
+    off_by: int = 0  # bytes by which a part begins later than requested
+    statuses: list[int] = field(default_factory=list)  # status codes of the first answers, one per request
+    headers: dict[str, str] = field(default_factory=dict)  # headers of these answers
+    drops: list[int] = field(default_factory=list)  # bytes sent before the connection closes
+    on_drop: list[Callable[[], None]] = field(default_factory=list)  # called before it closes
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
     url: str = ""
 
     @property
     def offsets(self) -> list[str | None]:
-        """The Range of every request."""
+        """Return the Range header of each request, None if it has none."""
         return [each[1] for each in self.requests]
 
 
 @contextlib.contextmanager
 def serving(**settings: object) -> Iterator[Server]:
-    """Serve until the end of the block."""
+    """Run the server until the end of the block."""
     state = Server(**settings)
 
     class Handler(_Handler):
@@ -94,4 +94,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""

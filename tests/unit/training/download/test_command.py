@@ -1,4 +1,4 @@
-"""The catalogue, and the command line that brings what is in it."""
+"""The list of downloads, and the download command."""
 
 import signal
 import threading
@@ -87,7 +87,7 @@ def test_from_the_command_line_ctrl_c_is_130_and_says_that_the_same_goes_on(tmp_
         server.on_drop.append(interrupt)
         argv = ["download", "visdrone", "--to", str(tmp_path), "--quiet", "--from", server.url]
         assert main(argv) == 130
-    assert "what came through is kept; the same command goes on" in capsys.readouterr().err
+    assert "the partial download is kept; the same command resumes" in capsys.readouterr().err
 
 
 def test_from_the_command_line_another_file_under_the_name_is_refused_at_once(tmp_path, capsys):

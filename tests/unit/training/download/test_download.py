@@ -1,4 +1,4 @@
-"""A whole data set, from a server to a folder that a reader knows."""
+"""A whole data set is downloaded into a folder that a reader can open."""
 
 import hashlib
 import json

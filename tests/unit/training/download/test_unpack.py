@@ -1,4 +1,4 @@
-"""Archives from strangers: what is good comes out whole, what is not leaves nothing."""
+"""Valid archives are unpacked completely, and malicious or damaged ones leave nothing."""
 
 import gzip
 import io

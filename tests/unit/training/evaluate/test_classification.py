@@ -1,4 +1,4 @@
-"""Evaluation of a classifier: centre crops, accuracy, and what its experts did with each class."""
+"""Evaluation of a classifier: centre crops, accuracy, and the experts chosen for each class."""
 
 from dataclasses import replace
 

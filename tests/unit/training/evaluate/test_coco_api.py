@@ -1,7 +1,7 @@
-"""Readers and evaluator against the COCO API and against one another, on a hundred images of two sets.
+"""Readers and evaluator give the figures of the COCO API on a hundred images of two data sets.
 
-The values are those that rafaelpadilla/review_object_detection_metrics (MIT) states in its
-tests/test_coco_eval.py for its files of truth and detections: six decimals, of COCO's own implementation.
+The expected values have six decimals and were computed with COCO's own implementation. They are from
+tests/test_coco_eval.py of rafaelpadilla/review_object_detection_metrics (MIT).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Used GFLOPs: fixed part and chosen experts, against how much is in an image."""
+"""Used GFLOPs of fixed part and chosen experts, and their correlation with the number of objects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mutual information of chosen sets and groups, and whether chance explains it."""
+"""Mutual information of chosen expert sets and image groups, and its permutation test."""
 
 import math
 import time

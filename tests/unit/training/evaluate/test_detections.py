@@ -1,4 +1,4 @@
-"""From candidates on the canvas to detections in the image's own pixels."""
+"""Candidates in the model input become detections in pixels of the image."""
 
 import numpy as np
 import torch

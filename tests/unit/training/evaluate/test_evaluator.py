@@ -1,4 +1,4 @@
-"""Running over a whole data set: every image once, whatever the batch."""
+"""Evaluation covers every image once, for every batch size."""
 
 from dataclasses import replace
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What the routers do over many images."""
+"""Statistics of expert choices over many images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Groups of images: by where they come from and by how crowded they are."""
+"""Groups of images by origin and by number of objects."""
 
 import numpy as np
 import pytest

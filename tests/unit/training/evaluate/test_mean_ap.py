@@ -1,4 +1,4 @@
-"""mAP against values done by hand; test_coco_api.py has those of the COCO API."""
+"""mAP equals values computed by hand; test_coco_api.py compares with the COCO API."""
 
 from dataclasses import replace
 

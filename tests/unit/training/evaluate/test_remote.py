@@ -1,4 +1,4 @@
-"""Detections of a service, asked over real HTTP on loopback."""
+"""Evaluation of a service over real HTTP on loopback."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The report on routing, with routers planted that know nothing, or everything."""
+"""The routing report for artificial routers that know nothing or everything about an image."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a validation records and says."""
+"""The records and log messages of a validation."""
 
 import numpy as np
 import pytest

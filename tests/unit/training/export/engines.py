@@ -1,4 +1,4 @@
-"""Engines for tests of exported graphs, and letterboxed images that route differently."""
+"""Engines for tests of exported graphs, and letterboxed images for which routers choose different experts."""
 
 import numpy as np
 import onnx
@@ -11,35 +11,35 @@ from training.export.proof.openvino_engine import OpenVinoEngine
 
 
 def canvases(count=6):
-    """(64, 64, 3) uint8 each, always the same."""
+    """Return images (64, 64, 3) uint8, always the same ones."""
     torch.manual_seed(5)
     return list(diverse_images(count).numpy())
 
 
 def openvino(proto, folder):
-    """Return the engine that exports are proved in."""
+    """Return a graph in OpenVINO, loaded as the exporter loads it for its comparison."""
     onnx.save(proto, folder / "model.onnx")
     return OpenVinoEngine(folder / "model.onnx")
 
 
 def onnxruntime(proto, folder):
-    """Return the same graph in another engine."""
+    """Return a graph in ONNX Runtime."""
     onnx.save(proto, folder / "other.onnx")
     return OnnxRuntimeEngine(folder / "other.onnx", threads=1)
 
 
 def ask(engine, canvases, controls):
-    """Outputs by name for letterboxed images (H, W, 3) with controls for each."""
+    """Return the outputs by name for letterboxed images (H, W, 3), with controls for each image."""
     values = {
         "images": np.stack(canvases),
         "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
         "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
     }
-    return engine.run({port.name: values[port.name] for port in engine.inputs})
+    return engine.run(values)
 
 
 def run_in(name, proto, folder):
-    """Return an engine by its name."""
+    """Return a graph in the engine of this name."""
     return openvino(proto, folder) if name == "OpenVINO" else onnxruntime(proto, folder)
 
 
@@ -47,7 +47,7 @@ ENGINES = ("OpenVINO", "ONNX Runtime")
 
 
 def poisoned(proto, place, expert):
-    """Return the same graph with not one weight of an expert left."""
+    """Return the graph with NaN in every weight of one expert."""
     room, level = place.split(".")
     prefix = f"model.{room}.mixtures.{level}.experts.{expert}."
     spoilt = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""What an export proves before it is released: faults are refused, and each precision is what it says."""
+"""The checks before a release: faulty graphs are refused, and each graph has its stated precision."""
 
 import functools
 import json

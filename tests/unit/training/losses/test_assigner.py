@@ -1,4 +1,4 @@
-"""Which anchors answer for which object."""
+"""Assignment of anchors to objects."""
 
 import pytest
 import torch

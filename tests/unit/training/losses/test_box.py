@@ -1,4 +1,4 @@
-"""Side distances and the loss of their distributions."""
+"""Side distances of boxes, and their distribution focal loss."""
 
 import math
 

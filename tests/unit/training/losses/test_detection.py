@@ -1,4 +1,4 @@
-"""The whole loss: its terms, their weights, and where they pull."""
+"""The detection loss: its terms, their weights, and the direction of their gradients."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What routers are asked for: each term by hand, at its extremes, and where it pulls."""
+"""The routing losses: values by hand, extreme values, and the direction of the gradients."""
 
 from math import log, sqrt
 

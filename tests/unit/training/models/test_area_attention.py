@@ -1,4 +1,4 @@
-"""The aggregation stage of the largest sizes: what it adds up, and how wide its perceptrons are."""
+"""The aggregation stage of the largest sizes: its residual sum, and the width of its perceptrons."""
 
 import torch
 

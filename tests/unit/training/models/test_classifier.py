@@ -115,7 +115,7 @@ def test_every_parameter_learns(variant):
 
 @pytest.mark.parametrize("placement", ["neck", "both"])
 def test_a_classifier_has_no_neck_to_put_mixtures_in(placement):
-    with pytest.raises(ConfigError, match="esmoe-n-cls has no neck: its mixtures stand in the backbone"):
+    with pytest.raises(ConfigError, match="esmoe-n-cls has no neck: its mixtures can only be in the"):
         model_config("esmoe-n-cls", NAMES, (64, 64), MixtureChoice(placement=placement))
 
 

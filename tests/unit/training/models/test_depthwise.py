@@ -1,4 +1,4 @@
-"""The quick backward pass gives the gradients of the plain one."""
+"""The fast backward pass of depthwise convolutions gives PyTorch's gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Experts of every kind, the shared one, and what a layer makes of them."""
+"""Experts of every kind, the shared expert, and their sum in a layer."""
 
 import pytest
 import torch

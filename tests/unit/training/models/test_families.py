@@ -1,4 +1,4 @@
-"""Families: which variants they make, and what a variant's name says."""
+"""Model families: their variants, and parsing of variant names."""
 
 import pytest
 

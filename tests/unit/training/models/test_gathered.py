@@ -1,4 +1,4 @@
-"""Experts whose weights are picked at run time answer what they answer one by one."""
+"""Gathered experts give the same results as experts that run one by one."""
 
 import pytest
 import torch

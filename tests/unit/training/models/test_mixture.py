@@ -1,4 +1,4 @@
-"""The mixture layer: who runs, with what weight, and that three ways to run it agree."""
+"""The mixture layer: which experts run, with which weights, and that three dispatches agree."""
 
 import pytest
 import torch

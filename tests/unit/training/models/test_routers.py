@@ -1,4 +1,4 @@
-"""Routers: scores per image, whatever the map's size, and what training adds to them."""
+"""Routers: scores for each image and size of feature map, and the noise that training adds."""
 
 import pytest
 import torch

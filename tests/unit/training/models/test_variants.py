@@ -1,12 +1,13 @@
-"""The named variants: their size and cost, what may be chosen of them, and that each of them works."""
+"""The named variants: parameters, GFLOPs, allowed changes, and a run of each."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 from tests.training_builders import diverse_images, tiny_model
-from training.config import ROUTER_KINDS
+from training.config import RouterKind
 from training.errors import ConfigError
 from training.models.cost import Cost, measure_cost
 from training.models.detector import Detector
@@ -166,7 +167,7 @@ def test_the_kind_of_expert_may_be_chosen(variant, choice, kernels):
     assert predictions.class_logits.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ROUTER_KINDS)
+@pytest.mark.parametrize("kind", get_args(RouterKind))
 @pytest.mark.parametrize("variant", ["esmoe-n", "moehead-n", "sparsight-n"])
 def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind):
     usual = model_config(variant, ("a",), (64, 64))
@@ -183,12 +184,12 @@ def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind
     ("variant", "choice", "message"),
     [
         ("yolov12-n", MixtureChoice(router="pooled"), "yolov12-n has no mixture"),
-        ("esmoe-n", MixtureChoice(router="other"), "router 'other' is none of pooled, moments, spatial"),
+        ("esmoe-n", MixtureChoice(router="other"), "router kind 'other' is none of pooled, moments, spatial"),
         ("yolov12-n", MixtureChoice(num_experts=2), "yolov12-n has no mixture"),
         ("yolov12-n", MixtureChoice(expert="ghost"), "yolov12-n has no mixture"),
         ("moehead-n", MixtureChoice(expert="ghost"), "experts of moehead-n are whole heads"),
         ("esmoe-n", MixtureChoice(expert="other"), "expert 'other' is none of depthwise, simple, ghost"),
-        ("modular-n", MixtureChoice(placement="neck"), "mixtures of modular-n stand where they stand"),
+        ("modular-n", MixtureChoice(placement="neck"), "the placement of modular-n's mixtures is fixed"),
         ("esmoe-n", MixtureChoice(num_experts=2, top_k=3), "top_k=3 is outside 1..num_experts=2"),
         ("esmoe-n", MixtureChoice(top_k=0), "top_k=0 is outside 1..num_experts=4"),
     ],

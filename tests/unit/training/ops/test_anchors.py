@@ -1,4 +1,4 @@
-"""Where predictions sit, and how side distances become boxes."""
+"""Positions of anchors, and conversion of side distances to boxes."""
 
 import pytest
 import torch

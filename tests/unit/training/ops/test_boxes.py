@@ -1,4 +1,4 @@
-"""Overlap of boxes, against sums done by hand."""
+"""Area, IoU and complete IoU of boxes, compared with values computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""From every anchor's scores to the boxes that stay."""
+"""Selection of candidates from the scores of all anchors, and non-maximum suppression."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The recipes of the five benchmarks: what they train on, where it lies, and how."""
+"""The recipes of the five benchmarks: their data, folders and settings."""
 
 import json
 from dataclasses import replace

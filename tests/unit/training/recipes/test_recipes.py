@@ -1,4 +1,4 @@
-"""Recipes: what they take from a request, and which losses a family gets."""
+"""Recipes: what a request can change, and the losses of each family."""
 
 from dataclasses import replace
 
@@ -129,10 +129,10 @@ def test_losses_and_augmentation_are_the_request_s_if_it_says_so(recipe, value):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"loss.dfl": -0.1}, "loss weight dfl=-0.1 is negative"),
-        ({"loss.balance": float("nan")}, "loss weight balance=nan is negative"),
-        ({"augment.mixup": 1.1}, "mixup=1.1 is not a probability"),
-        ({"augment.copy_paste": -0.1}, "copy_paste=-0.1 is not a probability"),
+        ({"loss.dfl": -0.1}, "dfl=-0.1 must be at least 0"),
+        ({"loss.balance": float("nan")}, "balance=nan must be at least 0"),
+        ({"augment.mixup": 1.1}, "mixup=1.1 must be in 0..1"),
+        ({"augment.copy_paste": -0.1}, "copy_paste=-0.1 must be in 0..1"),
         ({"optimizer.lr": 0.0}, "lr=0.0 must be positive"),
         ({"optimizer.lr": 0.001, "optimizer.final_lr": 0.002}, "final_lr=0.002 must be in 0..lr=0.001"),
         ({"learning_rate": 1.0}, "a training configuration has no learning_rate"),

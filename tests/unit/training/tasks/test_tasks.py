@@ -1,4 +1,4 @@
-"""Tasks: what each makes of samples, and which data it refuses."""
+"""Tasks: the targets that each makes from samples, and the data that it refuses."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_a_task_builds_its_network_and_learns_from_its_scenes(name, network):
 
 
 def test_a_detector_does_not_learn_from_classes_of_images():
-    with pytest.raises(DatasetError, match="no boxes, which a detector learns from: take a variant"):
+    with pytest.raises(DatasetError, match="but a detector learns boxes: use a variant"):
         DETECT.check_labels(MemoryDataset([whole((8, 8), 1)]))
     DETECT.check_labels(MemoryDataset([sample((8, 8), [], [])]))
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what comes back, what is refused, and that a kill leaves the old file."""
+"""Checkpoints: loading, refusals, and that a kill during saving keeps the old file."""
 
 import json
 import signal

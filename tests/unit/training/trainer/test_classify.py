@@ -1,4 +1,4 @@
-"""Training of a classifier: the same loop, and what is kept is the highest top-1."""
+"""Training of a classifier keeps the checkpoint with the highest top-1."""
 
 import json
 import signal
@@ -142,7 +142,7 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole(tmp_path):
 def test_what_needs_a_detector_refuses_a_classifier(tmp_path):
     path = tmp_path / "cls.safetensors"
     save_model(path, Classifier(CONFIG.model), {})
-    with pytest.raises(CheckpointError, match="is for the task classify, and this needs a detector"):
+    with pytest.raises(CheckpointError, match="is for the task classify, but a detector is needed"):
         load_detector(path)
 
 

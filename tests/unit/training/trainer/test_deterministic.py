@@ -1,4 +1,4 @@
-"""Deterministic algorithms are switched on for a run, and for nothing after it."""
+"""Deterministic algorithms are on during a run, and off after it."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Several processes do what one does: real ones, over gloo on the CPU, started by torchrun."""
+"""Training with several real processes (gloo on the CPU, torchrun) equals training with one."""
 
 import json
 import os
@@ -170,7 +170,7 @@ def test_a_run_of_two_that_is_told_to_stop_goes_on_in_one(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert "2 processes" in output, output
-    assert output.count("the same command goes on from there") == 1, output
+    assert output.count("the same command resumes") == 1, output
     config = read_state_config(run_dir / STATE_FILE)
     assert load_model(run_dir / MODEL_FILE)[0].config == config.model
     alone = Trainer(config, open_dataset(config.train_data), run_dir)
@@ -187,7 +187,7 @@ def test_a_run_of_two_that_is_told_to_stop_goes_on_in_one(tmp_path):
 )
 def test_a_batch_that_cannot_be_dealt_evenly_is_refused(tmp_path, batch_size, accumulate, size, message):
     config = replace(CONFIG, batch_size=batch_size, accumulate=accumulate)
-    with pytest.raises(ConfigError, match=f"batch_size=8 cannot be dealt evenly to {message}"):
+    with pytest.raises(ConfigError, match=f"batch_size=8 cannot be split evenly over {message}"):
         Trainer(config, open_dataset(config.train_data), tmp_path, processes=Processes(0, size))
 
 
@@ -205,7 +205,7 @@ def test_without_torchrun_a_process_is_alone():
 @pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "many", "RANK": "0"}])
 def test_an_environment_that_is_not_torchruns_is_refused(environment):
     with (
-        pytest.raises(ConfigError, match="do not find one another"),
+        pytest.raises(ConfigError, match="cannot find each other"),
         joined(environment),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A few steps of training of every family that has experts, by its own recipe and losses."""
+"""A few training steps of every family with experts, with its own recipe and losses."""
 
 import json
 from dataclasses import replace

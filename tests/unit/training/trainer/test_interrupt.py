@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask; a second one insists."""
+"""A first Ctrl-C or SIGTERM sets a flag that ends training in order; a second one stops it at once."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""The learning-rate schedule at its corners, and what weight decay touches."""
+"""The learning-rate schedule at its corners, and the parameters with weight decay."""
 
 import pytest
 import torch

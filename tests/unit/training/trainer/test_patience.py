@@ -1,4 +1,4 @@
-"""The best evaluation is kept, and a run without a better one ends."""
+"""Patience keeps the best checkpoint, and ends a run that no longer improves."""
 
 from dataclasses import replace
 
@@ -93,11 +93,11 @@ def test_without_patience_no_evaluation_ends_a_run(tmp_path):
 
 
 def test_patience_without_validation_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and there is no data to validate"):
+    with pytest.raises(ConfigError, match="patience=2 needs validation data"):
         replace(CONFIG, val_data=None)
-    with pytest.raises(ConfigError, match="patience=2 goes by evaluations, and nothing evaluates"):
+    with pytest.raises(ConfigError, match="patience=2 counts evaluations, but the run has none"):
         Trainer(CONFIG, open_dataset(SCENES), tmp_path).run()
-    with pytest.raises(ConfigError, match="patience=-1 is negative"):
+    with pytest.raises(ConfigError, match="patience=-1 must be at least 0"):
         replace(CONFIG, patience=-1)
 
 
@@ -107,5 +107,5 @@ def test_a_run_logs_every_evaluation_and_why_it_ends_early(tmp_path, caplog):
         "epoch 1: mAP50-95 0.500",
         "epoch 2: mAP50-95 0.250",
         "epoch 3: mAP50-95 0.125",
-        "no better mAP50-95 in 2 evaluations: the best was that of epoch 1",
+        "no better mAP50-95 in 2 evaluations: epoch 1 was the best",
     ]

@@ -1,4 +1,4 @@
-"""What a run writes of itself, and how that goes on when the run does."""
+"""The files that a run writes about itself, also after it resumes."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A run that was stopped or killed, and taken up again, ends with the model of one that was not."""
+"""A run that was stopped or killed and then resumed ends with the same model as an uninterrupted run."""
 
 import json
 import signal

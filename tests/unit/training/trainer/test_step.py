@@ -1,4 +1,4 @@
-"""A batch in parts is the batch, as far as can be; batch norm that is frozen stays."""
+"""Gradients of a batch in parts equal those of the whole batch; frozen batch norm does not change."""
 
 from dataclasses import replace
 
@@ -133,19 +133,19 @@ def test_every_picture_draws_the_same_top_k_however_the_batch_is_parted(tmp_path
     model = shallow(model_config("esmoe-n", CLASS_NAMES, (64, 64)))
     config = replace(DENSE, model=model, top_ks=(1, 2, 4), accumulate=2)
     trainer = Trainer(config, open_dataset(config.train_data), tmp_path)
-    whole = trainer.stepper._draw(3)
+    whole = trainer.stepper._seeded_top_k(3)
     state = torch.random.get_rng_state()
     second = replace(trainer.stepper, processes=replace(trainer.processes, rank=1, size=2))
     assert whole.shape == (8, 1)
     assert len(whole.unique()) > 1
-    assert torch.equal(second._draw(3), whole)
+    assert torch.equal(second._seeded_top_k(3), whole)
     assert not torch.equal(torch.random.get_rng_state(), state), "noise of routers is another one"
-    assert not torch.equal(trainer.stepper._draw(4), whole)
+    assert not torch.equal(trainer.stepper._seeded_top_k(4), whole)
 
 
 def test_f16_is_refused_on_the_cpu(tmp_path):
     config = replace(DENSE, precision="f16")
-    with pytest.raises(ConfigError, match="precision f16 is for GPUs; take bf16, f32 or auto"):
+    with pytest.raises(ConfigError, match="precision f16 is for GPUs; use bf16, f32 or auto"):
         Trainer(config, open_dataset(config.train_data), tmp_path)
 
 
@@ -157,7 +157,7 @@ def test_parts_that_cannot_be_even_are_refused(batch_size, accumulate):
 
 def test_batch_norm_in_routers_wants_two_images_a_part_unless_it_is_frozen():
     model = shallow(model_config("modular-n", CLASS_NAMES, (64, 64)))
-    with pytest.raises(ConfigError, match="need two images, and accumulate=8 leaves 1"):
+    with pytest.raises(ConfigError, match="needs two images, and accumulate=8 leaves 1"):
         replace(DENSE, model=model, accumulate=8, freeze_batch_norm=False)
     assert replace(DENSE, model=model, accumulate=4, freeze_batch_norm=False).accumulate == 4
     assert replace(DENSE, model=model, accumulate=8).accumulate == 8

@@ -1,4 +1,4 @@
-"""What ends a run early, and what it leaves behind."""
+"""Reasons that end a run early, and the files that the run leaves."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
 def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
     trainer_in(tmp_path).run()
     other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
-    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+    with pytest.raises(CheckpointError, match="has a run with other settings"):
         other.resume()
 
 
@@ -64,7 +64,7 @@ def test_a_run_is_not_taken_up_with_other_mixtures(tmp_path, choice):
     )
     stopped = trainer_in(tmp_path, usual)
     stopped._save()
-    with pytest.raises(CheckpointError, match="holds a run with other settings"):
+    with pytest.raises(CheckpointError, match="has a run with other settings"):
         trainer_in(tmp_path, other).resume()
     trainer_in(tmp_path, usual).resume()
 
@@ -112,6 +112,6 @@ def test_sigterm_to_the_whole_process_group_leaves_a_checkpoint_that_resumes(tmp
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command goes on from there" in output
+    assert "the same command resumes" in output
     assert read_state_config(run_dir / STATE_FILE).epochs == 50
     assert load_model(run_dir / MODEL_FILE)[0].config.input_hw == (64, 64)

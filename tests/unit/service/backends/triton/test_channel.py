@@ -1,4 +1,4 @@
-"""The way to Triton is the one in the settings."""
+"""The gRPC channel to Triton uses the settings."""
 
 import asyncio
 import socket

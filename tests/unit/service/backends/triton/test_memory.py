@@ -1,4 +1,4 @@
-"""Slots in shared memory are lent, given back, and never left behind."""
+"""Slots in shared memory are acquired and released, and none remains at the end."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A server that cannot use shared memory is sent images in the message; a slow one is asked again."""
+"""Images are sent over gRPC if Triton cannot use shared memory; a late registration is tried again."""
 
 import asyncio
 

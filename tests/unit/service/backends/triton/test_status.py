@@ -1,4 +1,4 @@
-"""Every row of the table: which of Triton's statuses becomes which of our errors."""
+"""Which service error each status of Triton becomes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Exports: equal to the checkpoint on whatever routes, skipped for real, whole or not there."""
+"""Exports equal their checkpoint for every routing, skip experts, and are complete or absent."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The routing that a manifest keeps, for a server to compare its own images with."""
+"""The routing statistics in a manifest, with which a service compares its own images."""
 
 import numpy as np
 import pytest

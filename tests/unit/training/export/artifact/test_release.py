@@ -1,4 +1,4 @@
-"""Staged folders go into the repository all or not at all, also beside versions that are there."""
+"""A release moves all staged folders into the repository or none, also beside existing versions."""
 
 import os
 

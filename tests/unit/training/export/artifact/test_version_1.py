@@ -1,4 +1,4 @@
-"""A manifest of version 1 becomes one of version 2 that says the same."""
+"""A manifest of version 1 is converted to version 2 with the same content."""
 
 import copy
 import json

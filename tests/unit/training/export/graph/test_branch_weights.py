@@ -1,4 +1,4 @@
-"""Weights end up where ONNX Runtime wants them, and the answers stay what they were."""
+"""Weights move into the branches for ONNX Runtime, and the outputs do not change."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Which images the ranges of 8 bits are taken from."""
+"""The images from which 8-bit value ranges are taken."""
 
 from dataclasses import replace
 
@@ -60,5 +60,5 @@ def test_without_data_or_without_the_split_nothing_is_measured_in_vain(folder, t
     argv += ["--precision", "int8", "--data", str(folder), "--calibration-split", "test"]
     assert main([*argv, "--repository", str(tmp_path / "repository")]) == 1
     captured = capsys.readouterr()
-    assert "--calibration-split says where else images are" in captured.err
+    assert "give another --calibration-split" in captured.err
     assert "measured on" not in captured.out

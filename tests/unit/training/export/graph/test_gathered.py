@@ -1,4 +1,4 @@
-"""Graphs for a fixed batch, whose experts' weights are picked at run time for each image."""
+"""Fixed-batch graphs that gather the chosen experts' weights for each image at run time."""
 
 import functools
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Half precision: what decides is computed in float32, the rest in float16, every cast is in the graph."""
+"""Half precision: routers, boxes and scores stay in float32, and every cast is in the graph."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""Which body of a switched graph answers, and that weights are kept once."""
+"""Which body of a switched graph runs, and that weights are stored once."""
 
 import numpy as np
 import onnx

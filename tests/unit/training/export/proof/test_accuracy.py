@@ -1,4 +1,4 @@
-"""The task's metric of a graph beside that of its checkpoint, and what follows from a fall."""
+"""The metric of a graph beside its checkpoint's, and the refusal of a graph that loses too much."""
 
 from dataclasses import replace
 from types import MappingProxyType

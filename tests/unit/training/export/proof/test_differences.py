@@ -1,4 +1,4 @@
-"""What counts as a difference between two answers: of every anchor, or of a whole image's classes."""
+"""Differences between two answers, for detectors that return all anchors and for classifiers."""
 
 import numpy as np
 import pytest

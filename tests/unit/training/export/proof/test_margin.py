@@ -1,4 +1,4 @@
-"""How far a routing is from another, on numbers one can check by hand."""
+"""The router margin, on numbers that can be checked by hand."""
 
 import numpy as np
 import pytest

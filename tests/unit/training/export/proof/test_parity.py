@@ -1,4 +1,4 @@
-"""What counts as the same answer, when a graph returns the best candidates in no fixed order."""
+"""The comparison of answers whose candidates have no fixed order."""
 
 from dataclasses import replace as replaced
 

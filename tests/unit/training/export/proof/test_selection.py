@@ -1,4 +1,4 @@
-"""Which execution is shipped; the engines are a stand-in that takes the time it is told, by its own clock."""
+"""The choice of sparse or dense execution, with fake engines and a fake clock."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Static graphs for NPUs: nothing in them depends on data, and two engines answer as the checkpoint does."""
+"""Static graphs for NPUs: nothing depends on data, and two engines give the checkpoint's answers."""
 
 import functools
 from dataclasses import replace

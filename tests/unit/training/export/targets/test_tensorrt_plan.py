@@ -1,4 +1,4 @@
-"""Plans at export: what they are built from, and what is said where they cannot be built."""
+"""TensorRT plans at export: build arguments, and the message if a plan cannot be built."""
 
 import sys
 from types import SimpleNamespace

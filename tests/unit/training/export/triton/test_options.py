@@ -1,4 +1,4 @@
-"""How Triton runs a model: what cannot work is refused where it is made, and what cannot be read is named."""
+"""Triton options that cannot work are refused, and unreadable files are named."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Real runs of one step each: what is written, what is repeated and what is not, and what fails."""
+"""Ablations with real runs of one step: their files, resuming, and failures."""
 
 import json
 import shutil
@@ -125,7 +125,7 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         patched.setattr(command, "rows_of", lambda tables: (NECK, BACKBONE))
         assert main(["ablations", "--output", str(output), *TINY]) == 130
     report = output / "ablations.md"
-    ending = f"stopped; what there is stands in {report}; the same command goes on from there\n"
+    ending = f"stopped; the finished rows are in {report}; the same command resumes\n"
     assert capsys.readouterr().out.endswith(ending)
     assert "not finished: table 6; table 7; table 8; backbone only of table 5." in report.read_text("utf-8")
     assert (result_of(BACKBONE, output).parent / STATE_FILE).exists()
@@ -137,7 +137,7 @@ def test_stopped_it_goes_on_in_the_row_under_way_and_repeats_none(three_rows, tm
         "1 of 2 runs are finished already",
         f"run 2 of 2: {BACKBONE.run}, seed 0; about 1 min left",
     ]
-    assert said[2].startswith("going on from step 1 in ")
+    assert said[2].startswith("resuming from step 1 in ")
     assert first.stat().st_mtime_ns == before
     assert read_result(result_of(BACKBONE, output).parent).resumed
 
@@ -254,7 +254,7 @@ def test_a_result_that_is_none_says_what_to_do(tmp_path, text):
 def test_images_are_measured_on_or_drawn_and_never_both_ways(capsys, tmp_path, folder):
     argv = ["ablations", "--output", str(tmp_path / "out"), "--data", str(folder)]
     assert main([*argv, "--scenes", "8"]) == 1
-    assert "--scenes is for generated ones: leave it or --data out" in capsys.readouterr().err
+    assert "--scenes is for generated scenes: leave --scenes or --data out" in capsys.readouterr().err
     assert main([*argv, "--val-split", ""]) == 1
     assert "ablations need validation data: give --val-split" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -265,7 +265,7 @@ def test_what_cannot_be_started_is_not_started(tmp_path, capsys):
         run(ROWS, options_in(tmp_path / "out", data=tmp_path / "gone"))
     assert list(tmp_path.iterdir()) == []
     assert main(["ablations"]) == 2
-    assert "ablations need an --output folder, or --list" in capsys.readouterr().err
+    assert "ablations needs --output FOLDER, or --list" in capsys.readouterr().err
 
 
 def test_the_list_shows_rows_and_costs():

@@ -1,4 +1,4 @@
-"""The order of rows, by hand."""
+"""Agreement of the order of rows, checked by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table on routing: what its rows change, what is measured of them, and what it says."""
+"""The routing table of the ablations: settings of its rows, measurements, and text."""
 
 import json
 from dataclasses import replace

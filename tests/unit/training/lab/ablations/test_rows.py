@@ -1,4 +1,4 @@
-"""Rows train what their table says, and carry its figures."""
+"""Ablation rows train the settings of their table, and hold its published figures."""
 
 from pathlib import Path
 

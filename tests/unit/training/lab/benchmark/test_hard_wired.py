@@ -1,4 +1,4 @@
-"""The bound is the same model for its image, and holds nothing else."""
+"""The hard-wired model for one image gives the same answer and contains only the chosen experts."""
 
 from dataclasses import replace
 

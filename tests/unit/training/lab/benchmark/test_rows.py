@@ -1,4 +1,4 @@
-"""What the table says of timings: shares, ratios, goals. Numbers that can be checked by hand."""
+"""Shares, ratios and goals in the benchmark table, with numbers that can be checked by hand."""
 
 from dataclasses import replace
 

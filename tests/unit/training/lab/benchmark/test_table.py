@@ -1,4 +1,4 @@
-"""What people and machines are told, of figures that were made up."""
+"""The benchmark table as text and as JSON, from invented figures."""
 
 import json
 from dataclasses import replace

@@ -138,7 +138,7 @@ def test_a_model_without_a_mixture_has_nothing_to_inspect(capsys, tmp_path, scen
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--top-k", "5"], "top_k=5 is none that esmoe-n can run with: 1, 2, 3, 4"),
+        (["--top-k", "5"], "top_k=5: esmoe-n can run with 1, 2, 3, 4"),
         (["--data", "gone"], "gone: no such folder"),
         (["--output", "gone/charts"], "no folder gone to make charts in"),
         (["--output", "model.safetensors"], "model.safetensors is a file"),
@@ -171,7 +171,7 @@ def test_a_layer_that_is_not_there_is_said_before_any_data_is_looked_at(capsys, 
 
 def test_a_layer_without_a_folder_for_its_charts_is_wrong_usage(capsys):
     assert main(["inspect", "model.safetensors", "--layer", "backbone.p5"]) == 2
-    assert "--layer says which images are drawn: give --output" in capsys.readouterr().err
+    assert "--layer selects the images that --output draws: give --output" in capsys.readouterr().err
 
 
 def test_generated_scenes_have_no_splits(capsys, checkpoint):

@@ -1,4 +1,4 @@
-"""What charts count: objects and images, by the experts of their image."""
+"""Counts of objects and images by the experts of their image, for the charts."""
 
 import numpy as np
 import pytest

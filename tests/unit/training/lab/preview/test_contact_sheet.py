@@ -1,4 +1,4 @@
-"""What is drawn is what training gets, and boxes stand where they are."""
+"""The preview draws the samples of training, with boxes in the right places."""
 
 from dataclasses import replace
 

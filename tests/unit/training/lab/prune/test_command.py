@@ -1,4 +1,4 @@
-"""The prune command: what it says and writes, and when it writes nothing."""
+"""The prune command: its messages and output file, and when it writes nothing."""
 
 import hashlib
 import json
@@ -217,10 +217,10 @@ def test_min_share_1_leaves_as_many_as_run(checkpoint, data, tmp_path):
 def test_it_replaces_nothing(checkpoint, data, tmp_path):
     (tmp_path / "out.safetensors").write_text("mine")
     for output, message in (
-        (tmp_path / "out.safetensors", "is there already"),
-        (checkpoint, "is there already"),
+        (tmp_path / "out.safetensors", "exists already"),
+        (checkpoint, "exists already"),
         (tmp_path / "none" / "out.safetensors", "no folder"),
-        (tmp_path / "out.pt", "name it so"),
+        (tmp_path / "out.pt", "the name must end in .safetensors"),
     ):
         with pytest.raises(CheckpointError, match=message):
             prune(options(checkpoint, data, tmp_path, output=output))
@@ -234,7 +234,7 @@ def test_the_command_line_reports_as_json_and_errors_end_with_1(checkpoint, data
     read = json.loads(capsys.readouterr().out)
     assert read["after"]["experts"] == dict.fromkeys(LAYERS, 2)
     assert main([*argv, "--no-latency", "--quiet"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A pruned detector answers as the whole one did, wherever no dropped expert had been chosen."""
+"""A pruned detector gives the original answer for images that chose no dropped expert."""
 
 import functools
 from dataclasses import replace

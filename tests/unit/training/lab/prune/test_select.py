@@ -1,4 +1,4 @@
-"""Which experts stay, by what images chose."""
+"""Which experts stay, according to the choices of the images."""
 
 from dataclasses import replace
 
