@@ -17,6 +17,7 @@ from training.data.coco_outline import box_of_outline
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
+from training.data.left_out import LeftOut
 from training.data.remarks import (
     CROWDS,
     EQUAL_NAMES,
@@ -56,7 +57,7 @@ def read_coco(root: Path, split: str) -> LabelledFiles:
     seen = set()
     for image, category, ignored, area, box_xyxy in parsed.annotations():
         if category not in class_ids:
-            parsed.leave_out("category_id is not listed", category)
+            parsed.left_out.add("category_id is not listed", category)
         elif image not in listed.sizes:
             rows.remarks[UNLISTED] += 1
         elif image in listed.places:
@@ -69,7 +70,7 @@ def read_coco(root: Path, split: str) -> LabelledFiles:
             rows.add(
                 place, box_xyxy, class_id, ignored=IGNORED[ignored], area=area, image_hw=listed.sizes[image]
             )
-    parsed.remark(rows.remarks, kept=len(seen))
+    parsed.left_out.remark(path, rows.remarks, kept=len(seen) or not parsed.document["annotations"])
     return LabelledFiles(class_names, listed.files, rows, stated_hw=listed.stated_hw)
 
 
@@ -84,8 +85,7 @@ class _Parsed:
         self._keys: dict[str, int] = {}  # the number that stands for an id in the arrays
         self._ids = array("q")  # image, category, position in IGNORED
         self._numbers = array("d")  # area, x1, y1, x2, y2
-        self._left_out: Counter[str] = Counter()  # unusable entries by reason
-        self._first: dict[str, str] = {}  # the first of these entries, by reason
+        self.left_out = LeftOut()
         try:
             document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=self._take)
         except OSError as error:
@@ -101,7 +101,7 @@ class _Parsed:
                 raise DatasetError(f"{path}: has no list of {key}")
         for left in document["annotations"]:
             if left is not None:
-                self.leave_out("needs an image_id, a category_id and a bbox or an outline", left)
+                self.left_out.add("needs an image_id, a category_id and a bbox or an outline", _shown(left))
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[str, str, int, float, Box]]:
@@ -117,19 +117,6 @@ class _Parsed:
         keys = list(self._keys)
         return {keys[number] for number in set(self._ids[1::3])}
 
-    def leave_out(self, reason: str, entry: object) -> None:
-        """Count an entry of the file that cannot be used."""
-        self._left_out[reason] += 1
-        self._first.setdefault(reason, _shown(entry))
-
-    def remark(self, remarks: Counter[str], kept: int) -> None:
-        """Add the entries left out to remarks; raise DatasetError if no annotation was kept."""
-        if not kept and self._left_out and self.document["annotations"]:
-            reason, first = next(iter(self._first.items()))
-            raise DatasetError(f"{self.path}: no annotation can be used; {first}: {reason}")
-        for reason, number in self._left_out.items():
-            remarks[f"entries left out: {reason}, first {self._first[reason]}"] = number
-
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         """Return a JSON object of the file; of an annotation, return None after storing it in the arrays."""
         if "image_id" not in entry or "category_id" not in entry:
@@ -138,7 +125,7 @@ class _Parsed:
             image, category = id_of(entry["image_id"]), id_of(entry["category_id"])
             box = _box_of(entry)
         except (TypeError, ValueError) as error:
-            self.leave_out(str(error), entry)
+            self.left_out.add(str(error), _shown(entry))
             return None
         ignored = 1 if _is_set(entry.get("iscrowd")) else 2 if _is_set(entry.get("ignore")) else 0
         self._ids.extend(self._keys.setdefault(key, len(self._keys)) for key in (image, category))
@@ -159,7 +146,7 @@ class _Listed:
             try:
                 image, name = id_of(entry["id"]), str(entry.get("file_name") or entry["coco_url"])
             except (TypeError, ValueError, KeyError, AttributeError):
-                parsed.leave_out("an image needs an id and a file_name", entry)
+                parsed.left_out.add("an image needs an id and a file_name", _shown(entry))
                 continue
             if names.setdefault(image, name) != name:
                 raise DatasetError(

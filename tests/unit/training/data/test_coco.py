@@ -233,9 +233,7 @@ def test_boxes_of_a_category_that_is_not_listed_are_left_out_and_counted(root, d
 def test_a_file_without_one_usable_annotation_is_refused_with_the_first(root, document):
     document["annotations"] = [annotation(9, 3, [1, 2, 3]), annotation(9, 3, "none")]
     write(root, document)
-    with pytest.raises(
-        DatasetError, match=r"2017\.json: no annotation can be used; id 7: .*\[1, 2, 3\].*: bbox"
-    ):
+    with pytest.raises(DatasetError, match=r"2017\.json: no label can be used; id 7: .*\[1, 2, 3\].*: bbox"):
         read_coco(root, "train")
 
 
