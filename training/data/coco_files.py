@@ -41,7 +41,7 @@ def is_coco(root: Path, split: str) -> bool:
 def label_files(root: Path) -> dict[str, Path]:
     """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders."""
     official = sorted(root.glob("annotations/instances_*.json"))
-    found = official or [path for path in _json_files(root) if _holds(path, COCO_KEYS)]
+    found = official or [path for path in _json_files(root) if holds_keys(path, COCO_KEYS)]
     return {_name(path, root): path for path in found if not path.name.startswith(NOT_BOXES)}
 
 
@@ -85,7 +85,7 @@ def refuse_other_json(root: Path) -> None:
     """Raise DatasetError if a json file, or one in a folder, has a known format that is not read here."""
     for path in [root] if root.is_file() else _json_files(root):
         for keys, advice in OTHERS.items():
-            if _holds(path, keys):
+            if holds_keys(path, keys):
                 raise DatasetError(f"{path}: {advice}")
 
 
@@ -107,7 +107,7 @@ def _name(path: Path, root: Path) -> str:
     return folder if folder and own in OF_THEIR_FOLDER else name
 
 
-def _holds(path: Path, keys: tuple[str, ...]) -> bool:
+def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
     """Return whether a json file has all keys at any depth; large files are not parsed for this."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:

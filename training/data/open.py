@@ -12,6 +12,7 @@ from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder
 from training.data.kitti import LIKE, read_kitti
+from training.data.labelme import is_labelme, read_labelme
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
@@ -53,6 +54,7 @@ FORMATS = {
         read_visdrone,
     ),
     "voc": Format("ImageSets/Main/ or xml beside images (VOC)", is_voc, read_voc),
+    "labelme": Format("json files of single images (LabelMe)", is_labelme, read_labelme),
     "images": Format(
         "a folder of images for each class, here or in train/ and val/ (classification)",
         is_image_folder,
@@ -106,9 +108,9 @@ def _open_folder(config: FolderConfig) -> Dataset:
     root, split = Path(config.root), config.split
     found = format_of(root, split, config.format)
     try:
-        # Only VOC has no list of its classes.
-        voc = found.read is read_voc
-        dataset = read_voc(root, split, config.class_names) if voc else found.read(root, split)
+        # Only VOC and LabelMe have no list of their classes.
+        unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
+        dataset = unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise

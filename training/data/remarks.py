@@ -23,6 +23,7 @@ GROUPS = "categories that only group others and have no boxes, left out"
 EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not read"
 IN_SUBFOLDERS = "images in subfolders, read"
 OTHER_SPLITS = "subfolders of other splits, left out"
+JOINED = "shapes joined with others of their label and group_id"
 NO_OBJECTS = "images without objects, kept"
 
 

@@ -1,7 +1,7 @@
 """Finds the list or label file of a split among those that a data set has."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from training.data.image_file import VALIDATION, split_names
@@ -13,6 +13,11 @@ WORDS = frozenset({"train", "training", "trainval", *VALIDATION, "test", "testin
 def words_of(name: str) -> frozenset[str]:
     """Return the words in a name, in lower case and without digits: `train` for `train2017`."""
     return frozenset(re.findall(r"[a-z]+", name.lower()))
+
+
+def folder_of_split(folders: Iterable[str], split: str) -> str:
+    """Return the first folder of a path that has the name of a split; "" if there is none."""
+    return next((each for each in folders if each == split or not words_of(each).isdisjoint(WORDS)), "")
 
 
 def entry_of(split: str, there: Mapping[str, Entry]) -> Entry | None:

@@ -15,7 +15,7 @@ from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.left_out import LeftOut
 from training.data.remarks import DIFFICULT, NO_IMAGE, NO_LABELS, SWAPPED, describe_remarks
-from training.data.split_choice import WORDS, entry_of, words_of
+from training.data.split_choice import entry_of, folder_of_split
 from training.errors import DatasetError, NoSuchSplit
 
 # Folders that part labels from images. Below them, an image and its xml file have the same path.
@@ -69,7 +69,8 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
         if labels is None:
             continue
         if image in files:
-            raise DatasetError(f"{image}: a second xml file, {xml}, is for this image; take one out")
+            left_out.add("a second xml file of one image", str(xml))
+            continue
         files[image] = labels = labels._replace(stated_hw=_checked_hw(image, labels))
         for name, box, difficult in labels.objects:
             class_id = classes.id_of(name)
@@ -124,7 +125,7 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
             raise DatasetError(f"{root}: the lists of images are deeper; give the folder {deeper.parents[1]}")
         by_folder: dict[str, list[Way]] = {}
         for way in dict.fromkeys((*xmls, *images)):
-            by_folder.setdefault(_folder_of_split(way, split), []).append(way)
+            by_folder.setdefault(folder_of_split(way[:-1], split), []).append(way)
         ways = entry_of(split, by_folder)
         if ways is None or not any(way in xmls for way in ways):
             known = sorted({str(xml.parent.relative_to(root)) for way in xmls for xml in xmls[way]})
@@ -138,11 +139,6 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
     if not ways:
         raise DatasetError(f"{listing}: the split is empty; choose another or fill the list")
     return ways
-
-
-def _folder_of_split(way: Way, split: str) -> str:
-    """Return the folder of a path whose name is that of a split; "" if there is none."""
-    return next((part for part in way[:-1] if part == split or words_of(part) & WORDS), "")
 
 
 def _listed(line: str, xmls: _Files) -> Way:
@@ -165,7 +161,7 @@ def _pairs(
     for way in images:
         by_stem.setdefault(way[-1], []).append(way)
     taken = set()
-    for way in ways:
+    for way in sorted(ways, key=lambda way: way not in images):  # a copy of an xml file comes after it
         for xml in xmls.get(way, ()):
             labels = read[xml]
             name = PurePosixPath(labels.file_name.replace("\\", "/")) if labels else PurePosixPath()
@@ -175,7 +171,7 @@ def _pairs(
             )
             beside = [(*folders, stem) for stem in stems]
             same = [other for stem in stems for other in by_stem.get(stem, ())]
-            anywhere = [other for other in same if not words_of("/".join(other[:-1])) & WORDS]
+            anywhere = [other for other in same if not folder_of_split(other[:-1], "")]
             fitting = [other for other in beside if other in images] or anywhere
             if not fitting:
                 remarks[NO_IMAGE] += 1
