@@ -94,9 +94,7 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     where = f"{root}, split {split!r}"
     left_out.remark(where, rows.remarks, kept=len(files))
     if not files:
-        raise DatasetError(
-            f"{where}: none of {len(of_split)} json files has its image; put images beside them"
-        )
+        raise DatasetError(f"{where}: none of {len(of_split)} json files has its image; put it beside")
     images = entry_of(split, _by_split(root, "*", split)) or []
     rows.remarks[NO_LABELS] += len({path for path in images if is_image(path)} - files.keys())
     stated_hw = [labels.stated_hw for labels in files.values()]

@@ -194,7 +194,7 @@ def test_files_that_cannot_be_used_are_counted(tmp_path):
     [
         ([shape([[1, 2]], "point")], "a.jpg", r"no label can be used; .*a\.json: shape 1: .*'point'"),
         ([], "a.jpg", "no json file has a shape with a label"),
-        ([CAT], "b.jpg", "none of 1 json files has its image; put images beside them"),
+        ([CAT], "b.jpg", "none of 1 json files has its image; put it beside"),
     ],
 )
 def test_a_folder_without_anything_to_learn_is_refused(tmp_path, shapes, image, message):
