@@ -78,7 +78,7 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
     own = [path.stem.removeprefix("instances_"), *split_names(split)]
     usual = [way for name in own for way in (name, f"images/{name}", f"{name}/images", f"{name}/data")]
     within = [home / way for way in usual]
-    return [*within, beside / "images", beside / "data", home / "images", home / "data", beside, home]
+    return [*within, beside / "images", beside / "data", home / "images", home / "data", home, beside]
 
 
 def refuse_other_json(root: Path) -> None:

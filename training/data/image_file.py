@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -63,6 +65,18 @@ def read_bytes(path: Path) -> bytes:
 def is_image(path: Path) -> bool:
     """Return whether a path ends like an image file, in any case; hidden files do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def passed_over(files: Iterable[Path]) -> Counter[str]:
+    """Return how many images are in a format that is not read, as remarks."""
+    suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    return Counter(
+        {
+            f"images in a format that is not read ({suffix}), left out": count
+            for suffix, count in suffixes.items()
+            if suffix in UNREAD_SUFFIXES
+        }
+    )
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

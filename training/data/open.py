@@ -10,7 +10,7 @@ from training.data.coco_files import is_coco, refuse_other_json
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
-from training.data.image_folder import ImageFolderDataset, is_image_folder
+from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
 from training.data.kitti import LIKE, read_kitti
 from training.data.labelme import is_labelme, read_labelme
 from training.data.sample import Dataset
@@ -114,7 +114,7 @@ def _open_folder(config: FolderConfig) -> Dataset:
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise
-        hint = "name another with --val-split, or hold out a fifth of the training images with --hold-out 0.2"
+        hint = "name another split, or hold out a fifth of the training images with --hold-out 0.2"
         raise NoSuchSplit(f"{error}; {hint}") from error
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
@@ -124,6 +124,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
     if config.kept_classes:
         whole = isinstance(dataset, ImageFolderDataset)
         dataset = ChosenClasses(dataset, config.kept_classes, found.like, whole_images=whole)
+    if config.hold_out and found.read is ImageFolderDataset and split_folder(root, split) is None:
+        raise DatasetError(f"{root}: about every fifth image is in the split val: leave --hold-out out")
     if config.hold_out:
         dataset = HoldOut(dataset, config.hold_out, held_out=config.held_out)
     return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)

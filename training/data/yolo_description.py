@@ -60,7 +60,7 @@ class Description(NamedTuple):
         yield from (base / written for base in (*bases, Path()))
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
-            known = parts[place - 1] in ("data", self.home.name)
+            known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
             if known or (absolute and place < len(parts) - 1):  # a last part alone, as `images`, tells little
                 yield self.home.joinpath(*parts[place:])
 
@@ -94,8 +94,9 @@ def describe(root: Path) -> Description:
     elif file.suffix.lower() in DARKNET:
         found = _of_darknet(file, home)
     else:
-        found = Description(file, home, (home,), _names_in_lists(file, home), {})
-    return found._replace(sources={"train": (root.name,)}) if _is_image_list(root) else found
+        lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
+        found = Description(file, home, (home,), _names_in_lists(file, home), lists)
+    return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
 
 
 def tried(places: Iterable[Path]) -> str:
@@ -116,7 +117,7 @@ def _described_by(home: Path) -> Path | None:
     if len(others) > 1:
         found = ", ".join(path.name for path in others)
         raise DatasetError(f"{home}: {found} all describe a data set; name one of these files with --data")
-    for pattern in ("obj.data", "*.data", "obj.names", "*.names"):
+    for pattern in ("obj.data", "*.data", "data/*.data", "cfg/*.data", "obj.names", "*.names"):
         others += sorted(home.glob(pattern))
     lists = [path for below in BELOW for path in sorted(home.glob(f"{below}classes.txt"))]
     if not others and lists and _has_labels(home):
@@ -167,7 +168,7 @@ def _parsed_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not YAML: {error}") from error
+        raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
     return {key: value for key, value in values.items() if value not in NOTHING}
@@ -272,7 +273,7 @@ def _of_darknet(file: Path, home: Path) -> Description:
             values[key.strip()] = value.strip()
     described = Description(file, home, (home,), {}, {s: (values[s],) for s in SPLITS if values.get(s)})
     places = list(described.places(values.get("names", "obj.names")))
-    listed = next(filter(Path.is_file, places), None)
+    listed = next(filter(os.path.isfile, places), None)
     if listed is None:
         raise DatasetError(f"{file}: no file of class names; looked for {tried(places)}")
     count = f"classes in {file.name}"

@@ -3,10 +3,10 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.data.image_file import UNREAD_SUFFIXES, is_image, split_names
+from training.data.image_file import is_image, passed_over, split_names
 from training.data.label_file import files_by_stem, parsed_lines
 from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
 from training.data.yolo_description import Description, tried
@@ -58,7 +58,8 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
     declared = next((described.sources[name] for name in split_names(split) if name in described.sources), ())
     found = []
     for text in declared:
-        path = next(filter(Path.exists, described.places(text)), None)
+        # Unlike Path.exists, os.path.exists takes a text that is too long for a file name.
+        path = next(filter(os.path.exists, described.places(text)), None)
         if path is None and required:
             places = tried(described.places(text))
             raise NoSuchSplit(f"{described.file}: {split}: {text} does not exist; looked for {places}")
@@ -70,21 +71,24 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
     if declared:
         return found
     home = described.home
-    names = split_names(split)
-    usual = [home / name / "images" for name in names] + [home / "images" / name for name in names]
-    usual += [home / name for name in names]
-    for folder in usual:
-        if folder.is_dir():
-            return [folder]
-    if split == "train" and not described.sources:
-        return [home / "images" if (home / "images").is_dir() else home]
-    if not required:
-        return []
+    usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
+    found = [folder for parts in usual for folder in _called(parts, home)][:1]
+    if not found and split == "train" and not described.sources:
+        return (_called(["images"], home) or [home])[:1]
+    if found or not required:
+        return found
     there = sorted({*described.sources, *(str(path.relative_to(home)) for path in home.glob("*/images"))})
-    raise NoSuchSplit(
-        f"{described.home}: no images for split {split!r}; looked in {[str(each) for each in usual]}; "
-        f"there are {there}"
-    )
+    looked = ", ".join("/".join(parts) for parts in usual)
+    raise NoSuchSplit(f"{home}: no images for split {split!r}; looked for {looked}; there are {there}")
+
+
+def _called(parts: Sequence[str], home: Path) -> list[Path]:
+    """Return the folders with this path below `home`, in any case; first those in lower case."""
+    found = [home]
+    for part in parts:
+        there = [path for folder in found for path in folder.iterdir() if path.name.lower() == part]
+        found = sorted(filter(Path.is_dir, there), key=lambda path: (path.name != part, path))
+    return found
 
 
 def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[Path]:
@@ -102,10 +106,7 @@ def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[P
         files = sorted(folder / name for name in names)
         images = list(filter(is_image, files))
         remarks[IN_SUBFOLDERS] += len(images) * (folder != source)
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in UNREAD_SUFFIXES:
-                remarks[f"images in a format that is not read ({suffix}), left out"] += 1
+        remarks.update(passed_over(files))
         yield from images
 
 
@@ -114,7 +115,7 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
     missing: list[str] = []
     number = 0
     for line in parsed_lines(listing, str.strip):
-        path = next(filter(Path.is_file, described.places(line, (listing.parent,))), None)
+        path = next(filter(os.path.isfile, described.places(line, (listing.parent,))), None)
         number += 1
         if path is None:
             missing.append(line)
@@ -176,6 +177,6 @@ class LabelFiles:
         places = [place for place, part in enumerate(parts) if part.lower() in IMAGE_FOLDERS]
         if places:
             above = above.joinpath(*parts[: places[-1]])
-            named = sorted(path for path in above.iterdir() if path.name.lower() == "labels")
+            named = _called(["labels"], above)
             found = [*(path.joinpath(*parts[places[-1] + 1 :]) for path in named), images]
         return [folder for folder in found if folder.is_dir()]

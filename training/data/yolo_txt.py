@@ -134,7 +134,10 @@ class _RowReader:
                 raise ValueError(f"{len(columns)} columns, but kpt_shape makes it {wanted}")
             values = values[:4]
         elif len(columns) < 5 or (len(columns) > 6 and not len(columns) % 2):
-            raise ValueError(f"{len(columns)} columns; a box has 5, an outline 7 or more, an odd number")
+            raise ValueError(
+                f"{len(columns)} columns; a box has 5, an outline 7 or more, an odd number; keypoints need a "
+                "kpt_shape in data.yaml"
+            )
         box_values = values if len(values) > 5 else values[:4]
         if not all(isfinite(value) and -1 <= value <= FARTHEST for value in box_values):
             raise ValueError("coordinates must be fractions of the image, 0..1")

@@ -59,6 +59,7 @@ def remarks_of(dataset):
         pytest.param("train.json", "images/a.jpg", "./images/a.jpg", id="beside images/"),
         pytest.param("train_annotations.json", "photos/a.jpg", "a.jpg", id="a word of the name"),
         pytest.param("labels/train.json", "images/train/a.jpg", "train/a.jpg", id="labels/"),
+        pytest.param("annotations/train.json", "Images/lot 1/a.jpg", "a.jpg", id="in a folder below another"),
     ],
 )
 def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):

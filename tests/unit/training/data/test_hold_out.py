@@ -72,3 +72,17 @@ def test_a_share_outside_of_0_to_1_is_refused(share):
 def test_a_missing_validation_split_says_that_images_can_be_held_out(root):
     with pytest.raises(DatasetError, match=r"--hold-out 0\.2"):
         open_dataset(FolderConfig(root=str(root), split="val"))
+
+
+def test_class_folders_whose_images_are_divided_already_are_refused(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            image = np.full((4, 4, 3), 8 * number + (name == "dog"), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), image)
+    with pytest.raises(DatasetError, match="about every fifth image is in the split val"):
+        held(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert len(held(tmp_path)) + len(held(tmp_path, held_out=False)) == 16

@@ -144,8 +144,8 @@ def test_a_folder_of_yolo_without_its_list_of_names_is_not_taken_for_classes(tmp
 def test_boxes_beside_images_are_still_boxes(tmp_path):
     filled(tmp_path, ("a", "b"))
     write_xml(tmp_path / "train" / "a" / "1.xml", [("cat", 1, 1, 9, 9)])
-    with pytest.raises(DatasetError, match="train: no such split with xml files"):  # as VOC's reader says
-        folder(tmp_path)
+    dataset = folder(tmp_path)
+    assert (dataset.class_names, dataset.load(0).boxes_xyxy.tolist()) == (("cat",), [[1, 1, 9, 9]])
 
 
 def test_classes_of_another_order_or_data_are_refused(tmp_path):
@@ -165,3 +165,14 @@ def test_folds_and_combinations_keep_the_class_of_each_image(tmp_path):
     assert both.class_names == ("a", "b", "c", "d")
     assert [both.load(index).image_class for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [int(both.class_ids(index)[0]) for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_images_that_are_passed_over_are_counted(tmp_path):
+    filled(tmp_path, ("a", "b"))
+    write_image(tmp_path / "train" / "a" / "more" / "3.jpg")
+    for name in ("4.heic", "5.HEIC", "._6.heic", "notes.txt"):
+        (tmp_path / "train" / "b" / name).write_bytes(b"x")
+    assert {what: count for what, count in folder(tmp_path).remarks.items() if count} == {
+        "images in a format that is not read (.heic), left out": 2,
+        "images in subfolders of a class, left out": 1,
+    }

@@ -167,6 +167,28 @@ def test_darknet_lists_are_read(tmp_path, written):
         opened(tmp_path, "val")
 
 
+def test_darknet_files_in_a_folder_data_are_read_from_above(tmp_path):
+    for name in ("a", "b"):
+        write_pair(tmp_path, f"data/obj/{name}.png", f"data/obj/{name}.txt")
+    (tmp_path / "data" / "obj.data").write_text(
+        "classes=2\ntrain=data/train.txt\nvalid=data/test.txt\nnames=data/obj.names\n"
+    )
+    (tmp_path / "data" / "obj.names").write_text("cat\ndog")
+    (tmp_path / "data" / "train.txt").write_text("data/obj/a.png\n")
+    (tmp_path / "data" / "test.txt").write_text("build/darknet/x64/data/obj/b.png\n")
+    for root in (tmp_path, tmp_path / "data", tmp_path / "data" / "obj.data"):
+        assert [opened(root, split).load(0).name for split in ("train", "val")] == ["a", "b"]
+
+
+def test_lists_of_images_beside_a_list_of_names_are_the_splits(tmp_path):
+    for name in ("a", "b"):
+        write_pair(tmp_path, f"data/{name}.png", f"data/{name}.txt")
+    (tmp_path / "obj.names").write_text("cat\ndog")
+    for split, name in (("train", "a"), ("valid", "b")):
+        (tmp_path / f"{split}.txt").write_text(f"data/{name}.png\n")
+    assert [len(opened(tmp_path, split)) for split in ("train", "val")] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
