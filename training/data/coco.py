@@ -14,6 +14,7 @@ from typing import Any
 from training.data.coco_files import file_of_split, image_folders, label_files, refuse_other_json
 from training.data.coco_images import ImageFinder
 from training.data.coco_outline import box_of_outline
+from training.data.image_file import UNREAD_SUFFIXES, passed_over
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
@@ -27,6 +28,7 @@ from training.data.remarks import (
     REGIONS,
     REPEATED,
     UNLISTED,
+    describe_remarks,
 )
 from training.errors import DatasetError
 
@@ -156,16 +158,20 @@ class _Listed:
             self.sizes[image] = _size_of(entry)
         if not names:
             raise DatasetError(f"{path}: lists no image; each needs an id and a file_name")
-        found = {
+        there = {
             image: file for image in _ascending(names) if (file := finder.find(names[image])) is not None
         }
+        remarks[NO_IMAGE] += len(names) - len(there)
+        unread = passed_over(there.values())
+        remarks.update(unread)
+        found = {image: file for image, file in there.items() if file.suffix.lower() not in UNREAD_SUFFIXES}
         if not found:
             looked = ", ".join(str(folder) for folder in finder.folders)
+            first = next(iter(names.values()))
             raise DatasetError(
                 f"{finder.folders[0]}: none of the {len(names)} images that {path.name} lists is there; "
-                f"looked for {next(iter(names.values()))!r} in {looked}; put them there"
+                f"looked for {first!r} in {looked}; put them there ({describe_remarks(unread) or 'all missing'})"
             )
-        remarks[NO_IMAGE] += len(names) - len(found)
         owners: dict[Path, str] = {}
         self.places: dict[str, int] = {}
         for image, file in found.items():

@@ -61,7 +61,8 @@ class ImageFinder:
             for by_name in self._by_name:
                 if spelling in by_name:
                     return by_name[spelling]
-        return None
+        exact = (folder / name for folder in self.folders if name and "/" not in name)  # without a suffix
+        return next(filter(Path.is_file, exact), None)
 
     @cached_property
     def _below(self) -> dict[str, list[Path]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from training.data.coco_files import holds_keys
 from training.data.coco_images import ImageFinder
 from training.data.collected_names import CollectedNames
-from training.data.image_file import is_image
+from training.data.image_file import is_image, passed_over
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
@@ -95,8 +95,9 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     left_out.remark(where, rows.remarks, kept=len(files))
     if not files:
         raise DatasetError(f"{where}: none of {len(of_split)} json files has its image; put it beside")
-    images = entry_of(split, _by_split(root, "*", split)) or []
-    rows.remarks[NO_LABELS] += len({path for path in images if is_image(path)} - files.keys())
+    beside = entry_of(split, _by_split(root, "*", split)) or []
+    rows.remarks[NO_LABELS] += len(set(filter(is_image, beside)) - files.keys())
+    rows.remarks.update(passed_over(beside))
     stated_hw = [labels.stated_hw for labels in files.values()]
     return LabelledFiles(classes.names, list(files), rows, stated_hw=stated_hw)
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from training.data.collected_names import CollectedNames
-from training.data.image_file import is_image, read_rgb
+from training.data.image_file import is_image, passed_over, read_rgb
 from training.data.label_file import Box, finite_numbers, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
@@ -55,8 +55,9 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
     if root.is_file():
         raise DatasetError(f"{root}: the labels of one image; give the folder that holds all of them")
     rows, left_out = LabelRows(), LeftOut()
-    images, xmls = _by_way(root)
+    images, xmls, others = _by_way(root)
     ways = _ways_of_split(root, split, images, xmls)
+    rows.remarks.update(passed_over(path for way in ways for path in others.get(way, ())))
     read = {xml: _read(xml, left_out) for way in (ways if class_names else xmls) for xml in xmls.get(way, ())}
     used = [name for labels in read.values() if labels for name, _, _ in labels.objects]
     if not used and not class_names:
@@ -104,17 +105,18 @@ def _is_labels(xml: Path) -> bool:
         return False
 
 
-def _by_way(root: Path) -> tuple[_Files, _Files]:
-    """Return all images and all xml files below a folder, without hidden ones, sorted."""
+def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
+    """Return all images, xml files and other files below a folder, without hidden ones, sorted."""
     images: _Files = {}
     xmls: _Files = {}
+    others: _Files = {}
     for path in sorted(root.rglob("*")):
         within = path.relative_to(root)
-        kind = images if is_image(path) else xmls if path.suffix.lower() == ".xml" else None
-        if kind is not None and not any(part.startswith(".") for part in within.parts):
+        kind = images if is_image(path) else xmls if path.suffix.lower() == ".xml" else others
+        if not any(part.startswith(".") for part in within.parts):
             folders = [part for part in within.parent.parts if part.lower() not in PARTING]
             kind.setdefault((*folders, path.stem), []).append(path)
-    return images, xmls
+    return images, xmls, others
 
 
 def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list[Way]:

@@ -110,6 +110,16 @@ def test_a_file_name_may_be_in_the_address_that_lvis_writes(tmp_path):
     assert read_coco(tmp_path, "train").load(0).name == "000000391895"
 
 
+def test_images_in_a_format_that_is_not_read_are_counted(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "images" / "a.jpg").rename(tmp_path / "images" / "without-suffix")
+    (tmp_path / "images" / "b.psd").touch()
+    write(tmp_path / "result.json", document("without-suffix", "b.psd"))
+    dataset = read_coco(tmp_path, "train")
+    assert len(dataset.load(0).class_ids) == 1
+    assert remarks_of(dataset) == {"images in a format that is not read (.psd), left out": 1}
+
+
 def test_an_image_of_another_folder_of_the_same_name_is_not_taken(tmp_path):
     write_image(tmp_path / "train" / "a.jpg")
     write_image(tmp_path / "valid" / "b.jpg")

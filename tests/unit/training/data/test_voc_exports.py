@@ -93,6 +93,14 @@ def test_images_without_xml_are_counted(tmp_path):
     assert read_voc(tmp_path, "train").remarks[NO_LABELS] == 1
 
 
+def test_images_in_a_format_that_is_not_read_are_counted(tmp_path):
+    write_image(tmp_path / "a.jpg")
+    (tmp_path / "b.psd").touch()
+    for name in "ab":
+        write_xml(tmp_path / f"{name}.xml", [CAT])
+    assert read_voc(tmp_path, "train").remarks["images in a format that is not read (.psd), left out"] == 1
+
+
 def test_names_that_differ_in_case_and_spaces_are_one_class(tmp_path):
     write_image(tmp_path / "a.jpg")
     write_xml(
