@@ -170,7 +170,8 @@ class _Listed:
             first = next(iter(names.values()))
             raise DatasetError(
                 f"{finder.folders[0]}: none of the {len(names)} images that {path.name} lists is there; "
-                f"looked for {first!r} in {looked}; put them there ({describe_remarks(unread) or 'all missing'})"
+                f"looked for {first!r} in {looked}; put them there; "
+                f"{describe_remarks(unread) or 'all are missing'}"
             )
         owners: dict[Path, str] = {}
         self.places: dict[str, int] = {}
