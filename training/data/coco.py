@@ -8,7 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from math import isfinite, nan
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from training.data.coco_files import file_of_split, image_folders, label_files, refuse_other_json
@@ -173,19 +173,30 @@ class _Listed:
                 f"looked for {first!r} in {looked}; put them there; "
                 f"{describe_remarks(unread) or 'all are missing'}"
             )
-        owners: dict[Path, str] = {}
-        self.places: dict[str, int] = {}
+        by_file: dict[Path, list[str]] = {}
         for image, file in found.items():
-            owner = owners.setdefault(file, image)
-            if names[owner] != names[image]:
+            by_file.setdefault(file, []).append(image)
+        self.places: dict[str, int] = {}
+        self.stated_hw: list[Size] = []
+        for place, (file, images) in enumerate(by_file.items()):
+            # A file that one entry names exactly is not the lost file of another folder with the same name.
+            exact = [image for image in images if _ends_with(file, names[image])] or images
+            if exact is images and len({names[image] for image in images}) > 1:
+                first, second = images[:2]
                 raise DatasetError(
-                    f"{path}: images {owner} and {image} are both {file}, the latter by its file_name "
-                    f"{names[image]!r}; put images where their file names say, and list each once"
+                    f"{path}: images {first} and {second} are both {file}, the latter by its file_name "
+                    f"{names[second]!r}; put images where their file names say, and list each once"
                 )
-            remarks[LISTED_TWICE] += owner != image
-            self.places[image] = self.places[owner] if owner != image else len(owners) - 1
-        self.files = list(owners)
-        self.stated_hw = [self.sizes[owner] for owner in owners.values()]
+            remarks[NO_IMAGE] += len(images) - len(exact)
+            remarks[LISTED_TWICE] += len(exact) - 1
+            self.places.update(dict.fromkeys(exact, place))
+            self.stated_hw.append(self.sizes[exact[0]])
+        self.files = list(by_file)
+
+
+def _ends_with(file: Path, name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return file.parts[-len(parts) :] == parts
 
 
 def id_of(value: object) -> str:

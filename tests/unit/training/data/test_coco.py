@@ -7,7 +7,16 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.coco import read_coco
-from training.data.remarks import CLIPPED, CROWDS, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE, UNLISTED
+from training.data.remarks import (
+    CLIPPED,
+    CROWDS,
+    LISTED_TWICE,
+    NO_AREA,
+    NO_IMAGE,
+    NO_OBJECTS,
+    OUTSIDE,
+    UNLISTED,
+)
 from training.errors import DatasetError
 
 
@@ -147,12 +156,32 @@ def test_two_images_of_one_name_in_two_folders_are_two(root, document, names):
     assert [each.boxes_xyxy.tolist() for each in samples] == [[[1, 1, 6, 6]], [[2, 1, 7, 6]]]
 
 
-@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("1.jpg", "a/1.jpg"), ("b/1.jpg", "1.jpg")])
+@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("/old/1.jpg", r"C:\old\1.jpg")])
 def test_two_listed_images_are_never_one_file(root, document, names):
     write_image(root / "train2017" / "1.jpg")
     listing(root, document, *names)
-    with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; put"):
+    with pytest.raises(DatasetError, match=r"images 1 and 2 are both .*1\.jpg, .* file_name .*; put images"):
         read_coco(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("stored", "names"), [("1.jpg", ("a/1.jpg", "1.jpg")), ("b/1.jpg", ("b/1.jpg", "a/1.jpg"))]
+)
+def test_a_lost_file_is_not_one_of_the_same_name_that_another_entry_names(root, document, stored, names):
+    write_image(root / "train2017" / stored)
+    listing(root, document, *names)
+    dataset = read_coco(root, "train")
+    assert (len(dataset), dataset.remarks[NO_IMAGE]) == (1, 1)
+    assert dataset.load(0).boxes_xyxy[0, 0] == 1 + names.index(stored)
+
+
+def test_a_file_listed_by_two_ways_is_one_image(root, document):
+    listing(root, document, "nine.jpg", "train2017/nine.JPG")
+    dataset = read_coco(root, "train")
+    assert (len(dataset), len(dataset.class_ids(0)), dataset.remarks[NO_IMAGE]) == (1, 1, 1)
+    listing(root, document, "nine.JPG", "train2017/nine.JPG", "./nine.JPG")
+    dataset = read_coco(root, "train")
+    assert (len(dataset), len(dataset.class_ids(0)), dataset.remarks[LISTED_TWICE]) == (1, 3, 2)
 
 
 @pytest.mark.parametrize(
