@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from training.data.image_file import split_names
-from training.data.split_choice import entry_of
+from training.data.split_choice import entry_of, words_of
 from training.errors import DatasetError, NoSuchSplit
 
 COCO_KEYS = ("images", "annotations", "categories")
@@ -75,7 +75,10 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
     home = root if root.is_dir() else beside
     if home == beside and beside.name.lower() in ("annotations", "labels"):
         home = beside.parent
-    own = [path.stem.removeprefix("instances_"), *split_names(split)]
+    names = (_name(path, root if root.is_dir() else beside.parent), *split_names(split))
+    near = [each for folder in (home, home / "images") if folder.is_dir() for each in folder.iterdir()]
+    alike = sorted(each.name for each in near if not words_of(each.name).isdisjoint(split_names(split)))
+    own = [*names, *alike]  # such as train, train2017 or train_images
     usual = [way for name in own for way in (name, f"images/{name}", f"{name}/images", f"{name}/data")]
     within = [home / way for way in usual]
     return [*within, beside / "images", beside / "data", home / "images", home / "data", home, beside]

@@ -59,6 +59,9 @@ def remarks_of(dataset):
         pytest.param("train.json", "images/a.jpg", "./images/a.jpg", id="beside images/"),
         pytest.param("train_annotations.json", "photos/a.jpg", "a.jpg", id="a word of the name"),
         pytest.param("labels/train.json", "images/train/a.jpg", "train/a.jpg", id="labels/"),
+        pytest.param("annotations/person_keypoints_train2017.json", "train2017/a.jpg", "a.jpg", id="year"),
+        pytest.param("annotations/instances_train.json", "train2017/a.jpg", "a.jpg", id="year of the folder"),
+        pytest.param("train.json", "images/Train_images/a.jpg", "a.jpg", id="a word of the folder"),
         pytest.param("annotations/train.json", "Images/lot 1/a.jpg", "a.jpg", id="in a folder below another"),
     ],
 )
