@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers
-from service.rest.middleware import RequestRecorder
+from service.rest.middleware import wrap
 from service.rest.problems import BACKEND_ERRORS, STATUS
 from service.rest.routes import router
 from service.serving.detect import DetectService
@@ -72,7 +72,8 @@ def create_app(
     add_problem_handlers(app)
     routes = (*app.routes, *router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
-    app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
+    # Around the whole stack, so that answers to defects also get an id and CORS headers.
+    app.middleware_stack = wrap(app.build_middleware_stack(), metrics, paths, settings.cors_origins)
     return app
 
 

@@ -51,6 +51,9 @@ def add_problem_handlers(app: FastAPI) -> None:
                 detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = (error.headers or {}).get("Allow", "another method")
+                if allowed == "GET":
+                    allowed = "GET, HEAD"
+                    error.headers = {**(error.headers or {}), "Allow": allowed}
                 detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
             case _:
                 detail = error.detail
