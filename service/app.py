@@ -81,7 +81,7 @@ async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], No
     """Open the models, keep them open until this task is cancelled, then close them."""
     tell = on_loaded or (lambda outcome: None)
     try:
-        async with open_models(service.settings, service.models):
+        async with open_models(service.settings, service.models) as service.read_again:
             service.loading = ""
             await service.models.first_ready.wait()
             tell(service.models)

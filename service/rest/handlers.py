@@ -27,6 +27,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         service_of(request).metrics.rejected(slug_of(type(error)))
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        if isinstance(error, errors.Unauthorized):
+            headers["WWW-Authenticate"] = "Bearer"
         return _response(to_problem(error, request.state.request_id), headers)
 
     @app.exception_handler(RequestValidationError)

@@ -6,15 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
-from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS
+from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.formats.choose import format_of
 from service.rest.formats.protocol import Outcome
 from service.rest.query import DetectQuery, refuse_repeated
 from service.rest.service_of import service_of
-from service.rest.wire import Answer, Health, ModelList, Readiness, Results
+from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.tasks.resolve import resolve
 
 router = APIRouter()
@@ -78,6 +79,20 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
 async def models_route(request: Request) -> ModelList:
     """Return the served models with their classes, defaults, allowed top_k and mixture layers."""
     return to_model_list(service_of(request).ready_models())
+
+
+@router.post(
+    "/models/reload",
+    responses=RELOAD,
+    summary="Read the local repository again, and serve new versions. Needs the administrator's token.",
+    tags=["operation"],
+)
+async def reload_route(request: Request) -> ReloadReport:
+    """Return the versions that are served from now on, and those that are no longer served."""
+    service = service_of(request)
+    check_admin(request, service.settings)
+    changes = await service.reload()
+    return ReloadReport(loaded=changes.loaded, removed=changes.removed)
 
 
 @router.get("/healthz", summary="Is the process alive?", tags=["operation"])
