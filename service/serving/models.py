@@ -150,7 +150,7 @@ class Models:
         route = Route(backend, name, breaker, self._limits[backend], on_error)
         if BACKENDS[backend].open is not None:
             export = how_to_export(name, BACKENDS[backend].target(self._settings))
-            route.why_empty = f"{backend} has no model {name!r}; {export}, and send a SIGHUP"
+            route.why_empty = f"{backend} has no model {name!r}; {export}, and reload the models"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
 
