@@ -200,14 +200,14 @@ def assert_thresholds_and_suppression(running, backend):
     """Check with an image whose boxes of other classes overlap the red box with an IoU of 0.045."""
 
     def classes(**query):
-        answer = running.detect(RED, backend=backend, **query).json()
+        answer = running.detect(RED, backend=backend, top_k=4, **query).json()
         assert answer["model"]["backend"] == backend
         return [one["class"] for one in answer["predictions"]]
 
-    assert classes(conf=0, iou=0.04) == ["red", "green", "blue"]
-    assert classes(conf=0, iou=0.04, agnostic_nms="true") == ["red"]
-    assert classes(conf="0,red:1", iou=0.04, agnostic_nms="true") == ["green", "blue"]
-    assert classes(conf="1,blue:0", iou=0.04) == ["blue"]
+    assert classes(conf=1e-4, iou=0.04) == ["red", "green", "blue"]
+    assert classes(conf=1e-4, iou=0.04, agnostic_nms="true") == ["red"]
+    assert classes(conf="1e-4,red:1", iou=0.04, agnostic_nms="true") == ["green", "blue"]
+    assert classes(conf="1,blue:1e-4", iou=0.04) == ["blue"]
 
 
 @pytest.mark.parametrize("selection", ["graph", "service"])
