@@ -18,6 +18,11 @@ class Upload:
     images: tuple[bytes, ...]
     files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body
 
+    @property
+    def several(self) -> bool:
+        """Return whether there are several images, so that the answer is a list."""
+        return len(self.images) > 1
+
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
     """Return the images of a request: one image per file of a form, or else the raw body as one image.

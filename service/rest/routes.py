@@ -63,7 +63,7 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
         resolve(params, manifest)
         upload = await read_upload(request, service.settings)
         context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-        if not several and len(upload.images) == 1:
+        if not (several or upload.several):
             answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
             outcome = Outcome(context.request_id, upload.files[0], answered)
             return answer_format.write([outcome], several=False, moe=query.moe)
