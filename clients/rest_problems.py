@@ -37,6 +37,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "backend-not-offered": BadParameter,
     "unknown-model": NotServed,
     "unknown-version": NotServed,
+    "no-example": NotServed,
     "overloaded": Busy,
     "backend-busy": Busy,
     "not-ready": Unavailable,

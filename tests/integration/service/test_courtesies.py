@@ -17,7 +17,8 @@ def preflight(running, origin, method="POST", headers="content-type", path="/det
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs", "/openapi.json", "/models", "/healthz", "/readyz", "/metrics"]
+    "path",
+    ["/", "/docs", "/openapi.json", "/models", "/models/tiny/example", "/healthz", "/readyz", "/metrics"],
 )
 def test_head_is_get_without_the_body(served, path):
     whole, head = served.client.get(path), served.client.head(path)
