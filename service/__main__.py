@@ -194,7 +194,7 @@ def _rows(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, object, str]:
-    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    default = (",".join(field.default) or None) if isinstance(field.default, tuple) else field.default
     return name, default, field.description or ""
 
 

@@ -220,9 +220,9 @@ class Settings(BaseSettings):
         ),
     ] = ()
     admin_token: Annotated[
-        SecretStr | None,
+        Annotated[SecretStr, Field(min_length=16)] | None,
+        BeforeValidator(lambda value: value or None),  # compose files set unset variables to ""
         Field(
-            min_length=16,
             description="Secret for POST /models/reload, at least 16 characters; if unset, the route is off.",
         ),
     ] = None

@@ -129,7 +129,8 @@ class UnreadBody:
             await self._app(scope, receive, send)
             return
         unread, unfinished = True, False
-        endless = int(headers.get("content-length", _SMALL + 1)) > _SMALL
+        # The server must not take the next request for this body: it may be endless, or may never be sent.
+        close = "expect" in headers or int(headers.get("content-length", _SMALL + 1)) > _SMALL
 
         async def receive_and_note() -> Message:
             nonlocal unread
@@ -142,8 +143,8 @@ class UnreadBody:
             if unread and message["type"] == "http.response.body" and not message.get("more_body", False):
                 unfinished = True  # the client has the whole answer, and the server does not close yet
                 message = {**message, "more_body": True}
-            if unread and endless and message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Connection"] = "close"  # or the server would read on for ever
+            if unread and close and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         try:

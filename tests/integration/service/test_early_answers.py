@@ -92,6 +92,14 @@ def test_a_client_that_waits_for_100_continue_is_not_told_to_send(limited):
         assert b"100 Continue" not in answer + read_all(connection)
 
 
+def test_a_refused_body_that_is_never_sent_is_not_confused_with_the_next_request(limited):
+    with connect(limited) as connection:
+        connection.sendall(head("/detect?overlap=30", "Expect: 100-continue", "Content-Length: 500"))
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 422")
+        assert b"connection: close" in answer.lower()
+
+
 def test_a_client_that_waits_and_may_send_is_answered(limited):
     with connect(limited) as connection:
         head = (

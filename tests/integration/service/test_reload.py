@@ -11,6 +11,7 @@ import time
 import httpx
 import pytest
 
+from service.pipeline.decode import decode
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes, write_manifest
 from tests.integration.service.test_operation import break_golden
 from tests.integration.service.test_process import command
@@ -167,6 +168,29 @@ def test_no_request_fails_while_versions_change(start, tmp_path):
             thread.join()
     assert {code for code, _ in seen} == {200}
     assert {version for _, version in seen} >= {"1", "4"}
+
+
+def test_a_request_that_has_begun_ends_with_its_version(start, tmp_path, monkeypatch):
+    build_artifact(tmp_path)
+    running = start(repository=tmp_path, admin_token=TOKEN)
+    begun, reloaded, answers = threading.Event(), threading.Event(), []
+
+    def wait_and_decode(*given):
+        begun.set()
+        assert reloaded.wait(20)
+        return decode(*given)
+
+    monkeypatch.setattr("service.serving.stages.decode", wait_and_decode)
+    thread = threading.Thread(target=lambda: answers.append(running.detect(RED, timeout_ms=20_000)))
+    thread.start()
+    assert begun.wait(20)
+    build_artifact(tmp_path, version="2")
+    assert reload(running).json()["loaded"] == ["tiny version 2 on openvino"]
+    assert running.client.get("/models").json()["models"][0]["version"] == "2"
+    reloaded.set()
+    thread.join()
+    assert (answers[0].status_code, answers[0].json()["model"]["version"]) == (200, "1")
+    assert running.detect(RED).json()["model"]["version"] == "2"
 
 
 def test_sighup_loads_a_new_version_in_the_process(tmp_path):

@@ -99,4 +99,5 @@ def test_origins_that_no_browser_sends_are_refused(monkeypatch, text):
 def test_a_short_token_is_refused_and_no_token_is_printed():
     with pytest.raises(ValidationError):
         Settings(admin_token="x" * 15)
+    assert Settings(admin_token="").admin_token is None
     assert "secret" not in repr(Settings(admin_token="secret" * 3))
