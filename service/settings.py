@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     ] = ()
     admin_token: Annotated[
         Annotated[SecretStr, Field(min_length=16)] | None,
-        BeforeValidator(lambda value: value or None),  # compose files set unset variables to ""
+        BeforeValidator(lambda value: value or None),  # a variable that is set to "" counts as unset
         Field(
             description="Secret for POST /models/reload, at least 16 characters; if unset, the route is off.",
         ),
