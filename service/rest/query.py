@@ -196,10 +196,10 @@ class DetectQuery(BaseModel):
         known = [*DetectQuery.model_fields, *controls]
         for name in self.model_extra or {}:
             if name not in controls:
-                lower = name.lower().replace("-", "_")
-                nearest = _ALIASES.get(lower) or difflib.get_close_matches(lower, known, n=1, cutoff=0.0)[0]
-                shown = name[:40]
-                sentence = f"there is no parameter {shown!r}; did you mean {nearest!r}?"
+                lower, shown = name.lower().replace("-", "_"), name[:40]
+                near = difflib.get_close_matches(lower, known, n=1)
+                hint = _ALIASES.get(lower) or (near[0] if near else None)
+                sentence = f"there is no parameter {shown!r}" + (f"; did you mean {hint!r}?" if hint else ".")
                 sentence += f" The parameters are {', '.join(known)}"
                 raise InvalidParameter(shown, sentence)
 

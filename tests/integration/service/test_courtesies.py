@@ -232,3 +232,9 @@ def test_words_that_are_neither_true_nor_false_are_refused(served):
 def test_the_names_of_other_services_are_answered_with_ours(served, theirs, ours):
     words = refused(served.detect(RED, **{theirs: "30"}), 422, "invalid-parameter")
     assert f"there is no parameter {theirs!r}; did you mean {ours!r}?" in words
+
+
+@pytest.mark.parametrize("name", ["imgsz", "api_key", "augment"])
+def test_a_name_like_no_other_is_answered_with_all_names(served, name):
+    words = refused(served.detect(RED, **{name: "1"}), 422, "invalid-parameter")
+    assert words.startswith(f"there is no parameter {name!r}. The parameters are model, conf, iou")
