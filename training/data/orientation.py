@@ -8,6 +8,7 @@ If no size is stated, if the image is square, or if EXIF rotates by a half turn 
 nothing. Then boxes are taken to refer to the upright image, which is what people and browsers see.
 """
 
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -15,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.image_file import read_rgb
+from training.data.label_file import Box
+from training.errors import DatasetError
+
+Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
 
 
 def upright_boxes(
     boxes_xyxy: NDArray[np.float64],
-    stated_hw: tuple[float, float] | None,
+    stated_hw: Size,
     path: Path,
     image: NDArray[np.uint8],
 ) -> NDArray[np.float64]:
@@ -45,3 +50,21 @@ def upright_boxes(
                 turned[:, [1, 3]] = height - turned[:, [3, 1]]
             return turned
     return boxes_xyxy  # EXIF does not rotate the image: the labels just swap width and height
+
+
+def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
+    """Return the stated (height, width) of an image, or the upright image's size if the stated one is wrong.
+
+    The image is only read if a box exceeds the stated size. That size is wrong if it is neither the size of
+    the stored pixels nor that of the upright image.
+    """
+    if stated_hw is None:
+        return None
+    height, width = stated_hw
+    if all(max(x1, x2) <= width and max(y1, y2) <= height for x1, y1, x2, y2 in boxes):
+        return stated_hw
+    try:
+        upright, stored = (read_rgb(path, upright=each).shape[:2] for each in (True, False))
+    except DatasetError:  # loading the image will name it
+        return stated_hw
+    return stated_hw if stated_hw in (upright, stored) else upright
