@@ -20,6 +20,7 @@ class DetectParams:
     backend: str = "auto"
     version: str | None = None
     classes: str | None = None  # names or ids, separated by commas
+    bits: int | None = None  # that a file with 16 bits per value holds
     values: Mapping[str, Number] = field(default_factory=dict)  # parameters of the task, such as conf
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 

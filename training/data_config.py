@@ -36,8 +36,11 @@ class FolderConfig:
     folds: int = 1
     kept: tuple[int, ...] = (0,)
     kept_classes: tuple[str, ...] = ()  # objects of other classes are left out; empty: keep all classes
+    bits: int | None = None  # that an image file with 16 bits per value holds; None: the file tells
 
     def __post_init__(self) -> None:
+        if self.bits is not None and not 8 <= self.bits <= 16:
+            raise ConfigError(f"bits={self.bits} must be from 8 to 16")
         if self.folds < 1:
             raise ConfigError(f"folds={self.folds} must be at least 1")
         if not self.kept or not set(self.kept) <= set(range(self.folds)):

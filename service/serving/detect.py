@@ -74,7 +74,7 @@ class DetectService:
             DeadlineExceeded: the answer was not complete before the deadline.
         """
         routes = self.ready_models().routes(params.model)
-        image = ImageStages(data, self.settings.max_pixels)
+        image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
         choice = choose(routes, params, failed)
         while True:
@@ -139,6 +139,7 @@ class DetectService:
             context=context,
             params=resolved,
             image_hw=placed.source_hw,
+            notes=image.notes,
             result=result,
             experts=experts,
             compute=compute,

@@ -1,12 +1,17 @@
-"""Decodes an image file to RGB, and finds the image files of a folder or split."""
+"""Reads the image files of a data set as RGB, and finds the image files of a folder or split."""
 
+import logging
+from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.image_decoding import Decoded, ImageFileError, decode_image
+from training.data.remarks import PARTS_NOT_READ
 from training.errors import DatasetError
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -18,22 +23,46 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
-def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Return the image in a file as (H, W, 3) RGB.
+def read_image(path: Path, bits: int | None = None) -> Decoded:
+    """Return the upright image in a file, its EXIF orientation, and notes on what of it was not looked at.
 
     Args:
-        upright: whether to rotate the image by its EXIF orientation; False: return the pixels as stored.
+        bits: number of bits that a file with 16 bits per value holds; None: decode_image finds the number.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
     """
-    encoded = np.frombuffer(read_bytes(path), dtype=np.uint8)
-    # imdecode raises an exception on an empty buffer, and returns None on bad bytes.
-    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise DatasetError(f"{path}: not an image that can be decoded; replace the file or remove it")
-    return image.astype(np.uint8, copy=False)
+    try:
+        return decode_image(read_bytes(path), bits=bits)
+    except ImageFileError as error:
+        raise DatasetError(f"{path}: {error}; or remove the file") from error
+
+
+def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
+    """Return the upright image in a file as (H, W, 3) RGB; arguments and errors are those of read_image."""
+    return read_image(path, bits).pixels
+
+
+class ImageReader:
+    """Reads the images of one data set, and says of how many images a part was not looked at."""
+
+    def __init__(self, remarks: Counter[str]) -> None:
+        """Start with nothing read; the counts go into `remarks`."""
+        self.bits: int | None = None  # see read_image
+        self._remarks = remarks
+        self._counted: set[tuple[Path, str]] = set()
+
+    def read(self, path: Path) -> Decoded:
+        """Return an image as read_image does; log the first image of which some part was not looked at."""
+        image = read_image(path, self.bits)
+        for note in image.notes:
+            if (path, note.kind) not in self._counted:
+                self._counted.add((path, note.kind))
+                remark = PARTS_NOT_READ[note.kind]
+                self._remarks[remark] += 1
+                if (self._remarks[remark]) == 1:
+                    log.warning(f"{path}: {note.sentence}; more {remark} are counted, not listed")
+        return image
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,13 +1,14 @@
 """Reads images that are sorted into one folder for each class."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import VALIDATION, is_image, read_bytes, read_rgb, split_names
+from training.data.image_file import VALIDATION, ImageReader, is_image, read_bytes, split_names
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError
@@ -33,7 +34,9 @@ class ImageFolderDataset:
             DatasetError: the split does not exist or is empty, there are fewer than two class folders, a
                 class has no images, or the split has a class that `train` does not have.
         """
-        self.remarks: Remarks = {}
+        counts: Counter[str] = Counter()
+        self.remarks: Remarks = counts
+        self.reader = ImageReader(counts)
         found = split_folder(root, split)
         by_class = _by_class(found or root)
         if found is None:
@@ -55,7 +58,7 @@ class ImageFolderDataset:
         """Return an upright image with its class; raise DatasetError if the image cannot be decoded."""
         path = self._paths[index]
         return Sample(
-            read_rgb(path),
+            self.reader.read(path).pixels,
             no_boxes(),
             np.zeros(0, dtype=np.int64),
             f"{path.parent.name}/{path.stem}",

@@ -9,6 +9,7 @@ from training.data.coco import read_coco
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.image_folder import ImageFolderDataset, is_image_folder
 from training.data.kitti import LIKE, read_kitti
+from training.data.labelled_files import LabelledFiles
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
@@ -89,6 +90,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
     found = format_of(root, split)
     # Only VOC has no list of its classes.
     dataset = read_voc(root, split, config.class_names) if found.read is read_voc else found.read(root, split)
+    if isinstance(dataset, LabelledFiles | ImageFolderDataset):
+        dataset.reader.bits = config.bits
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
             f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"

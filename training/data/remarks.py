@@ -1,4 +1,4 @@
-"""Counts of labels that a reader left out, ignored or clipped, so that none is lost unnoticed."""
+"""Counts of labels and images that a reader left out or changed, so that none is lost unnoticed."""
 
 from collections.abc import Mapping
 
@@ -16,6 +16,17 @@ NO_IMAGE = "images whose file is missing, left out"
 NO_LABELS = "images without a label file, left out"
 NO_LABELS_KEPT = "images without a label file, kept as empty"
 NO_OBJECTS = "images without objects, kept"
+
+
+# Images of which a part was not looked at, by the kinds of notes of image_decoding.py; counted when images are
+# read.
+PARTS_NOT_READ = {
+    "bits-dropped": "images with more than 8 bits per value, read with 8",
+    "further-images": "files with further pages or frames, left out",
+    "preview-only": "files whose only image is a reduced one, read",
+    "damaged": "images damaged inside, read",
+    "transparency-dropped": "images with transparent pixels, read as opaque",
+}
 
 
 def describe_remarks(remarks: Remarks) -> str:
