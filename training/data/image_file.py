@@ -35,7 +35,7 @@ def read_image(path: Path, bits: int | None = None) -> Decoded:
     try:
         return decode_image(read_bytes(path), bits=bits)
     except ImageFileError as error:
-        raise DatasetError(f"{path}: {error}; or remove the file") from error
+        raise DatasetError(f"{path}: {error}; replace the file or remove it") from error
 
 
 def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
@@ -60,7 +60,7 @@ class ImageReader:
                 self._counted.add((path, note.kind))
                 remark = PARTS_NOT_READ[note.kind]
                 self._remarks[remark] += 1
-                if (self._remarks[remark]) == 1:
+                if self._remarks[remark] == 1:
                     log.warning(f"{path}: {note.sentence}; more {remark} are counted, not listed")
         return image
 

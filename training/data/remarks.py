@@ -18,8 +18,7 @@ NO_LABELS_KEPT = "images without a label file, kept as empty"
 NO_OBJECTS = "images without objects, kept"
 
 
-# Images of which a part was not looked at, by the kinds of notes of image_decoding.py; counted when images are
-# read.
+# Images of which a part was not looked at, by kind of note; counted when an image is read.
 PARTS_NOT_READ = {
     "bits-dropped": "images with more than 8 bits per value, read with 8",
     "further-images": "files with further pages or frames, left out",
