@@ -26,9 +26,6 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.WebPImagePlugin import WebPImageFile
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-BITS = range(8, 17)
-"""The numbers of bits per value that a caller may state for files with 16 bits per value."""
-
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -134,7 +131,7 @@ def decode_image(
     can hold the largest value. Because of this last rule, a very dark image of 16 bits becomes too bright.
 
     Args:
-        bits: number of bits that a file with 16 bits per value holds, one of BITS; larger values are white.
+        bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
         check_pixels: called with the number of pixels that the header announces, before decoding; may raise.
 
     Raises:

@@ -13,7 +13,13 @@ from training.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"),
+)
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr", ".dcm", ".npy"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".j2k", ".jpx", ".ppm", ".pgm", ".pnm"),
+)
 
 VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
