@@ -74,7 +74,9 @@ def _from_text(text: str) -> bytes:
     if not text:
         raise EmptyImage
     if not name_format(_decoded(text[:1000])):
-        raise UnsupportedImage(f"this is text, not an image; send the file's bytes: {_CURL} (with the @)")
+        raise UnsupportedImage(
+            f"this is text, not an image in a supported format; send the file's bytes: {_CURL} (with the @)"
+        )
     decoded = _decoded(text)
     if not decoded:
         raise UndecodableImage("the base64 of the image is damaged or cut short; send it again")

@@ -67,7 +67,7 @@ class ImageReader:
                 remark = PARTS_NOT_READ[note.kind]
                 self._remarks[remark] += 1
                 if self._remarks[remark] == 1:
-                    log.warning(f"{path}: {note.sentence}; more {remark} are counted, not listed")
+                    log.warning(f"{path}: {note.sentence}; other files like it are counted, not named")
         return image
 
 
