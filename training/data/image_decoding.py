@@ -7,7 +7,7 @@ same file gives the same pixels everywhere. It imports nothing of its package.
 import io
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.WebPImagePlugin import WebPImageFile
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
@@ -34,33 +33,31 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
     "GIF": GifImageFile,
     "AVIF": AvifImageFile,
 }
-_SIGNATURES: Mapping[
-    str, tuple[int, tuple[bytes, ...]]
-] = {  # offset and bytes of formats, also of refused ones
-    "JPEG": (0, (b"\xff\xd8\xff",)),
-    "PNG": (0, (b"\x89PNG\r\n\x1a\n",)),
-    "WEBP": (8, (b"WEBP",)),
-    "GIF": (0, (b"GIF87a", b"GIF89a")),
-    "RAW": (0, (b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FUJIFILMCCD-RAW", b"\x00MRM")),
-    "TIFF": (0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
-    "BMP": (0, (b"BM",)),
-    "PDF": (0, (b"%PDF",)),
-    "JPEG 2000": (0, (b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51")),
-    "JPEG XL": (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL")),
-    "Photoshop": (0, (b"8BPS",)),
-    "icon": (0, (b"\x00\x00\x01\x00",)),
-    "OpenEXR": (0, (b"v/1\x01",)),
-    "FITS": (0, (b"SIMPLE  =",)),
-    "NumPy": (0, (b"\x93NUMPY",)),
-    "PNM": (0, (*(b"P%d\n" % kind for kind in range(1, 8)), b"P5 ", b"P6 ")),
-    "gzip": (0, (b"\x1f\x8b",)),
-    "zip": (0, (b"PK\x03\x04",)),
-    "DICOM": (128, (b"DICM",)),
-    "AVI": (8, (b"AVI ",)),
-    "video": (
-        0,
-        (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01", b"\x30\x26\xb2\x75"),
-    ),
+# How the files of a format begin, also of formats that are refused; the first pattern that matches counts.
+_BEGINNINGS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "GIF": rb"GIF8[79]a",
+    "AVIF": rb".{4}ftyp.{0,60}avi[fs]",
+    "HEIC": rb".{4}ftyp.{0,60}(he[iv][cmsx]|mif1|msf1)",
+    "RAW": rb".{4}ftypcrx |II\*\0.{4}CR|II(RO|RS|U\0)|MMOR|FUJIFILMCCD-RAW|\0MRM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM",
+    "video": rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|0&\xb2u",
+    "DICOM": rb".{128}DICM",
+    "PDF": rb"%PDF",
+    "SVG": rb"(?i:(\xef\xbb\xbf)?\s*<(svg|!doctype svg|\?xml.*<svg))",
+    "HTML": rb"(?i:(\xef\xbb\xbf)?\s*<(html|head|body|!doctype html))",
+    "JPEG 2000": rb"\0{3}\x0cjP|\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0{3}\x0cJXL",
+    "Photoshop": rb"8BPS",
+    "OpenEXR": rb"v/1\x01",
+    "NumPy": rb"\x93NUMPY",
+    "PNM": rb"P[1-7]\s",
+    "a Git LFS pointer": rb"version https://git-lfs",
+    "gzip": rb"\x1f\x8b",
+    "zip": rb"PK\x03\x04",
 }
 _INSTEAD = {  # what to send instead of a format that is refused by name
     "HEIC": "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible",
@@ -70,13 +67,16 @@ _INSTEAD = {  # what to send instead of a format that is refused by name
     "SVG": "it is a drawing without pixels; draw it as PNG",
     "HTML": "it is a web page, often an error or a login in place of an image; give the image's own bytes",
     "video": "give one of its frames as JPEG or PNG",
-    "AVI": "give one of its frames as JPEG or PNG",
     "gzip": "unpack it first, or send it over HTTP with the header Content-Encoding: gzip",
+    "a Git LFS pointer": "run `git lfs pull` to get the image itself",
     "zip": "unpack it, and give the images in it one by one",
 }
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
 _RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
-_MOST_PAGES = 64  # pages of a TIFF that are counted: a hostile file may have a million
+_Tags = dict[int, tuple[int, ...]]  # values of a TIFF page, by the number of their tag
+_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 281, _SUB_DIRECTORIES, 338, 339}
+_TAG_TYPES = dict(zip((1, 2, 3, 4, 13, 16, 18), "BBHIIQQ", strict=True))  # of whole numbers and text
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
 _USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
 # With IMREAD_COLOR_RGB and IMREAD_ANYDEPTH, OpenCV 5.0 garbles a TIFF with 16 bits per value.
 _BGR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -118,6 +118,7 @@ class _Header:
     page: int = 0  # of a TIFF
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
+    inverted: bool = False  # whether 0 is white
 
 
 def decode_image(
@@ -160,26 +161,8 @@ def decode_image(
 
 def name_format(data: bytes) -> str:
     """Return the format that the first bytes of a file show, such as JPEG or HEIC; "" if it is unknown."""
-    if data[4:8] == b"ftyp":
-        return _name_container(data[8 : 8 + min(int.from_bytes(data[:4], "big"), 256)])
-    if data[:4] in (b"II*\x00", b"MM\x00*") and data[8:10] == b"CR":
-        return "RAW"
-    for name, (offset, starts) in _SIGNATURES.items():
-        if data[offset : offset + 16].startswith(starts):
-            return name
-    text = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<svg", b"<?xml", b"<!doctype svg")) and b"<svg" in text:
-        return "SVG"
-    return "HTML" if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) else ""
-
-
-def _name_container(brands: bytes) -> str:
-    """Return the format of the container that AVIF, HEIC and MP4 share; its brands tell."""
-    if b"avif" in brands or b"avis" in brands:
-        return "AVIF"
-    if re.search(rb"heic|heix|hevc|heim|mif1|msf1", brands):
-        return "HEIC"
-    return "RAW" if brands.startswith(b"crx ") else "video"
+    patterns = _BEGINNINGS.items()
+    return next((name for name, begin in patterns if re.match(begin, data[:1000], re.DOTALL)), "")
 
 
 def _unsupported(name: str) -> UnsupportedFormat:
@@ -245,7 +228,8 @@ def _tiff_header(data: bytes) -> _Header:
     index = whole[0] if whole else 0
     page, notes = pages[index], []
     depth, sample_formats = max(page.get(258, (1,))), set(page.get(339, (1,)))
-    if page.get(262) in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
+    colours = page.get(262, (1,))[0]
+    if colours in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
         raise _unsupported("RAW")
     if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: not said
         kind = "floating-point" if 3 in sample_formats else f"signed or {depth}-bit"
@@ -256,43 +240,65 @@ def _tiff_header(data: bytes) -> _Header:
     if len(whole) > 1:
         count = f"more than {_MOST_PAGES - 1}" if len(pages) == _MOST_PAGES else str(len(whole))
         notes.append(Note("further-images", f"only the first of {count} pages is looked at"))
-    alpha = bool({1, 2} & set(page.get(338, ())))  # kinds of extra values
-    orientation = page.get(_ORIENTATION, 1)
-    bits = _tiff_significant_bits(page)
-    return _Header((page[256], page[257]), orientation, depth, bits, index, tuple(notes), alpha)
+    return _Header(
+        size=(page[256][0], page[257][0]),
+        orientation=page.get(_ORIENTATION, (1,))[0],
+        depth=depth,
+        bits=_tiff_significant_bits(page, depth),
+        page=index,
+        notes=tuple(notes),
+        transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
+        inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
+    )
 
 
-def _tiff_pages(data: bytes) -> list[ImageFileDirectory_v2]:
-    """Return the directories of a TIFF's pages; those after damage or beyond _MOST_PAGES are left out."""
-    start = data[:16] if 43 in data[2:4] else data[:8]  # 43: BigTIFF
-    file, seen, pages = io.BytesIO(data), {0}, list[ImageFileDirectory_v2]()
-    at = ImageFileDirectory_v2(start).next
+def _tiff_pages(data: bytes) -> list[_Tags]:
+    """Return the tags of a TIFF's pages; pages after damage or beyond _MOST_PAGES are left out."""
+    order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    seen, pages = {0}, list[_Tags]()
     while at not in seen and len(pages) < _MOST_PAGES:
         seen.add(at)
-        page = ImageFileDirectory_v2(start)
         try:
-            file.seek(at)
-            page.load(file)
-        except _HEADER_ERRORS:
+            tags, at = _tiff_tags(data, at, order, big=big)
+        except (struct.error, ValueError):
             break
-        pages.append(page)
-        at = page.next
+        pages.append(tags)
     return pages
 
 
-def _is_reduced(page: Mapping[int, Any]) -> bool:
-    return bool(page.get(254, 0) & 5) or page.get(255) == 2  # also masks
+def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, int]:
+    """Return those tags of a page that matter here, and the position of the next page.
+
+    Pillow's reader is not used: it refuses what OpenCV decodes, and a hostile file can make it slow.
+    """
+    head, row, word = (f"{order}{code}" for code in (("Q", "HHQ", "Q") if big else ("H", "HHI", "I")))
+    (count,) = struct.unpack_from(head, data, at)
+    if count > _MOST_TAGS:
+        raise ValueError("too many tags")
+    at += struct.calcsize(head)
+    tags: _Tags = {}
+    step = struct.calcsize(row) + struct.calcsize(word)
+    for start in range(at, at + count * step, step):
+        tag, kind, number = struct.unpack_from(row, data, start)
+        if tag in _TAGS and kind in _TAG_TYPES:
+            code, place = _TAG_TYPES[kind], start + struct.calcsize(row)
+            if number * struct.calcsize(order + code) > struct.calcsize(word):
+                (place,) = struct.unpack_from(word, data, place)
+            tags[tag] = struct.unpack_from(f"{order}{min(number, _MOST_VALUES)}{code}", data, place)
+    (following,) = struct.unpack_from(word, data, at + count * step)
+    return tags, following
 
 
-def _tiff_significant_bits(page: Mapping[int, Any]) -> int | None:
-    if max(page.get(258, (1,))) < 16:
+def _is_reduced(page: _Tags) -> bool:
+    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # also masks
+
+
+def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:
+    if depth < 16:
         return 16  # OpenCV moves packed values of 10, 12 and 14 bits to the upper end of 16 bits
-    ome = re.search(r'SignificantBits="(\d+)"', str(page.get(270, "")))  # written by microscopes
-    largest = page.get(281, 0)
-    if ome:
-        return int(ome[1])
-    largest = max(largest) if isinstance(largest, Iterable) else largest
-    return int(largest).bit_length() or None
+    ome = re.search(rb'SignificantBits="(\d{1,2})"', bytes(page.get(270, ())))  # written by microscopes
+    return int(ome[1]) if ome else max(page.get(281, (0,))).bit_length() or None
 
 
 # ---- the pixels ------------------------------------------------------------------------------
@@ -348,7 +354,8 @@ def _to_8_bits(
     if bits < header.depth:
         sentence += f", of which {bits} are used ({whence})"
     sentence += "; only the upper 8 of these are looked at" if bits > 8 else ""
-    return np.minimum(pixels, 255).astype(np.uint8), (Note("bits-dropped", sentence),)
+    pixels = np.minimum(pixels, 255).astype(np.uint8)
+    return 255 - pixels if header.inverted else pixels, (Note("bits-dropped", sentence),)
 
 
 def _held_bits(largest: int, header_bits: int | None, stated: int | None) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -88,9 +89,15 @@ def test_stated_bits_change_no_file_of_8_bits():
     assert np.array_equal(decode_image(image_bytes(pixels), bits=12).pixels, pixels)
 
 
-@pytest.mark.parametrize("encoding", [".avif"])
-def test_an_avif_of_10_bits_is_noted(encoding):
-    data = cv2.imencode(encoding, np.full((16, 16, 3), 512, np.uint16), [cv2.IMWRITE_AVIF_DEPTH, 10])[
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_0_is_white_is_not_a_negative(dtype):
+    black = np.iinfo(dtype).max
+    data = tiff_bytes((np.array([[0, black]], dtype), {262: 0}))
+    assert first_row(data) == [255, 0]
+
+
+def test_an_avif_of_10_bits_is_noted():
+    data = cv2.imencode(".avif", np.full((16, 16, 3), 512, np.uint16), [cv2.IMWRITE_AVIF_DEPTH, 10])[
         1
     ].tobytes()
     assert kinds(data) == ["bits-dropped"]
@@ -145,6 +152,37 @@ def test_pixels_are_counted_on_the_page_that_is_read():
 def test_pages_are_counted_up_to_a_limit():
     assert "first of 63 pages" in decode_image(tiff_bytes(*[(SMALL, {})] * 63)).notes[0].sentence
     assert "first of more than 63 pages" in decode_image(tiff_bytes(*[(SMALL, {})] * 64)).notes[0].sentence
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_both_kinds_of_tiff_with_both_orders_of_bytes_are_read(big):
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    data = image_bytes(pixels, "TIFF", big_tiff=big)
+    assert np.array_equal(decode_image(data).pixels, pixels)
+    moved = b"MM\x00*" + struct.pack(">I", 8) + struct.pack(">H", 9)
+    for tag, value in (
+        (256, 2),
+        (257, 1),
+        (258, 16),
+        (259, 1),
+        (262, 1),
+        (273, 122),
+        (277, 1),
+        (278, 1),
+        (279, 4),
+    ):
+        moved += struct.pack(">HHIHH", tag, 3, 1, value, 0)
+    assert first_row(moved + bytes(4) + struct.pack(">HH", 4095, 800)) == [255, 50]
+
+
+@pytest.mark.parametrize(("tags", "read"), [(4096, True), (4097, False)])
+def test_tags_are_counted_up_to_a_limit(tags, read):
+    data = tiff_bytes((SMALL, {1000 + i: 0 for i in range(tags - 10)}))
+    if read:
+        assert decode_image(data).pixels.shape == (2, 3, 3)
+    else:
+        with pytest.raises(ImageFileError, match="TIFF header is truncated or damaged"):
+            decode_image(data)
 
 
 def test_a_chain_of_pages_that_bites_its_tail_ends():
@@ -243,7 +281,7 @@ def container(brand):
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "video"),
         (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  ", "video"),
         (b"\x1a\x45\xdf\xa3webm", "video"),
-        (b"RIFF\x00\x00\x00\x00AVI LIST", "AVI"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", "video"),
         (b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom", "RAW"),
         (b"II*\x00\x10\x00\x00\x00CR\x02\x00", "RAW"),
         (b"FUJIFILMCCD-RAW 0201", "RAW"),
@@ -258,6 +296,7 @@ def container(brand):
         (b"\x1f\x8b\x08", "gzip"),
         (b"PK\x03\x04", "zip"),
         (b"\x93NUMPY\x01", "NumPy"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
     ],
 )
 def test_a_format_that_is_not_decoded_is_refused_by_its_name(head, name):
