@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,25 +42,31 @@ def read_image(path: Path, bits: int | None = None) -> Decoded:
     try:
         return decode_image(read_bytes(path), bits=bits)
     except ImageFileError as error:
-        raise DatasetError(f"{path}: {error}; replace the file or remove it") from error
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
-    """Return the upright image in a file as (H, W, 3) RGB; arguments and errors are those of read_image."""
-    return read_image(path, bits).pixels
+    """Return the upright image in a file as (H, W, 3) RGB; log which part of the file is not looked at.
+
+    Arguments and errors are those of read_image.
+    """
+    image = read_image(path, bits)
+    for note in image.notes:
+        log.warning(f"{path}: {note.sentence}")
+    return image.pixels
 
 
 class ImageReader:
-    """Reads the images of one data set, and says of how many images a part was not looked at."""
+    """Reads many images; counts those of which a part was not looked at, and logs the first of each kind."""
 
-    def __init__(self, remarks: Counter[str]) -> None:
+    def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
         """Start with nothing read; the counts go into `remarks`."""
-        self.bits: int | None = None  # see read_image
+        self.bits = bits  # see read_image
         self._remarks = remarks
         self._counted: set[tuple[Path, str]] = set()
 
     def read(self, path: Path) -> Decoded:
-        """Return an image as read_image does; log the first image of which some part was not looked at."""
+        """Return an image as read_image does."""
         image = read_image(path, self.bits)
         for note in image.notes:
             if (path, note.kind) not in self._counted:
@@ -82,6 +89,18 @@ def read_bytes(path: Path) -> bytes:
 def is_image(path: Path) -> bool:
     """Return whether a path ends like an image file, in any case; hidden files do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def passed_over(files: Iterable[Path]) -> Counter[str]:
+    """Return how many images are in a format that is not read, as remarks."""
+    suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    return Counter(
+        {
+            f"images in a format that is not read ({suffix}), left out": count
+            for suffix, count in suffixes.items()
+            if suffix in UNREAD_SUFFIXES
+        }
+    )
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

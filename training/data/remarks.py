@@ -19,6 +19,7 @@ REPEATED = "rows that repeat another of their image, left out"
 EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not read"
 LISTED_TWICE = "images named twice, counted once"
 IN_SUBFOLDERS = "images in subfolders, read"
+DEEPER = "images in subfolders of a class, left out"
 OTHER_SPLITS = "subfolders of other splits, left out"
 NO_OBJECTS = "images without objects, kept"
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.data.image_file import UNREAD_SUFFIXES, is_image, split_names
+from training.data.image_file import is_image, passed_over, split_names
 from training.data.label_file import files_by_stem, parsed_lines
 from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
 from training.data.yolo_description import Description, tried
@@ -106,10 +106,7 @@ def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[P
         files = sorted(folder / name for name in names)
         images = list(filter(is_image, files))
         remarks[IN_SUBFOLDERS] += len(images) * (folder != source)
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in UNREAD_SUFFIXES:
-                remarks[f"images in a format that is not read ({suffix}), left out"] += 1
+        remarks.update(passed_over(files))
         yield from images
 
 
@@ -129,7 +126,8 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
     if missing and len(missing) == number:
         places = tried(described.places(missing[0], (listing.parent,)))
         raise NoSuchSplit(
-            f"{listing}: none of the {number} images is there; looked for the first in {places}"
+            f"{listing}: none of the {number} images is there; put them there (some tools export no images "
+            f"unless told to); looked for the first in {places}"
         )
     remarks[NO_IMAGE] += len(missing)
 
