@@ -4,6 +4,7 @@ Every sample has its own random generator, seeded by the run's seed, the epoch a
 the epoch. Therefore neither the number of workers nor resuming a run changes the samples.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from training.data.view import DatasetView
 from training.data.workers import WorkerPool, workers_possible
 from training.errors import DatasetError, TrainingError, in_a_sentence
 from training.progress import bar
+
+log = logging.getLogger(__name__)
 
 CACHE_BYTES = 2 * 1024**3
 MOST_WORKERS = 8
@@ -96,8 +99,12 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         self._sampler = _EpochSampler(factors, config, share)
         self._parts = _Parts(CachedDataset(dataset, config.model.input_hw, maker), config, maker)
         self._cache_bytes = cache_bytes
-        wanted = default_workers(share.ranks) if config.loader_workers is None else config.loader_workers
-        self._workers = wanted if workers_possible() else 0
+        self._workers = config.loader_workers
+        if not workers_possible():
+            log.info("the training process loads the images itself: loader processes are for Linux")
+            self._workers = 0
+        elif self._workers is None:
+            self._workers = default_workers(share.ranks)
         self._pool: WorkerPool | None = None
 
     def __len__(self) -> int:
@@ -157,7 +164,7 @@ class CachedDataset(DatasetView):
         Raises:
             DatasetError: an image cannot be loaded; the message names its file.
         """
-        if self._filled:
+        if self._filled or not cache_bytes:
             return
         used = 0
         with bar(len(self), "image", "decode into memory") as progress:
