@@ -22,12 +22,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from multiprocessing.util import Finalize
+from threading import RLock
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from training.data.batch import Batch
 from training.errors import DatasetError, LoaderError, TrainingError, in_a_sentence
@@ -193,6 +195,7 @@ def _work(own: socket.socket, inherited: Sequence[socket.socket], maker: Maker) 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for each in inherited:
         each.close()
+    tqdm.set_lock(RLock())  # tqdm shares its lock among processes, and a killed worker might hold it
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     with suppress(ConnectionError):

@@ -235,8 +235,7 @@ from dataclasses import replace
 from tests.unit.training.data.test_workers import CONFIG, Images, loader_of
 config = replace(CONFIG, batch_size=64, model=replace(CONFIG.model, input_hw=(640, 640)))
 with loader_of(Images(), config) as loader:
-    batches = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
-    print([tuple(batch.images.shape) for batch in batches])
+    print([tuple(batch.images.shape) for batch in loader.epoch(0)])
 '
 """
 
@@ -247,4 +246,4 @@ def test_batches_of_64_images_at_640_px_need_no_room_in_dev_shm():
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip(f"only root may mount a small /dev/shm: {done.stderr}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str([(64, 640, 640, 3)] * 2)
+    assert done.stdout.strip() == str([(64, 640, 640, 3)])

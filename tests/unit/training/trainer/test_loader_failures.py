@@ -135,6 +135,14 @@ def test_a_signal_ends_a_run_whose_loader_process_is_stopped(data, tmp_path, num
     assert not Path(f"/proc/{worker}").exists()
 
 
+def test_loader_processes_of_a_killed_run_end_by_themselves(data, tmp_path):
+    process = start(arguments(data, tmp_path / "run", "--workers", "2"))
+    loader_process(process, 2)
+    process.kill()
+    # Its output ends when no loader process has it open any more.
+    assert ended(process, 20)[0] == -signal.SIGKILL
+
+
 SLOW = """
 import sys, time
 from training import __main__
