@@ -179,23 +179,39 @@ def test_a_signal_ends_a_run_that_decodes_or_validates(data, tmp_path, kind):
     assert (tmp_path / "run" / STATE_FILE).exists()
 
 
-def test_a_loader_process_of_one_rank_ends_all_ranks_with_a_state(data, tmp_path):
-    run_dir = tmp_path / "run"
+def start_two(data, run_dir):
+    """Start a run of two processes; return torchrun's process and the id of one loader process."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     argv = arguments(data, run_dir, "--workers", "1")
     argv = argv[: argv.index("--device")] + argv[argv.index("--device") + 2 :]
     process = start(argv, *launcher, "-m", "--", "training")
     deadline = time.monotonic() + 240
-    children = ""
-    while not children and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         time.sleep(0.05)
         assert process.poll() is None, process.communicate()
-        for rank in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[1:]:
-            children = Path(f"/proc/{rank}/task/{rank}/children").read_text()
-    os.kill(int(children.split()[0]), signal.SIGKILL)
+        for rank in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            if found := Path(f"/proc/{rank}/task/{rank}/children").read_text().split():
+                return process, int(found[0])
+    raise AssertionError("no loader process")
+
+
+def test_a_loader_process_of_one_rank_ends_all_ranks_with_a_state(data, tmp_path):
+    process, worker = start_two(data, tmp_path / "run")
+    os.kill(worker, signal.SIGKILL)
     code, output, errors = ended(process, 120)
     assert code == 1
     assert errors.count("training: a loader process ended by SIGKILL") == 1
     assert errors.count("training: another process of this run has ended") == 1
     assert output.count("the same command resumes") == 1
-    assert (run_dir / STATE_FILE).exists()
+    assert (tmp_path / "run" / STATE_FILE).exists()
+
+
+def test_a_signal_ends_all_ranks_if_the_loader_process_of_one_is_stopped(data, tmp_path):
+    process, worker = start_two(data, tmp_path / "run")
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(3)  # the batches that were ready are used up
+    assert process.poll() is None, process.communicate()
+    process.terminate()
+    _, output, _ = ended(process, 25)  # torchrun would kill after 30 s
+    assert output.count("; the same command resumes") == 1
+    assert (tmp_path / "run" / STATE_FILE).exists()
