@@ -20,6 +20,10 @@ class LoaderError(TrainingError):
     """A process that loads images has ended or cannot start; the message says why and what to do."""
 
 
+class NoSuchSplit(DatasetError):
+    """A data set has no split of a name, or a split without any image."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint is missing or truncated, or does not fit the model."""
 

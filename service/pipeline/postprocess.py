@@ -51,7 +51,8 @@ def kept_in_source(
 ) -> Kept:
     """Return the candidates to report, with boxes in source pixels.
 
-    The steps are: remove other classes, suppress overlapping boxes, map the boxes to the source image, clip.
+    The steps are: remove classes that are not in `class_ids` and scores below `conf`, suppress overlapping
+    boxes, keep `max_det`, map the boxes to the source image, and clip them.
 
     Args:
         candidates: boxes in pixels of the model input.

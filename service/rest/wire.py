@@ -101,7 +101,7 @@ class Problem(BaseModel):
 
 
 class Results(BaseModel):
-    """The answers to a form with several files, in the order sent; each one is an answer or a problem."""
+    """The results for a form with several files, in their order: each is an answer or a problem."""
 
     results: list[Answer | Problem]
 
