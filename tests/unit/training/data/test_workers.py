@@ -152,8 +152,8 @@ def test_an_exception_in_augmentation_names_the_image(count, error, said):
 
 
 def test_a_stopped_worker_is_reported_once_and_ends_with_the_loader(monkeypatch, caplog):
-    monkeypatch.setattr(workers, "CHECK_S", 0.05)
-    monkeypatch.setattr(workers, "SLOW_S", 0.05)
+    monkeypatch.setattr(workers, "CHECK_S", 0.25)
+    monkeypatch.setattr(workers, "SLOW_S", 0.5)
 
     class Enough(Exception):
         pass
@@ -163,15 +163,15 @@ def test_a_stopped_worker_is_reported_once_and_ends_with_the_loader(monkeypatch,
 
     with loader_of(Images(at(5, lambda: die(signal.SIGSTOP)))) as loader:
         before = signal.signal(signal.SIGALRM, enough)
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        signal.setitimer(signal.ITIMER_REAL, 2.0)
         try:
             with pytest.raises(Enough):
                 list(loader.epoch(0))
         finally:
             signal.signal(signal.SIGALRM, before)
-    waiting = [record.message for record in caplog.records if "waiting for a batch" in record.message]
+    waiting = [record.message for record in caplog.records if "image-5.png" in record.message]
     assert len(waiting) == 1
-    assert "image-5.png" in waiting[0]
+    assert waiting[0].startswith("waiting for a batch for 0 s; loader process ")
     assert multiprocessing.active_children() == []
 
 

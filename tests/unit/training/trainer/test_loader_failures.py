@@ -67,7 +67,7 @@ def loader_process(process, at_least=1):
     raise AssertionError("no loader process")
 
 
-def ended(process, timeout_s=60):
+def ended(process, timeout_s=240):
     output, errors = process.communicate(timeout=timeout_s)
     return process.returncode, output, errors
 
@@ -96,7 +96,7 @@ def test_a_killed_loader_process_is_one_sentence_and_the_same_command_ends_the_s
     assert "--workers" in errors
     assert "; the same command resumes" in output
     assert (run_dir / STATE_FILE).exists()
-    code, output, errors = ended(start(argv), 120)
+    code, output, errors = ended(start(argv))
     assert (code, errors) == (0, "")
     assert "resuming from step" in output
     for name in (MODEL_FILE, STATE_FILE):
@@ -198,7 +198,7 @@ def start_two(data, run_dir):
 def test_a_loader_process_of_one_rank_ends_all_ranks_with_a_state(data, tmp_path):
     process, worker = start_two(data, tmp_path / "run")
     os.kill(worker, signal.SIGKILL)
-    code, output, errors = ended(process, 120)
+    code, output, errors = ended(process)
     assert code == 1
     assert errors.count("training: a loader process ended by SIGKILL") == 1
     assert errors.count("training: another process of this run has ended") == 1
