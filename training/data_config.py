@@ -7,7 +7,16 @@ from typing import Literal
 from training.errors import ConfigError
 
 BITS = range(8, 17)  # numbers of bits that an image file with 16 bits per value may hold
-FORMATS = ("yolo", "coco", "sku110k", "kitti", "visdrone", "voc", "images")  # see the table in data/open.py
+FORMATS = (
+    "yolo",
+    "coco",
+    "sku110k",
+    "kitti",
+    "visdrone",
+    "voc",
+    "labelme",
+    "images",
+)  # see the table in data/open.py
 
 
 @dataclass(frozen=True, kw_only=True)
