@@ -53,7 +53,13 @@ def training_data(
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:
         return _of_classes(own.train if own else SCENES_FOR_TRAINING, classes)
-    data = FolderConfig(root=str(folder), split=split, format=reading.format, hold_out=reading.hold_out)
+    data = FolderConfig(
+        root=str(folder),
+        split=split,
+        format=reading.format,
+        hold_out=reading.hold_out,
+        bits=reading.bits,
+    )
     return _of_classes(absolute(data), classes)
 
 

@@ -81,8 +81,8 @@ def inspect(options: InspectOptions) -> Inspection:
     if options.data is None and options.recipe is None:
         if options.classes or options.reading != AS_FOUND:
             raise ConfigError(
-                "a run's own data is read as in the run: give --data, or leave --classes, --format and "
-                "--hold-out out"
+                "a run's own data is read as in the run: give --data, or leave --classes, --format, "
+                "--hold-out and --bits out"
             )
         data = _data_of_run(options.checkpoint, provenance.get("data", ""), options.split)
     else:
