@@ -13,6 +13,7 @@ _FORMATS = (
     "folder with images and labels, as COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, or with one folder of "
     "images per class; the format is recognised (training/data/README.md)"
 )
+_OF_RUN = ("compare", "evaluate", "inspect")  # without --data, they read the folder of the checkpoint's run
 _SPLITS = ("split", "val_split", "calibration_split")
 
 
@@ -25,8 +26,8 @@ def check_splits(args: argparse.Namespace) -> None:
     """Raise ConfigError if the command line names a split, but the data has no splits to select."""
     flags = written_splits(args)
     if flags:
-        # Without --data, inspect reads the folder of the checkpoint's run.
-        refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
+        of_run = args.command in _OF_RUN and getattr(args, "url", None) is None
+        refuse_splits(args.recipe, flags, folder=args.data is not None or of_run)
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:

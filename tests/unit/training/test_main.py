@@ -134,7 +134,8 @@ def test_a_size_is_height_by_width(text, input_hw):
 )
 def test_a_missing_checkpoint_is_one_line_and_1(capsys, monkeypatch, tmp_path, argv):
     monkeypatch.chdir(tmp_path)
-    assert failure(capsys, *argv) == "training: no checkpoint at gone.safetensors\n"
+    said = failure(capsys, *argv)
+    assert said.startswith("training: no checkpoint at gone.safetensors; give a .safetensors file, a run's")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -345,7 +346,8 @@ def test_a_mixture_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, mess
 def checkpoint_of(variant, folder):
     """An untrained detector of the generated scenes' classes."""
     path = folder / "model.safetensors"
-    save_model(path, Detector(model_config(variant, CLASS_NAMES, (64, 64))), {})
+    trained_on = {"data": dataset_config.GENERATED}
+    save_model(path, Detector(model_config(variant, CLASS_NAMES, (64, 64))), trained_on)
     return str(path)
 
 

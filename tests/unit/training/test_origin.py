@@ -60,7 +60,7 @@ def test_a_licence_goes_from_training_to_training_and_into_the_manifest(converte
         "epoch": "1",
     }
     words = f"weights of Best.pt (YOLO-Master EsMoE), licence: {LICENCE}; begun from mine.safetensors"
-    assert said[0] == words
+    assert words in said
     assert (tmp_path / "first" / STATE_FILE).exists()
     assert trained(tmp_path / "first")[0] == first, "a run that goes on needs not be told again"
 

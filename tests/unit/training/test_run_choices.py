@@ -159,8 +159,8 @@ def test_a_recipe_with_splits_of_its_own_takes_no_others(
 
 
 @pytest.mark.parametrize(
-    "command", sorted(TAKE_SPLITS.keys() - {"inspect"})
-)  # inspect knows the folder of the run
+    "command", sorted(TAKE_SPLITS.keys() - {"compare", "evaluate", "inspect"})
+)  # these take the folder of the run
 def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     said = failure(capsys, command, *TAKE_SPLITS[command], "--split", "train")
