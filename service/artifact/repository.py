@@ -1,6 +1,7 @@
 """Find the artifacts to serve, and verify the sha256 of their files."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,11 @@ class Artifact:
         return self.folder / self.manifest.only_graph().file
 
 
-def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
+def find_artifacts(repository: Path, target: str, *, unproved: bool = False) -> tuple[Artifact, ...]:
     """Return the highest version of every model for a target, sorted by name, with all files verified.
+
+    Unless `unproved` versions may be served, such a version is followed by the next one, and so on up to a
+    proved version.
 
     Folders whose name starts with a dot are unfinished and are ignored. Version folders must be numbers;
     others are ignored.
@@ -39,7 +43,7 @@ def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
         for folder in repository.glob(f"*-{target}")
         if folder.is_dir() and not folder.name.startswith(".")
     )
-    artifacts = tuple(read_artifact(version) for model in models if (version := _highest_version(model)))
+    artifacts = tuple(artifact for model in models for artifact in _newest(model, unproved))
     if not artifacts:
         raise ArtifactMissing(
             f"no model for target {target!r} in {repository}: it has no"
@@ -73,13 +77,18 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, hashlib.sha256(text).hexdigest())
 
 
-def _highest_version(model: Path) -> Path | None:
+def _newest(model: Path, unproved: bool) -> Iterator[Artifact]:
+    """Yield the versions of a model, highest first, up to the first version that may be served."""
     versions = [
         folder
         for folder in model.iterdir()
         if folder.is_dir() and folder.name.isascii() and folder.name.isdigit()
     ]
-    return max(versions, key=lambda folder: int(folder.name), default=None)
+    for folder in sorted(versions, key=lambda folder: int(folder.name), reverse=True):
+        artifact = read_artifact(folder)
+        yield artifact
+        if unproved or artifact.manifest.proved:
+            return
 
 
 def _verify(path: Path, wanted: str) -> None:

@@ -94,12 +94,13 @@ class Models:
             log.info("version_in_force", extra=facts)
 
     def settle_default(self) -> None:
-        """Choose the first model by name as the default if none is set; later models do not change it.
+        """Choose the first served model by name as the default if none is set; later ones do not change it.
 
         Also set `first_ready` if a backend can serve the default model.
         """
         if self._default is None and self._routes:
-            self._default = self.names[0]
+            served = (version.manifest.name for version in self.in_force())
+            self._default = min(served, default=self.names[0])
         if self.why_not_ready() is None:
             self.first_ready.set()
 

@@ -1,7 +1,7 @@
 """Measure a checkpoint, and export it for every target."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,14 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
+from training.models.network import Network
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import load_model
+from training.trainer.checkpoint import find_checkpoint, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_remarks, open_for
 from training.workflows.measure import labelled_for
-from training.workflows.provenance import origin_in_words
+from training.workflows.provenance import checkpoint_in_words, origin_in_words
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def export(
     """Measure a checkpoint on its data, then export it for every target; on an error, release nothing.
 
     Args:
+        checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
         data: None: unseen generated scenes, if the model has their classes; otherwise nothing is measured.
         calibration: images for the value ranges of int8. None: `data`, or generated scenes of training.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
@@ -61,6 +63,7 @@ def export(
         ConfigError: a target or the model does not support the options, or calibration has no images.
         ExportError: a graph does not reproduce the checkpoint.
     """
+    checkpoint = find_checkpoint(checkpoint)
     model, stored = load_model(checkpoint)
     credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
     folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
@@ -73,17 +76,9 @@ def export(
     golden = scene_images()
     images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
-        dataset, task = labelled_for(model, data), task_named(model.config.task)
-        log_remarks("labels", dataset)
-        result = task.evaluate(model.to(compute_device()), dataset)
-        model.cpu()
-        log.info(f"measured on {described(data)}:\n{task.report(result)}")
-        figures = task.figures(result)
-        nmi = nmi_by_layer(result.routed, dataset)
-        baseline = Baseline(data_name(data), result.images, result.experts, nmi)
-        measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
+        measured, figures = _measure(model, data)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-        images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
+        images = ExportImages(_compared(measured.dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
         repository,
@@ -92,13 +87,28 @@ def export(
         targets=targets,
         options=options,
         measured=measured,
-        provenance=Provenance(sha256_of(checkpoint), folder, metrics, credits),
+        provenance=Provenance(
+            sha256_of(checkpoint), folder, metrics, credits, checkpoint=checkpoint_in_words(stored)
+        ),
     )
     for each in exported:
         log.info(f"released {each.path}")
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
     return exported
+
+
+def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
+    """Return the results of a model on its data, and all figures by name."""
+    dataset, task = labelled_for(model, data), task_named(model.config.task)
+    log_remarks("labels", dataset)
+    result = task.evaluate(model.to(compute_device()), dataset)
+    model.cpu()
+    log.info(f"measured on {described(data)}:\n{task.report(result)}")
+    figures = task.figures(result)
+    nmi = nmi_by_layer(result.routed, dataset)
+    baseline = Baseline(data_name(data), result.images, result.experts, nmi)
+    return Measured(dataset, figures[export_task(model.config).metric_name], baseline), figures
 
 
 def scene_images() -> list[NDArray[np.uint8]]:

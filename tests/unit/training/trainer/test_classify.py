@@ -20,11 +20,11 @@ from training.models.variants import model_config
 from training.recipes.recipes import Request, build_config
 from training.tasks.classify import CLASSIFY
 from training.trainer.checkpoint import (
-    load_matching_weights,
     BEST_FILE,
     MODEL_FILE,
     STATE_FILE,
     load_detector,
+    load_matching_weights,
     load_model,
     save_model,
 )

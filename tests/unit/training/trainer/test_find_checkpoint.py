@@ -1,4 +1,4 @@
-"""A checkpoint is named by its file, by its run's folder or by the word starter; its weights fit as they can."""
+"""A checkpoint is named by its file, its run's folder or the word starter; weights that fit are taken."""
 
 from pathlib import Path
 
