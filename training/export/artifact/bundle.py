@@ -107,7 +107,7 @@ def export_model(
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
-            proved = manifest.content["proved"]
+            proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
     return exported
