@@ -14,6 +14,7 @@ from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers
+from service.rest.images import router as images_router
 from service.rest.middleware import RequestRecorder
 from service.rest.problems import BACKEND_ERRORS, STATUS
 from service.rest.routes import router
@@ -67,10 +68,11 @@ def create_app(
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(images_router)
     app.include_router(page_router)
     app.include_router(docs_router)
     add_problem_handlers(app)
-    routes = (*app.routes, *router.routes, *page_router.routes, *docs_router.routes)
+    routes = (*app.routes, *router.routes, *images_router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
     return app

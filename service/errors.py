@@ -121,6 +121,13 @@ class UnknownVersion(ServiceError):
         super().__init__(f"there is no version {version!r} of model {name!r}; {there_is}")
 
 
+class NoExample(ServiceError):
+    """The files of a served model are not on this machine, so there is no example image."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"there is no example image for model {name!r}: {why}")
+
+
 class InvalidParameter(ServiceError):
     """A parameter of the request is unknown, or its value is not accepted."""
 

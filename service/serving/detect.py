@@ -10,6 +10,8 @@ from service.backends.threads import Threads
 from service.errors import BackendUnavailable, NotReady, ServiceError
 from service.metrics import Metrics
 from service.observe.protocol import Answered, Observer
+from service.pipeline.decode import decode
+from service.pipeline.encode import to_preview
 from service.request import DetectParams, RequestContext
 from service.serving.models import Models
 from service.serving.stages import ImageStages
@@ -117,6 +119,16 @@ class DetectService:
             pairs = zip(images, contexts, strict=True)
             tasks = [group.create_task(one(data, context)) for data, context in pairs]
         return [task.result() for task in tasks]
+
+    async def preview(self, data: bytes, context: RequestContext) -> bytes:
+        """Return an image file as JPEG, upright and not larger than a screen needs.
+
+        Raises:
+            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
+            DeadlineExceeded: the image was not ready before the deadline.
+        """
+        max_pixels = self.settings.max_pixels
+        return await self._threads.run(context, lambda: to_preview(decode(data, max_pixels)))
 
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext

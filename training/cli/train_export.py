@@ -7,7 +7,7 @@ from pathlib import Path
 from training.cli import export, train
 from training.cli.flags import read
 from training.cli.run_flags import add_run
-from training.data_config import DataConfig
+from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
 from training.export.artifact.bundle import check_name
 from training.export.targets.targets import DEFAULT_TARGETS, check_options
@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then export the best checkpoint by validation; with --last, or without validation, the last."""
-    from training.trainer.checkpoint import find_checkpoint
+    from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
 
     args.run_dir = args.run_dir or Path("runs") / args.name
@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     data = _held_out(args)
     if code := train.run(args):
         return code
-    checkpoint = find_checkpoint(args.run_dir, last=args.last)
-    trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
+    checkpoint = args.run_dir / MODEL_FILE if args.last else args.run_dir
+    selection = (args.recipe, args.classes, read(Reading, args))
+    trained_on = training_data(args.data, args.split or "train", *selection)
     proved = export.write_artifacts(args, checkpoint, data, trained_on)
     allowed = "" if proved else "SPARSIGHT_SERVE_UNPROVED=true "
     print(f"serve it:  {allowed}make serve MODEL={args.name}")
@@ -59,9 +60,11 @@ def _held_out(args: argparse.Namespace) -> DataConfig | None:
     """Return the data to measure the export on; None if all of it is trained on."""
     from training.workflows.dataset_config import measured_data
 
-    split = "val" if args.val_split is None else args.val_split
+    split, reading = "val" if args.val_split is None else args.val_split, read(Reading, args)
+    if reading.hold_out:
+        return measured_data(args.data, args.split or "train", args.recipe, args.classes, reading)
     if split not in ("", args.split or "train"):
-        return measured_data(args.data, split, args.recipe, args.classes)
+        return measured_data(args.data, split, args.recipe, args.classes, reading)
     if args.precision == "int8":
         raise ConfigError("precision int8 is measured on held-out images: give another --val-split")
     why = "--val-split is the training split" if split else "--val-split is empty"

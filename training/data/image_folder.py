@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import VALIDATION, is_image, read_bytes, read_rgb, split_names
-from training.data.remarks import Remarks
+from training.data.image_file import VALIDATION, is_image, passed_over, read_bytes, read_rgb, split_names
+from training.data.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 SPLITS = ("train", *VALIDATION)
 NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of box label formats
@@ -33,7 +33,6 @@ class ImageFolderDataset:
             DatasetError: the split does not exist or is empty, there are fewer than two class folders, a
                 class has no images, or the split has a class that `train` does not have.
         """
-        self.remarks: Remarks = {}
         found = split_folder(root, split)
         by_class = _by_class(found or root)
         if found is None:
@@ -46,6 +45,9 @@ class ImageFolderDataset:
         if not listed:
             raise DatasetError(f"{found or root}: the split {split!r} has no images")
         self._paths = [path for path, _ in listed]
+        inside = [path for name in names for path in (found or root).joinpath(name).rglob("*")]
+        deeper = sum(is_image(path) and path.parent.parent != (found or root) for path in inside)
+        self.remarks: Remarks = {**passed_over(inside), DEEPER: deeper}
         self._class_ids = np.array([class_id for _, class_id in listed], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class ImageFolderDataset:
 
 def is_image_folder(root: Path, split: str) -> bool:
     """Return whether the folder of a split, or else the root, has class folders with images."""
-    return bool(class_folders(split_folder(root, split) or root))
+    return root.is_dir() and bool(class_folders(split_folder(root, split) or root))
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -87,7 +89,7 @@ def split_folder(root: Path, split: str) -> Path | None:
             return root / name
     others = [name for name in (*SPLITS, "test") if class_folders(root / name)]
     if others:
-        raise DatasetError(f"{root}: no folder for split {split!r}; there are {', '.join(others)}")
+        raise NoSuchSplit(f"{root}: no folder for split {split!r}; there are {', '.join(others)}")
     return None
 
 
@@ -110,7 +112,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
     """Return the files of a split; the hash of each file decides its split."""
     if split not in SPLITS:
-        raise DatasetError(
+        raise NoSuchSplit(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"
         )
     return [path for path in files if _is_validation(path) == (split != "train")]

@@ -99,7 +99,7 @@ def export(
 
 
 def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
-    """Return the results of a model on its data, and all figures by name."""
+    """Return the model's metric and routing on the data, and all figures of the evaluation."""
     dataset, task = labelled_for(model, data), task_named(model.config.task)
     log_remarks("labels", dataset)
     result = task.evaluate(model.to(compute_device()), dataset)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.config import TrainConfig
 from training.config_json import train_from_json
-from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from training.data_config import AS_FOUND, CombinedConfig, DataConfig, FolderConfig, Reading, ScenesConfig
 from training.errors import ConfigError
 from training.recipes.recipe_data import refuse_splits
 from training.trainer.checkpoint import CONFIG_FILE, load_provenance
@@ -20,6 +20,7 @@ def measured_on(
     split: str | None = None,
     recipe: str | None = None,
     classes: Sequence[str] = (),
+    reading: Reading = AS_FOUND,
 ) -> DataConfig:
     """Return the selected data to measure a checkpoint on; if none is selected, the data of its own run.
 
@@ -29,9 +30,12 @@ def measured_on(
         ConfigError: nothing is selected, and the checkpoint's run is not known or has no such data.
     """
     if folder is not None or recipe is not None:
-        return measured_data(folder, split or "val", recipe, classes)
-    if classes:
-        raise ConfigError("a run's own data has its own classes: give --data, or leave --classes out")
+        return measured_data(folder, split or reading.usual_split, recipe, classes, reading)
+    if classes or reading != AS_FOUND:
+        raise ConfigError(
+            "a run's own data is read as in the run: give --data, or leave --classes, --format and "
+            "--hold-out out"
+        )
     return _data_of_run(checkpoint, split)
 
 
@@ -47,12 +51,12 @@ def config_of_run(checkpoint: Path) -> TrainConfig | None:
 
 
 def missing_folder(data: DataConfig) -> str | None:
-    """Return the first folder of a run's data that does not exist on this machine; None if all do."""
+    """Return the first folder or file of a run's data that is not on this machine; None if all are."""
     match data:
         case ScenesConfig():
             return None
         case FolderConfig():
-            return None if Path(data.root).is_dir() else data.root
+            return None if Path(data.root).exists() else data.root
         case CombinedConfig():
             return next(filter(None, map(missing_folder, data.parts)), None)
 
@@ -73,6 +77,6 @@ def _data_of_run(checkpoint: Path, split: str | None) -> DataConfig:
     if split is None and config.val_data is not None:
         return config.val_data
     if split is not None and isinstance(config.train_data, FolderConfig):
-        return replace(config.train_data, split=split)
+        return replace(config.train_data, split=split, hold_out=0.0)
     what = "had no validation data" if split is None else f"joined several folders without a split {split}"
     raise ConfigError(f"the run of {checkpoint} {what}; give --data")

@@ -116,7 +116,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
     monkeypatch.setattr(train, "train", start)
-    monkeypatch.setattr(export, "export", lambda *_, **__: None)
+    monkeypatch.setattr(export, "export", lambda *_, **__: [])
     monkeypatch.setattr(targets, "cpu_capabilities", lambda: ["FP32", "BF16"])
     assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
     assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.sample import Dataset
+from training.data_config import AS_FOUND, Reading
 from training.errors import ConfigError
 from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
@@ -27,6 +28,7 @@ class InspectOptions:
     split: str | None = None  # None: val, or without a folder the run's validation data
     recipe: str | None = None  # measure on this recipe's validation data in the folder
     classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
+    reading: Reading = AS_FOUND
     top_k: int | None = None  # None: as trained
     weight_threshold: float | None = None  # None: as trained
     layer: str | None = None  # example images are sorted by its experts; None: the layer with most bits
@@ -75,7 +77,8 @@ def inspect(options: InspectOptions) -> Inspection:
     model, _ = load_model(checkpoint)
     config = model.config
     require_layer(options.layer, config.mixtures)  # before every image is routed
-    data = measured_on(checkpoint, options.data, options.split, options.recipe, options.classes)
+    selection = (options.data, options.split, options.recipe, options.classes, options.reading)
+    data = measured_on(checkpoint, *selection)
     controls = controls_of(model, options.top_k, options.weight_threshold)
     dataset = labelled_for(model, data)
     check_classes(config.class_names, dataset.class_names)
