@@ -35,7 +35,7 @@ def checkpoint_in_words(provenance: Mapping[str, str]) -> str:
     """Return the epoch of a checkpoint, and its validation score if that chose the checkpoint, as text."""
     if "epoch" not in provenance:
         return ""
-    best = next((f"{name} {provenance[name]}" for name in BEST_BY if name in provenance), None)
+    best = next((f"{name} {float(provenance[name]):.3f}" for name in BEST_BY if name in provenance), None)
     return f"epoch {provenance['epoch']}" + (f", the best by validation: {best}" if best else "")
 
 

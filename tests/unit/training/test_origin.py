@@ -15,7 +15,7 @@ from training.errors import CheckpointError
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_provenance, save_model
 from training.workflows import dataset_config, train
 from training.workflows.export import export
-from training.workflows.provenance import origin_in_words, origin_of
+from training.workflows.provenance import checkpoint_in_words, origin_in_words, origin_of
 
 LICENCE = "AGPL-3.0 License (https://example.org/license)"
 
@@ -96,6 +96,10 @@ def test_a_model_that_began_here_says_nothing_of_others(tmp_path):
     )
     origin = origin_of(tmp_path / "a.safetensors")
     assert list(origin) == ["begun from", "begun from sha256", "begun from data"]
+    assert checkpoint_in_words({"epoch": "8"}) == "epoch 8"
+    best = {"epoch": "3", "mAP50-95": "0.312345"}
+    assert checkpoint_in_words(best) == "epoch 3, the best by validation: mAP50-95 0.312"
+    assert checkpoint_in_words({"source": "a.pt"}) == ""
     assert origin_in_words(origin) == "begun from a.safetensors, trained on bccd"
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         origin_of(tmp_path / "gone.safetensors")

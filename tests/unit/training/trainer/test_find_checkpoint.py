@@ -116,3 +116,12 @@ def test_the_weights_of_another_variant_are_told_as_such(tmp_path):
     with collecting() as said:
         load_matching_weights(tmp_path / "donor.safetensors", network())
     assert "it is a yolov12-n, not a esmoe-n: --like takes its architecture too" in said[0]
+
+
+def test_a_run_for_as_many_other_classes_starts_from_the_starter():
+    names = tuple(map(str, range(16)))
+    model = Detector(model_config("sparsight-n", names, (64, 64)))
+    untouched = load_matching_weights(STARTER, model)
+    assert untouched == [
+        f"head.class_branches.{level}.4.{part}" for level in range(3) for part in ("bias", "weight")
+    ]
