@@ -1,12 +1,11 @@
 """Find the artifacts to serve, and verify the sha256 of their files."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.artifact.manifest import Manifest, parse_manifest
-from service.errors import ArtifactBroken, ArtifactMissing
+from service.errors import ArtifactBroken, ArtifactError, ArtifactMissing
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,16 @@ class Artifact:
         return self.folder / self.manifest.only_graph().file
 
 
-def find_artifacts(repository: Path, target: str, *, unproved: bool = False) -> tuple[Artifact, ...]:
-    """Return the highest version of every model for a target, sorted by name, with all files verified.
+def find_artifacts(repository: Path, target: str) -> dict[str, Artifact | ArtifactError]:
+    """Return the highest version of every model for a target by name, sorted, with all files verified.
 
-    Unless `unproved` versions may be served, such a version is followed by the next one, and so on up to a
-    proved version.
+    A model whose files are missing, altered or invalid has its error in place of the artifact.
 
     Folders whose name starts with a dot are unfinished and are ignored. Version folders must be numbers;
     others are ignored.
 
     Raises:
         ArtifactMissing: the repository does not exist, or contains no model for the target.
-        ArtifactBroken: a file is missing or altered, or a manifest is invalid; the message names the file.
     """
     if not repository.is_dir():
         raise ArtifactMissing(f"model repository {repository} is not a folder; set SPARSIGHT_REPOSITORY")
@@ -43,7 +40,16 @@ def find_artifacts(repository: Path, target: str, *, unproved: bool = False) -> 
         for folder in repository.glob(f"*-{target}")
         if folder.is_dir() and not folder.name.startswith(".")
     )
-    artifacts = tuple(artifact for model in models for artifact in _newest(model, unproved))
+    artifacts: dict[str, Artifact | ArtifactError] = {}
+    for model in models:
+        name = model.name.removesuffix(f"-{target}")
+        try:
+            if version := _highest_version(model):
+                artifacts[name] = read_artifact(version)
+        except ArtifactError as error:
+            artifacts[name] = error
+        except OSError as error:
+            artifacts[name] = ArtifactBroken(f"{model} cannot be read: {error.strerror}")
     if not artifacts:
         raise ArtifactMissing(
             f"no model for target {target!r} in {repository}: it has no"
@@ -77,18 +83,13 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, hashlib.sha256(text).hexdigest())
 
 
-def _newest(model: Path, unproved: bool) -> Iterator[Artifact]:
-    """Yield the versions of a model, highest first, up to the first version that may be served."""
+def _highest_version(model: Path) -> Path | None:
     versions = [
         folder
         for folder in model.iterdir()
         if folder.is_dir() and folder.name.isascii() and folder.name.isdigit()
     ]
-    for folder in sorted(versions, key=lambda folder: int(folder.name), reverse=True):
-        artifact = read_artifact(folder)
-        yield artifact
-        if unproved or artifact.manifest.proved:
-            return
+    return max(versions, key=lambda folder: int(folder.name), default=None)
 
 
 def _verify(path: Path, wanted: str) -> None:
