@@ -187,6 +187,9 @@ class Settings(BaseSettings):
     default_model: Annotated[
         str | None, Field(description="Model for requests that name no model; if unset, the first by name.")
     ] = None
+    serve_unproved: Annotated[
+        bool, Field(description="Also serve models that were exported with --unproved.")
+    ] = False
     workers: Annotated[
         int, Field(ge=1, le=256, description="Images decoded and inferred at the same time.")
     ] = 2

@@ -18,6 +18,7 @@ _FORMATS = (
     "images per class, or the file that describes it, such as data.yaml; the format is recognised "
     "(training/data/README.md)"
 )
+_OF_RUN = ("compare", "evaluate", "inspect")  # without --data, they read the folder of the checkpoint's run
 _SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bits")
 
 
@@ -32,8 +33,8 @@ def check_splits(args: argparse.Namespace) -> None:
     if "--hold-out" in flags and "--val-split" in flags:
         raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
     if flags and args.command != "predict":  # which has --bits, and no --data
-        # Without --data, inspect reads the folder of the checkpoint's run.
-        refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
+        of_run = args.command in _OF_RUN and getattr(args, "url", None) is None
+        refuse_splits(args.recipe, flags, folder=args.data is not None or of_run)
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:

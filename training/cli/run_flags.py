@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import add_fields, add_shared, named, read, value_of
+from training.cli.flags import CHECKPOINT, add_fields, add_shared, named, read, value_of
 from training.cli.values import from_zero, in_words
 from training.config import TrainConfig
 from training.data_config import Reading, ScenesConfig
@@ -126,7 +126,7 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     shown: Any = {"choices": VARIANTS, "action": _Shown, "metavar": "NAME", "help": names}
     model.add_argument("--variant", default=DEFAULT_VARIANT, **shown)
     if "--like" not in leave_out:
-        like = "instead of --variant: take model and weights from this checkpoint, such as a pruned one"
+        like = "instead of --variant: take model and weights from a checkpoint, such as a pruned one"
         model.add_argument("--like", type=Path, metavar="CHECKPOINT", help=like)
     usual = "default: as in the variant"
     mixture = {
@@ -138,7 +138,7 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     }
     add_fields(parser, MixtureChoice, mixture, top_k=from_zero)
     add_training_data(parser, use="train on", val_use="validate on")
-    parser.add_argument("--weights", type=Path, help="start from the tensors of this checkpoint that fit")
+    parser.add_argument("--weights", type=Path, help=f"start from the tensors that fit of: {CHECKPOINT}")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
     curves = "write curves for TensorBoard into the run's folder"
     parser.add_argument("--tensorboard", action="store_true", help=curves)

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from training.config import TrainConfig
-from training.config_json import to_json
+from training.config_json import differences, to_json
 from training.data.batch import Batch
 from training.data.loader import CACHE_BYTES, TrainingLoader
 from training.data.sample import Dataset
@@ -43,6 +43,10 @@ from training.trainer.report import Report, figures
 from training.trainer.step import Stepper
 
 log = logging.getLogger(__name__)
+
+# Settings that may change when a run resumes, because they change no step.
+FREE_ON_RESUMING = ("patience", "evaluate_every_epochs", "checkpoint_every_s", "loader_workers")
+SHOWN = 5  # differing settings in an error
 
 Evaluate = Callable[[Network], Mapping[str, float]]
 Describe = Callable[[Mapping[str, float]], str]
@@ -113,7 +117,8 @@ class Trainer:
         self.task = task_named(config.model.task)
         torch.manual_seed(config.seed)
         model = self.task.build(config.model)
-        self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
+        if initial_weights:
+            load_matching_weights(initial_weights, model)
         # Convolutions are fastest in channels-last order, on CPUs and GPUs.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, config.optimizer)
@@ -139,14 +144,27 @@ class Trainer:
     def resume(self) -> None:
         """Load the state in run_dir; any number of processes may have written it.
 
+        A run can be lengthened: `epochs` may be larger than before. From here on, learning rate and
+        augmentation are those of a run of the new length. So a stopped run ends like one that had this length
+        from the start; the learning rate of a finished run rises again, because without that it would learn
+        next to nothing more.
+
         Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
-        path = self.run_dir / STATE_FILE
-        # The number of processes that load images does not change the images.
-        stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
-        if stored != self.config:
+        path, config = self.run_dir / STATE_FILE, self.config
+        stored = read_state_config(path)
+        found = differences(asdict(stored), asdict(config))
+        free = FREE_ON_RESUMING if config.epochs < stored.epochs else ("epochs", *FREE_ON_RESUMING)
+        if refused := [text for setting, text in found.items() if setting not in free]:
+            more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
             raise CheckpointError(
-                f"{self.run_dir} has a run with other settings; use these settings or another --run"
+                f"{self.run_dir} has a run with other settings: {'; '.join(refused[:SHOWN])}{more}. Give the "
+                f"old values, or start another run: --weights {self.run_dir / MODEL_FILE} --run ANOTHER"
+            )
+        if config.epochs > stored.epochs:
+            log.info(
+                f"epochs {stored.epochs}, now {config.epochs}: from here on, the learning rate and the "
+                f"augmentation are those of a run of {config.epochs} epochs"
             )
         models = (self.model, self.average.model)
         self.position, self.best, provenance = load_state(path, models, self.optimizer, self.scaler)
@@ -312,7 +330,8 @@ class Trainer:
         if not self.processes.any(0 < patience <= best.stale, self.device):
             return False
         log.info(
-            f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best"
+            f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best; "
+            "a larger --patience goes on"
         )
         return True
 

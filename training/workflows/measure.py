@@ -1,5 +1,6 @@
 """Measure checkpoints and running services."""
 
+import logging
 from contextlib import closing
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import load_detector, load_model
+from training.trainer.checkpoint import find_checkpoint, load_detector, load_model
 from training.trainer.loop import compute_device
-from training.workflows.dataset_config import log_remarks, open_for
+from training.workflows.dataset_config import described, log_remarks, open_for
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(
@@ -28,9 +31,10 @@ def evaluate_checkpoint(
 
     For None, top_k and weight_threshold are as trained. Errors are those of controls_of and labelled_for.
     """
-    model, _ = load_model(checkpoint)
+    model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
     dataset = labelled_for(model, data)
+    log.info(f"measuring on {described(data)}")
     log_remarks("labels", dataset)
     return task_named(model.config.task).evaluate(model.to(compute_device()), dataset, controls=controls)
 
@@ -42,7 +46,7 @@ def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None =
 
 
 def _load(checkpoint: Path, top_k: int | None) -> tuple[Detector, RoutingControls]:
-    model, _ = load_detector(checkpoint)
+    model, _ = load_detector(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k)
     return model.to(compute_device()), controls
 
@@ -68,7 +72,9 @@ def compare_checkpoints(
         DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
     """
     first, second = map(_load, checkpoints, top_ks)
-    return compare(first, second, labelled_for(first[0], data), draws=draws)
+    dataset = labelled_for(first[0], data)
+    log.info(f"measuring on {described(data)}")
+    return compare(first, second, dataset, draws=draws)
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:

@@ -18,7 +18,7 @@ from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import recipe_splits, refuse_splits
 from training.recipes.recipes import DEFAULT_VARIANT, Request, build_config
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import STATE_FILE, load_model
+from training.trainer.checkpoint import STATE_FILE, find_checkpoint, load_model
 from training.trainer.distributed import ALONE, Processes
 from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
@@ -109,7 +109,8 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     resuming = (options.run_dir / STATE_FILE).exists()
     if config.freeze_batch_norm and not (resuming or options.weights or options.like):
         raise ConfigError("--freeze-bn keeps the statistics of a trained model: give its --weights")
-    begun_from = None if resuming else options.like or options.weights
+    weights = None if resuming else options.like or options.weights
+    begun_from = None if weights is None else find_checkpoint(weights)
     origin = {} if begun_from is None else origin_of(begun_from)
     if options.device is not None:
         processes = processes.on(options.device)
@@ -127,11 +128,6 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     if resuming:
         trainer.resume()
         log.info(f"resuming from step {trainer.position.step} in {options.run_dir}")
-    elif trainer.untouched_weights:
-        first = trainer.untouched_weights[0]
-        log.info(
-            f"{len(trainer.untouched_weights)} tensors did not fit and keep fresh weights, such as {first}"
-        )
     validation = open_dataset(config.val_data) if config.val_data else None
     _announce(trainer, dataset)
     if validation is not None:
@@ -158,7 +154,7 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
             "--like takes weights, experts and top_k from its checkpoint: leave --weights, --placement, "
             "--experts, --expert, --router and --top-k out, or --like"
         )
-    return load_model(options.like)[0].config
+    return load_model(find_checkpoint(options.like))[0].config
 
 
 def _announce(trainer: Trainer, dataset: Dataset) -> None:

@@ -42,7 +42,8 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
 
     assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
-    assert captured.err == f"labels: {remarks}\n"  # beside the answer, which a machine may read
+    # Beside the answer, which a machine may read.
+    assert captured.err == f"measuring on split val of {coco}\nlabels: {remarks}\n"
     result = json.loads(captured.out)
     assert result["images"] == 2
     assert list(result["map50_by_class"]) == ["toothbrush"]

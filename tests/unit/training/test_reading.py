@@ -88,7 +88,7 @@ def test_an_export_after_training_is_measured_on_the_images_held_out(monkeypatch
     given = []
     monkeypatch.setattr(train, "train", lambda *_, **__: done)
     monkeypatch.setattr(
-        export, "export", lambda *_, data, calibration, **__: given.extend((data, calibration))
+        export, "export", lambda *_, data, calibration, **__: given.extend((data, calibration)) or []
     )
     assert main(["train-export", "--data", "/cells", "--hold-out", "0.2"]) == 0
     assert given == [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.sample import Dataset, Sample
-from training.errors import ConfigError
+from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.release import release, staging_room
@@ -54,6 +54,7 @@ class Exported:
 
     path: Path
     parity: Parity
+    proved: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def export_model(
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
-            exported.append(Exported(repository / folder / str(version), parity))
+            proved = manifest.content.get("proved", True)
+            exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
     return exported
 
@@ -161,12 +163,27 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     parity = _prove(engine, built, job)
     golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
+    unproved = [*parity.unproved(), *filter(None, (golden.unproved,))]
+    if unproved:
+        _mark_unproved(unproved, source.options)
     baseline = job.measured.baseline if job.measured else None
-    evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, proved=not unproved)
     files = sorted(staging.iterdir())
     manifest = build_manifest(identity, model, (built.spec, precision), evidence, job.provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return parity
+
+
+def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
+    """Log why an artifact is not proved; without the option `unproved`, raise ExportError instead."""
+    why = f"this model is too little trained to prove that its artifact works: {'; '.join(reasons)}"
+    served = "the service serves it only with SPARSIGHT_SERVE_UNPROVED=true"
+    if not options.unproved:
+        raise ExportError(
+            f"{why}. Nothing was written. Train longer, or give images of its classes with --data; or say "
+            f"--unproved to export it all the same, marked as unproved: {served}"
+        )
+    log.warning(f"unproved: {why}. It is marked as unproved: {served}")
 
 
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:

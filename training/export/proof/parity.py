@@ -52,6 +52,7 @@ class Parity:
     metric: MetricPair | None = None  # None: there was no data
     skippable_experts: int = 0
     compared_boxes: int | None = None  # None: the task has no boxes
+    undecided_top_k: int | None = None  # smallest at which routers are near a tie on every image
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:
@@ -66,19 +67,33 @@ class Parity:
         """Return a copy with the larger of both differences, and the smaller share of equal sets."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
+        undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
         return replace(
             self,
             differences=_worse(self.differences, other.differences),
             excess=_worse(self.excess, other.excess),
             expert_sets=min(shares, default=None),
             compared_boxes=min(boxes, default=None),
+            undecided_top_k=min(undecided, default=None),
         )
+
+    def unproved(self) -> list[str]:
+        """Return why the differences prove nothing, as sentences without a full stop; empty if they do."""
+        reasons = []
+        if self.undecided_top_k is not None:
+            reasons.append(
+                f"at top_k={self.undecided_top_k} the routers are within {TIE:g} of a tie on every image, so "
+                "rounding would choose the experts"
+            )
+        if self.compared_boxes == 0:
+            reasons.append("nothing in the images scores enough for its box to be compared")
+        return reasons
 
     def check(self) -> None:
         """Check every difference against its limit.
 
         Raises:
-            ExportError: a difference is too large, or no box was compared; the message names the first.
+            ExportError: a difference is too large; the message names the first.
         """
         if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
@@ -93,11 +108,6 @@ class Parity:
                     f"{role} of the exported graph differ from the checkpoint by {error:g}; "
                     f"the limit is {limit:g}. Nothing was written."
                 )
-        if self.compared_boxes == 0:
-            raise ExportError(
-                "nothing in the images scores enough for its box to be compared, so that nothing is proved "
-                "of the graph: give images of the model's classes with --data. Nothing was written."
-            )
         if self.metric and not self.metric.checkpoint - self.metric.graph <= self.tolerance.metric:
             raise ExportError(
                 f"{self.metric.name} falls from {self.metric.checkpoint:.4f} of the checkpoint to "
@@ -130,9 +140,6 @@ def measure_parity(
     Args:
         engine: runs the graph.
         canvases: network inputs (H, W, 3).
-
-    Raises:
-        ExportError: for some top_k no image can be compared, because on each of them a router is near a tie.
     """
     contract, reference = graph_contract(model.config, spec, tolerance), Eager(model, spec)
     seen = _Comparison(model, contract, tolerance)
@@ -152,13 +159,8 @@ def measure_parity(
         outputs = engine.run(contract.feed(together, chosen))
         for row, (canvas, controls) in enumerate(zip(together, chosen, strict=True)):
             seen.add(reference.answer(canvas, controls), outputs, row, controls)
-    undecided = sorted(set(top_ks) - seen.decided)
-    if undecided:
-        raise ExportError(
-            f"at top_k={undecided[0]} the routers are within {TIE:g} of a tie on every image, so that "
-            "rounding would choose the experts; train it longer. Nothing was written."
-        )
-    return seen.parity(len(canvases))
+    undecided = min(set(top_ks) - seen.decided, default=None)
+    return replace(seen.parity(len(canvases)), undecided_top_k=undecided)
 
 
 def compared_controls(

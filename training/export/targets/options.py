@@ -20,6 +20,7 @@ class ExportOptions:
     calibration_images: int = 64  # number of training images that set the ranges of int8
     fixed_batch: int | None = None  # of target tensorrt: exactly this many images instead of 1 to 8
     experts: Experts = "all"  # of target npu; shared: without routed experts
+    unproved: bool = False  # also release an artifact that proves nothing, marked as such
 
     def __post_init__(self) -> None:
         if self.calibration_images < 2:

@@ -55,19 +55,17 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
     return boxes, scores, class_ids.to(torch.int32)
 
 
-def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer | None:
+def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
     """Return a server's detections at a confidence in a gap of scores; None if all are below CONF_FLOOR."""
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
-    if conf is None:
-        return None
-    settings = DetectConfig(conf=conf, iou=IOU, max_det=MAX_DET)
+    settings = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
     found = kept(outputs, (image.shape[0], image.shape[1]), input_hw, settings)
     arrays: dict[str, NDArray[Any]] = {
         "det_boxes_xyxy": found.boxes_xyxy,
         "det_scores": found.scores,
         "det_class_ids": found.class_ids,
     }
-    return GoldenAnswer(arrays, {"conf": conf})
+    return GoldenAnswer(arrays, {"conf": settings.conf}, found=conf is not None)
 
 
 def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:

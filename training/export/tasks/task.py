@@ -31,6 +31,7 @@ class GoldenAnswer(NamedTuple):
 
     arrays: Mapping[str, NDArray[Any]]
     params: Mapping[str, float]  # only those that differ from the task's defaults
+    found: bool = True  # whether the model finds anything; otherwise, a replay proves little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class ExportTask:
     outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions
     differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # expected, actual; finite
     counted: str | None = None  # role of which some rows must be compared; None: every row is compared
-    golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer | None]  # None: nothing found
-    nothing_found: str = ""  # message in that case
+    golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer]
+    nothing_found: str = ""  # message if the model finds nothing
     metric_name: str
     metric: Callable[[Answers, Sequence[str], tuple[int, int]], float]  # class names, input (H, W)
 

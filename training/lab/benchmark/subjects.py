@@ -20,7 +20,7 @@ from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.progress import bar
 from training.rounds import Timed, time_in_rounds
-from training.trainer.checkpoint import MODEL_FILE, load_detector
+from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, find_checkpoint, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
@@ -75,12 +75,13 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         CheckpointError: the file is missing, damaged or of another kind.
         ConfigError: the model does not support the size or any of the top_ks.
     """
+    path = find_checkpoint(path)
     model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
         resized = Detector(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
-    label = path.parent.name if path.name == MODEL_FILE and path.parent.name else path.stem
+    label = path.parent.name if path.name in (BEST_FILE, MODEL_FILE) and path.parent.name else path.stem
     return Subject(label, model, _top_ks(model, top_ks, str(path)))
 
 

@@ -1,7 +1,7 @@
 """The command `python -m training prune`."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.data_config import AS_FOUND, Reading
@@ -12,7 +12,7 @@ from training.lab.prune.outcome import Pruning, evaluate_here, side_of
 from training.lab.prune.select import Rule, drop_experts, pruned_top_k, select_experts
 from training.lab.prune.table import use_table
 from training.models.mixture.routing import RoutingControls
-from training.trainer.checkpoint import check_output, load_detector, save_model
+from training.trainer.checkpoint import check_output, find_checkpoint, load_detector, save_model
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def prune(options: PruneOptions) -> Pruning:
         TrainingError: any of its subclasses; no file was written.
     """
     check_output(options.output)
+    options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
     model, provenance = load_detector(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
     selection = (options.recipe, options.classes, options.reading)

@@ -27,7 +27,8 @@ OF_A_RUN = (
     "--weights --device --tensorboard --quiet"
 )
 OF_AN_EXPORT = (
-    "--name --repository --target --precision --execution --calibration --metric-prefix --attribution --quiet"
+    "--name --repository --target --precision --execution --calibration --unproved --last --metric-prefix "
+    "--attribution --quiet"
 )
 MEASURED = f"{OF_DATA} --top-k --weight-threshold --json --quiet"
 # What can be written after each command: scripts of others rely on it.
