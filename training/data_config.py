@@ -6,6 +6,8 @@ from typing import Literal
 
 from training.errors import ConfigError
 
+FORMATS = ("yolo", "coco", "sku110k", "kitti", "visdrone", "voc", "images")  # see the table in data/open.py
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
@@ -24,24 +26,32 @@ class ScenesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """A folder with images and labels; its contents show the format (training/data/README.md lists formats).
+    """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    Image i of the split belongs to fold i modulo `folds`; only images of the folds in `kept` are used.
+    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
+    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
     """
 
     kind: Literal["folder"] = "folder"
-    root: str
+    root: str  # a folder, or a file such as data.yaml, labels.json or obj.data
+    format: str = ""  # one of FORMATS; empty: the contents show the format
     split: str = "train"
     class_names: tuple[str, ...] = ()  # VOC has no list of classes; empty: collect them from its labels
     folds: int = 1
     kept: tuple[int, ...] = (0,)
     kept_classes: tuple[str, ...] = ()  # objects of other classes are left out; empty: keep all classes
+    hold_out: float = 0.0  # share of the split's images that are held out; 0: the split is whole
+    held_out: bool = False  # whether the data set is the images held out, or the others
 
     def __post_init__(self) -> None:
         if self.folds < 1:
             raise ConfigError(f"folds={self.folds} must be at least 1")
         if not self.kept or not set(self.kept) <= set(range(self.folds)):
             raise ConfigError(f"kept={self.kept} must name one or more of the folds 0..{self.folds - 1}")
+        if self.format not in ("", *FORMATS):
+            raise ConfigError(f"format={self.format!r} is none of {', '.join(FORMATS)}")
+        if not 0 <= self.hold_out < 1:
+            raise ConfigError(f"hold_out={self.hold_out:g} must be at least 0 and less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,10 @@ class DatasetError(TrainingError):
     """A data set is missing, malformed or empty; the message names the file."""
 
 
+class NoSuchSplit(DatasetError):
+    """A data set has no split of a name, or a split without any image."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint is missing or truncated, or does not fit the model."""
 

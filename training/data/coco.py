@@ -15,7 +15,7 @@ from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import CROWDS, NO_IMAGE, UNLISTED
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 
 def read_coco(root: Path, split: str) -> LabelledFiles:
@@ -49,6 +49,11 @@ def read_coco(root: Path, split: str) -> LabelledFiles:
     rows.remarks[NO_IMAGE] += len(sizes) - len(images)
     files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
     return LabelledFiles(tuple(names.values()), files, rows, stated_hw=stated_hw)
+
+
+def is_coco(root: Path, split: str) -> bool:
+    """Return whether a folder holds COCO label files."""
+    return any(root.glob("annotations/instances_*.json"))
 
 
 class _Parsed:
@@ -112,7 +117,7 @@ def _annotation_file(root: Path, split: str) -> Path:
     of_a_year = [name for name in by_split if name.rstrip("0123456789") == split]
     if len(of_a_year) != 1:
         exact = root / "annotations" / f"instances_{split}.json"
-        raise DatasetError(f"{exact}: no such split; this data set has {sorted(by_split)}")
+        raise NoSuchSplit(f"{exact}: no such split; this data set has {sorted(by_split)}")
     return by_split[of_a_year[0]]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training.data.image_file import VALIDATION, is_image, read_bytes, read_rgb, split_names
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 SPLITS = ("train", *VALIDATION)
 NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of box label formats
@@ -73,7 +73,7 @@ class ImageFolderDataset:
 
 def is_image_folder(root: Path, split: str) -> bool:
     """Return whether the folder of a split, or else the root, has class folders with images."""
-    return bool(class_folders(split_folder(root, split) or root))
+    return root.is_dir() and bool(class_folders(split_folder(root, split) or root))
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -87,7 +87,7 @@ def split_folder(root: Path, split: str) -> Path | None:
             return root / name
     others = [name for name in (*SPLITS, "test") if class_folders(root / name)]
     if others:
-        raise DatasetError(f"{root}: no folder for split {split!r}; there are {', '.join(others)}")
+        raise NoSuchSplit(f"{root}: no folder for split {split!r}; there are {', '.join(others)}")
     return None
 
 
@@ -110,7 +110,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
     """Return the files of a split; the hash of each file decides its split."""
     if split not in SPLITS:
-        raise DatasetError(
+        raise NoSuchSplit(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"
         )
     return [path for path in files if _is_validation(path) == (split != "train")]

@@ -11,7 +11,7 @@ from training.data.label_file import Box, box_of_corners, files_by_stem, pair_up
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
 from training.data.remarks import REGIONS
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 CLASS_NAMES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 DONT_CARE = "DontCare"
@@ -62,7 +62,7 @@ def _stems(root: Path, split: str, every: list[str]) -> list[str]:
         "val": every[::FOLDS],
     }
     if split not in splits:
-        raise DatasetError(f"{listing}: no such split; without a list there are training, train and val")
+        raise NoSuchSplit(f"{listing}: no such split; without a list there are training, train and val")
     return splits[split]
 
 

@@ -5,26 +5,31 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from training.data.class_subset import ChosenClasses
-from training.data.coco import read_coco
+from training.data.coco import is_coco, read_coco
 from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.hold_out import HoldOut
+from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder
 from training.data.kitti import LIKE, read_kitti
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
 from training.data.visdrone import read_visdrone, split_folders
-from training.data.voc import read_voc
-from training.data.yolo_txt import read_yolo
+from training.data.voc import is_voc, read_voc
+from training.data.yolo_txt import is_yolo, read_yolo
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 
 class Format(NamedTuple):
-    """A format of folders: how to recognise it, and how to read one of its splits."""
+    """A format of data sets: how to recognise it, and how to read one of its splits.
+
+    Both functions take the root and the split. The root is a folder, or a file that describes the data set.
+    """
 
     looked_for: str  # the files that show the format, for the message that no format fits
-    fits: Callable[[Path, str], bool]  # whether a folder has the format; takes the folder and the split
-    read: Callable[[Path, str], Dataset]  # takes the folder and the split
+    fits: Callable[[Path, str], bool]
+    read: Callable[[Path, str], Dataset]  # raises NoSuchSplit if there is no such split
     like: Mapping[str, str] | None = None  # see ChosenClasses
 
 
@@ -33,34 +38,44 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 
 
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
-FORMATS = (
-    Format("data.yaml (YOLO)", _holds("data.yaml"), read_yolo),
-    Format("annotations/instances_*.json (COCO)", _holds("annotations/instances_*.json"), read_coco),
-    Format("annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k),
-    Format("training/label_2/ (KITTI)", _holds("training/label_2"), read_kitti, LIKE),
-    Format(
+FORMATS = {
+    "yolo": Format("data.yaml (YOLO)", is_yolo, read_yolo),
+    "coco": Format("annotations/instances_*.json (COCO)", is_coco, read_coco),
+    "sku110k": Format(
+        "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k
+    ),
+    "kitti": Format("training/label_2/ (KITTI)", _holds("training/label_2"), read_kitti, LIKE),
+    "visdrone": Format(
         "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
-        lambda root, _: bool(split_folders(root)),
+        lambda root, _: root.is_dir() and bool(split_folders(root)),
         read_visdrone,
     ),
-    Format("ImageSets/Main/ or xml beside images (VOC)", _holds("ImageSets/Main", "**/*.xml"), read_voc),
-    Format(
+    "voc": Format("ImageSets/Main/ or xml beside images (VOC)", is_voc, read_voc),
+    "images": Format(
         "a folder of images for each class, here or in train/ and val/ (classification)",
         is_image_folder,
         ImageFolderDataset,
     ),
-)
+}
 
 
-def format_of(root: Path, split: str) -> Format:
-    """Return the format that a folder's contents show; raise DatasetError if it is missing or none fits."""
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
-    for known in FORMATS:
+def format_of(root: Path, split: str, name: str = "") -> Format:
+    """Return the format that is named, or else the format that the contents of a folder or file show.
+
+    Raises:
+        DatasetError: the root does not exist, or no format fits.
+    """
+    if not root.exists():
+        raise DatasetError(f"{root}: no such folder or file")
+    if name:
+        return FORMATS[name]
+    for known in FORMATS.values():
         if known.fits(root, split):
             return known
-    looked_for = ", ".join(each.looked_for for each in FORMATS)
-    raise DatasetError(f"{root}: no known format; looked for {looked_for}")
+    looked_for = ", ".join(each.looked_for for each in FORMATS.values())
+    raise DatasetError(
+        f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"
+    )
 
 
 def open_dataset(config: DataConfig) -> Dataset:
@@ -86,9 +101,16 @@ def open_dataset(config: DataConfig) -> Dataset:
 
 def _open_folder(config: FolderConfig) -> Dataset:
     root, split = Path(config.root), config.split
-    found = format_of(root, split)
-    # Only VOC has no list of its classes.
-    dataset = read_voc(root, split, config.class_names) if found.read is read_voc else found.read(root, split)
+    found = format_of(root, split, config.format)
+    try:
+        # Only VOC has no list of its classes.
+        voc = found.read is read_voc
+        dataset = read_voc(root, split, config.class_names) if voc else found.read(root, split)
+    except NoSuchSplit as error:
+        if split not in VALIDATION:
+            raise
+        hint = "name another with --val-split, or hold out a fifth of the training images with --hold-out 0.2"
+        raise NoSuchSplit(f"{error}; {hint}") from error
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
             f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"
@@ -97,4 +119,6 @@ def _open_folder(config: FolderConfig) -> Dataset:
     if config.kept_classes:
         whole = isinstance(dataset, ImageFolderDataset)
         dataset = ChosenClasses(dataset, config.kept_classes, found.like, whole_images=whole)
+    if config.hold_out:
+        dataset = HoldOut(dataset, config.hold_out, held_out=config.held_out)
     return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)

@@ -11,7 +11,7 @@ from training.data.label_file import Box, box_of_corners, finite_numbers, parsed
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import NO_IMAGE
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 CLASS_NAME = "object"
 COLUMNS = 8
@@ -29,7 +29,7 @@ def read_sku110k(root: Path, split: str) -> LabelledFiles:
     path = root / "annotations" / f"annotations_{split}.csv"
     if not path.is_file():
         names = sorted(each.stem.removeprefix("annotations_") for each in path.parent.glob("*.csv"))
-        raise DatasetError(f"{path}: no such split; this data set has {names}")
+        raise NoSuchSplit(f"{path}: no such split; this data set has {names}")
     folder = root / "images"
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; put the images there")

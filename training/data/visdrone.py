@@ -13,7 +13,7 @@ from training.data.label_file import Box, files_by_stem, finite_numbers, pair_up
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
 from training.data.remarks import REGIONS
-from training.errors import DatasetError
+from training.errors import NoSuchSplit
 
 CLASS_NAMES = (
     *("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus"),
@@ -36,7 +36,7 @@ def read_visdrone(root: Path, split: str) -> LabelledFiles:
     """
     folders = split_folders(root)
     if split not in folders:
-        raise DatasetError(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
+        raise NoSuchSplit(f"{root}: no split {split!r}; this data set has {sorted(folders)}")
     folder, rows = folders[split], LabelRows()
     images = images_by_stem(folder / "images")
     labels = files_by_stem(folder / "annotations", ".txt")

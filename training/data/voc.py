@@ -8,7 +8,7 @@ from training.data.label_file import Box, files_by_stem, finite_numbers, pair_up
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import DIFFICULT
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 _Object = tuple[str, Box, bool]  # class name, box as stated, whether it is marked difficult
 
@@ -43,6 +43,11 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
     return LabelledFiles(names, [image for image, _ in pairs], rows, stated_hw=sizes)
 
 
+def is_voc(root: Path, split: str) -> bool:
+    """Return whether a folder has VOC's lists of splits, or xml files anywhere below it."""
+    return any(root.glob("ImageSets/Main")) or any(root.glob("**/*.xml"))
+
+
 def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
     """Return the stems of a split, in the order of its list, and all images and xml files by stem."""
     if not (root / "ImageSets" / "Main").is_dir():
@@ -50,7 +55,7 @@ def _split_files(root: Path, split: str) -> tuple[list[str], dict[str, Path], di
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         known = sorted(path.stem for path in listing.parent.glob("*.txt"))
-        raise DatasetError(f"{listing}: no such split; this data set has {known}")
+        raise NoSuchSplit(f"{listing}: no such split; this data set has {known}")
     # Some lists have a second column that marks one class; the first column is the name.
     stems = list(parsed_lines(listing, lambda line: line.split()[0]))
     if not stems:
@@ -66,7 +71,7 @@ def _files_beside_each_other(root: Path, split: str) -> tuple[list[str], dict[st
     xmls = files_by_stem(folder, ".xml") if folder.is_dir() else {}
     if not xmls:
         known = sorted({str(path.parent.relative_to(root)) for path in root.rglob("*.xml")})
-        raise DatasetError(f"{folder}: no such split with xml files; this data set has {known}")
+        raise NoSuchSplit(f"{folder}: no such split with xml files; this data set has {known}")
     images = images_by_stem(folder)
     return [*xmls, *(stem for stem in images if stem not in xmls)], images, xmls
 

@@ -12,7 +12,7 @@ from training.data.label_file import Box, files_by_stem, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.remarks import NO_IMAGE, NO_LABELS_KEPT
-from training.errors import DatasetError
+from training.errors import DatasetError, NoSuchSplit
 
 NOT_LABELS = frozenset({"classes"})  # labelling tools write classes.txt, a list of names, beside labels
 TOLERANCE = 1e-3  # a value outside 0..1 by at most this much is rounding: clipped, not refused
@@ -49,6 +49,11 @@ def read_yolo(root: Path, split: str) -> LabelledFiles:
     return LabelledFiles(names, list(images.values()), rows, fractions=True)
 
 
+def is_yolo(root: Path, split: str) -> bool:
+    """Return whether a folder holds a data.yaml."""
+    return (root / "data.yaml").exists()
+
+
 def _read_description(root: Path) -> dict[str, Any]:
     path = root / "data.yaml"
     try:
@@ -83,7 +88,7 @@ def _image_folder(root: Path, split: str, description: Mapping[str, Any]) -> Pat
             return folder
     found = sorted(str(path.relative_to(root)) for path in root.glob("*/images"))
     looked = [str(folder) for folder in (*declared, *usual)]
-    raise DatasetError(f"{root}: no images for split {split!r}; looked in {looked}; there are {found}")
+    raise NoSuchSplit(f"{root}: no images for split {split!r}; looked in {looked}; there are {found}")
 
 
 def _label_folder(images: Path) -> Path:

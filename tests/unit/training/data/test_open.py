@@ -3,9 +3,10 @@ import json
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
+from training import data_config
 from training.data.coco import read_coco
 from training.data.kitti import read_kitti
-from training.data.open import format_of, open_dataset
+from training.data.open import FORMATS, format_of, open_dataset
 from training.data.scenes import ScenesDataset
 from training.data.sku110k import read_sku110k
 from training.data.visdrone import read_visdrone
@@ -121,5 +122,22 @@ def test_a_folder_of_no_known_format_says_what_was_looked_for(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(DatasetError, match="nowhere: no such folder"):
+    with pytest.raises(DatasetError, match="nowhere: no such folder or file"):
         open_dataset(FolderConfig(root=str(tmp_path / "nowhere")))
+
+
+def test_every_format_has_a_name_for_the_command_line():
+    assert tuple(FORMATS) == data_config.FORMATS
+
+
+def test_a_named_format_is_read_where_the_contents_show_another(yolo_root):
+    (yolo_root / "train" / "images").rename(yolo_root / "train" / "cat")
+    write_image(yolo_root / "train" / "dog" / "one.png")
+    dataset = open_dataset(FolderConfig(root=str(yolo_root), format="images"))
+    assert (dataset.class_names, len(dataset)) == (("cat", "dog"), 2)
+
+
+def test_a_file_that_no_reader_recognises_is_named(tmp_path):
+    (tmp_path / "notes.md").write_text("cats")
+    with pytest.raises(DatasetError, match=r"notes\.md: no known format; .*--format"):
+        open_dataset(FolderConfig(root=str(tmp_path / "notes.md")))

@@ -1,0 +1,45 @@
+"""Divides a data set that has no validation split, by a hash of each image file."""
+
+import hashlib
+import logging
+
+from training.data.sample import Dataset
+from training.data.view import DatasetView
+from training.errors import DatasetError
+from training.progress import bar
+
+log = logging.getLogger(__name__)
+
+
+class HoldOut(DatasetView):
+    """A view of the images that are held out, or of all others.
+
+    The bytes of an image file decide, not its name, its place or the other images. So an image stays on its
+    side when files are renamed, moved or added, and copies of an image are always on the same side.
+    """
+
+    def __init__(self, dataset: Dataset, share: float, *, held_out: bool) -> None:
+        """Hash every image; log how many are held out.
+
+        Args:
+            share: share of the images that are held out, above 0 and below 1. Chance decides about each
+                image, so the number differs a little from this share.
+            held_out: whether to show the images that are held out, or the others.
+
+        Raises:
+            DatasetError: an image file cannot be read, or there are not two images with different bytes.
+        """
+        with bar(len(dataset), "image", "dividing by hash") as progress:
+            places = []
+            for index in range(len(dataset)):
+                digest = hashlib.sha256(dataset.encoded(index)).digest()
+                places.append(int.from_bytes(digest[:8], "big") / 2**64)
+                progress.update()
+        if len(set(places)) < 2:
+            raise DatasetError(f"{len(places)} images, none unlike the first, cannot be divided; add images")
+        # Of a few images chance may take all or none: one of each side is certain.
+        limit = min(max(share, min(places)), max(place for place in places if place < max(places)))
+        indices = [index for index, place in enumerate(places) if (place <= limit) == held_out]
+        super().__init__(dataset, indices)
+        kept = "held out" if held_out else "not held out"
+        log.info(f"{kept}: {len(indices)} of {len(places)} images, by a hash of each file (share {share:g})")
