@@ -251,13 +251,20 @@ class Trainer:
         return self.stepper.take(parts, self.position.step)
 
     def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Evaluate if it is due, and return whether it was; only the first process evaluates."""
+        """Save and evaluate if it is due, and return whether it was; only the first process evaluates."""
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
             return False
+        self._save()  # so that a validation that fails loses nothing
         if self.processes.first:
-            scores = evaluate(self.average.model)
+            try:
+                scores = evaluate(self.average.model)
+            except (TrainingError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+                raise TrainingError(
+                    f"the validation after epoch {epoch} failed: {error}. Nothing is lost: the model is in "
+                    f"{self.run_dir / MODEL_FILE}, and the same command resumes with this validation"
+                ) from error
             report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
             log.info(f"epoch {epoch}: {describe(scores)}")
             self._keep_best(scores, epoch)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.config import ModelConfig, TaskName
+from training.data.class_subset import classes_without_objects, joined_by_name
 from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
@@ -25,6 +26,14 @@ def log_remarks(of: str, dataset: Dataset) -> None:
     """Log in one line which labels are left out, ignored or clipped; log nothing if there are none."""
     if remarks := describe_remarks(dataset.remarks):
         log.info(f"{of}: {remarks}")
+
+
+def log_measured(of: str, dataset: Dataset) -> None:
+    """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out."""
+    log_remarks(of, dataset)
+    # Generated scenes have objects of every class, and their labels are not known before they are drawn.
+    if dataset.path(0) is not None and (missing := classes_without_objects(dataset)):
+        log.info(f"{of}: classes that nobody labelled, left out of the mean: {', '.join(missing)}")
 
 
 def training_data(
@@ -113,8 +122,5 @@ def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data for a model, in the order of the model's classes, since a folder may state no order."""
-    data = scenes_for(config.task, data)
-    if isinstance(data, FolderConfig) and not data.kept_classes:
-        data = replace(data, class_names=config.class_names)
-    return open_dataset(data)
+    """Open data for a model, joined by class names; raise DatasetError if no class is in common."""
+    return joined_by_name(open_dataset(scenes_for(config.task, data)), config.class_names)

@@ -28,7 +28,7 @@ from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
-from training.workflows.dataset_config import data_name, described, log_remarks, open_for
+from training.workflows.dataset_config import data_name, described, log_measured, open_for
 from training.workflows.measure import labelled_for
 from training.workflows.provenance import origin_in_words
 
@@ -74,7 +74,7 @@ def export(
     images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
         dataset, task = labelled_for(model, data), task_named(model.config.task)
-        log_remarks("labels", dataset)
+        log_measured("labels", dataset)
         result = task.evaluate(model.to(compute_device()), dataset)
         model.cpu()
         log.info(f"measured on {described(data)}:\n{task.report(result)}")

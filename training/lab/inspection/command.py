@@ -8,7 +8,6 @@ from training.config_json import train_from_json
 from training.data.sample import Dataset
 from training.data_config import DataConfig, FolderConfig
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
@@ -85,7 +84,6 @@ def inspect(options: InspectOptions) -> Inspection:
         data = measured_data(options.data, options.split or "val", options.recipe, options.classes)
     controls = controls_of(model, options.top_k, options.weight_threshold)
     dataset = labelled_for(model, data)
-    check_classes(config.class_names, dataset.class_names)
     if not config.mixtures:
         raise ConfigError(f"{config.variant} has no mixture of experts, so there is no routing to inspect")
     if controls.top_k == 0:

@@ -20,18 +20,25 @@ def service(monkeypatch):
     """A server that answers with .status and .body, and keeps the last request."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    models = [{"name": name, "classes": ["disc", "ring"]} for name in ("shapes", "cells")]
     state = SimpleNamespace(status=200, body=json.dumps({"predictions": [ONE]}), request=None)
+    state.models = json.dumps({"default": "shapes", "models": models})
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(200, state.models)
+
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
             parts = urlsplit(self.path)
             state.request = SimpleNamespace(path=parts.path, query=parse_qs(parts.query), body=body)
-            answer = state.body.encode()
-            self.send_response(state.status)
-            self.send_header("content-length", str(len(answer)))
+            self.answer(state.status, state.body)
+
+        def answer(self, status, text):
+            self.send_response(status)
+            self.send_header("content-length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(text.encode())
 
         def log_message(self, *_):
             pass
@@ -48,11 +55,12 @@ def service(monkeypatch):
 
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
-    with closing(RemoteDetector(service.url, ("disc", "ring"), config, model, backend)) as remote:
+    with closing(RemoteDetector(service.url, config, model, backend)) as remote:
+        remote.class_names()
         return remote.detect(b"image")
 
 
-def test_answers_become_corners_scores_and_the_class_ids_of_the_data_set(service):
+def test_answers_become_corners_scores_and_the_class_ids_of_the_model(service):
     got = detect(service)
     assert got.boxes_xyxy.tolist() == [[10, 20, 20, 40]]
     assert got.scores.tolist() == [0.75]
@@ -96,9 +104,30 @@ def test_an_answer_of_something_else_is_no_detection(service, body):
         detect(service)
 
 
-def test_a_class_that_the_data_set_does_not_have_is_named(service):
+def test_a_class_that_the_list_of_models_does_not_state_is_named(service):
     service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
-    with pytest.raises(ServiceError, match="found a class that the data set lacks: 'fish'"):
+    with pytest.raises(ServiceError, match="does not state: 'fish'"):
+        detect(service)
+
+
+def test_classes_are_those_of_the_named_model_or_else_of_the_default_one(service):
+    service.models = json.dumps(
+        {
+            "default": "fish",
+            "models": [{"name": "fish", "classes": ["carp"]}, {"name": "dogs", "classes": ["pug"]}],
+        }
+    )
+    for model, names in ((None, ("carp",)), ("dogs", ("pug",))):
+        with closing(RemoteDetector(service.url, DetectConfig(), model)) as remote:
+            assert remote.class_names() == names
+    with pytest.raises(ServiceError, match="serves no model birds; there are: fish, dogs"):
+        detect(service, model="birds")
+
+
+@pytest.mark.parametrize("models", ["<html>", "{}", "[]", '{"default": "a", "models": [{"name": "a"}]}'])
+def test_a_list_of_models_that_is_something_else_is_refused(service, models):
+    service.models = models
+    with pytest.raises(ServiceError, match="answered something other than its models"):
         detect(service)
 
 
