@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from training.cli.data_flags import add_training_data
+from training.cli.data_flags import add_recipe_data, add_training_data
 from training.cli.flags import UsageError, add_shared, read
 from training.cli.values import positive, size
 
@@ -18,6 +18,8 @@ examples
   python -m training check bccd --input 320
       also counts the objects that are too small to be learned from at 320 px
   python -m training check bccd --val-split test --classes RBC WBC --output cells.png
+  python -m training check --recipe voc data/voc
+      the data of the recipe, in the folder that `download voc --to data/voc` filled
 """
 
 
@@ -32,6 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     most = "largest number of images in the drawing, taken evenly from the split (default: %(default)s)"
     parser.add_argument("--images", type=positive, default=16, metavar="N", help=most)
     add_training_data(parser, use="train on", val_use="validate on")
+    add_recipe_data(parser, "check the data of this recipe")
     add_shared(parser, "--quiet")
 
 

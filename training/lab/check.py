@@ -16,7 +16,7 @@ from training.data.open import FORMATS, format_of, open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data.survey import Survey
-from training.data_config import FolderConfig
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import ConfigError, DatasetError, NoSuchSplit
 from training.lab.preview import check_suffix, letterboxed, write_sheet
 from training.tasks.choose import task_named
@@ -57,41 +57,51 @@ def check(
     if output is not None:
         check_suffix(output)
     config, val_config = data_configs(options)
-    if not isinstance(config, FolderConfig):
+    if isinstance(config, ScenesConfig):
         raise ConfigError("generated scenes need no check: give the folder of a data set")
     dataset = open_dataset(config)
     task = task_named("classify" if _has_image_classes(dataset) else "detect")
     input_hw = input_hw or task.defaults.input_hw
-    splits = [Split.of(config.split, dataset, input_hw)]
+    splits = [Split.of(_name(config, "train"), dataset, input_hw)]
     problems: list[str] = []
     odd: list[str] = []
-    test = replace(config, split="test", hold_out=0.0, held_out=False)
-    others = [val_config, *([] if test in (config, val_config) else [test])]
-    for other in others:
-        if not isinstance(other, FolderConfig):
-            continue  # no validation data
+    others = {} if val_config is None else {_name(val_config, "val"): val_config}
+    if isinstance(config, FolderConfig):
+        others.setdefault("test", replace(config, split="test", hold_out=0.0, held_out=False))
+    for name, other in others.items():
         try:
             opened = joined_by_name(open_dataset(other), dataset.class_names)
-            splits.append(Split.of("held out" if other.held_out else other.split, opened, input_hw))
+            splits.append(Split.of(name, opened, input_hw))
         except NoSuchSplit as error:
-            odd.append(f"{other.split}: {error}")
+            odd.append(f"{name}: {error}")
         except DatasetError as error:
-            (odd if other is test else problems).append(f"{other.split}: {error}")
+            (problems if other is val_config else odd).append(f"{name}: {error}")
     found = findings(splits, input_hw, task.best_by)
     remarks = [f"{each.name}: {text}" for each in splits if (text := describe_remarks(each.dataset.remarks))]
-    found_format = format_of(Path(config.root), config.split, config.format)
-    name = next(name for name, each in FORMATS.items() if each is found_format)
-    lines = [
-        f"{config.root}: format {name}, recognised by {found_format.looked_for}; task {task.name}; "
-        f"--input {size_text(input_hw)}"
-    ]
+    folders = config.parts if isinstance(config, CombinedConfig) else (config,)
+    lines = [_format(folder) for folder in folders]
+    lines.append(f"task {task.name}, sizes at --input {size_text(input_hw)}")
     for split in splits:
         lines += ["", *_described(split)]
     if noted := [*remarks, *odd, *found.odd]:
         lines += ["", "remarks:", *(f"  {each}" for each in noted)]
     if output is not None and (drawn := _draw(splits[0], input_hw, images, output)):
-        lines += ["", f"drew {drawn} images of {config.split} with their labels into {output}"]
+        lines += ["", f"drew {drawn} images of {splits[0].name} with their labels into {output}"]
     return Checked("\n".join(lines), problems + found.problems)
+
+
+def _name(config: DataConfig, usual: str) -> str:
+    """Return the name of a split in the report; several folders together have the usual one."""
+    if not isinstance(config, FolderConfig):
+        return usual
+    return "held out" if config.held_out else config.split
+
+
+def _format(config: FolderConfig) -> str:
+    """Return the folder, its format, and what shows the format."""
+    found = format_of(Path(config.root), config.split, config.format)
+    name = next(name for name, each in FORMATS.items() if each is found)
+    return f"{config.root}: format {name}, recognised by {found.looked_for}"
 
 
 def _has_image_classes(dataset: Dataset) -> bool:

@@ -172,7 +172,7 @@ def _odd(split: Split, input_hw: tuple[int, int], use: str) -> list[str]:
         effect = "the model cannot learn them" if use == LEARN else "the mean leaves them out"
         found.append(f"{split.name}: no object of {', '.join(missing)}; {effect}")
     if copies := seen.copies():
-        found.append(f"{split.name}: {len(copies)} images are copies of others: {_pairs(copies)}")
+        found.append(f"{split.name}: copies of other images: {len(copies)} ({_pairs(copies)})")
     return found
 
 

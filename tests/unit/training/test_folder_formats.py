@@ -26,7 +26,7 @@ def coco(tmp_path):
         }
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
         for number in (1, 2):
-            write_image(root / split / f"{number}.png", (48, 64))
+            write_image(root / split / f"{number}.png", (48, 64 + (split == "val2017")))
     return root
 
 
@@ -42,7 +42,8 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
 
     assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
-    assert captured.err == f"labels: {remarks}\n"  # beside the answer, which a machine may read
+    unlabelled = "labels: classes that nobody labelled, left out of the mean: person"
+    assert captured.err == f"labels: {remarks}\n{unlabelled}\n"  # beside the answer, which a machine may read
     result = json.loads(captured.out)
     assert result["images"] == 2
     assert list(result["map50_by_class"]) == ["toothbrush"]
@@ -55,9 +56,12 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
 
     names = coco / "annotations" / "instances_val2017.json"
     names.write_text(names.read_text().replace("person", "horse"))
+    assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--quiet"]) == 0
+    assert "toothbrush" in capsys.readouterr().out  # the classes in common are measured
+    names.write_text(names.read_text().replace("toothbrush", "whale"))
     assert main(["evaluate", str(run / "model.safetensors"), "--data", str(coco), "--quiet"]) == 1
     error = capsys.readouterr().err
-    assert "labels ['horse', 'toothbrush'], but wanted are ['person', 'toothbrush']" in error
+    assert "labels horse, whale, but the model knows person, toothbrush: they have no class in" in error
 
 
 def test_to_validate_on_what_is_trained_on_is_said_to_flatter(capsys, tmp_path, coco):
