@@ -11,7 +11,7 @@ from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
-from training.errors import ConfigError
+from training.errors import ConfigError, DatasetError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
 from training.tasks.choose import task_named
 
@@ -29,10 +29,21 @@ def log_remarks(of: str, dataset: Dataset) -> None:
 
 
 def log_measured(of: str, dataset: Dataset) -> None:
-    """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out."""
+    """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out.
+
+    Raises:
+        DatasetError: there is no object to measure.
+    """
     log_remarks(of, dataset)
-    # Generated scenes have objects of every class, and their labels are not known before they are drawn.
-    if dataset.path(0) is not None and (missing := classes_without_objects(dataset)):
+    if dataset.path(0) is None:
+        return  # generated scenes have objects of every class, and are drawn to know their labels
+    missing = classes_without_objects(dataset)
+    if len(missing) == len(dataset.class_names):
+        raise DatasetError(
+            f"{of}: {len(dataset)} images and no labelled object of {', '.join(missing)}, so there is nothing to "
+            "measure; look whether the label files are where the format expects them"
+        )
+    if missing:
         log.info(f"{of}: classes that nobody labelled, left out of the mean: {', '.join(missing)}")
 
 
