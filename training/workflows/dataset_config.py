@@ -40,8 +40,8 @@ def log_measured(of: str, dataset: Dataset) -> None:
     missing = classes_without_objects(dataset)
     if len(missing) == len(dataset.class_names):
         raise DatasetError(
-            f"{of}: {len(dataset)} images and no labelled object of {', '.join(missing)}, so there is nothing to "
-            "measure; look whether the label files are where the format expects them"
+            f"{of}: {len(dataset)} images and no labelled object of {', '.join(missing)}, so nothing can be "
+            "measured; look whether the label files are where the format expects them"
         )
     if missing:
         log.info(f"{of}: classes that nobody labelled, left out of the mean: {', '.join(missing)}")
