@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 32  # longest resized side, in model inputs; a longer image could take all memory when resized
+_LONGEST = 32  # limit of a resized side, in sides of the model input; resizing further could fill the memory
 
 
 def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -29,7 +29,7 @@ def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of a very long image, whose resized sides are at most half of the allowed length."""
+    """Cut the centre out of a very long image, so that its resized sides are at most half of the limit."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -1,4 +1,4 @@
-"""Define the command `sparsight-client`, which detects objects and classifies images from a shell."""
+"""Run the command `sparsight-client`, which detects objects and classifies images from a shell."""
 
 import argparse
 import json
@@ -21,21 +21,22 @@ from .types import Answer
 PROGRAM = "sparsight-client"
 _PORTS = {"grpc": 8001, "http": 8000}
 _SERVICE = "http://127.0.0.1:8000"
+_OF_MODEL = "default: set by the model"
 
-_DESCRIPTION = "Find objects in images, or say what images show, and see which experts looked at them."
+_DESCRIPTION = "Detect objects in images or classify images, and show which experts of the model ran."
 _EXAMPLES = """
 examples:
   {program} detect photo.jpg
-      what the service at {service} finds, and for each mixture layer which experts ran
+      the objects that the service at {service} finds, and the experts that ran in each mixture layer
   {program} detect *.jpg --url https://gateway.example --model cells --conf 0.4 --classes RBC,WBC
   {program} detect *.jpg --json | jq '.predictions | length'
-      one JSON document a line and image, as the service's POST /detect answers it
+      one line of JSON for each image, in the form of the service's answer to POST /detect
   {program} classify photo.jpg --model trash --top 3
   {program} triton photo.jpg --url triton.example:8001 --top-k 1
-      the same from an NVIDIA Triton server, without the service in between
+      the objects that an NVIDIA Triton server finds, without the service
 
-exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 wrong usage, 130 stopped,
-141 nobody reads on
+exit codes: 0 done, 1 failed (one line on stderr gives the reason), 2 wrong usage, 130 stopped by Ctrl-C,
+141 the program that reads the output has closed it
 """
 
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     Wrong usage raises SystemExit with the code 2.
     """
     args = _parser(program).parse_args(argv)
-    # This command reports a damaged image; without this line OpenCV would report it on stderr as well.
+    # Keep OpenCV from writing to stderr about a damaged image, because this command reports the image itself.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         run: Callable[[argparse.Namespace], None] = args.run
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         print(f"sparsight: {wanted}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the program that reads the output, such as head, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports an error at exit
         return 141  # the code that a shell reports for a broken pipe
     except (ClientError, OSError) as error:
         print(f"sparsight: {error}", file=sys.stderr)
@@ -123,23 +124,23 @@ def _parser(program: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # No abbreviations: on a command without --top, argparse would read --top as --top-k.
     detect = commands.add_parser(
-        "detect", help="ask the service for the objects in images", allow_abbrev=False
+        "detect", help="detect objects in images with the service", allow_abbrev=False
     )
-    detect.description = "Ask the service for the objects in images."
+    detect.description = "Detect objects in images with the service."
     detect.set_defaults(run=_rest, task="detect")
     _add_common(detect)
     _add_service(detect)
     _add_detect(detect)
-    classify = commands.add_parser("classify", help="ask the service what images show", allow_abbrev=False)
-    classify.description = "Ask the service what images show."
+    classify = commands.add_parser("classify", help="classify images with the service", allow_abbrev=False)
+    classify.description = "Classify images with the service."
     classify.set_defaults(run=_rest, task="classify")
     _add_common(classify)
     _add_service(classify)
     _add_classify(classify)
     triton = commands.add_parser(
-        "triton", help="ask an NVIDIA Triton server, without the service", allow_abbrev=False
+        "triton", help="detect or classify directly on an NVIDIA Triton server", allow_abbrev=False
     )
-    triton.description = "Ask an NVIDIA Triton server that serves a model repository of this project."
+    triton.description = "Detect objects or classify images directly on an NVIDIA Triton server."
     triton.set_defaults(run=_triton)
     _add_common(triton)
     _add_triton(triton)
@@ -150,11 +151,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG, PNG, WebP, …")
-    parser.add_argument("--json", action="store_true", help="print one JSON document a line")
-    parser.add_argument("--classes", help="names or ids to report, separated by commas (default: all)")
-    parser.add_argument("--top-k", type=int, help="experts per image and layer (default: the model's)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON for each image")
+    parser.add_argument("--classes", help="classes to report: names or ids with commas (default: all)")
+    parser.add_argument("--top-k", type=int, help=f"experts per image and mixture layer ({_OF_MODEL})")
     parser.add_argument(
-        "--weight-threshold", type=float, help="probability an expert beyond the best needs, 0 to 1"
+        "--weight-threshold",
+        type=float,
+        help="lowest probability, 0 to 1, of an expert to run; the most probable expert always runs",
     )
     parser.add_argument(
         "--control",
@@ -162,44 +165,46 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="any other control of the model; may be given several times",
+        help="set any other control of the model; may be given several times",
     )
     parser.add_argument(
-        "--timeout", type=float, default=10.0, help="seconds for each image (default: %(default)s)"
+        "--timeout", type=float, default=10.0, help="seconds for one image (default: %(default)s)"
     )
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="encrypt, and trust this PEM file")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="encrypt, and trust the certificates in FILE")
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default=_SERVICE, help="of the service (default: %(default)s)")
-    parser.add_argument("--model", help="name of the model (default: the service's)")
-    parser.add_argument("--backend", help="what runs the model, such as openvino (default: the service's)")
-    parser.add_argument("--version", help="of the model (default: the highest that is ready)")
+    parser.add_argument("--url", default=_SERVICE, help="URL of the service (default: %(default)s)")
+    parser.add_argument("--model", help="name of the model (default: the service's default model)")
+    parser.add_argument("--backend", help="backend that runs the model (default: the service chooses)")
+    parser.add_argument("--version", help="version of the model (default: the highest that is ready)")
 
 
 def _add_triton(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="host:port (default: 127.0.0.1:8001, with http 127.0.0.1:8000)")
+    parser.add_argument("--url", help="host:port (default: 127.0.0.1:8001 for grpc, 127.0.0.1:8000 for http)")
     parser.add_argument("--protocol", choices=_PORTS, default="grpc", help="default: %(default)s")
     parser.add_argument("--model", default="starter", help="name of the model (default: %(default)s)")
     parser.add_argument(
-        "--target", default="openvino", help="openvino, onnx, npu or tensorrt (default: %(default)s)"
+        "--target",
+        default="openvino",
+        help="export target: openvino, onnx, npu or tensorrt (default: %(default)s)",
     )
-    parser.add_argument("--tls", action="store_true", help="encrypt, and trust what the system trusts")
+    parser.add_argument("--tls", action="store_true", help="encrypt, and trust the system's certificates")
 
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--conf", type=float, help="lowest score to report, 0 to 1 (default: the model's)")
+    parser.add_argument("--conf", type=float, help=f"lowest score to report, 0 to 1 ({_OF_MODEL})")
     parser.add_argument(
-        "--iou", type=float, help="overlap above which boxes of a class are one (default: the model's)"
+        "--iou", type=float, help=f"IoU above which boxes of a class count as one object ({_OF_MODEL})"
     )
-    parser.add_argument("--max-det", type=int, help="most detections an image (default: the model's)")
+    parser.add_argument("--max-det", type=int, help=f"maximum number of detections per image ({_OF_MODEL})")
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--top", type=int, help="classes to tell of an image (default: the model's)")
+    parser.add_argument("--top", type=int, help=f"number of classes per image ({_OF_MODEL})")
 
 
-# Parameters of the call itself: a control of such a name could not be told apart from them.
+# Parameters of every call. A control with such a name could not be distinguished from the parameter.
 _RESERVED = frozenset({"self", "image", "model", "version", "backend", "format", "moe", "timeout_ms"})
 
 
@@ -210,5 +215,5 @@ def _name_and_number(text: str) -> tuple[str, float]:
     except ValueError:
         number = math.nan
     if not name or not math.isfinite(number) or name in _RESERVED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, as in top_k=2")
+        raise argparse.ArgumentTypeError(f"{text!r} does not set a control; write NAME=NUMBER, as in top_k=2")
     return name, int(number) if number.is_integer() else number

@@ -2,7 +2,7 @@
 
 
 class ClientError(Exception):
-    """The base class of every error that this package raises: the call has no result."""
+    """The base class of every error that this package raises."""
 
 
 # ---- the call -------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: message to use if the server's own, shorter limit has passed; None for the usual message.
+        sentence: message, if a shorter limit of the server has passed; None for the usual message.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:
@@ -64,7 +64,7 @@ class DeadlineExceeded(ClientError):
 
 
 class Busy(ClientError):
-    """The server has as many requests as it accepts. This package does not retry the request.
+    """The server already has as many requests as it accepts. The client does not retry the request.
 
     Args:
         sentence: message that says what the server answered and what to do.
@@ -77,7 +77,7 @@ class Busy(ClientError):
 
 
 class Unavailable(ClientError):
-    """The service answers, but no backend of the service can run the model now; a later call may succeed.
+    """The service answers, but none of its backends can run the model now; a later call may succeed.
 
     Args:
         sentence: the service's message.
@@ -102,16 +102,16 @@ class ServerFailed(ClientError):
 
 
 class ManifestMismatch(ClientError):
-    """The manifest that Triton holds for the model is missing or altered, or does not match the answers."""
+    """Triton's manifest of the model is missing or altered, or does not match an answer."""
 
     def __init__(self, model: str, problem: str) -> None:
         super().__init__(
-            f"{model}: {problem}; load the model again, and if that does not help, export it again"
+            f"{model}: {problem}; load the model again, and if that does not help, export the model again"
         )
 
 
 class UnreadableAnswer(ClientError):
-    """The server at the URL is not the service, or is a release that this client does not understand."""
+    """The answer does not come from the service, or comes from another release of the service."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

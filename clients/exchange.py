@@ -11,7 +11,7 @@ from .errors import BadParameter, ClientError, DeadlineExceeded, NotInstalled
 from .tls import Tls
 from .transport import Deadline
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # any number may be open at once
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)  # None: no limit
 
 Unreached = Callable[[str], ClientError]
 """A function that takes the reason why a server cannot be reached and returns the error to raise."""
@@ -48,17 +48,17 @@ def opened(kind: type[C], base_url: str, tls: Tls | None, **settings: Any) -> C:
     """Return an HTTPX client of the given class. The client connects with its first request.
 
     Raises:
-        BadParameter: the URL, a file of `tls`, or the proxy that the environment names cannot be used.
-        NotInstalled: the environment names a SOCKS proxy, and the package for SOCKS is missing.
+        BadParameter: the URL, a file of `tls`, or the proxy in the environment variables cannot be used.
+        NotInstalled: the environment variables name a SOCKS proxy, and the package for SOCKS is missing.
     """
     verify = True if tls is None else tls.context()
     try:
         return kind(base_url=base_url, verify=verify, limits=_LIMITS, **settings)
     except ImportError as error:
-        raise NotInstalled(f"the environment names a SOCKS proxy: {error}") from error
+        raise NotInstalled(f"the environment variables name a SOCKS proxy: {error}") from error
     except (ValueError, httpx.InvalidURL) as error:
         raise BadParameter(
-            "url", f"{base_url}, or the environment's proxy, cannot be used: {error}"
+            "url", f"{base_url}, or the proxy in the environment variables, cannot be used: {error}"
         ) from error
 
 
@@ -67,7 +67,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
 
     Raises:
         DeadlineExceeded: the deadline passed before the whole answer had arrived.
-        ClientError: there is no connection, or it broke; `unreached` makes this error.
+        ClientError: the connection failed or broke; the function `unreached` makes this error.
     """
     request.extensions["timeout"] = _TimeLeft(deadline)
     try:
@@ -75,7 +75,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
         try:
             pieces = []
             for piece in response.iter_bytes():
-                deadline.left_s()  # ends the call if a server sends too slowly
+                deadline.left_s()  # raises DeadlineExceeded if the server sends too slowly
                 pieces.append(piece)
         finally:
             response.close()
@@ -104,4 +104,4 @@ def _failure(error: httpx.HTTPError, deadline: Deadline, unreached: Unreached) -
         return DeadlineExceeded(deadline.timeout_s)
     if isinstance(error, httpx.ConnectError):
         return unreached(str(error) or "no connection")
-    return unreached("the connection broke, or something else than HTTP is spoken there")
+    return unreached("the connection broke, or the server at this address does not use HTTP")

@@ -1,4 +1,4 @@
-"""Read JSON members by type, so that the error names a member that is missing or has another type."""
+"""Read members of a JSON object by type; the error names a member that is missing or has another type."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,14 +31,15 @@ class Facts:
         """Return the string member `name`; raise ValueError if it is not one of `allowed`."""
         value = self.text(name)
         if value not in allowed:
-            raise ValueError(f"{self._where}{name} is {value!r}, this client knows {' and '.join(allowed)}")
+            raise ValueError(f"{self._where}{name} is {value!r}; this client supports {', '.join(allowed)}")
         return value
 
     def whole(self, name: str, least: int = 0, most: int | None = None) -> int:
         """Return the integer member `name`; raise ValueError unless it is from `least` to `most`."""
         value = int(self._get(name, int))
         if value < least or (most is not None and value > most):
-            raise ValueError(f"{self._where}{name} is {value}")
+            limits = f"{least} or more" if most is None else f"from {least} to {most}"
+            raise ValueError(f"{self._where}{name} is {value}; it must be {limits}")
         return value
 
     def number(self, name: str) -> float:
@@ -49,7 +50,7 @@ class Facts:
         """Return the number member `name`; raise ValueError unless it is from 0 to 1."""
         value = self.number(name)
         if not 0 <= value <= 1:  # written so that NaN fails too
-            raise ValueError(f"{self._where}{name} is {value}")
+            raise ValueError(f"{self._where}{name} is {value}; it must be from 0 to 1")
         return value
 
     def flag(self, name: str) -> bool:
@@ -97,6 +98,7 @@ class Facts:
         if name not in self._members:
             raise ValueError(f"{self._where}{name} is missing")
         value = self._members[name]
-        if kinds and type(value) not in kinds:  # not isinstance: true is not 1
-            raise ValueError(f"{self._where}{name} is {value!r}")
+        if kinds and type(value) not in kinds:  # not isinstance: Python counts true as the integer 1
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"{self._where}{name} is {value!r}; its type must be {expected}")
         return value

@@ -1,4 +1,4 @@
-"""Decode a caller's image to RGB pixels."""
+"""Decode an image file to RGB pixels, or check an array of pixels."""
 
 from typing import Any
 
@@ -47,4 +47,4 @@ def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:
             f"pixels of shape {pixels.shape} and type {pixels.dtype} are not an image;"
             " give (height, width, 3) uint8 in RGB order"
         )
-    return np.ascontiguousarray(pixels, dtype=np.uint8)  # OpenCV cannot resize a flipped view
+    return np.ascontiguousarray(pixels, dtype=np.uint8)  # OpenCV cannot resize a flipped NumPy view

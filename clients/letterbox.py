@@ -1,7 +1,7 @@
 """Fit an image into the model input, and map boxes from the model input back to the image.
 
-Training and the service use the same geometry; the tests check all three with one table of cases. In the
-code, the canvas is the model input.
+Training and the service compute the same geometry, and the tests check that. In the code, the canvas is the
+model input.
 """
 
 from dataclasses import dataclass
@@ -52,5 +52,5 @@ class Letterbox:
 
 
 def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    # A line of one pixel must not vanish: no side is ever rounded to 0.
+    # No side is rounded to 0, so that an image one pixel wide does not vanish.
     return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))

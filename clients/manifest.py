@@ -37,7 +37,7 @@ class Control:
 
     tensor: Tensor
     default: float
-    allowed: tuple[int, ...] | None  # the allowed whole numbers; None: any number from low to high
+    allowed: tuple[int, ...] | None  # allowed whole numbers; None allows any number from low to high
     low: float
     high: float
 
@@ -68,13 +68,13 @@ class Manifest:
     version: str
     sha256: str
     precision: str
-    routing: str  # normal, or static: routers that do not depend on the image
+    routing: str  # normal, or static: the routers choose the same experts for every image
     images: Tensor  # (B, H, W, 3)
     resize: Resize
-    controls: Mapping[str, Control]  # by name
+    controls: Mapping[str, Control]  # by name of the control
     outputs: tuple[Tensor, ...]
     task: str
-    task_settings: Mapping[str, Any]  # read by the task's file
+    task_settings: Mapping[str, Any]  # the task's module in clients.tasks reads these
     class_names: tuple[str, ...]
     mixture: tuple[MixtureLayer, ...]
 
@@ -93,7 +93,7 @@ class Manifest:
         for tensor in self.outputs:
             if tensor.role == role:
                 return tensor
-        raise ValueError(f"outputs has none with the role {role}")
+        raise ValueError(f"no output has the role {role}")
 
 
 def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
@@ -115,7 +115,7 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
     text = parameters[_TEXT + version].encode()
     sha256 = hashlib.sha256(text).hexdigest()
     if parameters.get(_SUM + version) != sha256:
-        raise ManifestMismatch(model, f"the manifest of version {version} does not have the sha256 beside it")
+        raise ManifestMismatch(model, f"the manifest of version {version} differs from its recorded sha256")
     try:
         manifest = _read(Facts(upgrade(json.loads(text))), sha256)
     except (ValueError, RecursionError) as error:
@@ -127,7 +127,7 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
 
 def _read(facts: Facts, sha256: str) -> Manifest:
     if len(graphs := facts.parts("graphs")) != 1:
-        raise ValueError(f"graphs has {len(graphs)} entries, this client knows models of one graph")
+        raise ValueError(f"the model has {len(graphs)} graphs; this client supports models with one graph")
     images, resize, controls = _inputs(facts)
     return Manifest(
         name=facts.text("name"),
@@ -156,10 +156,10 @@ def _inputs(facts: Facts) -> tuple[Tensor, Resize, dict[str, Control]]:
         else:
             control = _control(row)
             if control.tensor.name in controls:
-                raise ValueError(f"inputs has the name {control.tensor.name} twice")
+                raise ValueError(f"two inputs have the name {control.tensor.name}")
             controls[control.tensor.name] = control
     if len(images) != 1:
-        raise ValueError(f"inputs has {len(images)} rows with the role images; one is needed")
+        raise ValueError(f"{len(images)} inputs have the role images; exactly one is needed")
     return *images[0], controls
 
 
@@ -201,7 +201,7 @@ def _outputs(facts: Facts) -> tuple[Tensor, ...]:
     for what in ("role", "name"):
         names = [getattr(tensor, what) for tensor in tensors]
         if len(set(names)) != len(names):
-            raise ValueError(f"outputs has a {what} twice: {', '.join(names)}")
+            raise ValueError(f"two outputs have the same {what}: {', '.join(names)}")
     return tensors
 
 
@@ -210,7 +210,7 @@ def _tensor(row: Facts) -> Tensor:
     batch, *sizes = row.list_of("dims", int, str)
     if batch != _BATCH or any(type(size) is not int or size < 1 for size in sizes):
         raise ValueError(
-            f"{name} has the dims {[batch, *sizes]}; they begin with B, then whole numbers from 1"
+            f"{name} has the dims {[batch, *sizes]}; dims must be B and then whole numbers of 1 or more"
         )
     return Tensor(name, row.one_of("dtype", *_DTYPES), ("B", *sizes), row.text("role"))
 
@@ -221,5 +221,5 @@ def _mixture(facts: Facts) -> tuple[MixtureLayer, ...]:
         for row in facts.parts("mixture")
     )
     if sorted(layer.row for layer in layers) != list(range(len(layers))):
-        raise ValueError(f"the rows of mixture are not 0..{len(layers) - 1}, each once")
+        raise ValueError(f"the rows of mixture must be 0..{len(layers) - 1}, each one once")
     return layers

@@ -80,15 +80,15 @@ def class_ids(classes: Classes, class_names: tuple[str, ...]) -> frozenset[int]:
     """
     wanted: Collection[str | int] = (classes,) if isinstance(classes, str | int) else classes
     if not wanted:
-        raise BadParameter("classes", "classes is empty; leave it out for all of them")
+        raise BadParameter("classes", "classes is empty; leave it out to report all classes")
     return frozenset(_class_id(each, class_names) for each in wanted)
 
 
 def _class_id(wanted: str | int, class_names: tuple[str, ...]) -> int:
-    if isinstance(wanted, str) and wanted in class_names:  # a name wins over an id: a class may be called "7"
+    if isinstance(wanted, str) and wanted in class_names:  # first, because a class may have the name "7"
         return class_names.index(wanted)
     text = str(wanted)
     if text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(class_names):
-        return int(text)  # str(True) is no digit
+        return int(text)  # True is refused, because str(True) has no digits
     known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
-    raise BadParameter("classes", f"there is no class {wanted!r}; there is {known}")
+    raise BadParameter("classes", f"there is no class {wanted!r}; the classes are {known}")

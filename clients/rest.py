@@ -28,12 +28,12 @@ R = TypeVar("R")
 class RestClient(Calls):
     """Sends images to the models of one service. Threads may share one client. No request is retried.
 
-    Pixels are sent as PNG.
+    An array of pixels is sent as PNG.
 
     Args:
         url: URL of the service, with http:// or https://, and with the path if the service has one.
         model: name of the model; None for the service's default model.
-        backend: backend that runs the model, for example triton; None: the service chooses one.
+        backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.
@@ -77,7 +77,7 @@ class AsyncRestClient(AsyncCalls):
     Args:
         url: URL of the service, with http:// or https://, and with the path if the service has one.
         model: name of the model; None for the service's default model.
-        backend: backend that runs the model, for example triton; None: the service chooses one.
+        backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.
@@ -117,7 +117,7 @@ class AsyncRestClient(AsyncCalls):
 
 
 class _Call:
-    """The part of a call that RestClient and AsyncRestClient share: building requests, reading answers."""
+    """The code that RestClient and AsyncRestClient share: it builds requests and reads answers."""
 
     def __init__(self, url: str, timeout_s: float, query: Mapping[str, str | None]) -> None:
         self.url = _checked(url)
@@ -127,11 +127,11 @@ class _Call:
     def start(self, *, closed: bool) -> Deadline:
         """Return the deadline of a call that begins now; raise ClientError if the client is closed."""
         if closed:
-            raise ClientError("this client is closed; make another one")
+            raise ClientError("this client is closed; create a new one")
         return Deadline(self._timeout_s)
 
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
-        """Return body, query and headers. The service counts timeout_ms from when the body has arrived."""
+        """Return a request's query, body and headers; timeout_ms counts from when the body has arrived."""
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},
@@ -140,7 +140,7 @@ class _Call:
         }
 
     def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
-        """Return the result, or raise the ClientError for the problem that the service answered."""
+        """Return the result in the answer; raise the matching ClientError if the answer is a problem."""
         if answer.status != httpx.codes.OK:
             raise to_error(answer, self.url, deadline.timeout_s)
         facts = document(answer, self.url)

@@ -41,7 +41,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "backend-failed": ServerFailed,
     "internal": ServerFailed,
 }
-# For problems of a later release, and for proxies between client and service, which answer a bare status.
+# For problem types of a later release, and for a proxy that answers an HTTP status without a problem.
 _STATUS: Mapping[int, type[ClientError]] = {
     408: DeadlineExceeded,
     413: BadImage,
@@ -61,9 +61,9 @@ def document(answer: Received, url: str) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
     except ValueError as error:
-        raise UnreadableAnswer(url, "it is not JSON, so it is not the service that answers") from error
+        raise UnreadableAnswer(url, "it is not JSON, so it does not come from the service") from error
     if not isinstance(found, dict):
-        raise UnreadableAnswer(url, "it is no JSON object, so it is not the service that answers")
+        raise UnreadableAnswer(url, "it is not a JSON object, so it does not come from the service")
     return found
 
 
@@ -80,11 +80,11 @@ def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
     except UnreadableAnswer:
         problem = {}
     if 300 <= answer.status < 400:
-        return UnreadableAnswer(url, f"it redirects to {answer.headers.get('Location', 'nowhere')}")
+        return UnreadableAnswer(url, f"the server redirects to {answer.headers.get('Location', 'nowhere')}")
     slug = str(problem.get("type", "")).removeprefix(_TYPE_PREFIX)
     sentence = str(problem.get("detail") or f"{url} answers with HTTP status {answer.status}")
     if slug == "not-found":  # the path is unknown; an unknown model has the type unknown-model
-        return UnreadableAnswer(url, "there is no detection there")
+        return UnreadableAnswer(url, "the server has no address /detect")
     kind = PROBLEMS.get(slug) or _STATUS.get(answer.status) or _by_hundreds(answer.status)
     if kind is DeadlineExceeded:
         return DeadlineExceeded(timeout_s, sentence if slug == "body-timeout" else None)
@@ -103,7 +103,7 @@ def _parameter(problem: Mapping[str, Any]) -> str:
     try:
         return str(problem["errors"][0]["parameter"])
     except (KeyError, IndexError, TypeError):
-        return "backend"  # the only parameter whose problem does not name it
+        return "backend"  # only the problem backend-not-offered does not name its parameter
 
 
 def _retry_after_s(answer: Received) -> float | None:

@@ -7,11 +7,11 @@ from tabulate import tabulate
 
 from .types import Answer, ExpertActivation
 
-_STATIC = "What this model's routers say does not depend on the image, so it says nothing about this one."
+_STATIC = "This model's routers choose the same experts for every image."
 
 
 def as_table(title: str, found: Answer) -> str:
-    """Return an answer as text: the detections or classes, and the experts that ran in each mixture layer.
+    """Return an answer as text: the detections or classes, and the experts that ran in each layer.
 
     Args:
         title: name of the image.
@@ -21,7 +21,7 @@ def as_table(title: str, found: Answer) -> str:
     layout, model = found.layout(), found.model
     rows = [_table(layout.rows, layout.headers, layout.formats)] if layout.rows else []
     parts = [
-        f"{title}: {width} x {height} pixels, {model.name} version {model.version}, {layout.told}",
+        f"{title}: {width} x {height} pixels, {model.name} version {model.version}, {layout.summary}",
         *rows,
         *_experts(found),
     ]

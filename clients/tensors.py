@@ -1,4 +1,4 @@
-"""Build a model's input tensors and check its output tensors, as its manifest describes them. No network."""
+"""Build a model's input tensors, and check its output tensors against its manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,11 @@ class Params(Protocol[R_co]):
         """Return the task's name, as in a manifest."""
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> Question[R_co]:
-        """Fit an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: (H, W, 3) RGB pixels.
+            manifest: manifest of the model.
 
         Raises:
             BadParameter: the model does not accept the value of a parameter.
@@ -69,11 +73,11 @@ class Params(Protocol[R_co]):
         """Return these parameters as the query of `POST /detect`, without those that are None."""
 
     def read(self, answer: Facts) -> R_co:
-        """Return the result in the service's answer.
+        """Return the result, read from the service's answer.
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the answer has the predictions of another task.
         """
 
 
@@ -96,7 +100,7 @@ class Canvas:
 
 
 def graph_name(model: str, target: str) -> str:
-    """Return the graph's name in Triton; the model configuration of this name holds the manifest."""
+    """Return the name under which Triton serves a model's graph."""
     return f"{model}-{target}"
 
 
@@ -141,7 +145,7 @@ def check(outputs: Tensors, rows: Mapping[str, tuple[str, tuple[int, ...]]], mod
 
 
 def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the NumPy dtype and the shape of each tensor for one image, by name, as `check` takes them."""
+    """Return the NumPy dtype and the shape of each tensor by name, for a batch of one image."""
     return {tensor.name: (NUMPY[tensor.dtype], tensor.shape(1)) for tensor in tensors}
 
 

@@ -60,7 +60,7 @@ class Transport(Protocol):
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the answer lacks."""
+        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,7 +75,7 @@ class AsyncTransport(Protocol):
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the answer lacks."""
+        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
 
     async def close(self) -> None:
         """Close the connections."""

@@ -61,10 +61,14 @@ class TritonClient(Calls):
         self._transport = _open(_address(url), protocol, tls)
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Do what the model is for, with the parameters of that call.
+        """Call `detect` or `classify`, depending on the task of the model.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            parameters: parameters of that method.
 
         Raises:
-            ClientError: the call failed; the subclass tells why, and the message says what to do.
+            ClientError: the call failed; the message says what to do.
         """
         deadline = self._start()  # one for the whole call
         manifest = self._known.fresh() or self._read(deadline)
@@ -178,7 +182,7 @@ class AsyncTritonClient(AsyncCalls):
 
 
 class _Known:
-    """The manifest of one model that was last read, and the time at which it was read."""
+    """The last manifest that was read for one model, and the time of reading."""
 
     def __init__(self, model: str, target: str, refresh_s: float) -> None:
         if not refresh_s >= 0:
@@ -187,7 +191,8 @@ class _Known:
             )
         self.graph = graph_name(model, target)
         self._model, self._target, self._refresh_s = model, target, refresh_s
-        self._last: tuple[Manifest, float] | None = None  # replaced at once: no lock needed
+        # One assignment replaces manifest and time together, so threads need no lock.
+        self._last: tuple[Manifest, float] | None = None
 
     def fresh(self) -> Manifest | None:
         """Return the last manifest; None if it is older than `refresh_s`, or was never read."""
@@ -203,7 +208,7 @@ class _Known:
         manifest = newest_manifest(parameters, self.graph)
         if (manifest.name, manifest.target) != (self._model, self._target):
             raise ManifestMismatch(
-                self.graph, f"it holds the manifest of {manifest.name} for {manifest.target}"
+                self.graph, f"its configuration has the manifest of {manifest.name}-{manifest.target}"
             )
         self._last = manifest, monotonic()
         return manifest
@@ -211,7 +216,7 @@ class _Known:
 
 def _start(timeout_s: float, *, closed: bool) -> Deadline:
     if closed:
-        raise ClientError("this client is closed; make another one")
+        raise ClientError("this client is closed; create a new one")
     return Deadline(timeout_s)
 
 
@@ -224,7 +229,7 @@ def _question(pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest) 
 def _address(url: str) -> str:
     if "://" in url or not url.partition("/")[0].rpartition(":")[2].isdigit():
         raise BadParameter(
-            "url", f"url={url!r} cannot be used; write host:port, protocol and tls say the rest"
+            "url", f"url={url!r} cannot be used; write host:port, and set the scheme with protocol and tls"
         )
     return url
 
@@ -253,6 +258,6 @@ def _open_async(url: str, tls: Tls | None) -> AsyncTransport:
 
 def _missing(error: ImportError) -> str:
     return (
-        f"the package {error.name} is missing, which gRPC needs; use protocol='http',"
+        f"gRPC needs the package {error.name}, which is missing; use protocol='http',"
         " or install the client with its extra: pip install '.[client]'"
     )

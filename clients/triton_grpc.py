@@ -43,7 +43,7 @@ class GrpcTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the answer lacks."""
+        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
         try:
             answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -73,7 +73,7 @@ class AsyncGrpcTransport:
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the answer lacks."""
+        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
         try:
             answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -102,7 +102,7 @@ def _infer_arguments(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> di
         tensor = triton.InferInput(name, list(value.shape), DATATYPES[str(value.dtype)])
         tensor.set_data_from_numpy(value)
         tensors.append(tensor)
-    # `timeout` (microseconds) goes to the server, which drops a request that is still queued after it.
+    # The server drops a request that is still queued after `timeout`, in microseconds.
     return {"inputs": tensors, "client_timeout": timeout_s, "timeout": max(1, int(timeout_s * 1e6))}
 
 

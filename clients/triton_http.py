@@ -61,7 +61,7 @@ class HttpTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the answer lacks."""
+        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
         header = json.dumps(_infer_header(inputs, deadline.left_s())).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}
@@ -95,7 +95,7 @@ def _infer_header(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[
             }
             for name, value in inputs.items()
         ],
-        # `timeout` (microseconds) goes to the server, which drops a request that is still queued after it.
+        # The server drops a request that is still queued after `timeout`, in microseconds.
         "parameters": {"binary_data_output": True, "timeout": max(1, int(timeout_s * 1e6))},
     }
 
@@ -120,9 +120,9 @@ def _document(data: bytes, model: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise ManifestMismatch(model, "the answer is not JSON, so it is not Triton that answers") from error
+        raise ManifestMismatch(model, "the answer is not JSON, so it does not come from Triton") from error
     if not isinstance(document, dict):
-        raise ManifestMismatch(model, "the answer is not an object, so it is not Triton that answers")
+        raise ManifestMismatch(model, "the answer is not a JSON object, so it does not come from Triton")
     return document
 
 

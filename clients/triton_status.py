@@ -1,4 +1,4 @@
-"""Turn Triton's gRPC statuses into the errors of this package, with one table whose first match counts.
+"""Turn Triton's gRPC statuses into the errors of this package; the first matching row of a table applies.
 
 The service has a table with the same rows.
 """
@@ -38,20 +38,21 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
     ("NOT_FOUND", "shared memory region", Meaning.FORGOT),
     ("NOT_FOUND", "", Meaning.NOT_RUN),
     ("DEADLINE_EXCEEDED", "", Meaning.LATE),
-    ("INTERNAL", "is not healthy", Meaning.LOST),  # said a second after the process died; "ready" stays true
+    # Triton answers this if the model's process has died, and still reports the model as ready.
+    ("INTERNAL", "is not healthy", Meaning.LOST),
     ("INTERNAL", "", Meaning.UNWELL),
     ("UNKNOWN", "", Meaning.UNWELL),
     ("ABORTED", "", Meaning.UNWELL),
-    ("CANCELLED", "", Meaning.UNWELL),  # by the server; our own cancellation never comes here
+    ("CANCELLED", "", Meaning.UNWELL),  # cancelled by the server, not by this client
     ("UNAUTHENTICATED", "", Meaning.UNWELL),
     ("PERMISSION_DENIED", "", Meaning.UNWELL),
     ("INVALID_ARGUMENT", "", Meaning.REFUSED),
     ("OUT_OF_RANGE", "", Meaning.REFUSED),
     ("FAILED_PRECONDITION", "", Meaning.REFUSED),
     ("UNIMPLEMENTED", "", Meaning.REFUSED),
-    ("RESOURCE_EXHAUSTED", "larger than max", Meaning.REFUSED),  # gRPC's limit of a message
-    ("RESOURCE_EXHAUSTED", "metadata size exceeds", Meaning.REFUSED),  # gRPC's limit of the headers
-    ("RESOURCE_EXHAUSTED", "", Meaning.BUSY),  # a quota, of a proxy for example: Triton itself never says it
+    ("RESOURCE_EXHAUSTED", "larger than max", Meaning.REFUSED),  # gRPC's limit for a message
+    ("RESOURCE_EXHAUSTED", "metadata size exceeds", Meaning.REFUSED),  # gRPC's limit for the headers
+    ("RESOURCE_EXHAUSTED", "", Meaning.BUSY),  # a quota of a proxy; Triton does not use it
 )
 
 
@@ -75,12 +76,12 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
     error: ClientError
     match meaning_of(status, message):
         case Meaning.BUSY:
-            error = Busy(f"Triton has more work than it can queue ({reason}); send it again later, or slower")
+            error = Busy(f"Triton's queue is full ({reason}); try again later, or send fewer requests")
         case Meaning.LATE:
             error = DeadlineExceeded(timeout_s)
         case Meaning.NOT_RUN:
             error = NotServed(
-                f"Triton does not serve {model} ({reason}); check model and target, and that it is loaded"
+                f"Triton does not serve {model} ({reason}); check model and target, and load the model"
             )
         case Meaning.LOST if status == "UNAVAILABLE":
             error = unreachable(url, reason)
@@ -90,7 +91,7 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
             error = _refused(reason)  # the service treats this as an unusable server, a client as a refusal
         case _:
             error = ServerFailed(
-                f"Triton failed: {reason}; its log says more, and loading the model again may help"
+                f"Triton failed: {reason}; read Triton's log, and try to load the model again"
             )
     return error
 
@@ -98,10 +99,10 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
 def unreachable(url: str, reason: str) -> Unreachable:
     """Return the error for a server that cannot be reached."""
     return Unreachable(
-        f"cannot reach Triton at {url}: {reason}; check that it runs, that this is the port of the"
-        " protocol in use (usually 8001 for grpc, 8000 for http), and that tls is on if the server has it"
+        f"cannot reach Triton at {url}: {reason}; check that Triton runs, that the port belongs to the"
+        " protocol (usually 8001 for grpc, 8000 for http), and that tls is set if Triton uses TLS"
     )
 
 
 def _refused(reason: str) -> Refused:
-    return Refused(f"Triton refuses the request: {reason}; check that it loaded what this project exported")
+    return Refused(f"Triton refuses the request: {reason}; check that this project exported the loaded model")

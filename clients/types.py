@@ -25,9 +25,9 @@ class ExpertActivation:
     layer: str
     num_experts: int
     active: tuple[int, ...]  # ids of the chosen experts, ascending
-    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1 if there is one
-    probabilities: tuple[float, ...]  # of all experts, as the router saw them; sum to 1
-    entropy_bits: float  # of the probabilities: 0 = certain, log2(num_experts) = no idea
+    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1 unless empty
+    probabilities: tuple[float, ...]  # the router's probability for each expert; sum to 1
+    entropy_bits: float  # of the probabilities: 0 if certain, log2(num_experts) if all are equal
 
     def __post_init__(self) -> None:
         if len(self.active) != len(self.weights) or len(self.probabilities) != self.num_experts:
@@ -47,15 +47,15 @@ class ExpertActivation:
 
 @dataclass(frozen=True)
 class ServiceFacts:
-    """The facts about an answer that only the service reports; Triton does not report them."""
+    """The facts about an answer that the service reports, and Triton does not."""
 
-    id: str  # id of the request, as in the service's log
-    backend_reason: str  # why this backend answered
+    id: str  # id of the request, also in the service's log
+    backend_reason: str  # preferred, requested, or why a preferred backend did not answer
     timing_ms: Mapping[str, float]
     warnings: tuple[str, ...]
-    used_gflops: float  # for this image
-    dense_gflops: float  # with every expert computed
-    degraded: bool
+    used_gflops: float  # compute for this image, in 1e9 operations
+    dense_gflops: float  # compute if every expert had run
+    degraded: bool  # whether the service lowered top_k under load
 
 
 class Common(TypedDict):
@@ -70,11 +70,11 @@ class Common(TypedDict):
 
 
 class Layout(NamedTuple):
-    """What a task found, as it is laid out for people."""
+    """The predictions for one image, as a table for people."""
 
-    told: str  # a few words on all of it
+    summary: str  # a few words about all predictions
     headers: tuple[str, ...]
-    formats: tuple[str, ...]  # of numbers, one for each column
+    formats: tuple[str, ...]  # format of the numbers in each column
     rows: list[tuple[object, ...]]
 
 
@@ -84,10 +84,10 @@ class Answer(ABC):
 
     model: ModelRef
     image_hw: tuple[int, int]  # of the upright image, pixels
-    experts: tuple[ExpertActivation, ...]  # one for each mixture layer
-    top_k: int | None  # value of the control top_k, requested or default; None if the model has none
-    routing: str  # normal, or static: routers that do not depend on the image
-    service: ServiceFacts | None = None  # None: the answer comes straight from Triton
+    experts: tuple[ExpertActivation, ...]  # one entry for each mixture layer
+    top_k: int | None  # the value that was used; None if the model has no such control
+    routing: str  # normal, or static: the routers choose the same experts for every image
+    service: ServiceFacts | None = None  # None if Triton answered directly
 
     @abstractmethod
     def predictions(self) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class Answer(ABC):
 
     @abstractmethod
     def layout(self) -> Layout:
-        """Lay out what the task found, for people."""
+        """Return the predictions as a table for people."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a dict with the keys, units and rounding of `POST /detect?moe=full`.
@@ -106,21 +106,21 @@ class Answer(ABC):
         height, width = self.image_hw
         model = {name: getattr(self.model, name) for name in ("name", "version", "sha256", "backend")}
         moe: dict[str, Any] = {"layers": [layer.to_dict() for layer in self.experts], "top_k": self.top_k}
-        told: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
         if self.service is not None:
-            told["id"] = self.service.id
+            answer["id"] = self.service.id
             model["backend_reason"] = self.service.backend_reason
             moe["gflops"] = {"used": self.service.used_gflops, "dense": self.service.dense_gflops}
             moe["degraded"] = self.service.degraded
-        told |= {
+        answer |= {
             "model": model | {"precision": self.model.precision},
             "image": {"width": width, "height": height},
             "predictions": self.predictions(),
             "moe": moe | {"routing": self.routing},
         }
         if self.service is not None:
-            told |= {"timing_ms": dict(self.service.timing_ms), "warnings": list(self.service.warnings)}
-        return told
+            answer |= {"timing_ms": dict(self.service.timing_ms), "warnings": list(self.service.warnings)}
+        return answer
 
     def to_json(self) -> str:
         """Return the dict of `to_dict` as one line of JSON."""

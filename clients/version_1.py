@@ -1,25 +1,25 @@
-"""Convert a manifest of schema_version 1 into version 2: all that is known of version 1 is in this file.
+"""Convert a manifest of schema_version 1 into version 2; no other file knows the keys of version 1.
 
-It stands, byte for byte the same, in training/export/artifact, service/artifact and clients, and beside
-model.py of every Triton model `-nms`. Standard library alone.
+Copies of this file, byte for byte the same, are in training/export/artifact, service/artifact, clients and
+every Triton model `-nms`. It imports only the standard library.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-STRIDES = (8, 16, 32)  # pixels a cell of the three levels: one anchor a cell
+STRIDES = (8, 16, 32)  # pixels of a cell on each of the three levels; one anchor for each cell
 
 # A anchors of all levels · C classes · N candidates · L mixture layers · E experts of the widest layer
 
 
 def upgrade(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest as version 2 says it; one of version 2 is returned unchanged.
+    """Return a manifest with the keys of version 2; return a manifest of version 2 unchanged.
 
-    Keys that version 1 does not know are kept where they are in the document, for a strict reader to refuse.
+    Keys that version 1 does not have keep their place in the document, so that a strict reader refuses them.
 
     Raises:
-        ValueError: the version is another, or an entry of version 1 is missing or has another type.
+        ValueError: the version is neither 1 nor 2, or an entry of version 1 is missing or has a wrong type.
     """
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version == 2:
@@ -38,99 +38,83 @@ def upgrade(document: Mapping[str, Any]) -> dict[str, Any]:
 def _converted(old: dict[str, Any]) -> dict[str, Any]:
     golden, parity = old.pop("golden"), old.pop("parity")
     image, controls, selected = old.pop("input"), old.pop("controls"), old.pop("outputs")
-    selection, candidates = selected.pop("selection"), selected.pop("candidates")
-    _refuse_rest(("outputs", selected))
-    height, width = image["height"], image["width"]
     tolerance = golden.pop("tolerance")
-    outputs = _outputs(old, (height, width), (selection, candidates), tolerance)
-    batch = image["batch"]
-    settings = {"selection": selection, "candidates": candidates, "defaults": old.pop("defaults")}
+    selection = {key: selected.pop(key) for key in ("selection", "candidates")}
+    _refuse_rest("outputs", selected)
+    outputs = _outputs(old, image, tolerance, **selection)
     del old["schema_version"]
     identity = {key: old.pop(key) for key in ("name", "target", "version", "variant", "created")}
     files = old.pop("files")
-    form = {key: old.pop(key) for key in ("precision", "execution", "routing")}
     return {
         "schema_version": 2,
         **identity,
         "files": files,
         "graphs": [{"name": "model", "file": file} for file in files if file.endswith((".xml", ".onnx"))],
-        **form,
-        "batch": batch,
+        **{key: old.pop(key) for key in ("precision", "execution", "routing")},
+        "batch": image.pop("batch"),
         "inputs": _inputs(image, controls),
         "outputs": outputs,
         "task": old.pop("task"),
-        "task_settings": settings,
+        "task_settings": {**selection, "defaults": old.pop("defaults")},
         "golden": _golden(golden, tolerance),
         "parity": _parity(parity, [row["name"] for row in outputs]),
         **old,
     }
 
 
+def _row(name: str, dtype: str, sizes: Sequence[int], role: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "dims": ["B", *sizes], "role": role, **facts}
+
+
 def _inputs(image: dict[str, Any], controls: dict[str, Any]) -> list[dict[str, Any]]:
-    dims = ["B", image.pop("height"), image.pop("width"), 3]
-    del image["batch"]
-    row = {"name": image.pop("name"), "dtype": "u8", "dims": dims, "role": "images"}
-    inputs = [{**row, "resize": image.pop("resize")}]
+    sizes = [image.pop("height"), image.pop("width"), 3]
+    inputs = [_row(image.pop("name"), "u8", sizes, "images", {"resize": image.pop("resize")})]
     top_k, threshold = controls.pop("top_k"), controls.pop("weight_threshold")
     if top_k is not None:
-        inputs.append({"name": "top_k", "dtype": "i64", "dims": ["B", 1], "role": "control", **top_k})
+        inputs.append(_row("top_k", "i64", [1], "control", top_k))
     if threshold is not None:
-        row = {"name": "weight_threshold", "dtype": "f32", "dims": ["B", 1], "role": "control"}
-        inputs.append({**row, "range": [0, 1], **threshold})
-    _refuse_rest(("input", image), ("controls", controls))
+        inputs.append(_row("weight_threshold", "f32", [1], "control", {"range": [0, 1], **threshold}))
+    _refuse_rest("input", image)
+    _refuse_rest("controls", controls)
     return inputs
 
 
 def _outputs(
     old: Mapping[str, Any],
-    input_hw: tuple[int, int],
-    selected: tuple[str, int],
-    tolerance: Mapping[str, Any],
+    image: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    selection: str,
+    candidates: int,
 ) -> list[dict[str, Any]]:
-    """Return the rows; tolerance is golden.tolerance of version 1."""
-    (height, width), (selection, candidates) = input_hw, selected
-    anchors = sum((height // stride) * (width // stride) for stride in STRIDES)
-    classes = len(old["class_names"])
-    boxes_px, boxes_relative = tolerance["boxes_px"], tolerance["boxes_relative"]
-    scores, gates = tolerance["scores"], tolerance["gates"]
+    """Return the rows of the outputs; limits are golden.tolerance of version 1."""
+
+    def output(
+        name: str, dtype: str, sizes: Sequence[int], role: str, limit: float, relative: float = 0
+    ) -> None:
+        rows.append(_row(name, dtype, sizes, role, {"tolerance": {"absolute": limit, "relative": relative}}))
+
+    rows: list[dict[str, Any]] = []
+    anchors = sum((image["height"] // stride) * (image["width"] // stride) for stride in STRIDES)
+    classes, layers = len(old["class_names"]), old["mixture"]
+    found = min(candidates, anchors * classes) if selection == "graph" else anchors
+    output("boxes", "f32", [found, 4], "boxes_xyxy", limits["boxes_px"], limits["boxes_relative"])
     if selection == "graph":
-        found = min(candidates, anchors * classes)
-        rows = [
-            _output("boxes", "f32", [found, 4], "boxes_xyxy", (boxes_px, boxes_relative)),
-            _output("scores", "f32", [found], "scores", (scores, 0)),
-            _output("class_ids", "i32", [found], "class_ids", (0, 0)),
-        ]
+        output("scores", "f32", [found], "scores", limits["scores"])
+        output("class_ids", "i32", [found], "class_ids", 0)
     else:
-        rows = [
-            _output("boxes", "f32", [anchors, 4], "boxes_xyxy", (boxes_px, boxes_relative)),
-            _output("class_scores", "f32", [anchors, classes], "class_scores", (scores, 0)),
-        ]
-    layers = old["mixture"]
-    if layers:
+        output("class_scores", "f32", [anchors, classes], "class_scores", limits["scores"])
+    for name in ("gates", "router_probs") if layers else ():
         sizes = [len(layers), max(layer["num_experts"] for layer in layers)]
-        rows += [_output(name, "f32", sizes, name, (gates, 0)) for name in ("gates", "router_probs")]
+        output(name, "f32", sizes, name, limits["gates"])
     return rows
 
 
-def _output(
-    name: str, dtype: str, sizes: list[int], role: str, tolerance: tuple[float, float]
-) -> dict[str, Any]:
-    absolute, relative = tolerance
-    return {
-        "name": name,
-        "dtype": dtype,
-        "dims": ["B", *sizes],
-        "role": role,
-        "tolerance": {"absolute": absolute, "relative": relative},
-    }
-
-
 def _golden(golden: dict[str, Any], tolerance: Mapping[str, Any]) -> dict[str, Any]:
-    asked = {name: golden.pop(name) for name in ("top_k", "weight_threshold")}
+    controls = {name: golden.pop(name) for name in ("top_k", "weight_threshold")}
     known = {"boxes_px", "boxes_relative", "scores", "gates", "input_levels"}
-    _refuse_rest(("golden.tolerance", {key: tolerance[key] for key in tolerance if key not in known}))
+    _refuse_rest("golden.tolerance", {key: tolerance[key] for key in tolerance if key not in known})
     return {
-        "controls": {name: value for name, value in asked.items() if value is not None},
+        "controls": {name: value for name, value in controls.items() if value is not None},
         "params": {"conf": golden.pop("conf")},
         "router_margin": golden.pop("router_margin"),
         "input_levels": tolerance["input_levels"],
@@ -138,27 +122,22 @@ def _golden(golden: dict[str, Any], tolerance: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _parity(parity: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
-    """Return the differences by the name of the output; version 1 says gates for router_probs as well."""
-    found = {name: parity.pop(name) for name in ("boxes_px", "scores", "gates")}
+def _parity(parity: dict[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+    """Return parity with the differences by output; gates of version 1 stand for router_probs as well."""
     scores = "scores" if "scores" in outputs else "class_scores"
-    differences = {"boxes": found["boxes_px"], scores: found["scores"]}
-    if "gates" in outputs:
-        differences["gates"] = found["gates"]
+    names = {"boxes_px": "boxes", "scores": scores, "gates": "gates"}
+    differences = {name: parity.pop(key) for key, name in names.items()}
     means = parity.pop("map50_95", None)
-    converted = {
+    return {
         "images": parity.pop("images"),
         "distinct_expert_sets": parity.pop("distinct_expert_sets"),
         **parity,
-        "differences": differences,
+        "differences": {name: differences[name] for name in differences if name in outputs},
+        **({} if means is None else {"metric": {"name": "map50_95", **means}}),
     }
-    if means is not None:
-        converted["metric"] = {"name": "map50_95", **means}
-    return converted
 
 
-def _refuse_rest(*parts: tuple[str, Mapping[str, Any]]) -> None:
+def _refuse_rest(where: str, rest: Mapping[str, Any]) -> None:
     """Raise ValueError for entries that version 1 does not have: their meaning would be lost."""
-    for where, rest in parts:
-        if rest:
-            raise ValueError(f"manifest of version 1: {where} has unknown entries: {sorted(rest)}")
+    if rest:
+        raise ValueError(f"manifest of version 1: {where} has unknown entries: {sorted(rest)}")

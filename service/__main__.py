@@ -52,7 +52,7 @@ def openapi_text() -> str:
 
 
 class _Server(uvicorn.Server):
-    """A server whose service reports that it is not ready as soon as a signal to stop arrives."""
+    """A uvicorn server that makes /readyz answer 503 as soon as a signal to stop arrives."""
 
     def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
         super().__init__(config)
@@ -100,9 +100,9 @@ def _serve(settings: Settings) -> int:
     for name in settings.backends:
         target = BACKENDS[name].target(settings)
         if BACKENDS[name].open is not None:
-            tell(f"loading models for {target} from {settings.repository.resolve()} with {name}")
+            tell(f"loading models for target {target} from {settings.repository.resolve()} with {name}")
         else:
-            tell(f"asking {name} at {settings.triton.url} for models for {target}")
+            tell(f"reading the models for target {target} of {name} at {settings.triton.url}")
     # uvicorn raises SIGTERM again after its shutdown; without this handler the exit code would not be 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -147,7 +147,7 @@ def _read_settings() -> Settings:
         # A number in the location is the index of a list item; the whole list is one environment variable.
         parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"] if isinstance(part, str)]
         if not parts:
-            raise SettingsInvalid(f"the settings do not fit each other: {first['msg']}") from error
+            raise SettingsInvalid(f"the settings contradict each other: {first['msg']}") from error
         name = ENV_PREFIX + "__".join(parts)
         raise SettingsInvalid(f"{name}={first['input']!r} cannot be used: {first['msg']}") from error
 
@@ -189,9 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sparsight {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("serve", help="start the server (also without a command)")
-    openapi = commands.add_parser("openapi", help="write the API's description")
-    openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="default: %(default)s")
+    commands.add_parser("serve", help="start the server; this is the default command")
+    openapi = commands.add_parser("openapi", help="write openapi.json, the description of the HTTP API")
+    openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="file (default: %(default)s)")
     return parser
 
 

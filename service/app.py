@@ -14,6 +14,7 @@ from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers
+from service.rest.images import router as images_router
 from service.rest.middleware import RequestRecorder
 from service.rest.problems import BACKEND_ERRORS, STATUS
 from service.rest.routes import router
@@ -35,7 +36,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     on_loaded: Callable[[Outcome], None] | None = None,
 ) -> FastAPI:
-    """Return the service as an ASGI app. The app answers at once, and is ready once its models are verified.
+    """Return the service as an ASGI app; it refuses requests for models until the models are verified.
 
     Args:
         settings: settings of the service.
@@ -60,17 +61,18 @@ def create_app(
     app = FastAPI(
         title="Sparsight",
         version=__version__,
-        description="See what is in images with a mixture of experts, and which experts ran.",
+        description="Detect objects or classify images, and report the experts of the model that ran.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages load scripts from a CDN; service/ui/docs.py serves ours
+        docs_url=None,  # FastAPI's page loads scripts from a CDN; service/ui/docs.py serves its own
         redoc_url=None,
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(images_router)
     app.include_router(page_router)
     app.include_router(docs_router)
     add_problem_handlers(app)
-    routes = (*app.routes, *router.routes, *page_router.routes, *docs_router.routes)
+    routes = (*app.routes, *router.routes, *images_router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
     return app
@@ -90,6 +92,6 @@ async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], No
         log.error("models_not_loaded", extra={"why": str(error)})
         tell(error)
     except Exception as error:
-        service.loading = "the models could not be loaded; the log says why"
+        service.loading = "the models could not be loaded; the log gives the reason"
         log.exception("models_not_loaded")
         tell(ServiceError(f"the models could not be loaded: {error!r}"))

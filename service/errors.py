@@ -4,11 +4,11 @@ import re
 
 
 class ServiceError(Exception):
-    """The base class of the service's errors; the message tells the responsible person what to do."""
+    """The base class of the service's errors; each message says what to do."""
 
 
 def slug_of(error: type[ServiceError]) -> str:
-    """Return an error class's name for problems and metrics: image-too-large for ImageTooLarge."""
+    """Return the name of an error class for problems and metrics, for example image-too-large."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", error.__name__).lower()
 
 
@@ -60,7 +60,7 @@ class BodyTooLarge(ServiceError):
     """The request body has more bytes than the limit allows."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is over the limit of {limit:,} bytes; send a smaller or fewer images")
+        super().__init__(f"the body is over the limit of {limit:,} bytes; send a smaller image or fewer")
 
 
 class BodyTimeout(ServiceError):
@@ -99,26 +99,33 @@ class ImageTooLarge(ServiceError):
 
     def __init__(self, pixels: int | None, limit: int) -> None:
         count = "far too many" if pixels is None else f"{pixels:,}"
-        super().__init__(f"the image has {count} pixels; the limit is {limit:,}: send a smaller one")
+        super().__init__(f"the image has {count} pixels, and the limit is {limit:,}; send a smaller image")
 
 
 class UnknownModel(ServiceError):
     """The service has no model with the requested name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"there is no model {name!r}; there is {', '.join(known)}")
+        super().__init__(f"there is no model {name!r}; the models are {', '.join(known)}")
 
 
 class UnknownVersion(ServiceError):
     """No backend that may answer the request serves the requested version of the model."""
 
     def __init__(self, name: str, version: str, known: tuple[str, ...]) -> None:
-        there_is = f"there is {', '.join(known)}" if known else "none is served now"
+        there_is = f"its versions are {', '.join(known)}" if known else "no version is served now"
         super().__init__(f"there is no version {version!r} of model {name!r}; {there_is}")
 
 
+class NoExample(ServiceError):
+    """The files of a served model are not on this machine, so there is no example image."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"there is no example image for model {name!r}: {why}")
+
+
 class InvalidParameter(ServiceError):
-    """A parameter of the request is unknown, or has a value that the model does not accept."""
+    """A parameter of the request is unknown, or its value is not accepted."""
 
     def __init__(self, parameter: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -165,7 +172,7 @@ class BackendUnavailable(ServiceError):
 
     Args:
         why: the reason, as a sentence without a full stop.
-        lost: whether the connection is lost, so that the next request would fail as well.
+        lost: whether the connection is lost, so that the next request would also fail.
         not_run: whether the backend answered that it does not have the model, so it did not run the request.
         retry_after_s: seconds after which the caller may retry.
     """
@@ -196,4 +203,4 @@ class DeadlineExceeded(ServiceError):
 
 
 class BackendFailed(ServiceError):
-    """The engine refused a valid input, or answered outputs that do not match the manifest; do not retry."""
+    """The engine refused a valid input, or its outputs do not match the manifest; a retry would not help."""

@@ -24,7 +24,7 @@ def log_to_stderr(log_format: LogFormat = "text") -> None:
     """Configure logging so that every record at INFO or above is written to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(line_formatter(log_format))
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start messages repeat ours
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its messages at start repeat the service's
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
@@ -53,7 +53,7 @@ def line_formatter(log_format: LogFormat) -> logging.Formatter:
 
 
 def _without_terminal_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    event.pop("color_message", None)  # uvicorn's message once more, with escape codes
+    event.pop("color_message", None)  # the same message as in `event`, with escape codes for terminals
     return event
 
 

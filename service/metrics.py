@@ -29,7 +29,7 @@ class Metrics:
             "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
         )
         self._request_s = Histogram(
-            "sparsight_request_duration_seconds", "From first byte to answer.", ["route"],
+            "sparsight_request_duration_seconds", "Time from first byte to answer.", ["route"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._stage_s = Histogram(
@@ -38,7 +38,7 @@ class Metrics:
         )  # fmt: skip
         self._inflight = Gauge("sparsight_inflight_requests", "Requests being served.", registry=registry)
         self._rejected = Counter(
-            "sparsight_requests_rejected_total", "Images or requests refused.", ["reason"], registry=registry
+            "sparsight_requests_rejected_total", "Refused images and requests.", ["reason"], registry=registry
         )
         self._declare_backend_series(registry)
         self._detections = Counter(
@@ -53,19 +53,19 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._gate_weight = Counter(
-            "sparsight_expert_gate_weight_total", "Sum of the weights an expert was given.", expert,
+            "sparsight_expert_gate_weight_total", "Sum of an expert's weights over all images.", expert,
             registry=registry,
         )  # fmt: skip
         self._baseline = Gauge(
-            "sparsight_expert_baseline_share", "Share of images that chose an expert when it was exported.",
+            "sparsight_expert_baseline_share", "Share of images that chose an expert, measured at export.",
             expert, registry=registry,
         )  # fmt: skip
         self._entropy_bits = Histogram(
-            "sparsight_router_entropy_bits", "How undecided a router was about one image.",
+            "sparsight_router_entropy_bits", "Entropy of a router's probabilities for one image.",
             ["model", "layer"], buckets=ENTROPY_BUCKETS_BITS, registry=registry,
         )  # fmt: skip
         self._gflops = Counter(
-            "sparsight_compute_gflops_total", "Used: spent. Dense: had every expert been computed.", ["kind"],
+            "sparsight_compute_gflops_total", "Used: with the chosen experts. Dense: with all.", ["kind"],
             registry=registry,
         )  # fmt: skip
 
@@ -74,14 +74,14 @@ class Metrics:
             "sparsight_backend_up", "1 if the backend can serve.", ["backend"], registry=registry
         )
         self._breaker_state = Gauge(
-            "sparsight_breaker_state", "0 closed, 1 half open, 2 open: requests go elsewhere.",
+            "sparsight_breaker_state", "0 closed, 1 half open, 2 open: no requests.",
             ["backend", "model"], registry=registry,
         )  # fmt: skip
         self._queue_depth = Gauge(
             "sparsight_queue_depth", "Images waiting for a backend.", ["backend"], registry=registry
         )
         self._queue_wait_s = Histogram(
-            "sparsight_queue_wait_seconds", "How long an image waited for a backend.", ["backend"],
+            "sparsight_queue_wait_seconds", "Time that an image waited for a backend.", ["backend"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._backend_errors = Counter(
@@ -89,7 +89,7 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._failovers = Counter(
-            "sparsight_failovers_total", "Images that left this backend for another.", ["backend"],
+            "sparsight_failovers_total", "Images that moved to another backend.", ["backend"],
             registry=registry,
         )  # fmt: skip
 
@@ -108,7 +108,7 @@ class Metrics:
     def declare_experts(
         self, model: str, version: str, layer: str, num_experts: int, share: Sequence[float] | None
     ) -> None:
-        """Export the counters of a layer's experts at 0, so that dashboards show experts never chosen."""
+        """Export the counters of a layer's experts at 0, so that unused experts appear too."""
         self._entropy_bits.labels(model, layer)
         for expert in range(num_experts):
             labels = (model, version, layer, str(expert))
@@ -118,7 +118,7 @@ class Metrics:
                 self._baseline.labels(*labels).set(share[expert])
 
     def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
-        """Export every series of a backend at 0, before the backend serves, with each error reason."""
+        """Export the series of a backend at 0 before it serves, with an error counter for each reason."""
         self.set_backend_up(backend, False)
         self.set_queue_depth(backend, 0)
         self._queue_wait_s.labels(backend)

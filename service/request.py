@@ -1,4 +1,4 @@
-"""Define a request's parameters, as given and as resolved for a model, and its context."""
+"""Define the parameters of a request, before and after defaults are filled in, and its context."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -14,23 +14,23 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
-    """The parameters that a request gives; the service or the model chooses each one that is missing."""
+    """The parameters that a request gives; the service or the model has defaults for missing parameters."""
 
     model: str | None = None
     backend: str = "auto"
     version: str | None = None
     classes: str | None = None  # names or ids, separated by commas
-    values: Mapping[str, Number] = field(default_factory=dict)  # of the task, such as conf
-    controls: Mapping[str, Number | str] = field(default_factory=dict)  # by name of the graph's input
+    values: Mapping[str, Number] = field(default_factory=dict)  # parameters of the task, such as conf
+    controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedParams:
-    """The parameters of a request with the model's defaults filled in for those that are missing."""
+    """The parameters of a request, with the model's defaults for missing parameters."""
 
-    values: Mapping[str, Number]  # one for each default of the task
-    class_ids: frozenset[int] | None  # None: all
-    controls: Mapping[str, Number]  # one for each control of the graph
+    values: Mapping[str, Number]  # a value for each parameter of the task
+    class_ids: frozenset[int] | None  # None for all classes
+    controls: Mapping[str, Number]  # a value for each control of the graph
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,27 +21,32 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
 
     performance: Annotated[
         Literal["throughput", "latency"],
-        Field(description="throughput shares the cores among requests; latency gives one request all."),
+        Field(description="throughput shares the cores among requests; latency gives one request all cores."),
     ] = "throughput"
     threads: Annotated[int, Field(ge=0, le=1024, description="CPU threads; 0 lets the engine choose.")] = 0
-    streams: Annotated[int, Field(ge=0, le=1024, description="Parallel streams; 0: the engine chooses.")] = 0
+    streams: Annotated[
+        int, Field(ge=0, le=1024, description="Parallel streams; 0 lets the engine choose.")
+    ] = 0
     cache_dir: Annotated[
-        Path | None, Field(description="Where to keep compiled graphs, to start faster; off if unset.")
+        Path | None,
+        Field(description="Folder for compiled graphs, so that the next start is faster; off if unset."),
     ] = None
 
 
 class OnnxSettings(BaseModel, extra="forbid", frozen=True):
     """Set how ONNX Runtime runs a model's graph inside this process."""
 
-    target: Annotated[Literal["onnx", "npu"], Field(description="Which exports ONNX Runtime runs.")] = "onnx"
+    target: Annotated[
+        Literal["onnx", "npu"], Field(description="Export target of the models that ONNX Runtime runs.")
+    ] = "onnx"
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU if onnxruntime-gpu sees one.")
+        Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU if onnxruntime-gpu finds one.")
     ] = "auto"
     intra_op_threads: Annotated[
-        int, Field(ge=0, le=1024, description="Threads of one graph; 0: as many as this process has cores.")
+        int, Field(ge=0, le=1024, description="Threads for one graph; 0 takes one thread for each core.")
     ] = 0
     inter_op_threads: Annotated[
-        int, Field(ge=1, le=1024, description="Parts of a graph that run at the same time.")
+        int, Field(ge=1, le=1024, description="Number of parts of a graph that run at the same time.")
     ] = 1
 
 
@@ -53,49 +58,61 @@ class TritonSettings(BaseModel, extra="forbid", frozen=True):
     ] = "127.0.0.1:8001"
     target: Annotated[
         Literal["openvino", "onnx", "npu", "tensorrt"],
-        Field(description="Which exports to ask Triton for."),
+        Field(description="Export target of the models that Triton runs."),
     ] = "openvino"
     max_inflight: Annotated[
-        int, Field(ge=1, le=10_000, description="Images sent to Triton at once; more wait in this process.")
+        int,
+        Field(
+            ge=1, le=10_000, description="Images sent to Triton at once; further images wait in this process."
+        ),
     ] = 64
     refresh_s: Annotated[
-        float, Field(gt=0, le=3600, description="Seconds between looks for new versions of the models.")
+        float, Field(gt=0, le=3600, description="Seconds between checks for new versions of the models.")
     ] = 2.0
     keepalive_s: Annotated[
-        float, Field(ge=1, le=3600, description="Seconds between pings on an idle connection.")
+        float, Field(ge=1, le=3600, description="Seconds between pings while a call waits for data.")
     ] = 10.0
     shared_memory: Annotated[
-        bool, Field(description="Pass images through /dev/shm; Triton must see the same one.")
+        bool, Field(description="Pass images through /dev/shm; Triton must share this folder.")
     ] = False
     tls: Annotated[bool, Field(description="Encrypt the connection.")] = False
     tls_ca: Annotated[
-        Path | None, Field(description="Certificates that sign Triton's; the system's if unset.")
+        Path | None,
+        Field(description="File with the CA certificates for Triton's certificate; if unset, the system's."),
     ] = None
-    tls_cert: Annotated[Path | None, Field(description="Certificate that Triton knows this service by.")] = (
-        None
-    )
-    tls_key: Annotated[Path | None, Field(description="Key of that certificate.")] = None
+    tls_cert: Annotated[
+        Path | None, Field(description="File with the client certificate that this service sends to Triton.")
+    ] = None
+    tls_key: Annotated[
+        Path | None, Field(description="File with the private key of the client certificate.")
+    ] = None
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together")
+            raise ValueError("tls_cert and tls_key belong together; set both or neither")
         if not self.tls and any((self.tls_ca, self.tls_cert)):
-            raise ValueError("tls files are given, and tls is off")
+            raise ValueError("tls_ca or tls_cert is set, but tls is false; set tls to true")
         return self
 
 
 class BreakerSettings(BaseModel, extra="forbid", frozen=True):
-    """Set when the gateway stops sending requests to a failing backend, and how it probes one."""
+    """Set when the gateway stops sending requests to a failing backend, and how it checks Triton's health."""
 
     failures: Annotated[
-        int, Field(ge=1, le=1000, description="Failures in a row after which a backend is left alone.")
+        int,
+        Field(ge=1, le=1000, description="Failures in a row after which a backend gets no more requests."),
     ] = 3
     probe_interval_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks at whether Triton is well.")
+        float, Field(gt=0, le=60, description="Seconds between checks of Triton's health.")
     ] = 0.5
     probe_timeout_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds such a look may take; longer than one inference.")
+        float,
+        Field(
+            gt=0,
+            le=60,
+            description="Time limit of a health check in seconds; must be longer than one inference takes.",
+        ),
     ] = 1.0
 
 
@@ -133,24 +150,29 @@ class Settings(BaseSettings):
         BeforeValidator(_split),
         Field(
             min_length=1,
-            description=f"What runs the models, preferred first: one or more of {', '.join(BACKEND_NAMES)}.",
+            description=f"Backends to use, preferred first: one or more of {', '.join(BACKEND_NAMES)}.",
         ),
     ] = ("openvino",)
-    repository: Annotated[Path, Field(description="Folder that holds <name>-<target>/<version>/.")] = Path(
-        "model_repository"
-    )
+    repository: Annotated[
+        Path, Field(description="Folder that holds the models, as <name>-<target>/<version>/.")
+    ] = Path("model_repository")
     target: Annotated[
         Literal["openvino", "onnx", "npu"],
-        Field(description="Which exports OpenVINO runs in this process: it can run each of them."),
+        Field(description="Export target of the models that OpenVINO runs in this process."),
     ] = "openvino"
     default_model: Annotated[
-        str | None, Field(description="Model of a request that names none; if unset, the first by name.")
+        str | None, Field(description="Model for requests that name no model; if unset, the first by name.")
     ] = None
     workers: Annotated[
         int, Field(ge=1, le=256, description="Images decoded and inferred at the same time.")
     ] = 2
     max_inflight: Annotated[
-        int, Field(ge=1, le=10_000, description="Requests in flight, waiting ones included; more get a 429.")
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Requests in flight, including waiting requests; further requests get a 429.",
+        ),
     ] = 64
     max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body, in bytes.")] = 20_000_000
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
@@ -159,13 +181,13 @@ class Settings(BaseSettings):
     max_files: Annotated[int, Field(ge=1, le=1000, description="Most files in one form.")] = 16
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0
     timeout_s: Annotated[
-        float, Field(gt=0, le=600, description="Seconds for an answer, unless a request has a timeout_ms.")
+        float, Field(gt=0, le=600, description="Seconds for an answer, unless a request sets timeout_ms.")
     ] = 10.0
     shutdown_timeout_s: Annotated[
         int, Field(ge=1, description="Seconds for requests in flight to finish after SIGTERM.")
     ] = 30
     log_format: Annotated[
-        LogFormat, Field(description="Form of a log line: text, or json for what collects logs.")
+        LogFormat, Field(description="Format of a log line: text for people, json for a log collector.")
     ] = "text"
     openvino: OpenVinoSettings = OpenVinoSettings()
     onnx: OnnxSettings = OnnxSettings()
@@ -175,5 +197,5 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _each_backend_once(self) -> Self:
         if len(set(self.backends)) != len(self.backends):
-            raise ValueError("backends: one is named twice")
+            raise ValueError("backends must name each backend once")
         return self

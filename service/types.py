@@ -32,9 +32,9 @@ class ExpertActivation:
     layer: str
     num_experts: int
     active: tuple[int, ...]  # ids of the chosen experts, ascending
-    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1 if there is one
-    probabilities: tuple[float, ...]  # of all experts, as the router saw them; sum to 1
-    entropy_bits: float  # of the probabilities: 0 = certain, log2(num_experts) = no idea
+    weights: tuple[float, ...]  # of the chosen experts, in the order of `active`; sum to 1 unless empty
+    probabilities: tuple[float, ...]  # the router's probability for each expert; sum to 1
+    entropy_bits: float  # of the probabilities: 0 if certain, log2(num_experts) if all are equal
 
     def __post_init__(self) -> None:
         if len(self.active) != len(self.weights) or len(self.probabilities) != self.num_experts:

@@ -1,4 +1,4 @@
-"""Choose the parameters for a model's task. Each task has one file, with its parameters and its answer."""
+"""Choose the parameter class for a model's task; each task has one module with its parameters and answer."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -39,7 +39,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
     given = {name: value for name, value in asked.items() if value is not None}
     for name in given:
         if name in others and name not in own:
-            sentence = f"{name} is not for a model of the task {kind.task!r}; there is {', '.join(own)}"
+            sentence = f"the task {kind.task!r} has no parameter {name}; it has {', '.join(own)}"
             raise BadParameter(name, sentence)
     controls = {name: value for name, value in given.items() if name not in own}
     return kind(controls=controls, **{name: given[name] for name in own if name in given})
@@ -61,7 +61,7 @@ def _kind_of(manifest: Manifest) -> _Kind:
             return ClassifyParams
         case other:
             known = " and ".join(kind.task for kind in _KINDS)
-            raise ManifestMismatch(manifest.name, f"it is for the task {other!r}, this client knows {known}")
+            raise ManifestMismatch(manifest.name, f"its task is {other!r}; this client supports {known}")
 
 
 def _own(kind: _Kind) -> list[str]:

@@ -1,4 +1,4 @@
-"""Define what a task's calls need from a client: it sends an image with parameters, and reads the answer."""
+"""Define the base classes of a task's calls; a client inherits from the calls of every task."""
 
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """A client whose calls block. The calls of each task are a subclass, which the client inherits from."""
+    """The base class of a task's calls that block; the client implements `_run`."""
 
     def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""
@@ -21,7 +21,7 @@ class Caller:
 
 
 class AsyncCaller:
-    """A client whose calls are coroutines; the rest is as in Caller."""
+    """The base class of a task's calls that are coroutines; the client implements `_run`."""
 
     async def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""

@@ -19,7 +19,7 @@ from .calls import AsyncCaller, Caller, Image
 
 # C classes of the model · N reported classes
 
-_PROBABILITIES = "probabilities"  # a role
+_PROBABILITIES = "probabilities"  # role of the output
 _MOST_CLASSES = 10_000
 
 
@@ -61,9 +61,9 @@ class Classification(Answer):
         ]
 
     def layout(self) -> Layout:
-        """Lay out the classes, one in a row."""
-        told = f"{self.class_names[0]} most likely" if self.class_names else "no class"
-        return Layout(told, ("class", "score"), ("", ".3f"), [(one.class_name, one.score) for one in self])
+        """Return the classes as a table with one class per row."""
+        summary = f"{self.class_names[0]} most likely" if self.class_names else "no class"
+        return Layout(summary, ("class", "score"), ("", ".3f"), [(one.class_name, one.score) for one in self])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,11 @@ class ClassifyParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "ClassifyQuestion":
-        """Fit an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: (H, W, 3) RGB pixels.
+            manifest: manifest of the model.
 
         Raises:
             BadParameter: a value is out of range, or the model does not have a given class or control.
@@ -90,7 +94,7 @@ class ClassifyParams:
             default = settings.part("defaults").whole("top", 1)
             classes = len(manifest.class_names)
             if probabilities.shape(1) != (1, classes):
-                raise ValueError(f"{probabilities.name} has other dims than [B, {classes}]")
+                raise ValueError(f"the dims of {probabilities.name} must be [B, {classes}]")
         except ValueError as error:
             raise ManifestMismatch(graph_name(manifest.name, manifest.target), str(error)) from error
         return ClassifyQuestion(
@@ -111,7 +115,7 @@ class ClassifyParams:
         return query
 
     def read(self, answer: Facts) -> Classification:
-        """Return the classification in the service's answer.
+        """Return the classification, read from the service's answer.
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
@@ -188,22 +192,24 @@ class ClassifyCalls(Caller):
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it. What is left out is the model's default.
+        """Return the most probable classes of an image, and the experts that ran.
+
+        A parameter that is left out gets the model's default.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            top: how many classes to tell, the most probable first.
-            classes: names or ids of the classes among which to tell.
-            controls: numbers for the model's controls; see `detect`.
+            top: number of classes to return, the most probable first.
+            classes: names or ids of the classes to choose from; None for all classes.
+            controls: values for controls of the model, by name; see `detect`.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the message says what to do.
         """
         return self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))
 
 
 class AsyncClassifyCalls(AsyncCaller):
-    """The same for asyncio."""
+    """The calls for a classifier, as coroutines."""
 
     async def classify(
         self,
@@ -213,5 +219,5 @@ class AsyncClassifyCalls(AsyncCaller):
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Classification:
-        """Say what an image shows, and which experts looked at it; see ClassifyCalls.classify."""
+        """Return the most probable classes, and the experts that ran; see ClassifyCalls.classify."""
         return await self._run(image, ClassifyParams(top=top, classes=classes, controls=given(controls)))

@@ -22,7 +22,7 @@ from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, 
 from ..types import Answer, Layout
 from .calls import AsyncCaller, Caller, Image
 
-_MOST_DETECTIONS = 10_000  # the service has the same limit
+_MOST_DETECTIONS = 10_000  # highest max_det; the service has the same limit
 # Tensors that the ensemble has in addition to the graph's tensors.
 _CONF, _IOU, _MAX_DET = "conf", "iou", "max_det"
 _BOXES, _SCORES, _CLASS_IDS = "boxes", "scores", "class_ids"
@@ -73,7 +73,7 @@ class Detections(Answer):
         return [_prediction(detection) for detection in self]
 
     def layout(self) -> Layout:
-        """Lay out the detections, one in a row."""
+        """Return the detections as a table with one detection per row."""
         return Layout(
             f"{len(self)} found",
             ("class", "score", "left", "top", "right", "bottom"),
@@ -95,7 +95,11 @@ class DetectParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "DetectQuestion":
-        """Letterbox an (H, W, 3) RGB image to the model's input, and fill in defaults for what was not given.
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: (H, W, 3) RGB pixels.
+            manifest: manifest of the model.
 
         Raises:
             BadParameter: a value is out of range, or the model does not have a given class or control.
@@ -127,7 +131,7 @@ class DetectParams:
         return query
 
     def read(self, answer: Facts) -> Detections:
-        """Return the detections in the service's answer.
+        """Return the detections, read from the service's answer.
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
@@ -239,7 +243,7 @@ class DetectQuestion:
         own = {_BOXES: ("float32", (n, 4)), _SCORES: ("float32", (n,)), _CLASS_IDS: ("int32", (n,))}
         check(outputs, {**own, **rows_of(routing_outputs(self.manifest))}, self.model)
         if n and not 0 <= class_ids.min() <= class_ids.max() < classes:
-            raise ManifestMismatch(self.model, f"a class id is not one of {classes} classes")
+            raise ManifestMismatch(self.model, f"the answer has a class id outside 0..{classes - 1}")
 
 
 class DetectCalls(Caller):
@@ -255,27 +259,29 @@ class DetectCalls(Caller):
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them. What is left out is the model's default.
+        """Return the objects in an image, and the experts that ran.
+
+        A parameter that is left out gets the model's default.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             conf: lowest score to report, 0..1.
-            iou: overlap above which boxes of one class are one, 0..1.
-            max_det: most detections, 1..10,000.
-            classes: names or ids of the classes to report.
-            controls: numbers for the model's controls. top_k, experts per image and layer, and
-                weight_threshold, the probability that an expert beyond the best needs in order to run, are
-                those of a model with experts.
+            iou: IoU above which two boxes of one class count as one object, 0..1.
+            max_det: maximum number of detections, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
+            controls: values for controls of the model, by name. Models with experts have top_k, the number
+                of experts per image and layer, and weight_threshold, the lowest probability of an expert to
+                run; the most probable expert always runs.
 
         Raises:
-            ClientError: one of the errors of this package, with a sentence that says what to do.
+            ClientError: the call failed; the message says what to do.
         """
         params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
         return self._run(image, params)
 
 
 class AsyncDetectCalls(AsyncCaller):
-    """The same for asyncio."""
+    """The calls for a detector, as coroutines."""
 
     async def detect(
         self,
@@ -287,7 +293,7 @@ class AsyncDetectCalls(AsyncCaller):
         classes: Classes | None = None,
         **controls: float | None,
     ) -> Detections:
-        """Find objects, and say which experts looked for them; see DetectCalls.detect."""
+        """Return the objects in an image, and the experts that ran; see DetectCalls.detect."""
         params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
         return await self._run(image, params)
 

@@ -36,7 +36,7 @@ FOLDERS = (
 # The Python version of each image, for which pip must find wheels.
 PYTHON_OF = {"gateway": "3.13", "training": "3.13", "triton": "3.12"}
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(17, 37)] + ["manylinux2014_x86_64"]
-# Libraries of Debian's packages libc, libstdc++, libgcc and zlib, which every slim image contains.
+# Libraries in Debian's packages libc, libstdc++, libgcc and zlib, which every slim image contains.
 BASE_LIBRARIES = re.compile(
     r"(ld-linux-x86-64|libc|libdl|libgcc_s|libm|libpthread|librt|libstdc\+\+|libutil|libz|libresolv)\.so\.\d+"
 )
@@ -119,14 +119,14 @@ def run_instruction(image: Image, command: str, *, resolve_only: bool) -> None:
         (tools / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (tools / name).chmod(0o755)
     if resolve_only:
-        command = command.replace("pip install", "pip install --dry-run --no-deps")  # checked above
+        command = command.replace("pip install", "pip install --dry-run --no-deps")  # checked separately
     kept = {key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}
     path = {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "2"}
     done = subprocess.run(
         ["/bin/sh", "-ec", image.inside(command)], cwd=image.workdir, env=kept | path, check=False
     )
     if done.returncode:
-        raise BuildFailed(f"RUN {command} ended with {done.returncode}")
+        raise BuildFailed(f"RUN {command} ended with exit code {done.returncode}")
 
 
 def resolve_for_the_image(name: str) -> None:
@@ -152,7 +152,7 @@ def check_libraries(folder: Path) -> int:
     Return the number of checked libraries.
     """
     files = [path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    shipped = {path.name for path in files}  # a library may find these through another library's search path
+    shipped = {path.name for path in files}  # a library also finds what another one has loaded
     libraries = [path for path in files if not FOR_OTHER_DEVICES.search(path.name)]
     for library in libraries:
         done = subprocess.run(["ldd", library], capture_output=True, text=True, check=False)
@@ -196,7 +196,7 @@ def check_gateway(image: Image) -> None:
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "SPARSIGHT_REPOSITORY": str(ROOT / "model_repository"),
-        "SPARSIGHT_BACKENDS": "triton,openvino",  # as in the stack, with nobody at Triton's address
+        "SPARSIGHT_BACKENDS": "triton,openvino",  # as in docker-compose.yml; no server is at Triton's address
         "SPARSIGHT_TRITON__URL": "127.0.0.1:1",
     }
     environment = {**image.environment, **given, "PATH": f"{python.parent}:/usr/bin:/bin"}
@@ -211,7 +211,7 @@ def check_gateway(image: Image) -> None:
             raise BuildFailed("the HEALTHCHECK fails on a healthy service")
         process.send_signal(signal.SIGTERM)
         if code := process.wait(timeout=40):
-            raise BuildFailed(f"the service ended with {code} when it was told to")
+            raise BuildFailed(f"the service ended with exit code {code} after SIGTERM")
     finally:
         process.kill()
         process.wait()
@@ -222,7 +222,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = 120) 
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise BuildFailed(f"the service ended with {process.returncode}")
+            raise BuildFailed(f"the service ended with exit code {process.returncode}")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
@@ -239,14 +239,14 @@ def check_triton(image: Image) -> None:
     if done.returncode:
         raise BuildFailed("the packages of the Triton image cannot be imported")
     if not (image.scratch / "opt/tritonserver/backends/openvino/model.py").is_file():
-        raise BuildFailed("our backend does not lie where Triton looks for it")
+        raise BuildFailed("the file of our backend is not where Triton looks for it")
 
 
 def dry_build(name: str, scratch: Path) -> None:
     """Build one image without a container engine, and check the result."""
     print(f"== {name}: wheels for Python {PYTHON_OF[name]}", flush=True)
     resolve_for_the_image(name)
-    print(f"== {name}: its instructions", flush=True)
+    print(f"== {name}: running its instructions", flush=True)
     image = build(name, scratch, resolve_only=name == "training")
     if name != "training":
         print(f"== {name}: {check_libraries(scratch)} shared libraries find what they need", flush=True)
@@ -259,12 +259,12 @@ def dry_build(name: str, scratch: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build and check the named images, or all; return 1 if an image would not work, or else 0."""
+    """Build and check the named images, or all images; return 1 if an image would not work, otherwise 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "images", nargs="*", choices=[*PYTHON_OF, []], help=f"of {', '.join(PYTHON_OF)}; all if none"
+        "images", nargs="*", choices=[*PYTHON_OF, []], help=f"{', '.join(PYTHON_OF)} (default: all images)"
     )
     args = parser.parse_args(argv)
     for name in args.images or PYTHON_OF:

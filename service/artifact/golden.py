@@ -70,7 +70,7 @@ def compare_outputs(outputs: RawOutputs, golden: Golden, manifest: Manifest) -> 
     Raises:
         ArtifactMismatch: an output differs by more than its tolerance; the message says by how much.
     """
-    # Rows of the others may swap places where scores are equal: the task compares what becomes of them.
+    # Other outputs are not compared, because rows with equal scores may swap places. Their predictions are.
     in_place = (*_OF_EVERY_TASK, *manifest.task_settings.roles_in_place())
     for row in manifest.outputs:
         if row.role in in_place:

@@ -45,7 +45,8 @@ class GraphFile(Part):
 class SharedInformation(Part):
     """Normalised mutual information between the chosen expert set and a grouping of the images.
 
-    A value is None if the measurement data does not have the grouping.
+    `origin` groups the images by their source, `density` by their number of boxes. A value is None if the
+    data on which the exporter measured does not have the grouping.
     """
 
     origin: Share | None
@@ -56,7 +57,7 @@ class MixtureSpec(Part):
     """One mixture layer and its measured routing; older exporters measured fewer values."""
 
     layer: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
-    row: Annotated[int, Field(ge=0)]  # row in the outputs gates and router_probs, (B, L, Emax)
+    row: Annotated[int, Field(ge=0)]  # the layer's row in the outputs gates and router_probs, (B, L, Emax)
     num_experts: Positive
     expert_gflops: tuple[NotNegative, ...]
     information_bits: NotNegative | None
@@ -84,7 +85,7 @@ class Baseline(Part):
 
 
 class Gflops(Part):
-    """Compute for one image, in 1e9 operations: the part outside the experts, and the total of all parts."""
+    """Compute for one image, in 1e9 operations: `fixed` outside the experts, and `dense` with all experts."""
 
     fixed: NotNegative
     dense: NotNegative
@@ -100,7 +101,7 @@ class GoldenSpec(Part):
 
 
 class MetricPair(Part):
-    """The task's metric for checkpoint and graph, measured on the data that the export was given."""
+    """The task's metric for the checkpoint and for the graph, both measured on the export's data."""
 
     name: Annotated[str, Field(min_length=1)]
     checkpoint: Share
@@ -123,7 +124,7 @@ class Parity(Part):
 
 
 class Speed(Part):
-    """The time measurements by which the exporter chose between sparse and dense execution."""
+    """The measured times with which the exporter chose sparse or dense execution."""
 
     sparse_to_dense: Annotated[float, Field(gt=0)]
     sparse_ms: NotNegative
@@ -187,8 +188,8 @@ class Manifest(Part):
         if len(self.graphs) > 1:
             names = ", ".join(graph.name for graph in self.graphs)
             raise ArtifactBroken(
-                f"{self.name}-{self.target} version {self.version} has {len(self.graphs)} graphs ({names}):"
-                " this service runs models of one; export it as a single graph"
+                f"{self.name}-{self.target} version {self.version} has {len(self.graphs)} graphs ({names});"
+                " this service runs models with one graph: export the model as a single graph"
             )
         return self.graphs[0]
 
@@ -256,7 +257,7 @@ class Manifest(Part):
         roles = {row.role for row in self.outputs}
         for role in needed:
             if role not in roles:
-                raise ValueError(f"outputs: no row has the role {role}")
+                raise ValueError(f"outputs: no row has the role {role}, which task {self.task} needs")
         for role, sizes in _sizes(self).items():
             row = self.output(role)
             if row.sizes != sizes:

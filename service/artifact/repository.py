@@ -49,7 +49,7 @@ def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
 
 
 def how_to_export(name: str, target: str) -> str:
-    """Return the advice how to export a missing model for a target, as text for the user."""
+    """Return advice for the user: the command that exports a missing model for a target."""
     return f"export one: python -m training export CHECKPOINT --name {name} --target {target}"
 
 
@@ -67,7 +67,7 @@ def read_artifact(folder: Path) -> Artifact:
     manifest = parse_manifest(text, str(path))
     expected = (f"{manifest.name}-{manifest.target}", manifest.version)
     if (folder.resolve().parent.name, folder.resolve().name) != expected:
-        raise ArtifactBroken(f"{path} says it belongs in {'/'.join(expected)}")
+        raise ArtifactBroken(f"{path} belongs in {'/'.join(expected)}, by its name, target and version")
     for name, wanted in manifest.files.items():
         _verify(folder / name, wanted)
     return Artifact(folder, manifest, hashlib.sha256(text).hexdigest())
@@ -89,4 +89,4 @@ def _verify(path: Path, wanted: str) -> None:
     except OSError as error:
         raise ArtifactBroken(f"{path} cannot be read: {error.strerror}") from error
     if found != wanted:
-        raise ArtifactBroken(f"{path} has sha256 {found}, the manifest says {wanted}: copy the model again")
+        raise ArtifactBroken(f"{path} has sha256 {found}, the manifest has {wanted}; copy the model again")

@@ -8,12 +8,12 @@ from pydantic import Field
 from service.artifact.tensors import Part, Positive
 
 TaskName = Literal["detect", "classify"]
-Sizes = tuple[int, ...]  # of an output, behind the batch
+Sizes = tuple[int, ...]  # the dimensions of an output after the batch dimension
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DetectDefaults(Part):
-    """The defaults of a detection request for the parameters that it does not give."""
+    """The default parameters of a detection request."""
 
     conf: Share
     iou: Share
@@ -21,7 +21,11 @@ class DetectDefaults(Part):
 
 
 class DetectSettings(Part):
-    """The detection settings: where the N best (anchor, class) pairs are selected, N, and the defaults."""
+    """The settings of a detector.
+
+    The graph or the service selects the best (anchor, class) pairs, as `selection` says; `candidates` is the
+    number of selected pairs.
+    """
 
     resize_mode: ClassVar[str] = "letterbox"
 
@@ -35,11 +39,11 @@ class DetectSettings(Part):
         return ("boxes_xyxy", *found)
 
     def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:
-        """Return what the sizes of the task's outputs must be, by role.
+        """Return the sizes that the task's outputs must have, by role.
 
         Args:
-            given: what they are; the needed roles are there.
-            classes: how many the model tells apart.
+            given: the sizes that the manifest lists, by role; every needed role is present.
+            classes: number of the model's classes.
         """
         rows = given["boxes_xyxy"][:1] or (1,)
         per_row: dict[str, Sizes] = {
@@ -51,18 +55,18 @@ class DetectSettings(Part):
         return {role: (*rows, *sizes) for role, sizes in per_row.items() if role in given}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return no role: candidates may swap places where scores are equal."""
+        """Return no role, because candidates with equal scores may swap places."""
         return ()
 
 
 class ClassifyDefaults(Part):
-    """The defaults of a classification request for the parameters that it does not give."""
+    """The default parameters of a classification request."""
 
     top: Positive
 
 
 class ClassifySettings(Part):
-    """The classification settings: the defaults of a request."""
+    """The settings of a classifier."""
 
     resize_mode: ClassVar[str] = "center_crop"
 
@@ -73,11 +77,11 @@ class ClassifySettings(Part):
         return ("probabilities",)
 
     def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:
-        """Return what the sizes of the task's outputs must be, by role; as of DetectSettings."""
+        """Return the sizes that the task's outputs must have, by role; see DetectSettings.sizes."""
         return {"probabilities": (classes,)}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return the roles whose numbers have a place of their own, so that a replay compares one by one."""
+        """Return the roles of the outputs whose values have fixed places and can be compared one by one."""
         return ("probabilities",)
 
 

@@ -25,13 +25,13 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 class Part(BaseModel):
-    """A JSON object without unknown keys or coerced values, because a guessed value leads to wrong boxes."""
+    """A JSON object that is parsed strictly: an unknown key or a value of another type is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class TensorRow(Part):
-    """One input or output of a graph. The engine uses its name; its role says what it means."""
+    """One input or output of a graph. The engine finds it by its name, and the service by its role."""
 
     name: Annotated[str, Field(min_length=1)]
     dtype: DType
@@ -54,7 +54,7 @@ class TensorRow(Part):
     @model_validator(mode="after")
     def _the_batch_comes_first(self) -> Self:
         if self.dims[0] != "B" or "B" in self.dims[1:]:
-            raise ValueError(f"{self.name}: dims must begin with B, and hold it once, not {list(self.dims)}")
+            raise ValueError(f"{self.name}: dims must begin with B and have it once, not {list(self.dims)}")
         return self
 
 
@@ -103,7 +103,7 @@ class ControlInput(TensorRow):
 
     role: Literal["control"]
     allowed: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
-    range: tuple[float, float] | None = None  # lowest and highest
+    range: tuple[float, float] | None = None  # lowest and highest allowed number
     default: Number
 
     def accepts(self, value: Number) -> bool:

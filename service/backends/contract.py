@@ -1,4 +1,4 @@
-"""Check a graph against its manifest: inputs and outputs at load, then batch and output shapes per call."""
+"""Check a graph's inputs and outputs against its manifest, when the graph is loaded and in every call."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Port:
     """One input or output of a graph, as the engine describes it."""
 
     name: str
-    dtype: str  # the manifest's dtype name, or the engine's own name if a manifest has none for it
+    dtype: str  # as in a manifest; the engine's own name if manifests have no name for it
     dims: tuple[int | None, ...]  # None: the graph does not fix this dimension
 
 

@@ -47,7 +47,7 @@ class OnnxBackend:
         except Exception as error:  # the library's errors have no other common base class
             raise ArtifactBroken(f"ONNX Runtime cannot load {graph}: {_first_line(error)}") from error
         if settings.device == "cuda" and _CUDA not in self._session.get_providers():
-            raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, and ONNX Runtime sees no such device here")
+            raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, but ONNX Runtime finds no CUDA device")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_ports(self._manifest, str(graph), _ports(inputs), _ports(outputs))
         self._threads = Threads(workers, "onnx")
@@ -72,7 +72,7 @@ class OnnxBackend:
         check_batch(self._manifest, inputs)
         try:
             answer = self._session.run(self._names, dict(inputs))
-        except Exception as error:  # as above
+        except Exception as error:  # as in __init__
             raise BackendFailed(f"ONNX Runtime refused the input: {_first_line(error)}") from error
         return dict(zip(self._names, answer, strict=True))
 

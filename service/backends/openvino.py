@@ -96,7 +96,7 @@ def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> Non
     """
     if artifact.manifest.precision == "bf16" and "BF16" not in capabilities:
         raise ArtifactBroken(
-            f"{artifact.graph} was proved in bf16, and this CPU does not compute in it: "
+            f"{artifact.graph} is in bf16, which this CPU does not support; "
             "serve an export in f32 or int8 here"
         )
 

@@ -14,7 +14,7 @@ class BackendKind:
 
     runs: frozenset[str]  # export targets that the backend can run
     target: Callable[[Settings], str]  # the export target that the settings choose
-    limit: Callable[[Settings], int]  # maximum number of images at once; more images wait in this process
+    limit: Callable[[Settings], int]  # maximum number of images at once; further images wait in this process
     open: Callable[[Artifact, Settings], Backend] | None
     """Loads a model of the repository in this process; None: the backend is a server with its own models."""
 

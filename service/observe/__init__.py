@@ -1,1 +1,1 @@
-"""Observe every image, independent of the protocol; today only the metrics do."""
+"""Notify observers about every image, for any protocol; the only observer updates the metrics."""

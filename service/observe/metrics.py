@@ -1,4 +1,4 @@
-"""Count every image in the metrics."""
+"""Record every image in the metrics."""
 
 from service.errors import ServiceError, slug_of
 from service.metrics import Metrics

@@ -1,1 +1,1 @@
-"""Process images in pure stages, one file each: decode, resize to the model input, interpret outputs."""
+"""Process images in stages without side effects: decode, resize to the model input, interpret outputs."""

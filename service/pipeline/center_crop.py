@@ -1,4 +1,4 @@
-"""Fill the model input (canvas) with the middle of an image."""
+"""Scale an image to cover the model input (canvas), and cut off what extends beyond the input."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 32  # longest resized side, in model inputs; resizing a longer image could take all memory
+_LONGEST = 32  # limit of a resized side, in sides of the model input; resizing further could fill the memory
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CenterCrop:
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of a very long image, whose resized sides are at most half of the allowed length."""
+    """Cut the centre out of a very long image, so that its resized sides are at most half of the limit."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -1,4 +1,4 @@
-"""Decode image bytes to RGB pixels, safely even for malicious bytes."""
+"""Decode an image file to RGB pixels; malicious files cannot exhaust the memory."""
 
 import io
 import logging
@@ -52,11 +52,13 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         raise UndecodableImage(f"the {name} image is damaged and cannot be decoded") from error
     if pixels is None:
         raise UndecodableImage(
-            f"the {name} image cannot be decoded: it is truncated, damaged, or of a rare kind;"
+            f"the {name} image cannot be decoded: it is truncated, damaged, or of an unusual type;"
             " save it again as a plain JPEG or PNG"
         )
     if pixels.dtype != np.uint8 or sorted(pixels.shape[:2]) != sorted((width, height)):
-        raise UndecodableImage(f"the {name} header announces {width} x {height} pixels, the data has others")
+        raise UndecodableImage(
+            f"the {name} header announces {width} x {height} pixels, but the image has another size"
+        )
     return pixels.astype(np.uint8, copy=False)
 
 
@@ -79,7 +81,7 @@ def _format(data: bytes) -> tuple[str, Callable[[io.BytesIO], ImageFile]]:
         return "TIFF", TiffImageFile
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "GIF", GifImageFile
-    raise UnsupportedImage(f"these bytes are not an image that is served; send one of: {', '.join(FORMATS)}")
+    raise UnsupportedImage(f"this is not an image in a supported format; send one of: {', '.join(FORMATS)}")
 
 
 def _size(

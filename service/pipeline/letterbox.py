@@ -45,5 +45,5 @@ class Letterbox:
 
 
 def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    # A line of one pixel must not vanish: no side is ever rounded to 0.
+    # No side is rounded to 0, so that an image one pixel wide does not vanish.
     return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))

@@ -12,9 +12,9 @@ from service.types import Candidates
 
 
 class Kept(NamedTuple):
-    """What is left of the candidates of one image, highest score first."""
+    """The candidates of one image that are reported, highest score first."""
 
-    rows: NDArray[np.int64]  # (N,) among the candidates: what else a graph says of them is found by it
+    rows: NDArray[np.int64]  # (N,) row numbers in the arrays of the candidates
     boxes_xyxy: NDArray[np.float32]  # (N, 4) source pixels
 
 
@@ -49,7 +49,9 @@ def kept_in_source(
     max_det: int,
     class_ids: Collection[int] | None = None,
 ) -> Kept:
-    """Filter, suppress on the canvas, map to the source image and clip to it, in this order.
+    """Return the candidates to report, with boxes in source pixels.
+
+    The steps are: remove other classes, suppress overlapping boxes, map the boxes to the source image, clip.
 
     Args:
         candidates: boxes in pixels of the model input.

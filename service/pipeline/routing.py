@@ -1,4 +1,4 @@
-"""Read from gates and router probabilities which experts ran in each mixture layer, and their compute."""
+"""Find out which experts ran for an image, and how much compute they used, from the graph's outputs."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
 def compute_cost(experts: tuple[ExpertActivation, ...], manifest: Manifest) -> Compute:
     """Return the compute for one image: the fixed part plus the chosen experts.
 
-    A dense graph computes every expert, so its compute is always the dense one.
+    A dense graph computes every expert, so its compute is the same for every image.
     """
     dense = manifest.gflops.dense
     if manifest.execution == "dense":

@@ -1,1 +1,1 @@
-"""Translate between HTTP and the service; how images are decoded and predicted is not decided here."""
+"""Translate HTTP requests into calls of the service, and results and errors into HTTP answers."""

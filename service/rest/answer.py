@@ -12,8 +12,8 @@ from service.traffic.routes import Route
 from service.types import ExpertActivation, Timings
 
 STATIC_ROUTING = (
-    "Routing is static: what this model's routers say does not depend on the image, "
-    "so it says nothing about this one."
+    "Routing is static: this model's routers choose the same experts for every image, "
+    "so the experts say nothing about this image."
 )
 _TOP_K = "top_k"  # the control that the answer reports
 
@@ -51,7 +51,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
 
 
 def to_model_list(models: Models) -> wire.ModelList:
-    """Return the descriptions of every model of which at least one backend has a version.
+    """Return a description of every model that has a version on at least one backend.
 
     Raises:
         NotReady: no backend has a model yet.
@@ -143,7 +143,7 @@ def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
     """
     in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:
-        _, version = min(in_force, key=lambda pair: pair[0])  # the first of those that are closed
+        _, version = min(in_force, key=lambda pair: pair[0])  # the first route whose breaker is closed
         return version.manifest, version.sha256
     statuses = [status for route in routes for status in route.statuses]
     return (statuses[-1].manifest, statuses[-1].sha256) if statuses else None

@@ -1,4 +1,4 @@
-"""Describe request bodies and problems for openapi.json, where the types of the routes do not."""
+"""Describe the request body and the problems for openapi.json; FastAPI cannot derive them from the types."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ DETECT_BODY = {
 _PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_CODES = {
     400: "The form cannot be read.",
-    404: "There is no such model or version.",
+    404: "The model or the version does not exist.",
     408: "The body took too long to arrive.",
     413: "The body has too many bytes, or the image too many pixels.",
-    415: "This is no image, or none of a format that is served.",
-    422: "A parameter cannot be used, or the image is empty or damaged.",
-    429: "Too much is asked for at once; try again after Retry-After seconds.",
+    415: "The body is not an image in a supported format.",
+    422: "A parameter is invalid, or the image is empty or damaged.",
+    429: "Too many requests at once; try again after Retry-After seconds.",
     500: "A defect of the service; report it with the id.",
     503: "No backend can answer now; try again after Retry-After seconds.",
-    504: "There was no answer in time.",
+    504: "The answer was not ready in time.",
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()

@@ -48,7 +48,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         match status:
             case HTTPStatus.NOT_FOUND:
-                detail = f"there is nothing at {request.url.path!r}; see /openapi.json for what there is"
+                detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = (error.headers or {}).get("Allow", "another method")
                 detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
@@ -64,7 +64,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:
         # The framework raises the error again after this answer, so the log has its traceback.
-        detail = "the service has a defect; report it with this id"
+        detail = "the service has a defect; report it with the id of this problem"
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _response(problem("internal", status, detail, request.state.request_id))
 

@@ -1,4 +1,4 @@
-"""Make request ids: unique, and in the order of time when sorted as text."""
+"""Create request ids that are unique, and whose alphabetical order is their order in time."""
 
 import secrets
 import time

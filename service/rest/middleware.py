@@ -34,7 +34,7 @@ class RequestRecorder:
             return
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        code = 500  # if nothing is sent, the server sends this
+        code = 500  # the server sends this if the app sends nothing
 
         async def send_and_note(message: Message) -> None:
             nonlocal code

@@ -1,4 +1,4 @@
-"""Define the query parameters of a detection, and turn them into the parameters of the service."""
+"""Define the query parameters of POST /detect, and turn them into the parameters of the service."""
 
 import difflib
 import re
@@ -34,13 +34,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_VALUES = ("conf", "iou", "max_det", "top")  # of the tasks
+_VALUES = ("conf", "iou", "max_det", "top")  # parameters of the tasks
 CONTROLS = ("top_k", "weight_threshold")
-"""Controls that most models have; openapi.json describes them. Other controls depend on the model."""
+"""The controls that most models have; openapi.json describes no other controls."""
 
 
 class DetectQuery(BaseModel):
-    """Query parameters of a detection. The problem for a wrong value repeats the field's description."""
+    """The query parameters of POST /detect. The error for a wrong value repeats the field's description."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)  # controls of the model are extra fields
 
@@ -50,20 +50,21 @@ class DetectQuery(BaseModel):
     ] = None
     iou: Annotated[
         OrUnset[Share],
-        Field(description="Overlap above which boxes of a class are one: a number from 0 to 1."),
+        Field(description="IoU above which two boxes of a class count as one object: a number from 0 to 1."),
     ] = None
     max_det: Annotated[
-        OrUnset[Count], Field(description="Most detections: a whole number from 1 to 10000.")
+        OrUnset[Count], Field(description="Maximum number of detections: a whole number from 1 to 10000.")
     ] = None
     top: Annotated[
-        OrUnset[Count], Field(description="Classes of a whole image: a whole number from 1 to 10000.")
+        OrUnset[Count],
+        Field(description="Number of classes to report, for a classifier: a whole number from 1 to 10000."),
     ] = None
     classes: Annotated[
         OrUnset[str], Field(description="Names or ids of the classes to report, separated by commas.")
     ] = None
     backend: Annotated[
         Literal["auto", BackendName],
-        Field(description=f"What runs the model: one of auto, {', '.join(BACKEND_NAMES)}."),
+        Field(description=f"Backend that runs the model: one of auto, {', '.join(BACKEND_NAMES)}."),
     ] = "auto"
     version: Annotated[
         OrUnset[Annotated[str, Field(max_length=20)]],
@@ -71,22 +72,24 @@ class DetectQuery(BaseModel):
     ] = None
     timeout_ms: Annotated[
         OrUnset[Annotated[int, Field(ge=1, le=600_000)]],
-        Field(description="Time from the last byte sent to the answer: a whole number from 1 to 600000."),
+        Field(
+            description="Time limit in milliseconds, after the last byte: a whole number from 1 to 600000."
+        ),
     ] = None
     top_k: Annotated[
         OrUnset[Annotated[int, Field(ge=0)]],
-        Field(description="Experts per image and layer: a whole number that GET /models allows."),
+        Field(description="Experts per image and mixture layer: a number that GET /models lists."),
     ] = None
     weight_threshold: Annotated[
         OrUnset[Share],
-        Field(description="Probability an expert beyond the best needs: a number from 0 to 1."),
+        Field(description="Lowest probability of an expert to run, except the best: a number from 0 to 1."),
     ] = None
     moe: Annotated[
         Literal["summary", "full", "off"],
-        Field(description="How much to tell about the experts: one of summary, full, off."),
+        Field(description="How much to report about the experts: one of summary, full, off."),
     ] = "summary"
     format: Annotated[
-        FormatName, Field(description=f"How the answer is written: one of {', '.join(FORMAT_NAMES)}.")
+        FormatName, Field(description=f"Format of the answer: one of {', '.join(FORMAT_NAMES)}.")
     ] = "json"
 
     def params(self) -> DetectParams:
@@ -117,7 +120,7 @@ class DetectQuery(BaseModel):
         """Check that every given parameter is one of the API's parameters or of this model's controls.
 
         Raises:
-            InvalidParameter: a parameter is unknown; the message names the nearest and all known ones.
+            InvalidParameter: a parameter is unknown; the message names all known parameters.
         """
         controls = [row.name for row in manifest.controls if row.name not in CONTROLS]
         known = [*DetectQuery.model_fields, *controls]
@@ -125,9 +128,8 @@ class DetectQuery(BaseModel):
             if name not in controls:
                 nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
                 shown = name[:40]
-                sentence = (
-                    f"there is no parameter {shown!r}; did you mean {nearest!r}? There is {', '.join(known)}"
-                )
+                sentence = f"there is no parameter {shown!r}; did you mean {nearest!r}?"
+                sentence += f" The parameters are {', '.join(known)}"
                 raise InvalidParameter(shown, sentence)
 
 

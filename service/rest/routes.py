@@ -24,10 +24,10 @@ router = APIRouter()
 @router.post(
     "/detect",
     response_model=Answer | Results,
-    response_description="What is in the image, and which experts ran.",
+    response_description="The predictions for the image, and the experts that ran.",
     responses=PROBLEMS,
     openapi_extra={"requestBody": DETECT_BODY},
-    summary="Find what is in an image, and report the experts that ran.",
+    summary="Detect objects or classify an image, and report the experts that ran.",
     tags=["detection"],
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
@@ -43,7 +43,7 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
         answer_format.check(manifest)
         resolve(params, manifest)
         upload = await read_upload(request, service.settings)
-        context = query.context(request, service.settings.timeout_s)  # the time limit begins
+        context = query.context(request, service.settings.timeout_s)  # the time limit starts here
         if not upload.several:
             answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
             return answer_format.write([Outcome(context.request_id, answered)], several=False, moe=query.moe)
@@ -61,7 +61,7 @@ async def models_route(request: Request) -> ModelList:
 
 @router.get("/healthz", summary="Is the process alive?", tags=["operation"])
 async def health_route() -> Health:
-    """Return ok; the process is alive if it answers at all."""
+    """Return ok, which shows that the process answers."""
     return Health(status="ok")
 
 
@@ -79,7 +79,7 @@ async def ready_route(request: Request) -> Readiness:
     return Readiness(status="ready", notes=[note for note in service.models.notes.values() if note])
 
 
-@router.get("/metrics", response_class=Response, summary="Every series, for Prometheus.", tags=["operation"])
+@router.get("/metrics", response_class=Response, summary="The metrics, for Prometheus.", tags=["operation"])
 async def metrics_route(request: Request) -> Response:
     """Return every metric of the service in Prometheus' text format."""
     return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

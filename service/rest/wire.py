@@ -13,11 +13,11 @@ class ModelRef(BaseModel):
 
     name: str
     version: str
-    sha256: Annotated[str, Field(description="Of the model's manifest, which lists every file's sha256.")]
+    sha256: Annotated[str, Field(description="sha256 of the manifest, which has the sha256 of every file.")]
     backend: str
     backend_reason: Annotated[
         str,
-        Field(description="preferred, requested, or a sentence: why a preferred backend did not answer."),
+        Field(description="preferred, requested, or the reason why a preferred backend did not answer."),
     ]
     precision: str
 
@@ -36,8 +36,8 @@ class LayerActivation(BaseModel):
     experts: Annotated[int, Field(description="Number of experts in the layer.")]
     active: Annotated[list[int], Field(description="Ids of the chosen experts, ascending.")]
     weights: Annotated[list[float], Field(description="Weights of the active experts; their sum is 1.")]
-    entropy_bits: Annotated[float, Field(description="Entropy of the probabilities; 0: certain.")]
-    probabilities: Annotated[list[float], Field(description="Of every expert; only with moe=full.")] = []
+    entropy_bits: Annotated[float, Field(description="Entropy of the probabilities; 0 if certain.")]
+    probabilities: Annotated[list[float], Field(description="Of all experts; only with moe=full.")] = []
 
 
 class GflopsUse(BaseModel):
@@ -51,11 +51,11 @@ class Moe(BaseModel):
     """The experts that ran for this image, and their compute."""
 
     layers: list[LayerActivation]
-    top_k: Annotated[int | None, Field(description="The top_k used; null if the model has no such control.")]
+    top_k: Annotated[int | None, Field(description="Value that was used; null if the model has none.")]
     gflops: GflopsUse
-    degraded: Annotated[bool, Field(description="True if load made the service use fewer experts.")]
+    degraded: Annotated[bool, Field(description="Always false: this version never lowers top_k.")]
     routing: Annotated[
-        Literal["normal", "static"], Field(description="static: the routing does not depend on the image.")
+        Literal["normal", "static"], Field(description="static: the same experts run for every image.")
     ]
 
 
@@ -92,7 +92,7 @@ class ParameterFault(BaseModel):
 class Problem(BaseModel):
     """An error as an RFC 9457 problem; `detail` says what went wrong and what to do."""
 
-    type: Annotated[str, Field(description="Stable name; its last part is the reason in the metrics.")]
+    type: Annotated[str, Field(description="Fixed name; its last part is the reason in the metrics.")]
     title: str
     status: int
     detail: str
@@ -135,8 +135,8 @@ class ControlInfo(BaseModel):
 
     name: str
     default: int | float
-    allowed: Annotated[list[int] | None, Field(description="Allowed values; null if there is a range.")]
-    range: Annotated[tuple[float, float] | None, Field(description="Lowest and highest value.")]
+    allowed: Annotated[list[int] | None, Field(description="Allowed values; null if `range` limits them.")]
+    range: Annotated[tuple[float, float] | None, Field(description="Lowest and highest value, or null.")]
 
 
 class VersionInfo(BaseModel):
@@ -149,7 +149,7 @@ class VersionInfo(BaseModel):
     sha256: str
     state: Annotated[
         Literal["ready", "refused", "unavailable"],
-        Field(description="refused: it failed its check. unavailable: the backend has not loaded it."),
+        Field(description="refused: the check failed. unavailable: the backend has not loaded it."),
     ]
     why: Annotated[str, Field(description="Why the version is not ready; empty if it is ready.")] = ""
 
@@ -172,13 +172,16 @@ class ModelInfo(BaseModel):
     task: TaskName
     drawn_as: Annotated[
         Literal["boxes", "labels"],
-        Field(description="Where predictions are shown: boxes on the image, or labels."),
+        Field(description="How a page shows predictions: boxes on the image, or labels beside it."),
     ]
     defaults: Annotated[dict[str, int | float], Field(description="Default of each parameter and control.")]
     controls: list[ControlInfo]
     top_k: TopKChoice | None
     mixture: list[LayerInfo]
-    gflops: Annotated[dict[str, float], Field(description="fixed and dense, in 1e9 operations.")]
+    gflops: Annotated[
+        dict[str, float],
+        Field(description="Compute for an image in 1e9 operations: fixed without, dense with all experts."),
+    ]
     metrics: dict[str, float]
     data: str
     attribution: str
@@ -201,4 +204,4 @@ class Readiness(BaseModel):
     """The readiness of the service to answer requests; the status is always ready."""
 
     status: str
-    notes: Annotated[list[str], Field(description="Warnings for the operator, although it is ready.")] = []
+    notes: Annotated[list[str], Field(description="Warnings for the operator.")] = []

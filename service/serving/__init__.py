@@ -1,1 +1,1 @@
-"""Load the models, keep track of the served versions, and answer images with them."""
+"""Load the models, keep track of the served versions, and run them on images."""

@@ -1,4 +1,4 @@
-"""Answer images, independent of the protocol: choose a route, run the stages, notify the observers."""
+"""Predict objects or classes for images: choose a route, run the stages, notify the observers."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,8 @@ from service.backends.threads import Threads
 from service.errors import BackendUnavailable, NotReady, ServiceError
 from service.metrics import Metrics
 from service.observe.protocol import Answered, Observer
+from service.pipeline.decode import decode
+from service.pipeline.encode import to_preview
 from service.request import DetectParams, RequestContext
 from service.serving.models import Models
 from service.serving.stages import ImageStages
@@ -19,14 +21,14 @@ from service.traffic.admission import Admission
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
 
-_IMAGES_AT_ONCE = 4  # images of one request at once: fills a server's batch without starving other callers
+_IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batch, without delaying others
 
 
 class DetectService:
-    """Answers images, for any protocol. Call it from the event loop.
+    """Predicts objects or classes for images, for any protocol. Call it from the event loop.
 
-    For each request, enter `admit()`, then call `detect()`. Before `detect()`, `choose()` returns the version
-    that would answer.
+    For each request, enter `admit()`, then call `detect()`. To learn which version would answer, call
+    `choose()`.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
@@ -68,7 +70,7 @@ class DetectService:
 
         Raises:
             NotReady, UnknownModel, UnknownVersion, BackendNotOffered: no backend serves what is requested.
-            InvalidParameter: the version that answers does not accept a parameter.
+            InvalidParameter: the chosen version does not accept a parameter.
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.
@@ -117,6 +119,16 @@ class DetectService:
             pairs = zip(images, contexts, strict=True)
             tasks = [group.create_task(one(data, context)) for data, context in pairs]
         return [task.result() for task in tasks]
+
+    async def preview(self, data: bytes, context: RequestContext) -> bytes:
+        """Return an image file as JPEG, upright and not larger than a screen needs.
+
+        Raises:
+            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
+            DeadlineExceeded: the image was not ready before the deadline.
+        """
+        max_pixels = self.settings.max_pixels
+        return await self._threads.run(context, lambda: to_preview(decode(data, max_pixels)))
 
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext

@@ -27,7 +27,7 @@ class Models:
         self._metrics = metrics
         self._routes: dict[str, dict[str, Route]] = {}
         self._default = settings.default_model
-        self._announced: set[tuple[str, str, str, str]] = set()
+        self._announced: set[tuple[str, str, str, str]] = set()  # label values of the info series
         self._limits = {
             name: ConcurrencyLimit(
                 BACKENDS[name].limit(settings),
@@ -36,7 +36,7 @@ class Models:
             )
             for name in settings.backends
         }
-        self.first_ready = asyncio.Event()  # set once a backend can serve the default model
+        self.first_ready = asyncio.Event()  # set when a backend can first serve the default model
         self.notes: dict[str, str] = {}  # warning for the operator, by backend; an empty text is no warning
 
     @property
@@ -56,7 +56,7 @@ class Models:
         return self._routes[name]
 
     def routes(self, name: str | None) -> Mapping[str, Route]:
-        """Return the routes of a model by backend, preferred first; `name` None is the default model.
+        """Return the routes of a model by backend, preferred first; None stands for the default model.
 
         Raises:
             NotReady: there is no model yet, or the default model is requested and is not there yet.

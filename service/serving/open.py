@@ -11,7 +11,7 @@ from service.settings import Settings
 
 @asynccontextmanager
 async def open_models(settings: Settings, models: Models) -> AsyncIterator[None]:
-    """Serve the local models and the models of Triton during the block, as far as the settings name them.
+    """Serve the models of every configured backend, local or Triton, during the block.
 
     Raises:
         ArtifactError: a local model is missing, broken, or does not reproduce its golden sample.
@@ -19,7 +19,7 @@ async def open_models(settings: Settings, models: Models) -> AsyncIterator[None]
     """
     local = [name for name in settings.backends if BACKENDS[name].open is not None]
     async with AsyncExitStack() as stack:
-        for name in local:  # first, because they are ready sooner and determine the default model
+        for name in local:  # first, because local models load sooner and one becomes the default model
             await stack.enter_async_context(open_local_models(name, settings, models))
         check_default(settings, models)
         if len(local) < len(settings.backends):

@@ -75,4 +75,4 @@ async def prove_by_blank(manifest: Manifest, backend: Backend, allowed_s: float)
     check_outputs(outputs, manifest, 1, "the backend")
     for row in manifest.outputs:
         if not np.isfinite(outputs[row.name]).all():
-            raise ArtifactMismatch(row.name, float("nan"), 0.0, "a blank canvas")
+            raise ArtifactMismatch(row.name, float("nan"), 0.0, "a blank image")

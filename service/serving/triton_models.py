@@ -31,9 +31,9 @@ from service.traffic.routes import ServedVersion, VersionStatus
 log = logging.getLogger(__name__)
 
 BACKEND: BackendName = "triton"
-_REFUSED_S = 30.0
-_PROOF_S = 30.0  # the first inference after a model is loaded can be slow
-_PATIENCE_S = 0.8  # a look waits this long for a proof; a slower proof adds its version when it ends
+_REFUSED_S = 30.0  # a refused version is checked again after this time
+_PROOF_S = 30.0  # time limit of a check; the first inference after loading can be slow
+_PATIENCE_S = 0.8  # longest wait for a check before the routes are updated; they are updated again after it
 
 
 @asynccontextmanager
@@ -79,14 +79,14 @@ class _Proof:
     began_at: float  # on the clock of time.monotonic
 
     def patience_s(self) -> float:
-        """Return the seconds that a look still waits for this proof; 0 for a proof that has become slow."""
+        """Return the seconds to wait for this check before the routes are updated; 0 if it is slow."""
         return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 
 class TritonFollower:
     """Follows a Triton server: reads its repository index, checks new versions, then serves them.
 
-    The old versions serve while the new ones are checked.
+    While a new version is checked, the old versions answer requests.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class TritonFollower:
             tuple[str, str], RepositoryVersion
         ] = {}  # key: <name>-<target> and version, also in the following dicts
         self._judged: dict[tuple[str, str], _Judgement] = {}
-        self._unproved: dict[tuple[str, str], str] = {}  # why a version is neither proved nor refused
+        self._unproved: dict[tuple[str, str], str] = {}  # why the check of a version has no result
         self._proofs: dict[tuple[str, str, str], _Proof] = {}  # key: also the manifest's sha256
         self._probers: dict[str, asyncio.Task[None]] = {}  # by name of the model
         self._looking: asyncio.Task[None] | None = None
         self._degraded_at = 0.0  # on the clock of time.monotonic
-        self._looked_at = 0.0  # start of the last finished look, on the same clock
+        self._looked_at = 0.0  # when the last finished reading of the index began
 
     async def run(self) -> None:
         """Read the repository index every `refresh_s` seconds, until cancelled."""
@@ -125,12 +125,15 @@ class TritonFollower:
             await asyncio.sleep(self._settings.triton.refresh_s)
 
     async def look(self) -> None:
-        """Update the routes now: return after a look at the index that began after this call has ended."""
+        """Read the repository index, starting after this call, and update the routes.
+
+        A reading that is already running may miss the latest change, so another one follows it.
+        """
         asked_at = monotonic()
         while self._looked_at < asked_at:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
-            await asyncio.shield(self._looking)  # a cancelled caller must not cancel it for others
+            await asyncio.shield(self._looking)  # other callers also wait for this task
 
     def stop(self) -> Iterable[asyncio.Task[None]]:
         """Cancel all running tasks; return them, so that the caller can wait for them."""
@@ -170,7 +173,7 @@ class TritonFollower:
         self._report()
 
     async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-        """Return manifest and sha256 of a version to check; None if it needs no check, or cannot be read."""
+        """Return manifest and sha256 of a version to check; None if no check is needed or possible."""
         key = (one.model, one.version)
         self._unproved.pop(key, None)
         judged = self._judged.get(key)
@@ -182,7 +185,7 @@ class TritonFollower:
         try:
             found = await read_manifest(self._channel, one)
         except ServiceError as error:
-            self._unproved[key] = str(error)  # the next look tries again
+            self._unproved[key] = str(error)  # the next reading tries again
             if isinstance(error, ArtifactError):
                 self._judged.pop(key, None)
             return None
@@ -193,7 +196,7 @@ class TritonFollower:
         try:
             self._judged[(model, version)] = await self._judge(manifest, sha256)
         except ServiceError as error:
-            self._unproved[(model, version)] = str(error)  # not refused: the next look tries again
+            self._unproved[(model, version)] = str(error)  # not refused: the next reading tries again
         finally:
             self._proofs.pop(key, None)
         # Add all versions of a model at once, so that a lower version does not answer in between.
@@ -219,7 +222,7 @@ class TritonFollower:
         artifact = await asyncio.to_thread(_local_twin, self._settings.repository, manifest, sha256)
         if artifact is None:
             await prove_by_blank(manifest, backend, _PROOF_S)
-            return "blank canvas"
+            return "blank image"
         await prove_by_golden(artifact, backend, _PROOF_S)
         return "golden sample"
 
@@ -240,7 +243,7 @@ class TritonFollower:
             self._probers[name] = asyncio.create_task(prober.run())
 
     def _settle_default(self) -> None:
-        # Wait for all proofs: the default is the first model by name, not the first one proved.
+        # Wait for all checks: the default is the first model by name, not the first checked model.
         if self._models.default is not None or not self._proofs:
             self._models.settle_default()
 
@@ -259,7 +262,7 @@ class TritonFollower:
         ]
         sentences += [why for key, why in self._unproved.items() if key in self._seen]
         sentences += [
-            f"triton: {model} version {version} is being proved" for model, version, _ in self._proofs
+            f"triton: {model} version {version} is being checked" for model, version, _ in self._proofs
         ]
         nothing = f"triton at {self._channel.url} has no model for target {self._settings.triton.target}"
         self._note("; ".join(sentences) or ("" if self._judged else nothing))
@@ -299,6 +302,6 @@ def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact |
     artifact = read_artifact(folder)
     if artifact.sha256 != sha256:
         raise ArtifactConflict(
-            f"triton's manifest has sha256 {sha256[:12]}…, the one in {folder} has {artifact.sha256[:12]}…"
+            f"triton's manifest has sha256 {sha256[:12]}…, but that in {folder} has {artifact.sha256[:12]}…"
         )
     return artifact

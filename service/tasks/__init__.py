@@ -1,1 +1,1 @@
-"""Interpret a model's outputs by its task; one file per task reads, describes and compares the results."""
+"""Interpret a model's outputs; one file per task reads, describes and compares the results."""

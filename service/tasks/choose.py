@@ -8,10 +8,10 @@ from service.tasks.detect import Detections, DetectTask, Prediction
 from service.tasks.protocol import Task
 
 Result = Detections | Classes
-"""What a task found in one image."""
+"""The predictions for one image, as arrays."""
 
 AnyPrediction = Prediction | ClassPrediction
-"""One of the predictions in which that is sent."""
+"""One prediction in an HTTP answer: a box or a class."""
 
 
 def task_of(manifest: Manifest) -> Task[Any]:

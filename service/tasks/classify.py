@@ -27,7 +27,7 @@ class Classes:
             raise ValueError(f"{self.class_ids.shape=} {self.scores.shape=} do not fit each other")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of classes."""
         return len(self.scores)
 
 
@@ -58,7 +58,7 @@ class ClassifyTask:
         """
         probabilities = self._manifest.read(outputs, "probabilities")[0].astype(np.float32)  # (C,)
         if not np.isfinite(probabilities).all():
-            raise BackendFailed(f"model {self._manifest.name!r} gave probabilities that are no numbers")
+            raise BackendFailed(f"model {self._manifest.name!r} returned a probability that is not finite")
         order = np.argsort(-probabilities, kind="stable")
         if params.class_ids is not None:
             order = order[np.isin(order, np.array(sorted(params.class_ids), dtype=np.int64))]
@@ -66,7 +66,7 @@ class ClassifyTask:
         return Classes(best, probabilities[best])
 
     def count(self, result: Classes) -> int:
-        """Return 0: it always tells as many classes as it is asked for, nothing that could be counted."""
+        """Return 0, because a classifier detects no objects."""
         return 0
 
     def describe(self, result: Classes) -> list[ClassPrediction]:

@@ -18,7 +18,7 @@ from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
 from service.types import Candidates, RawOutputs
 
-_SAME_OBJECT_IOU = 0.5  # pairs a replayed box with its golden one; the tolerance then decides
+_SAME_OBJECT_IOU = 0.5  # lowest IoU that pairs a replayed box with a golden box
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Detections:
             raise ValueError(f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit {n=}")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of detections."""
         return len(self.scores)
 
 
@@ -67,7 +67,7 @@ class DetectTask:
     def candidates(self, outputs: RawOutputs) -> Candidates:
         """Return the best boxes before suppression, best first, in pixels of the model input.
 
-        The graph selects them, or else this method does, as the manifest's `selection` says.
+        If the manifest's `selection` is "service", this method selects the boxes; otherwise the graph did.
         """
         manifest = self._manifest
         boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
@@ -93,7 +93,7 @@ class DetectTask:
         return Detections(kept.boxes_xyxy, candidates.scores[kept.rows], candidates.class_ids[kept.rows])
 
     def count(self, result: Detections) -> int:
-        """Return how many objects were found."""
+        """Return the number of detected objects."""
         return len(result)
 
     def describe(self, result: Detections) -> list[Prediction]:

@@ -28,7 +28,7 @@ class Task(Protocol[R]):
         ...
 
     def count(self, result: R) -> int:
-        """Return how many objects were found, for the metrics; 0 for a task that finds none."""
+        """Return the number of detected objects, for the metrics; 0 for a task without objects."""
         ...
 
     def describe(self, result: R) -> Sequence[Any]:

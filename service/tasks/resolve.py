@@ -10,7 +10,7 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
     """Return the parameters of a request with the model's defaults filled in for missing ones.
 
     Raises:
-        InvalidParameter: the model does not have a class, parameter or control, or refuses a control's value.
+        InvalidParameter: the model lacks a class, parameter or control, or does not accept a control's value.
     """
     return ResolvedParams(
         values=_values(params, manifest),
@@ -31,8 +31,8 @@ def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
         if name not in defaults:
             raise InvalidParameter(
                 name,
-                f"{name} means nothing to model {manifest.name!r}, whose task is {manifest.task};"
-                f" leave it out: there is {', '.join(defaults)}",
+                f"{name} is not a parameter of model {manifest.name!r}, whose task is {manifest.task};"
+                f" leave it out, or use: {', '.join(defaults)}",
             )
     return defaults | dict(params.values)
 
@@ -67,11 +67,11 @@ def _class_ids(classes: str, class_names: tuple[str, ...]) -> frozenset[int]:
     ids = {name: i for i, name in enumerate(class_names)}
     chosen = set()
     for part in (part.strip() for part in classes.split(",")):
-        if part in ids:  # a name wins over an id: a class may be called "7"
+        if part in ids:  # first, because a class may have the name "7"
             chosen.add(ids[part])
         elif part.isascii() and part.isdigit() and int(part[:9]) < len(class_names) and len(part) < 9:
             chosen.add(int(part))
         else:
             known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
-            raise InvalidParameter("classes", f"there is no class {part!r}; there is {known}")
+            raise InvalidParameter("classes", f"there is no class {part!r}; the classes are {known}")
     return frozenset(chosen)

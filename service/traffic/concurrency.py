@@ -1,4 +1,4 @@
-"""Limit the calls to a backend at the same time; further calls wait until their deadline, and are counted."""
+"""Limit the number of calls to a backend at the same time; further calls wait until their deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Probe one route repeatedly, so that a dead backend is avoided within seconds, and reused once healthy."""
+"""Probe a route repeatedly, so that requests soon avoid a dead backend, and return once it is healthy."""
 
 import asyncio
 import logging
@@ -104,5 +104,5 @@ class Prober:
                     breaker.failed(began, sentence)
                 return
         except ServiceError:
-            pass  # the server does not answer either, so it is dead
+            pass  # the server does not answer the check either, so it is dead
         breaker.probe_failed(began, sentence)

@@ -16,7 +16,7 @@ from service.traffic.breaker import Breaker, State
 from service.traffic.concurrency import ConcurrencyLimit
 from service.types import RawOutputs
 
-_FAIR_SHARE = 0.5  # a timeout counts as silence only if the backend got at least this share of the time
+_FAIR_SHARE = 0.5  # a timeout is the backend's fault if it had at least this share of the time
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class VersionStatus:
     manifest: Manifest
     sha256: str
     state: Literal["ready", "refused", "unavailable"]
-    why: str = ""  # why the version is not ready
+    why: str = ""  # why the version is not ready; empty if it is
 
 
 async def _nothing_new() -> None:
@@ -75,7 +75,7 @@ class Route:
         self.renew: Callable[[], Awaitable[None]] = _nothing_new  # reads the backend's versions again
         self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
         self.statuses: tuple[VersionStatus, ...] = ()
-        self.why_empty = f"{backend_name} has not said yet whether it serves {model!r}"
+        self.why_empty = f"it is not known yet whether {backend_name} serves {model!r}"
         self._movable: set[asyncio.Future[Any]] = set()
 
     @property
@@ -113,7 +113,7 @@ class Route:
 
     @property
     def healthy(self) -> bool:
-        """Return whether the breaker is closed and there is a version that can answer."""
+        """Return whether the breaker is closed and the route has a version."""
         return self.current is not None and self.breaker.state is State.CLOSED
 
     async def renew_within(self, limit_s: float) -> bool:
@@ -167,7 +167,7 @@ class Route:
             task = asyncio.current_task()
             if work.cancelled() and task is not None and not task.cancelling():
                 why = self.breaker.why or f"{self.backend_name} was silent for too long"
-                raise BackendUnavailable(why) from None  # abandoned, see below
+                raise BackendUnavailable(why) from None  # cancelled by `abandon`
             raise
         except BackendUnavailable as error:
             if not error.not_run:
@@ -198,5 +198,5 @@ class Route:
             except DeadlineExceeded as error:
                 if given_s >= _FAIR_SHARE * context.allowed_s:
                     raise
-                raise DeadlineExceeded(error.allowed_s) from error  # it waited in our own queue
+                raise DeadlineExceeded(error.allowed_s) from error  # it waited too long in our queue
         return outputs, wait_s

@@ -1,4 +1,4 @@
-"""Choose the route of a request: the first healthy one in the order of preference, then the next."""
+"""Choose the route of a request: the first healthy route in the order of preference, then the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -84,7 +84,7 @@ async def choose_next(
         try:
             return replace(choice, version=route.get(params.version), renewed=True)
         except UnknownVersion:
-            pass  # no longer here; another backend may serve it
+            pass  # the version is gone here; another backend may serve it
         except BackendUnavailable as gone:
             error = gone
     failed[route.backend_name] = error

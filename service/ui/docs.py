@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 router = APIRouter(include_in_schema=False)
 
 _STATIC = Path(__file__).parent / "static"
-# The package fastapi_offline contains Swagger UI; FastAPI's own page would load the same files from a CDN.
+# The package fastapi_offline contains the files of Swagger UI, which FastAPI would load from a CDN.
 _SWAGGER_UI = files("fastapi_offline") / "static"
 _FILES = {
     "/docs": (_STATIC / "docs.html", "text/html"),

@@ -83,7 +83,7 @@ def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USU
                 if failures >= patience.attempts:
                     raise DownloadError(
                         f"gave up after {failures} attempts without a byte: {error}. Is the network there? "
-                        "Does it need a proxy (HTTPS_PROXY)? The same command goes on; --from names a mirror"
+                        "Does it need a proxy (HTTPS_PROXY)? The same command resumes; --from names a mirror"
                     ) from error
                 wait_s = min(error.wait_s or patience.wait_s(failures), patience.longest_wait_s)
                 log.info(f"{error}; going on in {wait_s:.0f} s")
@@ -245,7 +245,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(
-        f"{path}: the disk takes no more ({error.strerror}); make space, and the same command goes on"
+        f"{path}: no space for more ({error.strerror}); free some, and the same command resumes"
     )
 
 

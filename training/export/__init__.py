@@ -1,1 +1,1 @@
-"""From a checkpoint to artifacts in the model repository, all or nothing."""
+"""Export a checkpoint into the model repository: all artifacts or none."""

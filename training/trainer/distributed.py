@@ -163,11 +163,11 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Return the model with batch norms that take statistics over all processes; only for GPUs.
+    """Return the model with batch norms whose statistics cover the images of all processes; only for GPUs.
 
-    Tensor names do not change. Every process has to call each of these norms equally often, or the others
-    wait for hours. So experts run dense, or have group norms (TrainConfig.check_parts), which need no other
-    process. Frozen norms use their stored statistics and wait for no process.
+    Tensor names do not change. Such a norm waits until every process calls it. An expert that runs in one
+    process and not in another would therefore block the run. TrainConfig.check_parts prevents this: experts
+    with batch norm must run dense. Frozen norms use their stored statistics, and do not wait.
     """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 

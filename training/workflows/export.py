@@ -1,7 +1,7 @@
 """Measure a checkpoint, and export it for every target."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from training.export.targets.targets import DEFAULT_TARGETS, check_options
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
+from training.models.network import Network
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_model
 from training.trainer.loop import compute_device
@@ -73,17 +74,9 @@ def export(
     golden = scene_images()
     images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
-        dataset, task = labelled_for(model, data), task_named(model.config.task)
-        log_measured("labels", dataset)
-        result = task.evaluate(model.to(compute_device()), dataset)
-        model.cpu()
-        log.info(f"measured on {described(data)}:\n{task.report(result)}")
-        figures = task.figures(result)
-        nmi = nmi_by_layer(result.routed, dataset)
-        baseline = Baseline(data_name(data), result.images, result.experts, nmi)
-        measured = Measured(dataset, figures[export_task(model.config).metric_name], baseline)
+        measured, figures = _measure(model, data)
         metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-        images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
+        images = ExportImages(_compared(measured.dataset, golden, options), golden, calibrated)
     exported = export_model(
         model,
         repository,
@@ -99,6 +92,19 @@ def export(
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
     return exported
+
+
+def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
+    """Return the model's metric and routing on the data, and all figures of the evaluation."""
+    dataset, task = labelled_for(model, data), task_named(model.config.task)
+    log_measured("labels", dataset)
+    result = task.evaluate(model.to(compute_device()), dataset)
+    model.cpu()
+    log.info(f"measured on {described(data)}:\n{task.report(result)}")
+    figures = task.figures(result)
+    nmi = nmi_by_layer(result.routed, dataset)
+    baseline = Baseline(data_name(data), result.images, result.experts, nmi)
+    return Measured(dataset, figures[export_task(model.config).metric_name], baseline), figures
 
 
 def scene_images() -> list[NDArray[np.uint8]]:

@@ -49,7 +49,7 @@ def manifest_in(parameters: Mapping[str, str], model: str, version: str) -> tupl
     sha256 = hashlib.sha256(text).hexdigest()
     said = parameters.get(f"sha256.{version}")
     if said != sha256:
-        raise ArtifactBroken(f"{where}: its manifest has sha256 {sha256}, its configuration says {said}")
+        raise ArtifactBroken(f"{where}: its manifest has sha256 {sha256}, but its configuration has {said}")
     manifest = parse_manifest(text, where)
     if (f"{manifest.name}-{manifest.target}", manifest.version) != (model, version):
         raise ArtifactBroken(

@@ -66,7 +66,7 @@ class TritonChannel:
                     ("grpc.keepalive_permit_without_calls", 0),
                     # gRPC's own pauses grow to two minutes; a restarted server must be used at once.
                     ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 1000),  # this long for one attempt to connect
+                    ("grpc.min_reconnect_backoff_ms", 1000),  # time limit of one attempt to connect
                     ("grpc.max_reconnect_backoff_ms", 500),
                     ("grpc.use_local_subchannel_pool", 1),
                     # Ignore http_proxy: hosts set it for outgoing traffic, and Triton is on our network.
@@ -164,6 +164,6 @@ class TritonChannel:
     def _to_error(self, error: InferenceServerException, timeout_s: float) -> ServiceError:
         status, message = error.status() or "", error.message() or ""
         ours = to_error(status, message, allowed_s=timeout_s, own_limit=True, late=False)
-        if isinstance(ours, DeadlineExceeded):  # no request's deadline: the server is silent
+        if isinstance(ours, DeadlineExceeded):  # the limit of this call, not of a request
             return BackendUnavailable(f"triton at {self.url} did not answer within {timeout_s:g} s")
         return ours

@@ -60,7 +60,10 @@ class ImageSlots:
 
     @contextmanager
     def hold(self, images: NDArray[Any]) -> Iterator[int | None]:
-        """Hold a slot with a copy of `images` during the block; yield its offset, or None if none is free."""
+        """Copy `images` to a free slot, and reserve the slot during the block.
+
+        Yield the slot's offset in bytes, or None if no slot is free.
+        """
         if not self._free:
             yield None
             return

@@ -1,4 +1,4 @@
-"""Turn Triton's gRPC statuses into errors of this service, with one table whose first match counts."""
+"""Turn Triton's gRPC statuses into errors of this service; the first matching row of a table applies."""
 
 from enum import Enum, auto
 
@@ -37,20 +37,21 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
     ("NOT_FOUND", "shared memory region", Meaning.FORGOT),
     ("NOT_FOUND", "", Meaning.NOT_RUN),
     ("DEADLINE_EXCEEDED", "", Meaning.LATE),
-    ("INTERNAL", "is not healthy", Meaning.LOST),  # said a second after the process died; "ready" stays true
+    # Triton answers this if the model's process has died, and still reports the model as ready.
+    ("INTERNAL", "is not healthy", Meaning.LOST),
     ("INTERNAL", "", Meaning.UNWELL),
     ("UNKNOWN", "", Meaning.UNWELL),
     ("ABORTED", "", Meaning.UNWELL),
-    ("CANCELLED", "", Meaning.UNWELL),  # by the server; our own cancellation never comes here
+    ("CANCELLED", "", Meaning.UNWELL),  # cancelled by the server, not by this service
     ("UNAUTHENTICATED", "", Meaning.UNWELL),
     ("PERMISSION_DENIED", "", Meaning.UNWELL),
     ("INVALID_ARGUMENT", "", Meaning.REFUSED),
     ("OUT_OF_RANGE", "", Meaning.REFUSED),
     ("FAILED_PRECONDITION", "", Meaning.REFUSED),
     ("UNIMPLEMENTED", "", Meaning.REFUSED),
-    ("RESOURCE_EXHAUSTED", "larger than max", Meaning.REFUSED),  # gRPC's limit of a message
-    ("RESOURCE_EXHAUSTED", "metadata size exceeds", Meaning.REFUSED),  # gRPC's limit of the headers
-    ("RESOURCE_EXHAUSTED", "", Meaning.BUSY),  # a quota, of a proxy for example: Triton itself never says it
+    ("RESOURCE_EXHAUSTED", "larger than max", Meaning.REFUSED),  # gRPC's limit for a message
+    ("RESOURCE_EXHAUSTED", "metadata size exceeds", Meaning.REFUSED),  # gRPC's limit for the headers
+    ("RESOURCE_EXHAUSTED", "", Meaning.BUSY),  # a quota of a proxy; Triton does not use it
 )
 
 
@@ -75,7 +76,7 @@ def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, la
     error: ServiceError
     match meaning_of(status, message):
         case Meaning.BUSY:
-            error = BackendBusy(f"triton is full: {sentence}")
+            error = BackendBusy(f"triton's queue is full: {sentence}")
             if late and "timeout" in sentence.lower():
                 error = DeadlineExceeded(allowed_s)
         case Meaning.LATE:
@@ -83,11 +84,11 @@ def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, la
         case Meaning.REFUSED:
             error = BackendFailed(f"triton refused the input: {sentence}")
         case Meaning.LOST:
-            error = BackendUnavailable(f"triton is not answering: {sentence}", lost=True)
+            error = BackendUnavailable(f"triton does not answer: {sentence}", lost=True)
         case Meaning.NOT_RUN:
             error = BackendUnavailable(f"triton does not have the model: {sentence}", not_run=True)
         case Meaning.FORGOT:
-            error = RegionForgotten(f"triton cannot see the shared memory: {sentence}")
+            error = RegionForgotten(f"triton cannot use the shared memory: {sentence}")
         case Meaning.UNWELL:
             code = status.removeprefix("StatusCode.")
             error = BackendUnavailable(f"triton cannot run the model: {code}: {sentence}")

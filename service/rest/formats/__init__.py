@@ -1,1 +1,1 @@
-"""Write answers in a format; each format has one file."""
+"""Write answers in the format that a request chooses; each format has one file."""

@@ -1,4 +1,4 @@
-"""Choose the format of an answer."""
+"""Choose the format in which an answer is written."""
 
 from typing import Literal, assert_never, get_args
 

@@ -1,4 +1,4 @@
-"""Write answers for `format=coco`: results for `COCO.loadRes`, with their images and categories."""
+"""Write answers for `format=coco`: COCO results, with the images and categories that they refer to."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,7 +68,7 @@ class CocoFormat:
             if isinstance(outcome.found, ServiceError):
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id)
                 continue
-            self.check(outcome.found.version.manifest)  # another version may have come while the body arrived
+            self.check(outcome.found.version.manifest)  # again: the model may be another version now
             height, width = outcome.found.image_hw
             answer.images.append(CocoImage(id=image_id, width=width, height=height))
             answer.results += _results(image_id, outcome.found)

@@ -1,27 +1,42 @@
-// The page: takes an image, sends it to POST /detect, shows the answer.
+// Send the images that the user chooses to POST /detect, one after the other, and show the answers.
 
-import { computeRows, drawImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
+import { boxAt, computeRows, drawImage, drawnImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
+import { bitmapOf, buildStrip, markStrip } from "/ui/strip.js";
 
 const CLASSES_SHOWN = 20;
+const MOST_IMAGES = 32;
 
 const byId = (id) => document.getElementById(id);
-const state = { models: [], defaultModel: "", model: null, file: null, bitmap: null, answer: null, requests: 0 };
+const state = {
+  models: [],
+  defaultModel: "",
+  model: null,
+  shots: [], // the chosen images: { file, name, answer, sentence, button }; sentence: why there is no answer
+  shot: null, // the one of them that is shown
+  bitmap: null, // its pixels; null while they are decoded, or if nothing can decode them
+  hot: -1, // the position of the prediction under the mouse
+  round: new AbortController(), // of the requests for the chosen images with the chosen parameters
+};
 
 start();
 
 async function start() {
-  const file = byId("file");
-  file.addEventListener("change", () => file.files.length && choose(file.files[0]));
-  const drop = byId("drop");
+  const file = byId("file"), drop = byId("drop"), conf = byId("conf");
+  file.addEventListener("change", () => { choose(file.files); file.value = ""; });
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => over(event, true));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => over(event, false));
-  drop.addEventListener("drop", (event) => event.dataTransfer.files.length && choose(event.dataTransfer.files[0]));
-  document.addEventListener("paste", (event) => event.clipboardData.files.length && choose(event.clipboardData.files[0]));
-  const conf = byId("conf");
+  drop.addEventListener("drop", (event) => choose(event.dataTransfer.files));
+  drop.addEventListener("mousemove", (event) => heat(boxAt(byId("image"), state.shot?.answer, event)));
+  drop.addEventListener("mouseleave", () => heat(-1));
+  document.addEventListener("paste", (event) => choose(event.clipboardData.files));
+  document.addEventListener("keydown", step);
   conf.addEventListener("input", showConf);
-  conf.addEventListener("change", detect);
-  byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); detect(); });
-  window.addEventListener("resize", () => state.bitmap && drawImage(byId("image"), state.bitmap, state.answer));
+  conf.addEventListener("change", askAll);
+  byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); askAll(); });
+  byId("example").addEventListener("click", chooseExample);
+  byId("save-json").addEventListener("click", () => save(JSON.stringify(state.shot.answer, null, 2), "application/json", "json"));
+  byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer), "image/png", "drawn.png"));
+  window.addEventListener("resize", draw);
   await loadModels();
 }
 
@@ -34,7 +49,7 @@ async function loadModels() {
   try {
     const response = await fetch("/models");
     const body = await response.json();
-    if (response.status === 503) { // still loading: say so, and ask again
+    if (response.status === 503) { // still loading: show the reason, and request again
       byId("model").textContent = body.detail;
       setTimeout(loadModels, 2000);
       return;
@@ -46,6 +61,7 @@ async function loadModels() {
     byId("model-choice").value = body.default;
     byId("model-row").hidden = body.models.length < 2;
     useModel(body.default);
+    askAll(); // for images that were chosen meanwhile
   } catch (error) {
     showProblem(`The service does not answer: ${error.message}`);
   }
@@ -57,98 +73,185 @@ function useModel(name) {
   byId("model").textContent =
     `${model.name} ${model.version} · ${model.precision} · ${model.classes.length} classes · ${model.input.width} × ${model.input.height}`;
   byId("classes").textContent = `This model knows ${listOf(model.classes)}.`;
+  byId("all-classes").hidden = model.classes.length <= CLASSES_SHOWN;
+  byId("all-names").textContent = model.classes.join(", ");
   byId("attribution").textContent = model.attribution;
-  const query = name === state.defaultModel ? "" : `?${new URLSearchParams({ model: name })}`;
-  byId("address").textContent = `${location.origin}/detect${query}`;
-  const conf = model.defaults.conf ?? null; // null: the model's task has no such parameter
+  byId("try").hidden = false;
+  const conf = model.defaults.conf ?? null; // null if the model's task has no such parameter
   byId("conf-row").hidden = conf === null;
-  if (conf !== null) {
-    byId("conf").value = conf;
-    showConf();
-  }
+  if (conf !== null) byId("conf").value = conf;
   byId("top-k-row").hidden = !model.top_k;
   byId("top-k").replaceChildren(...(model.top_k ? model.top_k.allowed.map((k) => topKChoice(k, model.top_k.default)) : []));
   byId("controls-card").hidden = state.models.length < 2 && conf === null && !model.top_k;
-  // Boxes are seen on the image; the classes of a whole image are seen in the list alone, so it comes first.
-  const labels = model.drawn_as === "labels";
-  byId("detections-title").textContent = labels ? "Classes" : "Objects";
-  byId("experts-card")[labels ? "before" : "after"](byId("detections-card"));
+  showConf();
+  // Boxes are on the image; classes are only in the list, so the list comes first for a classifier.
+  byId("detections-title").textContent = hasLabels() ? "Classes" : "Objects";
+  byId("experts-card")[hasLabels() ? "before" : "after"](byId("detections-card"));
 }
+
+const hasLabels = () => state.model.drawn_as === "labels";
 
 function listOf(names) {
   const shown = names.slice(0, CLASSES_SHOWN).join(", ");
   return names.length > CLASSES_SHOWN ? `${shown} and ${names.length - CLASSES_SHOWN} more` : shown;
 }
 
-function showConf() { // what the slider made of a number is what is sent
+function showConf() { // show the slider's value, which is rounded, because the request has that value
   byId("conf-value").textContent = Number(byId("conf").value).toFixed(2);
+  showAddress();
 }
 
 function topKChoice(k, chosen) {
   const input = element("input", { type: "radio", name: "top_k", value: k, ...(k === chosen ? { checked: "" } : {}) });
-  input.addEventListener("change", detect);
+  input.addEventListener("change", () => { showAddress(); askAll(); });
   return element("label", {}, input, `${k}`);
 }
 
-async function choose(file) {
-  state.file = file;
-  state.answer = null;
-  state.bitmap = null;
-  byId("problem").hidden = true;
-  try {
-    state.bitmap = await createImageBitmap(file);
-    byId("drop").classList.add("filled");
-    drawImage(byId("image"), state.bitmap, null);
-  } catch {
-    byId("drop").classList.remove("filled"); // not shown by this browser; the service may still read it
-    byId("image").hidden = true;
-  }
-  await detect();
+// The parameters of a request; `all`: also those that have the model's default value.
+function query(all) {
+  const { model, defaultModel } = state, params = new URLSearchParams();
+  const add = (name, value, usual) => (all || Number(value) !== usual) && params.set(name, value);
+  if (all || model.name !== defaultModel) params.set("model", model.name);
+  if (!byId("conf-row").hidden) add("conf", byId("conf").value, model.defaults.conf);
+  const topK = document.querySelector("input[name=top_k]:checked");
+  if (topK) add("top_k", topK.value, model.top_k.default);
+  return params.size ? `?${params}` : "";
 }
 
-async function detect() {
-  if (!state.file || !state.model) return;
-  const request = (state.requests += 1);
-  const query = new URLSearchParams({ model: state.model.name });
-  if (!byId("conf-row").hidden) query.set("conf", byId("conf").value);
-  const topK = document.querySelector("input[name=top_k]:checked");
-  if (topK) query.set("top_k", topK.value);
-  byId("drop").classList.add("busy");
-  let answer, sentence;
+function showAddress() {
+  byId("address").textContent = `${location.origin}/detect${query(false)}`;
+}
+
+async function chooseExample() {
   try {
-    const response = await fetch(`/detect?${query}`, { method: "POST", body: state.file });
-    const body = await response.json();
-    if (response.ok) answer = body;
-    else sentence = body.detail;
+    const response = await fetch(`/models/${encodeURIComponent(state.model.name)}/example`);
+    if (!response.ok) throw new Error((await response.json()).detail);
+    choose([new File([await response.blob()], "example.png", { type: "image/png" })]);
   } catch (error) {
-    sentence = `The service does not answer: ${error.message}`;
+    showProblem(`There is no example image: ${error.message}`);
   }
-  if (request !== state.requests) return; // a later request has been sent meanwhile
-  byId("drop").classList.remove("busy");
+}
+
+function choose(files) {
+  if (files.length === 0) return;
+  state.shots = [...files].slice(0, MOST_IMAGES).map((file) => ({ file, name: file.name || "image", answer: null, sentence: "" }));
+  byId("strip-note").textContent = files.length > MOST_IMAGES ? `The first ${MOST_IMAGES} of ${files.length} images.` : "";
+  byId("strip").hidden = state.shots.length < 2;
+  show(state.shots[0]);
+  askAll();
+  buildStrip(byId("strip"), state.shots, show, state.round.signal);
+  markStrip(state.shots, state.shot);
+}
+
+// Decoding takes time. If another image is chosen meanwhile, these pixels are dropped.
+async function show(shot) {
+  state.shot = shot;
+  state.bitmap?.close();
+  state.bitmap = null;
+  state.hot = -1;
+  render();
+  const bitmap = await bitmapOf(shot.file);
+  if (state.shot !== shot || state.bitmap) return bitmap?.close();
+  state.bitmap = bitmap;
+  render();
+}
+
+function step(event) {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || state.shots.length < 2 || event.target.matches("input:not([type=file]), select")) return;
+  const shot = state.shots[state.shots.indexOf(state.shot) + by];
+  if (!shot) return;
+  event.preventDefault();
+  if (shot.button.parentElement.contains(document.activeElement)) shot.button.focus();
+  show(shot);
+}
+
+// Forget all answers, and request new ones, first for the image that is shown.
+async function askAll() {
+  state.round.abort();
+  const { signal } = (state.round = new AbortController());
+  for (const shot of state.shots) Object.assign(shot, { answer: null, sentence: "" });
+  render();
+  if (!state.model) return;
+  while (!signal.aborted) {
+    const shot = [state.shot, ...state.shots].find((one) => one && !one.answer && !one.sentence);
+    if (!shot) return;
+    const found = await ask(shot.file, signal);
+    if (signal.aborted) return;
+    Object.assign(shot, found);
+    markStrip(state.shots, state.shot);
+    if (shot === state.shot) render();
+  }
+}
+
+async function ask(file, signal) {
+  try {
+    const response = await fetch(`/detect${query(true)}`, { method: "POST", body: file, signal });
+    const body = await response.json();
+    return response.ok ? { answer: body } : { sentence: body.detail };
+  } catch (error) {
+    return { sentence: `The service does not answer: ${error.message}` };
+  }
+}
+
+function heat(hot) {
+  if (hot === state.hot) return;
+  state.hot = hot;
+  [...byId("detections").children].forEach((row, i) => row.classList.toggle("hot", i === hot));
+  byId("detections").children[hot]?.scrollIntoView({ block: "nearest" });
+  draw();
+}
+
+function draw() {
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, state.hot);
+}
+
+// Show the current image with its answer, or why there is none.
+function render() {
+  const { shot, bitmap } = state;
+  if (!shot) return;
+  const { answer, sentence } = shot;
+  byId("drop").classList.toggle("filled", Boolean(bitmap));
+  byId("drop").classList.toggle("busy", !answer && !sentence);
+  byId("image").hidden = !bitmap;
+  byId("save").hidden = !answer;
+  byId("save-image").hidden = !bitmap;
+  markStrip(state.shots, shot);
+  draw();
   if (answer) showAnswer(answer);
-  else showProblem(sentence);
+  else if (sentence) showProblem(sentence);
+  else clear(state.model ? "Waiting for the answer…" : "Waiting for the models…");
+}
+
+function clear(summary) {
+  byId("problem").hidden = true;
+  byId("warnings").hidden = true;
+  byId("summary").textContent = summary;
 }
 
 function showAnswer(answer) {
-  state.answer = answer;
-  byId("problem").hidden = true;
-  const labels = state.model.drawn_as === "labels";
-  const summary = labels ? summaryOfClasses(answer.predictions) : summaryOfObjects(answer.predictions);
-  byId("summary").textContent = summary;
+  const summary = hasLabels() ? summaryOfClasses(answer.predictions) : summaryOfObjects(answer.predictions);
+  clear(summary);
   byId("image").setAttribute("aria-label", summary);
-  if (state.bitmap) drawImage(byId("image"), state.bitmap, answer);
-  byId("detections").replaceChildren(...answer.predictions.map((one) => predictionRow(one, labels)));
+  byId("warnings").hidden = answer.warnings.length === 0;
+  byId("warnings").textContent = answer.warnings.join(" ");
+  byId("detections").replaceChildren(...answer.predictions.map(rowOf));
   byId("detections-card").hidden = answer.predictions.length === 0;
   const moe = answer.moe;
   byId("experts-card").hidden = moe.layers.length === 0;
-  byId("static").hidden = moe.routing !== "static";
-  byId("static").textContent = answer.warnings.join(" ");
   const idle = moe.gflops.used < moe.gflops.dense ? "skipped" : "not chosen";
   byId("layers").replaceChildren(...moe.layers.map((layer) => layerRow(layer, idle)));
   byId("compute").replaceChildren(...computeRows(moe.gflops));
   byId("timing-card").hidden = false;
   byId("timing-bar").replaceChildren(timingBar(answer.timing_ms));
   byId("timing").replaceChildren(...timingRows(answer.timing_ms));
+}
+
+function rowOf(prediction, i) {
+  const row = predictionRow(prediction, hasLabels());
+  for (const name of ["mouseenter", "focus"]) row.addEventListener(name, () => heat(i));
+  for (const name of ["mouseleave", "blur"]) row.addEventListener(name, () => heat(-1));
+  return row;
 }
 
 function summaryOfClasses([best]) {
@@ -161,10 +264,14 @@ function summaryOfObjects(predictions) {
 }
 
 function showProblem(sentence) {
-  state.answer = null;
+  clear("");
   byId("problem").textContent = sentence;
   byId("problem").hidden = false;
-  byId("summary").textContent = "";
   for (const id of ["experts-card", "detections-card", "timing-card"]) byId(id).hidden = true;
-  if (state.bitmap) drawImage(byId("image"), state.bitmap, null);
+}
+
+function save(data, type, ending) {
+  const link = element("a", { href: URL.createObjectURL(new Blob([data], { type })), download: `${state.shot.name.replace(/\.[^.]*$/, "")}.${ending}` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // the browser reads it after this function
 }

@@ -1,3 +1,3 @@
-// Draws the service's own description of its API. No validator: it would send the description elsewhere.
+// Show the service's openapi.json. The validator is off, because it would send the file to another server.
 
 SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", validatorUrl: null, defaultModelsExpandDepth: 0 });

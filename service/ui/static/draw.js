@@ -1,5 +1,5 @@
-// Turns an answer into pixels and elements. Knows nothing of the network.
-// Text only ever goes in through textContent: names come from models and callers.
+// Draw an answer, and build HTML elements for it. This file uses no network.
+// Class and layer names come from models, so they are inserted as text only, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 const STAGES = ["decode", "queue", "preprocess", "infer", "postprocess"];
@@ -16,8 +16,9 @@ const hue = (classId) => (classId * 137.5 + 168) % 360;
 export const classColour = (classId) => `hsl(${hue(classId)} 78% 48%)`;
 const tagColour = (classId) => `hsl(${hue(classId)} 78% 26%)`; // dark enough for white letters
 
-// The canvas has the pixels of the screen, not of the image: lines and letters stay sharp and legible.
-export function drawImage(canvas, bitmap, answer) {
+// The canvas has the resolution of the screen, not of the image, so that lines and letters stay sharp.
+// hot: the position of the prediction to highlight.
+export function drawImage(canvas, bitmap, answer, hot) {
   canvas.hidden = false;
   const { width, height } = bitmap;
   const scale = Math.min(canvas.parentElement.clientWidth / width, (0.78 * window.innerHeight) / height, 8);
@@ -26,13 +27,41 @@ export function drawImage(canvas, bitmap, answer) {
   canvas.style.height = `${height * scale}px`;
   canvas.width = Math.round(width * scale * unit);
   canvas.height = Math.round(height * scale * unit);
+  paint(canvas, bitmap, answer, hot, unit);
+}
+
+// Return the image with its boxes as a PNG, at the image's own size.
+export function drawnImage(bitmap, answer) {
+  const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
+  paint(canvas, bitmap, answer, -1, Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function paint(canvas, bitmap, answer, hot, unit) {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  const predictions = answer ? answer.predictions : [];
-  // The most confident is drawn last, on top; names above all lines, so that none is struck through.
-  const boxes = predictions.filter((prediction) => prediction.width !== undefined).reverse();
-  for (const prediction of boxes) drawBox(context, prediction, scale * unit, unit);
-  for (const prediction of boxes) drawTag(context, prediction, scale * unit, unit);
+  if (!answer) return;
+  const scale = canvas.width / answer.image.width; // the bitmap may be a smaller preview
+  // Draw the most confident box last, so that it is on top. Draw all names after all boxes, so that no line
+  // crosses a name.
+  const boxes = answer.predictions.map((prediction, i) => ({ ...prediction, hot: i === hot })).filter(hasBox).reverse();
+  boxes.sort((one, other) => one.hot - other.hot);
+  for (const box of boxes) drawBox(context, box, scale, unit);
+  for (const box of boxes) drawTag(context, box, scale, unit);
+}
+
+const hasBox = (prediction) => prediction.width !== undefined;
+
+// Return the position of the smallest box under the mouse, or -1.
+export function boxAt(canvas, answer, event) {
+  if (!answer || canvas.hidden) return -1;
+  const { left, top, width } = canvas.getBoundingClientRect();
+  const scale = answer.image.width / width;
+  const [x, y] = [(event.clientX - left) * scale, (event.clientY - top) * scale];
+  const area = (i) => answer.predictions[i].width * answer.predictions[i].height;
+  const inside = (box) => hasBox(box) && Math.abs(x - box.x) <= box.width / 2 && Math.abs(y - box.y) <= box.height / 2;
+  const found = [...answer.predictions.keys()].filter((i) => inside(answer.predictions[i]));
+  return found.length ? found.reduce((best, i) => (area(i) < area(best) ? i : best)) : -1;
 }
 
 const cornerOf = ({ x, y, width, height }, scale) => [(x - width / 2) * scale, (y - height / 2) * scale];
@@ -40,7 +69,13 @@ const cornerOf = ({ x, y, width, height }, scale) => [(x - width / 2) * scale, (
 function drawBox(context, prediction, scale, unit) {
   context.lineWidth = 2.5 * unit;
   context.strokeStyle = classColour(prediction.class_id);
-  context.strokeRect(...cornerOf(prediction, scale), prediction.width * scale, prediction.height * scale);
+  const box = [...cornerOf(prediction, scale), prediction.width * scale, prediction.height * scale];
+  if (prediction.hot) {
+    context.lineWidth *= 2;
+    context.fillStyle = `hsl(${hue(prediction.class_id)} 78% 48% / 30%)`;
+    context.fillRect(...box);
+  }
+  context.strokeRect(...box);
 }
 
 function drawTag(context, prediction, scale, unit) {
@@ -58,7 +93,7 @@ function drawTag(context, prediction, scale, unit) {
   context.fillText(text, tagLeft + 6 * unit, tagTop + tagHeight / 2);
 }
 
-// idle: what became of experts that were not chosen: a sparse graph skips them, a dense one computes them too.
+// idle: the word for experts that were not chosen. A sparse graph skips them; a dense graph computes them.
 export function layerRow(layer, idle) {
   const items = [];
   for (let expert = 0; expert < layer.experts; expert += 1) {
@@ -121,11 +156,11 @@ export function timingBar(timing) {
   return bars(`0 0 ${x || 1} 1`, rows);
 }
 
-// bar: show the confidence as a length too, to compare the classes of a whole image.
+// bar: also show the confidence as a bar, to compare the classes of an image.
 export function predictionRow(prediction, bar) {
   const { class: name, confidence, class_id: classId } = prediction;
   const percent = element("span", {}, `${Math.round(confidence * 100)}%`);
   const fill = classColour(classId);
-  if (bar) return element("li", { class: "bar" }, name, percent, bars("0 0 1 1", [{ width: confidence, height: 1, fill }]));
-  return element("li", {}, bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill }]), name, percent);
+  if (bar) return element("li", { class: "bar", tabindex: "0" }, name, percent, bars("0 0 1 1", [{ width: confidence, height: 1, fill }]));
+  return element("li", { tabindex: "0" }, bars("0 0 1 1", [{ width: 1, height: 1, rx: 0.25, fill }]), name, percent);
 }

@@ -42,7 +42,7 @@ def test_the_command_detects_at_a_real_service(installed, served, photo, tmp_pat
     assert "backbone.p4" in done.stdout
     failed = installed.command("detect", photo.name, "--url", served.url, "--model", "other", cwd=tmp_path)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr == "sparsight: there is no model 'other'; there is tiny\n"
+    assert failed.stderr == "sparsight: there is no model 'other'; the models are tiny\n"
 
 
 def test_the_command_calls_itself_by_its_name(installed, tmp_path):

@@ -65,7 +65,7 @@ def test_what_is_no_image_is_refused_by_the_service(client, image):
     [
         ("conf", {"conf": 2}, "a number from 0 to 1"),
         ("max_det", {"max_det": 0}, "a whole number from 1 to 10000"),
-        ("classes", {"classes": ["rad"]}, "there is red, green, blue"),
+        ("classes", {"classes": ["rad"]}, "the classes are red, green, blue"),
         ("top_k", {"top_k": 9}, "use one of: 1, 2, 3, 4"),
         ("tpo_k", {"tpo_k": 1}, "tpo_k"),
     ],
@@ -77,7 +77,10 @@ def test_a_wrong_parameter_is_named_with_the_services_sentence(client, parameter
 
 
 def test_models_versions_and_backends_that_are_not_there_are_told(served):
-    with RestClient(served.url, model="other") as client, pytest.raises(NotServed, match="there is tiny"):
+    with (
+        RestClient(served.url, model="other") as client,
+        pytest.raises(NotServed, match="the models are tiny"),
+    ):
         client.detect(IMAGE)
     with RestClient(served.url, version="7") as client, pytest.raises(NotServed, match="no version '7'"):
         client.detect(IMAGE)
@@ -129,7 +132,7 @@ def test_a_classifier_that_is_asked_to_detect_says_so(colours):
     with RestClient(colours.url) as client:
         with pytest.raises(WrongTask, match=r"call classify\(\) instead"):
             client.detect(IMAGE)
-        with pytest.raises(BadParameter, match="conf means nothing to model 'colours'") as refused:
+        with pytest.raises(BadParameter, match="conf is not a parameter of model 'colours'") as refused:
             client.detect(IMAGE, conf=0.5)
     assert refused.value.parameter == "conf"
 

@@ -81,8 +81,8 @@ def test_without_triton_it_stays_says_why_and_ends_well_when_told_to():
         with subprocess.Popen(
             **command(SPARSIGHT_BACKENDS="triton", SPARSIGHT_TRITON__URL=url, PORT=0)
         ) as process:
-            assert f"asking triton at {url}" in process.stderr.readline()
-            assert "triton is not answering" in process.stderr.readline()
+            assert f"of triton at {url}" in process.stderr.readline()
+            assert "triton does not answer" in process.stderr.readline()
             process.send_signal(signal.SIGTERM)
             process.stderr.read()
             assert process.wait(timeout=30) == 0
@@ -125,7 +125,7 @@ def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
         ({"SPARSIGHT_BACKENDS": "triton,cuda"}, "SPARSIGHT_BACKENDS='cuda' cannot be used"),
         ({"SPARSIGHT_TRITON__URL": "http://t:1"}, "SPARSIGHT_TRITON__URL='http://t:1' cannot be used"),
         ({"SPARSIGHT_TRITON__TLS_KEY": "k"}, "tls_cert and tls_key belong together"),
-        ({"SPARSIGHT_BACKENDS": "triton,triton"}, "one is named twice"),
+        ({"SPARSIGHT_BACKENDS": "triton,triton"}, "backends must name each backend once"),
         ({"SPARSIGHT_OPENVINO__THREADS": "-1"}, "SPARSIGHT_OPENVINO__THREADS='-1' cannot be used"),
     ],
 )

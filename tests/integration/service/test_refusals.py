@@ -37,7 +37,7 @@ def refused(answer, status, slug):
         ({"max_det": 10_001}, "a whole number from 1 to 10000"),
         ({"top_k": 5}, "top_k=5 is not allowed; use one of: 1, 2, 3, 4"),
         ({"weight_threshold": 2}, "a number from 0 to 1"),
-        ({"classes": "cat"}, "there is no class 'cat'; there is red, green, blue"),
+        ({"classes": "cat"}, "there is no class 'cat'; the classes are red, green, blue"),
         ({"moe": "some"}, "one of summary, full, off"),
         ({"backend": "cuda"}, "one of auto, openvino, onnx, triton"),
         ({"timeout_ms": 0}, "a whole number from 1 to 600000"),
@@ -64,12 +64,12 @@ def test_a_backend_this_build_lacks_is_refused(served):
 
 def test_an_unknown_model_is_refused_with_the_known_ones(served):
     words = refused(served.detect(RED, model="huge"), 404, "unknown-model")
-    assert words == "there is no model 'huge'; there is tiny"
+    assert words == "there is no model 'huge'; the models are tiny"
 
 
 def test_an_unknown_version_is_refused_with_the_known_ones(served):
     words = refused(served.detect(RED, version="2"), 404, "unknown-version")
-    assert words == "there is no version '2' of model 'tiny'; there is 1"
+    assert words == "there is no version '2' of model 'tiny'; its versions are 1"
     assert served.detect(RED, version="1").status_code == 200
 
 
@@ -138,7 +138,7 @@ def test_a_body_without_a_length_is_counted_while_it_arrives(start, repository):
 def test_too_many_pixels_are_refused_by_the_header(start, repository):
     assert start(repository=repository, max_pixels=64 * 64).detect(RED).status_code == 200
     limited = start(repository=repository, max_pixels=64 * 64 - 1)
-    assert "4,096 pixels; the limit is 4,095" in refused(limited.detect(RED), 413, "image-too-large")
+    assert "4,096 pixels, and the limit is 4,095" in refused(limited.detect(RED), 413, "image-too-large")
 
 
 def open_slow_request(url):

@@ -83,7 +83,7 @@ def test_a_classifier_refuses_what_means_nothing_to_it(running, name, value):
     answer = running.detect(RED, model="colours", **{name: value})
     assert answer.status_code == 422
     assert answer.json()["detail"] == (
-        f"{name} means nothing to model 'colours', whose task is classify; leave it out: there is top"
+        f"{name} is not a parameter of model 'colours', whose task is classify; leave it out, or use: top"
     )
     assert answer.json()["errors"][0]["parameter"] == name
 
@@ -91,7 +91,7 @@ def test_a_classifier_refuses_what_means_nothing_to_it(running, name, value):
 def test_a_detector_refuses_top(running):
     answer = running.detect(RED, model="tiny", top=3)
     assert answer.status_code == 422
-    assert "top means nothing to model 'tiny', whose task is detect" in answer.json()["detail"]
+    assert "top is not a parameter of model 'tiny', whose task is detect" in answer.json()["detail"]
 
 
 def test_top_is_a_whole_number_from_1(running):

@@ -220,5 +220,5 @@ def test_nobody_listening_is_unreachable(protocol):
 def test_the_port_of_the_other_protocol_is_told_from_a_working_one(triton, protocol):
     url = triton.http_url if protocol == "grpc" else triton.grpc_url
     client = TritonClient(url, protocol=protocol, timeout_s=5)
-    with client, pytest.raises(ClientError, match="port of the protocol"):
+    with client, pytest.raises(ClientError, match="port belongs to the protocol"):
         client.detect(np.zeros((8, 8, 3), np.uint8))

@@ -142,7 +142,7 @@ def test_a_server_that_comes_later_joins(repository, server):
     with gateway_to(server, ready=False) as gateway:
         answer = gateway.client.get("/readyz")
         assert answer.status_code == 503
-        wait_for(lambda: "triton is not answering" in gateway.client.get("/readyz").json()["detail"])
+        wait_for(lambda: "triton does not answer" in gateway.client.get("/readyz").json()["detail"])
         assert gateway.detect(RED).status_code == 503
         assert gateway.client.get("/models").status_code == 503
         assert gateway.client.get("/healthz").status_code == 200
@@ -157,7 +157,7 @@ def test_local_models_serve_until_triton_comes_and_the_answer_says_so(repository
     with gateway_to(server, backends=both, repository=repository, ready=False) as gateway:
         assert wait_until_ready(gateway).status_code == 200
         assert gateway.detect(RED).json()["model"]["backend"] == "openvino"
-        wait_for(lambda: "triton is not answering: " in gateway.detect(RED).json()["model"]["backend_reason"])
+        wait_for(lambda: "triton does not answer: " in gateway.detect(RED).json()["model"]["backend_reason"])
         assert gateway.metrics()['sparsight_backend_up{backend="triton"}'] == 0
         server.restart()
         wait_for(lambda: gateway.detect(RED).json()["model"]["backend"] == "triton")
@@ -212,7 +212,7 @@ def test_a_higher_version_is_taken_and_an_older_one_can_be_asked_for(repository,
         assert gateway.detect(RED, version="1").json()["model"]["version"] == "1"
         answer = gateway.detect(RED, version="7")
         assert answer.status_code == 404
-        assert answer.json()["detail"] == "there is no version '7' of model 'tiny'; there is 2, 1"
+        assert answer.json()["detail"] == "there is no version '7' of model 'tiny'; its versions are 2, 1"
         series = gateway.metrics()
         served = {name for name in series if name.startswith("sparsight_model_info")}
         assert {f'version="{version}"' in name for name in served for version in "12"} == {True, False}

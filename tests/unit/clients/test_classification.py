@@ -57,7 +57,7 @@ def test_another_top_is_refused(classifier, top):
 def test_only_the_classes_that_are_asked_for_are_told(classifier):
     asked = question(classifier, classes=["green", 0])
     assert asked.read(outputs_of(asked)).class_names == ("red", "green")
-    with pytest.raises(BadParameter, match="there is red, green, blue"):
+    with pytest.raises(BadParameter, match="the classes are red, green, blue"):
         question(classifier, classes="rad")
 
 
@@ -112,8 +112,8 @@ def test_an_output_that_does_not_fit_is_refused(classifier, changes, words):
     [
         ({"task_settings": {}}, "defaults is missing"),
         ({"task_settings": {"defaults": {"top": 0}}}, "defaults.top is 0"),
-        ({"outputs": ()}, "none with the role probabilities"),
-        ({"class_names": ("red",)}, r"p has other dims than \[B, 1\]"),
+        ({"outputs": ()}, "no output has the role probabilities"),
+        ({"class_names": ("red",)}, r"the dims of p must be \[B, 1\]"),
     ],
 )
 def test_a_manifest_without_what_classification_needs_is_refused(classifier, changes, words):

@@ -51,7 +51,7 @@ def test_nothing_found_and_static_routing_are_said(transport, photo, capsys):
     told = capsys.readouterr().out
     assert "0 found" in told
     assert "class" not in told
-    assert "does not depend on the image" in told
+    assert "choose the same experts for every image" in told
 
 
 def test_json_is_one_line_an_image(transport, photo, capsys):
@@ -90,11 +90,11 @@ def test_tls_is_a_switch_or_a_file(transport, photo, tmp_path):
 
 
 def test_a_refusal_is_one_line_on_stderr(transport, photo, capsys):
-    transport.refusals = [Busy("Triton has more work than it can queue")]
+    transport.refusals = [Busy("Triton's queue is full")]
     assert main(["triton", str(photo), "--model", "tiny"]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("sparsight: Triton has more work than it can queue")
+    assert told.err.startswith("sparsight: Triton's queue is full")
 
 
 def test_a_bad_image_is_named_and_the_one_before_it_is_reported(transport, photo, tmp_path, capfd):
@@ -113,7 +113,7 @@ def test_a_bad_image_is_named_and_the_one_before_it_is_reported(transport, photo
     [
         (["missing.jpg"], "missing.jpg"),
         (["photo.png", "--top-k", "9"], "use one of: 1, 2, 3, 4"),
-        (["photo.png", "--classes", "rad"], "there is red, green, blue"),
+        (["photo.png", "--classes", "rad"], "the classes are red, green, blue"),
         (["photo.png", "--timeout", "0"], "timeout_s=0.0"),
         (["photo.png", "--url", "http://x"], "write host:port"),
     ],
@@ -142,7 +142,7 @@ def test_a_classifier_is_asked_what_it_can_answer(transport, photo, capsys):
     ]
     assert transport.sent[0]["top_k"].item() == 1
     assert main(["triton", str(photo), "--model", "tiny", "--conf", "0.5"]) == 1
-    assert "conf is not for a model of the task 'classify'" in capsys.readouterr().err
+    assert "the task 'classify' has no parameter conf" in capsys.readouterr().err
 
 
 # ---- the service ----------------------------------------------------------------------------
@@ -185,10 +185,13 @@ def test_a_model_of_another_task_names_the_command_to_use(photo, capsys, command
 
 
 def test_a_problem_of_the_service_is_one_line_on_stderr(photo, capsys):
-    with answering(404, problem("unknown-model", "there is no model 'x'; there is tiny")) as (address, _):
+    with answering(404, problem("unknown-model", "there is no model 'x'; the models are tiny")) as (
+        address,
+        _,
+    ):
         assert main(["detect", str(photo), "--url", f"http://{address}"]) == 1
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "sparsight: there is no model 'x'; there is tiny\n")
+    assert (told.out, told.err) == ("", "sparsight: there is no model 'x'; the models are tiny\n")
 
 
 def test_an_image_that_the_service_does_not_take_is_named(photo, capsys):

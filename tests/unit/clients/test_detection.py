@@ -153,7 +153,7 @@ def test_a_class_id_must_be_one_of_the_manifest(manifest, class_id, fits):
     if fits:
         assert question(manifest).read(outputs).class_ids.tolist() == [class_id]
     else:
-        with pytest.raises(ManifestMismatch, match="one of 3 classes"):
+        with pytest.raises(ManifestMismatch, match=r"outside 0\.\.2"):
             question(manifest).read(outputs)
 
 
@@ -166,7 +166,7 @@ def test_a_class_id_must_be_one_of_the_manifest(manifest, class_id, fits):
         ({"task_settings": {"defaults": {"conf": 1, "iou": 0, "max_det": 0}}}, "defaults.max_det is 0"),
         ({"task_settings": {"defaults": {"conf": 1, "iou": 0, "max_det": 1}}}, "candidates is missing"),
         ({"resize": Resize("center_crop", 0)}, "detection needs letterbox"),
-        ({"outputs": ()}, "none with the role boxes_xyxy"),
+        ({"outputs": ()}, "no output has the role boxes_xyxy"),
     ],
 )
 def test_a_manifest_without_what_detection_needs_is_refused(manifest, changes, words):
@@ -176,5 +176,5 @@ def test_a_manifest_without_what_detection_needs_is_refused(manifest, changes, w
 
 def test_a_mixture_without_gates_is_refused(manifest):
     without = replace(manifest, outputs=tuple(row for row in manifest.outputs if row.role != "gates"))
-    with pytest.raises(ManifestMismatch, match="none with the role gates"):
+    with pytest.raises(ManifestMismatch, match="no output has the role gates"):
         question(without)

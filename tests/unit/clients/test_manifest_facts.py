@@ -114,7 +114,7 @@ def test_a_model_without_a_mixture_has_no_controls(document):
     document |= {"inputs": document["inputs"][:1], "outputs": document["outputs"][:3], "mixture": []}
     manifest = newest_manifest(parameters_of(document), GRAPH)
     assert (manifest.controls, manifest.mixture) == ({}, ())
-    with pytest.raises(ValueError, match="none with the role gates"):
+    with pytest.raises(ValueError, match="no output has the role gates"):
         manifest.output("gates")
 
 

@@ -121,12 +121,12 @@ def test_classes_are_names_or_ids(classes, ids):
 
 @pytest.mark.parametrize("wrong", ["rad", "", "3", 3, -1, "-1", "²", 1.0, True, "9" * 5000])
 def test_another_class_is_refused_and_the_right_ones_are_named(wrong):
-    with pytest.raises(BadParameter, match="there is red, green, blue"):
+    with pytest.raises(BadParameter, match="the classes are red, green, blue"):
         class_ids(["red", wrong], NAMES)
 
 
 def test_no_classes_at_all_is_a_mistake():
-    with pytest.raises(BadParameter, match="leave it out for all"):
+    with pytest.raises(BadParameter, match="leave it out to report all"):
         class_ids([], NAMES)
 
 

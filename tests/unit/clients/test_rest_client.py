@@ -130,7 +130,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_is_told(monkeypatch, mak
     with pytest.raises(NotInstalled, match="SOCKS"):
         make("http://host")
     monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
-    with pytest.raises(BadParameter, match="proxy, cannot be used"):
+    with pytest.raises(BadParameter, match="proxy in the environment variables, cannot be used"):
         make("http://host")
 
 
@@ -193,7 +193,7 @@ def test_what_a_later_service_adds_is_no_matter():
     ("answer", "words"),
     [
         (b"<html>", "it is not JSON"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b"\xff", "it is not JSON"),
         ({}, "predictions is missing"),
         (

@@ -77,7 +77,7 @@ def test_a_deadline_is_this_clients_own_but_a_slow_upload_is_the_services():
         (413, BadImage, "answers with HTTP status 413"),
         (403, Refused, "answers with HTTP status 403"),
         (500, ServerFailed, "answers with HTTP status 500"),
-        (308, UnreadableAnswer, "it redirects to https://there"),
+        (308, UnreadableAnswer, "the server redirects to https://there"),
     ],
 )
 def test_what_stands_between_may_answer_without_a_problem(status, kind, words):
@@ -87,7 +87,7 @@ def test_what_stands_between_may_answer_without_a_problem(status, kind, words):
 
 
 def test_a_path_without_detection_is_told():
-    assert "there is no detection there" in str(fails(404, problem("not-found")))
+    assert "the server has no address /detect" in str(fails(404, problem("not-found")))
 
 
 def test_a_server_that_hangs_up_is_unreachable():

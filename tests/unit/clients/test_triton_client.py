@@ -126,7 +126,7 @@ def test_an_answer_that_does_not_fit_the_same_model_is_an_error(transport):
 @pytest.mark.parametrize("changes", [{"name": "other"}, {"target": "onnx"}])
 def test_the_manifest_of_another_model_is_refused(transport, changes):
     transport.documents = [detector_document(**changes)]
-    with pytest.raises(ManifestMismatch, match="it holds the manifest of"):
+    with pytest.raises(ManifestMismatch, match="its configuration has the manifest of"):
         open_client().detect(IMAGE)
     assert transport.sent == []
 
@@ -147,7 +147,7 @@ def test_a_model_that_is_asked_for_another_task_says_which_call_is_its_own(trans
     with pytest.raises(WrongTask, match=r"call classify\(\) instead"):
         open_client().detect(IMAGE)
     transport.documents = [detector_document(task="segment")]
-    with pytest.raises(ManifestMismatch, match="'segment', this client knows detect and classify"):
+    with pytest.raises(ManifestMismatch, match="'segment'; this client supports detect and classify"):
         open_client().detect(IMAGE)
     assert transport.sent == []
 
@@ -155,15 +155,13 @@ def test_a_model_that_is_asked_for_another_task_says_which_call_is_its_own(trans
 def test_predict_does_what_the_model_is_for(transport):
     found = open_client().predict(IMAGE, conf=0.5, top_k=1, iou=None, top=None)
     assert (found.class_names, found.top_k) == (("red",), 1)
-    with pytest.raises(BadParameter, match="top is not for a model of the task 'detect'; there is conf, iou"):
+    with pytest.raises(BadParameter, match="the task 'detect' has no parameter top; it has conf, iou"):
         open_client().predict(IMAGE, top=1)
     with pytest.raises(BadParameter, match="has no tpo; it has top_k, weight_threshold"):
         open_client().predict(IMAGE, tpo=1)
     transport.documents = [classifier_document()]
     assert open_client().predict(IMAGE, top=1).class_names == ("blue",)
-    with pytest.raises(
-        BadParameter, match="conf is not for a model of the task 'classify'; there is top, classes"
-    ):
+    with pytest.raises(BadParameter, match="the task 'classify' has no parameter conf; it has top, classes"):
         open_client().predict(IMAGE, conf=0.5)
     assert len(transport.sent) == 2
 
@@ -243,7 +241,9 @@ def test_a_missing_library_is_named_with_the_way_to_get_it_and_http_needs_none(m
     monkeypatch.delitem(sys.modules, "clients.triton_grpc", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     for make in (TritonClient, AsyncTritonClient):
-        with pytest.raises(NotInstalled, match=f"package {package} is missing.*protocol='http'.*client"):
+        with pytest.raises(
+            NotInstalled, match=f"package {package}, which is missing.*protocol='http'.*client"
+        ):
             make("host:1")
     TritonClient("host:1", protocol="http").close()
 

@@ -59,8 +59,8 @@ def test_sentences_say_what_happened_and_what_to_do():
         return str(to_error(status, text, url="127.0.0.1:8001", model="x-detect", timeout_s=2.5))
 
     assert sentence("UNAVAILABLE", "Socket closed.") == (
-        "cannot reach Triton at 127.0.0.1:8001: Socket closed; check that it runs, that this is the port of"
-        " the protocol in use (usually 8001 for grpc, 8000 for http), and that tls is on if the server has it"
+        "cannot reach Triton at 127.0.0.1:8001: Socket closed; check that Triton runs, that the port belongs"
+        " to the protocol (usually 8001 for grpc, 8000 for http), and that tls is set if Triton uses TLS"
     )
     assert "does not serve x-detect (it is not found)" in sentence("NOT_FOUND", "it is not found")
     assert "no answer within 2.5 s; give more time (timeout_s)" in sentence("DEADLINE_EXCEEDED", "")

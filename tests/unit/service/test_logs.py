@@ -64,9 +64,9 @@ def test_a_value_is_quoted_where_it_must_be(value, written):
 
 
 def test_a_shell_reads_the_fields_back():
-    line = text("breaker_opened", why='triton is not answering: it said "no"', backend="triton")
+    line = text("breaker_opened", why='triton does not answer: it said "no"', backend="triton")
     assert dict(word.partition("=")[::2] for word in shlex.split(line)[2:]) == {
-        "why": 'triton is not answering: it said "no"',
+        "why": 'triton does not answer: it said "no"',
         "backend": "triton",
         "logger": "service.serving",
     }

@@ -1,1 +1,1 @@
-"""A version folder: its graph, its manifest, its release into the repository."""
+"""Write a version folder with its graph and manifest, and release it into the repository."""

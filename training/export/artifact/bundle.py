@@ -1,4 +1,4 @@
-"""Export artifacts as a whole or not at all: stage, check, then rename into the repository."""
+"""Export all artifacts of a model or none: stage them, check them, then rename them into the repository."""
 
 import json
 import logging
@@ -21,11 +21,13 @@ from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import TargetName
 from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
-from training.export.proof.engine import Engine, check_ports
+from training.export.proof.census import check_ports
+from training.export.proof.engine import Engine
 from training.export.proof.golden import make_golden
 from training.export.proof.parity import MetricPair, Parity, measure_parity
-from training.export.targets.build import Built, ExportImages, Source
+from training.export.targets.build import ExportImages, Source
 from training.export.targets.options import USUAL, ExportOptions
+from training.export.targets.target import Built
 from training.export.targets.targets import (
     DEFAULT_TARGETS,
     TARGETS,
@@ -40,10 +42,10 @@ from training.models.cost import Cost, measure_cost
 from training.models.network import Network
 from training.progress import bar
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # as the manifest's schema has it
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # the same pattern as in the manifest's schema
 
 log = logging.getLogger(__name__)
-ROUNDED_IMAGES = 4  # compared with every map in float16: on a CPU, PyTorch takes seconds for each
+ROUNDED_IMAGES = 4  # compared in PyTorch with every map in float16: seconds for each image on a CPU
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,13 @@ def export_model(
     """Export a model for every target under the next free version; on an error, release nothing.
 
     Args:
-        measured: the checkpoint's metric on a data set, which no graph may miss by more than the tolerance.
-            None: no metric is compared.
+        measured: the checkpoint's metric on a data set. The metric of a graph may be lower only by the
+            tolerance. None: no metric is compared.
 
     Raises:
-        ConfigError: the name cannot be a model's, or a target or the model does not support the options.
+        ConfigError: the name is no model name, or a target or the model does not support the options.
         ExportError: a graph does not reproduce the checkpoint, the model finds nothing in the images, or a
-            file cannot be put in place.
+            file cannot be released.
     """
     check_name(name)
     check_options(targets, options, model.config)
@@ -102,7 +104,7 @@ def export_model(
             log.info(f"{target}: tracing and converting")
             parity = _write_artifact(staging, Identity(name, target, str(version)), job)
             log.info(f"{target}: {parity}")
-            manifest = StoredManifest(version, (staging / "manifest.json").read_bytes())
+            manifest = StoredManifest.of(staging)
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
             exported.append(Exported(repository / folder / str(version), parity))
         release(room, repository)
@@ -110,7 +112,7 @@ def export_model(
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError if callers could not ask for a model of this name, or no folder could have it."""
+    """Check that a name can be that of a model and of its folder; raise ConfigError otherwise."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"--name {name!r}: write lower-case letters, digits, _, . and -, at most 64, beginning with "
@@ -130,7 +132,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Raise ConfigError if an older version takes other batches: Triton serves all versions alike."""
+    """Check that every older version takes the same fixed batch; raise ConfigError otherwise."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(
@@ -154,25 +156,21 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     target = target_of(identity.target)
     wanted = graph_spec(target.name, bool(model.mixture_layers()), source.options)
     built = target.build_faster(staging, wanted, source)
+    check_ports(built.path, graph_contract(model.config, built.spec))
     engine = target.open(built.path, precision)
-    check_ports(engine, graph_contract(model.config, built.spec))
     parity = _prove(engine, built, job)
     golden = make_golden(model, engine, built.spec, source.images.golden)
-    np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # its stub names one
+    np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
     baseline = job.measured.baseline if job.measured else None
     evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
-    files = sorted(path for path in staging.iterdir())
+    files = sorted(staging.iterdir())
     manifest = build_manifest(identity, model, (built.spec, precision), evidence, job.provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return parity
 
 
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
-    """Return how far a graph is from its checkpoint.
-
-    Raises:
-        ExportError: a difference is larger than the tolerance.
-    """
+    """Return how far a graph is from its checkpoint; raise ExportError beyond the tolerance."""
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)

@@ -1,4 +1,4 @@
-"""manifest.json: everything a server must know, checked against the committed schema."""
+"""Build the manifest of an artifact, and check it against the committed schema."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -64,8 +64,7 @@ def build_manifest(
     """Return the manifest of one artifact.
 
     Raises:
-        ExportError: the manifest does not satisfy the schema: the exporter has a defect, or the model name is
-            bad.
+        ExportError: the manifest does not satisfy the schema, because of the model's name or a defect here.
     """
     (spec, precision), (golden, parity, cost, baseline, speed) = form, evidence
     config, task = model.config, export_task(model.config)
@@ -107,42 +106,33 @@ def build_manifest(
 
 
 def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
+    facts = ("images", "distinct_expert_sets", "expert_sets", "compared_boxes", "skippable_experts")
     names = {each.role: each.name for each in contract.outputs}
     return {
-        "images": parity.images,
-        "distinct_expert_sets": parity.distinct_expert_sets,
-        "expert_sets": parity.expert_sets,
-        "compared_boxes": parity.compared_boxes,
-        "skippable_experts": parity.skippable_experts,
+        **{name: getattr(parity, name) for name in facts},
         "differences": {names[role]: error for role, error in parity.differences.items()},
         "metric": asdict(parity.metric) if parity.metric else None,
     }
 
 
 def _mixture_rows(cost: Cost, baseline: Baseline | None) -> list[dict[str, Any]]:
-    rows = []
-    for row, (layer, gflops) in enumerate(cost.experts.items()):
-        rows.append(
-            {
-                "layer": layer,
-                "row": row,
-                "num_experts": len(gflops),
-                "expert_gflops": list(gflops),
-                **_measured_routing(layer, baseline),
-            }
-        )
-    return rows
+    return [
+        {
+            "layer": layer,
+            "row": row,
+            "num_experts": len(gflops),
+            "expert_gflops": list(gflops),
+            **_measured_routing(layer, baseline),
+        }
+        for row, (layer, gflops) in enumerate(cost.experts.items())
+    ]
 
 
 def _measured_routing(layer: str, baseline: Baseline | None) -> dict[str, Any]:
-    use = next((use for use in baseline.uses if use.layer == layer), None) if baseline else None
-    if baseline is None or use is None:
-        names = ("information_bits", "expert_share", "distinct_sets", "commonest_set_share", "nmi")
-        return dict.fromkeys(names)
-    return {
-        "information_bits": use.information_bits,
-        "expert_share": list(use.expert_share),
-        "distinct_sets": use.distinct_sets,
-        "commonest_set_share": use.commonest_set_share,
-        "nmi": {grouping: baseline.nmi[layer].get(grouping) for grouping in ("origin", "density")},
-    }
+    names = ("information_bits", "expert_share", "distinct_sets", "commonest_set_share")
+    for use in baseline.uses if baseline else ():
+        if baseline and use.layer == layer:
+            nmi = {grouping: baseline.nmi[layer].get(grouping) for grouping in ("origin", "density")}
+            measured = {name: getattr(use, name) for name in names}
+            return {**measured, "expert_share": list(use.expert_share), "nmi": nmi}
+    return dict.fromkeys((*names, "nmi"))

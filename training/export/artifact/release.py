@@ -1,16 +1,14 @@
 """Move new artifacts from a staging folder into the model repository: all of them or none.
 
-A staging folder is `.staging-<what>-<process id>` in the repository. Servers ignore it. Its contents have the
-layout of the repository. First, the files of models that are already in the repository are replaced. Then
-each new version and each new model is renamed into place. So -nms and -detect always list every version that
-the graph has.
+A staging folder is `.staging-<what>-<process id>` in the repository, and has the layout of the repository.
+Servers ignore it. First, the files of models that are already in the repository are replaced. Then each new
+version and each new model is renamed into place. So -nms and -detect always list every version of the graph.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
 has loaded keep working. A server that loads these configurations serves the existing versions, but -nms and
--detect treat the missing version as the newest: direct clients are shown its number and its class names. If
-the missing version has other tensors, the graph's older versions do not fit the configuration. Then neither
-they nor -detect load. The next export of this model and target, or `triton-config`, rewrites the
-configurations and repairs both cases.
+-detect show the number and the class names of the missing version. If its tensors differ, the older versions
+do not fit the configuration, and neither they nor -detect load. The next export of this model and target, or
+`triton-config`, repairs the configurations.
 """
 
 import os
@@ -20,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from training.errors import ExportError
-from training.files import flush
+from training.files import flush, write_atomically
 
 STAGING_PREFIX = ".staging-"
 
@@ -53,9 +51,10 @@ def release(room: Path, repository: Path) -> None:
     Raises:
         ExportError: a file or folder could not be put in place; the message names it.
     """
-    _flush(room)
-    # By length: a model comes before its -nms and its -detect. If these are new, they appear after the
-    # version that they name. If they exist already, their files are replaced first.
+    for path in room.rglob("*"):
+        if path.is_file():
+            flush(path)  # after a power cut, no file may have a name but no content
+    # By length: a model comes before its -nms and -detect. If new, these follow the version that they name.
     staged = sorted(room.iterdir(), key=lambda folder: (len(folder.name), folder.name))
     with ExitStack() as undo:
         try:
@@ -73,7 +72,7 @@ def release(room: Path, repository: Path) -> None:
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
     """Yield source and destination of every file to replace and of every folder to rename as a whole."""
-    # An artifact's version is never merged into another: renaming onto a folder that holds anything fails.
+    # Versions are never merged: a version is renamed as a whole, which fails if its folder exists.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final
         return
@@ -87,16 +86,4 @@ def _replace_file(staged: Path, final: Path, undo: ExitStack) -> None:
     if before is None:
         undo.callback(final.unlink, missing_ok=True)
     else:
-        undo.callback(_put_back, staged, before, final)
-
-
-def _put_back(room_file: Path, before: bytes, final: Path) -> None:
-    room_file.write_bytes(before)
-    room_file.replace(final)
-
-
-def _flush(room: Path) -> None:
-    """Write every file through to the disk: after a power cut, no file may have a name but no content."""
-    for path in room.rglob("*"):
-        if path.is_file():
-            flush(path)
+        undo.callback(write_atomically, final, before)

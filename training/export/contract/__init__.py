@@ -1,1 +1,1 @@
-"""What all parts of an export share: the form of a graph, its tensors, its number formats."""
+"""The form of an exported graph, its tensors and its number formats."""

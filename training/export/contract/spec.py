@@ -1,4 +1,4 @@
-"""The form of an exported graph: what it does beyond the network itself."""
+"""The form of an exported graph, apart from the network itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,20 +18,20 @@ Ports = Literal["f32", "bf16"]
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The form of a graph beyond the network itself: execution, selection, batch and branches."""
+    """The execution, selection, batch and branches of a graph."""
 
     execution: Execution  # sparse: experts that are not chosen are not computed
-    selection: Selection  # service: the graph returns every anchor, since its target cannot gather by data
+    selection: Selection  # service: the graph returns every anchor, and the service selects
     candidates: int = 1000
     max_batch: int = 1  # above 1: a run takes 1 to max_batch images, each with its own top_k
-    fixed_batch: int | None = None  # sparse without branches: exactly so many images, top_k up to the default
-    branches: Branches = "best"  # of a sparse graph; per_expert: for tools that cannot follow nested branches
+    fixed_batch: int | None = None  # sparse without branches: exactly this many images
+    branches: Branches = "best"  # of a sparse graph; per_expert: no bodies for one top_k
     exactly: int | None = None  # sparse: the graph is valid only for this top_k, without a threshold
     ports: Ports = "f32"  # type of maps that cross a branch; bf16 if the engine computes in bf16
 
     def __post_init__(self) -> None:
         if self.fixed_batch is not None and (self.execution == "dense" or self.max_batch > 1):
-            raise ValueError("a fixed batch is for sparse execution, and no other batch stands beside it")
+            raise ValueError("a fixed batch is for sparse execution, and max_batch must be 1")
 
     @property
     def batches(self) -> range:

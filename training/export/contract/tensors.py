@@ -33,7 +33,7 @@ GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task
 class Tensor:
     """One input or output of a graph."""
 
-    name: str  # in the engine
+    name: str  # in the graph
     dtype: Dtype
     sizes: tuple[int, ...]  # without the batch
     role: str  # code looks tensors up by role
@@ -50,7 +50,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Input(Tensor):
-    """One input of a graph. Facts: `resize` of images; `default`, and `allowed` or `range`, of a control."""
+    """One input of a graph. Facts: `resize` of images; `default`, and `allowed` or `range`, of controls."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,17 +85,16 @@ class GraphContract:
         """Return the arrays of one run by input name; images repeat until the smallest batch is full.
 
         Args:
-            canvases: one or more model inputs, (H, W, 3) each.
-            controls: plain numbers for each image; an input of role control takes the field of its name.
+            canvases: one or more network inputs, (H, W, 3) each.
+            controls: of each image, as numbers; an input with the role control takes the field of its name.
         """
         count = max(len(canvases), self.batch[0])
-        images, asked = list(islice(cycle(canvases), count)), list(islice(cycle(controls), count))
         values: dict[str, NDArray[Any]] = {}
         for each in self.inputs:
             if each.role == IMAGES:
-                values[each.name] = np.stack(images)
+                values[each.name] = np.stack(list(islice(cycle(canvases), count)))
             else:
-                numbers = [[getattr(one, each.name)] for one in asked]
+                numbers = [[getattr(one, each.name)] for one in islice(cycle(controls), count)]
                 values[each.name] = np.array(numbers, dtype=NUMPY_DTYPES[each.dtype])
         return values
 

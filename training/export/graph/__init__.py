@@ -1,1 +1,1 @@
-"""From a network to the graph that an engine reads."""
+"""Convert a network into the graph that an engine reads."""

@@ -1,4 +1,4 @@
-"""The network in the form that is shipped: uint8 images in, named flat outputs out."""
+"""The network as it is exported: it takes uint8 images and returns named output tensors."""
 
 import copy
 from typing import Any
@@ -13,15 +13,7 @@ from training.config import ModelConfig
 from training.export.contract.controls import control_rows
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import (
-    GATES,
-    IMAGES,
-    ROUTER_PROBS,
-    Arrays,
-    GraphContract,
-    Input,
-    Output,
-)
+from training.export.contract.tensors import GATES, IMAGES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
 from training.export.tasks.tasks import export_task
 from training.models.layers import ConvBlock
 from training.models.mixture.experts import DepthwiseSeparableExpert
@@ -45,7 +37,7 @@ def fold_batch_norm(model: Network) -> Network:
             module.bn = nn.Identity()
         if isinstance(module, SpatialRouter) and isinstance(module.norm, nn.BatchNorm2d):
             module.score = fuse_conv_bn_eval(module.score, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]  # gone on purpose
+            module.norm = nn.Identity()  # type: ignore[assignment]  # removed on purpose
     return folded
 
 
@@ -60,7 +52,7 @@ def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
 
 
 class ExportGraph(nn.Module):
-    """The module that is traced. Its inputs and outputs are those of the graph contract."""
+    """The module that is traced; graph_contract describes its inputs and outputs."""
 
     def __init__(self, model: Network, spec: GraphSpec) -> None:
         super().__init__()
@@ -98,7 +90,7 @@ def graph_contract(
 
 
 class Eager:
-    """The network itself as an engine to compare with: PyTorch runs it and computes every expert."""
+    """Runs the checkpoint's network in PyTorch with every expert, as the reference for exported graphs."""
 
     def __init__(self, model: Network, spec: GraphSpec) -> None:
         dense = GraphSpec("dense", spec.selection, spec.candidates)

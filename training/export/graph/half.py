@@ -1,14 +1,12 @@
-"""Convert a network to half precision: float16 where GPUs multiply fast, float32 where it decides.
+"""Convert a network to half precision: float16 where GPUs multiply fast, float32 where experts are chosen.
 
-TensorRT builds strongly typed: it computes every tensor in the tensor's type in the file, so the file must
-hold the right types. They are chosen in the network. The converters of onnxconverter-common and ONNX Runtime
-rewrite the ONNX file instead. They know operators but no routers: every part that stays float32 would have to
-be found by node names, and each such node would get casts of its own.
+TensorRT computes every tensor in the type that the ONNX file states. These types are chosen in the network,
+not by the converters of onnxconverter-common and ONNX Runtime. Such a converter cannot tell a router from
+other layers: it would have to find every float32 part by node names, and add casts to each node.
 
-Here the casts are those of the network's code, and weights are rounded once. The same model also runs in
-PyTorch, which rounds every map: there the effect of half precision is measured. OpenVINO on a CPU computes
-float16 graphs in float32. This shows that the file does what the network does, but not the effect of
-rounding.
+The same model also runs in PyTorch, which rounds every map: there the effect of half precision is measured.
+OpenVINO on a CPU computes float16 graphs in float32. So OpenVINO shows that the file computes the same as the
+network, but not the effect of rounding.
 """
 
 from itertools import chain
@@ -31,7 +29,7 @@ class ToHalf(nn.Module):
 
 
 class InFloat32(nn.Module):
-    """Runs a norm between float16 maps in float32: squares of maps, and their sums, overflow float16."""
+    """Runs a norm between float16 maps in float32, since sums of squares overflow float16."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -46,9 +44,8 @@ class InFloat32(nn.Module):
 def half_precision(model: Network) -> Network:
     """Return a copy with folded batch norm, whose convolutions and activations are float16.
 
-    These stay float32: routers, the softmax over experts and every step from there to the gates, norms that
-    do not fold, the distributions of box sides, the boxes, and the sigmoid or softmax of scores. So
-    candidates are selected in float32 as well. Inputs and outputs have the same types as in float32.
+    These stay float32: routers and gates, norms that do not fold, the distributions of box sides, the boxes,
+    the sigmoid or softmax of scores, and so the selection of candidates. Inputs and outputs keep their types.
     """
     halved = fold_batch_norm(model)  # in float32, so that weights are rounded only once
     layers = halved.mixture_layers().values()
@@ -64,7 +61,7 @@ def half_precision(model: Network) -> Network:
         for tensor in chain(module.parameters(recurse=False), module.buffers(recurse=False))
     }
     kept |= {id(layer.log_temperature) for layer in layers}
-    kept |= {id(buffer) for buffer in halved.buffers(recurse=False)}  # places of a detector's anchors
+    kept |= {id(buffer) for buffer in halved.buffers(recurse=False)}  # centres of a detector's anchors
     for tensor in chain(halved.parameters(), halved.buffers()):
         if id(tensor) not in kept and tensor.is_floating_point():
             tensor.data = tensor.data.to(torch.float16)

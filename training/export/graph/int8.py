@@ -1,9 +1,8 @@
-"""Quantise OpenVINO graphs to 8 bits: convolutions only, where neither experts nor boxes change.
+"""Quantise OpenVINO graphs to 8 bits: only convolutions that neither choose experts nor decode boxes.
 
-NNCF quantises the dense graph, in which every image passes every expert and so shows its value ranges. The
-sparse graph takes over weights and ranges, convolution by convolution: both graphs compute the same. If NNCF
-quantised the branches of the sparse graph itself, it would run the whole graph on every image once for each
-expert. It would also see only the images that chose the expert.
+NNCF quantises the dense graph, in which every image passes through every expert. The sparse graph takes over
+weights and value ranges, convolution by convolution. If NNCF quantised the sparse graph itself, it would run
+the whole graph on every image once for each expert, and see only the images that chose the expert.
 """
 
 import contextlib
@@ -22,18 +21,18 @@ from openvino import opset13 as operators
 from training.errors import ExportError
 from training.progress import hidden
 
-# Parts of the names that weights keep through the conversion. The stem sees raw pixels; routers and attention
-# decide by small differences; the head's last convolutions hold a side of a box in a few bits.
+# Weights with these parts in their names stay float. The stem reads raw pixels, routers and attention depend
+# on small differences, and the head's last convolutions would have a few bits for each side of a box.
 FLOAT_PARTS = (".stem.", ".router.", ".attention.", "model.head.")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-# Operators that only pass quantised values on. All operators but these and convolutions stay float.
+# Operators that only move quantised values. All other operators except convolutions stay float.
 PASSING = ("Concat", "Interpolate", "Pad", "Reshape", "Split", "Transpose", "VariadicSplit")
 SUBSTANCELESS = ("Constant", "If", "Parameter", "Result")
 MIN_IMAGES = 2
 
 
 def check_nncf() -> None:
-    """Raise ExportError if NNCF, which quantises graphs, is not installed."""
+    """Check that NNCF, which quantises graphs, is installed; raise ExportError otherwise."""
     if importlib.util.find_spec("nncf") is None:
         raise ExportError(
             "precision int8 needs NNCF, which is not installed: in a checkout "
@@ -48,7 +47,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
         samples: calibration inputs by name, one image each.
 
     Raises:
-        ExportError: there are fewer than MIN_IMAGES samples.
+        ExportError: there are fewer than MIN_IMAGES (2) samples.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -66,9 +65,9 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
             nncf.Dataset(list(samples)),
             preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
             subset_size=len(samples),
-            # The extremes of all images. NNCF's own choice, the mean of each image's, cuts off what only
-            # some of them show: objects. It cost sparsight-n 0.9 points of mAP on generated scenes, this 0.1
-            # (0.3 where it is calibrated on other scenes than those).
+            # The extremes of all images. NNCF's default is the mean of each image's extremes, which cuts off
+            # values that only some images show: objects. For sparsight-n on generated scenes, the default
+            # cost 0.9 points of mAP, the extremes 0.1 (0.3 if calibrated on other scenes than the measured).
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
             ),
@@ -95,50 +94,52 @@ def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> o
         for node in ov.Core().read_model(dense_path).get_ops()
         if (name := _weight_name(node)) and not _has_float_weights(nodes[node.get_friendly_name()])
     }
-    for name in _take_over(model, examples):
-        examples.pop(name, None)
-    if examples:
+    missing = examples.keys() - _take_over(model, examples)
+    if missing:
         raise ExportError(
-            f"{len(examples)} convolutions of the dense graph are not in the sparse one, the first is "
-            f"{min(examples)}. Nothing was written."
+            f"{len(missing)} convolutions of the dense graph are not in the sparse one, the first is "
+            f"{min(missing)}. Nothing was written."
         )
     model.validate_nodes_and_infer_types()
     return model
 
 
 def save_over(model: ov.Model, xml_path: Path) -> None:
-    """Write a graph over the file from which its weights may still be read."""
+    """Replace the file of a graph; OpenVINO may still be reading the graph's weights from that file."""
     partial = xml_path.with_name("partial.xml")
     ov.save_model(model, partial, compress_to_fp16=False)
     for suffix in (".xml", ".bin"):
         partial.with_suffix(suffix).replace(xml_path.with_suffix(suffix))
 
 
-def _take_over(model: ov.Model, examples: dict[str, ov.Node]) -> Iterator[str]:
-    """Quantise the convolutions of a graph and its branches like the examples; yield their weights' names."""
+def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
+    """Quantise convolutions, also in branches, like the examples; return the names of their weights."""
+    taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "If":
-            for number in range(2):
-                body = node.get_function(number)
-                yield from list(_take_over(body, examples))
-                node.set_function(number, body)
+            for side in range(2):
+                body = node.get_function(side)
+                taken |= _take_over(body, examples)
+                node.set_function(side, body)
         elif (name := _weight_name(node)) in examples:
-            assert name is not None
             example = examples[name]
             _follow(example.input_value(0).get_node(), node.input(0), placed)
-            node.input(1).replace_source_output(example.input_value(1))  # made of constants alone
-            yield name
+            node.input(1).replace_source_output(example.input_value(1))  # computed from constants alone
+            taken.add(name)
+    return taken
 
 
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
-    """Insert the example's quantisers above this input: directly, or above operators that only pass on."""
+    """Insert the example's quantisers before an input; if PASSING operators precede it, before these."""
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
         key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())
         if source.get_node() not in placed.values():
             if key not in placed:
-                placed[key] = _copy(example, source)
+                ranges = [np.array(example.input_value(index).get_node().data) for index in range(1, 5)]
+                levels = example.get_attributes()["levels"]
+                placed[key] = operators.fake_quantize(source, *ranges, levels=levels)
             port.replace_source_output(placed[key].output(0))
         return
     below = source.get_node()
@@ -148,18 +149,13 @@ def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str],
             _follow(example.input_value(index).get_node(), below.input(index), placed)
 
 
-def _copy(example: ov.Node, source: ov.Output) -> ov.Node:
-    ranges = [np.array(example.input_value(index).get_node().data) for index in range(1, 5)]
-    return operators.fake_quantize(source, *ranges, levels=example.get_attributes()["levels"])
-
-
 def _float_nodes(model: ov.Model) -> Iterator[str]:
     """Yield the names of nodes that must stay float."""
     for node in model.get_ops():
         kind = node.get_type_name()
         if kind in CONVOLUTIONS:
             weight = _weight_name(node)
-            if weight is None or any(part in weight for part in FLOAT_PARTS):
+            if not weight or any(part in weight for part in FLOAT_PARTS):
                 yield node.get_friendly_name()
         elif kind not in (*PASSING, *SUBSTANCELESS):
             yield node.get_friendly_name()
@@ -169,11 +165,11 @@ def _has_float_weights(convolution: ov.Node) -> bool:
     return convolution.input_value(1).get_node().get_type_name() in ("Constant", "Reshape")
 
 
-def _weight_name(node: ov.Node) -> str | None:
-    """Return the checkpoint's name of a convolution's weights; None for other nodes and computed weights."""
+def _weight_name(node: ov.Node) -> str:
+    """Return the checkpoint's name of a convolution's weights; empty for other nodes and computed weights."""
     if node.get_type_name() not in CONVOLUTIONS:
-        return None
+        return ""
     weight = node.input_value(1).get_node()
     while weight.get_type_name() in ("Convert", "Reshape"):
         weight = weight.input_value(0).get_node()
-    return str(weight.get_friendly_name()) if weight.get_type_name() == "Constant" else None
+    return str(weight.get_friendly_name()) if weight.get_type_name() == "Constant" else ""

@@ -15,16 +15,15 @@ from training.errors import ExportError
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GraphContract
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
-from training.export.graph.switch import general_body, switch_by_top_k
+from training.export.graph.switch import switch_by_top_k
 from training.models.mixture.experts import SimpleExpert
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 
 OPSET = 18
 
-# What a static graph for NPUs may hold: no control flow, no sorting, no lookup or shape that depends on data.
-# AveragePool is how some routers shrink a map. InstanceNormalization is what group norm becomes, over a map
-# reshaped to its groups: sums over one image, of fixed size.
+# Operators of a static graph for NPUs: no control flow, no sorting, no lookup or shape that depends on data.
+# Some routers shrink a map by AveragePool. Group norm becomes InstanceNormalization: sums of fixed size.
 STATIC_OPERATORS = frozenset(
     "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather "  # noqa: SIM905
     "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMax "
@@ -32,21 +31,20 @@ STATIC_OPERATORS = frozenset(
     "Where".split()
 )
 
-# For TensorRT it may also select candidates and take sizes from the batch.
+# A graph for TensorRT may also select candidates and read the size of the batch.
 TENSORRT_OPERATORS = STATIC_OPERATORS | {"Floor", "GatherElements", "Shape", "TopK"}
 
 
 def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
-    """Return the network as ONNX, traced with folded batch norm, after a check of its operators.
+    """Return the network as ONNX, traced with folded batch norm.
 
     Raises:
-        ExportError: the graph holds an operator that its target may lack, or a size other than the batch is
-            open.
+        ExportError: the graph holds an operator that its target may lack.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
         _check_operators(proto, TENSORRT_OPERATORS)
-    elif spec.execution == "sparse" and spec.exactly is None:  # a body is part of the whole
+    elif spec.execution == "sparse" and spec.exactly is None:  # a body is not switched again
         if spec.branches == "best":
             bodies = {top_k: _trace(model, replace(spec, exactly=top_k)) for top_k in quick_top_ks(model)}
             return switch_by_top_k(proto, bodies) if bodies else proto
@@ -56,9 +54,9 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values with a body of their own in a sparse graph, the most requested first."""
+    """Return the top_k values that have their own body in a sparse graph, the most requested first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
-        # Nothing to gather, and inside a branch CPUs run the weighted sums of light experts pass by pass.
+        # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.
         return ()
     return tuple(dict.fromkeys((model.config.top_k, 1, model.config.allowed_top_k[-1])))
 
@@ -71,7 +69,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     open_sizes = (batch, (batch,) * len(controls)) if controls else (batch,)
     graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
-        # Captured by running it; left to itself the exporter compiles first, which takes far longer.
+        # strict=False captures by running the module; the default compiles it, which takes far longer.
         captured = torch.export.export(
             graph, (images, *controls), strict=False, dynamic_shapes=open_sizes if any_batch else None
         )
@@ -86,14 +84,16 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     assert program is not None
     proto = program.model_proto
     _forget_origin(proto.graph)
-    if any_batch:
-        _name_batch(proto)
+    for value in (*proto.graph.input, *proto.graph.output):
+        batch_size = value.type.tensor_type.shape.dim[0]
+        if batch_size.dim_param:
+            batch_size.dim_param = "batch"  # the exporter numbers open sizes
     return proto
 
 
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
     """Return inputs to trace with: blank images, no threshold, and a top_k at which experts run."""
-    # Traced at 1, an open batch would be taken for a constant.
+    # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
     height, width = model.config.input_hw
     controls = RoutingControls(spec.exactly or int(model.default_controls().top_k))
@@ -102,27 +102,12 @@ def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[t
     return [torch.from_numpy(values[each.name]) for each in contract.inputs]
 
 
-def conditional_experts(proto: onnx.ModelProto) -> int:
-    """Return the number of experts that can be skipped: `If` nodes with a convolution in only one branch.
-
-    In a graph that switches on top_k, count those of the body that is valid for every top_k and threshold.
-    """
-    count = 0
-    for node in general_body(proto.graph).node:
-        if node.op_type == "If":
-            branches = [{inner.op_type for inner in a.g.node} for a in node.attribute if a.HasField("g")]
-            count += int(sum("Conv" in operators for operators in branches) == 1)
-    return count
-
-
 def _forget_origin(graph: onnx.GraphProto) -> None:
     """Remove the exporter's notes on each node: paths and stack traces of the exporting machine."""
-    graph.ClearField("metadata_props")
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        value.ClearField("metadata_props")
+    for each in (graph, *graph.input, *graph.output, *graph.value_info, *graph.node):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
     for node in graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _forget_origin(attribute.g)
@@ -134,26 +119,14 @@ def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
         raise ExportError(f"the graph holds operators its targets may lack: {dict(foreign)}")
 
 
-def _name_batch(proto: onnx.ModelProto) -> None:
-    """Name the open size `batch`; check that every input and output has it, first, and no other open size."""
-    for value in (*proto.graph.input, *proto.graph.output):
-        first, *others = value.type.tensor_type.shape.dim
-        if not first.dim_param or any(size.dim_value < 1 for size in others):
-            raise ExportError(f"{value.name} of the exported graph is not open in its batch, and only there")
-        first.dim_param = "batch"
-
-
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Silence the exporter's warnings about optional packages and its own deprecations."""
-    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-    before = {name: logging.getLogger(name).level for name in names}
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

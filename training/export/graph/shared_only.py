@@ -1,4 +1,4 @@
-"""A model without its routed experts: each mixture keeps only its shared expert, which always runs."""
+"""Remove the routed experts of a model: each mixture keeps only its shared expert, which always runs."""
 
 import copy
 from dataclasses import replace
@@ -12,7 +12,7 @@ from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
 
-# For each place of a mixture, the stage whose output the mixture takes.
+# For each place of a mixture, the stage whose output enters the mixture.
 STAGE_BEFORE = {
     **{f"backbone.{stage}": f"backbone.{stage}" for stage in ("p2", "p3", "p4", "p5")},
     "neck.p3": "neck.top_down_p3",
@@ -22,7 +22,7 @@ STAGE_BEFORE = {
 
 
 class AlwaysRunning(nn.Module):
-    """The part of a mixture layer that runs even if none of its routed experts does."""
+    """The part of a mixture layer that runs even if no routed expert does."""
 
     idle: Tensor | None
 
@@ -31,7 +31,7 @@ class AlwaysRunning(nn.Module):
         self.shared = layer.shared
         self.residual = layer.config.residual
         idle = None
-        if layer.config.activate:  # batch norm does not map an empty sum to zero
+        if layer.config.activate:  # batch norm maps the empty sum of experts to other values than zero
             with torch.no_grad():
                 idle = layer.act(layer.bn(torch.zeros(1, layer.c_out, 1, 1)))
         self.register_buffer("idle", idle)  # (1, C, 1, 1)
@@ -46,9 +46,9 @@ class AlwaysRunning(nn.Module):
 
 
 def without_routed_experts(model: Network) -> Network:
-    """Return a copy without routers and routed experts, which answers as the model does at top_k = 0.
+    """Return a copy without routers and routed experts; its outputs equal those of the model at top_k = 0.
 
-    Other code sees a model without mixtures: it has no run-time controls and no gates.
+    The copy is a model without mixtures: it has no run-time controls and no gates.
 
     Raises:
         ExportError: the model has no mixture, or a mixture has no shared expert.
@@ -63,10 +63,10 @@ def without_routed_experts(model: Network) -> Network:
         )
     bereft = copy.deepcopy(model).eval()
     for place, layer in bereft.mixture_layers().items():
-        room, name = STAGE_BEFORE[place].split(".")
-        parent = bereft.get_submodule(room)
+        part, name = STAGE_BEFORE[place].split(".")
+        parent = bereft.get_submodule(part)
         setattr(parent, name, nn.Sequential(getattr(parent, name), AlwaysRunning(layer)))
-    for room in {place.split(".")[0] for place in layers}:
-        bereft.get_submodule(room).mixtures = nn.ModuleDict()
+    for part in {place.split(".")[0] for place in layers}:
+        bereft.get_submodule(part).mixtures = nn.ModuleDict()
     bereft.config = replace(model.config, mixtures={})
     return bereft

@@ -1,1 +1,1 @@
-"""That an exported graph does what its checkpoint does."""
+"""Prove that an exported graph computes the same as its checkpoint."""

@@ -1,30 +1,71 @@
-"""What of a graph can be skipped, seen in the graph itself."""
+"""Check a graph's file: its inputs and outputs, and the experts that it can skip."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import onnx
 import openvino as ov
 
 from training.errors import ExportError
+from training.export.contract.tensors import GraphContract
+from training.export.graph.int8 import CONVOLUTIONS
 
-CONVOLUTIONS = ("Convolution", "GroupConvolution")
+DTYPES = {"boolean": "bool"}  # where OpenVINO's name of a type is not the manifest's
 
 
-def skippable_experts(xml_path: Path) -> int:
-    """Count the branches that convolve on one side only: the experts that can be skipped one by one.
+def check_ports(graph_path: Path, contract: GraphContract) -> None:
+    """Check that the inputs and outputs of a graph are those that its manifest will promise.
 
-    Of a switched graph, those of the body that is right for every top_k and threshold.
+    Raises:
+        ExportError: a tensor is missing, not promised, or of another type or size; the message names it.
     """
-    body = _general_body(ov.Core().read_model(xml_path))
-    return sum(_convolves(branch).count(True) == 1 for branch in branches(body))
+    model = ov.Core().read_model(graph_path)
+    batch = str(contract.batch[0]) if len(contract.batch) == 1 else "open"
+    for kind, ports, rows in (
+        ("input", model.inputs, contract.inputs),
+        ("output", model.outputs, contract.outputs),
+    ):
+        found = {port.get_any_name(): _shown(port) for port in ports}
+        promised = {row.name: f"{row.dtype} [{', '.join([batch, *map(str, row.sizes)])}]" for row in rows}
+        for name in sorted(promised.keys() - found.keys()):
+            raise ExportError(f"the exported graph has no {kind} {name!r}, which its manifest promises")
+        for name in sorted(found.keys() - promised.keys()):
+            raise ExportError(f"the exported graph has an {kind} {name!r}, which its manifest does not name")
+        for name, expected in promised.items():
+            if found[name] != expected:
+                raise ExportError(
+                    f"{kind} {name!r} of the exported graph is {found[name]}, and its manifest promises "
+                    f"{expected}. Nothing was written."
+                )
+
+
+def _shown(port: ov.Output) -> str:
+    """Return type and sizes of an input or output."""
+    dtype = port.get_element_type().get_type_name()
+    sizes = (str(size.get_length()) if size.is_static else "open" for size in port.partial_shape)
+    return f"{DTYPES.get(dtype, dtype)} [{', '.join(sizes)}]"
+
+
+def skippable_experts(graph: Path | bytes) -> int:
+    """Return the number of branches with a convolution on only one side: each is an expert.
+
+    In a graph that switches on top_k, count only the body that is valid for every top_k and threshold.
+
+    Args:
+        graph: an OpenVINO or ONNX file, or the bytes of an ONNX file.
+    """
+    return sum(_convolves(branch) for branch in branches(_general_body(ov.Core().read_model(graph))))
 
 
 def check_branches(proto: onnx.ModelProto) -> None:
-    """Raise ExportError for a branch on a constant: tracing has frozen what one image chose."""
+    """Check that every branch depends on an input of the graph.
+
+    Raises:
+        ExportError: a branch depends on a constant: tracing has frozen the choice of one image.
+    """
     given = {value.name for value in proto.graph.input}
     nodes = list(_nodes(proto.graph))
-    makers = {output: node for node in nodes for output in node.output}
+    makers = {output: node.input for node in nodes for output in node.output}
     for node in nodes:
         if node.op_type == "If" and not given & _read(node.input[0], makers):
             raise ExportError(
@@ -34,45 +75,43 @@ def check_branches(proto: onnx.ModelProto) -> None:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node, those inside branches included."""
+    """Yield every node, also inside branches."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             yield from _nodes(attribute.g)
 
 
-def _read(name: str, makers: Mapping[str, onnx.NodeProto]) -> set[str]:
-    """Return the names of all values that one is made of, itself included."""
+def _read(name: str, makers: Mapping[str, Collection[str]]) -> set[str]:
+    """Return the names of all values that a value is computed from, including its own name."""
     seen: set[str] = set()
     todo = [name]
     while todo:
         value = todo.pop()
         if value not in seen:
             seen.add(value)
-            todo += makers[value].input if value in makers else ()
+            todo += makers.get(value, ())
     return seen
 
 
 def branches(model: ov.Model) -> Iterator[ov.Node]:
-    """Yield every `If`, those inside others included."""
+    """Yield every `If`, also inside other branches."""
     for node in model.get_ops():
         if node.get_type_name() == "If":
             yield node
-            for body in range(2):
-                yield from branches(node.get_function(body))
+            for side in range(2):
+                yield from branches(node.get_function(side))
 
 
 def _general_body(model: ov.Model) -> ov.Model:
-    """Return what answers where no body for one top_k does."""
+    """Return the body that runs if no body for one top_k fits."""
     for node in model.get_ops():
-        if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert gives back one map
+        if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert returns one map
             return _general_body(node.get_function(1))
     return model
 
 
-def _convolves(branch: ov.Node) -> list[bool]:
-    """Return of both sides whether they hold a convolution."""
-    return [
-        any(node.get_type_name() in CONVOLUTIONS for node in branch.get_function(side).get_ops())
-        for side in range(2)
-    ]
+def _convolves(branch: ov.Node) -> bool:
+    """Return whether exactly one side of a branch holds a convolution."""
+    kinds = [{node.get_type_name() for node in branch.get_function(side).get_ops()} for side in range(2)]
+    return kinds[0].isdisjoint(CONVOLUTIONS) != kinds[1].isdisjoint(CONVOLUTIONS)

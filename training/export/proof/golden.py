@@ -1,4 +1,4 @@
-"""The golden sample: one image and everything a correct server makes of it."""
+"""Make the golden sample: one image and the outputs of a correct server for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from training.models.network import Network
 
 @dataclass(frozen=True)
 class Golden:
-    """Arrays for golden.npz and the facts the manifest records of them."""
+    """The arrays of golden.npz, and the golden entries of the manifest."""
 
     arrays: Mapping[str, NDArray[Any]]
-    params: Mapping[str, float]  # of the task, where they are not its defaults
+    params: Mapping[str, float]  # request parameters that differ from the task's defaults
     router_margin: float | None
 
 
 def make_golden(
     model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
-    """Run the images through the exported graph and keep the one whose routing is farthest from a tie.
+    """Run images through the exported graph, and keep the image whose routing is farthest from a tie.
 
     Raises:
-        ExportError: the model finds nothing in any of them, so that a replay would prove nothing.
+        ExportError: the model finds nothing in any image, so the sample would prove nothing.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)

@@ -1,4 +1,4 @@
-"""How far the routing of an image is from being another."""
+"""Measure how near the routing of an image is to another choice of experts."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,18 @@ from training.models.mixture.routing import RoutingControls
 
 
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
-    """Return how near the closest layer is to choosing other experts, as a gap in probability.
+    """Return the smallest gap in probability at which a layer would choose other experts.
 
-    Two kinds of gap count, and the smallest over all layers is returned:
-
-    - between the least probable chosen expert and the most probable refused one;
-    - between either of these two and the threshold, where the threshold could change the choice.
+    In each layer, these gaps count: between the least probable chosen expert and the most probable other one,
+    and between either expert and the threshold, if the threshold could change the choice.
 
     Args:
-        outputs: by role; gates and router_probs (1, L, E) of one image under these controls.
-        experts: number of experts of each layer; the entries of its row after that number are padding.
-        controls: plain numbers.
+        outputs: by role, of one image; gates and router_probs (1, L, E).
+        experts: number of experts of each layer; the rest of its row is padding.
+        controls: of this image, as numbers.
 
     Returns:
-        The gap, or None if no choice could change: every layer runs all of its experts, or none.
+        The gap, or None if every layer runs all of its experts, or none.
     """
     margins: list[float] = []
     for gate, probs, count in zip(outputs[GATES][0], outputs[ROUTER_PROBS][0], experts, strict=True):

@@ -1,9 +1,8 @@
-"""How far an exported graph is from its checkpoint, and whether that is near enough."""
+"""Measure how far an exported graph is from its checkpoint, and refuse a graph that is too far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,10 @@ from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.progress import bar
 
-# Tried in turn, for one that parts the experts of an image and is near none of their probabilities.
+# Thresholds that are tried in turn for each image, until no router probability is within CLEAR_MARGIN of one.
 PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
 CLEAR_MARGIN = 1e-3
-Number = TypeVar("Number", int, float)
-TIE = 1e-5  # as far as rounding moves a probability
+TIE = 1e-5  # largest change of a probability by rounding
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,19 @@ class MetricPair:
 class Parity:
     """Largest differences over all images, every top_k and some thresholds.
 
-    The outputs of an image count where every layer chose the checkpoint's experts: elsewhere it is another
-    sum. How often that is so is `expert_sets`.
+    Outputs of an image count only if every layer chose the same experts as the checkpoint: with other experts
+    they are other sums. `expert_sets` states how often layers chose the same experts.
     """
 
     images: int
-    distinct_expert_sets: int  # of (layer, experts), without a threshold: 1 per top_k if routing is static
+    distinct_expert_sets: int  # of (layer, experts), without a threshold
     differences: Mapping[str, float]  # absolute, by role of the output
-    excess: Mapping[str, float]  # after the relative allowance, likewise
-    allowed: Mapping[str, float]  # of the excess, likewise
-    expert_sets: float | None = None  # share of (image, layer, top_k); None: nothing is chosen
-    metric: MetricPair | None = None  # None: there was no data to measure it on
-    skippable_experts: int = 0  # in a branch of the graph that may not run
-    compared_boxes: int | None = None  # None: not counted
+    excess: Mapping[str, float]  # beyond the relative tolerance, by role
+    allowed: Mapping[str, float]  # largest allowed excess, by role
+    expert_sets: float | None = None  # share over (image, layer, top_k); None: nothing is chosen
+    metric: MetricPair | None = None  # None: there was no data
+    skippable_experts: int = 0
+    compared_boxes: int | None = None  # None: the task has no boxes
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:
@@ -65,24 +63,30 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return this one with the larger of both differences, and the smaller share of equal sets."""
+        """Return a copy with the larger of both differences, and the smaller share of equal sets."""
+        shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
+        boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         return replace(
             self,
             differences=_worse(self.differences, other.differences),
             excess=_worse(self.excess, other.excess),
-            expert_sets=_least(self.expert_sets, other.expert_sets),
-            compared_boxes=_least(self.compared_boxes, other.compared_boxes),
+            expert_sets=min(shares, default=None),
+            compared_boxes=min(boxes, default=None),
         )
 
     def check(self) -> None:
-        """Raise ExportError naming the first thing that is too far from the checkpoint."""
+        """Check every difference against its limit.
+
+        Raises:
+            ExportError: a difference is too large, or no box was compared; the message names the first.
+        """
         if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
                 f"the exported graph chooses the checkpoint's experts in {self.expert_sets:.1%} of cases, "
                 f"each one layer on one image; at least {self.tolerance.expert_sets:.1%} are needed. "
                 "Nothing was written."
             )
-        for role in reversed(list(self.excess)):  # routing first: where that is off, all else is
+        for role in reversed(list(self.excess)):  # routing first, since it affects all other outputs
             error, limit = self.excess[role], self.allowed[role]
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(
@@ -92,15 +96,9 @@ class Parity:
         if self.compared_boxes == 0:
             raise ExportError(
                 "nothing in the images scores enough for its box to be compared, so that nothing is proved "
-                "of the graph: give images of what the model knows with --data. Nothing was written."
+                "of the graph: give images of the model's classes with --data. Nothing was written."
             )
-        self._check_metric()
-
-    def _check_metric(self) -> None:
-        if self.metric is None:
-            return
-        fall = self.metric.checkpoint - self.metric.graph
-        if not fall <= self.tolerance.metric:
+        if self.metric and not self.metric.checkpoint - self.metric.graph <= self.tolerance.metric:
             raise ExportError(
                 f"{self.metric.name} falls from {self.metric.checkpoint:.4f} of the checkpoint to "
                 f"{self.metric.graph:.4f} of the exported graph; it may fall by {self.tolerance.metric:g}. "
@@ -108,17 +106,9 @@ class Parity:
             )
 
 
-def _least(one: Number | None, other: Number | None) -> Number | None:
-    return min((value for value in (one, other) if value is not None), default=None)
-
-
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {role: max_or_nan(error, other[role]) for role, error in one.items()}
-
-
-def max_or_nan(a: float, b: float) -> float:
-    """Return the larger, or NaN if either is: Python's max would lose it."""
-    return float(np.maximum(a, b))
+    """Return the larger differences, by role; NaN if either is NaN, which Python's max may drop."""
+    return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
 
 
 def measure_parity(
@@ -130,13 +120,17 @@ def measure_parity(
     *,
     tolerance: Tolerance = TOLERANCES["f32"],
 ) -> Parity:
-    """Compare on every image at every top_k and some thresholds: every expert is both run and skipped.
+    """Compare a graph with its checkpoint on every image, at every top_k and some thresholds.
 
-    A graph that takes batches is compared on one as well, of different images with different controls: each
-    row must be what its image gives alone.
+    If the graph takes batches, also compare a batch of different images with different controls: each row
+    must equal the answer for its image alone.
+
+    Args:
+        engine: runs the graph.
+        canvases: network inputs (H, W, 3).
 
     Raises:
-        ExportError: the checkpoint's own routers are undecided on every image.
+        ExportError: at some top_k, the checkpoint's routers are near a tie on every image.
     """
     contract, reference = graph_contract(model.config, spec, tolerance), Eager(model, spec)
     seen = _Comparison(model, contract, tolerance)
@@ -150,7 +144,7 @@ def measure_parity(
     largest = spec.batches[-1]
     if largest > 1:
         together = list(islice(cycle(canvases), max(spec.batches[0], min(largest, len(canvases)))))
-        # From the last on, so that thresholds are among them whatever the number of images.
+        # Starting with the last controls, so that thresholds are among them even with few images.
         each_row = islice(cycle(compared), len(together))
         chosen = [of_image[-1 - row % len(of_image)] for row, of_image in enumerate(each_row)]
         outputs = engine.run(contract.feed(together, chosen))
@@ -168,7 +162,10 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return every top_k without a threshold; at the highest also the model's own, if any, and another."""
+    """Return the controls to compare an image at: every top_k without a threshold, the highest also with one.
+
+    The thresholds are the model's own, if it has one, and one that separates the image's experts clearly.
+    """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
     if not layers:
@@ -178,7 +175,7 @@ def compared_controls(
     experts = [len(layer.experts) for layer in layers.values()]
     for threshold in PARTING_THRESHOLDS:
         parting = RoutingControls(top_ks[-1], threshold)
-        outputs = reference.answer(canvas, parting)  # gates are called as their role
+        outputs = reference.answer(canvas, parting)  # gates and router_probs have their roles as names
         margin = router_margin(outputs, experts, parting)
         if margin is None or margin >= CLEAR_MARGIN:
             break
@@ -188,18 +185,18 @@ def compared_controls(
 def answer_differences(
     task: ExportTask, want: Arrays, got: Arrays, tolerance: Tolerance
 ) -> dict[str, Difference]:
-    """Return how far two answers for one image are apart, by role; NaN where one of ours is no number."""
+    """Return the differences of two answers for one image, by role; all NaN if `got` is not finite."""
+    floats = [role for role, values in want.items() if values.dtype.kind == "f"]
     if not all(np.isfinite(values).all() for values in got.values()):
-        nothing = Difference(float("nan"), float("nan"), 0)
-        return {role: nothing for role, values in want.items() if values.dtype.kind == "f"}
+        return dict.fromkeys(floats, Difference(float("nan"), float("nan"), 0))
     of_the_task = task.differences(want, got, tolerance)
-    # Whatever else is a number, routing above all: an output that nobody compares must not pass as proved.
-    others = [role for role, values in want.items() if values.dtype.kind == "f" and role not in of_the_task]
-    return {**of_the_task, **{role: equal_order(want[role], got[role]) for role in others}}
+    # Also every other float output, such as gates: an output that is not compared is not proved.
+    others = {role: equal_order(want[role], got[role]) for role in floats if role not in of_the_task}
+    return {**of_the_task, **others}
 
 
 class _Comparison:
-    """What has been seen of a graph so far."""
+    """The differences of a graph from its checkpoint, collected image by image."""
 
     def __init__(self, model: Network, contract: GraphContract, tolerance: Tolerance) -> None:
         self.task = export_task(model.config)
@@ -207,7 +204,7 @@ class _Comparison:
         self.experts = [len(layer.experts) for layer in model.mixture_layers().values()]
         self.own_threshold = model.config.weight_threshold
         self.tolerance = tolerance
-        self.decided: set[int] = set()  # every top_k at which some image is not left to rounding
+        self.decided: set[int] = set()  # every top_k at which some image is not near a tie
         self._differences: dict[str, float] = {}
         self._excess: dict[str, float] = {}
         self._sets: set[bytes] = set()
@@ -220,10 +217,10 @@ class _Comparison:
         Skip the image if its router is within TIE of choosing other experts: rounding might decide there.
 
         Args:
-            wanted: what the checkpoint answers for this image alone.
-            got: what the graph answers for the batch.
-            row: the image's place in that batch.
-            controls: those of this image.
+            wanted: outputs of the checkpoint for this image alone, by name.
+            got: outputs of the graph for the batch, by name.
+            row: row of the image in the batch.
+            controls: of this image.
         """
         want = self.contract.by_role(wanted)
         have = self.contract.by_role(got, slice(row, row + 1))
@@ -232,20 +229,20 @@ class _Comparison:
             return
         self.decided.add(int(controls.top_k))
         found = answer_differences(self.task, want, have, self.tolerance)
-        # A threshold of ours cuts through probabilities wherever they lie: only exact graphs must follow it.
+        # Thresholds that are not the model's own may be near a probability: rounding then changes the sets.
         counts = self.tolerance.expert_sets == 1 or controls.weight_threshold in (0, self.own_threshold)
         no_number = any(np.isnan(each.largest) for each in found.values())
         if self._same_sets(want, have, counts=counts) or no_number:
-            for role, each in found.items():
-                self._differences[role] = max_or_nan(self._differences.get(role, 0.0), each.largest)
-                self._excess[role] = max_or_nan(self._excess.get(role, 0.0), each.excess)
+            largest = {role: each.largest for role, each in found.items()}
+            self._differences = _worse(self._differences, largest)
+            self._excess = _worse(self._excess, {role: each.excess for role, each in found.items()})
             self._rows += found[self.task.counted].compared if self.task.counted else 0
         if GATES in have and controls.weight_threshold == 0:
             self._sets.add((have[GATES] > 0).tobytes())
 
     def parity(self, images: int) -> Parity:
-        """Return the whole of it."""
-        measured = [each for each in self.contract.outputs if each.dtype == "f32"]  # ids decide, no more
+        """Return the largest differences of all images so far."""
+        measured = [each for each in self.contract.outputs if each.dtype == "f32"]  # not class ids
         return Parity(
             images=images,
             distinct_expert_sets=len(self._sets),
@@ -258,11 +255,15 @@ class _Comparison:
         )
 
     def _same_sets(self, wanted: Arrays, got: Arrays, *, counts: bool) -> bool:
-        """Return whether every layer chose alike; layers that could not choose otherwise are not counted."""
+        """Return whether every layer chose the same experts in both answers.
+
+        Args:
+            counts: also count the layers, except those that could choose no other experts.
+        """
         every = True
         for row, count in enumerate(self.experts):
             want, have = (outputs[GATES][0, row, :count] for outputs in (wanted, got))
-            # Where all may run, a probability like 1e-40 is zero in one engine and not in the other.
+            # If all experts may run, a gate like 1e-40 may be zero in one engine and not in the other.
             parted = ((want > 0) != (have > 0)) & (np.maximum(want, have) >= TIE)
             same = not parted.any()
             every &= same

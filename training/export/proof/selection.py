@@ -1,4 +1,4 @@
-"""Whether skipping experts pays on this machine."""
+"""Time the sparse and the dense graph, and choose the faster one for this machine."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,14 @@ from training.export.contract.tensors import Arrays
 from training.export.proof.engine import Engine
 from training.rounds import time_in_rounds
 
-LEAST_GAIN = 0.03  # less is within what machines differ by, and a dense graph is the simpler one
+LEAST_GAIN = 0.03  # machines differ by as much, and a dense graph is simpler
 ROUNDS = 9
 IMAGES = 6
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What one image took, one at a time, at the default top_k."""
+    """The time for one image at the default top_k."""
 
     sparse_to_dense: float  # median over rounds
     sparse_ms: float
@@ -27,16 +27,13 @@ class Speed:
 
     @property
     def faster(self) -> Execution:
-        """Return what to ship."""
+        """Return the execution to release: sparse if it is faster by at least LEAST_GAIN (3 %)."""
         return "sparse" if self.sparse_to_dense <= 1 - LEAST_GAIN else "dense"
 
     def __str__(self) -> str:
-        found = (
-            f"sparse {self.sparse_ms:.3g} ms, dense {self.dense_ms:.3g} ms, ratio {self.sparse_to_dense:.3f}"
-        )
-        if self.faster == "sparse":
-            return f"{found}; sparse it is"
-        return f"{found}, a gain of less than {LEAST_GAIN:.0%}; dense it is"
+        times = f"sparse {self.sparse_ms:.3g} ms, dense {self.dense_ms:.3g} ms"
+        gain = "" if self.faster == "sparse" else f", a gain of less than {LEAST_GAIN:.0%}"
+        return f"{times}, ratio {self.sparse_to_dense:.3f}{gain}; {self.faster} it is"
 
 
 def measure_speed(
@@ -45,20 +42,20 @@ def measure_speed(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time both forms in turn on the same images: which experts run decides what is skipped.
+    """Time both graphs in turn on the same images, since each image chooses other experts.
 
     Args:
-        inputs: of one run each, by name.
+        inputs: by name, for one run each; at most IMAGES (6) of these are timed.
+        clock: returns the time in seconds.
     """
     timed = inputs[:: -(-len(inputs) // IMAGES)]
-    runs = {execution: _runner(engine, timed) for execution, engine in engines.items()}
+
+    def run_of(engine: Engine) -> Callable[[], object]:
+        return lambda: [engine.run(each) for each in timed]
+
+    runs = {execution: run_of(engine) for execution, engine in engines.items()}
     seconds = time_in_rounds(runs, (), ROUNDS, clock=clock).seconds
     sparse, dense = np.array(seconds["sparse"]), np.array(seconds["dense"])
     sparse_ms, dense_ms = (round(float(np.median(each)) * 1000 / len(timed), 3) for each in (sparse, dense))
     ratio = round(float(np.median(sparse / dense)), 4)
     return Speed(ratio, sparse_ms, dense_ms, engines["dense"].machine)
-
-
-def _runner(engine: Engine, timed: Sequence[Arrays]) -> Callable[[], object]:
-    """Return a run of all images: what is timed in a round must be the same for both."""
-    return lambda: [engine.run(each) for each in timed]

@@ -1,1 +1,1 @@
-"""What each target can do, and what only one of them needs."""
+"""The targets of exports, and code that only one target needs."""

@@ -1,22 +1,11 @@
-"""Target npu: a static graph that computes every expert and selects nothing."""
-
-from pathlib import Path
+"""Target npu: a static graph that computes every expert and returns every anchor."""
 
 from training.export.contract.spec import GraphSpec
 from training.export.proof.openvino_engine import OpenVinoEngine
-from training.export.targets.build import ONNX_FILE, Built, Source, trace
+from training.export.targets.build import ONNX_FILE, trace
 from training.export.targets.onnx import on_onnxruntime
-from training.export.targets.options import ExportOptions
 from training.export.targets.target import Served, Target
 from training.export.targets.triton_options import TritonOptions
-
-
-def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    return GraphSpec("dense", "service")
-
-
-def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
-    return Built(trace(folder, spec, source), spec, 0)
 
 
 def _served(options: TritonOptions) -> Served:
@@ -29,8 +18,8 @@ NPU = Target(
     name="npu",
     precisions=("f32",),
     shared_alone=True,
-    spec=_spec,
-    build=_build,
+    spec=lambda has_mixture, options: GraphSpec("dense", "service"),
+    build=trace,
     open=OpenVinoEngine,
     served=_served,
 )

@@ -1,53 +1,42 @@
-"""Target onnx: one image in ONNX Runtime, experts skipped where that is faster."""
+"""Target onnx: one image in ONNX Runtime; experts are skipped if that is faster."""
 
 from pathlib import Path
 
 import onnx
 
-from training.export.contract.precision import Precision
 from training.export.contract.spec import GraphSpec
 from training.export.graph.branch_weights import move_weights_into_branches
-from training.export.graph.onnx_file import conditional_experts
 from training.export.proof.onnxruntime_engine import OnnxRuntimeEngine
-from training.export.targets.build import ONNX_FILE, Built, Source, trace
+from training.export.targets.build import ONNX_FILE, Source, trace
 from training.export.targets.options import ExportOptions
 from training.export.targets.target import Served, Target
 from training.export.targets.triton_options import TritonOptions
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    sparse = has_mixture and options.execution != "dense"
-    # Bodies for one top_k would each take a copy of all weights, once these lie inside.
-    return GraphSpec("sparse" if sparse else "dense", "graph", branches="per_expert" if sparse else "best")
+    # No body for each top_k: when weights move into branches, each body would get a copy of all weights.
+    return GraphSpec(options.execution_of(has_mixture), "graph", branches="per_expert")
 
 
-def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
+def _build(folder: Path, spec: GraphSpec, source: Source) -> Path:
     path = trace(folder, spec, source)
     proto = onnx.load(path)
-    skippable = conditional_experts(proto)
-    if spec.execution == "sparse":
-        move_weights_into_branches(proto)
-        onnx.save(proto, path)
-    return Built(path, spec, skippable)
-
-
-def _open(path: Path, precision: Precision) -> OnnxRuntimeEngine:
-    assert precision == "f32"
-    return OnnxRuntimeEngine(path)
+    move_weights_into_branches(proto)
+    onnx.save(proto, path)
+    return path
 
 
 def on_onnxruntime(options: TritonOptions) -> Served:
-    """Return how Triton's ONNX Runtime runs a graph on the CPU."""
+    """Return how Triton runs a graph in ONNX Runtime on the CPU."""
     return Served("onnxruntime", ONNX_FILE, parameters=options.threads_as("intra_op_thread_count"))
 
 
 ONNX = Target(
     name="onnx",
     precisions=("f32",),
-    default=True,
     chooses_execution=True,
     spec=_spec,
     build=_build,
-    open=_open,
+    open=lambda path, precision: OnnxRuntimeEngine(path),
     served=on_onnxruntime,
 )

@@ -1,4 +1,4 @@
-"""Target openvino: one image on a CPU, experts skipped where that is faster."""
+"""Target openvino: one image on a CPU; experts are skipped if that is faster."""
 
 import logging
 from dataclasses import replace
@@ -9,9 +9,8 @@ import onnx
 from training.export.contract.spec import GraphSpec
 from training.export.graph.int8 import quantize_dense, quantize_like, save_over
 from training.export.graph.onnx_file import to_onnx
-from training.export.proof.census import skippable_experts
 from training.export.proof.openvino_engine import OpenVinoEngine, save_openvino
-from training.export.targets.build import Built, Source, trace
+from training.export.targets.build import Source, trace
 from training.export.targets.options import ExportOptions
 from training.export.targets.target import Served, Target
 from training.export.targets.triton_options import TritonOptions
@@ -21,19 +20,19 @@ log = logging.getLogger(__name__)
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
     return GraphSpec(
-        "sparse" if has_mixture and options.execution != "dense" else "dense",
+        options.execution_of(has_mixture),
         "graph",
-        # The weights of experts that are gathered at run time cannot be quantised beforehand.
+        # Weights that are gathered at run time cannot be quantised beforehand.
         branches="per_expert" if options.precision == "int8" else "best",
         ports="bf16" if options.precision == "bf16" else "f32",
     )
 
 
-def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
+def _build(folder: Path, spec: GraphSpec, source: Source) -> Path:
     path = _convert(trace(folder, spec, source))
     if source.options.precision == "int8":
         _quantize(path, spec, source)
-    return Built(path, spec, skippable_experts(path))
+    return path
 
 
 def _convert(onnx_path: Path) -> Path:
@@ -44,7 +43,7 @@ def _convert(onnx_path: Path) -> Path:
 
 
 def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
-    """Replace a graph by its 8-bit form; ranges are those that the dense graph sees."""
+    """Replace a graph by its 8-bit form, with the value ranges of the dense graph."""
     dense_path = path
     if spec.execution == "sparse":
         dense_path = path.with_name("dense.onnx")
@@ -69,7 +68,6 @@ def _served(options: TritonOptions) -> Served:
 OPENVINO = Target(
     name="openvino",
     precisions=("f32", "bf16", "int8"),
-    default=True,
     chooses_execution=True,
     spec=_spec,
     build=_build,

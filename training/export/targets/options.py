@@ -1,10 +1,11 @@
-"""What a person may ask of an export beyond its targets."""
+"""Options of an export, apart from its targets."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from training.errors import ConfigError
 from training.export.contract.precision import Precision
+from training.export.contract.spec import Execution
 
 ExecutionChoice = Literal["auto", "sparse", "dense"]
 Experts = Literal["all", "shared"]
@@ -12,19 +13,23 @@ Experts = Literal["all", "shared"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Choices that hold for every target of one export; a target that cannot follow one refuses it."""
+    """Options of every target of one export; check_options refuses those that a target does not support."""
 
     precision: Precision = "f32"
-    execution: ExecutionChoice = "auto"  # of targets openvino, onnx; auto: the faster on this machine
-    calibration_images: int = 64  # of precision int8: how many images of training
+    execution: ExecutionChoice = "auto"  # of targets openvino, onnx; auto: the faster one on this machine
+    calibration_images: int = 64  # number of training images that set the ranges of int8
     fixed_batch: int | None = None  # of target tensorrt: exactly this many images instead of 1 to 8
-    experts: Experts = "all"  # of target npu; shared: the graph without routed experts
+    experts: Experts = "all"  # of target npu; shared: without routed experts
 
     def __post_init__(self) -> None:
         if self.calibration_images < 2:
             raise ConfigError(f"calibration_images={self.calibration_images} is not a whole number from 2")
         if self.fixed_batch is not None and self.fixed_batch < 1:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
+
+    def execution_of(self, has_mixture: bool) -> Execution:
+        """Return the execution of a target that can skip experts; sparse also stands for auto."""
+        return "sparse" if has_mixture and self.execution != "dense" else "dense"
 
 
 USUAL = ExportOptions()

@@ -1,4 +1,4 @@
-"""What an export must know of a target: one value each."""
+"""The interface between targets and the exporter: one Target for each."""
 
 import logging
 import shutil
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from training.export.contract.precision import Precision
 from training.export.contract.spec import Execution, GraphSpec, TargetName
+from training.export.proof.census import skippable_experts
 from training.export.proof.engine import Engine
-from training.export.proof.selection import measure_speed
-from training.export.targets.build import Built, Source, check_census
+from training.export.proof.selection import Speed, measure_speed
+from training.export.targets.build import Source, check_census
 from training.export.targets.options import ExportOptions
 from training.export.targets.triton_options import TritonOptions
 
@@ -25,49 +26,50 @@ class Served:
 
     backend: str
     file: str
-    kind: str | None = "KIND_CPU"  # of its instances; None: a GPU where there is one
+    kind: str | None = "KIND_CPU"  # of its instances; None: a GPU if there is one
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph on disk."""
+
+    path: Path
+    spec: GraphSpec
+    skippable_experts: int
+    speed: Speed | None = None  # None: only one execution was built
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """An engine to export for."""
+    """A kind of engine that models are exported for."""
 
     name: TargetName
     precisions: tuple[Precision, ...]  # the first is the default
-    default: bool = False  # exported where none is named
-    chooses_execution: bool = False  # sparse or dense, by timing both or as is asked for
-    fixes_batch: bool = False  # can be built for exactly so many images
+    chooses_execution: bool = False  # can be sparse or dense
+    fixes_batch: bool = False  # can be built for a fixed number of images
     shared_alone: bool = False  # can be built without routed experts
-    spec: Callable[[bool, ExportOptions], GraphSpec]  # of a model with mixtures, or without
-    build: Callable[[Path, GraphSpec, Source], Built]  # writes a graph into a folder; raises ExportError
-    open: Callable[[Path, Precision], Engine]  # what proves the file here
+    spec: Callable[[bool, ExportOptions], GraphSpec]  # the bool: whether the model has mixtures
+    build: Callable[[Path, GraphSpec, Source], Path]  # writes a graph into a folder; may raise ExportError
+    open: Callable[[Path, Precision], Engine]  # the engine that proves the graph
     served: Callable[[TritonOptions], Served]
-    warmed_up: bool = False  # Triton runs it before the first caller comes
-
-    def build_checked(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
-        """Write a graph into a folder. Raise ExportError: it cannot be what the target needs."""
-        built = self.build(folder, spec, source)
-        if self.chooses_execution:
-            check_census(built.skippable_experts, spec, source)
-        return built
+    warmed_up: bool = False  # Triton runs the graph once before the first request
 
     def build_faster(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
-        """Write a graph; where both executions are possible and none is asked for, the faster one.
+        """Write a graph into a folder; if both executions are possible and neither is requested, the faster.
 
         Raises:
-            ExportError: the graph cannot be what the target needs.
+            ExportError: the graph cannot skip every expert, or holds an operator that its target may lack.
         """
-        choice = self.chooses_execution and source.options.execution == "auto"
-        if spec.execution != "sparse" or not choice:
-            return self.build_checked(folder, spec, source)
+        options = source.options
+        if spec.execution != "sparse" or not self.chooses_execution or options.execution != "auto":
+            return self._build_checked(folder, spec, source)
         built = {}
         for execution in EXECUTIONS:
             (folder / execution).mkdir()
             form = replace(spec, execution=execution)
-            built[execution] = self.build_checked(folder / execution, form, source)
-        precision = source.options.precision
-        engines = {execution: self.open(each.path, precision) for execution, each in built.items()}
+            built[execution] = self._build_checked(folder / execution, form, source)
+        engines = {execution: self.open(each.path, options.precision) for execution, each in built.items()}
         speed = measure_speed(engines, source.inputs(source.images.parity, spec))
         log.info(f"{folder.parent.name}: {speed}")
         faster = built[speed.faster]
@@ -76,3 +78,10 @@ class Target:
         for execution in EXECUTIONS:
             shutil.rmtree(folder / execution)
         return replace(faster, path=folder / faster.path.name, speed=speed)
+
+    def _build_checked(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
+        path = self.build(folder, spec, source)
+        skippable = skippable_experts(path)
+        if self.chooses_execution:
+            check_census(skippable, spec, source)
+        return Built(path, spec, skippable)

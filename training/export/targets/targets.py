@@ -1,4 +1,4 @@
-"""Which targets there are, and what of an export's options they follow or refuse."""
+"""Select targets by name, and check that they support the options of an export."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -17,13 +17,16 @@ from training.export.targets.tensorrt import TENSORRT
 from training.export.tasks.tasks import export_task
 
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
+# Any CPU runs these. npu and tensorrt need hardware that most machines lack, and each takes another trace
+# (npu: 24 s beside 124 s, sparsight-n on two busy cores).
+DEFAULT_TARGETS: tuple[TargetName, ...] = ("openvino", "onnx")
 
 
 def target_of(name: str) -> Target:
     """Return a target by its name.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no target of this name.
     """
     match name:
         case "openvino":
@@ -38,35 +41,29 @@ def target_of(name: str) -> Target:
             raise ConfigError(f"there is no target {name!r}; choose from {', '.join(TARGETS)}")
 
 
-# What any CPU runs. npu and tensorrt need hardware that most machines lack: there they would be models that
-# nobody loads, at the price of another trace (npu: 24 s beside 124 s, sparsight-n on two busy cores).
-DEFAULT_TARGETS: tuple[TargetName, ...] = tuple(name for name in TARGETS if target_of(name).default)
-
-
 def graph_spec(target: str, has_mixture: bool, options: ExportOptions = USUAL) -> GraphSpec:
-    """Return the form of a target's graph; raises ConfigError for an unknown target."""
+    """Return the form of a target's graph; raise ConfigError for an unknown target."""
     return target_of(target).spec(has_mixture, options)
 
 
 def check_options(targets: Sequence[str], options: ExportOptions, config: ModelConfig) -> None:
-    """Find out early what cannot be done.
+    """Check options before anything is traced.
 
     Raises:
-        ConfigError: a target or the model cannot do what is asked.
-        ExportError: this machine lacks what it takes.
+        ConfigError: a target or the model does not support an option.
+        ExportError: this machine lacks NNCF or a CPU that computes in the precision.
     """
     export_task(config)
     asked = [target_of(name) for name in targets]
     for target in asked:
         if options.precision not in target.precisions:
-            able = [each for each in TARGETS if options.precision in target_of(each).precisions]
+            others = [each for each in TARGETS if options.precision in target_of(each).precisions]
             raise ConfigError(
                 f"target {target.name} comes in {', '.join(target.precisions)}, not in {options.precision}; "
-                f"export that with --target {able[0]} alone, under a name of its own"
+                f"export that with --target {others[0]} alone, under a name of its own"
             )
-    if options.execution == "sparse" and not (
-        any(target.chooses_execution for target in asked) and config.mixtures
-    ):
+    able = config.mixtures and any(target.chooses_execution for target in asked)
+    if options.execution == "sparse" and not able:
         raise ConfigError(
             "execution sparse is for targets openvino and onnx, and models with mixtures: "
             "leave out --execution"
@@ -85,7 +82,7 @@ def _check_fixed_batch(asked: Sequence[Target], config: ModelConfig) -> None:
         raise ConfigError(
             "a fixed batch is for target tensorrt alone and models with mixtures: leave out --batch"
         )
-    if not _gatherable(config):
+    if not all(place not in HEAD_PLACES and _gatherable(each) for place, each in config.mixtures.items()):
         raise ConfigError(
             "a fixed batch picks weights for each image, of depthwise experts or equal simple ones with "
             f"batch norm; {config.variant} has others: leave out --batch"
@@ -96,23 +93,17 @@ def _check_fixed_batch(asked: Sequence[Target], config: ModelConfig) -> None:
         )
 
 
-def _gatherable(config: ModelConfig) -> bool:
-    layers = {place: m for place, m in config.mixtures.items() if place not in HEAD_PLACES}
-    return len(layers) == len(config.mixtures) and all(
-        mixture.norm == "batch" and (mixture.expert == "depthwise" or _equal_and_simple(mixture))
-        for mixture in layers.values()
-    )
-
-
-def _equal_and_simple(mixture: MixtureConfig) -> bool:
-    return mixture.expert == "simple" and len(set(mixture.kernel_sizes)) == 1
+def _gatherable(mixture: MixtureConfig) -> bool:
+    equal = mixture.expert == "simple" and len(set(mixture.kernel_sizes)) == 1
+    return mixture.norm == "batch" and (mixture.expert == "depthwise" or equal)
 
 
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:
-    """Return the fewest and the most experts, where between them a layer runs out, and the default.
+    """Return the values of top_k at which a graph is compared with its checkpoint, in ascending order.
 
-    At the fewest nearly every expert is skipped, at the most every one runs.
+    At the lowest value nearly every expert is skipped, at the highest every expert runs. Between them are 1,
+    2, the default, and the number of experts of each layer.
     """
     every = spec.top_ks(config)
-    turns = {1, 2, config.top_k, *(mixture.num_experts for mixture in config.mixtures.values())}
-    return sorted({every[0], every[-1], *(top_k for top_k in turns if top_k in every)})
+    sizes = (mixture.num_experts for mixture in config.mixtures.values())
+    return sorted({every[0], every[-1], *({1, 2, config.top_k, *sizes} & set(every))})

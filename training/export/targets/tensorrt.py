@@ -1,4 +1,4 @@
-"""Target tensorrt: batches on an NVIDIA GPU, from a graph of which a plan is built there."""
+"""Target tensorrt: batches on an NVIDIA GPU; the plan is built from the graph on that GPU."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from training.export.contract.spec import GraphSpec
 from training.export.graph.half import half_precision
 from training.export.proof.openvino_engine import OpenVinoEngine
-from training.export.targets.build import Built, Source, trace
+from training.export.targets.build import Source, trace
 from training.export.targets.options import ExportOptions
 from training.export.targets.target import Served, Target
 from training.export.targets.tensorrt_plan import PLAN_FILE
@@ -16,31 +16,30 @@ MAX_BATCH = 8
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    """Compute all for a batch, or, if its size is fixed, gather the weights of the chosen."""
+    """Return a graph that computes every expert, or for a fixed batch gathers the chosen experts' weights."""
     if options.fixed_batch is not None:
         return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
     return GraphSpec("dense", "graph", max_batch=MAX_BATCH)
 
 
-def _build(folder: Path, spec: GraphSpec, source: Source) -> Built:
+def _build(folder: Path, spec: GraphSpec, source: Source) -> Path:
     if source.options.precision == "f16":
         source = replace(source, model=half_precision(source.model))
-    return Built(trace(folder, spec, source), spec, 0)
+    return trace(folder, spec, source)
 
 
 def _served(options: TritonOptions) -> Served:
-    # Without a kind Triton takes a GPU where there is one; told KIND_GPU it refuses where there is none.
+    # Without a kind, Triton uses a GPU if there is one; with KIND_GPU it refuses to start without a GPU.
     return Served("tensorrt", PLAN_FILE, kind=None)
 
 
-# No default: on a machine without an NVIDIA GPU it would be a model that Triton cannot load.
 TENSORRT = Target(
     name="tensorrt",
     precisions=("f32", "f16"),
     fixes_batch=True,
     spec=_spec,
     build=_build,
-    open=OpenVinoEngine,  # a plan can only be tried on its GPU
+    open=OpenVinoEngine,  # a plan runs only on its GPU
     served=_served,
-    warmed_up=True,  # a plan sets itself up at its first run of each size
+    warmed_up=True,  # the first run of each batch size sets up the plan
 )

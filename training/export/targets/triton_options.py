@@ -1,11 +1,11 @@
-"""What a person may ask of Triton."""
+"""Options of Triton."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from training.errors import ConfigError
 
-MOST = 10_000  # of anything that is counted here
+MOST = 10_000  # largest allowed count
 LONGEST_WAIT_S = 3600
 
 Device = Literal["CPU", "NPU"]
@@ -16,14 +16,12 @@ class TritonOptions:
     """How Triton runs a model."""
 
     instances: int = 2
-    max_queue: int = 64  # requests that may wait; one more is refused at once
-    queue_timeout_s: float = 2.0  # longest wait in the queue, unless a request brings its own
-    max_batch: int = (
-        8  # only of target tensorrt with any batch: the others take as many as they are built for
-    )
-    batch_delay_s: float = 0.002  # how long a request may wait for others to share its batch
+    max_queue: int = 64  # number of requests that may wait; others are refused at once
+    queue_timeout_s: float = 2.0  # longest wait in the queue, unless a request sets its own
+    max_batch: int = 8  # of target tensorrt without a fixed batch
+    batch_delay_s: float = 0.002  # longest wait for other requests to share a batch
     threads: int | None = None  # of each instance on the CPU; None: the engine decides
-    device: Device = "CPU"  # what runs target npu
+    device: Device = "CPU"  # that runs target npu
 
     def __post_init__(self) -> None:
         whole = {"instances": self.instances, "max_queue": self.max_queue, "max_batch": self.max_batch}
@@ -32,7 +30,7 @@ class TritonOptions:
         for name, count in whole.items():
             if type(count) is not int or not 1 <= count <= MOST:
                 raise ConfigError(f"{name}={count!r} must be a whole number from 1 to {MOST}")
-        if not 1e-6 <= self.queue_timeout_s <= LONGEST_WAIT_S:  # 0 would mean: wait forever
+        if not 1e-6 <= self.queue_timeout_s <= LONGEST_WAIT_S:  # in Triton, 0 means to wait forever
             raise ConfigError(
                 f"queue_timeout_s={self.queue_timeout_s} is outside a microsecond..{LONGEST_WAIT_S} seconds"
             )
@@ -42,5 +40,5 @@ class TritonOptions:
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
 
     def threads_as(self, name: str) -> dict[str, str]:
-        """Return the parameter by which a backend is told its threads; none where the engine decides."""
+        """Return a backend's parameter for the number of threads; empty if the engine decides."""
         return {} if self.threads is None else {name: str(self.threads)}

@@ -1,1 +1,1 @@
-"""For each task: the outputs of its graph, how two answers are compared, and the metric."""
+"""The exporter's part of each task."""

@@ -15,7 +15,7 @@ Pairs = tuple[NDArray[Any], NDArray[Any]]
 
 
 def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the differences of boxes and scores by role; class ids only decide which candidates pair."""
+    """Return the differences of boxes and scores, by role; class ids only decide which candidates pair."""
     if "class_scores" in want:
         scores = equal_order(want["class_scores"], got["class_scores"])
         pairs, found = _likely_boxes(want, got), {"class_scores": scores}
@@ -30,7 +30,7 @@ def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> di
 
 
 def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
-    """Return boxes of anchors whose score reaches MIN_SCORE, or of all anchors if none does."""
+    """Return the boxes of anchors with a score of at least MIN_SCORE, or of all anchors if there are none."""
     likely = (want["class_scores"] >= MIN_SCORE).any(axis=-1)
     rows = likely if likely.any() else np.ones_like(likely)
     return want["boxes_xyxy"][rows], got["boxes_xyxy"][rows]

@@ -1,11 +1,9 @@
-"""Classification: what its graph returns, what its golden sample holds, and its top-1 accuracy."""
+"""Classification: the output of its graph, its golden sample, and its top-1 accuracy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from training.config import ModelConfig
 from training.evaluate.accuracy import accuracy
@@ -13,7 +11,6 @@ from training.export.contract.precision import Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import Arrays, Output
 from training.export.tasks.task import UNMATCHED, Answers, Difference, ExportTask, GoldenAnswer, equal_order
-from training.models.classifier import Classifier, ClassPredictions
 
 # C classes
 
@@ -21,21 +18,13 @@ PROBABILITIES = "probabilities"  # role and name of the output
 TOP = 5  # classes in an answer if the request does not set `top`
 
 
-def _settings(spec: GraphSpec) -> dict[str, Any]:
-    return {"defaults": {"top": TOP}}
-
-
 def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> tuple[Output, ...]:
     sizes = (len(config.class_names),)
     return (Output(PROBABILITIES, "f32", sizes, PROBABILITIES, tolerance.probabilities),)
 
 
-def _outputs(model: Classifier, predictions: ClassPredictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    return (model.probabilities(predictions),)
-
-
 def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str, Difference]:
-    """Compare every class. The likeliest class may differ if both are as likely, within the tolerance."""
+    """Compare every class. The top class may differ only if both are equally likely within the tolerance."""
     wanted, found = want[PROBABILITIES], got[PROBABILITIES]
     difference = equal_order(wanted, found)
     if wanted.shape == found.shape:
@@ -61,9 +50,9 @@ def _top1(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int
 
 CLASSIFY = ExportTask(
     resize={"mode": "center_crop", "interpolation": "bilinear"},
-    settings=_settings,
+    settings=lambda spec: {"defaults": {"top": TOP}},
     output_rows=_output_rows,
-    outputs=_outputs,
+    outputs=lambda model, predictions, spec: (model.probabilities(predictions),),
     differences=_differences,
     golden=_golden,
     metric_name="top1",

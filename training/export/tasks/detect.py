@@ -1,4 +1,4 @@
-"""Detection: what its graph returns, what its golden sample holds, and its mAP."""
+"""Detection: the outputs of its graph, its golden sample, and its mAP."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ from training.ops.nms import select_candidates
 
 BOXES, SCORES, CLASS_IDS, CLASS_SCORES = "boxes_xyxy", "scores", "class_ids", "class_scores"  # roles
 BOXES_NAME = "boxes"  # the names of the other outputs are their roles
-CONF, IOU, MAX_DET = 0.25, 0.7, 300  # used if a request does not set them
+CONF, IOU, MAX_DET = 0.25, 0.7, 300  # defaults of requests
 CONF_FLOOR = 0.02
 
 
@@ -38,18 +38,12 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
     height, width = config.input_hw
     anchors = sum((height // stride) * (width // stride) for stride in STRIDES)
     classes = len(config.class_names)
-    boxes = (BOXES, tolerance.boxes_px, tolerance.boxes_relative)
-    if spec.selection == "graph":
-        found = min(spec.candidates, anchors * classes)
-        return (
-            Output(BOXES_NAME, "f32", (found, 4), *boxes),
-            Output(SCORES, "f32", (found,), SCORES, tolerance.scores),
-            Output(CLASS_IDS, "i32", (found,), CLASS_IDS),
-        )
-    return (
-        Output(BOXES_NAME, "f32", (anchors, 4), *boxes),
-        Output(CLASS_SCORES, "f32", (anchors, classes), CLASS_SCORES, tolerance.scores),
-    )
+    found = min(spec.candidates, anchors * classes) if spec.selection == "graph" else anchors
+    boxes = Output(BOXES_NAME, "f32", (found, 4), BOXES, tolerance.boxes_px, tolerance.boxes_relative)
+    if spec.selection == "service":
+        return boxes, Output(CLASS_SCORES, "f32", (found, classes), CLASS_SCORES, tolerance.scores)
+    scores = Output(SCORES, "f32", (found,), SCORES, tolerance.scores)
+    return boxes, scores, Output(CLASS_IDS, "i32", (found,), CLASS_IDS)
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
@@ -62,10 +56,7 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer | None:
-    """Return a server's detections at a confidence that rounding moves no score across.
-
-    None if the model scores nothing above CONF_FLOOR.
-    """
+    """Return a server's detections at a confidence in a gap of scores; None if all are below CONF_FLOOR."""
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
     if conf is None:
         return None
@@ -92,7 +83,7 @@ def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int,
 def kept(
     outputs: Arrays, image_hw: tuple[int, int], input_hw: tuple[int, int], settings: DetectConfig
 ) -> Detections:
-    """Return the detections of one image; if the graph returns every anchor, select candidates here first."""
+    """Return the detections of one image; if the graph returns every anchor, first select candidates."""
     boxes = torch.from_numpy(outputs[BOXES])
     if CLASS_SCORES in outputs:
         class_scores = torch.from_numpy(outputs[CLASS_SCORES])

@@ -19,7 +19,7 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 
 
 class Difference(NamedTuple):
-    """How far an output is off: infinite if a row has no counterpart, NaN if a value is not a number."""
+    """The difference of two outputs: infinite if a row has no counterpart, NaN if a value is not finite."""
 
     largest: float  # absolute
     excess: float  # largest difference beyond the relative tolerance
@@ -35,14 +35,14 @@ class GoldenAnswer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """The part of a task that the exporter needs. Outputs are those of one image, by role."""
+    """The exporter's part of a task. All outputs are of one image, by role."""
 
-    resize: Mapping[str, Any]  # how an image becomes the model input, for the manifest
+    resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
     output_rows: Callable[[ModelConfig, GraphSpec, Tolerance], tuple[Output, ...]]
-    outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of predictions, as in output_rows
+    outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions
     differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # expected, actual; finite
-    counted: str | None = None  # role that must have compared rows; None: every row is compared
+    counted: str | None = None  # role of which some rows must be compared; None: every row is compared
     golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer | None]  # None: nothing found
     nothing_found: str = ""  # message in that case
     metric_name: str

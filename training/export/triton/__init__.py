@@ -1,1 +1,1 @@
-"""What Triton needs beside an artifact's versions."""
+"""Write the files that Triton needs for an artifact."""

@@ -1,4 +1,4 @@
-"""Write what Triton needs beside an artifact's versions: its configuration, and models -nms and -detect."""
+"""Write the files that Triton needs for an artifact: its configuration, and the models -nms and -detect."""
 
 import json
 from collections.abc import Sequence
@@ -9,26 +9,18 @@ from training.export.artifact import version_1
 from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest, read_manifests
 from training.export.targets.triton_options import TritonOptions
-from training.export.triton.text import (
-    DETECT_SUFFIX,
-    NMS_SUFFIX,
-    detect_config,
-    fixed_batch,
-    model_config,
-    nms_config,
-)
+from training.export.triton import text
 from training.files import write_atomically
 
 CONFIG_FILE = "config.pbtxt"
 NMS_SOURCES = Path(__file__).resolve().parent / "nms"
-VERSION_1 = Path(version_1.__file__)
-ONLY_VERSION = "1"  # of -nms and -detect: what they do comes with the manifest
+ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest states
 
 
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    A graph that only takes several images at once gets no -nms and no -detect, since these take one image.
+    A graph that takes only several images at once gets no -nms and no -detect, since these take one image.
 
     Args:
         room: the staging folder. It gets the folders `<name>-<target>`, which may already hold the graph's
@@ -39,7 +31,7 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
         ConfigError: the model does not support the options, or only some of its versions take single images.
     """
     name = manifests[0].model_name
-    several = [(fixed_batch(stored) or 1) > 1 for stored in manifests]
+    several = [(text.fixed_batch(stored) or 1) > 1 for stored in manifests]
     if any(several) and not all(several):
         raise ConfigError(
             f"{name} has versions for single images and versions for several at once, which -nms and -detect "
@@ -48,17 +40,17 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
     if len({stored.content["task"] for stored in manifests}) > 1:
         raise ConfigError(f"{name} has versions for other tasks; export this one under another --name")
     (room / name).mkdir(exist_ok=True)
-    (room / name / CONFIG_FILE).write_text(model_config(manifests, options), encoding="ascii")
+    (room / name / CONFIG_FILE).write_text(text.model_config(manifests, options), encoding="ascii")
     if any(several) or manifests[-1].content["task"] != "detect":
         return
-    nms, detect = room / f"{name}{NMS_SUFFIX}", room / f"{name}{DETECT_SUFFIX}"
+    nms, detect = room / f"{name}{text.NMS_SUFFIX}", room / f"{name}{text.DETECT_SUFFIX}"
     (nms / ONLY_VERSION).mkdir(parents=True)
-    for source in (*NMS_SOURCES.glob("*.py"), VERSION_1):
+    for source in (*NMS_SOURCES.glob("*.py"), Path(version_1.__file__)):
         (nms / ONLY_VERSION / source.name).write_bytes(source.read_bytes())
-    (nms / CONFIG_FILE).write_text(nms_config(manifests, options), encoding="ascii")
+    (nms / CONFIG_FILE).write_text(text.nms_config(manifests, options), encoding="ascii")
     (detect / ONLY_VERSION).mkdir(parents=True)
     (detect / ONLY_VERSION / ".keep").touch()  # Triton asks for a version, and git keeps no empty folder
-    (detect / CONFIG_FILE).write_text(detect_config(manifests), encoding="ascii")
+    (detect / CONFIG_FILE).write_text(text.detect_config(manifests), encoding="ascii")
 
 
 def write_all_configs(repository: Path, options: TritonOptions, *, name: str | None = None) -> list[Path]:
@@ -77,15 +69,18 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
     stored = _stored(repository, name)
     if not stored:
         raise ExportError(f"{repository} holds no version of {name or 'any model'}")
-    _write(repository, stored, options)
+    with staging_room(repository, "triton-config") as room:
+        for manifests in stored:
+            stage_triton_models(room, manifests, options)
+        release(room, repository)
     return [repository / manifests[0].model_name for manifests in stored]
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
     """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
 
-    An artifact's sha256 is that of its manifest, so it changes. Triton's files hold it: write them again
-    afterwards.
+    The sha256 of an artifact is that of its manifest, so it changes. Triton's files hold this sha256: write
+    them again afterwards.
 
     Args:
         name: rewrite only for this model, all its targets; None: for every model.
@@ -114,10 +109,3 @@ def _stored(repository: Path, name: str | None) -> list[list[StoredManifest]]:
     folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
     stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
     return [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]
-
-
-def _write(repository: Path, models: Sequence[Sequence[StoredManifest]], options: TritonOptions) -> None:
-    with staging_room(repository, "triton-config") as room:
-        for manifests in models:
-            stage_triton_models(room, manifests, options)
-        release(room, repository)

@@ -4,14 +4,17 @@ An artifact `<name>-<target>` is three models in Triton. The graph has this name
 `-nms` is a Python model that suppresses overlapping detections. `-detect` is an ensemble of the two, for
 clients that call Triton themselves. Such a client cannot read the repository, so the parameters of each model
 hold the manifests and their sha256.
+
+All functions take the manifests of every version; the newest manifest describes the tensors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
-from tritonclient.grpc.model_config_pb2 import ModelEnsembling, ModelQueuePolicy
+from tritonclient.grpc.model_config_pb2 import ModelQueuePolicy
 
 from training.errors import ConfigError
 from training.export.artifact.stored_manifest import StoredManifest
@@ -20,8 +23,8 @@ from training.export.targets.targets import target_of
 from training.export.targets.triton_options import TritonOptions
 
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
-VERSIONS_SERVED = 2  # the old version answers while callers move to the new one
-LATEST = -1  # as the model version of a step: the newest loaded version
+VERSIONS_SERVED = 2  # the old version still answers while callers move to the new one
+LATEST = -1  # model version of a step: the newest loaded version
 HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
 TYPES: Mapping[Dtype, str] = {
     "u8": "TYPE_UINT8",
@@ -31,7 +34,7 @@ TYPES: Mapping[Dtype, str] = {
     "f32": "TYPE_FP32",
     "bool": "TYPE_BOOL",
 }
-# Inputs of -nms beside a graph's outputs and controls, and its outputs; sizes are without a batch.
+# The inputs of -nms apart from the graph's outputs and controls, and its outputs; sizes are without a batch.
 THRESHOLDS = (
     Tensor("conf", "f32", (1,), CONTROL),
     Tensor("iou", "f32", (1,), CONTROL),
@@ -42,19 +45,11 @@ DETECTIONS = (
     Tensor("scores", "f32", (-1,), "scores"),
     Tensor("class_ids", "i32", (-1,), "class_ids"),
 )
-# For each role that -nms reads, the axes behind the batch whose size is open. So one configuration fits an
-# older and a newer version of the graph.
-READ_BY_NMS: Mapping[str, tuple[int, ...]] = {
-    "boxes_xyxy": (0,),
-    "scores": (0,),
-    "class_ids": (0,),
-    "class_scores": (0, 1),
-    GATES: (0, 1),
-}
+READ_BY_NMS = ("boxes_xyxy", "scores", "class_ids", "class_scores", GATES)  # roles of the graph's outputs
 
 
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """Return config.pbtxt of the graph; the newest manifest describes its tensors.
+    """Return config.pbtxt of the graph.
 
     Raises:
         ConfigError: max_batch is larger than the artifact supports.
@@ -66,55 +61,46 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
         raise ConfigError(
             f"max_batch={options.max_batch}: {newest.model_name} takes at most {most} images at once"
         )
-    model = TritonModel(name=newest.model_name)
-    model.max_batch_size = 0 if fixed else options.max_batch
     served = target.served(options)
-    model.backend, model.default_model_filename = served.backend, served.file
+    model = TritonModel(
+        name=newest.model_name,
+        backend=served.backend,
+        default_model_filename=served.file,
+        max_batch_size=0 if fixed else options.max_batch,
+    )
     model.instance_group.add(count=options.instances, kind=served.kind)
     for parameter, value in served.parameters.items():
         model.parameters[parameter].string_value = value
     # Triton adds an open batch itself. If a plan fixes the batch, each request has to bring all of it.
     sizes = () if fixed is None else (fixed,)
-    _add(model.input, graph_inputs(newest), *sizes)
-    _add(model.output, graph_outputs(newest), *sizes)
+    _add(model.input, newest.inputs, *sizes)
+    _add(model.output, newest.outputs, *sizes)
     model.version_policy.latest.num_versions = _versions_served(manifests)
     _bound_queue(model, options)
-    if target.warmed_up:
-        for batch in sorted({1, max(model.max_batch_size, 1)}):
-            warmup = model.model_warmup.add(name=f"zeros, batch {batch}", batch_size=batch)
-            for port in model.input:
-                zeros = warmup.inputs[port.name]
-                zeros.data_type, zeros.zero_data = port.data_type, True
-                zeros.dims.extend(port.dims)
+    for batch in sorted({1, model.max_batch_size or 1}) if target.warmed_up else ():
+        warmup = model.model_warmup.add(name=f"zeros, batch {batch}", batch_size=batch)
+        for port in model.input:
+            zeros = warmup.inputs[port.name]
+            zeros.data_type, zeros.zero_data = port.data_type, True
+            zeros.dims.extend(port.dims)
     return _text(model, manifests)
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return how many images each request must hold; None: one, and Triton may batch several requests."""
+    """Return the number of images that each request must hold; None: one, and Triton may join requests."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
-
-
-def graph_inputs(stored: StoredManifest) -> tuple[Tensor, ...]:
-    """Return the inputs of the graph that a manifest describes."""
-    return tuple(Tensor.of(row) for row in stored.content["inputs"])
-
-
-def graph_outputs(stored: StoredManifest) -> tuple[Tensor, ...]:
-    """Return the outputs of the graph that a manifest describes."""
-    return tuple(Tensor.of(row) for row in stored.content["outputs"])
 
 
 def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
     """Return config.pbtxt of -nms, the Python model that turns candidates into detections."""
     newest = _newest(manifests)
-    model = TritonModel(name=newest.model_name + NMS_SUFFIX)
-    model.backend = "python"
+    model = TritonModel(name=newest.model_name + NMS_SUFFIX, backend="python")
     model.instance_group.add(count=options.instances, kind="KIND_CPU")
     for tensor in _read_by_nms(newest):
-        opened = READ_BY_NMS[tensor.role]
-        sizes = (-1 if index in opened else size for index, size in enumerate(tensor.sizes))
-        model.input.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(1, *sizes))
+        # Open sizes, so that one configuration fits older and newer versions of the graph.
+        sizes = (-1, 4) if tensor.role == "boxes_xyxy" else (-1,) * len(tensor.sizes)
+        _add(model.input, [replace(tensor, sizes=sizes)], 1)
     _add(model.input, _controls(newest), 1)
     _add(model.input, THRESHOLDS)
     _add(model.output, DETECTIONS)
@@ -129,19 +115,23 @@ def detect_config(manifests: Sequence[StoredManifest]) -> str:
     into one batch when it runs the graph.
     """
     newest = _newest(manifests)
-    name, outputs = newest.model_name, graph_outputs(newest)
-    routing = [tensor for tensor in outputs if tensor.role in (GATES, ROUTER_PROBS)]
-    inner = {each.name: each.name if each in routing else f"candidate_{each.name}" for each in outputs}
-    model = TritonModel(name=name + DETECT_SUFFIX)
-    model.platform = "ensemble"
-    _add(model.input, graph_inputs(newest), 1)
+    name = newest.model_name
+    routing = [tensor for tensor in newest.outputs if tensor.role in (GATES, ROUTER_PROBS)]
+    inner = {each.name: each.name if each in routing else f"candidate_{each.name}" for each in newest.outputs}
+    model = TritonModel(name=name + DETECT_SUFFIX, platform="ensemble")
+    _add(model.input, newest.inputs, 1)
     _add(model.input, THRESHOLDS)
     _add(model.output, DETECTIONS)
     _add(model.output, routing, 1)
-    _add_step(model.ensemble_scheduling, name, _same(graph_inputs(newest)), inner)
     into_nms = {each.name: inner[each.name] for each in _read_by_nms(newest)}
     into_nms |= _same((*_controls(newest), *THRESHOLDS))
-    _add_step(model.ensemble_scheduling, name + NMS_SUFFIX, into_nms, _same(DETECTIONS))
+    for step, inputs, outputs in (
+        (name, _same(newest.inputs), inner),
+        (name + NMS_SUFFIX, into_nms, _same(DETECTIONS)),
+    ):
+        model.ensemble_scheduling.step.add(
+            model_name=step, model_version=LATEST, input_map=inputs, output_map=outputs
+        )
     return _text(model, manifests)
 
 
@@ -150,18 +140,18 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 
 
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
-    """Return VERSIONS_SERVED, or 1 if their tensors differ: a configuration describes one shape."""
+    """Return VERSIONS_SERVED, or 1 if the tensors of these versions differ: a configuration has one shape."""
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
-    shapes = {(fixed_batch(stored), graph_inputs(stored), graph_outputs(stored)) for stored in latest}
+    shapes = {(fixed_batch(stored), stored.inputs, stored.outputs) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
 
 
 def _controls(stored: StoredManifest) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in graph_inputs(stored) if tensor.role != IMAGES)
+    return tuple(tensor for tensor in stored.inputs if tensor.role != IMAGES)
 
 
 def _read_by_nms(stored: StoredManifest) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in graph_outputs(stored) if tensor.role in READ_BY_NMS)
+    return tuple(tensor for tensor in stored.outputs if tensor.role in READ_BY_NMS)
 
 
 def _same(tensors: Iterable[Tensor]) -> dict[str, str]:
@@ -173,14 +163,8 @@ def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
         ports.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(*batch, *tensor.sizes))
 
 
-def _add_step(
-    ensemble: ModelEnsembling, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]
-) -> None:
-    ensemble.step.add(model_name=model, model_version=LATEST, input_map=inputs, output_map=outputs)
-
-
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
-    """Limit the queue, which needs dynamic batching; at max_batch_size 0 that joins no requests."""
+    """Limit the queue. This needs dynamic batching, which at max_batch_size 0 joins no requests."""
     batching = model.dynamic_batching
     if largest := model.max_batch_size:
         preferred = sorted({size for size in (largest // 2, largest) if size > 1})
@@ -194,7 +178,7 @@ def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
 
 
 def _text(model: TritonModel, manifests: Sequence[StoredManifest]) -> str:
-    """Return the configuration as ASCII; its parameters hold the manifests byte for byte, and sha256."""
+    """Return the configuration as ASCII, with the bytes and the sha256 of each manifest as parameters."""
     for stored in manifests:
         model.parameters[f"manifest.{stored.version}"].string_value = stored.text.decode("utf-8")
         model.parameters[f"sha256.{stored.version}"].string_value = stored.sha256

@@ -2,8 +2,8 @@
 
 - dense: every expert on every image; an expert that was not chosen has the weight zero.
 - grouped: each expert only on the images that chose it.
-- Conditional: for one image, each expert in a branch of the graph, run only if chosen; exported for CPUs.
-- Gathered: for a fixed batch, gathers the weights of each image's experts at run time; exported for GPUs.
+- conditional: for one image, each expert in a branch of the graph, run only if chosen; exported for CPUs.
+- gathered: for a fixed batch, gathers the weights of each image's experts at run time; exported for GPUs.
 
 In evaluation, all give the same sum, up to rounding. In training they do not if experts contain batch norm:
 with dense, its statistics cover the whole batch, with grouped only the images that chose the expert. At 8 to

@@ -34,7 +34,7 @@ class TritonPythonModel:
 
     def _answer(self, request):
         if request.is_cancelled():
-            return failure("the caller has left", pb_utils.TritonError.CANCELLED)
+            return failure("the caller cancelled the request", pb_utils.TritonError.CANCELLED)
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
         try:
             self._request.infer(tensors, share_inputs=True)

@@ -103,7 +103,7 @@ def test_an_image_whose_backend_fails_is_answered_by_the_next_and_counted_as_a_f
     tiny, artifact, monkeypatch
 ):
     listener = Listener()
-    dead = ScriptedBackend(BackendUnavailable("triton is not answering", lost=True))
+    dead = ScriptedBackend(BackendUnavailable("triton does not answer", lost=True))
 
     async def ask():
         async with serving(tiny, listener) as service:
@@ -114,7 +114,7 @@ def test_an_image_whose_backend_fails_is_answered_by_the_next_and_counted_as_a_f
             return answered, registry.get_sample_value("sparsight_failovers_total", {"backend": "triton"})
 
     answered, failovers = asyncio.run(ask())
-    assert (answered.version.backend_name, answered.reason) == ("openvino", "triton is not answering")
+    assert (answered.version.backend_name, answered.reason) == ("openvino", "triton does not answer")
     assert (failovers, dead.calls, listener.heard) == (1, 1, [("a", 1)])
 
 

@@ -22,6 +22,6 @@ def test_a_problem_holds_the_facts():
         "type": "urn:sparsight:problem:image-too-large",
         "title": "Request Entity Too Large",
         "status": 413,
-        "detail": "the image has 101 pixels; the limit is 100: send a smaller one",
+        "detail": "the image has 101 pixels, and the limit is 100; send a smaller image",
         "id": "01ID",
     }

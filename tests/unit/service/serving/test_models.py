@@ -38,10 +38,10 @@ def info(registry, version):
 
 
 def test_without_a_model_it_is_not_ready_and_says_what_it_waits_for(models):
-    models.notes["triton"] = "triton is not answering"
-    assert models.why_not_ready() == "there is no model yet; triton is not answering"
+    models.notes["triton"] = "triton does not answer"
+    assert models.why_not_ready() == "there is no model yet; triton does not answer"
     for name in (None, "tiny"):
-        with pytest.raises(NotReady, match="no model yet; triton is not answering"):
+        with pytest.raises(NotReady, match="no model yet; triton does not answer"):
             models.routes(name)
 
 
@@ -51,7 +51,7 @@ def test_one_backend_that_is_well_is_enough(models, artifact, registry):
     assert models.first_ready.is_set()
     assert list(models.routes(None)) == ["triton", "openvino"]
     assert value(registry, "sparsight_backend_up", backend="openvino") == 1
-    with pytest.raises(UnknownModel, match="there is tiny"):
+    with pytest.raises(UnknownModel, match="the models are tiny"):
         models.routes("huge")
 
 

@@ -41,7 +41,7 @@ def test_a_blank_canvas_must_be_answered_in_numbers_of_the_right_shape(artifact,
     outputs = load_golden(artifact).outputs
     asyncio.run(prove_by_blank(artifact.manifest, ScriptedBackend(dict(outputs)), 5))
     lost = outputs | {"scores": outputs["scores"] * np.float32("nan")}
-    with pytest.raises(ArtifactMismatch, match=r"scores .a blank canvas. differs by nan"):
+    with pytest.raises(ArtifactMismatch, match=r"scores .a blank image. differs by nan"):
         asyncio.run(prove_by_blank(artifact.manifest, ScriptedBackend(lost), 5))
     short = outputs | {"scores": outputs["scores"][:, :2]}
     with pytest.raises(BackendFailed, match=r"answered scores as float32 \(1, 2\)"):

@@ -98,7 +98,7 @@ def test_a_model_that_hangs_keeps_no_other_from_being_renewed(artifact, tmp_path
             await follower.look()
             assert versions(models, "b") == ("2", "1")
             assert models.names == ("b",)
-            assert "a-openvino version 1 is being proved" in models.notes["triton"]
+            assert "a-openvino version 1 is being checked" in models.notes["triton"]
             assert time.monotonic() - began < 5
 
     asyncio.run(asyncio.wait_for(follow(), 20))

@@ -62,7 +62,7 @@ def golden_of(classifier, *rows):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_probabilities_that_are_no_numbers_are_no_answer(classifier, value):
-    with pytest.raises(BackendFailed, match="probabilities that are no numbers"):
+    with pytest.raises(BackendFailed, match="probability that is not finite"):
         best(classifier.manifest, [0.2, value, 0.3])
 
 

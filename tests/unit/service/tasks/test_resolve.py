@@ -44,7 +44,7 @@ def test_a_name_that_looks_like_an_id_wins(artifact):
 
 @pytest.mark.parametrize("classes", ["", "cat", "3", "-1", "red,", "1e0", "\u0661", "9" * 5000])
 def test_an_unknown_class_is_refused(artifact, classes):
-    with pytest.raises(InvalidParameter, match="there is red, green, blue"):
+    with pytest.raises(InvalidParameter, match="the classes are red, green, blue"):
         resolve(DetectParams(classes=classes), artifact.manifest)
 
 
@@ -90,11 +90,11 @@ def test_a_control_the_graph_lacks_is_refused(artifact, name):
 
 def test_a_parameter_of_another_task_is_refused_with_those_that_there_are(artifact, classifier):
     with pytest.raises(
-        InvalidParameter, match=r"top means nothing to.*detect; .*: there is conf, iou, max_det"
+        InvalidParameter, match=r"top is not a parameter of.*detect; .*use: conf, iou, max_det"
     ):
         resolve(DetectParams(values={"top": 3}), artifact.manifest)
     for name in ("conf", "iou", "max_det"):
-        with pytest.raises(InvalidParameter, match=f"{name} means nothing to.*classify; .*: there is top"):
+        with pytest.raises(InvalidParameter, match=f"{name} is not a parameter of.*classify; .*use: top"):
             resolve(DetectParams(values={name: 1}), classifier.manifest)
 
 

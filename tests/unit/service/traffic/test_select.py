@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.traffic.select import choose
 from tests.unit.service.traffic.route_builders import BLANK, ScriptedBackend, make_route, make_version
 
-DEAD = BackendUnavailable("triton is not answering: connection refused", lost=True)
+DEAD = BackendUnavailable("triton does not answer: connection refused", lost=True)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_same_request_goes_on_to_the_next_backend_and_says_why(routes_of):
     routes, failovers = routes_of(triton=[DEAD]), []
     choice = ask(routes, failovers=failovers)
     assert choice.version.backend_name == "openvino"
-    assert choice.reason == "triton is not answering: connection refused"
+    assert choice.reason == "triton does not answer: connection refused"
     assert failovers == ["triton"]
 
 
@@ -91,7 +91,7 @@ def test_an_open_breaker_is_passed_over_without_a_call_and_without_a_failover(ro
     ask(routes)
     choice = ask(routes, failovers=failovers)
     assert (choice.version.backend_name, failovers, calls(routes)) == ("openvino", [], [1, 2])
-    assert choice.reason == "triton is not answering: connection refused"
+    assert choice.reason == "triton does not answer: connection refused"
 
 
 def test_a_caller_who_names_a_backend_gets_no_other(routes_of):
@@ -146,7 +146,7 @@ def test_a_version_is_found_where_it_is_served(routes_of, artifact):
     routes["openvino"] = make_route(artifact.manifest, "openvino", versions=("2",))
     assert ask(routes, DetectParams(version="2")).version.backend_name == "openvino"
     assert ask(routes, DetectParams(version="1")).version.backend_name == "triton"
-    with pytest.raises(UnknownVersion, match="no version '2' of model 'tiny'; there is 1"):
+    with pytest.raises(UnknownVersion, match="no version '2' of model 'tiny'; its versions are 1"):
         ask(routes, DetectParams(backend="triton", version="2"))
     with pytest.raises(UnknownVersion, match="no version '7'"):
         ask(routes, DetectParams(version="7"))
@@ -203,7 +203,7 @@ def test_a_version_that_is_gone_and_served_nowhere_is_unknown(routes_of, artifac
         )
 
     routes["triton"].renew = renew
-    with pytest.raises(UnknownVersion, match=r"no version '1'.*there is 2"):
+    with pytest.raises(UnknownVersion, match=r"no version '1'.*its versions are 2"):
         ask(routes, DetectParams(backend="triton", version="1"))
 
 

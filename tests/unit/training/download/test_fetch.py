@@ -336,7 +336,7 @@ def test_a_full_disk_is_said_and_what_fitted_is_kept(partial):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, handler)
-        assert "the disk takes no more (File too large); make space" in message
+        assert "no space for more (File too large); free some" in message
         assert partial.read_bytes() == CONTENT[:HALF]
         get(server, partial)
     assert partial.read_bytes() == CONTENT

@@ -35,7 +35,7 @@ def ask(engine, canvases, controls):
         "top_k": np.array([[each.top_k] for each in controls], dtype=np.int64),
         "weight_threshold": np.array([[each.weight_threshold] for each in controls], dtype=np.float32),
     }
-    return engine.run({port.name: values[port.name] for port in engine.inputs})
+    return engine.run(values)
 
 
 def run_in(name, proto, folder):

@@ -1,7 +1,7 @@
-"""Triton model `<name>-<target>-nms`: a graph's raw outputs to detections, and the count of what was served.
+"""Triton model `<name>-<target>-nms`: turn a graph's outputs into detections, and count them.
 
-It reads the newest manifest from its own configuration, and finds the graph's tensors in it by their role.
-One image a request. Boxes stay on the canvas: only the caller knows where its image lies on it.
+The newest manifest in the model's configuration names the tensors of the graph by their roles. Each request
+holds one image. Boxes are in pixels of the network input: only the caller can map them to its own image.
 """
 
 import json
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 NO_DETECTIONS = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
-
 METRICS = {
     "sparsight_triton_images_total": "Images answered by Triton.",
     "sparsight_triton_detections_total": "Detections that Triton answered with.",
@@ -28,7 +27,7 @@ METRICS = {
 
 
 class BadRequest(Exception):
-    """What a caller got wrong; the message says what is allowed."""
+    """The request is wrong; the message says what is allowed."""
 
 
 class TritonPythonModel:
@@ -42,7 +41,7 @@ class TritonPythonModel:
         self.counts = Counts(self.manifest)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer every request by itself: one that is wrong spoils no other."""
+        """Answer each request separately, so that a wrong request affects no other."""
         responses = []
         for request in requests:
             try:
@@ -60,12 +59,12 @@ class TritonPythonModel:
         return responses
 
     def finalize(self) -> None:
-        """Let go of the metrics while the server listens: left to the end, they crash this process."""
+        """Delete the metrics: metrics that exist when the server ends crash this process."""
         self.counts.close()
 
 
 def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the manifest of the highest version among the model's parameters, in the words of version 2."""
+    """Return the manifest of the highest version among the model's parameters, with the keys of version 2."""
     versions = [int(key.partition(".")[2]) for key in parameters if key.startswith("manifest.")]
     return version_1.upgrade(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
 
@@ -76,7 +75,7 @@ def detect(
     """Return boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
 
     Args:
-        names: of the graph's outputs, by role.
+        names: names of the graph's outputs, by role.
 
     Raises:
         BadRequest: a parameter is out of its limits, or the request holds more than one image.
@@ -98,14 +97,14 @@ def detect(
 
 
 def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:
-    """Return conf, iou and max_det; the graph has used the others, which are checked for the caller's sake.
+    """Return conf, iou and max_det; also check the controls, which the graph has used without a check.
 
     Raises:
-        BadRequest: one is out of its limits. Comparisons are written so that NaN is, too.
+        BadRequest: a parameter is NaN or out of its limits.
     """
     conf, iou = number(request, "conf"), number(request, "iou")
     for name, share in (("conf", conf), ("iou", iou)):
-        if not 0 <= share <= 1:
+        if not 0 <= share <= 1:  # also true for NaN
             raise BadRequest(f"{name} is {share:g}; it must be between 0 and 1")
     max_det = number(request, "max_det")
     if not max_det >= 1:
@@ -117,7 +116,7 @@ def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, 
 
 
 def check_control(row: Mapping[str, Any], value: float) -> None:
-    """Raise BadRequest for a value that the graph's input does not allow."""
+    """Check the value of a control against its row in the manifest; raise BadRequest if it is not allowed."""
     if "allowed" in row:
         if value not in row["allowed"]:
             raise BadRequest(f"{row['name']} is {value:g}; it must be one of {row['allowed']}")
@@ -133,7 +132,7 @@ def tensor(request: Any, name: str) -> NDArray[Any]:
 
 
 def number(request: Any, name: str) -> float:
-    """Return the one number of an input."""
+    """Return the number in an input; raise BadRequest if there are more."""
     values = tensor(request, name)
     if values.size != 1:
         raise BadRequest(f"{name} holds {values.size} numbers; send one, for one image")
@@ -141,7 +140,7 @@ def number(request: Any, name: str) -> float:
 
 
 def one_image(request: Any, name: str) -> NDArray[Any]:
-    """Return the only row of an input with a batch of one."""
+    """Return the row of an input without the batch; raise BadRequest if there are more."""
     values = tensor(request, name)
     if len(values) != 1:
         raise BadRequest(f"{name} holds {len(values)} images; send one a request")
@@ -149,10 +148,14 @@ def one_image(request: Any, name: str) -> NDArray[Any]:
 
 
 class Counts:
-    """What this model has served. Instances count together: Triton adds up what carries the same labels."""
+    """Counters of images, detections and experts. Triton adds up the counters of all instances."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.families = {name: counter(name, description) for name, description in METRICS.items()}
+        kind = pb_utils.MetricFamily.COUNTER
+        self.families = {
+            name: pb_utils.MetricFamily(name=name, description=description, kind=kind)
+            for name, description in METRICS.items()
+        }
         images, detections, activations, weights = self.families.values()
         labels = {"model": manifest["name"], "version": manifest["version"]}
         self.images, self.detections = images.Metric(labels), detections.Metric(labels)
@@ -175,12 +178,7 @@ class Counts:
                 weights.increment(gate)
 
     def close(self) -> None:
-        """End every counter, and after them their families, as Triton asks."""
+        """Delete all counters, then their families: Triton requires this order."""
         del self.images, self.detections
         self.experts.clear()
         self.families.clear()
-
-
-def counter(name: str, description: str) -> Any:
-    """Return a family of counters, one for all instances and models; its counters end with this object."""
-    return pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)

@@ -1,4 +1,4 @@
-"""Candidates of one image to its detections, on the canvas. NumPy alone: it runs in Triton's own Python."""
+"""Select candidates and suppress overlapping ones, with NumPy alone: this runs in Triton's own Python."""
 
 from typing import Any
 
@@ -39,11 +39,11 @@ def suppress(
     """Return the rows to keep, highest score first, equal scores by lowest row.
 
     Args:
-        boxes_xyxy: (N, 4) canvas pixels.
+        boxes_xyxy: (N, 4) in pixels of the network input.
         scores: (N,).
         class_ids: (N,).
-        conf: lowest score that counts, itself included.
-        iou: a box overlapping a better one of its class by more than this is dropped.
+        conf: boxes with a lower score are dropped.
+        iou: a box is dropped if its IoU with a better box of its class is larger.
         max_det: most rows to return.
     """
     order = np.flatnonzero(scores >= np.float32(conf))

@@ -8,8 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from training.errors import ExportError
 from training.export.contract.tensors import GraphContract, Input, Output
-from training.export.proof.census import check_branches
-from training.export.proof.engine import check_ports
+from training.export.proof.census import check_branches, check_ports
 from training.export.proof.onnxruntime_engine import OnnxRuntimeEngine, session_options
 from training.export.proof.openvino_engine import OpenVinoEngine
 
@@ -58,14 +57,13 @@ def saved(folder, batch=1):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_graph_that_keeps_its_contract_is_let_pass_and_answers_by_name(engine, tmp_path):
-    opened = engine(saved(tmp_path))
-    check_ports(opened, contract())
-    answer = opened.run({"images": np.ones((1, 4, 6, 3), np.uint8), "top_k": np.int64([[2]])})
+    path = saved(tmp_path)
+    check_ports(path, contract())
+    answer = engine(path).run({"images": np.ones((1, 4, 6, 3), np.uint8), "top_k": np.int64([[2]])})
     assert answer["sums"].tolist() == [[24, 24, 24]]
     assert answer["asked"].tolist() == [[2]]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
@@ -85,23 +83,22 @@ def test_a_graph_that_keeps_its_contract_is_let_pass_and_answers_by_name(engine,
         ({"more": Input("more", "f32", (1,), "control")}, "has no input 'more'"),
     ],
 )
-def test_a_graph_that_differs_is_refused_and_the_tensor_is_named(engine, rows, sentence, tmp_path):
+def test_a_graph_that_differs_is_refused_and_the_tensor_is_named(rows, sentence, tmp_path):
     with pytest.raises(ExportError, match=sentence):
-        check_ports(engine(saved(tmp_path)), contract(**rows))
+        check_ports(saved(tmp_path), contract(**rows))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("batch", "promised", "refused"),
     [(4, (4,), False), ("batch", (1, 2), False), (4, (1,), True), ("batch", (4,), True), (1, (1, 2), True)],
 )
-def test_the_batch_is_open_exactly_where_several_are_promised(engine, batch, promised, refused, tmp_path):
-    opened = engine(saved(tmp_path, batch))
+def test_the_batch_is_open_exactly_where_several_are_promised(batch, promised, refused, tmp_path):
+    path = saved(tmp_path, batch)
     if refused:
         with pytest.raises(ExportError, match="input 'images'"):
-            check_ports(opened, contract(promised))
+            check_ports(path, contract(promised))
     else:
-        check_ports(opened, contract(promised))
+        check_ports(path, contract(promised))
 
 
 def test_onnx_runtime_is_told_how_many_threads_it_has(tmp_path):

@@ -45,7 +45,7 @@ def test_what_cannot_be_done_is_refused_in_words(targets, options, config, sente
         ("openvino", {"precision": "bf16"}, GraphSpec("sparse", "graph", ports="bf16")),
         ("openvino", {"precision": "int8"}, GraphSpec("sparse", "graph", branches="per_expert")),
         ("onnx", {}, GraphSpec("sparse", "graph", branches="per_expert")),
-        ("onnx", {"execution": "dense"}, GraphSpec("dense", "graph")),
+        ("onnx", {"execution": "dense"}, GraphSpec("dense", "graph", branches="per_expert")),
         ("npu", {}, GraphSpec("dense", "service")),
         ("tensorrt", {}, GraphSpec("dense", "graph", max_batch=8)),
         ("tensorrt", {"fixed_batch": 4}, GraphSpec("sparse", "graph", fixed_batch=4)),

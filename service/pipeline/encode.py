@@ -1,0 +1,30 @@
+"""Encode images for programs that can show JPEG and PNG only."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PREVIEW_PX = 2048
+_JPEG_QUALITY = 90
+
+
+def to_preview(image: NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W, 3) RGB as JPEG; its longer side is reduced to PREVIEW_PX pixels."""
+    height, width = image.shape[:2]
+    scale = min(1.0, PREVIEW_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return _encode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+
+
+def to_png(image: NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W, 3) RGB as PNG."""
+    return _encode(".png", image, [])
+
+
+def _encode(suffix: str, image: NDArray[Any], options: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, image[:, :, ::-1], options)
+    assert done  # an array of this kind can always be encoded
+    return data.tobytes()
