@@ -54,6 +54,22 @@ class FolderConfig:
             raise ConfigError(f"hold_out={self.hold_out:g} must be at least 0 and less than 1")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a folder is read, apart from its split and classes; see the fields of FolderConfig."""
+
+    format: str = ""
+    hold_out: float = 0.0
+
+    @property
+    def usual_split(self) -> str:
+        """The split to measure on if none is named."""
+        return "train" if self.hold_out else "val"
+
+
+AS_FOUND = Reading()  # the contents show the format, and nothing is held out
+
+
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
     """Several folders as one data set; unless classes are shared, those of the parts are concatenated."""

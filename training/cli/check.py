@@ -7,16 +7,20 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from training.cli.data_flags import add_recipe_data, add_training_data
 from training.cli.flags import UsageError, add_shared, read
 from training.cli.values import positive, size
+from training.data_config import Reading
 
 EXAMPLES = """
 examples
   python -m training check bccd
   python -m training check bccd --input 320
       also counts the objects that are too small to be learned from at 320 px
+  python -m training check export/data.yaml --hold-out 0.2
+      as a training that holds out a fifth of the images for validation
   python -m training check bccd --val-split test --classes RBC WBC --output cells.png
   python -m training check --recipe voc data/voc
       the data of the recipe, in the folder that `download voc --to data/voc` filled
@@ -26,7 +30,8 @@ examples
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `check`."""
     about = "folder with images and labels, as for train; may also be given as --data"
-    parser.add_argument("folder", metavar="DATA", type=Path, nargs="?", help=about)
+    one_of_two: Any = {"nargs": "?", "default": argparse.SUPPRESS}  # so that --data keeps its value
+    parser.add_argument("data", metavar="DATA", type=Path, help=about, **one_of_two)
     network = "network input, 640 or HEIGHTxWIDTH; default: 640, and 224 for classification"
     parser.add_argument("--input", type=size, dest="input_hw", metavar="SIZE", help=network)
     drawing = "a .png or .jpg file for the drawing, which is replaced (default: %(default)s)"
@@ -43,10 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from training.lab.check import check
     from training.workflows.train import TrainOptions
 
-    if (args.folder is None) == (args.data is None):
-        raise UsageError("check takes one data set: python -m training check DATA")
-    args.data = args.data or args.folder
-    options = read(TrainOptions, args, run_dir=Path())
+    if args.data is None:
+        raise UsageError("check takes a data set: python -m training check DATA")
+    options = read(TrainOptions, args, run_dir=Path(), reading=read(Reading, args))
     options = replace(options, val_split=options.val_split or None)
     report, problems = check(options, args.output, input_hw=args.input_hw, images=args.images)
     print(report)

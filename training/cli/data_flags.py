@@ -4,6 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.cli.flags import read
+from training.cli.values import from_0_to_1
+from training.data_config import FORMATS, Reading
+from training.errors import ConfigError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, refuse_splits
 
 if TYPE_CHECKING:
@@ -11,9 +15,10 @@ if TYPE_CHECKING:
 
 _FORMATS = (
     "folder with images and labels, as COCO, VOC, YOLO, VisDrone, KITTI or SKU-110K, or with one folder of "
-    "images per class; the format is recognised (training/data/README.md)"
+    "images per class, or the file that describes it, such as data.yaml; the format is recognised "
+    "(training/data/README.md)"
 )
-_SPLITS = ("split", "val_split", "calibration_split")
+_SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format")
 
 
 def written_splits(args: argparse.Namespace) -> list[str]:
@@ -24,6 +29,8 @@ def written_splits(args: argparse.Namespace) -> list[str]:
 def check_splits(args: argparse.Namespace) -> None:
     """Raise ConfigError if the command line names a split, but the data has no splits to select."""
     flags = written_splits(args)
+    if "--hold-out" in flags and "--val-split" in flags:
+        raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
     if flags:
         # Without --data, inspect reads the folder of the checkpoint's run.
         refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
@@ -34,7 +41,9 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
         parser.add_argument(flag, help=f"split to {purpose} (default: {default})")
-    _add_classes(parser)
+    _add_selection(
+        parser, f"{val_use} this share of the images of --split, such as 0.2, and {use} the others"
+    )
 
 
 def add_measured_data(
@@ -46,7 +55,9 @@ def add_measured_data(
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
     parser.add_argument("--split", help=f"split of the folder; default: {of}")
-    _add_classes(parser)
+    _add_selection(
+        parser, "measure on the images that a training with --hold-out holds out of the split train"
+    )
     add_recipe_data(parser, "measure on the validation data of this recipe")
 
 
@@ -54,7 +65,8 @@ def measured(args: argparse.Namespace) -> "DataConfig":
     """Return the data that these flags select."""
     from training.workflows.dataset_config import measured_data
 
-    return measured_data(args.data, args.split or "val", args.recipe, args.classes)
+    reading = read(Reading, args)
+    return measured_data(args.data, args.split or reading.usual_split, args.recipe, args.classes, reading)
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
@@ -63,7 +75,11 @@ def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
     parser.add_argument("--recipe", choices=RECIPES_WITH_DATA, metavar="NAME", help=about)
 
 
-def _add_classes(parser: argparse.ArgumentParser) -> None:
+def _add_selection(parser: argparse.ArgumentParser, held_out: str) -> None:
+    form = "format of --data; default: the first that its contents show"
+    parser.add_argument("--format", choices=FORMATS, help=form)
+    about = f"{held_out}; a hash of each image file decides, so names and order do not matter"
+    parser.add_argument("--hold-out", type=from_0_to_1, metavar="SHARE", help=about)
     about = (
         "keep only objects of these classes of --data, in this order; default: all classes. Images "
         "without such objects are kept as background; classifiers leave them out"

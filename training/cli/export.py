@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.cli.data_flags import add_measured_data, measured, written_splits
 from training.cli.flags import add_fields, add_shared, read
-from training.data_config import DataConfig
+from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, target_of
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     data = calibration = None
     if args.data is not None or args.recipe is not None or args.classes:
         data, split = measured(args), args.calibration_split or "train"
-        calibration = training_data(args.data, split, args.recipe, args.classes)
+        calibration = training_data(args.data, split, args.recipe, args.classes, read(Reading, args))
     write_artifacts(args, args.checkpoint, data, calibration)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
 from training.cli.flags import UsageError, read
+from training.data_config import Reading
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("checkpoint", "--top-k", "--weight-threshold", "--json", "--quiet")
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         require_folder(args.output)
     elif args.layer:
         raise UsageError("--layer selects the images that --output draws: give --output")
-    found = inspect(read(InspectOptions, args))
+    found = inspect(read(InspectOptions, args, reading=read(Reading, args)))
     report = found.report
     print(routing_json(report, found.facts) if args.json else routing_table(report, found.heading))
     if args.output:

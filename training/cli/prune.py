@@ -7,6 +7,7 @@ from pathlib import Path
 from training.cli.data_flags import add_recipe_data, add_training_data
 from training.cli.flags import add_fields, read
 from training.cli.values import from_0_to_1
+from training.data_config import Reading
 from training.lab.prune.command import PruneOptions, prune
 from training.lab.prune.select import Rule
 from training.lab.prune.table import prune_json, prune_report
@@ -50,5 +51,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prune the checkpoint, and print what changed."""
-    result = prune(read(PruneOptions, args, rule=read(Rule, args), latency=not args.no_latency))
+    result = prune(
+        read(
+            PruneOptions,
+            args,
+            rule=read(Rule, args),
+            reading=read(Reading, args),
+            latency=not args.no_latency,
+        )
+    )
     print((prune_json if args.json else prune_report)(result))

@@ -11,7 +11,7 @@ from training.cli.data_flags import add_training_data
 from training.cli.flags import add_fields, add_shared, named, read, value_of
 from training.cli.values import from_zero, in_words
 from training.config import TrainConfig
-from training.data_config import ScenesConfig
+from training.data_config import Reading, ScenesConfig
 from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
@@ -99,7 +99,8 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
     overrides: Overrides = {path: value for path, value in written.items() if value is not None}
-    options = read(TrainOptions, args, mixture=read(MixtureChoice, args), overrides=overrides)
+    parts = {"mixture": read(MixtureChoice, args), "reading": read(Reading, args)}
+    options = read(TrainOptions, args, overrides=overrides, **parts)
     return replace(options, val_split=options.val_split or None)
 
 

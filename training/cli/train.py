@@ -25,6 +25,8 @@ for classification, with the recipes quick and small-data
 recipes: `train --recipe small-data --help` shows the settings of small-data in brackets; a flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5
       images of cells have no upright direction, so they may be flipped vertically
+  python -m training train --recipe small-data --data export/data.yaml --hold-out 0.2 --run runs/mine
+      what a labelling tool exported, without validation images: a fifth of the images is held out
   python -m training train --recipe small-data --data bccd --run runs/red --classes RBC
       trains on one of the classes; give evaluate and export the same --classes
   python -m training train --recipe small-data --variant sparsight-n-cls --data trash --run runs/trash

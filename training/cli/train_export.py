@@ -7,7 +7,7 @@ from pathlib import Path
 from training.cli import export, train
 from training.cli.flags import read
 from training.cli.run_flags import add_run, train_options
-from training.data_config import DataConfig
+from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
 from training.export.targets.targets import DEFAULT_TARGETS
 from training.models.variants import MixtureChoice, model_config
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     # If patience ended the run, the last model is some evaluations later than the best.
     best, patient = args.run_dir / BEST_FILE, train_options(args).overrides.get("patience")
     checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
-    trained_on = training_data(args.data, args.split or "train", args.recipe, args.classes)
+    selection = (args.recipe, args.classes, read(Reading, args))
+    trained_on = training_data(args.data, args.split or "train", *selection)
     export.write_artifacts(args, checkpoint, data, trained_on)
     print(f"serve it:  make serve MODEL={args.name}")
     print(f"call it:   curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
@@ -59,9 +60,11 @@ def _held_out(args: argparse.Namespace) -> DataConfig | None:
     """Return the data to measure the export on; None if all of it is trained on."""
     from training.workflows.dataset_config import measured_data
 
-    split = "val" if args.val_split is None else args.val_split
+    split, reading = "val" if args.val_split is None else args.val_split, read(Reading, args)
+    if reading.hold_out:
+        return measured_data(args.data, args.split or "train", args.recipe, args.classes, reading)
     if split not in ("", args.split or "train"):
-        return measured_data(args.data, split, args.recipe, args.classes)
+        return measured_data(args.data, split, args.recipe, args.classes, reading)
     if args.precision == "int8":
         raise ConfigError("precision int8 is measured on held-out images: give another --val-split")
     why = "--val-split is the training split" if split else "--val-split is empty"

@@ -1,5 +1,7 @@
 """Decodes an image file to RGB, and finds the image files of a folder or split."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,13 @@ from numpy.typing import NDArray
 
 from training.errors import DatasetError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".jp2"),
+)
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr", ".dcm", ".npy"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".j2k", ".jpx", ".ppm", ".pgm", ".pnm"),
+)
 
 VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
@@ -47,6 +55,18 @@ def read_bytes(path: Path) -> bytes:
 def is_image(path: Path) -> bool:
     """Return whether a path ends like an image file, in any case; hidden files do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def passed_over(files: Iterable[Path]) -> Counter[str]:
+    """Return how many images are in a format that is not read, as remarks."""
+    suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
+    return Counter(
+        {
+            f"images in a format that is not read ({suffix}), left out": count
+            for suffix, count in suffixes.items()
+            if suffix in UNREAD_SUFFIXES
+        }
+    )
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

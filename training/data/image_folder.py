@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import VALIDATION, is_image, read_bytes, read_rgb, split_names
-from training.data.remarks import Remarks
+from training.data.image_file import VALIDATION, is_image, passed_over, read_bytes, read_rgb, split_names
+from training.data.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError, NoSuchSplit
 
@@ -33,7 +33,6 @@ class ImageFolderDataset:
             DatasetError: the split does not exist or is empty, there are fewer than two class folders, a
                 class has no images, or the split has a class that `train` does not have.
         """
-        self.remarks: Remarks = {}
         found = split_folder(root, split)
         by_class = _by_class(found or root)
         if found is None:
@@ -46,6 +45,9 @@ class ImageFolderDataset:
         if not listed:
             raise DatasetError(f"{found or root}: the split {split!r} has no images")
         self._paths = [path for path, _ in listed]
+        inside = [path for name in names for path in (found or root).joinpath(name).rglob("*")]
+        deeper = sum(is_image(path) and path.parent.parent != (found or root) for path in inside)
+        self.remarks: Remarks = {**passed_over(inside), DEEPER: deeper}
         self._class_ids = np.array([class_id for _, class_id in listed], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
         DatasetError: the file cannot be read, or parse raises ValueError; the message names file and line.
     """
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue

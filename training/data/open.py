@@ -9,14 +9,15 @@ from training.data.coco import is_coco, read_coco
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
-from training.data.image_folder import ImageFolderDataset, is_image_folder
+from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
 from training.data.kitti import LIKE, read_kitti
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
 from training.data.visdrone import read_visdrone, split_folders
 from training.data.voc import is_voc, read_voc
-from training.data.yolo_txt import is_yolo, read_yolo
+from training.data.yolo_description import is_yolo
+from training.data.yolo_txt import read_yolo
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import DatasetError, NoSuchSplit
 
@@ -39,7 +40,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
-    "yolo": Format("data.yaml (YOLO)", is_yolo, read_yolo),
+    "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo),
     "coco": Format("annotations/instances_*.json (COCO)", is_coco, read_coco),
     "sku110k": Format(
         "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k
@@ -109,7 +110,7 @@ def _open_folder(config: FolderConfig) -> Dataset:
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise
-        hint = "name another with --val-split, or hold out a fifth of the training images with --hold-out 0.2"
+        hint = "name another split, or hold out a fifth of the training images with --hold-out 0.2"
         raise NoSuchSplit(f"{error}; {hint}") from error
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
@@ -119,6 +120,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
     if config.kept_classes:
         whole = isinstance(dataset, ImageFolderDataset)
         dataset = ChosenClasses(dataset, config.kept_classes, found.like, whole_images=whole)
+    if config.hold_out and found.read is ImageFolderDataset and split_folder(root, split) is None:
+        raise DatasetError(f"{root}: about every fifth image is in the split val: leave --hold-out out")
     if config.hold_out:
         dataset = HoldOut(dataset, config.hold_out, held_out=config.held_out)
     return dataset if config.folds == 1 else FoldedDataset(dataset, config.folds, config.kept)

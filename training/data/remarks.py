@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-Remarks = Mapping[str, int]  # number of labels for each of the reasons below
+Remarks = Mapping[str, int]  # number of labels or images by reason; a reason can also name a file
 
 NO_AREA = "boxes without area, left out"
 OUTSIDE = "boxes wholly outside their image, left out"
@@ -15,6 +15,12 @@ ALIKE = "objects like those of a chosen class, ignored"
 NO_IMAGE = "images whose file is missing, left out"
 NO_LABELS = "images without a label file, left out"
 NO_LABELS_KEPT = "images without a label file, kept as empty"
+REPEATED = "rows that repeat another of their image, left out"
+EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not read"
+LISTED_TWICE = "images named twice, counted once"
+IN_SUBFOLDERS = "images in subfolders, read"
+DEEPER = "images in subfolders of a class, left out"
+OTHER_SPLITS = "subfolders of other splits, left out"
 NO_OBJECTS = "images without objects, kept"
 
 

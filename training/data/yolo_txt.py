@@ -1,120 +1,162 @@
-"""Reads YOLO labels: one txt file per image, class names in data.yaml."""
+"""Reads YOLO labels: one txt file per image."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-import yaml
-
-from training.data.image_file import images_by_stem, split_names
-from training.data.label_file import Box, files_by_stem, parsed_lines
+from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import NO_IMAGE, NO_LABELS_KEPT
-from training.errors import DatasetError, NoSuchSplit
+from training.data.remarks import CLIPPED, EXTRA_COLUMN, NO_IMAGE, NO_LABELS_KEPT, OUTSIDE, REPEATED
+from training.data.yolo_description import Description, describe
+from training.data.yolo_images import LabelFiles, split_images
+from training.errors import DatasetError
 
-NOT_LABELS = frozenset({"classes"})  # labelling tools write classes.txt, a list of names, beside labels
-TOLERANCE = 1e-3  # a value outside 0..1 by at most this much is rounding: clipped, not refused
+TOLERANCE = 1e-3  # a box that reaches over the edge by at most this share of the image is not counted
+FARTHEST = 2.0  # a coordinate outside -1..2 is no fraction of the image, but perhaps a pixel
+UNUSABLE = 0.5  # a data set is refused if more than this share of its rows cannot be used
+
+
+class _Row(NamedTuple):
+    class_id: int
+    box: Box  # fractions of the image; can reach over its edge
+    extra_column: bool
 
 
 def read_yolo(root: Path, split: str) -> LabelledFiles:
-    """Return one split of a YOLO folder, with the classes that data.yaml lists.
+    """Return one split of a YOLO data set; see describe, split_images and LabelFiles for its files.
 
-    Images are in the folder that data.yaml names for the split, else in `<split>/images` or `images/<split>`.
-    Labels are in the same folder with its last `images` replaced by `labels`. `val` and `valid` mean the
-    same. An image without a label file has no objects. A line is `class centre_x centre_y width height`, or
-    `class x1 y1 x2 y2 x3 y3 ...`: a polygon, which becomes the box that encloses it.
+    An image without a label file has no objects. A row is `class centre_x centre_y width height`, or `class
+    x1 y1 x2 y2 x3 y3 ...`: an outline, which becomes the box that encloses it. If data.yaml has a kpt_shape,
+    keypoints follow the box, and are not read. A sixth column, of a confidence or a track, is not read
+    either. A row that is malformed is left out; the remarks count these rows and name the first.
 
     Raises:
-        DatasetError: data.yaml is missing or malformed, the split does not exist or has no images, or a label
-            file is malformed.
+        DatasetError: the description is malformed, no image has a label file, or more than half of the rows
+            are malformed.
+        NoSuchSplit: the split does not exist or has no images.
     """
-    description = _read_description(root)
-    names = _class_names(root / "data.yaml", description)
-    folder = _image_folder(root, split, description)
-    images = images_by_stem(folder)
-    if not images:
-        raise DatasetError(f"{folder}: the split is empty; put images there")
-    label_folder = _label_folder(folder)
-    labels = files_by_stem(label_folder, ".txt") if label_folder.is_dir() else {}
+    described = describe(root)
     rows = LabelRows()
-    rows.remarks[NO_IMAGE] += len(labels.keys() - images.keys() - NOT_LABELS)
-    for image, stem in enumerate(images):
-        if stem not in labels:
-            rows.remarks[NO_LABELS_KEPT] += 1
-            continue
-        for class_id, box in parsed_lines(labels[stem], lambda line: _parse_line(line, len(names))):
-            rows.add(image, box, class_id)
-    return LabelledFiles(names, list(images.values()), rows, fractions=True)
+    images = split_images(described, split, rows.remarks)
+    files = LabelFiles(described.home)
+    labels = [files.of(image) for image in images]
+    if not any(labels):
+        looked = ", ".join(map(str, files.folders(images[0].parent)))
+        raise DatasetError(
+            f"{images[0].parent}: {len(images)} images and not one label file; looked in {looked} for "
+            f"{images[0].stem}.txt and others; put them there (only an image without objects needs no file)"
+        )
+    rows.remarks[NO_LABELS_KEPT] += labels.count(None)
+    reader = _RowReader(described)
+    rows.remarks[NO_IMAGE] += sum(map(reader.is_label_file, files.without_image))
+    for image, path in enumerate(labels):
+        known: set[tuple[int, Box]] = set()
+        for row in reader.rows(path) if path else ():
+            if (row.class_id, row.box) in known:
+                rows.remarks[REPEATED] += 1
+                continue
+            known.add((row.class_id, row.box))
+            rows.remarks[EXTRA_COLUMN] += row.extra_column
+            _add(rows, image, row)
+    rows.remarks.update(reader.remarks())
+    return LabelledFiles(tuple(described.names.values()), images, rows, fractions=True)
 
 
-def is_yolo(root: Path, split: str) -> bool:
-    """Return whether a folder holds a data.yaml."""
-    return (root / "data.yaml").exists()
+def _add(rows: LabelRows, image: int, row: _Row) -> None:
+    x1, y1, x2, y2 = row.box
+    if x1 >= 1 or y1 >= 1 or x2 <= 0 or y2 <= 0:
+        rows.remarks[OUTSIDE] += 1
+        return
+    rows.remarks[CLIPPED] += max(-x1, -y1, x2 - 1, y2 - 1) > TOLERANCE
+    rows.add(image, (max(x1, 0), max(y1, 0), min(x2, 1), min(y2, 1)), row.class_id)
 
 
-def _read_description(root: Path) -> dict[str, Any]:
-    path = root / "data.yaml"
+class _RowReader:
+    """Reads the rows of label files, and counts those that are malformed."""
+
+    def __init__(self, described: Description) -> None:
+        self._class_ids = {class_id: place for place, class_id in enumerate(described.names)}
+        self._keypoints = described.keypoints
+        self._file = described.file.name
+        self._read = 0
+        self._malformed: Counter[str] = Counter()  # by reason
+        self._first: dict[str, str] = {}  # file and line of the first row, by reason
+
+    def rows(self, path: Path) -> Iterator[_Row]:
+        """Yield the rows of a file that are well-formed; raise DatasetError if it cannot be read."""
+        for number, line in enumerate(_lines(path), start=1):
+            if not line.strip():
+                continue
+            self._read += 1
+            try:
+                yield self._parse(line)
+            except ValueError as error:
+                self._malformed[str(error)] += 1
+                self._first.setdefault(str(error), f"{path}:{number}")
+
+    def remarks(self) -> Mapping[str, int]:
+        """Return the counts of malformed rows; raise DatasetError if there are more of these than others."""
+        malformed = self._malformed.total()
+        if malformed > UNUSABLE * self._read:
+            reason, _ = self._malformed.most_common(1)[0]
+            raise DatasetError(
+                f"{self._first[reason]}: {reason}; of {self._read} rows, {malformed} cannot be used"
+            )
+        return {
+            f"rows left out: {reason}, first in {self._first[reason]}": count
+            for reason, count in self._malformed.items()
+        }
+
+    def is_label_file(self, path: Path) -> bool:
+        """Return whether the first row of a text file is that of a label."""
+        try:
+            self._parse(next(iter(_lines(path)), ""))
+        except ValueError:
+            return False
+        return True
+
+    def _parse(self, line: str) -> _Row:
+        """Return the values of a row; raise ValueError if it is malformed."""
+        columns = line.split()
+        try:
+            number, *values = map(float, columns)
+        except ValueError:
+            raise ValueError("not all columns are numbers") from None
+        if number not in self._class_ids:
+            what = "has no name in" if number.is_integer() else "is no whole number, as a class must be; see"
+            raise ValueError(f"class {columns[0]} {what} {self._file}")
+        if len(columns) > 6 and self._keypoints is not None:
+            wanted = 5 + self._keypoints[0] * self._keypoints[1]
+            if len(columns) != wanted:
+                raise ValueError(f"{len(columns)} columns, but kpt_shape makes it {wanted}")
+            values = values[:4]
+        elif len(columns) < 5 or (len(columns) > 6 and not len(columns) % 2):
+            raise ValueError(
+                f"{len(columns)} columns; a box has 5, an outline 7 or more, an odd number; keypoints need a "
+                "kpt_shape in data.yaml"
+            )
+        box_values = values if len(values) > 5 else values[:4]
+        if not all(isfinite(value) and -1 <= value <= FARTHEST for value in box_values):
+            raise ValueError("coordinates must be fractions of the image, 0..1")
+        return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6)
+
+
+def _box(values: list[float]) -> Box:
+    if len(values) > 4:
+        x, y = values[::2], values[1::2]
+        return min(x), min(y), max(x), max(y)
+    x_centre, y_centre, width, height = values
+    if width < 0 or height < 0:
+        raise ValueError("a width or height is negative")
+    half_width, half_height = width / 2, height / 2
+    return x_centre - half_width, y_centre - half_height, x_centre + half_width, y_centre + half_height
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); it must name the classes") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not YAML: {error}") from error
-    if not isinstance(description, dict):
-        raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
-    return description
-
-
-def _class_names(path: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
-    names = description.get("names")
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DatasetError(f"{path}: names must be numbered 0..{len(names) - 1} without gaps")
-        names = [name for _, name in sorted(names.items())]
-    if not isinstance(names, list) or not names:
-        raise DatasetError(f"{path}: names must list the classes, such as names: [cat, dog]")
-    return tuple(str(name) for name in names)
-
-
-def _image_folder(root: Path, split: str, description: Mapping[str, Any]) -> Path:
-    names = split_names(split)
-    base = root / str(description.get("path") or "")
-    declared = [base / value for name in names if isinstance(value := description.get(name), str)]
-    usual = [folder for name in names for folder in (root / name / "images", root / "images" / name)]
-    for folder in (*declared, *usual):
-        if folder.is_dir():
-            return folder
-    found = sorted(str(path.relative_to(root)) for path in root.glob("*/images"))
-    looked = [str(folder) for folder in (*declared, *usual)]
-    raise NoSuchSplit(f"{root}: no images for split {split!r}; looked in {looked}; there are {found}")
-
-
-def _label_folder(images: Path) -> Path:
-    """Return the same path with its last `images` replaced by `labels`."""
-    parts = list(images.parts)
-    if "images" not in parts:
-        return images  # labels beside the images
-    last = len(parts) - 1 - parts[::-1].index("images")
-    return Path(*parts[:last], "labels", *parts[last + 1 :])
-
-
-def _parse_line(line: str, num_classes: int) -> tuple[int, Box]:
-    """Return the class id and box in a line; raise ValueError if the line is malformed."""
-    first, *rest = line.split()
-    class_id = int(first)
-    if not 0 <= class_id < num_classes:
-        raise ValueError(f"class {class_id} is outside 0..{num_classes - 1}, the names in data.yaml")
-    values = np.array([float(value) for value in rest])
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise ValueError(f"{1 + len(values)} columns; a box has 5, a segment 7 or more, an odd number")
-    if not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all():  # false for NaN too
-        raise ValueError(f"coordinates must be fractions of the image, 0..1: {line.strip()!r}")
-    if len(values) == 4:
-        box = np.concatenate([values[:2] - values[2:] / 2, values[:2] + values[2:] / 2])
-    else:
-        points = values.reshape(-1, 2)
-        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-    x1, y1, x2, y2 = np.clip(box, 0, 1).tolist()
-    return class_id, (x1, y1, x2, y2)
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error

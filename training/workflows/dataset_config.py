@@ -10,7 +10,15 @@ from training.data.class_subset import classes_without_objects, joined_by_name
 from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
-from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig, absolute
+from training.data_config import (
+    AS_FOUND,
+    CombinedConfig,
+    DataConfig,
+    FolderConfig,
+    Reading,
+    ScenesConfig,
+    absolute,
+)
 from training.errors import ConfigError, DatasetError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
 from training.tasks.choose import task_named
@@ -48,29 +56,43 @@ def log_measured(of: str, dataset: Dataset) -> None:
 
 
 def training_data(
-    folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
+    folder: Path | None,
+    split: str,
+    recipe: str | None = None,
+    classes: Sequence[str] = (),
+    reading: Reading = AS_FOUND,
 ) -> DataConfig:
     """Return the training data: the recipe's own data in the folder, or else this split of the folder.
 
     Without a folder, it is generated scenes. `classes` keeps only these classes, in this order; empty: all.
+    If a share is held out, these are the other images of the split.
 
     Raises:
         ConfigError: a recipe with its own data needs a folder, or classes of this data cannot be selected.
     """
     own = recipe_splits(recipe or "", folder)
-    return _of_classes(own.train if own else _usual(folder, split, SCENES_FOR_TRAINING), classes)
+    if own or folder is None:
+        return _of_classes(own.train if own else SCENES_FOR_TRAINING, classes)
+    data = FolderConfig(root=str(folder), split=split, format=reading.format, hold_out=reading.hold_out)
+    return _of_classes(absolute(data), classes)
 
 
 def measured_data(
-    folder: Path | None, split: str, recipe: str | None = None, classes: Sequence[str] = ()
+    folder: Path | None,
+    split: str,
+    recipe: str | None = None,
+    classes: Sequence[str] = (),
+    reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on, as training_data does; generated scenes are unseen in training."""
+    """Return the data to measure on, as training_data does; generated scenes are unseen in training.
+
+    If a share is held out, these are the images of the split that are held out.
+    """
     own = recipe_splits(recipe or "", folder)
-    return _of_classes(own.val if own else _usual(folder, split, SCENES_UNSEEN), classes)
-
-
-def _usual(folder: Path | None, split: str, scenes: ScenesConfig) -> DataConfig:
-    return scenes if folder is None else absolute(FolderConfig(root=str(folder), split=split))
+    if own or folder is None:
+        return _of_classes(own.val if own else SCENES_UNSEEN, classes)
+    data = training_data(folder, split, None, classes, reading)
+    return replace(data, held_out=reading.hold_out > 0) if isinstance(data, FolderConfig) else data
 
 
 def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
@@ -96,7 +118,7 @@ def described(data: DataConfig) -> str:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"unseen {GENERATED}"
         case FolderConfig():
-            return f"split {data.split} of {data.root}{_folds(data)}"
+            return f"split {data.split} of {data.root}{_part(data)}"
         case CombinedConfig():
             return " and ".join(map(described, data.parts))
 
@@ -107,12 +129,15 @@ def data_name(data: DataConfig) -> str:
         case ScenesConfig():
             return f"{GENERATED}, seed {data.seed}"
         case FolderConfig():
-            return f"{Path(data.root).name} {data.split}{_folds(data)}"
+            root = Path(data.root)
+            return f"{(root.parent if root.is_file() else root).name} {data.split}{_part(data)}"
         case CombinedConfig():
             return " + ".join(map(data_name, data.parts))
 
 
-def _folds(data: FolderConfig) -> str:
+def _part(data: FolderConfig) -> str:
+    if data.hold_out:
+        return f", {'the' if data.held_out else 'without the'} {100 * data.hold_out:g} % held out"
     if len(set(data.kept)) == data.folds:
         return ""
     return f", fold{'s' if len(data.kept) > 1 else ''} {', '.join(map(str, data.kept))} of {data.folds}"

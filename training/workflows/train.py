@@ -9,7 +9,7 @@ from training.config import ModelConfig, TrainConfig
 from training.data.class_subset import joined_by_name
 from training.data.open import open_dataset
 from training.data.sample import Dataset
-from training.data_config import DataConfig, ScenesConfig
+from training.data_config import AS_FOUND, DataConfig, Reading, ScenesConfig
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant
 from training.models.network import Network
@@ -49,6 +49,7 @@ class TrainOptions:
     split: str = "train"
     val_split: str | None = "val"
     classes: tuple[str, ...] = ()  # learn only these classes of the folder; empty: every class
+    reading: Reading = AS_FOUND
     weights: Path | None = None
     scenes: int = SCENES_FOR_TRAINING.images  # number of generated scenes, if there is no data
     like: Path | None = None  # take model and weights from this checkpoint instead
@@ -66,13 +67,14 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
         name for name in ("split", "val_split") if getattr(options, name) != getattr(TrainOptions, name)
     ]
     refuse_splits(options.recipe, others, folder=options.data is not None)
-    selection = (options.recipe, options.classes)
+    selection = (options.recipe, options.classes, options.reading)
     train = training_data(options.data, options.split, *selection)
     if isinstance(train, ScenesConfig):
         return replace(train, images=options.scenes), dataset_config.SCENES_UNSEEN
-    if options.val_split is None and recipe_splits(options.recipe, options.data) is None:
+    val_split = options.split if options.reading.hold_out else options.val_split
+    if val_split is None and recipe_splits(options.recipe, options.data) is None:
         return train, None
-    return train, measured_data(options.data, options.val_split or "", *selection)
+    return train, measured_data(options.data, val_split or "", *selection)
 
 
 def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:

@@ -113,7 +113,7 @@ def settle(
         recipe=options.recipe,
         data=options.data.resolve().name if options.data else GENERATED,
         split=options.split if splits else None,
-        val_split=options.val_split if splits else None,
+        val_split=options.val_split if splits and not options.reading.hold_out else None,
         classes=len(dataset.class_names),
         train_images=len(dataset),
         val_images=len(open_dataset(config.val_data)),

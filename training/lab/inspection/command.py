@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.config_json import train_from_json
 from training.data.sample import Dataset
-from training.data_config import DataConfig, FolderConfig
+from training.data_config import AS_FOUND, DataConfig, FolderConfig, Reading
 from training.errors import ConfigError
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
@@ -29,6 +29,7 @@ class InspectOptions:
     split: str | None = None  # None: val, or without a folder the run's validation data
     recipe: str | None = None  # measure on this recipe's validation data in the folder
     classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
+    reading: Reading = AS_FOUND
     top_k: int | None = None  # None: as trained
     weight_threshold: float | None = None  # None: as trained
     layer: str | None = None  # example images are sorted by its experts; None: the layer with most bits
@@ -77,11 +78,15 @@ def inspect(options: InspectOptions) -> Inspection:
     config = model.config
     require_layer(options.layer, config.mixtures)  # before every image is routed
     if options.data is None and options.recipe is None:
-        if options.classes:
-            raise ConfigError("a run's own data has its own classes: give --data, or leave --classes out")
+        if options.classes or options.reading != AS_FOUND:
+            raise ConfigError(
+                "a run's own data is read as in the run: give --data, or leave --classes, --format and "
+                "--hold-out out"
+            )
         data = _data_of_run(options.checkpoint, provenance.get("data", ""), options.split)
     else:
-        data = measured_data(options.data, options.split or "val", options.recipe, options.classes)
+        split = options.split or options.reading.usual_split
+        data = measured_data(options.data, split, options.recipe, options.classes, options.reading)
     controls = controls_of(model, options.top_k, options.weight_threshold)
     dataset = labelled_for(model, data)
     if not config.mixtures:
@@ -113,6 +118,6 @@ def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataCo
     if split is None and config.val_data is not None:
         return config.val_data
     if split is not None and isinstance(config.train_data, FolderConfig):
-        return replace(config.train_data, split=split)
+        return replace(config.train_data, split=split, hold_out=0.0)
     what = "had no validation data" if split is None else f"joined several folders without a split {split}"
     raise ConfigError(f"the run of {checkpoint} {what}; give --data")

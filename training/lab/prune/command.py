@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data_config import AS_FOUND, Reading
 from training.errors import ConfigError
 from training.files import sha256_of
 from training.lab.prune.latency import measure_latency
@@ -29,6 +30,7 @@ class PruneOptions:
     split: str = "train"  # to measure use
     val_split: str = "val"  # to measure mAP
     classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
+    reading: Reading = AS_FOUND
     recipe: str | None = None  # use this recipe's own splits instead
     latency: bool = True
 
@@ -42,8 +44,10 @@ def prune(options: PruneOptions) -> Pruning:
     check_output(options.output)
     model, provenance = load_detector(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
-    use_data = training_data(options.data, options.split, options.recipe, options.classes)
-    score_data = measured_data(options.data, options.val_split, options.recipe, options.classes)
+    selection = (options.recipe, options.classes, options.reading)
+    val_split = options.split if options.reading.hold_out else options.val_split
+    use_data = training_data(options.data, options.split, *selection)
+    score_data = measured_data(options.data, val_split, *selection)
     measured, scored = (open_for(model.config, data) for data in (use_data, score_data))
     log.info(f"measuring the use of experts on {described(use_data)}, {len(measured)} images")
     controls = RoutingControls(top_k, model.config.weight_threshold)

@@ -15,7 +15,7 @@ from training.cli.commands import COMMANDS
 from training.cli.flags import add_fields, read
 from training.recipes.recipes import RECIPES
 
-OF_DATA = "--data --split --classes --recipe"
+OF_DATA = "--data --format --split --hold-out --classes --recipe"
 OF_SETTINGS = (
     "--input --epochs --batch --lr --warmup --weight-decay --seed --dfl --balance --information --coverage "
     "--mosaic --mixup --copy-paste --flip-horizontal --flip-vertical --close-mosaic --fixed-top-k "

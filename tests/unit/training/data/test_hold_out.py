@@ -12,6 +12,8 @@ def root(tmp_path):
     """Forty images that differ; no validation split."""
     (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
     (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "00.txt").write_text("0 0.5 0.5 1 1")
     for number in range(40):
         image = np.full((4, 4, 3), number, dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "images" / f"{number:02}.png"), image)
@@ -35,6 +37,7 @@ def test_an_image_stays_on_its_side_when_files_are_renamed_and_added(root):
     before = held(root)
     for path in (root / "images").iterdir():
         path.rename(path.with_stem(f"z{99 - int(path.stem)}"))
+    (root / "labels" / "00.txt").rename(root / "labels" / "z99.txt")
     cv2.imwrite(str(root / "images" / "new.png"), np.full((4, 4, 3), 200, dtype=np.uint8))
     assert held(root) - {200} == before
 
@@ -69,3 +72,17 @@ def test_a_share_outside_of_0_to_1_is_refused(share):
 def test_a_missing_validation_split_says_that_images_can_be_held_out(root):
     with pytest.raises(DatasetError, match=r"--hold-out 0\.2"):
         open_dataset(FolderConfig(root=str(root), split="val"))
+
+
+def test_class_folders_whose_images_are_divided_already_are_refused(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            image = np.full((4, 4, 3), 8 * number + (name == "dog"), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), image)
+    with pytest.raises(DatasetError, match="about every fifth image is in the split val"):
+        held(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert len(held(tmp_path)) + len(held(tmp_path, held_out=False)) == 16

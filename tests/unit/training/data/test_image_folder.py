@@ -165,3 +165,14 @@ def test_folds_and_combinations_keep_the_class_of_each_image(tmp_path):
     assert both.class_names == ("a", "b", "c", "d")
     assert [both.load(index).image_class for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [int(both.class_ids(index)[0]) for index in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_images_that_are_passed_over_are_counted(tmp_path):
+    filled(tmp_path, ("a", "b"))
+    write_image(tmp_path / "train" / "a" / "more" / "3.jpg")
+    for name in ("4.heic", "5.HEIC", "._6.heic", "notes.txt"):
+        (tmp_path / "train" / "b" / name).write_bytes(b"x")
+    assert {what: count for what, count in folder(tmp_path).remarks.items() if count} == {
+        "images in a format that is not read (.heic), left out": 2,
+        "images in subfolders of a class, left out": 1,
+    }

@@ -20,6 +20,8 @@ from training.errors import DatasetError
 def yolo_root(tmp_path):
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
     write_image(tmp_path / "train" / "images" / "one.png")
+    (tmp_path / "train" / "labels").mkdir()
+    (tmp_path / "train" / "labels" / "one.txt").write_text("0 0.5 0.5 1 1")
     return tmp_path
 
 
@@ -132,6 +134,7 @@ def test_every_format_has_a_name_for_the_command_line():
 
 def test_a_named_format_is_read_where_the_contents_show_another(yolo_root):
     (yolo_root / "train" / "images").rename(yolo_root / "train" / "cat")
+    (yolo_root / "train" / "labels").rename(yolo_root / "labels")
     write_image(yolo_root / "train" / "dog" / "one.png")
     dataset = open_dataset(FolderConfig(root=str(yolo_root), format="images"))
     assert (dataset.class_names, len(dataset)) == (("cat", "dog"), 2)

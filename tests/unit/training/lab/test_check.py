@@ -111,10 +111,21 @@ def test_every_image_that_cannot_be_decoded_is_found_and_the_others_are_drawn(ca
     assert "drew 2 images" in captured.out
 
 
-def test_no_data_or_two_folders_are_wrong_usage(capsys):
+def test_no_data_is_wrong_usage(capsys):
     assert main(["check"]) == 2
-    assert main(["check", "a", "--data", "b"]) == 2
-    assert "check takes one data set" in capsys.readouterr().err
+    assert "check takes a data set" in capsys.readouterr().err
+
+
+def test_images_that_would_be_held_out_are_a_split_of_their_own(capsys, tmp_path):
+    write_split(tmp_path / "data", "train", [BOX] * 8)
+    assert main(["check", "data/data.yaml", "--hold-out", "0.3", "--quiet"]) == 0
+    counts = [
+        int(line.split(": ")[1].split()[0])
+        for line in capsys.readouterr().out.splitlines()
+        if " images, " in line
+    ]
+    assert sum(counts) == 8
+    assert min(counts) > 0
 
 
 def test_look_says_the_same_of_the_training_images(capsys, tmp_path):

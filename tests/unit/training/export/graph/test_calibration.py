@@ -25,6 +25,8 @@ def folder(tmp_path):
     (tmp_path / "data.yaml").write_text("names: [disc, ring]\n")
     for split, level in LEVELS.items():
         (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split / "0.txt").write_text("")  # images without any label file are refused
         for index in range(5):
             image = np.full((32, 32, 3), level, np.uint8)
             cv2.imwrite(str(tmp_path / "images" / split / f"{index}.png"), image)

@@ -42,7 +42,7 @@ def favouring(model, expert, by=50.0):
 def data(tmp_path_factory):
     """YOLO txt: six images to measure use on, two to score on, one alone."""
     root = tmp_path_factory.mktemp("data")
-    (root / "data.yaml").write_text("train: t\nval: v\nnames: [disc, ring]\n")
+    (root / "data.yaml").write_text("names: [disc, ring]\n")
     random = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2), ("test", 1)):
         for kind in ("images", "labels"):

@@ -1,0 +1,201 @@
+import pytest
+
+from tests.unit.training.data.small_data import write_image
+from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.yolo_txt import read_yolo
+from training.errors import DatasetError
+
+ROW = "1 0.5 0.5 0.5 0.5\n"
+
+
+def write(root, text="names: [cat, dog]\n", **pairs):
+    """Write data.yaml and, for each image, a label file with one row; keys only tell the pairs apart."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "data.yaml").write_text(text)
+    for image, label in pairs.values():
+        write_image(root / image)
+        if label:
+            (root / label).parent.mkdir(parents=True, exist_ok=True)
+            (root / label).write_text(ROW)
+
+
+def names(dataset):
+    return [dataset.load(index).name for index in range(len(dataset))]
+
+
+def objects(dataset):
+    return sum(len(dataset.class_ids(index)) for index in range(len(dataset)))
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        pytest.param("train/images/a.png", "train/labels/a.txt", id="images in the split"),
+        pytest.param("images/train/a.png", "labels/train/a.txt", id="the split in images"),
+        pytest.param("train/a.png", "train/a.txt", id="labels beside images"),
+        pytest.param("train/images/a.png", "train/Labels/a.txt", id="Labels in another case"),
+        pytest.param("train/Images/a.png", "train/LABELS/a.TXT", id="both in another case"),
+        pytest.param("train/images/x/y/a.png", "train/labels/x/y/a.txt", id="in subfolders"),
+        pytest.param("train/images/images/a.png", "train/images/labels/a.txt", id="the last images counts"),
+        pytest.param("train/images/a.png", "train/images/a.txt", id="beside images in a folder images"),
+        pytest.param("train/images/a.png", "train/labels/a.png.txt", id="the suffix in the name"),
+    ],
+)
+def test_a_label_file_is_found_beside_the_image_or_in_a_folder_labels(tmp_path, image, label):
+    root = tmp_path / "images" / "set"  # a folder above is called images: it is never replaced
+    write(root, "train: train\nnames: [cat, dog]\n", one=(image, label))
+    if image.startswith("images"):
+        write(root)
+    assert objects(read_yolo(root, "train")) == 1
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["labels/a.txt", "../labels/train/images/a.txt", "train/txt/a.txt", None]
+)
+def test_images_without_any_label_file_are_refused(tmp_path, elsewhere):
+    write(tmp_path / "set", "train: train/images\nnames: [cat]\n", one=("train/images/a.png", elsewhere))
+    with pytest.raises(DatasetError, match=r"1 images and not one label file; looked in .*for a\.txt"):
+        read_yolo(tmp_path / "set", "train")
+
+
+@pytest.mark.parametrize(
+    ("declared", "read"),
+    [
+        pytest.param("one", ["a"], id="a folder"),
+        pytest.param("[one, two]", ["a", "b"], id="two folders"),
+        pytest.param("list.txt", ["a", "c"], id="a list of images"),
+        pytest.param("[two, list.txt]", ["b", "a", "c"], id="a folder and a list"),
+        pytest.param("[one, list.txt]", ["a", "c"], id="an image in both, once"),
+        pytest.param("[one/a.png]", ["a"], id="an image"),
+        pytest.param("./one/", ["a"], id="a dot and slashes"),
+        pytest.param("../one", ["a"], id="one folder above, as Roboflow writes"),
+        pytest.param(".", ["a", "b", "c"], id="the whole folder"),
+    ],
+)
+def test_a_declared_split_is_all_that_is_declared(tmp_path, declared, read):
+    pairs = {
+        f"{at}{name}": (f"{at}/{name}.png", f"{at}/{name}.txt")
+        for at, name in zip(("one", "two", "three"), "abc", strict=True)
+    }
+    write(tmp_path, f"train: {declared}\nnames: [cat, dog]\n", **pairs)
+    (tmp_path / "list.txt").write_text("one/a.png\nthree/c.png\n")
+    (tmp_path / "images" / "train").mkdir(parents=True)  # a usual folder, which does not count here
+    dataset = read_yolo(tmp_path, "train")
+    assert (sorted(names(dataset)), objects(dataset)) == (sorted(read), len(read))
+    assert dataset.remarks[LISTED_TWICE] == (declared == "[one, list.txt]")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{root}/sub/images/a.png",
+        "sub/images/a.png",
+        "./images/a.png",
+        "images/a.png",
+        "../sub/images/a.png",
+        "data/sub/images/a.png",
+        "/content/drive/mine/sub/images/a.png",
+        "C:\\Users\\me\\sub\\images\\a.png",
+        "  sub/images/a.png\r",
+    ],
+)
+def test_a_listed_image_is_found_by_any_path_that_tools_write(tmp_path, line):
+    write(tmp_path, "train: sub/list.txt\nnames: [cat, dog]\n", one=("sub/images/a.png", "sub/labels/a.txt"))
+    (tmp_path / "sub" / "list.txt").write_text(f"\ufeff{line.format(root=tmp_path)}\nimages/gone.png\n")
+    dataset = read_yolo(tmp_path, "train")
+    assert (names(dataset), objects(dataset), dataset.remarks[NO_IMAGE]) == (["a"], 1, 1)
+
+
+def test_a_listed_image_is_not_another_of_the_same_name(tmp_path):
+    write(tmp_path, "train: list.txt\nnames: [cat, dog]\n", one=("a.png", "a.txt"), two=("cam/b.png", None))
+    (tmp_path / "list.txt").write_text(f"cam/a.png\n{300 * 'x'} 1,2,3,4,0\n")  # the second is too long
+    with pytest.raises(DatasetError, match=r"list\.txt: none of the 2 images is there; .*cam/a\.png"):
+        read_yolo(tmp_path, "train")
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "validation"])
+@pytest.mark.parametrize("folder", ["val/images", "images/valid", "validation", "Images/Val", "VALID"])
+def test_the_validation_split_answers_to_its_usual_names(tmp_path, split, folder):
+    write(tmp_path, one=(f"{folder}/a.png", f"{folder.replace('images', 'labels')}/a.txt"))
+    assert objects(read_yolo(tmp_path, split)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "message"),
+    [
+        pytest.param("train: gone", "train", "train: gone does not exist; looked for", id="a folder"),
+        pytest.param("train: [images/train, gone]", "train", "gone does not exist", id="one of two"),
+        pytest.param("train: gone.txt", "train", r"gone\.txt does not exist", id="a list"),
+        pytest.param("val: ../gone/images", "valid", "gone/images does not exist", id="validation"),
+        pytest.param("train: /content/gone/images", "train", "/images does not exist", id="of elsewhere"),
+        pytest.param(
+            "val: images/train",
+            "test",
+            r"'test'; looked for test/images, .*; there are \['val'\]",
+            id="not declared",
+        ),
+        pytest.param("train: void", "train", "void: the split 'train' is empty; put images", id="empty"),
+    ],
+)
+def test_a_declared_split_that_is_missing_is_refused(tmp_path, text, split, message):
+    write(tmp_path, f"{text}\nnames: [cat, dog]\n", one=("images/train/a.png", "labels/train/a.txt"))
+    (tmp_path / "void").mkdir()
+    with pytest.raises(DatasetError, match=message):
+        read_yolo(tmp_path, split)
+
+
+def test_images_of_another_split_in_a_subfolder_are_left_out(tmp_path):
+    write(
+        tmp_path,
+        "train: images\nval: images/val\nnames: [cat, dog]\n",
+        a=("images/a.png", "labels/a.txt"),
+        b=("images/cam/b.png", "labels/cam/b.txt"),
+        c=("images/val/c.png", "labels/val/c.txt"),
+        hidden=("images/.cache/d.png", None),
+    )
+    dataset = read_yolo(tmp_path, "train")
+    assert (names(dataset), objects(dataset)) == (["a", "b"], 2)
+    assert (dataset.remarks[OTHER_SPLITS], dataset.remarks[IN_SUBFOLDERS]) == (1, 1)
+    assert names(read_yolo(tmp_path, "val")) == ["c"]
+
+
+def test_images_of_one_name_in_two_folders_have_labels_of_their_own(tmp_path):
+    pairs = {at: (f"images/{at}/a.png", f"labels/{at}/a.txt") for at in ("x", "y", "z")}
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", **pairs)
+    (tmp_path / "labels" / "y" / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    dataset = read_yolo(tmp_path, "train")
+    assert [dataset.class_ids(index).tolist() for index in range(3)] == [[1], [0], [1]]
+
+
+def test_two_images_whose_labels_are_one_file_are_refused(tmp_path):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    write_image(tmp_path / "images" / "a.jpg")
+    with pytest.raises(DatasetError, match=r"a\.jpg and a\.png have the same labels"):
+        read_yolo(tmp_path, "train")
+
+
+def test_images_in_formats_that_are_not_read_are_counted(tmp_path):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    for name in ("b.heic", "c.HEIC", "d.dng", "readme.md"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    remarks = {what: count for what, count in read_yolo(tmp_path, "train").remarks.items() if count}
+    assert remarks == {
+        "images in a format that is not read (.heic), left out": 2,
+        "images in a format that is not read (.dng), left out": 1,
+    }
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jfif", ".jpe", ".jp2", ".TIFF", ".dib"])
+def test_images_of_rarer_formats_are_read(tmp_path, suffix):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    kind = {".jfif": ".jpg", ".dib": ".bmp", ".jpe": ".jpg"}.get(suffix, suffix.lower())
+    write_image(tmp_path / "images" / f"a{kind}", (40, 60))  # OpenCV writes no JPEG 2000 below 32 pixels
+    (tmp_path / "images" / "a.png").unlink()
+    (tmp_path / "images" / f"a{kind}").rename(tmp_path / "images" / f"a{suffix}")
+    assert read_yolo(tmp_path, "train").load(0).image.shape == (40, 60, 3)
+
+
+def test_a_link_that_leads_back_is_entered_once(tmp_path):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    (tmp_path / "images" / "again").symlink_to(tmp_path / "images", target_is_directory=True)
+    assert names(read_yolo(tmp_path, "train")) == ["a"]

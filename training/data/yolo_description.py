@@ -1,0 +1,297 @@
+"""Reads what describes a YOLO data set: data.yaml, Darknet's obj.data, or a list of class names."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import yaml
+
+from training.data.image_file import VALIDATION, is_image
+from training.errors import DatasetError
+
+NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names",)
+BELOW = ("", "*/", "*/*/")  # where labelling tools put classes.txt
+NOTHING = ("", "~", "null", "Null", "NULL")  # what YAML means by no value
+SPLITS = ("train", *VALIDATION, "test", "minival")
+# Keys that change nothing about images and boxes; other keys without a meaning here are named in the log.
+HARMLESS = (
+    "flip_idx",
+    "kpt_names",
+    "roboflow",
+    "license",
+    "info",
+    "description",
+    "version",
+    "date",
+    "author",
+)
+
+log = logging.getLogger(__name__)
+
+
+class Description(NamedTuple):
+    """What a data set says of itself."""
+
+    file: Path  # where this is written
+    home: Path  # the folder that --data names, or in which the file of --data is
+    bases: tuple[Path, ...]  # folders that paths are relative to; the first in which a path exists counts
+    names: Mapping[int, str]  # name of each class id, by ascending id; there can be gaps
+    sources: Mapping[str, tuple[str, ...]]  # declared folders and lists of images of each split
+    keypoints: tuple[int, int] | None = None  # number of keypoints, and of columns for each
+
+    def places(self, text: str, among: Sequence[Path] = ()) -> Iterator[Path]:
+        """Yield the paths that a declared path can mean, the most likely first.
+
+        Some exporters write paths that begin one folder above, such as `../train/images` (Roboflow), paths
+        that begin with `data/` (CVAT) or with the name of the folder, or paths of another machine. They can
+        mean a path in the folder of --data.
+
+        Args:
+            among: folders that the path can be relative to, before `bases`.
+        """
+        written = PurePosixPath(text.replace("\\", "/"))
+        parts = [part for part in written.parts if part not in ("..", "/")]
+        bases = (*among, *self.bases)
+        if ".." in written.parts[:1]:
+            yield from (base.joinpath(*parts) for base in bases)
+        yield from (base / written for base in (*bases, Path()))
+        absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
+        for place in range(1, len(parts)):
+            known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
+            if known or (absolute and place < len(parts) - 1):  # a last part alone, as `images`, tells little
+                yield self.home.joinpath(*parts[place:])
+
+
+def is_yolo(root: Path, split: str) -> bool:
+    """Return whether a file, or a file in a folder, describes a YOLO data set."""
+    if root.is_file():
+        return root.suffix.lower() in (*YAML, *DARKNET, *CLASS_LISTS, ".txt")
+    return _described_by(root) is not None
+
+
+def describe(root: Path) -> Description:
+    """Return the description of a data set.
+
+    Args:
+        root: a folder, or the file in it that describes the data set: data.yaml, obj.data, a list of class
+            names (classes.txt, obj.names), or a list of images (train.txt).
+
+    Raises:
+        DatasetError: no file names the classes, a file is malformed, or it declares what is not supported.
+    """
+    home = Path(os.path.normpath(root if root.is_dir() else root.parent))
+    file = root if root.is_file() and not _is_image_list(root) else _described_by(home)
+    if file is None:
+        raise DatasetError(
+            f"{home}: no file names the classes; put a data.yaml with names: [cat, dog] there, or a "
+            "classes.txt with one name in a line"
+        )
+    if file.suffix.lower() in YAML:
+        found = _of_yaml(file, home, given=root.is_file())
+    elif file.suffix.lower() in DARKNET:
+        found = _of_darknet(file, home)
+    else:
+        lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
+        found = Description(file, home, (home,), _names_in_lists(file, home), lists)
+    return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
+
+
+def tried(places: Iterable[Path]) -> str:
+    """Return paths as text for an error message, each once."""
+    return ", ".join(dict.fromkeys(map(str, places)))
+
+
+def _is_image_list(root: Path) -> bool:
+    return root.suffix.lower() == ".txt" and root.name != "classes.txt"
+
+
+def _described_by(home: Path) -> Path | None:
+    """Return the file of a folder that names the classes; None if there is none."""
+    usual = [home / name for name in NAMES if (home / name).is_file()]
+    if usual:
+        return usual[0]
+    others = [path for path in sorted(home.iterdir()) if path.suffix.lower() in YAML and _has_names(path)]
+    if len(others) > 1:
+        found = ", ".join(path.name for path in others)
+        raise DatasetError(f"{home}: {found} all describe a data set; name one of these files with --data")
+    for pattern in ("obj.data", "*.data", "data/*.data", "cfg/*.data", "obj.names", "*.names"):
+        others += sorted(home.glob(pattern))
+    lists = [path for below in BELOW for path in sorted(home.glob(f"{below}classes.txt"))]
+    if not others and lists and _has_labels(home):
+        return lists[0]
+    return others[0] if others else None
+
+
+def _has_labels(home: Path) -> bool:
+    """Return whether there are label files in folders called labels, or beside images."""
+    folders = [path for below in BELOW for path in home.glob(f"{below}*") if path.is_dir()]
+    return any(path.name.lower() == "labels" and any(path.rglob("*.txt")) for path in folders) or any(
+        path.with_suffix(".txt").exists()
+        for folder in (home, *folders)
+        for path in filter(is_image, folder.iterdir())
+    )
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        return "names" in _parsed_yaml(path)
+    except DatasetError:
+        return False
+
+
+class _Loader(yaml.BaseLoader):
+    """Reads every value as the text that is written, so that classes can be called yes, no or 1.50."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; raise ConstructorError if a key stands twice."""
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=True)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _parsed_yaml(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    try:
+        values = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
+    return {key: value for key, value in values.items() if value not in NOTHING}
+
+
+def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
+    values = _parsed_yaml(file)
+    names = _checked(file, _names_in_yaml(file, values.get("names")), values.get("nc"), "nc")
+    if values.get("channels", "3") != "3":
+        raise DatasetError(
+            f"{file}: channels: {values['channels']}: models take images of 3 channels; remove the key to "
+            "read the files as RGB"
+        )
+    unread = sorted(values.keys() - {*SPLITS, *HARMLESS, "path", "names", "nc", "kpt_shape", "channels"})
+    if unread:
+        log.info(f"{file}: not read: {', '.join(unread)}")
+    sources = {split: _paths(file, split, values[split]) for split in SPLITS if split in values}
+    bases = _bases(file, home, values.get("path"), given=given)
+    return Description(file, home, bases, names, sources, _keypoints(file, values.get("kpt_shape")))
+
+
+def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:
+    """Return the folders that paths are relative to.
+
+    A path inside the folder of --data counts first. Any other path counts only after this folder, unless
+    --data names the file itself (`given`): a file can be far from its images.
+    """
+    if path is None:
+        return (home,)
+    if not isinstance(path, str):
+        raise DatasetError(f"{file}: path must be one folder, such as path: ../my-images")
+    folders = [folder for folder in (home / path, Path(path)) if folder.is_dir()]
+    if not folders:
+        log.warning(f"{file}: there is no folder {path} here; images are looked for in {home}")
+        return (home,)
+    if given or folders[0].resolve().is_relative_to(home.resolve()):
+        return (folders[0], home)
+    log.warning(f"{file}: images are looked for in {home}, which --data names, before {path}")
+    return (home, folders[0])
+
+
+def _paths(file: Path, split: str, value: Any) -> tuple[str, ...]:
+    paths = value if isinstance(value, list) else [value]
+    if not all(isinstance(path, str) and path for path in paths):
+        raise DatasetError(f"{file}: {split}: must be a folder, a text file of images, or a list of these")
+    return tuple(paths)
+
+
+def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise DatasetError(f"{file}: names must list the classes, such as names: [cat, dog]")
+    try:
+        return {int(class_id): name for class_id, name in names.items()}
+    except ValueError as error:
+        raise DatasetError(
+            f"{file}: names must give each class id its name, such as 0: cat ({error})"
+        ) from error
+
+
+def _checked(file: Path, names: Mapping[int, Any], count: Any, key: str) -> dict[int, str]:
+    """Return names by ascending id; raise DatasetError if one is empty or repeated, or the count differs."""
+    owners: dict[str, int] = {}
+    for class_id, name in sorted(names.items()):
+        if not isinstance(name, str) or not name.strip():
+            raise DatasetError(f"{file}: class {class_id} has no name; write a text such as cat")
+        if class_id < 0:
+            raise DatasetError(f"{file}: class {class_id} ({name}): ids begin at 0")
+        if name in owners:
+            raise DatasetError(
+                f"{file}: classes {owners[name]} and {class_id} are both called {name}; rename one of them"
+            )
+        owners[name] = class_id
+    if not owners:
+        raise DatasetError(f"{file}: names no class")
+    if count is not None and count not in (str(len(names)), str(max(names) + 1)):
+        raise DatasetError(f"{file}: {key} is {count}, but there are {len(names)} names; correct one of them")
+    return {class_id: name for name, class_id in owners.items()}
+
+
+def _keypoints(file: Path, shape: Any) -> tuple[int, int] | None:
+    if shape is None:
+        return None
+    try:
+        if not isinstance(shape, list):
+            raise ValueError("not a list")
+        number, columns = map(int, shape)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{file}: kpt_shape: {shape}: must be the number of keypoints and the columns of each, as [17, 3]"
+        ) from error
+    return number, columns
+
+
+def _of_darknet(file: Path, home: Path) -> Description:
+    """Return the description in a file with lines such as `train = data/train.txt`."""
+    values = {}
+    for line in _text(file).splitlines():
+        key, found, value = line.partition("=")
+        if found and not key.lstrip().startswith(("#", ";")):
+            values[key.strip()] = value.strip()
+    described = Description(file, home, (home,), {}, {s: (values[s],) for s in SPLITS if values.get(s)})
+    places = list(described.places(values.get("names", "obj.names")))
+    listed = next(filter(os.path.isfile, places), None)
+    if listed is None:
+        raise DatasetError(f"{file}: no file of class names; looked for {tried(places)}")
+    count = f"classes in {file.name}"
+    names = _checked(listed, dict(enumerate(_lines(listed))), values.get("classes"), count)
+    return described._replace(names=names)
+
+
+def _names_in_lists(file: Path, home: Path) -> dict[int, str]:
+    """Return the names in a list of classes; raise DatasetError if another list of the folder disagrees."""
+    names = _lines(file)
+    for below in BELOW:
+        for other in home.glob(f"{below}{file.name}"):
+            if _lines(other) != names:
+                raise DatasetError(
+                    f"{file} names {names}, but {other} {_lines(other)}; make both lists the same"
+                )
+    return _checked(file, dict(enumerate(names)), None, "")
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in _text(path).rstrip().splitlines()]

@@ -1,0 +1,182 @@
+"""Finds the images of one split of a YOLO data set, and the label file of each image."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from training.data.image_file import is_image, passed_over, split_names
+from training.data.label_file import files_by_stem, parsed_lines
+from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.yolo_description import Description, tried
+from training.errors import DatasetError, NoSuchSplit
+
+IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; the second is VOC's, for which Darknet has rules
+
+log = logging.getLogger(__name__)
+
+
+def split_images(described: Description, split: str, remarks: Counter[str]) -> list[Path]:
+    """Return the image files of a split, each once, in the order in which the description names them.
+
+    A declared split is what the description declares: folders with all their subfolders, lists of images, or
+    both. Only for a split that is not declared, the usual folders are read: `<split>/images`,
+    `images/<split>` or `<split>`; for `train` without any of these, `images`, else the whole folder.
+    A folder of another split is left out.
+
+    Raises:
+        NoSuchSplit: a declared folder or list is missing, or the split has no image.
+        DatasetError: a list cannot be read.
+    """
+    sources = _sources(described, split)
+    others = {
+        source.resolve()
+        for other in ("train", "val", "test")
+        if other not in split_names(split)
+        for source in _sources(described, other, required=False)
+    }
+    images: Counter[Path] = Counter()
+    for source in sources:
+        if source.is_dir():
+            images.update(_below(source, others, remarks))
+        elif is_image(source):
+            images[source] += 1
+        else:
+            images.update(_listed(source, described, remarks))
+    remarks[LISTED_TWICE] += images.total() - len(images)
+    if not images:
+        where = ", ".join(map(str, sources))
+        said = [what for what in remarks if remarks[what]]
+        hint = f" ({'; '.join(said)})" if said else ""
+        raise NoSuchSplit(f"{where}: the split {split!r} is empty{hint}; put images there")
+    return list(images)
+
+
+def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
+    """Return the folders and lists of images of a split; raise NoSuchSplit if one is missing and required."""
+    declared = next((described.sources[name] for name in split_names(split) if name in described.sources), ())
+    found = []
+    for text in declared:
+        # Unlike Path.exists, os.path.exists takes a text that is too long for a file name.
+        path = next(filter(os.path.exists, described.places(text)), None)
+        if path is None and required:
+            places = tried(described.places(text))
+            raise NoSuchSplit(f"{described.file}: {split}: {text} does not exist; looked for {places}")
+        if path is None:
+            continue
+        found.append(Path(os.path.normpath(path)))
+        if required and path != described.bases[0] / text:
+            log.info(f"{described.file}: {split}: {text} is read from {found[-1]}")
+    if declared:
+        return found
+    home = described.home
+    usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
+    found = [folder for parts in usual for folder in _called(parts, home)][:1]
+    if not found and split == "train" and not described.sources:
+        return (_called(["images"], home) or [home])[:1]
+    if found or not required:
+        return found
+    there = sorted({*described.sources, *(str(path.relative_to(home)) for path in home.glob("*/images"))})
+    looked = ", ".join("/".join(parts) for parts in usual)
+    raise NoSuchSplit(f"{home}: no images for split {split!r}; looked for {looked}; there are {there}")
+
+
+def _called(parts: Sequence[str], home: Path) -> list[Path]:
+    """Return the folders with this path below `home`, in any case; first those in lower case."""
+    found = [home]
+    for part in parts:
+        there = [path for folder in found for path in folder.iterdir() if path.name.lower() == part]
+        found = sorted(filter(Path.is_dir, there), key=lambda path: (path.name != part, path))
+    return found
+
+
+def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[Path]:
+    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those of others."""
+    entered = {source.resolve()}
+    for at, subfolders, names in os.walk(source, followlinks=True):
+        folder = Path(at)
+        subfolders.sort()
+        for name in list(subfolders):
+            target = (folder / name).resolve()
+            remarks[OTHER_SPLITS] += target in others
+            if name.startswith(".") or target in others or target in entered:
+                subfolders.remove(name)
+            entered.add(target)
+        files = sorted(folder / name for name in names)
+        images = list(filter(is_image, files))
+        remarks[IN_SUBFOLDERS] += len(images) * (folder != source)
+        remarks.update(passed_over(files))
+        yield from images
+
+
+def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Iterator[Path]:
+    """Yield the images that a text file lists, one in a line; raise NoSuchSplit if none of them exists."""
+    missing: list[str] = []
+    number = 0
+    for line in parsed_lines(listing, str.strip):
+        path = next(filter(os.path.isfile, described.places(line, (listing.parent,))), None)
+        number += 1
+        if path is None:
+            missing.append(line)
+        elif is_image(path):
+            yield Path(os.path.normpath(path))
+        else:
+            remarks[f"listed files that are no images ({path.suffix}), left out"] += 1
+    if missing and len(missing) == number:
+        places = tried(described.places(missing[0], (listing.parent,)))
+        raise NoSuchSplit(
+            f"{listing}: none of the {number} images is there; looked for the first in {places}"
+        )
+    remarks[NO_IMAGE] += len(missing)
+
+
+class LabelFiles:
+    """Finds label files: each folder of images is looked at once."""
+
+    def __init__(self, home: Path) -> None:
+        """Prepare to look; above `home`, the folder of --data, no name of a folder is replaced."""
+        self._home = home
+        self._by_stem: dict[Path, dict[str, Path]] = {}
+        self._owners: dict[Path, Path] = {}
+        self.without_image: list[Path] = []  # text files whose image is missing, or that are no labels
+
+    def of(self, image: Path) -> Path | None:
+        """Return the label file of an image; None if there is none.
+
+        The label file has the name of the image with the suffix .txt. It is in the image's folder with the
+        last `images` replaced by `labels` (in any case), or else beside the image.
+
+        Raises:
+            DatasetError: the label file belongs to another image too, whose name differs in the suffix only.
+        """
+        if image.parent not in self._by_stem:
+            found: dict[str, Path] = {}
+            for folder in reversed(self.folders(image.parent)):
+                found |= files_by_stem(folder, ".txt")
+            self._by_stem[image.parent] = found
+            others = {path.stem for path in image.parent.iterdir() if path.suffix.lower() != ".txt"}
+            self.without_image += [path for stem, path in found.items() if stem not in others]
+        files = self._by_stem[image.parent]
+        label = files.get(image.stem) or files.get(image.name)
+        if label is not None:
+            first = self._owners.setdefault(label, image)
+            if first != image:
+                raise DatasetError(
+                    f"{first} and {image.name} have the same labels, which go by the name without suffix; "
+                    "rename one with its labels, or take it out"
+                )
+        return label
+
+    def folders(self, images: Path) -> list[Path]:
+        """Return the folders that can hold the labels of a folder of images, the most likely first."""
+        inside = images.is_relative_to(self._home)
+        parts = images.relative_to(self._home).parts if inside else images.parts
+        above = self._home if inside else Path()
+        found = [images]
+        places = [place for place, part in enumerate(parts) if part.lower() in IMAGE_FOLDERS]
+        if places:
+            above = above.joinpath(*parts[: places[-1]])
+            named = _called(["labels"], above)
+            found = [*(path.joinpath(*parts[places[-1] + 1 :]) for path in named), images]
+        return [folder for folder in found if folder.is_dir()]
