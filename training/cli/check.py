@@ -7,7 +7,6 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from training.cli.data_flags import add_recipe_data, add_training_data
 from training.cli.flags import UsageError, add_shared, read
@@ -30,8 +29,8 @@ examples
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `check`."""
     about = "folder with images and labels, as for train; may also be given as --data"
-    one_of_two: Any = {"nargs": "?", "default": argparse.SUPPRESS}  # so that --data keeps its value
-    parser.add_argument("data", metavar="DATA", type=Path, help=about, **one_of_two)
+    # Without this default, and with a type, a missing DATA would replace the value of --data.
+    parser.add_argument("data", metavar="DATA", nargs="?", default=argparse.SUPPRESS, help=about)
     network = "network input, 640 or HEIGHTxWIDTH; default: 640, and 224 for classification"
     parser.add_argument("--input", type=size, dest="input_hw", metavar="SIZE", help=network)
     drawing = "a .png or .jpg file for the drawing, which is replaced (default: %(default)s)"
@@ -50,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.data is None:
         raise UsageError("check takes a data set: python -m training check DATA")
+    args.data = Path(args.data)
     options = read(TrainOptions, args, run_dir=Path(), reading=read(Reading, args))
     options = replace(options, val_split=options.val_split or None)
     report, problems = check(options, args.output, input_hw=args.input_hw, images=args.images)

@@ -54,11 +54,6 @@ def test_a_split_without_objects_is_refused_before_the_first_step(capsys, folder
     assert not (folder.parent / "run").exists()
 
 
-def test_without_label_files_the_remark_says_so(capsys, folder):
-    shutil.rmtree(folder / "labels" / "train")
-    assert "no labelled object to learn from (images without a label file" in failure(capsys, *train(folder))
-
-
 def test_chosen_classes_without_an_object_are_refused(capsys, folder):
     write_split(folder, "train", [BOX, BOX, BOX])
     said = failure(capsys, *train(folder, "--classes", "dog"))

@@ -119,11 +119,8 @@ def test_no_data_is_wrong_usage(capsys):
 def test_images_that_would_be_held_out_are_a_split_of_their_own(capsys, tmp_path):
     write_split(tmp_path / "data", "train", [BOX] * 8)
     assert main(["check", "data/data.yaml", "--hold-out", "0.3", "--quiet"]) == 0
-    counts = [
-        int(line.split(": ")[1].split()[0])
-        for line in capsys.readouterr().out.splitlines()
-        if " images, " in line
-    ]
+    said = rows_of(capsys.readouterr().out)
+    counts = [int(row[row.index("images,") - 1]) for row in said if "images," in row and "objects," in row]
     assert sum(counts) == 8
     assert min(counts) > 0
 
