@@ -1,6 +1,8 @@
 """What a training would only find out hours later is an error before its first step."""
 
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import pytest
@@ -186,3 +188,15 @@ def test_what_an_export_needs_is_checked_before_the_training(capsys, monkeypatch
     said = failure(capsys, *train_export, "--name", "a", "--target", "onnx", "--precision", "int8")
     assert "target onnx" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_package_that_the_export_needs_is_named_before_the_training(folder):
+    command = ["train-export", *train(folder)[1:], "--name", "a"]
+    code = (
+        "import sys; sys.modules['openvino'] = None; from training.__main__ import main; sys.exit(main(%r))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code % command], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    install = "pip install --constraint constraints.txt '.[train]'"
+    assert ran.stderr == f"training: the Python package openvino is missing: {install}\n"
+    assert not (folder.parent / "run").exists()

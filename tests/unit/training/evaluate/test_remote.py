@@ -9,8 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.unit.training.yolo_folder import write_split
+from training.data_config import FolderConfig
+from training.errors import DatasetError
 from training.evaluate.detections import DetectConfig
 from training.evaluate.remote import RemoteDetector, ServiceError
+from training.workflows.measure import evaluate_service
 
 ONE = {"x": 15, "y": 30, "width": 10, "height": 20, "confidence": 0.75, "class": "ring", "class_id": 9}
 
@@ -122,6 +126,25 @@ def test_classes_are_those_of_the_named_model_or_else_of_the_default_one(service
             assert remote.class_names() == names
     with pytest.raises(ServiceError, match="serves no model birds; there are: fish, dogs"):
         detect(service, model="birds")
+
+
+def test_a_service_is_measured_on_the_classes_that_it_shares_with_the_data(service, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
+    write_split(tmp_path, "val", ["0 0.25 0.5 0.16 0.32\n1 0.7 0.7 0.2 0.2"], (60, 60))
+    (tmp_path / "data.yaml").write_text("names: [ring, fish]\n")  # the service knows disc and ring
+    data = FolderConfig(root=str(tmp_path), split="val")
+    mean_ap, images = evaluate_service(service.url, data)
+    assert images == 1
+    assert mean_ap.map50_by_class == {"ring": pytest.approx(1.0)}
+    assert "labels: objects of classes that the model does not know, left out (fish): 1" in caplog.messages
+    assert "labels: classes that nobody labelled, left out of the mean: disc" in caplog.messages
+    (tmp_path / "data.yaml").write_text("names: [whale, fish]\n")
+    with pytest.raises(DatasetError, match="labels whale, fish, but the model knows disc, ring"):
+        evaluate_service(service.url, data)
+    (tmp_path / "data.yaml").write_text("names: [bird, disc]\n")
+    (tmp_path / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.2 0.2")
+    with pytest.raises(DatasetError, match="no labelled object of disc, ring, so nothing can be measured"):
+        evaluate_service(service.url, data)
 
 
 @pytest.mark.parametrize("models", ["<html>", "{}", "[]", '{"default": "a", "models": [{"name": "a"}]}'])
