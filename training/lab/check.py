@@ -71,7 +71,7 @@ def check(
     for name, other in others.items():
         try:
             opened = joined_by_name(open_dataset(other), dataset.class_names)
-            splits.append(Split.of(name, opened, input_hw))
+            splits.append(Split.of(name, opened, input_hw, needed=other is val_config))
         except NoSuchSplit as error:
             odd.append(f"{name}: {error}")
         except DatasetError as error:

@@ -46,11 +46,12 @@ class Split(NamedTuple):
     name: str
     dataset: Dataset
     seen: Survey
+    needed: bool = True  # whether a training needs the split; otherwise, its problems are only odd
 
     @classmethod
-    def of(cls, name: str, dataset: Dataset, input_hw: tuple[int, int]) -> Self:
+    def of(cls, name: str, dataset: Dataset, input_hw: tuple[int, int], *, needed: bool = True) -> Self:
         """Look at every image of a split."""
-        return cls(name, dataset, survey(dataset, input_hw, f"checking {name}"))
+        return cls(name, dataset, survey(dataset, input_hw, f"checking {name}"), needed)
 
 
 def before_training(config: TrainConfig, run_dir: Path, dataset: Dataset, validation: Dataset | None) -> None:
@@ -110,11 +111,12 @@ def findings(splits: Sequence[Split], input_hw: tuple[int, int], best_by: str) -
         splits: the training data first, then any data to validate on.
         best_by: name of the figure that selects the best checkpoint.
     """
-    problems, odd = [], []
+    problems: list[str] = []
+    odd: list[str] = []
     train = splits[0]
     for split in splits:
         use = LEARN if split is train else MEASURE
-        problems += _problems(split, input_hw, use)
+        (problems if split.needed else odd).extend(_problems(split, input_hw, use))
         odd += _odd(split, input_hw, use)
     if train.seen.whole_images and len(set(train.seen.class_ids.tolist())) == 1:
         problems.append(f"{train.name}: all images are of one class; a classifier needs two or more")

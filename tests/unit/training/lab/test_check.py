@@ -54,6 +54,16 @@ def test_a_third_split_is_reported_and_a_missing_validation_split_is_said(capsys
     assert (tmp_path / "a.jpg").exists()
 
 
+def test_a_test_split_without_labels_is_a_remark_and_no_failure(capsys, tmp_path):
+    for split, rows in (("train", BOX), ("val", BOX), ("test", "")):
+        write_split(tmp_path / "data", split, [rows])
+    assert main(["check", "data", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert "test: 1 images and no labelled object to measure on" in captured.out
+    assert captured.err == ""
+    assert main(["check", "data", "--quiet", "--val-split", "test"]) == 1
+
+
 def test_voc_folders_and_their_remarks(capsys, tmp_path):
     for split in ("train", "val"):
         write_image(tmp_path / "data" / split / "one.png", (64, 64))
