@@ -43,11 +43,11 @@ class Facts:
         return value
 
     def number(self, name: str) -> float:
-        """Return the number member `name`, an integer or a float, as a float."""
+        """Return the member `name` of the object, an integer or a float, as a float."""
         return float(self._get(name, int, float))
 
     def share(self, name: str) -> float:
-        """Return the number member `name`; raise ValueError unless it is from 0 to 1."""
+        """Return the member `name` of the object as a float; raise ValueError unless it is from 0 to 1."""
         value = self.number(name)
         if not 0 <= value <= 1:  # written so that NaN fails too
             raise ValueError(f"{self._where}{name} is {value}; it must be from 0 to 1")

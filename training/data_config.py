@@ -6,7 +6,16 @@ from typing import Literal
 
 from training.errors import ConfigError
 
-FORMATS = ("yolo", "coco", "sku110k", "kitti", "visdrone", "voc", "images")  # see the table in data/open.py
+FORMATS = (
+    "yolo",
+    "coco",
+    "sku110k",
+    "kitti",
+    "visdrone",
+    "voc",
+    "labelme",
+    "images",
+)  # see the table in data/open.py
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ _KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams)
 
 
 class Calls(DetectCalls, ClassifyCalls):
-    """The calls of every task, for a client whose calls block."""
+    """The methods of a synchronous client for every task: detection and classification."""
 
 
 class AsyncCalls(AsyncDetectCalls, AsyncClassifyCalls):
-    """The calls of every task, for a client whose calls are coroutines."""
+    """The methods of an asynchronous client for every task: detection and classification."""
 
 
 def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:

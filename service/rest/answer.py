@@ -59,7 +59,12 @@ def to_model_list(models: Models) -> wire.ModelList:
     described = [info for name in models.names if (info := _model_info(models.routes(name))) is not None]
     if models.default is None or not described:
         raise NotReady(models.why_not_ready() or "there is no model yet")
-    return wire.ModelList(default=models.default, models=described)
+    broken = [
+        wire.BrokenInfo(name=name, backend=backend, why=why)
+        for backend, by_name in models.broken.items()
+        for name, why in by_name.items()
+    ]
+    return wire.ModelList(default=models.default, models=described, broken=broken)
 
 
 def _top_k(found: Answered) -> int | None:

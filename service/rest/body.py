@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, InvalidParameter, MalformedForm
+from service.errors import BodyTimeout, BodyTooLarge, EmptyImage
+from service.rest.form import read_form
 from service.settings import Settings
 
 
@@ -17,7 +16,12 @@ class Upload:
     """The images of one request."""
 
     images: tuple[bytes, ...]
-    several: bool  # the request is a form with more than one file, so the answer is a list
+    files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body
+
+    @property
+    def several(self) -> bool:
+        """Return whether there are several images, so that the answer is a list."""
+        return len(self.images) > 1
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
@@ -27,6 +31,7 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         BodyTooLarge: Content-Length, or the number of bytes received, exceeds the limit.
         BodyTimeout: the body did not arrive in time.
         EmptyImage: the body is empty, or the form has no file.
+        FormTooLarge: the form has more files than the limit, other fields, or a very long file name.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
     """
@@ -37,13 +42,15 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             if content_type == "multipart/form-data":
-                return await _read_form(request, settings)
+                stream = _limited(request, limit)
+                files = await read_form(request.headers, stream, settings)
+                return Upload(tuple(data for _, data in files), tuple(name for name, _ in files))
             body = b"".join([chunk async for chunk in _limited(request, limit)])
     except TimeoutError as error:
         raise BodyTimeout(settings.body_timeout_s) from error
     if not body:
         raise EmptyImage
-    return Upload((body,), several=False)
+    return Upload((body,), (None,))
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
@@ -53,33 +60,3 @@ async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
         if received > limit:
             raise BodyTooLarge(limit)
         yield chunk
-
-
-async def _read_form(request: Request, settings: Settings) -> Upload:
-    parser = MultiPartParser(
-        request.headers,
-        _limited(request, settings.max_body_bytes),
-        max_files=settings.max_files,
-        max_fields=8,  # no field is allowed; the parser accepts a few so that the error can name one
-    )
-    parser.spool_max_size = settings.max_body_bytes + 1  # keeps files in memory: the disk may be read-only
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise MalformedForm(f"the form cannot be read: {error.message}") from error
-    try:
-        return await _files(form)
-    finally:
-        await form.close()
-
-
-async def _files(form: FormData) -> Upload:
-    images = []
-    for name, value in form.multi_items():
-        if not isinstance(value, UploadFile):
-            sentence = f"form field {name[:40]!r} is not a file; parameters go into the URL, as in ?conf=0.5"
-            raise InvalidParameter(name[:40], sentence)
-        images.append(await value.read())
-    if not images:
-        raise EmptyImage
-    return Upload(tuple(images), several=len(images) > 1)

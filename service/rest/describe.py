@@ -37,4 +37,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
 }
 """The problem responses of a detection, by status; each problem's `detail` says what to do."""
+RELOAD: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The token is missing or wrong.", "content": _PROBLEM_CONTENT},
+    403: {"description": "SPARSIGHT_ADMIN_TOKEN is not set.", "content": _PROBLEM_CONTENT},
+    409: {"description": "A model is broken; the other changes are made.", "content": _PROBLEM_CONTENT},
+    503: PROBLEMS[503],
+}
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

@@ -79,7 +79,7 @@ class _Proof:
     began_at: float  # on the clock of time.monotonic
 
     def patience_s(self) -> float:
-        """Return the seconds to wait for this check before the routes are updated; 0 if it is slow."""
+        """Return how many more seconds to wait for this check; 0 if it has run for long already."""
         return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 

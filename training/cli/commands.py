@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure mAP or accuracy of a checkpoint, or mAP of a service",
     "compare": "measure whether one checkpoint is better than another",
     "inspect": "measure how the routers of a checkpoint choose experts",
+    "predict": "find objects in images, videos and camera streams",
     "export": "export a checkpoint into the model repository",
     "train-export": "train, evaluate and export with one command",
     "convert": "convert a checkpoint of YOLO12 or YOLO-Master",

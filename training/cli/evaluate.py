@@ -1,13 +1,20 @@
 """Measure mAP of a detector, or top-1 and top-5 of a classifier; with --url, mAP of a running service."""
 
 import argparse
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.cli.data_flags import add_measured_data, measured
 from training.cli.flags import UsageError
+from training.cli.values import from_0_to_1
+
+if TYPE_CHECKING:
+    from training.evaluate.routed import Result
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("--top-k", "--weight-threshold", "--json", "--quiet")
+log = logging.getLogger(__name__)
 BACKENDS = ("auto", "openvino", "onnx", "triton")
 
 EXAMPLES = """
@@ -17,6 +24,8 @@ examples:
       the validation data of the recipe, in the folder that `download voc --to data/voc` filled
   python -m training evaluate --url http://127.0.0.1:8000 --model cells --data bccd --split val
       the answers of a running service
+  python -m training evaluate runs/cells/model.safetensors --data bccd --plots plots
+      also curves of precision, recall and F1, and the confusion matrix, as PNG and CSV files
 """
 
 
@@ -28,26 +37,41 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     backend = "with --url: backend that runs the model; default: chosen by the service"
     parser.add_argument("--backend", choices=BACKENDS, help=backend)
     add_measured_data(parser)
+    add_plots(parser)
+
+
+def add_plots(parser: argparse.ArgumentParser) -> None:
+    """Add --plots, and the thresholds of its confusion matrix."""
+    plots = "write curves and the confusion matrix into this folder, as images and as numbers"
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help=plots)
+    matrix = "of a detector's confusion matrix (default: %(default)s)"
+    parser.add_argument("--matrix-conf", type=from_0_to_1, default=0.25, help=f"lowest score {matrix}")
+    parser.add_argument("--matrix-iou", type=from_0_to_1, default=0.45, help=f"least overlap {matrix}")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and print the report."""
-    from training.evaluate.report import evaluation_json, evaluation_report
+    """Measure, print the report, and write the plots if --plots is given."""
+    from training.lab.evaluation_plots import require_folder, write_plots
     from training.tasks.choose import task_named
     from training.workflows import measure
 
     if (args.checkpoint is None) == (args.url is None):
         raise UsageError("evaluate takes either a checkpoint or --url")
+    if args.plots:
+        require_folder(args.plots)
     data = measured(args)
+    found: Result
     if args.url:
         if (args.top_k, args.weight_threshold) != (None, None):
             raise UsageError("--top-k and --weight-threshold are for a checkpoint; a service has its own")
-        answered = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
-        print((evaluation_json if args.json else evaluation_report)(*answered))
+        found = measure.evaluate_service(args.url, data, model=args.model, backend=args.backend)
     else:
         if (args.model, args.backend) != (None, None):
             raise UsageError("--model and --backend are for a service: give --url")
         controls = {"top_k": args.top_k, "weight_threshold": args.weight_threshold}
         found = measure.evaluate_checkpoint(args.checkpoint, data, **controls)
-        task = task_named(found.task)
-        print(task.report_json(found) if args.json else task.report(found))
+    task = task_named(found.task)
+    print(task.report_json(found) if args.json else task.report(found))
+    if args.plots:
+        written = write_plots(found, args.plots, conf=args.matrix_conf, iou=args.matrix_iou)
+        log.info(f"wrote into {args.plots}: {', '.join(path.name for path in written)}")

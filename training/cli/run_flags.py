@@ -48,7 +48,9 @@ SETTINGS = {
     "patience N": "end after N evaluations without a better mAP50-95 or top-1; 0: never. best.safetensors "
     "holds the best model, which train-export exports",
     "evaluate_every_epochs --evaluate-every N": "epochs from one evaluation to the next",
-    "loader_workers --workers N": "processes that load images; 0: the training process loads them",
+    "loader_workers --workers N": "processes that load images, each with two batches in memory: give more if "
+    "a GPU waits for images, fewer if memory is short; 0: the training process loads them; auto: one less "
+    "than the cores that this process may use, 1 to 8",
     "deterministic": "use only algorithms with bit-identical results, which are slower on GPUs",
     "precision": "precision of computing; weights stay f32; auto: 16 bits if that is faster",
 }

@@ -5,55 +5,75 @@ Source: the data format at https://cocodataset.org/#format-data.
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from math import isfinite, nan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from training.data.image_file import images_by_name
+from training.data.coco_files import file_of_split, image_folders, label_files, refuse_other_json
+from training.data.coco_images import ImageFinder
+from training.data.coco_outline import box_of_outline
+from training.data.image_file import UNREAD_SUFFIXES, passed_over
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import CROWDS, NO_IMAGE, UNLISTED
-from training.errors import DatasetError, NoSuchSplit
+from training.data.left_out import LeftOut
+from training.data.remarks import (
+    CROWDS,
+    EQUAL_NAMES,
+    GROUPS,
+    LISTED_TWICE,
+    NO_IMAGE,
+    REGIONS,
+    REPEATED,
+    UNLISTED,
+    describe_remarks,
+)
+from training.errors import DatasetError
+
+Size = tuple[float, float] | None  # (height, width) of an image as its entry states it
+IGNORED = (None, CROWDS, REGIONS)  # why a box is a region to ignore, by the number kept for it
 
 
 def read_coco(root: Path, split: str) -> LabelledFiles:
-    """Return one split of a COCO folder.
+    """Return one split of a COCO data set: a json file, or a folder that holds one for each split.
 
-    Labels are in `annotations/instances_<split>.json`, images in `<split>/`, `images/<split>/` or `images/`.
-    A split can be named without its year: `val` finds `val2017`. Images are ordered by ascending id, as in
-    the COCO API. Class ids count the category ids in ascending order, without their gaps. A crowd (`iscrowd`)
-    becomes an ignored region of its class. Outlines are not kept, but their stated areas are.
+    Ids of images and categories may be numbers or texts; they only join the lists. Images are ordered by
+    ascending id, as in the COCO API. Class ids count the category ids in ascending order, without their gaps.
+    An annotation without a bbox gets the box around its outline. A crowd (`iscrowd`), and a box marked
+    `ignore`, become ignored regions of their class. Outlines are not kept, but their stated areas are.
+    Entries that cannot be used are left out; the remarks count them and name the first.
 
     Raises:
-        DatasetError: the label file is missing, truncated or malformed, the image folder is missing, or none
-            of the listed images exists.
+        DatasetError: the label file is missing, truncated or of another format, none of its images exists,
+            two images share an id or a file, or no annotation can be used.
     """
-    path = _annotation_file(root, split)
+    path = file_of_split(root, split)
     parsed = _Parsed(path)
-    names = _categories(path, parsed.document)
-    images, sizes = _images(path, parsed.document, _image_folder(root, path))
-    order = sorted(images)
-    rows, position = LabelRows(), {image_id: place for place, image_id in enumerate(order)}
-    class_ids = {category_id: class_id for class_id, category_id in enumerate(names)}
-    for image_id, category_id, crowd, area, box_xyxy in parsed.annotations():
-        if category_id not in class_ids:
-            raise DatasetError(f"{path}: boxes are of category {category_id}, which is not listed")
-        if image_id not in sizes:
+    rows = LabelRows()
+    names = _categories(parsed, label_files(root) if root.is_dir() else {}, rows.remarks)
+    class_names = tuple(dict.fromkeys(names.values()))
+    class_ids = {category: class_names.index(name) for category, name in names.items()}
+    listed = _Listed(parsed, ImageFinder(image_folders(root, path, split)), rows.remarks)
+    seen = set()
+    for image, category, ignored, area, box_xyxy in parsed.annotations():
+        if category not in class_ids:
+            parsed.left_out.add("category_id is not listed", category)
+        elif image not in listed.sizes:
             rows.remarks[UNLISTED] += 1
-        elif image_id in position:
-            ignored = CROWDS if crowd else None
-            at, class_id, image_hw = position[image_id], class_ids[category_id], sizes[image_id]
-            rows.add(at, box_xyxy, class_id, ignored=ignored, area=area, image_hw=image_hw)
-    rows.remarks[NO_IMAGE] += len(sizes) - len(images)
-    files, stated_hw = [images[each] for each in order], [sizes[each] for each in order]
-    return LabelledFiles(tuple(names.values()), files, rows, stated_hw=stated_hw)
-
-
-def is_coco(root: Path, split: str) -> bool:
-    """Return whether a folder holds COCO label files."""
-    return any(root.glob("annotations/instances_*.json"))
+        elif image in listed.places:
+            place, class_id = listed.places[image], class_ids[category]
+            mark = array("d", (place, class_id, ignored, *box_xyxy)).tobytes()
+            if mark in seen:
+                rows.remarks[REPEATED] += 1
+                continue
+            seen.add(mark)
+            rows.add(
+                place, box_xyxy, class_id, ignored=IGNORED[ignored], area=area, image_hw=listed.sizes[image]
+            )
+    parsed.left_out.remark(path, rows.remarks, kept=len(seen) or not parsed.document["annotations"])
+    return LabelledFiles(class_names, listed.files, rows, stated_hw=listed.stated_hw)
 
 
 class _Parsed:
@@ -63,129 +83,216 @@ class _Parsed:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ids = array("q")  # image, category, crowd
-        self._numbers = array("d")  # area, x, y, width, height
+        self.path = path
+        self._keys: dict[str, int] = {}  # the number that stands for an id in the arrays
+        self._ids = array("q")  # image, category, position in IGNORED
+        self._numbers = array("d")  # area, x1, y1, x2, y2
+        self.left_out = LeftOut()
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_hook=self._take)
+            document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=self._take)
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DatasetError(f"{path}: not whole JSON ({error}); fetch it again") from error
+        if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+            refuse_other_json(path)
         if not isinstance(document, dict):
             raise DatasetError(f"{path}: must hold images, annotations and categories")
         for key in ("images", "annotations", "categories"):
             if not isinstance(document.get(key), list):
                 raise DatasetError(f"{path}: has no list of {key}")
-        for left in filter(None, document["annotations"]):
-            raise DatasetError(f"{path}: annotation {left}: needs an image_id and a bbox")
+        for left in document["annotations"]:
+            if left is not None:
+                self.left_out.add("needs an image_id, a category_id and a bbox or an outline", _shown(left))
         self.document: dict[str, Any] = document
 
-    def annotations(self) -> Iterator[tuple[int, int, bool, float, Box]]:
-        """Yield image id, category id, whether it is a crowd, area (NaN: not stated) and box of every one."""
+    def annotations(self) -> Iterator[tuple[str, str, int, float, Box]]:
+        """Yield image id, category id, position in IGNORED, area (NaN: not stated) and box of every one."""
+        keys = list(self._keys)
         for place in range(len(self._ids) // 3):
-            image_id, category_id, crowd = self._ids[3 * place : 3 * place + 3]
-            area, x, y, width, height = self._numbers[5 * place : 5 * place + 5]
-            yield image_id, category_id, bool(crowd), area, (x, y, x + width, y + height)
+            image, category, ignored = self._ids[3 * place : 3 * place + 3]
+            area, x1, y1, x2, y2 = self._numbers[5 * place : 5 * place + 5]
+            yield keys[image], keys[category], ignored, area, (x1, y1, x2, y2)
+
+    def categories_used(self) -> set[str]:
+        """Return the ids of the categories that have boxes."""
+        keys = list(self._keys)
+        return {keys[number] for number in set(self._ids[1::3])}
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         """Return a JSON object of the file; of an annotation, return None after storing it in the arrays."""
-        if "bbox" not in entry or "image_id" not in entry:
+        if "image_id" not in entry or "category_id" not in entry:
             return entry
-        name = entry.get("id")
         try:
-            box = [float(side) for side in entry["bbox"]]
-            stated = entry.get("area")
-            area = nan if stated is None else float(stated)
-            self._ids.extend((entry["image_id"], entry["category_id"], entry.get("iscrowd") or 0))
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
-            raise DatasetError(f"{self._path}: annotation {name}: malformed ({error!r})") from error
-        if len(box) != 4 or not all(map(isfinite, box)) or min(box[2:]) < 0:
-            raise DatasetError(
-                f"{self._path}: annotation {name}: bbox {entry['bbox']} is not x, y, width, height"
-            )
-        self._numbers.extend((area, *box))
+            image, category = id_of(entry["image_id"]), id_of(entry["category_id"])
+            box = _box_of(entry)
+        except (TypeError, ValueError) as error:
+            self.left_out.add(str(error), _shown(entry))
+            return None
+        ignored = 1 if _is_set(entry.get("iscrowd")) else 2 if _is_set(entry.get("ignore")) else 0
+        self._ids.extend(self._keys.setdefault(key, len(self._keys)) for key in (image, category))
+        self._ids.append(ignored)
+        self._numbers.extend((_area_of(entry), *box))
         return None
 
 
-def _annotation_file(root: Path, split: str) -> Path:
-    by_split = {
-        path.stem.removeprefix("instances_"): path for path in root.glob("annotations/instances_*.json")
-    }
-    if split in by_split:
-        return by_split[split]
-    of_a_year = [name for name in by_split if name.rstrip("0123456789") == split]
-    if len(of_a_year) != 1:
-        exact = root / "annotations" / f"instances_{split}.json"
-        raise NoSuchSplit(f"{exact}: no such split; this data set has {sorted(by_split)}")
-    return by_split[of_a_year[0]]
+class _Listed:
+    """The images of a COCO file: the files that exist, their stated sizes, and the place of each id."""
 
-
-def _image_folder(root: Path, path: Path) -> Path:
-    split = path.stem.removeprefix("instances_")
-    usual = [root / split, root / "images" / split, root / "images"]
-    for folder in usual:
-        if folder.is_dir():
-            return folder
-    raise DatasetError(f"{root}: no images for {path.name}; looked in {[str(each) for each in usual]}")
-
-
-def _categories(path: Path, document: Mapping[str, Any]) -> dict[int, str]:
-    """Return the category names by ascending category id."""
-    names: dict[int, str] = {}
-    for entry in document["categories"]:
-        try:
-            category_id, name = int(entry["id"]), str(entry["name"])
-        except (TypeError, ValueError, KeyError) as error:
-            raise DatasetError(f"{path}: category {entry}: needs an id and a name") from error
-        if category_id in names:
-            raise DatasetError(f"{path}: two categories have id {category_id}")
-        names[category_id] = name
-    if not names:
-        raise DatasetError(f"{path}: lists no category, so there is no class to learn")
-    return dict(sorted(names.items()))
-
-
-def _images(
-    path: Path, document: Mapping[str, Any], folder: Path
-) -> tuple[dict[int, Path], dict[int, tuple[float, float] | None]]:
-    """Return the image files that exist, and the stated (height, width) of all listed images, by image id."""
-    there = images_by_name(folder)
-    found: dict[int, Path] = {}
-    owners: dict[Path, int] = {}
-    sizes: dict[int, tuple[float, float] | None] = {}
-    for entry in document["images"]:
-        try:
-            image_id, name = int(entry["id"]), str(entry["file_name"])
-            # Some exporters write 0, or null, for a size that they do not know.
-            height, width = float(entry.get("height") or 0), float(entry.get("width") or 0)
-        except (TypeError, ValueError, KeyError) as error:
-            raise DatasetError(f"{path}: image {entry}: needs an id and a file_name") from error
-        if image_id in sizes:
-            raise DatasetError(f"{path}: two images have id {image_id}")
-        sizes[image_id] = (height, width) if height > 0 and width > 0 else None
-        file = _file_of(name, folder, there)
-        if file is None:
-            continue
-        if file in owners:
+    def __init__(self, parsed: _Parsed, finder: ImageFinder, remarks: Counter[str]) -> None:
+        """Find the files; raise DatasetError if there is none, or if ids or names contradict each other."""
+        path = parsed.path
+        names: dict[str, str] = {}
+        self.sizes: dict[str, Size] = {}
+        for entry in parsed.document["images"]:
+            try:
+                image, name = id_of(entry["id"]), str(entry.get("file_name") or entry["coco_url"])
+            except (TypeError, ValueError, KeyError, AttributeError):
+                parsed.left_out.add("an image needs an id and a file_name", _shown(entry))
+                continue
+            if names.setdefault(image, name) != name:
+                raise DatasetError(
+                    f"{path}: two images have id {image}: {names[image]} and {name}; give each its own"
+                )
+            remarks[LISTED_TWICE] += image in self.sizes
+            self.sizes[image] = _size_of(entry)
+        if not names:
+            raise DatasetError(f"{path}: lists no image; each needs an id and a file_name")
+        there = {
+            image: file for image in _ascending(names) if (file := finder.find(names[image])) is not None
+        }
+        remarks[NO_IMAGE] += len(names) - len(there)
+        unread = passed_over(there.values())
+        remarks.update(unread)
+        found = {image: file for image, file in there.items() if file.suffix.lower() not in UNREAD_SUFFIXES}
+        if not found:
+            looked = ", ".join(str(folder) for folder in finder.folders)
+            first = next(iter(names.values()))
             raise DatasetError(
-                f"{path}: images {owners[file]} and {image_id} are both {file}, the latter by its file_name "
-                f"{name!r}; put images into the folders that the file names say, and list each once"
+                f"{finder.folders[0]}: none of the {len(names)} images that {path.name} lists is there; "
+                f"looked for {first!r} in {looked}; put them there; "
+                f"{describe_remarks(unread) or 'all are missing'}"
             )
-        found[image_id], owners[file] = file, image_id
-    if not found:
-        raise DatasetError(
-            f"{folder}: none of the {len(sizes)} images that {path.name} lists; put them there"
-        )
-    return found, sizes
+        by_file: dict[Path, list[str]] = {}
+        for image, file in found.items():
+            by_file.setdefault(file, []).append(image)
+        self.places: dict[str, int] = {}
+        self.stated_hw: list[Size] = []
+        for place, (file, images) in enumerate(by_file.items()):
+            # A file that one entry names exactly is not the lost file of another folder with the same name.
+            exact = [image for image in images if _ends_with(file, names[image])] or images
+            if exact is images and len({names[image] for image in images}) > 1:
+                first, second = images[:2]
+                raise DatasetError(
+                    f"{path}: images {first} and {second} are both {file}, the latter by its file_name "
+                    f"{names[second]!r}; put images where their file names say, and list each once"
+                )
+            remarks[NO_IMAGE] += len(images) - len(exact)
+            remarks[LISTED_TWICE] += len(exact) - 1
+            self.places.update(dict.fromkeys(exact, place))
+            self.stated_hw.append(self.sizes[exact[0]])
+        self.files = list(by_file)
 
 
-def _file_of(name: str, folder: Path, there: Mapping[str, Path]) -> Path | None:
-    """Return the file of a listed image, found by its relative path, else by its file name; or None."""
-    within = PurePosixPath(name.replace("\\", "/"))  # Windows paths
-    if len(within.parts) > 1 and not within.is_absolute() and ".." not in within.parts:
-        exact = folder / within
-        if exact.is_file():
-            return exact
-    # Some exporters write the path of the image on the machine where it was labelled.
-    return there.get(within.name) or there.get(within.name.lower()) or there.get(name)
+def _ends_with(file: Path, name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return file.parts[-len(parts) :] == parts
+
+
+def id_of(value: object) -> str:
+    """Return the id of an image or category as text, so that 1, 1.0 and "1" are the same id."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int | float | str):
+        raise ValueError("an id is neither a number nor a text")
+    return str(value).strip()
+
+
+def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str]) -> dict[str, str]:
+    """Return the category names by category id; in ascending order, if the ids are numbers.
+
+    Roboflow lists a group of the categories as category 0. It is no class if no split has boxes of it.
+    """
+    names: dict[str, str] = {}
+    for entry in parsed.document["categories"]:
+        try:
+            category, name = id_of(entry["id"]), str(entry["name"] or "").strip()
+        except (TypeError, ValueError, KeyError) as error:
+            raise DatasetError(f"{parsed.path}: category {entry}: needs an id and a name") from error
+        if not name:
+            raise DatasetError(f"{parsed.path}: category {entry}: needs a name")
+        if names.setdefault(category, name) != name:
+            raise DatasetError(
+                f"{parsed.path}: two categories have id {category}: {names[category]} and {name}"
+            )
+    if not names:
+        raise DatasetError(f"{parsed.path}: lists no category, so there is no class to learn")
+    above = [(id_of(each["id"]), each.get("supercategory")) for each in parsed.document["categories"]]
+    groups = {
+        category
+        for category, name in names.items()
+        if any(group == name for other, group in above if other != category)
+    }
+    unused = groups - parsed.categories_used()
+    for path in others.values() if unused else ():
+        unused -= set() if path == parsed.path else _Parsed(path).categories_used()
+    remarks[GROUPS] += len(unused)
+    names = {category: names[category] for category in _ascending(names) if category not in unused}
+    remarks[EQUAL_NAMES] += len(names) - len(set(names.values()))
+    return names
+
+
+def _ascending(ids: dict[str, str]) -> list[str]:
+    """Return ids in ascending order if all are numbers, else in their own order."""
+    numbers = all(each.removeprefix("-").isdecimal() for each in ids)
+    return sorted(ids, key=int) if numbers else list(ids)
+
+
+def _box_of(entry: dict[str, Any]) -> Box:
+    """Return the box of an annotation: its bbox, or if that has no area, the box around the outline."""
+    bbox = entry.get("bbox")
+    if isinstance(bbox, str):
+        bbox = bbox.strip("[]() ").replace(",", " ").split()
+    try:
+        x, y, width, height = map(float, bbox or ())
+        usable = all(map(isfinite, (x, y, width, height))) and min(width, height) >= 0
+    except (TypeError, ValueError, OverflowError):
+        usable = False
+    if usable and min(width, height) > 0:
+        return x, y, x + width, y + height
+    outline = box_of_outline(entry.get("segmentation"))
+    if outline is not None:
+        return outline
+    if not usable:
+        raise ValueError("bbox is not x, y, width, height, and there is no outline")
+    return x, y, x + width, y + height
+
+
+def _area_of(entry: dict[str, Any]) -> float:
+    try:
+        area = float(entry["area"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return nan  # the area of the box counts then
+    return area if area > 0 and isfinite(area) else nan
+
+
+def _size_of(entry: dict[str, Any]) -> Size:
+    try:
+        height, width = float(entry["height"]), float(entry["width"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    # Some exporters write 0, or null, for a size that they do not know.
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _is_set(flag: object) -> bool:
+    return str(flag).lower() in ("1", "1.0", "true")
+
+
+def _shown(entry: object) -> str:
+    """Return a short text that names an entry of the file."""
+    if isinstance(entry, dict):
+        short = {key: value for key, value in entry.items() if key != "segmentation"}
+        entry = f"id {entry['id']}: {short}" if "id" in entry else short
+    text = str(entry)
+    return text if len(text) <= 100 else f"{text[:97]}..."

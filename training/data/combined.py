@@ -74,6 +74,11 @@ class CombinedDataset:
             name=f"{self.origins[part]}/{sample.name}",
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        part, within = self._place(index)
+        return self._parts[part].name(within)
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
         part, within = self._place(index)

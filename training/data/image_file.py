@@ -1,5 +1,7 @@
 """Decodes an image file to RGB, and finds the image files of a folder or split."""
 
+import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,11 +47,19 @@ def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file; raise DatasetError if it cannot be read."""
+    """Return the bytes of an image file, or of the image that a LabelMe file holds.
+
+    Raises:
+        DatasetError: the file cannot be read, or is a json file that holds no image.
+    """
     try:
+        if path.suffix.lower() == ".json":
+            return b64decode(json.loads(path.read_bytes())["imageData"], validate=True)
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: its imageData is not base64; put the image beside it") from error
 
 
 def is_image(path: Path) -> bool:

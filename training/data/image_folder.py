@@ -64,6 +64,10 @@ class ImageFolderDataset:
             image_class=int(self._class_ids[index]),
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return str(self._paths[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file; raise DatasetError if it cannot be read."""
         return read_bytes(self._paths[index])

@@ -73,6 +73,10 @@ class LabelledFiles:
             areas=labels["area"][objects],
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return str(self._images[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file; raise DatasetError if the file cannot be read."""
         return read_bytes(self._images[index])

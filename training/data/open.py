@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from training.data.class_subset import ChosenClasses
-from training.data.coco import is_coco, read_coco
+from training.data.coco import read_coco
+from training.data.coco_files import is_coco, refuse_other_json
 from training.data.combined import CombinedDataset, FoldedDataset
 from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
 from training.data.kitti import LIKE, read_kitti
+from training.data.labelme import is_labelme, read_labelme
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
@@ -41,7 +43,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
     "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo),
-    "coco": Format("annotations/instances_*.json (COCO)", is_coco, read_coco),
+    "coco": Format("a json file with images, annotations and categories (COCO)", is_coco, read_coco),
     "sku110k": Format(
         "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k
     ),
@@ -52,6 +54,7 @@ FORMATS = {
         read_visdrone,
     ),
     "voc": Format("ImageSets/Main/ or xml beside images (VOC)", is_voc, read_voc),
+    "labelme": Format("json files of single images (LabelMe)", is_labelme, read_labelme),
     "images": Format(
         "a folder of images for each class, here or in train/ and val/ (classification)",
         is_image_folder,
@@ -73,6 +76,7 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
     for known in FORMATS.values():
         if known.fits(root, split):
             return known
+    refuse_other_json(root)
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
         f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"
@@ -104,9 +108,9 @@ def _open_folder(config: FolderConfig) -> Dataset:
     root, split = Path(config.root), config.split
     found = format_of(root, split, config.format)
     try:
-        # Only VOC has no list of its classes.
-        voc = found.read is read_voc
-        dataset = read_voc(root, split, config.class_names) if voc else found.read(root, split)
+        # Only VOC and LabelMe have no list of their classes.
+        unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
+        dataset = unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise

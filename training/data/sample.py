@@ -65,6 +65,10 @@ class Dataset(Protocol):
         """Return an image with its labels; raise DatasetError, which names the file, if loading it fails."""
         ...
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file, or the name of a generated image, for messages."""
+        ...
+
     def encoded(self, index: int) -> bytes:
         """Return the encoded bytes of an image file, as a client would send it to the service."""
         ...

@@ -27,6 +27,10 @@ class DatasetView:
         """Return an image with its labels."""
         return self._dataset.load(self._indices[index])
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return self._dataset.name(self._indices[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
         return self._dataset.encoded(self._indices[index])

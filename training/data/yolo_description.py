@@ -82,7 +82,7 @@ def describe(root: Path) -> Description:
     Raises:
         DatasetError: no file names the classes, a file is malformed, or it declares what is not supported.
     """
-    home = Path(os.path.normpath(root if root.is_dir() else root.parent))
+    home = Path(os.path.normpath((root if root.is_dir() else root.parent).absolute()))
     file = root if root.is_file() and not _is_image_list(root) else _described_by(home)
     if file is None:
         raise DatasetError(
@@ -127,7 +127,7 @@ def _described_by(home: Path) -> Path | None:
 
 def _has_labels(home: Path) -> bool:
     """Return whether there are label files in folders called labels, or beside images."""
-    folders = [path for below in BELOW for path in home.glob(f"{below}*") if path.is_dir()]
+    folders = [path for pattern in ("*", "*/*") for path in home.glob(pattern) if path.is_dir()]
     return any(path.name.lower() == "labels" and any(path.rglob("*.txt")) for path in folders) or any(
         path.with_suffix(".txt").exists()
         for folder in (home, *folders)

@@ -126,7 +126,8 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
     if missing and len(missing) == number:
         places = tried(described.places(missing[0], (listing.parent,)))
         raise NoSuchSplit(
-            f"{listing}: none of the {number} images is there; looked for the first in {places}"
+            f"{listing}: none of the {number} images is there; put them there (some tools export no images "
+            f"unless told to); looked for the first in {places}"
         )
     remarks[NO_IMAGE] += len(missing)
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from training.data.evaluation import EvaluationBatch, Truth
 from training.data.letterbox import Letterbox
 from training.data.sample import Dataset
 from training.errors import DatasetError
+from training.evaluate.curves import Curves, curves_of
 from training.evaluate.detections import DetectConfig, Detections, keep_detections
+from training.evaluate.matches import match_by_class
 from training.evaluate.mean_ap import MeanAp, mean_average_precision
-from training.evaluate.routed import Result, route_images
+from training.evaluate.routed import Result, RoutedImages, route_images
 from training.models.detector import Detector, Predictions
 from training.models.mixture.routing import RoutingControls
 from training.ops.nms import select_candidates
@@ -23,6 +26,13 @@ class Evaluation(Result):
     task = "detect"
     mean_ap: MeanAp
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
+    class_names: tuple[str, ...] = ()
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Return precision, recall and F1 by confidence."""
+        matches = match_by_class(self.routed.truths, self.detections, len(self.class_names))
+        return curves_of(matches, self.class_names)
 
 
 def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> None:
@@ -54,15 +64,18 @@ def evaluate(
 
     routed = route_images(model, dataset, controls, batch_size=batch_size, what="evaluate", keep=keep)
     mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
-    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found)
+    names = model.config.class_names
+    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found, class_names=names)
 
 
-def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> tuple[MeanAp, int]:
-    """Return the mAP of a function that detects in an encoded image, and the number of images."""
+def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Evaluation:
+    """Evaluate a function that detects in an encoded image; the use of its experts is not known."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):
             truths.append(Truth.of(dataset.load(index)))
             found.append(detect(dataset.encoded(index)))
             progress.update()
-    return mean_average_precision(truths, found, dataset.class_names), len(truths)
+    mean_ap = mean_average_precision(truths, found, dataset.class_names)
+    routed = RoutedImages(tuple(truths), {}, {})
+    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found, class_names=dataset.class_names)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from training.columns import in_columns
 from training.evaluate.accuracy import Accuracy
+from training.evaluate.curves import Curves
 from training.evaluate.expert_use import LayerUse
 from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
 
 
-def evaluation_report(mean_ap: MeanAp, images: int, uses: Sequence[LayerUse] = ()) -> str:
+def evaluation_report(mean_ap: MeanAp, curves: Curves, images: int, uses: Sequence[LayerUse] = ()) -> str:
     """Return a detector's result as text."""
     lines = [
         f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
@@ -19,11 +20,24 @@ def evaluation_report(mean_ap: MeanAp, images: int, uses: Sequence[LayerUse] = (
         f"   AR100 {mean_ap.ar100:.4f}",
         f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
     ]
+    best, own, at = curves.at_best(), curves.best_by_class, curves.best
+    lines.append(
+        f"precision {best['precision']:.4f}   recall {best['recall']:.4f}   F1 {best['f1']:.4f}   at "
+        f"confidence {best['confidence']:.3f}, where the mean F1 of the classes is highest (IoU 0.5)"
+    )
+    heading = ("class", "objects", "mAP50", "mAP50-95", "precision", "recall", "F1", "own best confidence")
     classes = [
-        (name, f"{value:.4f}", f"{mean_ap.map50_95_by_class[name]:.4f}")
-        for name, value in mean_ap.map50_by_class.items()
+        (
+            name,
+            curves.objects[row],
+            f"{mean_ap.map50_by_class[name]:.4f}",
+            f"{mean_ap.map50_95_by_class[name]:.4f}",
+            *(f"{each[row, at]:.4f}" for each in (curves.precision, curves.recall, curves.f1)),
+            f"{own[row]:.3f}",
+        )
+        for row, name in enumerate(curves.class_names)
     ]
-    lines += in_columns([("class", "mAP50", "mAP50-95"), *classes], "lrr", indent=2)
+    lines += in_columns([heading, *classes], "lrrrrrrr", indent=2)
     return "\n".join(lines + expert_lines(uses))
 
 
@@ -46,7 +60,7 @@ def or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse] | None = None) -> str:
-    """Return a result as JSON; `uses` is None if the use of experts is not known."""
-    experts = None if uses is None else [vars(use) for use in uses]
-    return json.dumps({"images": images, **figures._asdict(), "experts": experts})
+def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:
+    """Return a result as JSON, with further entries; no layer in `uses`: their experts are not known."""
+    experts = [vars(use) for use in uses] or None
+    return json.dumps({"images": images, **figures._asdict(), **more, "experts": experts})

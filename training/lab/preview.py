@@ -17,6 +17,7 @@ from training.data.loader import TrainingLoader
 from training.data.sample import Dataset, Sample, no_boxes
 from training.errors import ConfigError
 from training.files import write_atomically
+from training.predict.draw import class_colour, encode
 from training.tasks.choose import task_named
 from training.workflows.dataset_config import log_remarks
 from training.workflows.preflight import look_at
@@ -71,8 +72,7 @@ def check_suffix(output: Path) -> None:
 
 def write_sheet(samples: Sequence[Sample], class_names: Sequence[str], output: Path) -> None:
     """Draw samples of the same size into one image file; an existing file is replaced."""
-    sheet = cv2.cvtColor(contact_sheet(samples, class_names), cv2.COLOR_RGB2BGR)
-    write_atomically(output, cv2.imencode(output.suffix.lower(), sheet)[1].tobytes())
+    write_atomically(output, encode(contact_sheet(samples, class_names), output.suffix.lower()))
 
 
 def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
@@ -152,12 +152,12 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
         _hatch(tile, region)
     boxes = np.rint(sample.boxes_xyxy * scale).astype(int).tolist()
     for (x1, y1, x2, y2), class_id in zip(boxes, sample.class_ids, strict=True):
-        colour = _colour(int(class_id))
+        colour = class_colour(int(class_id))
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
             cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
     if sample.image_class is not None:
-        colour = _colour(sample.image_class)
+        colour = class_colour(sample.image_class)
         cv2.putText(tile, class_names[sample.image_class], (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
     return tile
 
@@ -170,10 +170,3 @@ def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
     part[diagonal == 0] = 255
     part[diagonal == 1] = 0
     cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), (255, 255, 255), 1)
-
-
-def _colour(class_id: int) -> tuple[int, int, int]:
-    """Return a bright colour that differs clearly from the colours of neighbouring classes."""
-    hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
-    red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
-    return int(red), int(green), int(blue)

@@ -102,10 +102,11 @@ class _Detect:
         return {"map50": result.mean_ap.map50, "map50_95": result.mean_ap.map50_95}
 
     def report(self, result: Evaluation) -> str:
-        return evaluation_report(result.mean_ap, result.images, result.experts)
+        return evaluation_report(result.mean_ap, result.curves, result.images, result.experts)
 
     def report_json(self, result: Evaluation) -> str:
-        return evaluation_json(result.mean_ap, result.images, result.experts)
+        best_f1 = {"best_f1": result.curves.at_best()}
+        return evaluation_json(result.mean_ap, result.images, result.experts, **best_f1)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         return f"mAP50 {scores['mAP50']:.3f}, mAP50-95 {scores['mAP50-95']:.3f}{routing_sentence(scores)}"

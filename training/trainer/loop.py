@@ -3,9 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ from training.trainer.checkpoint import (
     save_state,
 )
 from training.trainer.deterministic import deterministic_algorithms
-from training.trainer.distributed import ALONE, Processes, synchronise_batch_norm
+from training.trainer.distributed import ALONE, Processes, ProcessLost, synchronise_batch_norm
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
@@ -156,6 +157,9 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
+        A validation, the wait for a batch and the decoding of images end at once on a signal, a step is
+        completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
+
         Args:
             evaluate: returns the metrics of a model on the validation data.
             describe: turns these metrics into text for the log.
@@ -164,6 +168,8 @@ class Trainer:
             TrainingError: a loss is not finite, or tensorboard is requested and not installed.
             ConfigError: patience is set without an evaluation.
             CheckpointError: run_dir is not the same folder for all processes.
+            DatasetError: an image cannot be loaded or augmented.
+            LoaderError: a loader process has ended or cannot start.
             ProcessLost: another process of the run has ended.
         """
         config, first = self.config, self.processes.first
@@ -173,30 +179,29 @@ class Trainer:
             raise CheckpointError(f"{self.run_dir} must be the same folder for all processes; share it")
         self.run_dir.mkdir(parents=True, exist_ok=True)
         share, cache_bytes = self.processes.share, CACHE_BYTES // self.processes.size
-        with (
-            deterministic_algorithms(config.deterministic),
-            StopRequest() as stop,
-            TrainingLoader(self.dataset, config, self.task, cache_bytes, share=share) as loader,
-        ):
-            total = len(loader) * config.epochs
-            if first:
-                write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
-            folder = self.run_dir if first else None
-            with Report(folder, total, self.position.step, tensorboard=tensorboard) as report:
-                validate = partial(self._evaluate, evaluate, describe, report)
-                finished = self._epochs(loader, report, stop, validate)
-        self._save()
+        with deterministic_algorithms(config.deterministic), StopRequest() as stop:
+            with TrainingLoader(self.dataset, config, self.task, cache_bytes, share=share) as loader:
+                total = len(loader) * config.epochs
+                if first:
+                    write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
+                folder = self.run_dir if first else None
+                with Report(folder, total, self.position.step, tensorboard=tensorboard) as report:
+                    validate = partial(self._evaluate, evaluate, describe, report, stop)
+                    finished = self._epochs(loader, report, stop, validate)
+            self._save()
         best = self.run_dir / BEST_FILE if self.best.score is not None else None
         return Outcome(finished, self.position, self.run_dir / MODEL_FILE, best, self.task.best_by)
 
     def _epochs(
-        self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
+        self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool | None]
     ) -> bool:
         """Train epoch by epoch; return False if stopped on request."""
         while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
             evaluated = validate()
+            if evaluated is None:
+                return False
             self.position = Position(self.position.epoch + 1, 0, self.position.step)
             if evaluated:
                 self._save()  # so that the state includes this evaluation
@@ -208,9 +213,11 @@ class Trainer:
         if first == batches:  # the run was stopped after the last batch and before the evaluation
             return False
         sums, started = dict[str, float](), time.monotonic()
-        stopped = False
-        batch_parts = [loader.epoch(epoch, start_batch=first)] * self.config.accumulate
-        for parts in zip(*batch_parts, strict=True):  # takes the parts of a step from one iterator
+        loading = loader.epoch(epoch, start_batch=first)
+        for done in range(first + 1, batches + 1):
+            parts = self._next(loading, stop)
+            if not parts:
+                return True
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
@@ -221,21 +228,38 @@ class Trainer:
                     "rate. The last checkpoint is of an earlier step."
                 )
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-            done = self.position.batch + 1
             self.position = Position(epoch, done, self.position.step + 1)
             self.average.update(self.model, self.position.step)
             speed = (done - first) * self.config.batch_size / (time.monotonic() - started)
             shown = {name: value for name, value in terms.items() if name != "total"}
             report.step(self.position, self.config.epochs, {**shown, "img/s": speed})
-            stopped = self.processes.any(stop.requested, self.device)
-            if stopped and done < batches:
-                return True
         means = {name: value / (batches - first) for name, value in sums.items()}
         report.record(
             self.position.step,
             {"kind": "train", "epoch": epoch + 1, **means, "lr": lr, "images_per_s": round(speed, 2)},
         )
-        return stopped
+        return False
+
+    def _next(self, loading: Iterator[Batch], stop: StopRequest) -> list[Batch]:
+        """Return the parts of the next batch; none if a process was asked to stop.
+
+        The processes agree on this before every step, so all of them end after the same step. If one fails to
+        load its images, the state is saved before all of them raise.
+        """
+        parts, failure = None, None
+        try:
+            parts = stop.unless_requested(lambda: list(islice(loading, self.config.accumulate)))
+        except TrainingError as error:
+            failure = error
+        if not self.processes.any(parts is None, self.device):
+            return parts or []
+        if self.processes.any(failure is not None, self.device):
+            self._save()
+            log.info(f"saved after {self.position.step} steps; the same command resumes")
+            # Wait until the first process has saved: torchrun ends all processes as soon as one has ended.
+            self.processes.any(False, self.device)
+            raise failure or ProcessLost()
+        return []
 
     def _set_learning_rate(self, batches: int) -> float:
         optimizer = self.config.optimizer
@@ -250,21 +274,30 @@ class Trainer:
     def _step(self, parts: Sequence[Batch]) -> LossTerms:
         return self.stepper.take(parts, self.position.step)
 
-    def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Save and evaluate if it is due, and return whether it was; only the first process evaluates."""
+    def _evaluate(
+        self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
+    ) -> bool | None:
+        """Save and evaluate if it is due, and return whether it was; None if stopped on request.
+
+        Only the first process evaluates.
+        """
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
             return False
         self._save()  # so that a validation that fails loses nothing
+        scores: Mapping[str, float] | None = {}
         if self.processes.first:
             try:
-                scores = evaluate(self.average.model)
+                scores = stop.unless_requested(lambda: evaluate(self.average.model))
             except (TrainingError, OSError, MemoryError, torch.OutOfMemoryError) as error:
                 raise TrainingError(
                     f"the validation after epoch {epoch} failed: {error}. Nothing is lost: the model is in "
                     f"{self.run_dir / MODEL_FILE}, and the same command resumes with this validation"
                 ) from error
+        if self.processes.any(scores is None, self.device):
+            return None
+        if self.processes.first and scores is not None:
             report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
             log.info(f"epoch {epoch}: {describe(scores)}")
             self._keep_best(scores, epoch)

@@ -11,7 +11,6 @@ from training.errors import ConfigError
 from training.evaluate.comparison import Comparison, compare
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
-from training.evaluate.mean_ap import MeanAp
 from training.evaluate.remote import RemoteDetector
 from training.evaluate.routed import Result
 from training.models.detector import Detector
@@ -88,8 +87,8 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
-) -> tuple[MeanAp, int]:
-    """Return the mAP of a running service and the number of images; classes are joined by name.
+) -> Evaluation:
+    """Return the results of a running service; classes are joined by name.
 
     Raises:
         ConfigError: the data has no boxes.

@@ -50,7 +50,10 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     assert list(found["by_class"]) == ["blue", "red"]
     assert found["top1"] == pytest.approx(sum(found["by_class"].values()) / 2), "three images of each"
     assert [use["layer"] for use in found["experts"]] == ["backbone.p4", "backbone.p5"]
-    assert main(["evaluate", checkpoint, "--data", str(folder), "--quiet", "--top-k", "4"]) == 0
+    argv = ["--data", str(folder), "--quiet", "--top-k", "4", "--plots", str(tmp_path / "plots")]
+    assert main(["evaluate", checkpoint, *argv]) == 0
+    matrix = (tmp_path / "plots" / "confusion_matrix.csv").read_text().splitlines()
+    assert matrix[0] == "labelled \\ found,blue,red"
     report = capsys.readouterr().out
     assert "6 images   top-1 " in report
     assert "  class   top-1\n" in report

@@ -35,7 +35,7 @@ def test_a_coco_folder_trains_and_is_measured_and_what_is_left_out_is_said(capsy
     options = ["--variant", "yolov12-n", "--input", "64", "--epochs", "1", "--batch", "2", "--quiet"]
     assert main(["train", "--run", str(run), "--data", str(coco), *options]) == 0
     said = capsys.readouterr().out
-    remarks = "crowds, ignored: 1; images whose file is missing, left out: 1"
+    remarks = "images whose file is missing, left out: 1; crowds, ignored: 1"
     assert f"training labels: {remarks}\n" in said
     assert f"validation labels: {remarks}\n" in said
     assert "flatters" not in said

@@ -11,7 +11,9 @@ ONE_SEED = "With one seed, it is not known how much of the differences between r
 
 @dataclass(frozen=True)
 class Agreement:
-    """The agreement over the pairs of rows whose published figures differ."""
+    """How often our figures order two rows of a table as the published figures do.
+
+    Pairs of rows with equal published figures are left out."""
 
     pairs: int
     same_order: int

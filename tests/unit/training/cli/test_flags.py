@@ -35,9 +35,11 @@ FLAGS = {
     "train": f"--run --like {OF_A_RUN}",
     "check": f"DATA --input --output --images --val-split --quiet {OF_DATA}",
     "look": f"--output --epoch --images --pictures --like {OF_A_RUN}",
-    "evaluate": f"checkpoint --url --model --backend {MEASURED}",
+    "evaluate": f"checkpoint --url --model --backend --plots --matrix-conf --matrix-iou {MEASURED}",
     "compare": f"first second --top-k --second-top-k --draws --json --quiet {OF_DATA}",
     "inspect": f"checkpoint --output --layer {MEASURED}",
+    "predict": "CHECKPOINT SOURCE --output --conf --iou --max-det --classes --top-k --weight-threshold "
+    "--device --no-draw --save-txt --save-conf --save-json --quiet",
     "export": f"checkpoint --calibration-split --batch --experts {OF_AN_EXPORT} {OF_DATA}",
     "train-export": f"--run {OF_A_RUN} {OF_AN_EXPORT}",
     "convert": "file --output --input --expect",

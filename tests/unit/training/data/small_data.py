@@ -47,6 +47,9 @@ class MemoryDataset:
             raise DatasetError(f"image {index} is torn")
         return found
 
+    def name(self, index: int) -> str:
+        return f"image-{index}.png"
+
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
 

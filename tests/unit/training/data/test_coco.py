@@ -7,7 +7,16 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.coco import read_coco
-from training.data.remarks import CLIPPED, CROWDS, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE, UNLISTED
+from training.data.remarks import (
+    CLIPPED,
+    CROWDS,
+    LISTED_TWICE,
+    NO_AREA,
+    NO_IMAGE,
+    NO_OBJECTS,
+    OUTSIDE,
+    UNLISTED,
+)
 from training.errors import DatasetError
 
 
@@ -147,12 +156,32 @@ def test_two_images_of_one_name_in_two_folders_are_two(root, document, names):
     assert [each.boxes_xyxy.tolist() for each in samples] == [[[1, 1, 6, 6]], [[2, 1, 7, 6]]]
 
 
-@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("1.jpg", "a/1.jpg"), ("1.jpg", "1.jpg")])
+@pytest.mark.parametrize("names", [("a/1.jpg", "b/1.jpg"), ("/old/1.jpg", r"C:\old\1.jpg")])
 def test_two_listed_images_are_never_one_file(root, document, names):
     write_image(root / "train2017" / "1.jpg")
     listing(root, document, *names)
-    with pytest.raises(DatasetError, match=rf"images 1 and 2 are both .*1\.jpg, .*'{names[1]}'; put"):
+    with pytest.raises(DatasetError, match=r"images 1 and 2 are both .*1\.jpg, .* file_name .*; put images"):
         read_coco(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("stored", "names"), [("1.jpg", ("a/1.jpg", "1.jpg")), ("b/1.jpg", ("b/1.jpg", "a/1.jpg"))]
+)
+def test_a_lost_file_is_not_one_of_the_same_name_that_another_entry_names(root, document, stored, names):
+    write_image(root / "train2017" / stored)
+    listing(root, document, *names)
+    dataset = read_coco(root, "train")
+    assert (len(dataset), dataset.remarks[NO_IMAGE]) == (1, 1)
+    assert dataset.load(0).boxes_xyxy[0, 0] == 1 + names.index(stored)
+
+
+def test_a_file_listed_by_two_ways_is_one_image(root, document):
+    listing(root, document, "nine.jpg", "train2017/nine.JPG")
+    dataset = read_coco(root, "train")
+    assert (len(dataset), len(dataset.class_ids(0)), dataset.remarks[NO_IMAGE]) == (1, 1, 1)
+    listing(root, document, "nine.JPG", "train2017/nine.JPG", "./nine.JPG")
+    dataset = read_coco(root, "train")
+    assert (len(dataset), len(dataset.class_ids(0)), dataset.remarks[LISTED_TWICE]) == (1, 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -190,32 +219,50 @@ def test_a_split_of_two_years_has_to_be_named_in_full(root, document):
         read_coco(root, "train")
 
 
+NO_BOX = "bbox is not x, y, width, height, and there is no outline"
+NO_ID = "an id is neither a number nor a text"
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "reason"),
     [
-        pytest.param({"bbox": [1, 2, 3]}, "annotation 7: bbox", id="three numbers"),
-        pytest.param({"bbox": [1, 2, -3, 4]}, "annotation 7: bbox", id="negative size"),
-        pytest.param({"bbox": [1, 2, float("nan"), 4]}, "annotation 7: bbox", id="NaN"),
-        pytest.param({"bbox": [1, 2, float("inf"), 4]}, "annotation 7: bbox", id="infinite"),
-        pytest.param({"bbox": [1, 2, "wide", 4]}, "annotation 7: malformed.*wide", id="not a number"),
-        pytest.param({"bbox": None}, "annotation 7: malformed", id="null"),
-        pytest.param({"image_id": "9b"}, "annotation 7: malformed", id="an id that is no number"),
-        pytest.param({"area": "big"}, "annotation 7: malformed.*big", id="area"),
-        pytest.param({"category_id": 4}, "category 4, which is not listed", id="unknown category"),
+        pytest.param({"bbox": [1, 2, 3]}, NO_BOX, id="three numbers"),
+        pytest.param({"bbox": [1, 2, -3, 4]}, NO_BOX, id="negative size"),
+        pytest.param({"bbox": [1, 2, float("nan"), 4]}, NO_BOX, id="NaN"),
+        pytest.param({"bbox": [1, 2, float("inf"), 4]}, NO_BOX, id="infinite"),
+        pytest.param({"bbox": [1, 2, "wide", 4]}, NO_BOX, id="not a number"),
+        pytest.param({"bbox": None}, NO_BOX, id="null"),
+        pytest.param({"bbox": {"x": 1}}, NO_BOX, id="a dictionary"),
+        pytest.param({"image_id": None}, NO_ID, id="image null"),
+        pytest.param({"category_id": [3]}, NO_ID, id="a list of categories"),
     ],
 )
-def test_a_malformed_annotation_is_named(root, document, change, message):
+def test_a_malformed_annotation_is_left_out_counted_and_named(root, document, change, reason):
     document["annotations"].append({**annotation(9, 3, [1, 1, 2, 2]), **change})
     write(root, document)
-    with pytest.raises(DatasetError, match=rf"instances_train2017\.json: .*{message}"):
-        read_coco(root, "train")
+    assert len(read_coco(root, "train").load(1).class_ids) == 2
+    (said,) = (what for what in remarks_of(root) if what != NO_OBJECTS)
+    assert said.startswith(f"entries left out: {reason}, first id 7: {{")
 
 
-@pytest.mark.parametrize("missing", ["bbox", "image_id", "category_id"])
-def test_an_annotation_that_lacks_a_key_is_refused(root, document, missing):
-    del document["annotations"][0][missing]
+@pytest.mark.parametrize("missing", ["image_id", "category_id", "bbox"])
+def test_an_annotation_that_lacks_a_key_is_left_out_and_counted(root, document, missing):
+    del document["annotations"][1][missing]
     write(root, document)
-    with pytest.raises(DatasetError, match=rf"annotation .*{missing}"):
+    assert read_coco(root, "train").load(1).class_ids.tolist() == [1]
+    assert any(what.startswith("entries left out: ") for what in remarks_of(root))
+
+
+def test_boxes_of_a_category_that_is_not_listed_are_left_out_and_counted(root, document):
+    document["annotations"] += [annotation(9, 4, [1, 1, 2, 2]), annotation(9, 5, [1, 1, 2, 2])]
+    write(root, document)
+    assert remarks_of(root) == {NO_OBJECTS: 1, "entries left out: category_id is not listed, first 4": 2}
+
+
+def test_a_file_without_one_usable_annotation_is_refused_with_the_first(root, document):
+    document["annotations"] = [annotation(9, 3, [1, 2, 3]), annotation(9, 3, "none")]
+    write(root, document)
+    with pytest.raises(DatasetError, match=r"2017\.json: no label can be used; id 7: .*\[1, 2, 3\].*: bbox"):
         read_coco(root, "train")
 
 
@@ -226,9 +273,17 @@ def test_an_annotation_that_lacks_a_key_is_refused(root, document, missing):
         pytest.param({"categories": {}}, "no list of categories", id="categories of another kind"),
         pytest.param({"categories": []}, "lists no category", id="no category"),
         pytest.param({"categories": [{"id": 1}]}, "needs an id and a name", id="category without name"),
-        pytest.param({"categories": [{"id": 1, "name": "a"}] * 2}, "two categories have id 1", id="twice"),
-        pytest.param({"images": [{"id": 1}]}, "needs an id and a file_name", id="image without file"),
-        pytest.param({"images": [{"id": 1, "file_name": "a"}] * 2}, "two images have id 1", id="image twice"),
+        pytest.param(
+            {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]},
+            "two categories have id 1",
+            id="twice",
+        ),
+        pytest.param({"images": [{"id": 1}]}, "lists no image; each needs an id", id="image without file"),
+        pytest.param(
+            {"images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]},
+            "two images have id 1",
+            id="image twice",
+        ),
     ],
 )
 def test_a_file_that_is_not_coco_says_what_it_lacks(root, document, change, message):

@@ -55,9 +55,7 @@ def test_boxes_are_clipped_to_the_decoded_image_not_to_the_size_in_the_xml(root)
 
 
 def test_boxes_without_area_are_dropped_and_counted(root):
-    write_xml(
-        root / "Annotations" / "a.xml", [("cat", 3, 3, 3, 9), ("dog", 9, 9, 4, 12), ("cat", 1, 1, 2, 2)]
-    )
+    write_xml(root / "Annotations" / "a.xml", [("cat", 3, 3, 3, 9), ("dog", 9, 9, 4, 9), ("cat", 1, 1, 2, 2)])
     dataset = read_voc(root, "train")
     assert dataset.remarks[NO_AREA] == 2
     np.testing.assert_array_equal(dataset.load(1).boxes_xyxy, [[1, 1, 2, 2]])
@@ -128,10 +126,10 @@ def test_images_that_are_all_missing_are_refused(root):
         read_voc(root, "train")
 
 
-@pytest.mark.parametrize("folder", ["JPEGImages", "Annotations"])
-def test_a_missing_folder_is_named(root, folder):
-    (root / folder).rename(root / "elsewhere")
-    with pytest.raises(DatasetError, match=rf"{folder}: no such folder"):
+def test_xml_files_at_another_path_than_their_images_are_not_found(root):
+    (root / "Annotations").rename(root / "elsewhere")
+    message = r"of 2 images none has both .*\(images without a label file, left out: 2\)"
+    with pytest.raises(DatasetError, match=message):
         read_voc(root, "train")
 
 
@@ -147,27 +145,45 @@ def test_an_object_marked_difficult_is_an_ignored_region_of_its_class(root):
     assert dataset.remarks[DIFFICULT] == 1
 
 
+def made(body):
+    return f"<annotation><object>{body}</object></annotation>"
+
+
+NUMBERS = "<xmin>{}</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        pytest.param("<annotation><object>", id="cut off"),
-        pytest.param("", id="empty file"),
-        pytest.param("<annotation><object><name>cat</name></object></annotation>", id="no box"),
-        pytest.param(
-            "<annotation><object><name>cat</name><bndbox><xmin>wide</xmin><ymin>1</ymin>"
-            "<xmax>2</xmax><ymax>2</ymax></bndbox></object></annotation>",
-            id="not a number",
-        ),
-        pytest.param(
-            "<annotation><object><name>cat</name><bndbox><xmin>nan</xmin><ymin>1</ymin>"
-            "<xmax>2</xmax><ymax>2</ymax></bndbox></object></annotation>",
-            id="NaN",
+        pytest.param("<annotation><object>", "an xml file is malformed", id="cut off"),
+        pytest.param("", "an xml file is malformed", id="empty file"),
+        pytest.param("<?xml version='1.0' encoding='x'?><a/>", "an xml file is malformed", id="encoding"),
+        pytest.param("<project/>", "an xml file that has no annotation", id="of another program"),
+        pytest.param(made("<name>cat</name>"), "an object has no bndbox", id="no box"),
+        pytest.param(made(f"<bndbox>{NUMBERS.format(1)}</bndbox>"), "an object has no name", id="no name"),
+        *(
+            pytest.param(
+                made(f"<name>cat</name><bndbox>{NUMBERS.format(number)}</bndbox>"),
+                "bndbox is not four finite numbers",
+                id=number or "empty",
+            )
+            for number in ("wide", "nan", "")
         ),
     ],
 )
-def test_a_malformed_xml_file_is_named(root, text):
+def test_what_cannot_be_used_is_left_out_counted_and_named(root, text, reason):
     (root / "Annotations" / "a.xml").write_text(text)
-    with pytest.raises(DatasetError, match=r"a\.xml: malformed"):
+    dataset = read_voc(root, "train")
+    assert len(dataset.load(0).class_ids) == 2
+    (said,) = (what for what in dataset.remarks if what.startswith("entries left out: "))
+    assert said.startswith(f"entries left out: {reason}")
+    assert f"first {root}/Annotations/a.xml" in said
+
+
+def test_a_folder_without_one_usable_xml_file_is_refused(root):
+    for xml in (root / "Annotations").iterdir():
+        xml.write_text("<annotation>")
+    with pytest.raises(DatasetError, match=r"no label can be used; .*a\.xml.*malformed"):
         read_voc(root, "train")
 
 

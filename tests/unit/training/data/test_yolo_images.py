@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tests.unit.training.data.small_data import write_image
@@ -199,3 +201,13 @@ def test_a_link_that_leads_back_is_entered_once(tmp_path):
     write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
     (tmp_path / "images" / "again").symlink_to(tmp_path / "images", target_is_directory=True)
     assert names(read_yolo(tmp_path, "train")) == ["a"]
+
+
+def test_a_folder_named_from_the_working_directory_replaces_no_folder_above_it(tmp_path, monkeypatch):
+    root = tmp_path / "images" / "set"
+    write(root, "train: list.txt\nnames: [cat, dog]\n", a=("a.png", "a.txt"))
+    (root / "list.txt").write_text(f"{root}/a.png\n")
+    (tmp_path / "labels" / "set").mkdir(parents=True)
+    (tmp_path / "labels" / "set" / "a.txt").write_text("0 0.5 0.5 1 1\n0 0.5 0.5 0.5 1\n")
+    monkeypatch.chdir(tmp_path / "images")
+    assert read_yolo(Path("set"), "train").class_ids(0).tolist() == [1]

@@ -81,9 +81,10 @@ def test_whoever_answers_with_the_truth_scores_one(scenes):
         sample = next(samples)
         return Detections(sample.boxes_xyxy, np.ones(len(sample.class_ids), np.float32), sample.class_ids)
 
-    result, images = evaluate_with(detect, scenes)
-    assert images == 5
-    assert result.map50_95 == pytest.approx(1)
+    result = evaluate_with(detect, scenes)
+    assert result.images == 5
+    assert result.mean_ap.map50_95 == pytest.approx(1)
+    assert result.curves.f1[:, result.curves.best] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("names", [("a",), ("b", "a"), ("a", "b", "c"), ()])

@@ -133,9 +133,9 @@ def test_a_service_is_measured_on_the_classes_that_it_shares_with_the_data(servi
     write_split(tmp_path, "val", ["0 0.25 0.5 0.16 0.32\n1 0.7 0.7 0.2 0.2"], (60, 60))
     (tmp_path / "data.yaml").write_text("names: [ring, fish]\n")  # the service knows disc and ring
     data = FolderConfig(root=str(tmp_path), split="val")
-    mean_ap, images = evaluate_service(service.url, data)
-    assert images == 1
-    assert mean_ap.map50_by_class == {"ring": pytest.approx(1.0)}
+    result = evaluate_service(service.url, data)
+    assert result.images == 1
+    assert result.mean_ap.map50_by_class == {"ring": pytest.approx(1.0)}
     assert "labels: objects of classes that the model does not know, left out (fish): 1" in caplog.messages
     assert "labels: classes that nobody labelled, left out of the mean: disc" in caplog.messages
     (tmp_path / "data.yaml").write_text("names: [whale, fish]\n")

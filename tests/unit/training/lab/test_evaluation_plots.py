@@ -1,0 +1,128 @@
+"""The plots of an evaluation, and the numbers beside them."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.unit.training.command_line import failure
+from tests.unit.training.evaluate.test_bootstrap import NAMES, scenes
+from training.__main__ import main
+from training.data.evaluation import Truth
+from training.data.scenes import CLASS_NAMES
+from training.data_config import ScenesConfig
+from training.errors import ConfigError
+from training.evaluate.accuracy import accuracy
+from training.evaluate.classification import ClassEvaluation
+from training.evaluate.evaluator import Evaluation
+from training.evaluate.mean_ap import mean_average_precision
+from training.evaluate.routed import RoutedImages
+from training.lab.evaluation_plots import require_folder, write_plots
+from training.models.detector import Detector
+from training.models.variants import model_config
+from training.trainer.checkpoint import save_model
+from training.workflows import dataset_config
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def evaluation(names=NAMES):
+    truths, found = scenes(1, 1.5)
+    mean_ap = mean_average_precision(truths, found, names)
+    return Evaluation(
+        routed=RoutedImages(tuple(truths), {}, {}), mean_ap=mean_ap, detections=found, class_names=names
+    )
+
+
+def test_a_detectors_curves_and_matrix_are_written_as_images_and_numbers(tmp_path):
+    names = ("cat", 'dog, "wild"', "owl", *(f"class {number}" for number in range(70)))
+    result = evaluation(names)
+    files = write_plots(result, tmp_path / "deep" / "plots")
+    assert {path.name for path in files} == {
+        "confusion_matrix.csv",
+        "confusion_matrix.png",
+        "curves.csv",
+        "f1_curve.png",
+        "precision_curve.png",
+        "precision_recall.csv",
+        "precision_recall_curve.png",
+        "recall_curve.png",
+        "report.json",
+    }
+    for path in files:
+        if path.suffix == ".png":
+            assert cv2.imread(str(path)).shape[1] == 1200
+    report = json.loads((tmp_path / "deep" / "plots" / "report.json").read_text())["best_f1"]
+    curves = [row for row in rows_of(tmp_path / "deep" / "plots" / "curves.csv") if row["class"] == names[1]]
+    assert len(curves) == 1001
+    (best,) = [row for row in curves if float(row["confidence"]) == round(report["confidence"], 3)]
+    for figure in ("precision", "recall", "f1"):
+        assert float(best[figure]) == pytest.approx(report["by_class"][names[1]][figure], abs=1e-6)
+    matrix = rows_of(tmp_path / "deep" / "plots" / "confusion_matrix.csv")
+    assert [row["labelled \\ found"] for row in matrix] == [*names, "background"]
+    objects = sum(len(each.class_ids) for each in result.routed.truths)
+    assert sum(int(row[name]) for row in matrix[:-1] for name in (*names, "background")) == objects
+
+
+def test_a_lower_confidence_finds_more(tmp_path):
+    sums = []
+    for conf in (0.9, 0.1):
+        write_plots(evaluation(), tmp_path, conf=conf)
+        sums.append(sum(int(row["background"]) for row in rows_of(tmp_path / "confusion_matrix.csv")))
+    assert sums[0] > sums[1]
+
+
+def test_a_classifiers_matrix_is_written(tmp_path):
+    names, labels = ("red", "blue"), np.array([0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]], np.float32)
+    boxes = np.zeros((0, 4), np.float32)
+    truths = tuple(Truth(boxes, labels[:0], (9, 9), "", image_class=int(label)) for label in labels)
+    result = ClassEvaluation(
+        routed=RoutedImages(truths, {}, {}),
+        accuracy=accuracy(probabilities, labels, names),
+        probabilities=probabilities,
+    )
+    files = write_plots(result, tmp_path)
+    assert sorted(path.name for path in files) == [
+        "confusion_matrix.csv",
+        "confusion_matrix.png",
+        "report.json",
+    ]
+    assert [list(row.values()) for row in rows_of(tmp_path / "confusion_matrix.csv")] == [
+        ["red", "1", "0"],
+        ["blue", "1", "1"],
+    ]
+    assert json.loads((tmp_path / "report.json").read_text())["by_class"] == {"red": 1.0, "blue": 0.5}
+
+
+def test_a_file_is_no_folder_for_plots(tmp_path):
+    (tmp_path / "plots").write_text("")
+    with pytest.raises(ConfigError, match="is a file; name a folder for the plots"):
+        require_folder(tmp_path / "plots")
+
+
+def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
+    checkpoint, plots = str(tmp_path / "model.safetensors"), tmp_path / "plots"
+    save_model(Path(checkpoint), Detector(model_config("yolov12-n", CLASS_NAMES, (64, 64))), {})
+    argv = ["evaluate", checkpoint, "--quiet", "--plots", str(plots), "--matrix-conf", "0.9"]
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert re.search(
+        r"^precision [\d.]+   recall [\d.]+   F1 [\d.]+   at confidence ", said.out, re.MULTILINE
+    )
+    assert "precision  recall      F1  own best confidence\n" in said.out
+    assert f"wrote into {plots}: report.json, " in said.err
+    report = json.loads((plots / "report.json").read_text())
+    assert report["best_f1"]["by_class"].keys() == report["map50_by_class"].keys()
+    (tmp_path / "file").write_text("")
+    assert "name a folder for the plots" in failure(
+        capsys, "evaluate", checkpoint, "--plots", str(tmp_path / "file")
+    )

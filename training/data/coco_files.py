@@ -1,0 +1,119 @@
+"""Finds the label files of a COCO data set, and names the formats of other json files."""
+
+import mmap
+from itertools import islice
+from pathlib import Path
+
+from training.data.image_file import split_names
+from training.data.split_choice import entry_of, words_of
+from training.errors import DatasetError, NoSuchSplit
+
+COCO_KEYS = ("images", "annotations", "categories")
+PREFIXES = ("annotations/", "instances_", "person_keypoints_")
+NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files of annotations/
+OF_THEIR_FOLDER = ("_annotations.coco", "labels", "result", "annotations", "coco")  # names that tell no split
+MOST_FILES = 16  # a folder with more json files has one for each image, so it is not searched for COCO files
+
+# What to do with a json file that is not COCO, by keys that show its format.
+OTHERS = {
+    ("imagePath", "shapes"): "a LabelMe file of one image; give the folder that holds all of them",
+    ("from_name", "to_name"): "tasks of Label Studio; export COCO or YOLO there",
+    ("rectanglelabels",): "JSON-MIN of Label Studio; export COCO or YOLO there",
+    ("region_attributes",): "a project of the VGG Image Annotator; export COCO there",
+    ("coordinates", "annotations", "image"): "CreateML; export COCO, YOLO or VOC instead",
+    ("dm_format_version",): "Datumaro's own format; convert it to COCO with Datumaro",
+    ("asset", "regions"): "VoTT; export VOC there",
+    ("classTitle", "exterior"): "Supervisely's own format; export COCO or YOLO there",
+    ("samples", "filepath"): "FiftyOne's own format; export a COCODetectionDataset there",
+    ("Labeled Data",): "Labelbox's own format; convert it to COCO",
+    ("data_row", "projects"): "Labelbox's own format; convert it to COCO",
+    ("box2d",): "BDD100K; convert it to COCO",
+    ("images", "annotations", "caption"): "captions of images; give a file with boxes",
+    ("image_id", "score"): "detections of a model; give the file that has the images and categories",
+}
+
+
+def is_coco(root: Path, split: str) -> bool:
+    """Return whether a root is a json file, or a folder with COCO label files."""
+    return bool(label_files(root)) if root.is_dir() else root.suffix.lower() == ".json"
+
+
+def label_files(root: Path) -> dict[str, Path]:
+    """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders."""
+    official = sorted(root.glob("annotations/instances_*.json"))
+    found = official or [path for path in _json_files(root) if holds_keys(path, COCO_KEYS)]
+    return {_name(path, root): path for path in found if not path.name.startswith(NOT_BOXES)}
+
+
+def file_of_split(root: Path, split: str) -> Path:
+    """Return the label file of a split; a root that is a file is `train`, or the split in its name.
+
+    Raises:
+        DatasetError: the root has no COCO file.
+        NoSuchSplit: there is no file, or more than one, for this split.
+    """
+    if root.is_file():
+        name = _name(root, root.parent.parent)
+        found = root if split == "train" else entry_of(split, {name: root})
+        if found is None:
+            raise NoSuchSplit(f"{root}: the file holds no split {split!r}; give the folder with all splits")
+        return found
+    there = label_files(root)
+    if not there:
+        refuse_other_json(root)
+        raise DatasetError(f"{root}: no json file with {', '.join(COCO_KEYS)}; export COCO there")
+    found = entry_of(split, there)
+    if found is None:
+        exact = root / "annotations" / f"instances_{split}.json"
+        raise NoSuchSplit(f"{exact}: no such split; this data set has {sorted(there)}")
+    return found
+
+
+def image_folders(root: Path, path: Path, split: str) -> list[Path]:
+    """Return the folders in which the images of a label file can be, the likeliest first."""
+    beside = path.parent
+    home = root if root.is_dir() else beside
+    if home == beside and beside.name.lower() in ("annotations", "labels"):
+        home = beside.parent
+    names = (_name(path, root if root.is_dir() else beside.parent), *split_names(split))
+    near = [each for folder in (home, home / "images") if folder.is_dir() for each in folder.iterdir()]
+    alike = sorted(each.name for each in near if not words_of(each.name).isdisjoint(split_names(split)))
+    own = [*names, *alike]  # such as train, train2017 or train_images
+    usual = [way for name in own for way in (name, f"images/{name}", f"{name}/images", f"{name}/data")]
+    within = [home / way for way in usual]
+    return [*within, beside / "images", beside / "data", home / "images", home / "data", home, beside]
+
+
+def refuse_other_json(root: Path) -> None:
+    """Raise DatasetError if a json file, or one in a folder, has a known format that is not read here."""
+    for path in [root] if root.is_file() else _json_files(root):
+        for keys, advice in OTHERS.items():
+            if holds_keys(path, keys):
+                raise DatasetError(f"{path}: {advice}")
+
+
+def _json_files(root: Path) -> list[Path]:
+    found = []
+    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
+        files = list(islice(folder.glob("*.json"), MOST_FILES + 1))
+        if len(files) <= MOST_FILES:
+            found += sorted(files)
+    return found
+
+
+def _name(path: Path, root: Path) -> str:
+    """Return the name of a label file's split: its folder and its own name, without what tells nothing."""
+    name = path.relative_to(root).with_suffix("").as_posix()
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    folder, _, own = name.rpartition("/")
+    return folder if folder and own in OF_THEIR_FOLDER else name
+
+
+def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
+    """Return whether a json file has all keys at any depth; large files are not parsed for this."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return all(text.find(f'"{key}"'.encode()) >= 0 for key in keys)
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return False

@@ -1,0 +1,96 @@
+"""Finds the images that a COCO file lists, wherever its exporter put them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from training.data.image_file import is_image
+
+UPLOADED = re.compile(r"[0-9a-f]{8}-+")  # what Label Studio puts before the names of uploaded images
+
+
+class ImageFinder:
+    """Finds image files by the `file_name` of their entry, in several folders."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Take the folders to look in, the likeliest first; those that do not exist are skipped."""
+        self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+        self._by_name = [_by_name(folder) for folder in self.folders]
+
+    def find(self, file_name: str) -> Path | None:
+        """Return the image file of an entry, or None.
+
+        The name may be a path, also of another machine or of Windows, or an address. The longest end of the
+        path that exists in a folder counts. Upper case and accents may be written differently. If nothing
+        fits, the only image of this name in the subfolders of the first folder does, or the path as written.
+        """
+        for text in dict.fromkeys((file_name, _path_of(file_name))):
+            if file := self._literal(text):
+                return file
+        bare = PurePosixPath(_path_of(file_name).replace("\\", "/")).name
+        below = [path for name in _spellings(bare) for path in self._below.get(name, ())]
+        if len(below) == 1:
+            return below[0]
+        shorter = UPLOADED.sub("", bare, count=1)
+        if shorter != bare and (file := self._by_bare_name(shorter)):
+            return file
+        elsewhere = Path(file_name)
+        return elsewhere if elsewhere.is_absolute() and elsewhere.is_file() else None
+
+    def _literal(self, text: str) -> Path | None:
+        found = self._by_bare_name(text)  # also a file whose own name has a backslash
+        if found is not None:
+            return found
+        parts = [
+            part
+            for part in PurePosixPath(text.replace("\\", "/")).parts
+            if part not in ("/", "..") and not part.endswith(":")
+        ]
+        for start in range(len(parts) - 1):
+            for folder in self.folders:
+                file = folder.joinpath(*parts[start:])
+                if file.is_file():
+                    return file
+        return self._by_bare_name(parts[-1]) if parts else None
+
+    def _by_bare_name(self, name: str) -> Path | None:
+        for spelling in _spellings(name):
+            for by_name in self._by_name:
+                if spelling in by_name:
+                    return by_name[spelling]
+        exact = (folder / name for folder in self.folders if name and "/" not in name)  # without a suffix
+        return next(filter(Path.is_file, exact), None)
+
+    @cached_property
+    def _below(self) -> dict[str, list[Path]]:
+        """Return the images in subfolders of the first folder, by name in lower case."""
+        found: dict[str, list[Path]] = {}
+        for folder in self.folders[:1]:
+            for path in filter(is_image, folder.rglob("*")):
+                found.setdefault(_folded(path.name), []).append(path)
+        return found
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the image files directly in a folder, by their name and by their name in lower case."""
+    files = list(filter(is_image, folder.iterdir()))
+    return {_folded(path.name): path for path in files} | {path.name: path for path in files}
+
+
+def _folded(name: str) -> str:
+    return normalize("NFC", name).lower()  # macOS takes accents and letters apart
+
+
+def _spellings(name: str) -> Iterator[str]:
+    yield from dict.fromkeys((name, _folded(name)))
+
+
+def _path_of(file_name: str) -> str:
+    """Return the path in an address such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
+    if "://" in file_name or "/?d=" in file_name:
+        address = urlsplit(file_name)
+        return parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    return unquote(file_name)

@@ -1,0 +1,73 @@
+"""Computes the box around an outline of a COCO file: polygons, or a run-length encoded mask.
+
+Source: the mask format of the COCO API, https://github.com/cocodataset/cocoapi (maskApi.c).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
+from typing import Any
+
+from training.data.label_file import Box
+
+
+def box_of_outline(segmentation: Any) -> Box | None:
+    """Return the box x1, y1, x2, y2 around the `segmentation` of an annotation; None if it shows nothing."""
+    try:
+        if isinstance(segmentation, dict):
+            counts, (height, width) = segmentation["counts"], segmentation["size"]
+            runs = _unpacked(counts) if isinstance(counts, str) else [int(run) for run in counts]
+            return _box_of_runs(runs, int(height), int(width))
+        numbers = [float(number) for number in _flat(segmentation or ())]
+    except (TypeError, ValueError, KeyError, OverflowError, IndexError):
+        return None
+    if len(numbers) < 4 or len(numbers) % 2 or not all(map(isfinite, numbers)):
+        return None
+    x, y = numbers[::2], numbers[1::2]
+    return min(x), min(y), max(x), max(y)
+
+
+def _flat(nested: Iterable[Any]) -> Iterator[Any]:
+    """Yield the numbers of polygons, however deep their lists are."""
+    for each in nested:
+        if isinstance(each, list):
+            yield from _flat(each)
+        else:
+            yield each
+
+
+def _unpacked(text: str) -> list[int]:
+    """Return the lengths of the runs of a compressed mask.
+
+    A character holds 6 bits: 5 of a number, and whether more follow. From the fourth number on, each is the
+    difference to the number two before it.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:  # more characters of this number follow
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs
+
+
+def _box_of_runs(runs: Sequence[int], height: int, width: int) -> Box | None:
+    """Return the box around a mask; every second run is of pixels that are set, column by column."""
+    columns: list[int] = []
+    rows: list[int] = []
+    place = 0
+    for number, length in enumerate(runs):
+        if number % 2 and length > 0:
+            first_column, first_row = divmod(place, height)
+            last_column, last_row = divmod(place + length - 1, height)
+            columns += first_column, last_column
+            rows += (first_row, last_row) if first_column == last_column else (0, height - 1)
+        place += length
+    if not columns or place != height * width:
+        return None
+    return min(columns), min(rows), max(columns) + 1, max(rows) + 1

@@ -1,0 +1,33 @@
+"""Counts the labels that a reader cannot use, so that one bad entry never refuses a data set."""
+
+from collections import Counter
+
+from training.errors import DatasetError
+
+
+class LeftOut:
+    """Counts entries by the reason why they are left out, and keeps the first of each reason."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, reason: str, entry: str) -> None:
+        """Count an entry; its text must name it, such as by file and line."""
+        self._counts[reason] += 1
+        self._first.setdefault(reason, entry)
+
+    def remark(self, source: object, remarks: Counter[str], kept: int) -> None:
+        """Add the counts to remarks.
+
+        Args:
+            source: the file or folder of the labels, for the error message.
+            kept: how many labels can be used.
+
+        Raises:
+            DatasetError: there are labels, and none can be used.
+        """
+        for reason, first in self._first.items():
+            if not kept:
+                raise DatasetError(f"{source}: no label can be used; {first}: {reason}")
+            remarks[f"entries left out: {reason}, first {first}"] = self._counts[reason]

@@ -1,0 +1,37 @@
+"""Finds the list or label file of a split among those that a data set has."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from training.data.image_file import VALIDATION, split_names
+
+Entry = TypeVar("Entry")
+WORDS = frozenset({"train", "training", "trainval", *VALIDATION, "test", "testing"})  # names of splits
+
+
+def words_of(name: str) -> frozenset[str]:
+    """Return the words in a name, in lower case and without digits: `train` for `train2017`."""
+    return frozenset(re.findall(r"[a-z]+", name.lower()))
+
+
+def folder_of_split(folders: Iterable[str], split: str) -> str:
+    """Return the first folder of a path that has the name of a split; "" if there is none."""
+    return next((each for each in folders if each == split or not words_of(each).isdisjoint(WORDS)), "")
+
+
+def entry_of(split: str, there: Mapping[str, Entry]) -> Entry | None:
+    """Return the entry of a split, by its name; None if no entry or several entries fit.
+
+    The name equals that of the split, or has it as a word: `train` is found as `train2017` and as
+    `my_train`. `val`, `valid` and `validation` mean the same. If the data set has a single entry whose name
+    is of no split, such as `default` or `result`, this entry is `train`.
+    """
+    names = split_names(split)
+    for name in names:
+        if name in there:
+            return there[name]
+    fitting = [name for name in there if not words_of(name).isdisjoint(names)]
+    if not fitting and split == "train" and len(there) == 1:
+        fitting = [name for name in there if words_of(name).isdisjoint(WORDS)]
+    return there[fitting[0]] if len(fitting) == 1 else None

@@ -1,0 +1,59 @@
+"""Confusion matrices: rows are the labels, columns are what the model found."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.evaluation import Truth
+from training.evaluate.detections import Detections
+from training.evaluate.matches import box_iou, inside_ignored
+
+# C classes
+
+BACKGROUND = "background"  # no object there (row), or none found (column)
+
+
+def detection_confusion(
+    truths: Sequence[Truth], detections: Sequence[Detections], classes: int, *, conf: float, iou: float
+) -> NDArray[np.int64]:
+    """Return the confusion matrix (C + 1, C + 1) of a detector; the last row and column are background.
+
+    Each object is paired with at most one detection that overlaps it, whatever the detection's class. Pairs
+    of one class go first, then those with the larger overlap. A detection without an object counts in the
+    last row, unless it is inside an ignored region.
+
+    Args:
+        conf: lowest score of a detection, inclusive.
+        iou: the least overlap of a pair, inclusive.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
+    for truth, every in zip(truths, detections, strict=True):
+        kept = every.scores >= np.float32(conf)
+        found = Detections(every.boxes_xyxy[kept], every.scores[kept], every.class_ids[kept])
+        overlaps = box_iou(truth.boxes_xyxy, found.boxes_xyxy)
+        same = truth.class_ids[:, None] == found.class_ids[None]
+        rows, columns = np.nonzero(overlaps >= iou)
+        labelled, paired = set(range(len(truth.class_ids))), np.zeros(len(found.scores), dtype=np.bool_)
+        for at in np.lexsort((-overlaps[rows, columns], ~same[rows, columns])):
+            row, column = int(rows[at]), columns[at]
+            if row in labelled and not paired[column]:
+                labelled.remove(row)
+                paired[column] = True
+                matrix[truth.class_ids[row], found.class_ids[column]] += 1
+        np.add.at(matrix[:, classes], truth.class_ids[sorted(labelled)], 1)
+        np.add.at(matrix[classes], found.class_ids[~paired & ~inside_ignored(found, truth, iou)], 1)
+    return matrix
+
+
+def class_confusion(probabilities: NDArray[np.floating], class_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the confusion matrix (C, C) of a classifier: labels, and the likeliest class of each image.
+
+    Args:
+        probabilities: (images, C).
+        class_ids: (images,) labels.
+    """
+    classes = probabilities.shape[1]
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (class_ids, probabilities.argmax(axis=1)), 1)
+    return matrix

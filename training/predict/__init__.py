@@ -1,0 +1,1 @@
+"""Run a checkpoint or an exported artifact on images and videos, without a service."""

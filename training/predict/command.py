@@ -1,0 +1,173 @@
+"""The command `python -m training predict`: run a model over sources, and write what it finds."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from training.columns import in_columns
+from training.errors import ConfigError, DatasetError
+from training.predict.load import load
+from training.predict.outputs import Outputs, drawn_path
+from training.predict.result import Result
+from training.predict.sources import Found, Frame, FrameReader, Source, find_sources
+from training.progress import bar
+from training.trainer.interrupt import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The options of `predict`."""
+
+    checkpoint: str
+    sources: tuple[str, ...]
+    output: Path = Path("predictions")
+    conf: float | None = None  # None: the model's default, also of the next four
+    iou: float | None = None
+    max_det: int | None = None
+    top_k: int | None = None
+    weight_threshold: float | None = None
+    classes: tuple[str, ...] = ()  # names or ids; empty: every class
+    device: str | None = None
+    draw: bool = True
+    save_txt: bool = False
+    save_conf: bool = False
+    save_json: bool = False
+
+
+class ExpertTally:
+    """How often each expert of one layer ran."""
+
+    def __init__(self, experts: int) -> None:
+        self._chosen, self._weights = np.zeros(experts), np.zeros(experts)
+        self._sets: Counter[bytes] = Counter()
+
+    def add(self, gates: np.ndarray) -> None:
+        """Count the experts of one image; gates (E,) are 0 for experts that did not run."""
+        self._chosen += gates > 0
+        self._weights += gates
+        self._sets[(gates > 0).tobytes()] += 1
+
+    def __str__(self) -> str:
+        images = self._sets.total()
+        all_run = self._chosen.min() == images  # then only weights differ between experts
+        shares = (self._weights if all_run else self._chosen) / images
+        shown = "  ".join(f"{share:4.0%}" for share in shares)
+        return f"{'all run, weighing' if all_run else 'chosen'} {shown}, {len(self._sets)} sets of experts"
+
+
+@dataclass
+class Summary:
+    """Counts of the images, objects and experts of one `predict`."""
+
+    what: str  # the things that `objects` counts: "objects", or "likeliest classes"
+    images: int = 0
+    empty: int = 0  # images in which nothing was found
+    objects: Counter[str] = field(default_factory=Counter)  # by class; of a classifier: the likeliest ones
+    seconds: list[float] = field(default_factory=list)
+    experts: dict[str, ExpertTally] = field(default_factory=dict)
+    failed: int = 0  # sources that could not be read, or not to the end
+    stopped: bool = False
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.images += 1
+        self.empty += not len(result)
+        names = result.class_names
+        self.objects.update(names if result.boxes_xyxy is not None else names[:1])
+        self.seconds.append(result.seconds)
+        for layer, (gates, _) in result.routings.items():
+            self.experts.setdefault(layer, ExpertTally(len(gates))).add(gates)
+
+    def __str__(self) -> str:
+        speed = f", {1000 * float(np.median(self.seconds)):.1f} ms each (median)" if self.seconds else ""
+        empty = f"; nothing found in {self.empty}" if self.empty else ""
+        lines = [f"{self.images} images{speed}: {self.objects.total()} {self.what}{empty}"]
+        lines += in_columns([(name, count) for name, count in self.objects.most_common()], "lr", indent=2)
+        return "\n".join(lines + [f"  {layer}: {tally}" for layer, tally in self.experts.items()])
+
+
+def predict(options: PredictOptions) -> Summary:
+    """Run a model over all sources, and write the results; a source that cannot be read is left out.
+
+    Ctrl-C stops between two images. What was written stays.
+
+    Raises:
+        ConfigError: nothing can be read, a setting is invalid, or a drawn image would replace its source.
+        CheckpointError: the model cannot be loaded.
+    """
+    found = find_sources(options.sources, options.output)
+    _report_sources(found, options)
+    model = load(options.checkpoint, device=options.device)
+    settings = model.settings(
+        conf=options.conf,
+        iou=options.iou,
+        max_det=options.max_det,
+        classes=options.classes,
+        top_k=options.top_k,
+        weight_threshold=options.weight_threshold,
+    )
+    log.info(f"model: {model.name} ({model.task})")
+    what = "objects" if model.task == "detect" else "likeliest classes"
+    summary = Summary(what, failed=len(found.problems))
+    writing = {"txt": options.save_txt, "conf": options.save_conf, "as_json": options.save_json}
+    with (
+        Outputs(options.output, classes=model.class_names, draw=options.draw, **writing) as outputs,
+        StopRequest() as stop,
+        bar(len(found.sources), "image", "predict") as progress,
+    ):
+        for source, frame, fps in _frames(found.sources, summary, progress):
+            name = source.name if frame.number is None else f"{source.name} frame {frame.number}"
+            result = model.run(name, frame.image, settings)
+            outputs.add(source, result, frame.number, fps)
+            summary.add(result)
+            progress.update()
+            if stop.requested:
+                summary.stopped = True
+                break
+    return summary
+
+
+def _frames(
+    sources: Sequence[Source], summary: Summary, progress: tqdm
+) -> Iterator[tuple[Source, Frame, float]]:
+    """Yield the frames of all sources, and the frames per second; count and name what cannot be read."""
+    for source in sources:
+        try:
+            with FrameReader(source) as reader:
+                progress.total = (progress.total or 0) + max(0, reader.frames - 1)  # until now 1
+                for frame in reader:
+                    yield source, frame, reader.fps
+        except DatasetError as error:
+            summary.failed += 1
+            log.warning(error)
+
+
+def _report_sources(found: Found, options: PredictOptions) -> None:
+    if not found.sources:
+        raise ConfigError(f"nothing to predict on: {'; '.join(found.problems)}")
+    for problem in found.problems:
+        log.warning(problem)
+    if found.passed_over:
+        others = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.most_common())
+        log.info(f"files that are neither images nor videos, passed over: {others}")
+    if options.save_conf and not options.save_txt:
+        raise ConfigError("--save-conf adds scores to the label files of --save-txt: give both")
+    if options.draw:
+        _check_overwriting(found.sources, options.output)
+
+
+def _check_overwriting(sources: Sequence[Source], output: Path) -> None:
+    """Raise ConfigError if a drawn file would replace a file that is read."""
+    read = {Path(source.where).resolve() for source in sources if source.kind != "stream"}
+    for source in sources:
+        if drawn_path(output, source).resolve() in read:
+            raise ConfigError(
+                f"{drawn_path(output, source)} would be replaced by its drawing: name another --output"
+            )

@@ -1,0 +1,90 @@
+"""Draw a result: boxes with class and score, or the likeliest classes, and a band with the experts."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.predict.result import Result
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE, BLACK, GREY, PALE = (255, 255, 255), (0, 0, 0), (90, 90, 90), (235, 235, 235)
+EXPERT = np.array([0, 114, 178])  # the colour of an expert with weight 1; lighter for less
+READABLE_PX = 640  # the mean side of an image on which text has its usual size
+
+Colour = tuple[int, int, int]
+Image = NDArray[np.uint8]
+
+
+def draw(result: Result, *, experts: bool = True) -> Image:
+    """Return a drawn copy of the result's image, as Result.plot does."""
+    image = np.ascontiguousarray(result.image).copy()
+    scale = float(np.clip(sum(image.shape[:2]) / 2 / READABLE_PX, 0.6, 4))
+    labels = [f"{name} {score:.2f}" for name, score in zip(result.class_names, result.scores, strict=True)]
+    if result.boxes_xyxy is None:
+        for line, (label, class_id) in enumerate(zip(labels, result.class_ids, strict=True)):
+            _label(image, label, (2, 2 + line * _line_px(scale)), scale, class_colour(int(class_id)))
+    else:
+        rows = list(zip(result.boxes_xyxy, result.class_ids, labels, strict=True))
+        corners = [_box(image, box, scale, class_colour(int(class_id))) for box, class_id, _ in rows]
+        # Labels after all boxes, and the highest score last, so that its label is above the others.
+        for (_, class_id, label), corner in reversed(list(zip(rows, corners, strict=True))):
+            _label(image, label, corner, scale, class_colour(int(class_id)))
+    if experts and result.routings:
+        band = [_row(layer, gates, image.shape[1], scale) for layer, (gates, _) in result.routings.items()]
+        image = np.concatenate([image, *band])
+    return image
+
+
+def _box(image: Image, box: NDArray[np.float32], scale: float, colour: Colour) -> tuple[int, int]:
+    """Draw a box, and return the corner of its label: above the box, or inside it at the upper edge."""
+    left, top, right, bottom = (round(float(edge)) for edge in box)
+    cv2.rectangle(image, (left, top), (right, bottom), colour, max(1, round(2 * scale)))
+    above = top - _line_px(scale)
+    return left, above if above >= 0 else top
+
+
+def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, colour: Colour) -> None:
+    """Draw text on a filled box whose corner is at left_top, moved to the left where it would be cut off."""
+    size = 0.5 * scale
+    width = cv2.getTextSize(text, FONT, size, 1)[0][0] + 4
+    left, top = max(0, min(left_top[0], image.shape[1] - width)), left_top[1]
+    cv2.rectangle(image, (left, top), (left + width, top + _line_px(scale) - 1), colour, cv2.FILLED)
+    light = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+    base = (left + 2, top + round(0.72 * _line_px(scale)))
+    cv2.putText(image, text, base, FONT, size, BLACK if light else WHITE, 1, cv2.LINE_AA)
+
+
+def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, scale: float) -> Image:
+    """Return a line of the band: the layer's name, and a cell for each expert, darker with its weight."""
+    height, names = _line_px(scale), round(0.3 * width)
+    row = np.full((height, width, 3), 255, np.uint8)
+    cv2.putText(row[:, :names], layer, (3, round(0.7 * height)), FONT, 0.42 * scale, GREY, 1, cv2.LINE_AA)
+    edges = np.linspace(names, width, len(gates) + 1).round().astype(int)
+    for expert, gate in enumerate(gates):
+        cell = row[1:, edges[expert] + 1 : edges[expert + 1]]
+        cell[:] = PALE if gate <= 0 else 255 - (255 - EXPERT) * (0.35 + 0.65 * float(gate))
+        text = f"{expert}" if gate <= 0 else f"{expert}: {gate:.0%}"
+        size = 0.4 * scale
+        if cv2.getTextSize(text, FONT, size, 1)[0][0] + 4 <= cell.shape[1]:
+            colour = GREY if gate <= 0 else WHITE if gate > 0.4 else BLACK
+            cv2.putText(cell, text, (3, round(0.68 * height)), FONT, size, colour, 1, cv2.LINE_AA)
+    return row
+
+
+def _line_px(scale: float) -> int:
+    return round(20 * scale)
+
+
+def class_colour(class_id: int) -> Colour:
+    """Return a bright colour, far from those of the classes before it."""
+    hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
+    red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
+    return int(red), int(green), int(blue)
+
+
+def encode(image: Image, suffix: str) -> bytes:
+    """Return an RGB image (H, W, 3) as the bytes of a file with this suffix, such as ".png"."""
+    _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()

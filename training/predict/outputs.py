@@ -1,0 +1,176 @@
+"""Write results to a folder: drawn images and videos, YOLO label files, and one JSON file."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.files import flush, write_atomically
+from training.predict.draw import encode
+from training.predict.result import Result
+from training.predict.sources import Source
+
+LABELS, JSON_FILE, CLASSES_FILE = "labels", "predictions.json", "classes.txt"
+
+
+class Outputs:
+    """The files that one `predict` writes; they are complete even if the command is stopped."""
+
+    def __init__(
+        self, folder: Path, *, classes: tuple[str, ...], draw: bool, txt: bool, conf: bool, as_json: bool
+    ) -> None:
+        """Create the folder, and open its files.
+
+        Args:
+            classes: names of the model's classes.
+            draw: write drawn images and videos.
+            txt: write a label file for each image, and the names of the classes.
+            conf: end each row of a label file with the score.
+            as_json: write predictions.json.
+        """
+        self.folder, self._draw, self._txt, self._conf = folder, draw, txt, conf
+        self._video: _Video | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        if txt:
+            write_atomically(folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes))
+        self._json = _JsonList(folder / JSON_FILE) if as_json else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_video()
+        if self._json:
+            self._json.close()
+
+    def _end_video(self) -> None:
+        if self._video:
+            self._video.close()
+            self._video = None
+
+    def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
+        """Write the result of an image, or of a video's frame with this index, from 0."""
+        name = source.name if index is None else f"{source.name}_{index:06d}"
+        if self._draw:
+            self._add_drawn(source, result.plot(), index, fps)
+        if self._txt:
+            path = self.folder / LABELS / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, "".join(f"{row}\n" for row in label_rows(result, conf=self._conf)))
+        if self._json:
+            frame = {} if index is None else {"frame": index}
+            self._json.add({"file": str(source), **frame, **as_document(result)})
+
+    def _add_drawn(self, source: Source, drawn: NDArray[np.uint8], index: int | None, fps: float) -> None:
+        path = drawn_path(self.folder, source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if index is None:
+            write_atomically(path, encode(drawn, path.suffix))
+            return
+        if self._video is None or self._video.path != path:
+            self._end_video()
+            self._video = _Video(path, drawn.shape[:2], fps)
+        self._video.add(drawn)
+
+
+def drawn_path(folder: Path, source: Source) -> Path:
+    """Return the drawn file of a source: a JPEG of a JPEG, a PNG of another image, an MP4 of a video."""
+    suffix = ".mp4"
+    if source.kind == "image":
+        suffix = ".jpg" if Path(source.where).suffix.lower() in (".jpg", ".jpeg", ".jfif") else ".png"
+    return folder / f"{source.name}{suffix}"
+
+
+def label_rows(result: Result, *, conf: bool) -> list[str]:
+    """Return the rows of a label file: class id and box as YOLO writes them, or score and name of a class.
+
+    Centre, width and height of a box are shares of the image, 0..1. A classifier's rows are "0.93 cat".
+    """
+    if result.boxes_xyxy is None:
+        pairs = zip(result.scores, result.class_names, strict=True)
+        return [f"{score:.4f} {name}" for score, name in pairs]
+    height, width = result.image.shape[:2]
+    rows = []
+    for box, class_id, score in zip(result.boxes_xyxy, result.class_ids, result.scores, strict=True):
+        left, top, right, bottom = (float(edge) for edge in box)
+        center, size = ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
+        shares = [center[0] / width, center[1] / height, size[0] / width, size[1] / height]
+        numbers = [*shares, float(score)] if conf else shares
+        rows.append(" ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]))
+    return rows
+
+
+def as_document(result: Result) -> dict[str, Any]:
+    """Return a result for JSON, its predictions as the service's: x and y are the centre, all in pixels."""
+    height, width = result.image.shape[:2]
+    found = []
+    for row, (class_id, name, score) in enumerate(
+        zip(result.class_ids.tolist(), result.class_names, result.scores.tolist(), strict=True)
+    ):
+        place = {}
+        if result.boxes_xyxy is not None:
+            left, top, right, bottom = result.boxes_xyxy[row].tolist()
+            place = {"x": (left + right) / 2, "y": (top + bottom) / 2}
+            place |= {"width": right - left, "height": bottom - top}
+            place = {side: round(value, 3) for side, value in place.items()}
+        found.append({**place, "class": name, "class_id": class_id, "confidence": round(score, 6)})
+    experts = {
+        layer: {str(expert): round(weight, 6) for expert, weight in ran.items()}
+        for layer, ran in result.experts.items()
+    }
+    return {"image": {"width": width, "height": height}, "predictions": found, "experts": experts}
+
+
+class _JsonList:
+    """A JSON list that is written as it grows, beside its final place until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._partial = path, path.with_name(f".{path.name}.partial")
+        self._file = self._partial.open("w", encoding="utf-8")
+        self._before = "[\n"
+
+    def add(self, document: dict[str, Any]) -> None:
+        self._file.write(self._before + json.dumps(document, ensure_ascii=False))
+        self._before = ",\n"
+
+    def close(self) -> None:
+        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
+        self._file.close()
+        flush(self._partial)
+        self._partial.replace(self._path)
+
+
+class _Video:
+    """A drawn video, or a folder of drawn frames where OpenCV has no encoder for MP4."""
+
+    def __init__(self, path: Path, frame_hw: tuple[int, int], fps: float) -> None:
+        self.path, self._partial = path, path.with_name(f".{path.stem}.partial.mp4")
+        # Encoders cut odd sizes to even ones, and OpenCV drops frames of another size.
+        self._height, self._width = (size + size % 2 for size in frame_hw)
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        self._writer = cv2.VideoWriter(str(self._partial), codec, fps, (self._width, self._height))
+        self._count = 0
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        if not self._writer.isOpened():
+            folder = self.path.with_suffix("")
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / f"{self._count:06d}.jpg", encode(frame, ".jpg"))
+        else:
+            if abs(frame.shape[0] - self._height) > 1 or abs(frame.shape[1] - self._width) > 1:
+                frame = cv2.resize(frame, (self._width, self._height)).astype(np.uint8, copy=False)
+            sides = (0, self._height - frame.shape[0], 0, self._width - frame.shape[1])
+            padded = cv2.copyMakeBorder(frame, *sides, cv2.BORDER_REPLICATE)
+            if self._writer.write(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR)) is False:  # None before OpenCV 5
+                raise OSError(f"{self._partial}: a frame cannot be written; is the disk full?")
+        self._count += 1
+
+    def close(self) -> None:
+        opened = self._writer.isOpened()
+        self._writer.release()
+        if opened:
+            flush(self._partial)
+            self._partial.replace(self.path)

@@ -1,0 +1,54 @@
+"""Turn what callers have of an image into RGB pixels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.image_file import read_rgb
+from training.errors import DatasetError
+
+DEEP_MODES = ("I", "F")  # of PIL: more than 8 bits, which converting to RGB would cut off
+
+
+def as_rgb(image: Any) -> tuple[str, NDArray[np.uint8]]:
+    """Return the name and the RGB pixels (H, W, 3) of an image.
+
+    Args:
+        image: the path of an image file, which is turned upright by its EXIF orientation; an array of uint8,
+            (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA; or a PIL image. Alpha is dropped.
+
+    Raises:
+        DatasetError: the file cannot be decoded, or the object is not an image; the message says what to do.
+    """
+    if isinstance(image, str | Path):
+        if Path(image).is_dir():
+            raise DatasetError(
+                f"{image} is a folder: give a list of its images, or use python -m training predict"
+            )
+        return Path(image).name, read_rgb(Path(image))
+    if isinstance(image, np.ndarray):
+        return "image", _array_as_rgb(image)
+    if hasattr(image, "getexif") and hasattr(image, "convert"):  # PIL, which need not be installed
+        from PIL import ImageOps
+
+        if image.mode.startswith(DEEP_MODES):
+            raise DatasetError(
+                f"a PIL image of mode {image.mode} holds more than 8 bits: scale it to 0..255 first"
+            )
+        name = Path(getattr(image, "filename", "") or "image").name
+        return name, np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    raise DatasetError(f"a {type(image).__name__} is not an image: give a path, a numpy array or a PIL image")
+
+
+def _array_as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8:
+        raise DatasetError(
+            f"an image array must be uint8, 0..255, and this is {image.dtype}: convert it first"
+        )
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or 0 in image.shape:
+        raise DatasetError(f"an image array must be (height, width, 3) RGB, and this is {image.shape}")
+    return np.ascontiguousarray(image[..., :3])

@@ -1,0 +1,101 @@
+"""The result of one image: objects or classes, the experts that ran, and a drawing of both."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import ConfigError
+
+# N objects, or best classes of a classifier · E experts of a layer
+
+LISTED = 6  # objects that a representation lists by score
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Result:
+    """What a model found in one image, highest score first."""
+
+    name: str  # of the image
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    boxes_xyxy: NDArray[np.float32] | None  # (N, 4) left, top, right, bottom in pixels; None: of a classifier
+    scores: NDArray[np.float32]  # (N,) 0..1
+    class_ids: NDArray[np.int64]  # (N,)
+    model_classes: tuple[str, ...]  # names of all classes of the model
+    routings: Mapping[
+        str, tuple[NDArray[Any], NDArray[Any]]
+    ]  # by layer: gates and router probabilities, (E,)
+    seconds: float  # that the model took, without reading the image
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Return the class name of each object, (N,)."""
+        return [self.model_classes[class_id] for class_id in self.class_ids]
+
+    @property
+    def experts(self) -> dict[str, dict[int, float]]:
+        """Return the weights of the experts that ran, by layer and expert, the heaviest first."""
+        found = {}
+        for layer, (gates, _) in self.routings.items():
+            order = np.argsort(-gates, kind="stable")
+            found[layer] = {int(expert): float(gates[expert]) for expert in order if gates[expert] > 0}
+        return found
+
+    def plot(self, *, experts: bool = True) -> NDArray[np.uint8]:
+        """Return the image with boxes or best classes drawn on it, as RGB (H, W, 3).
+
+        Args:
+            experts: add a band under the image that shows which experts ran in each layer.
+        """
+        from training.predict.draw import draw
+
+        return draw(self, experts=experts)
+
+    def to_supervision(self) -> Any:
+        """Return the objects as supervision.Detections, or the classes as supervision.Classifications.
+
+        Raises:
+            ConfigError: the package supervision is not installed.
+        """
+        try:
+            supervision: Any = import_module("supervision")
+        except ImportError as error:
+            raise ConfigError(
+                f"to_supervision needs supervision ({error}): pip install supervision"
+            ) from error
+        if self.boxes_xyxy is None:
+            return supervision.Classifications(class_id=self.class_ids, confidence=self.scores)
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        if self.boxes_xyxy is None:
+            what = "likeliest classes"
+        else:
+            counts = Counter(self.class_names).most_common()
+            what = ", ".join(f"{count} {name}" for name, count in counts) or "no objects"
+        listed = zip(self.class_names[:LISTED], self.scores, strict=False)
+        scored = ", ".join(f"{name} {score:.2f}" for name, score in listed)
+        more = ", …" if len(self) > LISTED else ""
+        lines = [f"{self.name}, {width} x {height} pixels: {what}" + (f" ({scored}{more})" if scored else "")]
+        for layer, ran in self.experts.items():
+            lines.append(f"  {layer}: {', '.join(f'expert {e} {w:.0%}' for e, w in ran.items()) or 'none'}")
+        return "\n".join(lines)
+
+    def _repr_png_(self) -> bytes:
+        """Return the drawing as PNG, which notebooks show."""
+        from training.predict.draw import encode
+
+        return encode(self.plot(), ".png")
