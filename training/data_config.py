@@ -38,7 +38,8 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    Image i of the split belongs to fold i modulo `folds`; only images of the folds in `kept` are used.
+    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
+    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
     """
 
     kind: Literal["folder"] = "folder"

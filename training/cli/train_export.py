@@ -9,8 +9,7 @@ from training.cli.flags import read
 from training.cli.run_flags import add_run
 from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
-from training.export.artifact.bundle import check_name
-from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.export.targets.targets import DEFAULT_TARGETS
 from training.models.variants import MixtureChoice, model_config
 
 log = logging.getLogger(__name__)
@@ -37,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
     """Train, then export the best checkpoint by validation; with --last, or without validation, the last."""
     from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
+    from training.workflows.preflight import before_export
 
     args.run_dir = args.run_dir or Path("runs") / args.name
-    # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
-    check_name(args.name)
-    check_options(args.target or DEFAULT_TARGETS, export.export_options(args), model)
+    targets, options = args.target or DEFAULT_TARGETS, export.export_options(args)
+    before_export(args.name, targets, options, model, args.repository)
     data = _held_out(args)
     if code := train.run(args):
         return code

@@ -75,6 +75,10 @@ class ImageFolderDataset:
         """Return the bytes of an image file; raise DatasetError if it cannot be read."""
         return read_bytes(self._paths[index])
 
+    def path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self._paths[index]
+
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class id of an image, (1,), without reading the image."""
         return self._class_ids[index : index + 1]

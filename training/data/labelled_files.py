@@ -82,6 +82,10 @@ class LabelledFiles:
         """Return the bytes of an image file; raise DatasetError if the file cannot be read."""
         return read_bytes(self._images[index])
 
+    def path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self._images[index]
+
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class ids of an image's labelled objects, (N,), without reading the image."""
         labels = self._labels[index]

@@ -1,6 +1,7 @@
 """An image with its labels, and the interface of data sets."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -70,6 +71,10 @@ class Dataset(Protocol):
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded bytes of an image file, as a client would send it to the service."""
+        ...
+
+    def path(self, index: int) -> Path | None:
+        """Return the file of an image; None if the image is generated."""
         ...
 
     def class_ids(self, index: int) -> NDArray[np.int64]:

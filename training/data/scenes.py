@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,6 +55,10 @@ class DrawnScenes(ABC):
         """Return the scene as a PNG file."""
         _, png = cv2.imencode(".png", cv2.cvtColor(self.load(index).image, cv2.COLOR_RGB2BGR))
         return png.tobytes()
+
+    def path(self, index: int) -> Path | None:
+        """Return None: a scene has no file."""
+        return None
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class ids of a scene's labels, after drawing the scene."""

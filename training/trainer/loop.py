@@ -295,7 +295,7 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Evaluate if it is due, and return whether it was; None if stopped on request.
+        """Save and evaluate if it is due, and return whether it was; None if stopped on request.
 
         Only the first process evaluates.
         """
@@ -303,9 +303,16 @@ class Trainer:
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
             return False
+        self._save()  # so that a validation that fails loses nothing
         scores: Mapping[str, float] | None = {}
         if self.processes.first:
-            scores = stop.unless_requested(lambda: evaluate(self.average.model))
+            try:
+                scores = stop.unless_requested(lambda: evaluate(self.average.model))
+            except (TrainingError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+                raise TrainingError(
+                    f"the validation after epoch {epoch} failed: {error}. Nothing is lost: the model is in "
+                    f"{self.run_dir / MODEL_FILE}, and the same command resumes with this validation"
+                ) from error
         if self.processes.any(scores is None, self.device):
             return None
         if self.processes.first and scores is not None:

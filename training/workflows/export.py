@@ -29,7 +29,7 @@ from training.tasks.choose import task_named
 from training.trainer.checkpoint import find_checkpoint, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
-from training.workflows.dataset_config import data_name, described, log_remarks, open_for
+from training.workflows.dataset_config import data_name, described, log_measured, open_for
 from training.workflows.measure import labelled_for
 from training.workflows.provenance import checkpoint_in_words, origin_in_words
 
@@ -101,7 +101,7 @@ def export(
 def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
     """Return the model's metric and routing on the data, and all figures of the evaluation."""
     dataset, task = labelled_for(model, data), task_named(model.config.task)
-    log_remarks("labels", dataset)
+    log_measured("labels", dataset)
     result = task.evaluate(model.to(compute_device()), dataset)
     model.cpu()
     log.info(f"measured on {described(data)}:\n{task.report(result)}")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.config import ModelConfig, TrainConfig
+from training.data.class_subset import joined_by_name
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data_config import AS_FOUND, DataConfig, Reading, ScenesConfig
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes
 from training.models.families.choose import parse_variant
 from training.models.network import Network
 from training.models.variants import MixtureChoice
@@ -30,6 +30,7 @@ from training.workflows.dataset_config import (
     trained_on,
     training_data,
 )
+from training.workflows.preflight import before_training
 from training.workflows.provenance import origin_in_words, origin_of
 
 log = logging.getLogger(__name__)
@@ -128,13 +129,14 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     if resuming:
         trainer.resume()
         log.info(f"resuming from step {trainer.position.step} in {options.run_dir}")
-    validation = open_dataset(config.val_data) if config.val_data else None
+    validation = None
+    if config.val_data is not None:
+        validation = joined_by_name(open_dataset(config.val_data), config.model.class_names)
     _announce(trainer, dataset)
     if validation is not None:
-        check_classes(config.model.class_names, validation.class_names)  # before hours of training
         log_remarks("validation labels", validation)
-    if config.val_data == config.train_data:
-        log.info("validation uses the training images, so figures are too good: give another --val-split")
+    if processes.first and not resuming:  # a resumed run has passed
+        before_training(config, options.run_dir, dataset, validation)
     task = trainer.task
 
     def validate(model: Network) -> Mapping[str, float]:

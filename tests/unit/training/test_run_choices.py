@@ -126,6 +126,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
 TAKE_SPLITS = {
     "train": ["--run", "r"],
     "train-export": [],
+    "check": [],
     "look": ["--output", "a.png"],
     "ablations": ["--output", "out"],
     "evaluate": ["m.safetensors"],

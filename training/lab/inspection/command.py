@@ -7,7 +7,6 @@ from pathlib import Path
 from training.data.sample import Dataset
 from training.data_config import AS_FOUND, Reading
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
@@ -81,7 +80,6 @@ def inspect(options: InspectOptions) -> Inspection:
     data = measured_on(checkpoint, *selection)
     controls = controls_of(model, options.top_k, options.weight_threshold)
     dataset = labelled_for(model, data)
-    check_classes(config.class_names, dataset.class_names)
     if not config.mixtures:
         raise ConfigError(f"{config.variant} has no mixture of experts, so there is no routing to inspect")
     if controls.top_k == 0:

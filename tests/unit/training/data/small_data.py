@@ -53,6 +53,9 @@ class MemoryDataset:
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
 
+    def path(self, index: int) -> None:
+        return None
+
     def class_ids(self, index: int) -> NDArray[np.int64]:
         return self.load(index).labelled_classes
 

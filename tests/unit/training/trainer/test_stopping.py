@@ -16,7 +16,7 @@ from training.config import OptimizerConfig, TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
-from training.errors import CheckpointError, TrainingError
+from training.errors import CheckpointError, DatasetError, TrainingError
 from training.losses.terms import LossTerms
 from training.models.variants import MixtureChoice, model_config
 from training.trainer.checkpoint import (
@@ -49,6 +49,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     trainer._step = lambda batch: LossTerms(nan, {"box": one}, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
         trainer.run()
+
+
+@pytest.mark.parametrize("error", [DatasetError("one.jpg: torn"), OSError("disk gone"), MemoryError("none")])
+def test_a_validation_that_fails_loses_nothing_and_is_repeated_by_the_same_command(tmp_path, error):
+    def fail(model):
+        raise error
+
+    config = replace(CONFIG, evaluate_every_epochs=1)
+    with pytest.raises(TrainingError, match=f"the validation after epoch 1 failed: {error}. Nothing is lost"):
+        trainer_in(tmp_path, config).run(fail)
+    weights = load_model(tmp_path / MODEL_FILE)[0].state_dict()
+    resumed, seen = trainer_in(tmp_path, config), []
+    resumed.resume()
+    assert resumed.position.step == 2, "both steps of the first epoch"
+
+    def measure(model):
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"mAP50-95": 0.5}
+
+    assert resumed.run(measure).finished
+    assert len(seen) == config.epochs
+    assert all(torch.equal(seen[0][name], tensor) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize(
