@@ -8,7 +8,7 @@ from typing import Self
 class StopRequest:
     """A block in which the first Ctrl-C or SIGTERM only sets a flag; the second raises KeyboardInterrupt.
 
-    An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
+    An interrupt inside an optimizer step would leave weights half updated, and they would be saved so.
     """
 
     def __init__(self) -> None:

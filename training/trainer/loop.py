@@ -49,7 +49,7 @@ Describe = Callable[[Mapping[str, float]], str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run."""
+    """The result of a run: whether it finished, its progress, and the files of its models."""
 
     finished: bool  # False: stopped on request; the same command resumes
     position: Position
@@ -66,7 +66,7 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32; `auto` takes the faster one.
 
-    Raise ConfigError for f16 on a CPU, where it is slower than bf16 and float32.
+    Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -136,7 +136,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Load the state in run_dir; any number of processes may have written it.
+        """Load the state in run_dir; the run may have had another number of processes then.
 
         Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
@@ -163,7 +163,7 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite, or tensorboard is requested and not installed.
             ConfigError: patience is set without an evaluation.
-            CheckpointError: run_dir is not the same folder for all processes.
+            CheckpointError: run_dir is not the same folder in all processes.
             ProcessLost: another process of the run has ended.
         """
         config, first = self.config, self.processes.first
@@ -251,7 +251,7 @@ class Trainer:
         return self.stepper.take(parts, self.position.step)
 
     def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Evaluate if it is due, and return whether it was; only the first process evaluates."""
+        """Evaluate if an evaluation is due, and return whether it was; only the first process evaluates."""
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
@@ -300,6 +300,6 @@ class Trainer:
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
-    """Return the loss and its parts by name; they are copied from a GPU all at once."""
+    """Return the loss and its parts by name, copied from a GPU in one transfer."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))
