@@ -31,7 +31,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pruning:
-    """The result of a pruning, with everything that is reported."""
+    """The result of a pruning: what the report shows."""
 
     variant: str
     rule: str

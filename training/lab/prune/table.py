@@ -12,7 +12,7 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return every expert's share of images and mean weight, and whether it is dropped."""
+    """Return, for every expert, its share of images, its mean weight, and whether it is removed."""
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
         for expert, (share, weight) in enumerate(zip(use.expert_share, use.mean_weight, strict=True)):
