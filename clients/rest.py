@@ -131,7 +131,10 @@ class _Call:
         return Deadline(self._timeout_s)
 
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
-        """Return a request's query, body and headers; timeout_ms counts from when the body has arrived."""
+        """Return a request's query, body and headers.
+
+        Its timeout_ms is the time that is left: the service counts it from when the body has arrived.
+        """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},

@@ -50,7 +50,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Input(Tensor):
-    """One input of a graph. Facts: `resize` of images; `default`, and `allowed` or `range`, of controls."""
+    """One input of a graph, with further entries of its manifest row.
+
+    These are `resize` for images, and `default` with `allowed` or `range` for a control.
+    """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,7 +64,7 @@ class Input(Tensor):
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """One output of a graph. It may differ from the checkpoint by absolute + relative × |value|."""
+    """One output of a graph; it may differ from the checkpoint's by absolute + relative × |value|."""
 
     absolute: float = 0.0
     relative: float = 0.0
@@ -86,7 +89,8 @@ class GraphContract:
 
         Args:
             canvases: one or more network inputs, (H, W, 3) each.
-            controls: of each image, as numbers; an input with the role control takes the field of its name.
+            controls: the controls of each image, as numbers. A graph input of role control takes the field
+            with the name of the input.
         """
         count = max(len(canvases), self.batch[0])
         values: dict[str, NDArray[Any]] = {}

@@ -13,6 +13,6 @@ class Runner(Protocol):
 
 
 class Engine(Runner, Protocol):
-    """Runs an exported file."""
+    """Runs an exported file, to compare its outputs with the checkpoint's."""
 
     machine: str  # processor and threads

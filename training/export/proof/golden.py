@@ -1,4 +1,4 @@
-"""Make the golden sample: one image and the outputs of a correct server for it."""
+"""Make the golden sample of an artifact: an image, and the answer of a correct server, to check servers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,9 @@ class Golden:
 def make_golden(
     model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
-    """Run images through the exported graph, and keep the image whose routing is farthest from a tie.
+    """Return the image whose routing is farthest from a tie, with the exported graph's answer for it.
+
+    Near a tie, rounding could change which experts run on another machine.
 
     Raises:
         ExportError: the model finds nothing in any image, so the sample would prove nothing.
