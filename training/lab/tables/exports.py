@@ -1,4 +1,4 @@
-"""The table of a model repository: its artifacts, and how far each one's outputs are from its checkpoint's."""
+"""The table of a model repository: its artifacts, and how far their outputs are from their checkpoints'."""
 
 import json
 from collections.abc import Mapping
