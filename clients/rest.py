@@ -53,7 +53,7 @@ class RestClient(Calls):
         self._client = opened(httpx.Client, self._call.url, tls)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a later call raises ClientError."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class AsyncRestClient(AsyncCalls):
         self._client = opened(httpx.AsyncClient, self._call.url, tls)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a later call raises ClientError."""
         await self._client.aclose()
 
     async def __aenter__(self) -> Self:

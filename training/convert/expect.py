@@ -88,7 +88,7 @@ def compare(model: Detector, expected: Mapping[str, NDArray[Any]]) -> list[Diffe
 
 
 def as_table(differences: list[Differences]) -> str:
-    """Return the differences as a table with one line per image, and the limits in the heading."""
+    """Return the differences as a table with one line per image; the heading states the allowed limits."""
     rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
     for index, each in enumerate(differences):
         figures = (f"{figure:.2e}" for figure in (each.scores, each.boxes_px, each.boxes_excess_px))

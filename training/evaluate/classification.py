@@ -26,7 +26,9 @@ class ClassEvaluation(Result):
 def evaluate_classes(
     model: Classifier, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 32
 ) -> ClassEvaluation:
-    """Evaluate a classifier on centre crops, in float32 on the model's device; experts run grouped.
+    """Evaluate a classifier on centre crops, in float32 on the model's device.
+
+    Each expert runs only on the images for which it was chosen.
 
     Raises:
         DatasetError: the data set has other classes than the model, boxes as labels, or an image that cannot

@@ -47,7 +47,9 @@ def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> 
 def evaluate(
     model: Detector, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 8
 ) -> Evaluation:
-    """Evaluate a detector in float32 on the model's device; experts run grouped.
+    """Evaluate a detector in float32 on the model's device.
+
+    Each expert runs only on the images for which it was chosen.
 
     Raises:
         DatasetError: the data set has other classes than the model, no labelled object, or an image that

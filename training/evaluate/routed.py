@@ -71,7 +71,7 @@ def route_images(
 ) -> RoutedImages:
     """Run a network on a data set, in float32 on the network's device; return the routing and the labels.
 
-    Experts run grouped.
+    Each expert runs only on the images for which it was chosen.
 
     Args:
         what: label of the progress bar.

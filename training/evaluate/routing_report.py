@@ -59,7 +59,10 @@ class RoutingReport:
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """Return the goals and whether they are met: bits, no unused expert, and one for each grouping."""
+        """Return the goals and whether they are met.
+
+        They are: enough bits about the image, no unused expert, and experts that depend on each grouping.
+        """
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)
         following = (

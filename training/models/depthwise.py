@@ -19,7 +19,7 @@ FAST_COLUMNS = 3
 
 
 class _Depthwise(torch.autograd.Function):
-    """Depthwise convolution, odd square kernel; its backward pass is in strips, or in float32 (see above)."""
+    """Depthwise convolution with an odd square kernel, and with a backward pass that is fast on CPUs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -45,7 +45,7 @@ class Network(nn.Module):
     ) -> Any:
         """Return the task's predictions for the backbone's maps; `routings` are the backbone's.
 
-        The predictions' own routings are those and the routings of the neck and the head, if any.
+        The predictions hold these routings, and those of the mixture layers in neck and head.
         """
         raise NotImplementedError
 

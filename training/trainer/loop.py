@@ -84,7 +84,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
 
 
 class Trainer:
-    """One run: its model, the averaged model, the optimizer and the files."""
+    """A training run: its model, the averaged model, the optimizer and the files."""
 
     def __init__(
         self,

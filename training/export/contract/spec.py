@@ -1,4 +1,4 @@
-"""The form of an exported graph, apart from the network itself."""
+"""The form of an exported graph: how its experts run, what it selects, and which batches it takes."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -31,7 +31,7 @@ GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a graph."""
+    """One input or output of a graph: its name, type, sizes and role."""
 
     name: str  # in the graph
     dtype: Dtype
@@ -44,7 +44,7 @@ class Tensor:
         return cls(row["name"], row["dtype"], tuple(row["dims"][1:]), row["role"])
 
     def row(self) -> dict[str, Any]:
-        """Return the tensor's row of the manifest."""
+        """Return the tensor as a row of the manifest."""
         return {"name": self.name, "dtype": self.dtype, "dims": ["B", *self.sizes], "role": self.role}
 
 
@@ -58,19 +58,19 @@ class Input(Tensor):
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """Return the input's row of the manifest."""
+        """Return the input as a row of the manifest."""
         return {**super().row(), **self.facts}
 
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """One output of a graph; it may differ from the checkpoint's by absolute + relative × |value|."""
+    """One output of a graph; a value may differ from the checkpoint's by absolute + relative × |value|."""
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """Return the output's row of the manifest."""
+        """Return the output as a row of the manifest."""
         return {**super().row(), "tolerance": {"absolute": self.absolute, "relative": self.relative}}
 
 

@@ -99,7 +99,7 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Return the outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
         outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
         names = [each.name for each in self.contract.outputs]
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}

@@ -104,7 +104,7 @@ def branches(model: ov.Model) -> Iterator[ov.Node]:
 
 
 def _general_body(model: ov.Model) -> ov.Model:
-    """Return the body that runs if there is no body for the requested top_k."""
+    """Return the part of a graph that runs if no part is for the requested top_k alone."""
     for node in model.get_ops():
         if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert returns one map
             return _general_body(node.get_function(1))

@@ -9,7 +9,7 @@ class Runner(Protocol):
     """Computes the outputs of a graph."""
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
 
 
 class Engine(Runner, Protocol):

@@ -48,7 +48,7 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
         self._request.infer(dict(inputs))
         return {
             port.get_any_name(): tensor.data.copy()

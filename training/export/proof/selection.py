@@ -1,4 +1,4 @@
-"""Time the sparse and the dense graph, and choose the faster one for this machine."""
+"""Time the sparse graph (which skips experts) and the dense graph, and choose the faster on this machine."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

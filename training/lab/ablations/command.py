@@ -12,7 +12,7 @@ from training.workflows.train import TrainOptions
 
 @dataclass(frozen=True)
 class Ablations:
-    """The result of the command: the report, its file, and which runs finished or failed."""
+    """The result of the command `ablations`: the report, its file, and which runs finished or failed."""
 
     markdown: str
     report: Path

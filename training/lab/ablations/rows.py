@@ -25,7 +25,7 @@ PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 images), 600 epochs at 640 × 640, 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table: the settings to train with, and published figures in percent."""
+    """One row of an ablation table: the settings to train with, and the published figures in percent."""
 
     name: str
     variant: str = DEFAULT_VARIANT

@@ -1,4 +1,4 @@
-"""Train and measure rows one after the other, each in its own folder; stopped runs are resumed."""
+"""Train and measure the rows of ablation tables in turn, each in its own folder; resume stopped runs."""
 
 import json
 import logging

@@ -39,7 +39,7 @@ class Graphs:
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return the graph that the engine runs; the first call traces it."""
+        """Return the graph with which an engine runs a form; the graph is traced when first requested."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))

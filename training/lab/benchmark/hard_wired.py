@@ -50,7 +50,7 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
 
 
 class SharedAlone(MixtureLayer):
-    """A mixture layer with only its shared expert; its routing is one expert that never runs."""
+    """A mixture layer with only its shared expert; its routing reports one expert that never runs."""
 
     def __init__(self, layer: MixtureLayer) -> None:
         if layer.shared is None:

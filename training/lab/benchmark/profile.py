@@ -45,8 +45,9 @@ def profile(
 ) -> Profile:
     """Run a sparse graph and its bound in turns, and keep each layer's shortest time.
 
-    The shortest is the truest, because other programs only make a layer slower. `sparse` must be a graph
-    without a switch over top_k, as the engine would count the switch as one layer.
+    The bound is a graph that holds only the chosen experts. Shortest times are kept because other programs
+    can only make a layer slower. `sparse` must be a graph without a switch over top_k, as the engine would
+    count the switch as one layer.
     """
     engine = OpenVinoEngine(precision, threads, profiling=True)
     requests = [engine.request(*each) for each in (sparse, bound) if each]

@@ -14,7 +14,7 @@ from training.rounds import Timed
 
 @dataclass(frozen=True)
 class Quartiles:
-    """The quartiles of one quantity over the rounds."""
+    """The quartiles of one quantity over the rounds of a benchmark."""
 
     low: float
     median: float
@@ -55,9 +55,10 @@ class Group:
 
 
 def realised_share(sparse: float, bound: float) -> float | None:
-    """Return (dense - sparse) / (dense - bound), of times relative to dense; None if the bound gains nothing.
+    """Return (1 - sparse) / (1 - bound): the time that skipping experts saves, as a share of what it could.
 
-    At 1, sparse is as fast as the bound; at 0, as slow as dense; below 0, slower than dense.
+    Both times are relative to the dense form. At 1, sparse is as fast as the bound; at 0, as slow as dense;
+    below 0, slower than dense. None: the bound saves nothing.
     """
     return None if bound > 0.99 else (1 - sparse) / (1 - bound)
 

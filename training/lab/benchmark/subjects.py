@@ -127,7 +127,7 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return the forms in which a subject is timed; batches of several images are only run dense."""
+    """Return the forms (dense, sparse, bound) in which a model is timed; larger batches only dense."""
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
     for top_k in subject.top_ks:
@@ -140,7 +140,7 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
 def time_forms(
     runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
 ) -> Timed[Form]:
-    """Time forms in turns until enough rounds were quiet; `what` is the label of the progress bar.
+    """Time forms of models in turns until enough rounds were quiet; `what` labels the progress bar.
 
     A round is quiet if each model's dense form and its twin, an equal graph, took about the same time.
     """
@@ -158,7 +158,7 @@ def time_forms(
 
 
 def bound_of(subject: Subject, top_k: int) -> Detector:
-    """Return the subject with only the experts that the benchmark's image chooses."""
+    """Return a copy of the model with only the experts that are chosen for the benchmark's image."""
     canvas = benchmark_canvas(subject.model.config.input_hw)
     return hard_wire(subject.model, chosen_experts(subject.model, canvas, top_k))
 

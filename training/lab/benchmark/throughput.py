@@ -26,7 +26,7 @@ class Throughput:
 def measure_throughput(
     sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
 ) -> tuple[Throughput, ...]:
-    """Measure each form in turn for SLICE_S seconds, SLICES times; return each form's median rate."""
+    """Measure each form of a model in turn for SLICE_S seconds, SLICES times; return the median rates."""
     import openvino as ov
 
     core = ov.Core()

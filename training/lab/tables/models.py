@@ -54,12 +54,12 @@ class Comparison:
 
     @property
     def parameters_difference(self) -> float:
-        """Return our parameters divided by the published ones, less 1."""
+        """Return our number of parameters divided by the published number, minus 1."""
         return self.parameters / self.published.parameters - 1
 
     @property
     def gflops_difference(self) -> float | None:
-        """Return our GFLOPs divided by the published ones, less 1; None if none are published."""
+        """Return our GFLOPs divided by the published GFLOPs, minus 1; None if none are published."""
         return None if self.published.gflops is None else self.gflops / self.published.gflops - 1
 
 
