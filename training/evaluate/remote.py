@@ -1,4 +1,4 @@
-"""Detections of a running service, to compare its mAP with the checkpoint's."""
+"""Detections of a running service, to compare the served model's mAP with its checkpoint's."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class ServiceError(TrainingError):
 
 
 class RemoteDetector:
-    """A client that sends images to `POST /detect` of one service."""
+    """A client for the `POST /detect` endpoint of one service."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class RemoteDetector:
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Prepare requests for this model and backend; None: the service chooses.
+        """Prepare requests for `model` on `backend`; if None, the service chooses.
 
         Raises:
             ServiceError: `url` is not an address.

@@ -39,7 +39,7 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 1
     """Draw the samples of one epoch, in their order, into one image file; return the number of samples.
 
     Args:
-        options: as for `train`; run_dir and weights are ignored.
+        options: the options of `train`; run_dir and weights are ignored.
         output: a .png or .jpg file; an existing file is replaced.
         epoch: counted from 1.
         images: largest number of samples.
@@ -85,14 +85,14 @@ def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """Return the first `count` samples of an epoch as training gets them; epochs count from 0.
+    """Return the first `count` samples of an epoch, augmented as in training; epochs count from 0.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     shown: list[Sample] = []
-    # A sample depends on its place in the epoch, not on the batch size: in pairs, at most one is in excess.
-    # No cache, since each sample is used once.
+    # A sample depends on its place in the epoch, not on the batch size. With batches of two, at most one
+    # sample too many is made. There is no cache, since each sample is used once.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
@@ -163,7 +163,7 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
-    """Draw pairs of a white and a black line, which are visible on any image, and a white frame."""
+    """Draw a white frame and diagonal lines, white beside black so that they are visible on any image."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)

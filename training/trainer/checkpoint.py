@@ -1,8 +1,8 @@
 """Checkpoints: tensors in safetensors, everything else as JSON in the file's header. No pickle.
 
 - model.safetensors: the averaged weights and the model's configuration, for evaluation and export.
-- best.safetensors: the same, of the evaluation with the highest mAP50-95, or top1 of a classifier.
-- last.safetensors: the whole state, from which training resumes exactly.
+- best.safetensors: the same, at the evaluation with the highest mAP50-95 (for a classifier, top1).
+- last.safetensors: the whole state of the run, from which training resumes exactly.
 """
 
 import json
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run."""
+    """The progress of a run: the epochs, batches and optimizer steps that are done."""
 
     epoch: int  # finished epochs
     batch: int  # finished batches of the next epoch
@@ -47,11 +47,11 @@ class Position:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far."""
+    """The best evaluation of a run so far, and the number of evaluations since."""
 
     score: float | None = None  # None: no evaluation yet
-    epoch: int = 0  # the epoch before this evaluation
-    stale: int = 0  # evaluations since then
+    epoch: int = 0  # the number of finished epochs at this evaluation
+    stale: int = 0  # the number of evaluations since this one
 
 
 def find_checkpoint(named: Path, *, last: bool = False) -> Path:
@@ -104,7 +104,7 @@ def save_model(
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
     """Load a network of any task, in evaluation mode, and its provenance.
 
-    Raise CheckpointError if the file is missing, damaged or of another kind, or if its tensors do not fit.
+    Raise CheckpointError if the file is missing, damaged or no saved model, or if its tensors do not fit.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -190,7 +190,7 @@ def save_state(
 
 
 def read_state_config(path: Path) -> TrainConfig:
-    """Load the configuration of the run that wrote this state."""
+    """Load the configuration of the run that wrote the state at `path`."""
     metadata, _ = _read(path, _STATE_KIND)
     try:
         return train_from_json(metadata["config"])
@@ -204,7 +204,10 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> tuple[Position, Best, dict[str, str]]:
-    """Load a state into models, optimizer and scaler; return position, best evaluation and provenance."""
+    """Load the state of a run into models, optimizer and scaler.
+
+    Return the position, the best evaluation and the provenance.
+    """
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

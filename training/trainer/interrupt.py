@@ -15,7 +15,7 @@ class _Stopped(BaseException):
 class StopRequest:
     """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second acts as outside the block.
 
-    An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
+    An interrupt inside an optimizer step would leave weights half updated, and they would be saved so.
     """
 
     def __init__(self) -> None:

@@ -54,7 +54,7 @@ Describe = Callable[[Mapping[str, float]], str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run."""
+    """The result of a run: whether it finished, its progress, and the files of its models."""
 
     finished: bool  # False: stopped on request; the same command resumes
     position: Position
@@ -71,7 +71,7 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32; `auto` takes the faster one.
 
-    Raise ConfigError for f16 on a CPU, where it is slower than bf16 and float32.
+    Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -89,7 +89,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
 
 
 class Trainer:
-    """One run: its model, the averaged model, the optimizer and the files."""
+    """A training run: its model, the averaged model, the optimizer and the files."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Load the state in run_dir; any number of processes may have written it.
+        """Load the state in run_dir; the run may have had another number of processes then.
 
         A run can be lengthened: `epochs` may be larger than before. From here on, learning rate and
         augmentation are those of a run of the new length. So a stopped run ends like one that had this length
@@ -359,6 +359,6 @@ class Trainer:
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
-    """Return the loss and its parts by name; they are copied from a GPU all at once."""
+    """Return the loss and its parts by name, copied from a GPU in one transfer."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))

@@ -1,4 +1,4 @@
-"""Build the manifest of an artifact, and check it against the committed schema."""
+"""Build the manifest of an artifact, and check it against the schema in the model repository."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""Make the golden sample: one image and the outputs of a correct server for it."""
+"""Make the golden sample of an artifact: an image, and the answer of a correct server, to check servers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Measure how far an exported graph is from its checkpoint, and refuse a graph that is too far."""
+"""Measure how far a graph's outputs are from its checkpoint's, and refuse a graph beyond the tolerance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ TIE = 1e-5  # largest change of a probability by rounding
 
 @dataclass(frozen=True)
 class MetricPair:
-    """The task's metric on one data set, 0..1."""
+    """The task's metric of the checkpoint and of the graph on one data set, 0..1."""
 
     name: str  # as in the manifest: map50_95
     checkpoint: float
@@ -37,10 +37,10 @@ class MetricPair:
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest differences over all images, every top_k and some thresholds.
+    """Largest differences between graph and checkpoint over all images, every top_k and some thresholds.
 
-    Outputs of an image count only if every layer chose the same experts as the checkpoint: with other experts
-    they are other sums. `expert_sets` states how often layers chose the same experts.
+    Outputs of an image count only if every layer chose the same experts as in the checkpoint: other experts
+    give other outputs. `expert_sets` states how often the layers chose the same experts.
     """
 
     images: int
@@ -64,7 +64,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return a copy with the larger of both differences, and the smaller share of equal sets."""
+        """Return a copy with the larger differences and the smaller share of equal sets of self and other."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -117,7 +117,7 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return the larger differences, by role; NaN if either is NaN, which Python's max may drop."""
+    """Return the larger differences, by role; NaN if one is NaN (Python's max may return the other)."""
     return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
 
 
@@ -168,7 +168,8 @@ def compared_controls(
 ) -> list[RoutingControls]:
     """Return the controls to compare an image at: every top_k without a threshold, the highest also with one.
 
-    The thresholds are the model's own, if it has one, and one that separates the image's experts clearly.
+    The thresholds are the model's own, if it has one, and one that is far from every router probability of
+    the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
@@ -224,7 +225,7 @@ class _Comparison:
             wanted: outputs of the checkpoint for this image alone, by name.
             got: outputs of the graph for the batch, by name.
             row: row of the image in the batch.
-            controls: of this image.
+            controls: the controls of this image.
         """
         want = self.contract.by_role(wanted)
         have = self.contract.by_role(got, slice(row, row + 1))
@@ -262,7 +263,7 @@ class _Comparison:
         """Return whether every layer chose the same experts in both answers.
 
         Args:
-            counts: also count the layers, except those that could choose no other experts.
+            counts: whether to add these layers to `expert_sets`; layers without a choice are never added.
         """
         every = True
         for row, count in enumerate(self.experts):

@@ -47,7 +47,7 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    """Return selected candidates, or every anchor if the service selects."""
+    """Return the graph's outputs: the selected candidates, or every anchor if the service selects."""
     if spec.selection == "service":
         return model.decode(predictions)
     boxes, class_scores = model.decode(predictions, spec.candidates)
@@ -69,7 +69,7 @@ def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]
 
 
 def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:
-    """Return mAP@[.5:.95], 0..1."""
+    """Return the mAP@[.5:.95], 0..1, of a graph's outputs for the images of a data set."""
     settings = DetectConfig()
     truths, found = [], []
     for sample, outputs in answers:
@@ -81,7 +81,7 @@ def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int,
 def kept(
     outputs: Arrays, image_hw: tuple[int, int], input_hw: tuple[int, int], settings: DetectConfig
 ) -> Detections:
-    """Return the detections of one image; if the graph returns every anchor, first select candidates."""
+    """Return the detections that NMS keeps; if the graph returns every anchor, select candidates first."""
     boxes = torch.from_numpy(outputs[BOXES])
     if CLASS_SCORES in outputs:
         class_scores = torch.from_numpy(outputs[CLASS_SCORES])

@@ -19,7 +19,10 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 
 
 class Difference(NamedTuple):
-    """The difference of two outputs: infinite if a row has no counterpart, NaN if a value is not finite."""
+    """The difference of one output in two answers.
+
+    It is infinite if a row has no counterpart in the other answer, and NaN if a value is not finite.
+    """
 
     largest: float  # absolute
     excess: float  # largest difference beyond the relative tolerance
@@ -36,7 +39,7 @@ class GoldenAnswer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """The exporter's part of a task. All outputs are of one image, by role."""
+    """What the exporter has to know about a task. All outputs are those for one image, by role."""
 
     resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
@@ -51,7 +54,7 @@ class ExportTask:
 
 
 def equal_order(want: NDArray[Any], got: NDArray[Any]) -> Difference:
-    """Compare two arrays (1, N, …) element by element."""
+    """Return the difference of two arrays (1, N, …), compared element by element."""
     if want.shape != got.shape:
         return Difference(UNMATCHED, UNMATCHED, 0)
     largest = float(np.abs(want.astype(np.float64) - got).max(initial=0.0))

@@ -30,7 +30,7 @@ class InspectOptions:
     reading: Reading = AS_FOUND
     top_k: int | None = None  # None: as trained
     weight_threshold: float | None = None  # None: as trained
-    layer: str | None = None  # example images are sorted by its experts; None: the layer with most bits
+    layer: str | None = None  # example images are sorted by this layer's experts; None: see telling_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +47,19 @@ class Inspection:
 
     @property
     def facts(self) -> dict[str, object]:
-        """Return variant, controls and data as fields for JSON."""
+        """Return the model's variant, the controls and the data set as fields for JSON."""
         return {"variant": self.variant, **self.controls._asdict(), "data": self.data}
 
     @property
     def heading(self) -> str:
-        """Return variant, controls, number of images and data as text."""
+        """Return the model's variant, the controls, the number of images and the data set as text."""
         top_k, threshold = self.controls.top_k, self.controls.weight_threshold
         rule = f"top_k {top_k}" + (f", from a probability of {threshold:g} on" if threshold else "")
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Check that the layer has a mixture; raise ConfigError otherwise. None is always valid."""
+    """Raise ConfigError if `layer` is no mixture layer of the model; None is always valid."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; layers with mixtures: {', '.join(layers)}")
 
@@ -68,8 +68,8 @@ def inspect(options: InspectOptions) -> Inspection:
     """Route every image of a data set, and measure how much information about the image the routing carries.
 
     Raises:
-        ConfigError: the model has no mixture or none in that layer, top_k is 0 or not supported, or the
-            checkpoint does not state its training data.
+        ConfigError: the model has no mixture layer or not the named one, top_k is 0 or not supported, or
+            no folder is given and the checkpoint does not state its training data.
         DatasetError: the folder is missing or has other classes, or an image cannot be loaded.
     """
     checkpoint = find_checkpoint(options.checkpoint)

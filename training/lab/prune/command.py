@@ -27,8 +27,8 @@ class PruneOptions:
     rule: Rule
     top_k: int | None = None  # None: the checkpoint's
     data: Path | None = None  # None: generated scenes
-    split: str = "train"  # to measure use
-    val_split: str = "val"  # to measure mAP
+    split: str = "train"  # split on which the use of experts is measured
+    val_split: str = "val"  # split on which mAP is measured
     classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
     reading: Reading = AS_FOUND
     recipe: str | None = None  # use this recipe's own splits instead
@@ -36,10 +36,10 @@ class PruneOptions:
 
 
 def prune(options: PruneOptions) -> Pruning:
-    """Write a checkpoint without the experts that hardly any image chooses, and measure both models.
+    """Write a checkpoint without the experts chosen for hardly any image, and measure it and the original.
 
     Raises:
-        TrainingError: any of its subclasses; no file was written.
+        TrainingError: a subclass of it, if anything fails; then no file was written.
     """
     check_output(options.output)
     options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
