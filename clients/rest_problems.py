@@ -1,4 +1,4 @@
-"""Turn the service's problems (RFC 9457) into the errors of this package, with one table."""
+"""Turn the service's error answers (problems of RFC 9457) into the errors of this package, by one table."""
 
 import json
 from collections.abc import Mapping

@@ -53,6 +53,10 @@ class ArtifactMismatch(ArtifactError):
         self.limit = limit
 
 
+class ArtifactUnproved(ArtifactError):
+    """The model was exported although nothing proves that it works, and the settings do not allow it."""
+
+
 # ---- the caller's request -------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ class DetectParams:
     backend: str = "auto"
     version: str | None = None
     classes: str | None = None  # names or ids, separated by commas
+    bits: int | None = None  # that a file with 16 bits per value holds
     values: Mapping[str, Number] = field(default_factory=dict)  # parameters of the task, such as conf
     class_conf: Mapping[str, float] = field(default_factory=dict)  # conf for single classes, by name or id
     agnostic_nms: bool | None = None

@@ -187,6 +187,9 @@ class Settings(BaseSettings):
     default_model: Annotated[
         str | None, Field(description="Model for requests that name no model; if unset, the first by name.")
     ] = None
+    serve_unproved: Annotated[
+        bool, Field(description="Also serve models that were exported with --unproved.")
+    ] = False
     workers: Annotated[
         int, Field(ge=1, le=256, description="Images decoded and inferred at the same time.")
     ] = 2
@@ -202,6 +205,14 @@ class Settings(BaseSettings):
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
         40_000_000
     )
+    bits: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=16,
+            description="Bits that an image file with 16 bits per value holds; if unset, the file tells.",
+        ),
+    ] = None
     max_files: Annotated[int, Field(ge=1, le=1000, description="Most files in one form.")] = 16
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0
     timeout_s: Annotated[

@@ -79,7 +79,7 @@ class Detections(Answer):
             yield Detection((left, top, right, bottom), score, class_name, class_id)
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Return the detections as dicts like the service's predictions; x and y are the box's centre."""
+        """Return the detections as dicts, as in the service's answer; x and y are the centre of the box."""
         return [_prediction(detection) for detection in self]
 
     def layout(self) -> Layout:
@@ -173,7 +173,7 @@ class DetectParams:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The detection settings of a manifest: default parameters and the maximum number of candidates."""
+    """The detection settings of a manifest: default parameters, and the most boxes before NMS."""
 
     conf: float
     iou: float
@@ -272,7 +272,7 @@ class DetectQuestion:
 
 
 class DetectCalls(Caller):
-    """The calls for a detector."""
+    """The method of a synchronous client for a detector."""
 
     def detect(
         self,
@@ -316,7 +316,7 @@ class DetectCalls(Caller):
 
 
 class AsyncDetectCalls(AsyncCaller):
-    """The calls for a detector, as coroutines."""
+    """The method of an asyncio client for a detector."""
 
     async def detect(
         self,

@@ -1,14 +1,18 @@
 """Read the images from a request body, within the limits on bytes, files and time."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from service.errors import BodyTimeout, BodyTooLarge, EmptyImage
+from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, UndecodableImage, UnsupportedImage
 from service.rest.form import read_form
+from service.rest.wrapped import unwrap
 from service.settings import Settings
+
+_GZIP_OR_ZLIB = 47  # zlib's name for "either, as the first bytes tell"
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,19 @@ class Upload:
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
-    """Return the images of a request: one image per file of a form, or else the raw body as one image.
+    """Return the images of a request: one image per file of a form, or else the body as one image.
+
+    A body with Content-Encoding gzip is unpacked. A body that is text is searched for an image; see unwrap.
 
     Raises:
-        BodyTooLarge: Content-Length, or the number of bytes received, exceeds the limit.
+        BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.
         BodyTimeout: the body did not arrive in time.
         EmptyImage: the body is empty, or the form has no file.
         FormTooLarge: the form has more files than the limit, other fields, or a very long file name.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
+        UnsupportedImage: Content-Encoding is not gzip, or the body is text without an image.
+        UndecodableImage: what was packed with gzip or written in base64 is damaged.
     """
     limit = settings.max_body_bytes
     if int(request.headers.get("content-length", 0)) > limit:
@@ -50,13 +58,35 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         raise BodyTimeout(settings.body_timeout_s) from error
     if not body:
         raise EmptyImage
-    return Upload((body,), (None,))
+    return Upload((await asyncio.to_thread(unwrap, body),), (None,))
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
+        sentence = (
+            f"Content-Encoding {encoding[:40]!r} is not unpacked here; send the file as it is, or with gzip"
+        )
+        raise UnsupportedImage(sentence)
+    received = unpacked = 0
+    inflate = None if encoding == "identity" else zlib.decompressobj(_GZIP_OR_ZLIB)
+    async for sent in request.stream():
+        received += len(sent)
+        chunk = sent
+        if inflate:
+            try:
+                chunk = inflate.decompress(sent, limit + 1 - unpacked)
+            except zlib.error as error:
+                raise _damaged(encoding) from error
+        unpacked += len(chunk)
+        if max(received, unpacked) > limit:
             raise BodyTooLarge(limit)
         yield chunk
+    if inflate and received and (not inflate.eof or inflate.unused_data):
+        raise _damaged(encoding)
+
+
+def _damaged(encoding: str) -> UndecodableImage:
+    return UndecodableImage(
+        f"the body is not whole {encoding} data, as its Content-Encoding says; send it again"
+    )

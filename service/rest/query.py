@@ -146,6 +146,13 @@ class DetectQuery(BaseModel):
         OrUnset[Share],
         Field(description="Lowest probability of an expert to run, except the best: a number from 0 to 1."),
     ] = None
+    bits: Annotated[
+        OrUnset[Annotated[int, Field(ge=8, le=16)]],
+        Field(
+            description="Bits that a file with 16 bits per value holds: a whole number from 8 to 16; if"
+            " unset, the file's header tells, or its largest value."
+        ),
+    ] = None
     moe: Annotated[
         Literal["summary", "full", "off"],
         Field(description="How much to report about the experts: one of summary, full, off."),
@@ -168,6 +175,7 @@ class DetectQuery(BaseModel):
             backend=self.backend,
             version=self.version,
             classes=self.classes,
+            bits=self.bits,
             values=values if conf is None else values | {"conf": conf},
             class_conf=class_conf,
             agnostic_nms=self.agnostic_nms,

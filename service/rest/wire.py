@@ -80,7 +80,9 @@ class Answer(BaseModel):
     predictions: Annotated[list[AnyPrediction], Field(description="Highest confidence first.")]
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
-    warnings: list[str]
+    warnings: Annotated[
+        list[str], Field(description="What was not looked at, as `kind: sentence`, and other remarks.")
+    ]
 
 
 class ParameterFault(BaseModel):

@@ -79,7 +79,7 @@ class DetectService:
             DeadlineExceeded: the answer was not complete before the deadline.
         """
         routes = self.ready_models().routes(params.model)
-        image = ImageStages(data, self.settings.max_pixels)
+        image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
         choice = choose(routes, params, failed)
         while True:
@@ -131,8 +131,8 @@ class DetectService:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             DeadlineExceeded: the image was not ready before the deadline.
         """
-        max_pixels = self.settings.max_pixels
-        return await self._threads.run(context, lambda: to_preview(decode(data, max_pixels)))
+        limits = (self.settings.max_pixels, self.settings.bits)
+        return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext
@@ -155,6 +155,7 @@ class DetectService:
             context=context,
             params=resolved,
             image_hw=placed.source_hw,
+            notes=image.notes,
             result=result,
             experts=experts,
             compute=compute,

@@ -19,7 +19,7 @@ from service.errors import (
     SettingsInvalid,
 )
 from service.serving.models import Models
-from service.serving.proof import prove_by_golden
+from service.serving.proof import check_proved, prove_by_golden
 from service.settings import BackendName, Settings
 from service.traffic.routes import ServedVersion, VersionStatus
 
@@ -101,6 +101,7 @@ class LocalModels:
 
     async def _load(self, artifact: Artifact) -> ServedVersion:
         manifest, began = artifact.manifest, perf_counter()
+        check_proved(manifest, self._settings)
         backend = await asyncio.to_thread(self._open, artifact, self._settings)
         try:
             await prove_by_golden(artifact, backend, _REPLAY_S)

@@ -12,6 +12,7 @@ from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
 from training.data.kitti import LIKE, read_kitti
+from training.data.labelled_files import LabelledFiles
 from training.data.labelme import is_labelme, read_labelme
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
@@ -121,6 +122,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
             raise
         hint = "name another split, or hold out a fifth of the training images with --hold-out 0.2"
         raise NoSuchSplit(f"{error}; {hint}") from error
+    if isinstance(dataset, LabelledFiles | ImageFolderDataset):
+        dataset.reader.bits = config.bits
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
             f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"

@@ -9,13 +9,12 @@ nothing. Then boxes are taken to refer to the upright image, which is what peopl
 """
 
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import read_rgb
+from training.data.image_file import read_image
 from training.data.label_file import Box
 from training.errors import DatasetError
 
@@ -25,31 +24,26 @@ Size = tuple[float, float] | None  # (height, width) of an image as its labels s
 def upright_boxes(
     boxes_xyxy: NDArray[np.float64],
     stated_hw: Size,
-    path: Path,
-    image: NDArray[np.uint8],
+    image_hw: tuple[int, int],
+    orientation: int,
 ) -> NDArray[np.float64]:
     """Return boxes (N, 4) in pixels of the upright image.
 
     Args:
         boxes_xyxy: the boxes as the labels state them, in pixels.
         stated_hw: the image's (height, width) as the labels state it; None: not stated.
-        path: the image file.
-        image: the upright image as read_rgb returns it, (H, W, 3).
+        image_hw: (height, width) of the upright image.
+        orientation: the EXIF orientation of the stored image, 1 to 8.
     """
-    height, width = image.shape[:2]
-    if height == width or stated_hw != (width, height):
-        return boxes_xyxy
-    lying = read_rgb(path, upright=False).transpose(1, 0, 2)
-    for flip_x, flip_y in product((False, True), repeat=2):
-        # Comparing with the decoded image finds the rotation for every file format, without parsing EXIF.
-        if np.array_equal(lying[:: -1 if flip_y else 1, :: -1 if flip_x else 1], image):
-            turned = boxes_xyxy[:, [1, 0, 3, 2]]
-            if flip_x:
-                turned[:, [0, 2]] = width - turned[:, [2, 0]]
-            if flip_y:
-                turned[:, [1, 3]] = height - turned[:, [3, 1]]
-            return turned
-    return boxes_xyxy  # EXIF does not rotate the image: the labels just swap width and height
+    height, width = image_hw
+    if orientation < 5 or height == width or stated_hw != (width, height):
+        return boxes_xyxy  # below 5 there is no quarter turn, and the labels just swap width and height
+    turned = boxes_xyxy[:, [1, 0, 3, 2]]
+    if orientation in (6, 7):
+        turned[:, [0, 2]] = width - turned[:, [2, 0]]
+    if orientation in (7, 8):
+        turned[:, [1, 3]] = height - turned[:, [3, 1]]
+    return turned
 
 
 def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
@@ -64,7 +58,9 @@ def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
     if all(max(x1, x2) <= width and max(y1, y2) <= height for x1, y1, x2, y2 in boxes):
         return stated_hw
     try:
-        upright, stored = (read_rgb(path, upright=each).shape[:2] for each in (True, False))
+        image = read_image(path)
     except DatasetError:  # loading the image will name it
         return stated_hw
+    upright = image.pixels.shape[:2]
+    stored = upright if image.orientation < 5 else upright[::-1]
     return stated_hw if stated_hw in (upright, stored) else upright

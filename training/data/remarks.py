@@ -1,4 +1,4 @@
-"""Counts of labels that a reader left out, ignored or clipped, so that none is lost unnoticed."""
+"""Counts of labels and images that a reader left out or changed, so that none is lost unnoticed."""
 
 from collections.abc import Mapping
 
@@ -26,6 +26,16 @@ DEEPER = "images in subfolders of a class, left out"
 OTHER_SPLITS = "subfolders of other splits, left out"
 JOINED = "shapes joined with others of their label and group_id"
 NO_OBJECTS = "images without objects, kept"
+
+
+# Images of which a part was not looked at, by kind of note; counted when an image is read.
+PARTS_NOT_READ = {
+    "bits-dropped": "images with more than 8 bits per value, read with 8",
+    "further-images": "files with further pages or frames, left out",
+    "preview-only": "files whose only image is a reduced one, read",
+    "damaged": "images damaged inside, read",
+    "transparency-dropped": "images with transparent pixels, read as opaque",
+}
 
 
 def describe_remarks(remarks: Remarks) -> str:

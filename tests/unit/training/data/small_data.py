@@ -48,8 +48,14 @@ class MemoryDataset:
             raise DatasetError(f"image {index} is torn")
         return found
 
+    def name(self, index: int) -> str:
+        return f"image-{index}.png"
+
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
+
+    def path(self, index: int) -> None:
+        return None
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         return self.load(index).labelled_classes
