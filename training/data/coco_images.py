@@ -28,7 +28,7 @@ class ImageFinder:
         fits, the only image of this name in the subfolders of the first folder does, or the path as written,
         which may lead out of the folders.
         """
-        for text in dict.fromkeys((file_name, _path_of(file_name))):
+        for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):
                 return file
         bare = PurePosixPath(_path_of(file_name).replace("\\", "/")).name

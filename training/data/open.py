@@ -41,6 +41,8 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
     return lambda root, _: any(any(root.glob(pattern)) for pattern in patterns)
 
 
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
     "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo),
@@ -51,7 +53,10 @@ FORMATS = {
     "kitti": Format("training/label_2/ (KITTI)", _holds("training/label_2"), read_kitti, LIKE),
     "visdrone": Format(
         "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
-        lambda root, _: root.is_dir() and bool(split_folders(root)),
+        # Oxford-IIIT Pet has lists of images in annotations/, and its labels in annotations/xmls/.
+        lambda root, _: (
+            root.is_dir() and bool(split_folders(root)) and not any(root.glob("annotations/*/*.xml"))
+        ),
         read_visdrone,
     ),
     "voc": Format("ImageSets/Main/ or xml beside images (VOC)", is_voc, read_voc),
@@ -83,6 +88,9 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
         for deeper in ("yolo", "coco"):
             if FORMATS[deeper].fits(folder, split):
                 raise DatasetError(f"{root}: the labels are deeper; give the folder {folder}")
+    packed = [root] if root.is_file() else root.iterdir()
+    for path in (path for path in packed if path.suffix.lower() in ARCHIVES):
+        raise DatasetError(f"{path}: an archive; unpack it and give the folder that holds its contents")
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
         f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"

@@ -5,9 +5,18 @@ import pytest
 from tests.unit.training.data.small_data import coco_document, write_image, write_json
 from training.data.coco import read_coco
 from training.data.open import open_dataset
-from training.data.remarks import EQUAL_NAMES, GROUPS, LISTED_TWICE, NO_IMAGE, OUTSIDE, REGIONS, REPEATED
+from training.data.remarks import (
+    EQUAL_NAMES,
+    GROUPS,
+    LISTED_TWICE,
+    NO_IMAGE,
+    OTHER_SIZE,
+    OUTSIDE,
+    REGIONS,
+    REPEATED,
+)
 from training.data_config import FolderConfig
-from training.errors import NoSuchSplit
+from training.errors import DatasetError, NoSuchSplit
 
 
 def remarks_of(dataset):
@@ -59,6 +68,7 @@ def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):
         ("a%20b.jpg", "a b.jpg"),
         ("http://host/data/upload/a%20b.jpg?x=1", "a b.jpg"),
         ("s3://bucket/deep/a.jpg", "a.jpg"),
+        (" deep/a.jpg\n", "deep/a.jpg"),
         ("https://host/deep/a.jpg?Signature=b%3D&d=1", "a.jpg"),
         ("/data/local-files/?d=photos%2Fa.jpg", "photos/a.jpg"),
         ("/data/upload/1/0123abcd-a.jpg", "0123abcd-a.jpg"),
@@ -111,6 +121,19 @@ def test_a_wrong_size_does_not_leave_out_boxes_that_are_in_the_image(tmp_path, s
     assert remarks_of(dataset) == {OUTSIDE: 1}
 
 
+def test_images_of_another_size_than_stated_are_counted_once(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, (20, 30))
+    made = coco_document("a.png", "b.png", "c.png")
+    made["images"][0] |= {"height": 40, "width": 60}  # the labels are of a larger copy
+    made["images"][1] |= {"height": 30, "width": 20}  # exchanged, so boxes fit all the same
+    write_json(tmp_path / "my.json", made)
+    dataset = read_coco(tmp_path, "train")
+    for index in (0, 1, 2, 0):
+        dataset.load(index)
+    assert remarks_of(dataset) == {OTHER_SIZE: 1}
+
+
 def test_a_file_name_may_be_in_the_address_that_lvis_writes(tmp_path):
     write_image(tmp_path / "train2017" / "000000391895.jpg")
     made = coco_document("")
@@ -145,6 +168,19 @@ def test_valid_is_the_validation_split_and_test_its_own(tmp_path):
     assert [read_coco(tmp_path, each).load(0).name for each in ("train", "val", "test")] == [
         *("train", "valid", "test")
     ]
+
+
+@pytest.mark.parametrize(
+    "other", ["annotations/train.json", "train/labels.json", "person_keypoints_train.json"]
+)
+def test_two_files_of_one_split_are_refused_with_their_names(tmp_path, other):
+    write_image(tmp_path / "a.jpg")
+    for name in ("train.json", other):
+        write_json(tmp_path / name, coco_document("a.jpg"))
+    with pytest.raises(DatasetError, match="are of the same split; take one out") as refused:
+        open_dataset(FolderConfig(root=str(tmp_path)))
+    assert all(str(tmp_path / name) in str(refused.value) for name in ("train.json", other))
+    assert len(open_dataset(FolderConfig(root=str(tmp_path / "train.json")))) == 1
 
 
 @pytest.mark.parametrize("as_file", [True, False])

@@ -129,6 +129,14 @@ def test_scenes_come_from_their_configuration():
     assert (len(dataset), dataset.load(2).image.shape) == (3, (64, 96, 3))
 
 
+@pytest.mark.parametrize("name", ["data.zip", "train.tar.gz", "labels.7Z"])
+def test_an_archive_is_refused_with_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    for root in (tmp_path, tmp_path / name):
+        with pytest.raises(DatasetError, match=f"{name}: an archive; unpack it"):
+            open_dataset(FolderConfig(root=str(root)))
+
+
 def test_a_folder_of_no_known_format_says_what_was_looked_for(tmp_path):
     with pytest.raises(
         DatasetError, match=r"data\.yaml.*COCO.*SKU-110K.*KITTI.*VisDrone.*ImageSets/Main.*xml"
