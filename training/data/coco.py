@@ -171,7 +171,7 @@ class _Listed:
             first = next(iter(names.values()))
             raise DatasetError(
                 f"{finder.folders[0]}: none of the {len(names)} images that {path.name} lists is there; "
-                f"looked for {first!r} in {looked}; put them there; "
+                f"looked for {_shown(first)!r} in {looked}; put them there; "
                 f"{describe_remarks(unread) or 'all are missing'}"
             )
         by_file: dict[Path, list[str]] = {}

@@ -24,6 +24,7 @@ OTHERS = {
     ("coordinates", "annotations", "image"): "CreateML; export COCO, YOLO or VOC instead",
     ("dm_format_version",): "Datumaro's own format; convert it to COCO with Datumaro",
     ("asset", "regions"): "VoTT; export VOC there",
+    ("item", "slots", "annotations"): "Darwin of V7; export COCO there",
     ("classTitle", "exterior"): "Supervisely's own format; export COCO or YOLO there",
     ("samples", "filepath"): "FiftyOne's own format; export a COCODetectionDataset there",
     ("Labeled Data",): "Labelbox's own format; convert it to COCO",

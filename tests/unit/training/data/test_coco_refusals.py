@@ -99,3 +99,16 @@ def test_json_files_of_single_images_are_not_searched_for_coco(tmp_path):
     for number in range(17):
         write_json(tmp_path / f"{number}.json", coco_document("a.jpg"))
     assert not is_coco(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "other", ["annotations/train.json", "train/labels.json", "person_keypoints_train.json"]
+)
+def test_two_files_of_one_split_are_refused_with_their_names(tmp_path, other):
+    write_image(tmp_path / "a.jpg")
+    for name in ("train.json", other):
+        write_json(tmp_path / name, coco_document("a.jpg"))
+    with pytest.raises(DatasetError, match="are of the same split; take one out") as refused:
+        open_dataset(FolderConfig(root=str(tmp_path)))
+    assert all(str(tmp_path / name) in str(refused.value) for name in ("train.json", other))
+    assert len(open_dataset(FolderConfig(root=str(tmp_path / "train.json")))) == 1
