@@ -88,11 +88,12 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if path.suffix.lower() == ".json":
-            return b64decode(json.loads(path.read_bytes())["imageData"], validate=True)
+            data = json.loads(path.read_bytes())["imageData"]
+            return b64decode(data.rpartition(",")[2], validate=True)  # before a comma: data:image/png;base64
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: its imageData is not base64; put the image beside it") from error
 
 

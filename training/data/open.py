@@ -75,9 +75,14 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
     if name:
         return FORMATS[name]
     for known in FORMATS.values():
+        if known.read is ImageFolderDataset:  # last, since a folder with labels for it is no class
+            refuse_other_json(root)
         if known.fits(root, split):
             return known
-    refuse_other_json(root)
+    for folder in sorted(path for way in ("*", "*/*") for path in root.glob(way) if path.is_dir()):
+        for deeper in ("yolo", "coco"):
+            if FORMATS[deeper].fits(folder, split):
+                raise DatasetError(f"{root}: the labels are deeper; give the folder {folder}")
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
         f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"

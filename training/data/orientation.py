@@ -8,13 +8,23 @@ If no size is stated, if the image is square, or if EXIF rotates by a half turn 
 nothing. Then boxes are taken to refer to the upright image, which is what people and browsers see.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+
+from training.data.image_file import read_image
+from training.data.label_file import Box
+from training.errors import DatasetError
+
+Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
+QUARTER_TURN = 5  # EXIF orientations from here on are turned by a quarter
 
 
 def upright_boxes(
     boxes_xyxy: NDArray[np.float64],
-    stated_hw: tuple[float, float] | None,
+    stated_hw: Size,
     image_hw: tuple[int, int],
     orientation: int,
 ) -> NDArray[np.float64]:
@@ -27,11 +37,31 @@ def upright_boxes(
         orientation: the EXIF orientation of the stored image, 1 to 8.
     """
     height, width = image_hw
-    if orientation < 5 or height == width or stated_hw != (width, height):
-        return boxes_xyxy  # below 5 there is no quarter turn, and the labels just swap width and height
+    if orientation < QUARTER_TURN or height == width or stated_hw != (width, height):
+        return boxes_xyxy  # without a quarter turn, the labels just swap width and height
     turned = boxes_xyxy[:, [1, 0, 3, 2]]
     if orientation in (6, 7):
         turned[:, [0, 2]] = width - turned[:, [2, 0]]
     if orientation in (7, 8):
         turned[:, [1, 3]] = height - turned[:, [3, 1]]
     return turned
+
+
+def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
+    """Return the stated (height, width) of an image, or the upright image's size if the stated one is wrong.
+
+    The image is only read if a box exceeds the stated size. That size is wrong if it is neither the size of
+    the stored pixels nor that of the upright image.
+    """
+    if stated_hw is None:
+        return None
+    height, width = stated_hw
+    if all(max(x1, x2) <= width and max(y1, y2) <= height for x1, y1, x2, y2 in boxes):
+        return stated_hw
+    try:
+        image = read_image(path)
+    except DatasetError:  # loading the image will name it
+        return stated_hw
+    upright = image.pixels.shape[:2]
+    stored = upright[::-1] if image.orientation >= QUARTER_TURN else upright
+    return stated_hw if stated_hw in (upright, stored) else upright
