@@ -79,6 +79,15 @@ def test_ids_with_gaps_are_those_of_the_rows(root):
         pytest.param("names: [cat]\nnc: many", "nc is many, but", id="nc is no number"),
         pytest.param("names: [cat]\nkpt_shape: 17", "kpt_shape", id="kpt_shape is one number"),
         pytest.param("names: [cat]\nkpt_shape: [a, b]", "kpt_shape", id="kpt_shape is text"),
+        pytest.param("names: [cat]\nkpt_shape: [17, 3, 1]", "kpt_shape", id="kpt_shape of three numbers"),
+        pytest.param("names: [cat]\nkpt_shape: [0, 3]", "kpt_shape", id="no keypoint"),
+        pytest.param("names: [cat]\nkpt_shape: [-1, 2]", "kpt_shape", id="less than no keypoint"),
+        pytest.param("names: [cat]\nkpt_shape: [17, 4]", "kpt_shape", id="keypoints of four columns"),
+        pytest.param(
+            "names: [cat]\ntrain: a\nTrain: b", "capital and small letters", id="a key in two cases"
+        ),
+        pytest.param("names: [cat]\nval: a\nvalid: b", "val and valid mean the same split", id="val twice"),
+        pytest.param("names: [cat]\nvalid: a\nvalidation: [a, b]", "mean the same", id="validation twice"),
         pytest.param("names: [cat]\nchannels: 4", "channels: 4: models take images of 3", id="channels"),
         pytest.param("names: [cat]\ntrain: {a: b}", "train: must be a folder", id="a split of another kind"),
         pytest.param("names: [cat]\npath: [a, b]", "path must be one folder", id="two paths"),
@@ -118,6 +127,39 @@ def test_a_path_inside_the_folder_counts_first(root):
     assert opened(root).load(0).name == "b"
 
 
+@pytest.mark.parametrize(
+    "text", ["Train: images/train\nNames: [cat, dog]", "TRAIN: [images/train]\nNAMES: [a, b]"]
+)
+def test_keys_in_capital_letters_are_read(root, text):
+    (root / "data.yaml").write_text(text)
+    write_pair(root, "images/val/b.png", "labels/val/b.txt")
+    assert len(opened(root)) == 1
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "''", "None", "~"])
+def test_a_split_without_a_value_is_not_declared(root, nothing):
+    (root / "data.yaml").write_text(f"train: images/train\nval: {nothing}\nnames: [cat, dog]")
+    write_pair(root, "images/val/b.png", "labels/val/b.txt")
+    assert opened(root, "val").load(0).name == "b"
+
+
+@pytest.mark.parametrize(
+    "path", ["../lemons/images/train", "My-Project-1/images/train", "./old/images/train/"]
+)
+def test_a_path_through_the_folder_s_former_name_is_found(root, path, caplog):
+    caplog.set_level(logging.INFO)
+    (root / "data.yaml").write_text(f"train: {path}\nnames: [cat, dog]")
+    assert opened(root).load(0).name == "a"
+    assert f"{path} is read from {root / 'images' / 'train'}" in caplog.text
+
+
+def test_a_missing_folder_is_not_its_subfolder_elsewhere(root):
+    (root / "camera").mkdir()
+    (root / "data.yaml").write_text("train: camera/images/train\nnames: [cat, dog]")
+    with pytest.raises(DatasetError, match="camera/images/train does not exist"):
+        opened(root)
+
+
 def test_keys_that_are_not_read_are_named(root, caplog):
     caplog.set_level(logging.INFO)
     (root / "data.yaml").write_text("names: [cat, dog]\ndownload: http://x/y.zip\nflip_idx: [1]\naugment: 2")
@@ -140,6 +182,38 @@ def test_two_descriptions_with_other_names_are_refused_and_can_be_named(root):
     assert opened(root / "two.yaml").class_names == ("two", "dog")
 
 
+def test_two_usual_descriptions_that_differ_are_refused(root):
+    for name in ("data.yaml", "dataset.yaml"):
+        (root / name).write_text("train: images/train\nnames: [cat, dog]")
+    assert opened(root).class_names == ("cat", "dog")
+    (root / "dataset.yaml").write_text("train: images/train\nnames: [dog, cat]")
+    with pytest.raises(DatasetError, match=r"data\.yaml, dataset\.yaml all describe a data set"):
+        opened(root)
+    assert opened(root / "dataset.yaml").class_names == ("dog", "cat")
+
+
+def test_hidden_files_and_folders_describe_nothing(root):
+    (root / "coco.names").write_text("cat\ndog")
+    (root / "old.data").mkdir()
+    for name in ("._coco.names", "._a.data", "._data.yaml"):  # as macOS packs them into archives
+        (root / name).write_bytes(b"\x00\x05\x16\x07\xff")
+    assert opened(root).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["set.txt", "set.yaml", "set.names", "set.data"])
+def test_a_folder_can_be_called_like_a_file(tmp_path, name):
+    for split in ("train", "val"):
+        write_pair(tmp_path / name, f"images/{split}/{split}.png", f"labels/{split}/{split}.txt")
+    (tmp_path / name / "data.yaml").write_text("train: images/train\nnames: [cat, dog]")
+    assert [opened(tmp_path / name, split).load(0).name for split in ("train", "val")] == ["train", "val"]
+
+
+def test_a_file_of_another_kind_is_not_a_list_of_names(root):
+    (root / "a.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"a\.json: describes no YOLO data set"):
+        opened(root / "a.json", format="yolo")
+
+
 def darknet(root, *, data="obj.data", listing="data/train.txt", image="data/obj_train_data/a.png"):
     write_pair(root, "obj_train_data/a.png", "obj_train_data/a.txt")
     (root / data).write_text(
@@ -156,6 +230,8 @@ def darknet(root, *, data="obj.data", listing="data/train.txt", image="data/obj_
         pytest.param({"data": "coco.data", "listing": "train.txt"}, id="another name"),
         pytest.param({"image": "/home/me/darknet/obj_train_data/a.png"}, id="paths of another machine"),
         pytest.param({"image": "obj_train_data/a.png"}, id="paths in this folder"),
+        pytest.param({"listing": "/home/me/darknet/train.txt"}, id="a list of another machine"),
+        pytest.param({"listing": "C:\\work\\train.txt"}, id="a list of another Windows machine"),
     ],
 )
 def test_darknet_lists_are_read(tmp_path, written):
