@@ -43,4 +43,5 @@ class HoldOut(DatasetView):
         indices = [index for index, place in enumerate(places) if (place <= limit) == held_out]
         super().__init__(dataset, indices)
         kept = "held out" if held_out else "not held out"
-        log.info(f"{kept}: {len(indices)} of {len(places)} images, by a hash of each file (share {share:g})")
+        of = f"{len(indices)} of {len(places)} images, by a hash of each file (share {share:g})"
+        log.info(f"{kept}: {of}; other splits are not read")

@@ -9,11 +9,12 @@ from unicodedata import normalize
 
 import yaml
 
-from training.data.image_file import VALIDATION, is_image
+from training.data.image_file import VALIDATION, is_image, split_names
 from training.errors import DatasetError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names",)
+YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names", ".labels")
+CLASSES = ("classes.txt", "_darknet.labels")  # the second is Roboflow's
 BELOW = ("", "*/", "*/*/")  # where labelling tools put classes.txt
 NOTHING = ("", "~", "null", "Null", "NULL", "None")  # what YAML and Python call no value
 SPLITS = ("train", *VALIDATION, "test", "minival")
@@ -107,7 +108,11 @@ def describe(root: Path) -> Description:
     else:
         lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
         found = Description(file, home, (home,), _names_in_lists(file, home), lists)
-    return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
+    if not _is_image_list(root):
+        return found
+    own = root.stem.lower() if root.stem.lower() in SPLITS else "train"
+    others = {split: () for split in SPLITS if split not in split_names(own)}
+    return found._replace(sources={own: (str(root.absolute()),), **others})
 
 
 def tried(places: Iterable[Path]) -> str:
@@ -124,7 +129,7 @@ def without_dots(path: Path) -> Path:
 
 
 def _is_image_list(root: Path) -> bool:
-    return root.is_file() and root.suffix.lower() == ".txt" and root.name != "classes.txt"
+    return root.is_file() and root.suffix.lower() == ".txt" and root.name.lower() != "classes.txt"
 
 
 def _described_by(home: Path) -> Path | None:
@@ -136,7 +141,7 @@ def _described_by(home: Path) -> Path | None:
         raise DatasetError(f"{home}: {found} all describe a data set; name one of these files with --data")
     for pattern in ("obj.data", "*.data", "data/*.data", "cfg/*.data", "obj.names", "*.names"):
         others += _files(home, pattern)
-    lists = [path for below in BELOW for path in sorted(home.glob(f"{below}classes.txt"))]
+    lists = [path for below in BELOW for name in CLASSES for path in sorted(home.glob(f"{below}{name}"))]
     if not others and lists and _has_labels(home):
         return lists[0]
     return others[0] if others else None
@@ -189,7 +194,7 @@ def _parsed_yaml(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
@@ -240,9 +245,9 @@ def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...
 
 def _paths(file: Path, split: str, value: Any) -> tuple[str, ...]:
     paths = value if isinstance(value, list) else [value]
-    if not all(isinstance(path, str) and path for path in paths):
+    if not all(isinstance(path, str) and path.strip() for path in paths):
         raise DatasetError(f"{file}: {split}: must be a folder, a text file of images, or a list of these")
-    return tuple(paths)
+    return tuple(path.strip() for path in paths)
 
 
 def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
@@ -251,7 +256,10 @@ def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
     if not isinstance(names, dict) or not names:
         raise DatasetError(f"{file}: names must list the classes, such as names: [cat, dog]")
     try:
-        return {int(class_id): name for class_id, name in names.items()}
+        numbered = {int(class_id): name for class_id, name in names.items()}
+        if len(numbered) < len(names):
+            raise ValueError("an id stands twice")
+        return numbered
     except ValueError as error:
         raise DatasetError(
             f"{file}: names must give each class id its name, such as 0: cat ({error})"
@@ -300,7 +308,10 @@ def _of_darknet(file: Path, home: Path) -> Description:
     for line in _text(file).splitlines():
         key, found, value = line.partition("=")
         if found and not key.lstrip().startswith(("#", ";")):
-            values[key.strip()] = value.strip()
+            values[key.strip().lower()] = value.strip()
+    unread = sorted(values.keys() - {*SPLITS, "classes", "names", "backup", "eval"})
+    if unread:
+        log.info(f"{file}: not read: {', '.join(unread)}")
     described = Description(file, home, (home,), {}, {s: (values[s],) for s in SPLITS if values.get(s)})
     places = list(described.places(values.get("names", "obj.names")))
     listed = next(filter(os.path.isfile, places), None)

@@ -54,11 +54,17 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
     """Return the folders and lists of images of a split; raise NoSuchSplit if one is missing and required."""
-    declared = next((described.sources[name] for name in split_names(split) if name in described.sources), ())
+    home, names = described.home, split_names(split)
+    declared = next((described.sources[name] for name in names if name in described.sources), None)
+    if declared is None:
+        return _usual(described, split, required=required)
+    if not declared and required:
+        there = [name for name, paths in described.sources.items() if paths]
+        raise NoSuchSplit(f"{home}: no images are named for split {split!r}, only for {', '.join(there)}")
     found = []
     for text in declared:
         # Unlike Path.exists, os.path.exists takes a text that is too long for a file name.
-        path = next(filter(os.path.exists, described.places(text)), None)
+        path = next(filter(os.path.exists, described.places(text)), None) or _in_any_case(text, home)
         if path is None and required:
             places = tried(described.places(text))
             raise NoSuchSplit(f"{described.file}: {split}: {text} does not exist; looked for {places}")
@@ -67,8 +73,11 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
         found.append(without_dots(path))
         if required and path != described.bases[0] / text:
             log.info(f"{described.file}: {split}: {text} is read from {found[-1]}")
-    if declared:
-        return found
+    return found
+
+
+def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
+    """Return the usual folder of a split that is not declared, if there is one."""
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
     found = [folder for parts in usual for folder in _called(parts, home)][:1]
@@ -76,9 +85,16 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
         return (_called(["images"], home) or [home])[:1]
     if found or not required:
         return found
-    there = sorted({*described.sources, *(str(path.relative_to(home)) for path in home.glob("*/images"))})
+    folders = [path for pattern in ("*/images/", "[iI]mages/*/") for path in home.glob(pattern)]
+    there = sorted({*described.sources, *(str(path.relative_to(home)) for path in folders)})
     looked = ", ".join("/".join(parts) for parts in usual)
     raise NoSuchSplit(f"{home}: no images for split {split!r}; looked for {looked}; there are {there}")
+
+
+def _in_any_case(text: str, home: Path) -> Path | None:
+    """Return the folder below `home` with this path, whatever its capital letters; None if there is none."""
+    parts = [part.lower() for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return next(iter(_called(parts, home)), None) if parts else None
 
 
 def _of_others(described: Description, splits: Set[str]) -> set[Path]:

@@ -72,6 +72,8 @@ def test_ids_with_gaps_are_those_of_the_rows(root):
         pytest.param("names: [cat, '']", "class 1 has no name", id="an empty name"),
         pytest.param("names: [[cat], dog]", "class 0 has no name", id="a list in the list"),
         pytest.param("names: {-1: cat}", "ids begin at 0", id="a negative id"),
+        pytest.param("names: {0: cat, 00: dog}", "an id stands twice", id="an id written in two ways"),
+        pytest.param("names: " + 2000 * "[", "not YAML", id="too deep"),
         pytest.param("names: [cat, dog, cat]", "classes 0 and 2 are both called cat", id="a name twice"),
         pytest.param("names: {0: cat, 0: dog}", "0 stands twice", id="an id twice"),
         pytest.param("train: a\ntrain: b\nnames: [cat]", "train stands twice", id="a key twice"),
@@ -295,6 +297,8 @@ def test_darknet_files_that_disagree_are_named(tmp_path, change, message):
         ),
         pytest.param("images/a.png", "labels/a.txt", "labels/classes.txt", id="labelImg, labels apart"),
         pytest.param("data/a.png", "data/a.txt", "obj.names", id="FiftyOne, YOLOv4"),
+        pytest.param("train/a.png", "train/a.txt", "train/_darknet.labels", id="Roboflow, Darknet"),
+        pytest.param("a.png", "a.txt", "_darknet.labels", id="Roboflow, Darknet, one split"),
     ],
 )
 def test_a_list_of_names_describes_a_folder_without_data_yaml(tmp_path, image, label, classes):
@@ -327,3 +331,34 @@ def test_a_list_of_classes_beside_class_folders_is_not_yolo(tmp_path):
         write_image(tmp_path / "train" / name / "a.png")
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     assert len(opened(tmp_path)) == 2
+
+
+def test_darknet_keys_in_capital_letters_are_read_and_others_named(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    darknet(tmp_path)
+    write_pair(tmp_path, "obj_Validation_data/b.png", "obj_Validation_data/b.txt")
+    (tmp_path / "Validation.txt").write_text("data/obj_Validation_data/b.png\n")
+    with (tmp_path / "obj.data").open("a") as file:
+        file.write("\nValidation = data/Validation.txt\nanchors = 3\n")
+    assert opened(tmp_path, "val").load(0).name == "b"
+    assert "obj.data: not read: anchors" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("val.txt", "val"), ("valid.txt", "val"), ("test.txt", "test"), ("mine.txt", "train")]
+)
+def test_a_list_of_images_is_the_split_of_its_name_and_no_other(root, name, split):
+    (root / "data.yaml").write_text("names: [cat, dog]")
+    for other in ("train", "val", "test"):
+        write_pair(root, f"images/{other}/{other}.png", f"labels/{other}/{other}.txt")
+    (root / name).write_text("images/train/a.png")
+    assert opened(root / name, split).load(0).name == "a"
+    for other in {"train", "val", "test"} - {split}:
+        with pytest.raises(DatasetError, match=f"no images are named for split '{other}', only for "):
+            opened(root / name, other)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "Classes.txt"])
+def test_a_list_of_names_can_begin_with_a_capital_letter(root, name):
+    (root / name).write_text("cat\ndog")
+    assert opened(root / name).class_names == ("cat", "dog")

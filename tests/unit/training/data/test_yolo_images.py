@@ -73,6 +73,9 @@ def test_images_without_any_label_file_are_refused(tmp_path, elsewhere):
         pytest.param("[one/a.png]", ["a"], id="an image"),
         pytest.param("./one/", ["a"], id="a dot and slashes"),
         pytest.param("../one", ["a"], id="one folder above, as Roboflow writes"),
+        pytest.param("' one '", ["a"], id="spaces around"),
+        pytest.param("One", ["a"], id="in another case"),
+        pytest.param("[ONE/, ..\\\\tWo]", ["a", "b"], id="two in another case, as Windows takes them"),
         pytest.param(".", ["a", "b", "c"], id="the whole folder"),
     ],
 )
@@ -135,9 +138,10 @@ def test_the_validation_split_answers_to_its_usual_names(tmp_path, split, folder
         pytest.param(
             "val: images/train",
             "test",
-            r"'test'; looked for test/images, .*; there are \['val'\]",
+            r"'test'; looked for test/images, .*; there are \['images/train', 'val'\]",
             id="not declared",
         ),
+        pytest.param("val: []", "val", "no images are named for split 'val'", id="an empty list"),
         pytest.param("train: void", "train", "void: the split 'train' is empty; put images", id="empty"),
     ],
 )
