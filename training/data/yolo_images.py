@@ -59,7 +59,7 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
     if declared is None:
         return _usual(described, split, required=required)
     if not declared and required:
-        there = [name for name, paths in described.sources.items() if paths]
+        there = [f"{name} ({', '.join(paths)})" for name, paths in described.sources.items() if paths]
         raise NoSuchSplit(f"{home}: no images are named for split {split!r}, only for {', '.join(there)}")
     found = []
     for text in declared:

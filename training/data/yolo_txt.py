@@ -15,7 +15,7 @@ from training.data.yolo_images import LabelFiles, split_images
 from training.errors import DatasetError
 
 TOLERANCE = 1e-3  # a box that reaches over the edge by at most this share of the image is not counted
-FARTHEST = 2.0  # a coordinate outside -1..2 is no fraction of the image, but perhaps a pixel
+FARTHEST = 2.0  # a coordinate below -1, or from 2 on, is no fraction of the image, but perhaps a pixel
 UNUSABLE = 0.5  # a data set is refused if more than this share of its rows cannot be used
 
 
@@ -143,8 +143,9 @@ class _RowReader:
                 "kpt_shape in data.yaml"
             )
         box_values = values if len(values) > 5 else values[:4]
-        if not all(isfinite(value) and -1 <= value <= FARTHEST for value in box_values):
-            raise ValueError("coordinates must be fractions of the image, 0..1")
+        if not all(isfinite(value) and -1 <= value < FARTHEST for value in box_values):
+            hint = "; keypoints need a kpt_shape in data.yaml" if len(box_values) > 4 else ""
+            raise ValueError(f"coordinates must be fractions of the image, 0..1{hint}")
         outline = len(box_values) > 4
         return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6, outline)
 

@@ -155,6 +155,8 @@ MALFORMED = pytest.mark.parametrize(
         pytest.param("0 0,5 0,5 0,5 0,5", "numbers with spaces between", id="decimal commas"),
         pytest.param("0 0.5 0.5 0.5 wide", "not all columns are numbers", id="not a number"),
         pytest.param("0 0.5 0.5 nan 0.5", "fractions of the image", id="NaN"),
+        pytest.param("0 .5 .5 .5 .5 .6 .6 2 .4 .4 2", r"0\.\.1; keypoints need a kpt_shape", id="keypoints"),
+        pytest.param("0 0.5 0.5 0.5 0.5 0.9 2", "fractions of the image", id="a confidence and a track"),
         pytest.param("0 20 10 8 8", "fractions of the image", id="pixels"),
         pytest.param("0 0.5 0.5 -0.1 0.5", "negative", id="negative width"),
     ],
