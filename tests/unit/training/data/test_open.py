@@ -157,3 +157,28 @@ def test_a_file_that_no_reader_recognises_is_named(tmp_path):
     (tmp_path / "notes.md").write_text("cats")
     with pytest.raises(DatasetError, match=r"notes\.md: no known format; .*--format"):
         open_dataset(FolderConfig(root=str(tmp_path / "notes.md")))
+
+
+@pytest.mark.parametrize(
+    ("at", "advice"), [("..", "data.yaml"), ("train", "data.yaml"), ("train/images", "data.yaml")]
+)
+def test_a_description_nearby_is_suggested(yolo_root, at, advice):
+    root = yolo_root / "set"
+    root.mkdir()
+    for name in ("data.yaml", "train"):
+        (yolo_root / name).rename(root / name)
+    with pytest.raises(DatasetError, match=r"no known format; did you mean .*set/data\.yaml\? "):
+        open_dataset(FolderConfig(root=str((root / at).resolve())))
+
+
+@pytest.mark.parametrize("name", ["export.zip", "export.tar.gz", "export.7z"])
+def test_an_archive_is_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DatasetError, match="unpack the archive"):
+        open_dataset(FolderConfig(root=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "yolo"])
+def test_a_format_that_does_not_fit_a_file_is_refused_by_name(yolo_root, form):
+    with pytest.raises(DatasetError, match=r"data\.yaml"):
+        open_dataset(FolderConfig(root=str(yolo_root / "data.yaml"), format=form))
