@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from training.data.files_below import files_below
 from training.data.image_file import is_image
 
 UPLOADED = re.compile(r"[0-9a-f]{8}-+")  # what Label Studio puts before the names of uploaded images
@@ -70,7 +71,7 @@ class ImageFinder:
         """Return the images in subfolders of the first folder, by name in lower case."""
         found: dict[str, list[Path]] = {}
         for folder in self.folders[:1]:
-            for path in filter(is_image, folder.rglob("*")):
+            for path in filter(is_image, files_below(folder)):
                 found.setdefault(_folded(path.name), []).append(path)
         return found
 

@@ -36,10 +36,12 @@ class HoldOut(DatasetView):
                 places.append(int.from_bytes(digest[:8], "big") / 2**64)
                 progress.update()
         if len(set(places)) < 2:
-            raise DatasetError(f"{len(places)} images, none unlike the first, cannot be divided; add images")
+            what = f"{len(places)} images, none unlike the first," if len(places) > 1 else "a single image"
+            raise DatasetError(f"{what} cannot be divided; add images or leave --hold-out out")
         # Of a few images chance may take all or none: one of each side is certain.
         limit = min(max(share, min(places)), max(place for place in places if place < max(places)))
         indices = [index for index, place in enumerate(places) if (place <= limit) == held_out]
         super().__init__(dataset, indices)
         kept = "held out" if held_out else "not held out"
-        log.info(f"{kept}: {len(indices)} of {len(places)} images, by a hash of each file (share {share:g})")
+        of = f"{len(indices)} of {len(places)} images, by a hash of each file (share {share:g})"
+        log.info(f"{kept}: {of}; other splits are not read")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.files_below import files_below
 from training.data.image_file import VALIDATION, ImageReader, is_image, passed_over, read_bytes, split_names
 from training.data.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
@@ -45,7 +46,7 @@ class ImageFolderDataset:
         if not listed:
             raise DatasetError(f"{found or root}: the split {split!r} has no images")
         self._paths = [path for path, _ in listed]
-        inside = [path for name in names for path in (found or root).joinpath(name).rglob("*")]
+        inside = [path for name in names for path in files_below((found or root) / name)]
         deeper = sum(is_image(path) and path.parent.parent != (found or root) for path in inside)
         remarks = passed_over(inside)
         remarks[DEEPER] = deeper

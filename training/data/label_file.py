@@ -29,7 +29,9 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
                 except ValueError as error:
                     raise DatasetError(f"{path}:{number}: {error}") from error
                 yield parsed
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error}); fetch it again") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from training.data.coco_files import LOOKED_AT, holds_keys
 from training.data.coco_images import ImageFinder
 from training.data.collected_names import CollectedNames
+from training.data.files_below import files_below
 from training.data.image_file import is_image, passed_over
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
@@ -107,18 +108,21 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
 
 def is_labelme(root: Path, split: str) -> bool:
     """Return whether a root is a folder with LabelMe's json files in it or below it."""
-    some = islice(root.rglob("*.json"), LOOKED_AT) if root.is_dir() else ()
+    some = islice(_below(root, "*.json"), LOOKED_AT) if root.is_dir() else ()
     return any(holds_keys(path, ("imagePath", "shapes")) for path in some)
 
 
 def _by_split(root: Path, pattern: str, split: str) -> dict[str, list[Path]]:
     """Return the files below a folder by the folder in their path that is named as a split."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob(pattern)):
+    for path in sorted(_below(root, pattern)):
         folders = path.relative_to(root).parent.parts
-        if not any(part.startswith(".") for part in (*folders, path.name)):
-            found.setdefault(folder_of_split(folders, split), []).append(path)
+        found.setdefault(folder_of_split(folders, split), []).append(path)
     return found
+
+
+def _below(root: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in files_below(root) if path.match(pattern))
 
 
 def _with_images(

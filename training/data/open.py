@@ -19,10 +19,12 @@ from training.data.scenes import ClassScenesDataset, ScenesDataset
 from training.data.sku110k import read_sku110k
 from training.data.visdrone import read_visdrone, split_folders
 from training.data.voc import is_voc, read_voc
-from training.data.yolo_description import is_yolo
+from training.data.yolo_description import NAMES, is_yolo
 from training.data.yolo_txt import read_yolo
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import DatasetError, NoSuchSplit
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 
 
 class Format(NamedTuple):
@@ -40,8 +42,6 @@ class Format(NamedTuple):
 def _holds(*patterns: str) -> Callable[[Path, str], bool]:
     return lambda root, _: any(any(root.glob(pattern)) for pattern in patterns)
 
-
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
@@ -85,16 +85,23 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
         if known.fits(root, split):
             return known
     for folder in sorted(path for way in ("*", "*/*") for path in root.glob(way) if path.is_dir()):
-        for deeper in ("yolo", "coco"):
-            if FORMATS[deeper].fits(folder, split):
-                raise DatasetError(f"{root}: the labels are deeper; give the folder {folder}")
-    packed = [root] if root.is_file() else root.iterdir()
-    for path in (path for path in packed if path.suffix.lower() in ARCHIVES):
-        raise DatasetError(f"{path}: an archive; unpack it and give the folder that holds its contents")
+        if FORMATS["coco"].fits(folder, split):
+            raise DatasetError(f"{root}: the labels are deeper; give the folder {folder}")
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
-        f"{root}: no known format; looked for {looked_for}; if it is one of these, name it with --format"
+        f"{root}: no known format; {_advice(root)}looked for {looked_for}; if it is one of "
+        "these, name it with --format"
     )
+
+
+def _advice(root: Path) -> str:
+    for path in root.iterdir() if root.is_dir() else (root,):
+        if path.suffix.lower() in ARCHIVES:
+            return f"unpack the archive {path.name} and give its folder; "
+    folders = [*root.absolute().parents[:2], *(root.glob("*/") if root.is_dir() else ())]
+    near = (folder / name for folder in folders for name in NAMES)
+    found = next(filter(Path.is_file, near), None)
+    return f"did you mean {found}? " if found else ""
 
 
 def open_dataset(config: DataConfig) -> Dataset:
@@ -125,6 +132,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
         # Only VOC and LabelMe have no list of their classes.
         unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
         dataset = unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
+    except NotADirectoryError as error:
+        raise DatasetError(f"{root}: --format {config.format} reads folders, and this is a file") from error
     except NoSuchSplit as error:
         if split not in VALIDATION:
             raise

@@ -19,6 +19,7 @@ from training.data.label_file import Box
 from training.errors import DatasetError
 
 Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
+QUARTER_TURN = 5  # EXIF orientations from here on are turned by a quarter
 
 
 def upright_boxes(
@@ -36,8 +37,8 @@ def upright_boxes(
         orientation: the EXIF orientation of the stored image, 1 to 8.
     """
     height, width = image_hw
-    if orientation < 5 or height == width or stated_hw != (width, height):
-        return boxes_xyxy  # below 5 there is no quarter turn, and the labels just swap width and height
+    if orientation < QUARTER_TURN or height == width or stated_hw != (width, height):
+        return boxes_xyxy  # without a quarter turn, the labels just swap width and height
     turned = boxes_xyxy[:, [1, 0, 3, 2]]
     if orientation in (6, 7):
         turned[:, [0, 2]] = width - turned[:, [2, 0]]
@@ -62,5 +63,5 @@ def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
     except DatasetError:  # loading the image will name it
         return stated_hw
     upright = image.pixels.shape[:2]
-    stored = upright if image.orientation < 5 else upright[::-1]
+    stored = upright[::-1] if image.orientation >= QUARTER_TURN else upright
     return stated_hw if stated_hw in (upright, stored) else upright

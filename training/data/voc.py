@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from training.data.collected_names import CollectedNames
+from training.data.files_below import files_below
 from training.data.image_file import is_image, passed_over
 from training.data.label_file import Box, finite_numbers, parsed_lines
 from training.data.labelled_files import LabelledFiles
@@ -96,7 +97,11 @@ def is_voc(root: Path, split: str) -> bool:
     """Return whether a root is an xml file, or a folder with VOC's lists or with xml labels below it."""
     if root.is_file():
         return root.suffix.lower() == ".xml"
-    return any(root.glob("ImageSets/Main")) or any(map(_is_labels, root.glob("**/*.xml")))
+    return any(root.glob("ImageSets/Main")) or any(map(_is_labels, filter(_is_xml, files_below(root))))
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
 
 
 def _is_labels(xml: Path) -> bool:
@@ -112,12 +117,10 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
     images: _Files = {}
     xmls: _Files = {}
     others: _Files = {}
-    for path in sorted(root.rglob("*")):
-        within = path.relative_to(root)
-        kind = images if is_image(path) else xmls if path.suffix.lower() == ".xml" else others
-        if not any(part.startswith(".") for part in within.parts):
-            folders = [part for part in within.parent.parts if part.lower() not in PARTING]
-            kind.setdefault((*folders, path.stem), []).append(path)
+    for path in sorted(files_below(root)):
+        kind = images if is_image(path) else xmls if _is_xml(path) else others
+        folders = [part for part in path.relative_to(root).parent.parts if part.lower() not in PARTING]
+        kind.setdefault((*folders, path.stem), []).append(path)
     _follow_images(images, xmls)
     return images, xmls, others
 

@@ -5,16 +5,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import yaml
 
-from training.data.image_file import VALIDATION, is_image
+from training.data.image_file import VALIDATION, is_image, split_names
 from training.errors import DatasetError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names",)
+YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names", ".labels")
+CLASSES = ("classes.txt", "_darknet.labels")  # the second is Roboflow's
 BELOW = ("", "*/", "*/*/")  # where labelling tools put classes.txt
-NOTHING = ("", "~", "null", "Null", "NULL")  # what YAML means by no value
+NOTHING = ("", "~", "null", "Null", "NULL", "None")  # what YAML and Python call no value
 SPLITS = ("train", *VALIDATION, "test", "minival")
 # Keys that change nothing about images and boxes; other keys without a meaning here are named in the log.
 HARMLESS = (
@@ -28,6 +30,7 @@ HARMLESS = (
     "date",
     "author",
 )
+KEYS = frozenset({*SPLITS, *HARMLESS, "path", "names", "nc", "kpt_shape", "channels"})
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +49,16 @@ class Description(NamedTuple):
         """Yield the paths that a declared path can mean, the most likely first.
 
         Some exporters write paths that begin one folder above, such as `../train/images` (Roboflow), paths
-        that begin with `data/` (CVAT) or with the name of the folder, or paths of another machine. They can
-        mean a path in the folder of --data.
+        that begin with `data/` (CVAT) or with the name that the folder had, or paths of another machine. They
+        can mean a path in the folder of --data.
 
         Args:
             among: folders that the path can be relative to, before `bases`.
         """
-        written = PurePosixPath(text.replace("\\", "/"))
+        for form in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))):
+            yield from self._places(PurePosixPath(form.replace("\\", "/")), among)
+
+    def _places(self, written: PurePosixPath, among: Sequence[Path]) -> Iterator[Path]:
         parts = [part for part in written.parts if part not in ("..", "/")]
         bases = (*among, *self.bases)
         if ".." in written.parts[:1]:
@@ -61,7 +67,11 @@ class Description(NamedTuple):
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
-            if known or (absolute and place < len(parts) - 1):  # a last part alone, as `images`, tells little
+            last = place == len(parts) - 1  # alone, as `images`, it tells little, unless it is a list
+            elsewhere = absolute and (not last or written.suffix.lower() in (".txt", *CLASS_LISTS))
+            # Of a list's lines, another folder can be missing: only declared folders are searched without it.
+            renamed = not among and place == 1 and not last and not (self.home / parts[0]).exists()
+            if known or elsewhere or renamed:
                 yield self.home.joinpath(*parts[place:])
 
 
@@ -82,7 +92,9 @@ def describe(root: Path) -> Description:
     Raises:
         DatasetError: no file names the classes, a file is malformed, or it declares what is not supported.
     """
-    home = Path(os.path.normpath((root if root.is_dir() else root.parent).absolute()))
+    home = without_dots((root if root.is_dir() else root.parent).absolute())
+    if root.is_file() and not is_yolo(root, ""):
+        raise DatasetError(f"{root}: describes no YOLO data set; give a folder, or a file such as data.yaml")
     file = root if root.is_file() and not _is_image_list(root) else _described_by(home)
     if file is None:
         raise DatasetError(
@@ -96,7 +108,11 @@ def describe(root: Path) -> Description:
     else:
         lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
         found = Description(file, home, (home,), _names_in_lists(file, home), lists)
-    return found._replace(sources={"train": (str(root.resolve()),)}) if _is_image_list(root) else found
+    if not _is_image_list(root):
+        return found
+    own = root.stem.lower() if root.stem.lower() in SPLITS else "train"
+    others = {split: () for split in SPLITS if split not in split_names(own)}
+    return found._replace(sources={own: (str(root.absolute()),), **others})
 
 
 def tried(places: Iterable[Path]) -> str:
@@ -104,25 +120,36 @@ def tried(places: Iterable[Path]) -> str:
     return ", ".join(dict.fromkeys(map(str, places)))
 
 
+def without_dots(path: Path) -> Path:
+    """Return the path without `..`, and without following links as long as that is the same file."""
+    if ".." not in path.parts:
+        return path
+    short = Path(os.path.normpath(path))
+    return short if short.exists() and short.samefile(path) else path.resolve()
+
+
 def _is_image_list(root: Path) -> bool:
-    return root.suffix.lower() == ".txt" and root.name != "classes.txt"
+    return root.is_file() and root.suffix.lower() == ".txt" and root.name.lower() != "classes.txt"
 
 
 def _described_by(home: Path) -> Path | None:
     """Return the file of a folder that names the classes; None if there is none."""
     usual = [home / name for name in NAMES if (home / name).is_file()]
-    if usual:
-        return usual[0]
-    others = [path for path in sorted(home.iterdir()) if path.suffix.lower() in YAML and _has_names(path)]
-    if len(others) > 1:
+    others = usual or [path for path in _files(home, "*") if path.suffix.lower() in YAML and _has_names(path)]
+    if len({path.read_bytes() for path in others}) > 1:
         found = ", ".join(path.name for path in others)
         raise DatasetError(f"{home}: {found} all describe a data set; name one of these files with --data")
     for pattern in ("obj.data", "*.data", "data/*.data", "cfg/*.data", "obj.names", "*.names"):
-        others += sorted(home.glob(pattern))
-    lists = [path for below in BELOW for path in sorted(home.glob(f"{below}classes.txt"))]
+        others += _files(home, pattern)
+    lists = [path for below in BELOW for name in CLASSES for path in sorted(home.glob(f"{below}{name}"))]
     if not others and lists and _has_labels(home):
         return lists[0]
     return others[0] if others else None
+
+
+def _files(home: Path, pattern: str) -> list[Path]:
+    """Return the files that are not hidden, sorted."""
+    return [path for path in sorted(home.glob(pattern)) if path.is_file() and not path.name.startswith(".")]
 
 
 def _has_labels(home: Path) -> bool:
@@ -167,11 +194,14 @@ def _parsed_yaml(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: must hold keys and values, such as names: [cat, dog]")
-    return {key: value for key, value in values.items() if value not in NOTHING}
+    named = {key.lower() if key.lower() in KEYS else key: value for key, value in values.items()}
+    if len(named) < len(values):
+        raise DatasetError(f"{path}: a key stands twice, in capital and small letters; take one out")
+    return {key: value for key, value in named.items() if value not in NOTHING}
 
 
 def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
@@ -182,10 +212,13 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
             f"{file}: channels: {values['channels']}: models take images of 3 channels; remove the key to "
             "read the files as RGB"
         )
-    unread = sorted(values.keys() - {*SPLITS, *HARMLESS, "path", "names", "nc", "kpt_shape", "channels"})
+    unread = sorted(values.keys() - KEYS)
     if unread:
         log.info(f"{file}: not read: {', '.join(unread)}")
     sources = {split: _paths(file, split, values[split]) for split in SPLITS if split in values}
+    validation = [split for split in VALIDATION if split in sources]
+    if len({sources[split] for split in validation}) > 1:
+        raise DatasetError(f"{file}: {' and '.join(validation)} mean the same split, but differ; keep one")
     bases = _bases(file, home, values.get("path"), given=given)
     return Description(file, home, bases, names, sources, _keypoints(file, values.get("kpt_shape")))
 
@@ -212,9 +245,9 @@ def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...
 
 def _paths(file: Path, split: str, value: Any) -> tuple[str, ...]:
     paths = value if isinstance(value, list) else [value]
-    if not all(isinstance(path, str) and path for path in paths):
+    if not all(isinstance(path, str) and path.strip() for path in paths):
         raise DatasetError(f"{file}: {split}: must be a folder, a text file of images, or a list of these")
-    return tuple(paths)
+    return tuple(path.strip() for path in paths)
 
 
 def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
@@ -223,7 +256,10 @@ def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
     if not isinstance(names, dict) or not names:
         raise DatasetError(f"{file}: names must list the classes, such as names: [cat, dog]")
     try:
-        return {int(class_id): name for class_id, name in names.items()}
+        numbered = {int(class_id): name for class_id, name in names.items()}
+        if len(numbered) < len(names):
+            raise ValueError("an id stands twice")
+        return numbered
     except ValueError as error:
         raise DatasetError(
             f"{file}: names must give each class id its name, such as 0: cat ({error})"
@@ -257,9 +293,11 @@ def _keypoints(file: Path, shape: Any) -> tuple[int, int] | None:
         if not isinstance(shape, list):
             raise ValueError("not a list")
         number, columns = map(int, shape)
+        if number < 1 or columns not in (2, 3):
+            raise ValueError("no keypoint, or not 2 or 3 columns")
     except (TypeError, ValueError) as error:
         raise DatasetError(
-            f"{file}: kpt_shape: {shape}: must be the number of keypoints and the columns of each, as [17, 3]"
+            f"{file}: kpt_shape: {shape}: must be the number of keypoints and their columns, such as [17, 3]"
         ) from error
     return number, columns
 
@@ -270,7 +308,10 @@ def _of_darknet(file: Path, home: Path) -> Description:
     for line in _text(file).splitlines():
         key, found, value = line.partition("=")
         if found and not key.lstrip().startswith(("#", ";")):
-            values[key.strip()] = value.strip()
+            values[key.strip().lower()] = value.strip()
+    unread = sorted(values.keys() - {*SPLITS, "classes", "names", "backup", "eval"})
+    if unread:
+        log.info(f"{file}: not read: {', '.join(unread)}")
     described = Description(file, home, (home,), {}, {s: (values[s],) for s in SPLITS if values.get(s)})
     places = list(described.places(values.get("names", "obj.names")))
     listed = next(filter(os.path.isfile, places), None)

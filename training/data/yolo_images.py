@@ -3,13 +3,15 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
+from unicodedata import normalize
 
 from training.data.image_file import is_image, passed_over, split_names
 from training.data.label_file import files_by_stem, parsed_lines
-from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
-from training.data.yolo_description import Description, tried
+from training.data.remarks import IN_SUBFOLDERS, LISTED_ELSEWHERE, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.yolo_description import Description, tried, without_dots
 from training.errors import DatasetError, NoSuchSplit
 
 IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; the second is VOC's, for which Darknet has rules
@@ -23,23 +25,20 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
     A declared split is what the description declares: folders with all their subfolders, lists of images, or
     both. Only for a split that is not declared, the usual folders are read: `<split>/images`,
     `images/<split>` or `<split>`; for `train` without any of these, `images`, else the whole folder.
-    A folder of another split is left out.
+    Folders of another split, and images that its lists name, are left out.
 
     Raises:
         NoSuchSplit: a declared folder or list is missing, or the split has no image.
         DatasetError: a list cannot be read.
     """
     sources = _sources(described, split)
-    others = {
-        source.resolve()
-        for other in ("train", "val", "test")
-        if other not in split_names(split)
-        for source in _sources(described, other, required=False)
-    }
+    other_splits = {"train", "val", "test", *described.sources} - {*split_names(split)}
+    others = _of_others(described, other_splits) if any(map(Path.is_dir, sources)) else set()
     images: Counter[Path] = Counter()
+    known: dict[Path, Path] = {}
     for source in sources:
         if source.is_dir():
-            images.update(_below(source, others, remarks))
+            images.update(_below(source, others, known, remarks))
         elif is_image(source):
             images[source] += 1
         else:
@@ -55,21 +54,30 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
     """Return the folders and lists of images of a split; raise NoSuchSplit if one is missing and required."""
-    declared = next((described.sources[name] for name in split_names(split) if name in described.sources), ())
+    home, names = described.home, split_names(split)
+    declared = next((described.sources[name] for name in names if name in described.sources), None)
+    if declared is None:
+        return _usual(described, split, required=required)
+    if not declared and required:
+        there = [f"{name} ({', '.join(paths)})" for name, paths in described.sources.items() if paths]
+        raise NoSuchSplit(f"{home}: no images are named for split {split!r}, only for {', '.join(there)}")
     found = []
     for text in declared:
         # Unlike Path.exists, os.path.exists takes a text that is too long for a file name.
-        path = next(filter(os.path.exists, described.places(text)), None)
+        path = next(filter(os.path.exists, described.places(text)), None) or _in_any_case(text, home)
         if path is None and required:
             places = tried(described.places(text))
             raise NoSuchSplit(f"{described.file}: {split}: {text} does not exist; looked for {places}")
         if path is None:
             continue
-        found.append(Path(os.path.normpath(path)))
+        found.append(without_dots(path))
         if required and path != described.bases[0] / text:
             log.info(f"{described.file}: {split}: {text} is read from {found[-1]}")
-    if declared:
-        return found
+    return found
+
+
+def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
+    """Return the usual folder of a split that is not declared, if there is one."""
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
     found = [folder for parts in usual for folder in _called(parts, home)][:1]
@@ -77,9 +85,28 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
         return (_called(["images"], home) or [home])[:1]
     if found or not required:
         return found
-    there = sorted({*described.sources, *(str(path.relative_to(home)) for path in home.glob("*/images"))})
+    folders = [path for pattern in ("*/images/", "[iI]mages/*/") for path in home.glob(pattern)]
+    there = sorted({*described.sources, *(str(path.relative_to(home)) for path in folders)})
     looked = ", ".join("/".join(parts) for parts in usual)
     raise NoSuchSplit(f"{home}: no images for split {split!r}; looked for {looked}; there are {there}")
+
+
+def _in_any_case(text: str, home: Path) -> Path | None:
+    """Return the folder below `home` with this path, whatever its capital letters; None if there is none."""
+    parts = [part.lower() for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return next(iter(_called(parts, home)), None) if parts else None
+
+
+def _of_others(described: Description, splits: Set[str]) -> set[Path]:
+    """Return the folders of these splits, and the images that their lists name."""
+    found: set[Path] = set()
+    for source in (each for split in splits for each in _sources(described, split, required=False)):
+        found.add(source.resolve())
+        if source.is_file() and not is_image(source):
+            with suppress(DatasetError):  # raised when that split is read
+                listed = _listed(source, described, Counter())
+                found.update(path.parent.resolve() / path.name for path in listed)
+    return found
 
 
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
@@ -91,8 +118,11 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
     return found
 
 
-def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[Path]:
-    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those of others."""
+def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
+    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those of others.
+
+    `known` gets the path under which a folder was found first: links can lead to one folder by two paths.
+    """
     entered = {source.resolve()}
     for at, subfolders, names in os.walk(source, followlinks=True):
         folder = Path(at)
@@ -103,11 +133,15 @@ def _below(source: Path, others: set[Path], remarks: Counter[str]) -> Iterator[P
             if name.startswith(".") or target in others or target in entered:
                 subfolders.remove(name)
             entered.add(target)
-        files = sorted(folder / name for name in names)
-        images = list(filter(is_image, files))
-        remarks[IN_SUBFOLDERS] += len(images) * (folder != source)
+        real = folder.resolve()
+        files = sorted(known.setdefault(real, folder) / name for name in names)
+        images = [path for path in files if is_image(path) and real / path.name not in others]
+        there = list(filter(Path.exists, images))  # a link can lead nowhere
+        remarks[LISTED_ELSEWHERE] += sum(map(is_image, files)) - len(images)
+        remarks[NO_IMAGE] += len(images) - len(there)
+        remarks[IN_SUBFOLDERS] += len(there) * (folder != source)
         remarks.update(passed_over(files))
-        yield from images
+        yield from there
 
 
 def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Iterator[Path]:
@@ -120,16 +154,23 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
         if path is None:
             missing.append(line)
         elif is_image(path):
-            yield Path(os.path.normpath(path))
+            yield without_dots(path)
         else:
             remarks[f"listed files that are no images ({path.suffix}), left out"] += 1
+    gone = [line for line in missing if is_image(Path(line))]
     if missing and len(missing) == number:
-        places = tried(described.places(missing[0], (listing.parent,)))
+        if not gone:
+            raise NoSuchSplit(
+                f"{listing}: no line is the path of an image, the first is {missing[0][:80]}; write one path "
+                "in a line (class names belong in classes.txt, folders in data.yaml)"
+            )
+        places = tried(described.places(gone[0], (listing.parent,)))
         raise NoSuchSplit(
             f"{listing}: none of the {number} images is there; put them there (some tools export no images "
             f"unless told to); looked for the first in {places}"
         )
-    remarks[NO_IMAGE] += len(missing)
+    remarks[NO_IMAGE] += len(gone)
+    remarks[f"lines of {listing.name} that are no path of an image, left out"] += len(missing) - len(gone)
 
 
 class LabelFiles:
@@ -153,13 +194,14 @@ class LabelFiles:
         """
         if image.parent not in self._by_stem:
             found: dict[str, Path] = {}
-            for folder in reversed(self.folders(image.parent)):
-                found |= files_by_stem(folder, ".txt")
+            for folder in filter(Path.is_dir, reversed(self.folders(image.parent))):
+                found |= {_composed(stem): path for stem, path in files_by_stem(folder, ".txt").items()}
             self._by_stem[image.parent] = found
-            others = {path.stem for path in image.parent.iterdir() if path.suffix.lower() != ".txt"}
+            beside = (path for path in image.parent.iterdir() if path.suffix.lower() != ".txt")
+            others = {_composed(path.stem) for path in beside}
             self.without_image += [path for stem, path in found.items() if stem not in others]
         files = self._by_stem[image.parent]
-        label = files.get(image.stem) or files.get(image.name)
+        label = files.get(_composed(image.stem)) or files.get(_composed(image.name))
         if label is not None:
             first = self._owners.setdefault(label, image)
             if first != image:
@@ -170,7 +212,7 @@ class LabelFiles:
         return label
 
     def folders(self, images: Path) -> list[Path]:
-        """Return the folders that can hold the labels of a folder of images, the most likely first."""
+        """Return the folders that may hold the labels of a folder of images, the most likely first."""
         inside = images.is_relative_to(self._home)
         parts = images.relative_to(self._home).parts if inside else images.parts
         above = self._home if inside else Path()
@@ -178,6 +220,11 @@ class LabelFiles:
         places = [place for place, part in enumerate(parts) if part.lower() in IMAGE_FOLDERS]
         if places:
             above = above.joinpath(*parts[: places[-1]])
-            named = _called(["labels"], above)
+            named = _called(["labels"], above) or [above / "labels"]
             found = [*(path.joinpath(*parts[places[-1] + 1 :]) for path in named), images]
-        return [folder for folder in found if folder.is_dir()]
+        return found
+
+
+def _composed(stem: str) -> str:
+    """Return a name with one character for a letter with its accent: macOS writes two, other tools one."""
+    return normalize("NFC", stem)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
-from training.data.remarks import CLIPPED, EXTRA_COLUMN, NO_IMAGE, NO_LABELS_KEPT, OUTSIDE, REPEATED
+from training.data.remarks import CLIPPED, EXTRA_COLUMN, NO_IMAGE, NO_LABELS_KEPT, OUTLINES, OUTSIDE, REPEATED
 from training.data.yolo_description import Description, describe
 from training.data.yolo_images import LabelFiles, split_images
 from training.errors import DatasetError
 
 TOLERANCE = 1e-3  # a box that reaches over the edge by at most this share of the image is not counted
-FARTHEST = 2.0  # a coordinate outside -1..2 is no fraction of the image, but perhaps a pixel
+FARTHEST = 2.0  # a coordinate below -1, or from 2 on, is no fraction of the image, but perhaps a pixel
 UNUSABLE = 0.5  # a data set is refused if more than this share of its rows cannot be used
 
 
@@ -23,6 +23,7 @@ class _Row(NamedTuple):
     class_id: int
     box: Box  # fractions of the image; can reach over its edge
     extra_column: bool
+    outline: bool
 
 
 def read_yolo(root: Path, split: str) -> LabelledFiles:
@@ -60,6 +61,7 @@ def read_yolo(root: Path, split: str) -> LabelledFiles:
                 continue
             known.add((row.class_id, row.box))
             rows.remarks[EXTRA_COLUMN] += row.extra_column
+            rows.remarks[OUTLINES] += row.outline
             _add(rows, image, row)
     rows.remarks.update(reader.remarks())
     return LabelledFiles(tuple(described.names.values()), images, rows, fractions=True)
@@ -124,7 +126,9 @@ class _RowReader:
         try:
             number, *values = map(float, columns)
         except ValueError:
-            raise ValueError("not all columns are numbers") from None
+            if "\0" in line:
+                raise ValueError("not UTF-8 text; save the labels as UTF-8") from None
+            raise ValueError("not all columns are numbers with spaces between them") from None
         if number not in self._class_ids:
             what = "has no name in" if number.is_integer() else "is no whole number, as a class must be; see"
             raise ValueError(f"class {columns[0]} {what} {self._file}")
@@ -139,9 +143,11 @@ class _RowReader:
                 "kpt_shape in data.yaml"
             )
         box_values = values if len(values) > 5 else values[:4]
-        if not all(isfinite(value) and -1 <= value <= FARTHEST for value in box_values):
-            raise ValueError("coordinates must be fractions of the image, 0..1")
-        return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6)
+        if not all(isfinite(value) and -1 <= value < FARTHEST for value in box_values):
+            hint = "; keypoints need a kpt_shape in data.yaml" if len(box_values) > 4 else ""
+            raise ValueError(f"coordinates must be fractions of the image, 0..1{hint}")
+        outline = len(box_values) > 4
+        return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6, outline)
 
 
 def _box(values: list[float]) -> Box:

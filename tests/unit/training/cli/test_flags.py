@@ -147,7 +147,7 @@ def help_of(capsys, monkeypatch, *argv):
                 "with it (small-data: 0.0014)",
                 "upright direction, such as cells (small-data: 0)",
                 "horizontal flip (small-data: 0.5)",
-                "training process loads them (small-data: 1)",
+                "this process may use, 1 to 8 (small-data: auto)",
                 "one for each (small-data: off)",  # sparsight draws several
             ],
         ),

@@ -86,3 +86,12 @@ def test_class_folders_whose_images_are_divided_already_are_refused(tmp_path):
         (tmp_path / "train").mkdir(exist_ok=True)
         (tmp_path / name).rename(tmp_path / "train" / name)
     assert len(held(tmp_path)) + len(held(tmp_path, held_out=False)) == 16
+
+
+def test_a_single_image_cannot_be_divided(root):
+    for path in sorted((root / "images").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(
+        DatasetError, match="a single image cannot be divided; add images or leave --hold-out"
+    ):
+        held(root)

@@ -129,14 +129,6 @@ def test_scenes_come_from_their_configuration():
     assert (len(dataset), dataset.load(2).image.shape) == (3, (64, 96, 3))
 
 
-@pytest.mark.parametrize("name", ["data.zip", "train.tar.gz", "labels.7Z"])
-def test_an_archive_is_refused_with_what_to_do(tmp_path, name):
-    (tmp_path / name).write_bytes(b"PK")
-    for root in (tmp_path, tmp_path / name):
-        with pytest.raises(DatasetError, match=f"{name}: an archive; unpack it"):
-            open_dataset(FolderConfig(root=str(root)))
-
-
 def test_a_folder_of_no_known_format_says_what_was_looked_for(tmp_path):
     with pytest.raises(
         DatasetError, match=r"data\.yaml.*COCO.*SKU-110K.*KITTI.*VisDrone.*ImageSets/Main.*xml"
@@ -165,3 +157,29 @@ def test_a_file_that_no_reader_recognises_is_named(tmp_path):
     (tmp_path / "notes.md").write_text("cats")
     with pytest.raises(DatasetError, match=r"notes\.md: no known format; .*--format"):
         open_dataset(FolderConfig(root=str(tmp_path / "notes.md")))
+
+
+@pytest.mark.parametrize(
+    ("at", "advice"), [("..", "data.yaml"), ("train", "data.yaml"), ("train/images", "data.yaml")]
+)
+def test_a_description_nearby_is_suggested(yolo_root, at, advice):
+    root = yolo_root / "set"
+    root.mkdir()
+    for name in ("data.yaml", "train"):
+        (yolo_root / name).rename(root / name)
+    with pytest.raises(DatasetError, match=r"no known format; did you mean .*set/data\.yaml\? "):
+        open_dataset(FolderConfig(root=str((root / at).resolve())))
+
+
+@pytest.mark.parametrize("name", ["export.zip", "export.tar.gz", "export.7z"])
+def test_an_archive_is_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    for root in (tmp_path / name, tmp_path):
+        with pytest.raises(DatasetError, match=f"unpack the archive {name}"):
+            open_dataset(FolderConfig(root=str(root)))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "yolo"])
+def test_a_format_that_does_not_fit_a_file_is_refused_by_name(yolo_root, form):
+    with pytest.raises(DatasetError, match=r"data\.yaml"):
+        open_dataset(FolderConfig(root=str(yolo_root / "data.yaml"), format=form))

@@ -72,6 +72,8 @@ def test_ids_with_gaps_are_those_of_the_rows(root):
         pytest.param("names: [cat, '']", "class 1 has no name", id="an empty name"),
         pytest.param("names: [[cat], dog]", "class 0 has no name", id="a list in the list"),
         pytest.param("names: {-1: cat}", "ids begin at 0", id="a negative id"),
+        pytest.param("names: {0: cat, 00: dog}", "an id stands twice", id="an id written in two ways"),
+        pytest.param("names: " + 2000 * "[", "not YAML", id="too deep"),
         pytest.param("names: [cat, dog, cat]", "classes 0 and 2 are both called cat", id="a name twice"),
         pytest.param("names: {0: cat, 0: dog}", "0 stands twice", id="an id twice"),
         pytest.param("train: a\ntrain: b\nnames: [cat]", "train stands twice", id="a key twice"),
@@ -79,6 +81,15 @@ def test_ids_with_gaps_are_those_of_the_rows(root):
         pytest.param("names: [cat]\nnc: many", "nc is many, but", id="nc is no number"),
         pytest.param("names: [cat]\nkpt_shape: 17", "kpt_shape", id="kpt_shape is one number"),
         pytest.param("names: [cat]\nkpt_shape: [a, b]", "kpt_shape", id="kpt_shape is text"),
+        pytest.param("names: [cat]\nkpt_shape: [17, 3, 1]", "kpt_shape", id="kpt_shape of three numbers"),
+        pytest.param("names: [cat]\nkpt_shape: [0, 3]", "kpt_shape", id="no keypoint"),
+        pytest.param("names: [cat]\nkpt_shape: [-1, 2]", "kpt_shape", id="less than no keypoint"),
+        pytest.param("names: [cat]\nkpt_shape: [17, 4]", "kpt_shape", id="keypoints of four columns"),
+        pytest.param(
+            "names: [cat]\ntrain: a\nTrain: b", "capital and small letters", id="a key in two cases"
+        ),
+        pytest.param("names: [cat]\nval: a\nvalid: b", "val and valid mean the same split", id="val twice"),
+        pytest.param("names: [cat]\nvalid: a\nvalidation: [a, b]", "mean the same", id="validation twice"),
         pytest.param("names: [cat]\nchannels: 4", "channels: 4: models take images of 3", id="channels"),
         pytest.param("names: [cat]\ntrain: {a: b}", "train: must be a folder", id="a split of another kind"),
         pytest.param("names: [cat]\npath: [a, b]", "path must be one folder", id="two paths"),
@@ -118,6 +129,39 @@ def test_a_path_inside_the_folder_counts_first(root):
     assert opened(root).load(0).name == "b"
 
 
+@pytest.mark.parametrize(
+    "text", ["Train: images/train\nNames: [cat, dog]", "TRAIN: [images/train]\nNAMES: [a, b]"]
+)
+def test_keys_in_capital_letters_are_read(root, text):
+    (root / "data.yaml").write_text(text)
+    write_pair(root, "images/val/b.png", "labels/val/b.txt")
+    assert len(opened(root)) == 1
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "''", "None", "~"])
+def test_a_split_without_a_value_is_not_declared(root, nothing):
+    (root / "data.yaml").write_text(f"train: images/train\nval: {nothing}\nnames: [cat, dog]")
+    write_pair(root, "images/val/b.png", "labels/val/b.txt")
+    assert opened(root, "val").load(0).name == "b"
+
+
+@pytest.mark.parametrize(
+    "path", ["../lemons/images/train", "My-Project-1/images/train", "./old/images/train/"]
+)
+def test_a_path_through_the_folder_s_former_name_is_found(root, path, caplog):
+    caplog.set_level(logging.INFO)
+    (root / "data.yaml").write_text(f"train: {path}\nnames: [cat, dog]")
+    assert opened(root).load(0).name == "a"
+    assert f"{path} is read from {root / 'images' / 'train'}" in caplog.text
+
+
+def test_a_missing_folder_is_not_its_subfolder_elsewhere(root):
+    (root / "camera").mkdir()
+    (root / "data.yaml").write_text("train: camera/images/train\nnames: [cat, dog]")
+    with pytest.raises(DatasetError, match="camera/images/train does not exist"):
+        opened(root)
+
+
 def test_keys_that_are_not_read_are_named(root, caplog):
     caplog.set_level(logging.INFO)
     (root / "data.yaml").write_text("names: [cat, dog]\ndownload: http://x/y.zip\nflip_idx: [1]\naugment: 2")
@@ -140,6 +184,38 @@ def test_two_descriptions_with_other_names_are_refused_and_can_be_named(root):
     assert opened(root / "two.yaml").class_names == ("two", "dog")
 
 
+def test_two_usual_descriptions_that_differ_are_refused(root):
+    for name in ("data.yaml", "dataset.yaml"):
+        (root / name).write_text("train: images/train\nnames: [cat, dog]")
+    assert opened(root).class_names == ("cat", "dog")
+    (root / "dataset.yaml").write_text("train: images/train\nnames: [dog, cat]")
+    with pytest.raises(DatasetError, match=r"data\.yaml, dataset\.yaml all describe a data set"):
+        opened(root)
+    assert opened(root / "dataset.yaml").class_names == ("dog", "cat")
+
+
+def test_hidden_files_and_folders_describe_nothing(root):
+    (root / "coco.names").write_text("cat\ndog")
+    (root / "old.data").mkdir()
+    for name in ("._coco.names", "._a.data", "._data.yaml"):  # as macOS packs them into archives
+        (root / name).write_bytes(b"\x00\x05\x16\x07\xff")
+    assert opened(root).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["set.txt", "set.yaml", "set.names", "set.data"])
+def test_a_folder_can_be_called_like_a_file(tmp_path, name):
+    for split in ("train", "val"):
+        write_pair(tmp_path / name, f"images/{split}/{split}.png", f"labels/{split}/{split}.txt")
+    (tmp_path / name / "data.yaml").write_text("train: images/train\nnames: [cat, dog]")
+    assert [opened(tmp_path / name, split).load(0).name for split in ("train", "val")] == ["train", "val"]
+
+
+def test_a_file_of_another_kind_is_not_a_list_of_names(root):
+    (root / "a.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"a\.json: describes no YOLO data set"):
+        opened(root / "a.json", format="yolo")
+
+
 def darknet(root, *, data="obj.data", listing="data/train.txt", image="data/obj_train_data/a.png"):
     write_pair(root, "obj_train_data/a.png", "obj_train_data/a.txt")
     (root / data).write_text(
@@ -156,6 +232,8 @@ def darknet(root, *, data="obj.data", listing="data/train.txt", image="data/obj_
         pytest.param({"data": "coco.data", "listing": "train.txt"}, id="another name"),
         pytest.param({"image": "/home/me/darknet/obj_train_data/a.png"}, id="paths of another machine"),
         pytest.param({"image": "obj_train_data/a.png"}, id="paths in this folder"),
+        pytest.param({"listing": "/home/me/darknet/train.txt"}, id="a list of another machine"),
+        pytest.param({"listing": "C:\\work\\train.txt"}, id="a list of another Windows machine"),
     ],
 )
 def test_darknet_lists_are_read(tmp_path, written):
@@ -219,6 +297,8 @@ def test_darknet_files_that_disagree_are_named(tmp_path, change, message):
         ),
         pytest.param("images/a.png", "labels/a.txt", "labels/classes.txt", id="labelImg, labels apart"),
         pytest.param("data/a.png", "data/a.txt", "obj.names", id="FiftyOne, YOLOv4"),
+        pytest.param("train/a.png", "train/a.txt", "train/_darknet.labels", id="Roboflow, Darknet"),
+        pytest.param("a.png", "a.txt", "_darknet.labels", id="Roboflow, Darknet, one split"),
     ],
 )
 def test_a_list_of_names_describes_a_folder_without_data_yaml(tmp_path, image, label, classes):
@@ -251,3 +331,34 @@ def test_a_list_of_classes_beside_class_folders_is_not_yolo(tmp_path):
         write_image(tmp_path / "train" / name / "a.png")
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     assert len(opened(tmp_path)) == 2
+
+
+def test_darknet_keys_in_capital_letters_are_read_and_others_named(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    darknet(tmp_path)
+    write_pair(tmp_path, "obj_Validation_data/b.png", "obj_Validation_data/b.txt")
+    (tmp_path / "Validation.txt").write_text("data/obj_Validation_data/b.png\n")
+    with (tmp_path / "obj.data").open("a") as file:
+        file.write("\nValidation = data/Validation.txt\nanchors = 3\n")
+    assert opened(tmp_path, "val").load(0).name == "b"
+    assert "obj.data: not read: anchors" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("val.txt", "val"), ("valid.txt", "val"), ("test.txt", "test"), ("mine.txt", "train")]
+)
+def test_a_list_of_images_is_the_split_of_its_name_and_no_other(root, name, split):
+    (root / "data.yaml").write_text("names: [cat, dog]")
+    for other in ("train", "val", "test"):
+        write_pair(root, f"images/{other}/{other}.png", f"labels/{other}/{other}.txt")
+    (root / name).write_text("images/train/a.png")
+    assert opened(root / name, split).load(0).name == "a"
+    for other in {"train", "val", "test"} - {split}:
+        with pytest.raises(DatasetError, match=f"no images are named for split '{other}', only for "):
+            opened(root / name, other)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "Classes.txt"])
+def test_a_list_of_names_can_begin_with_a_capital_letter(root, name):
+    (root / name).write_text("cat\ndog")
+    assert opened(root / name).class_names == ("cat", "dog")

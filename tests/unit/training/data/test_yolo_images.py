@@ -1,9 +1,10 @@
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import IN_SUBFOLDERS, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.remarks import IN_SUBFOLDERS, LISTED_ELSEWHERE, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
 from training.data.yolo_txt import read_yolo
 from training.errors import DatasetError
 
@@ -56,7 +57,8 @@ def test_a_label_file_is_found_beside_the_image_or_in_a_folder_labels(tmp_path, 
 )
 def test_images_without_any_label_file_are_refused(tmp_path, elsewhere):
     write(tmp_path / "set", "train: train/images\nnames: [cat]\n", one=("train/images/a.png", elsewhere))
-    with pytest.raises(DatasetError, match=r"1 images and not one label file; looked in .*for a\.txt"):
+    looked = r"1 images and not one label file; looked in .*train/labels, .*for a\.txt"
+    with pytest.raises(DatasetError, match=looked):
         read_yolo(tmp_path / "set", "train")
 
 
@@ -71,6 +73,9 @@ def test_images_without_any_label_file_are_refused(tmp_path, elsewhere):
         pytest.param("[one/a.png]", ["a"], id="an image"),
         pytest.param("./one/", ["a"], id="a dot and slashes"),
         pytest.param("../one", ["a"], id="one folder above, as Roboflow writes"),
+        pytest.param("' one '", ["a"], id="spaces around"),
+        pytest.param("One", ["a"], id="in another case"),
+        pytest.param("[ONE/, ..\\\\tWo]", ["a", "b"], id="two in another case, as Windows takes them"),
         pytest.param(".", ["a", "b", "c"], id="the whole folder"),
     ],
 )
@@ -133,9 +138,10 @@ def test_the_validation_split_answers_to_its_usual_names(tmp_path, split, folder
         pytest.param(
             "val: images/train",
             "test",
-            r"'test'; looked for test/images, .*; there are \['val'\]",
+            r"'test'; looked for test/images, .*; there are \['images/train', 'val'\]",
             id="not declared",
         ),
+        pytest.param("val: []", "val", "no images are named for split 'val'", id="an empty list"),
         pytest.param("train: void", "train", "void: the split 'train' is empty; put images", id="empty"),
     ],
 )
@@ -211,3 +217,87 @@ def test_a_folder_named_from_the_working_directory_replaces_no_folder_above_it(t
     (tmp_path / "labels" / "set" / "a.txt").write_text("0 0.5 0.5 1 1\n0 0.5 0.5 0.5 1\n")
     monkeypatch.chdir(tmp_path / "images")
     assert read_yolo(Path("set"), "train").class_ids(0).tolist() == [1]
+
+
+@pytest.mark.parametrize("val", ["val.txt", "[val.txt]", "images/cam/b.png", "[images/cam/b.png, val.txt]"])
+def test_images_that_another_split_lists_are_left_out(tmp_path, val):
+    write(
+        tmp_path,
+        f"train: images\nval: {val}\nnames: [cat, dog]\n",
+        a=("images/a.png", "labels/a.txt"),
+        b=("images/cam/b.png", "labels/cam/b.txt"),
+    )
+    (tmp_path / "val.txt").write_text("./images/cam/b.png\n")
+    dataset = read_yolo(tmp_path, "train")
+    assert (names(dataset), dataset.remarks[LISTED_ELSEWHERE]) == (["a"], 1)
+    assert names(read_yolo(tmp_path, "val")) == ["b"]
+
+
+@pytest.mark.parametrize("split", ["test", "minival", "val", "valid"])
+def test_folders_of_any_other_split_are_left_out(tmp_path, split):
+    write(
+        tmp_path,
+        f"train: images\n{split}: images/part\nnames: [cat, dog]\n",
+        a=("images/a.png", "labels/a.txt"),
+        b=("images/part/b.png", "labels/part/b.txt"),
+    )
+    assert names(read_yolo(tmp_path, "train")) == ["a"]
+
+
+def test_a_folder_that_a_link_names_again_counts_once(tmp_path):
+    write(
+        tmp_path, "train: [images/x, images/y]\nnames: [cat, dog]\n", a=("images/x/a.png", "labels/x/a.txt")
+    )
+    (tmp_path / "images" / "y").symlink_to(tmp_path / "images" / "x", target_is_directory=True)
+    dataset = read_yolo(tmp_path, "train")
+    assert (names(dataset), dataset.remarks[LISTED_TWICE]) == (["a"], 1)
+
+
+def test_links_that_lead_nowhere_are_missing_images(tmp_path):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    (tmp_path / "images" / "b.png").symlink_to(tmp_path / "gone.png")
+    dataset = read_yolo(tmp_path, "train")
+    assert (names(dataset), dataset.remarks[NO_IMAGE]) == (["a"], 1)
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(DatasetError, match=r"is empty .*images whose file is missing"):
+        read_yolo(tmp_path, "train")
+
+
+@pytest.mark.parametrize("declared", ["../images", "list.txt", "../images/a.png"])
+def test_a_path_above_a_linked_folder_leads_where_the_system_leads(tmp_path, declared):
+    real = tmp_path / "real"
+    write(real / "set", f"train: {declared}\nnames: [cat, dog]\n")
+    write(real, a=("images/a.png", "labels/a.txt"))
+    (real / "set" / "list.txt").write_text("../images/a.png\n")
+    (tmp_path / "link").symlink_to(real / "set", target_is_directory=True)
+    assert objects(read_yolo(tmp_path / "link", "train")) == 1
+
+
+@pytest.mark.parametrize(("image", "label"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+def test_an_accent_is_the_same_however_a_system_writes_it(tmp_path, image, label):
+    stem, other = normalize(image, "träin/é"), normalize(label, "é")
+    folder = stem.split("/")[0]
+    write(tmp_path, one=(f"images/{stem}.png", f"labels/{folder}/{other}.txt"))
+    for declared in (normalize(label, "images/träin"), "list.txt"):
+        (tmp_path / "data.yaml").write_text(f"train: {declared}\nnames: [cat, dog]\n", encoding="utf-8")
+        (tmp_path / "list.txt").write_text(normalize(label, "images/träin/é.png"), encoding="utf-8")
+        assert objects(read_yolo(tmp_path, "train")) == 1
+
+
+@pytest.mark.parametrize("line", ["images", "# comment", '"images/a.png"', "a", "images/a.png 1,2,3,4,0"])
+def test_lines_that_are_no_path_of_an_image_are_counted_or_refused(tmp_path, line):
+    write(tmp_path, "train: list.txt\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    (tmp_path / "list.txt").write_text(f"{line}\nimages/a.png\n")
+    dataset = read_yolo(tmp_path, "train")
+    assert dataset.remarks["lines of list.txt that are no path of an image, left out"] == 1
+    assert not dataset.remarks[NO_IMAGE]
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(DatasetError, match=r"list\.txt: no line is the path of an image, the first is "):
+        read_yolo(tmp_path, "train")
+
+
+def test_a_list_in_utf_16_says_so(tmp_path):
+    write(tmp_path, "train: list.txt\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    (tmp_path / "list.txt").write_bytes("images/a.png\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"list\.txt: not UTF-8 text .*; save it as UTF-8"):
+        read_yolo(tmp_path, "train")

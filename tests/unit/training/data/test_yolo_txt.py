@@ -10,6 +10,7 @@ from training.data.remarks import (
     NO_IMAGE,
     NO_LABELS_KEPT,
     NO_OBJECTS,
+    OUTLINES,
     OUTSIDE,
     REPEATED,
     describe_remarks,
@@ -149,8 +150,13 @@ MALFORMED = pytest.mark.parametrize(
         pytest.param("1.5 0.5 0.5 0.5 0.5", r"class 1\.5 is no whole number", id="half a class"),
         pytest.param("nan 0.5 0.5 0.5 0.5", "class nan is no whole number", id="class NaN"),
         pytest.param("cat 0.5 0.5 0.5 0.5", "not all columns are numbers", id="class by name"),
+        pytest.param("0,0.5,0.5,0.5,0.5", "numbers with spaces between", id="commas between"),
+        pytest.param("0;0.5;0.5;0.5;0.5", "numbers with spaces between", id="semicolons between"),
+        pytest.param("0 0,5 0,5 0,5 0,5", "numbers with spaces between", id="decimal commas"),
         pytest.param("0 0.5 0.5 0.5 wide", "not all columns are numbers", id="not a number"),
         pytest.param("0 0.5 0.5 nan 0.5", "fractions of the image", id="NaN"),
+        pytest.param("0 .5 .5 .5 .5 .6 .6 2 .4 .4 2", r"0\.\.1; keypoints need a kpt_shape", id="keypoints"),
+        pytest.param("0 0.5 0.5 0.5 0.5 0.9 2", "fractions of the image", id="a confidence and a track"),
         pytest.param("0 20 10 8 8", "fractions of the image", id="pixels"),
         pytest.param("0 0.5 0.5 -0.1 0.5", "negative", id="negative width"),
     ],
@@ -178,4 +184,15 @@ def test_keypoints_of_another_number_than_declared_are_malformed(root):
     (root / "data.yaml").write_text("kpt_shape: [4, 2]\nnames: [cat, dog]\n")
     write_labels(root, "1 0.5 0.5 0.5 1 0 0 0 0 0 0\n")
     with pytest.raises(DatasetError, match="11 columns, but kpt_shape makes it 13"):
+        read_yolo(root, "train")
+
+
+def test_outlines_are_counted(root):
+    write_labels(root, "0 0.5 0.5 0.5 0.5\n1 0 0 0.5 0 0.5 0.5\n1 0 0 1 0 0.5 0.5 0 0.5 0 0.2\n")
+    assert read_yolo(root, "train").remarks[OUTLINES] == 2
+
+
+def test_labels_in_utf_16_say_so(root):
+    (root / "train" / "labels" / "one.txt").write_bytes("0 0.5 0.5 0.5 0.5\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"one\.txt:1: not UTF-8 text; save the labels as UTF-8"):
         read_yolo(root, "train")

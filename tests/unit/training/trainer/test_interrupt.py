@@ -12,8 +12,16 @@ from training.trainer.interrupt import StopRequest
 BOTH = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of Ctrl-C; a process started in the background ignores the signal instead."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", BOTH)
-def test_the_first_signal_only_sets_the_flag_and_the_second_acts_as_before(number):
+def test_the_first_signal_only_sets_the_flag_and_the_second_acts_as_before(number, ctrl_c):
     before = [signal.getsignal(each) for each in BOTH]
     with StopRequest() as stop:
         assert not stop.requested
