@@ -256,7 +256,8 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
 
 def _ascending(ids: dict[str, str]) -> list[str]:
     """Return ids in ascending order if all are numbers, else in their own order."""
-    numbers = all(each.removeprefix("-").isdecimal() for each in ids)
+    # Python refuses to turn texts of over 4300 digits into numbers.
+    numbers = all(each.removeprefix("-").isdecimal() and len(each) <= 4300 for each in ids)
     return sorted(ids, key=int) if numbers else list(ids)
 
 

@@ -198,7 +198,11 @@ def test_a_file_of_validation_labels_is_the_split_in_its_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "ids", [(0, 1, 2), ("img_1", "a", "007"), (2**70, 1, 5), (1.0, 2.0, 3.5), ("9f-3", 4, -1)]
+    "ids",
+    [
+        *((0, 1, 2), ("img_1", "a", "007"), (2**70, 1, 5), (1.0, 2.0, 3.5), ("9f-3", 4, -1)),
+        (1, "9" * 5000, 3),
+    ],
 )
 def test_ids_of_any_kind_join_images_and_boxes(tmp_path, ids):
     made = coco_document("a.jpg", "b.jpg", "c.jpg")
