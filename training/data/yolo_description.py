@@ -14,7 +14,7 @@ from training.errors import DatasetError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names", ".labels")
-CLASSES = ("classes.txt", "_darknet.labels")  # the second is Roboflow's
+CLASSES = ("classes.txt", "*darknet.labels")  # the second is written by Roboflow and V7
 BELOW = ("", "*/", "*/*/")  # where labelling tools put classes.txt
 NOTHING = ("", "~", "null", "Null", "NULL", "None")  # what YAML and Python call no value
 SPLITS = ("train", *VALIDATION, "test", "minival")
@@ -63,7 +63,7 @@ class Description(NamedTuple):
         bases = (*among, *self.bases)
         if ".." in written.parts[:1]:
             yield from (base.joinpath(*parts) for base in bases)
-        yield from (base / written for base in (*bases, Path()))
+        yield from (base / written for base in (*bases, Path.cwd()))
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)

@@ -298,6 +298,7 @@ def test_darknet_files_that_disagree_are_named(tmp_path, change, message):
         pytest.param("images/a.png", "labels/a.txt", "labels/classes.txt", id="labelImg, labels apart"),
         pytest.param("data/a.png", "data/a.txt", "obj.names", id="FiftyOne, YOLOv4"),
         pytest.param("train/a.png", "train/a.txt", "train/_darknet.labels", id="Roboflow, Darknet"),
+        pytest.param("images/a.png", "labels/a.txt", "darknet.labels", id="V7"),
         pytest.param("a.png", "a.txt", "_darknet.labels", id="Roboflow, Darknet, one split"),
     ],
 )
