@@ -17,10 +17,22 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet install --constraint co
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-all check train-export clean
 
+define EXAMPLES
+
+ARGS passes further flags on: to pytest (test, test-all), or to the training command (train-export)
+  make serve PORT=9000 MODEL=scenes                            serve on another port, with another default model
+  make test ARGS="-x -k letterbox"                             run the tests that have a word in their name
+  make train-export NAME=mine DATA=folder                      a detector, on your images
+  make train-export NAME=mine DATA=folder VARIANT=sparsight-n-cls          a classifier, on folders of images
+  make train-export NAME=mine DATA=folder ARGS="--epochs 20 --batch 8"     with other settings
+  make train-export NAME=try ARGS="--epochs 1 --input 64 --unproved"       the smallest trial, in a few minutes
+All flags of train-export: .venv/bin/python -m training train-export --help
+endef
+export EXAMPLES
+
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
-	@echo
-	@echo "PORT, HOST and MODEL change what is served where: make serve PORT=9000 MODEL=scenes"
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+	@echo "$$EXAMPLES"
 
 serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.1:8000
 	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$${SPARSIGHT_DEFAULT_MODEL:-$(MODEL)} $(RUN) -m service
@@ -29,7 +41,7 @@ serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.
 # side, so torch needs no threads of its own: they would only wait for one another.
 TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
-test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores
+test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores; ARGS="-k word" selects
 	@echo "== running the tests"
 	@$(TESTS) -m "not heavy" $(ARGS)
 
@@ -43,7 +55,7 @@ check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== imports" && $(VENV)/bin/lint-imports --no-cache
 	@echo "== size budgets" && $(RUN) .ci/budgets.py
 
-train-export: $(VENV)/.train ## train, evaluate, export; DATA=folder NAME=mine for your own data, VARIANT=sparsight-n-cls for class folders
+train-export: $(VENV)/.train ## train, evaluate and export a model; NAME, DATA, VARIANT and ARGS as below
 	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) --variant $(VARIANT) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean: ## remove the environments and caches; models and runs stay

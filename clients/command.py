@@ -103,7 +103,7 @@ def _ask_all(args: argparse.Namespace, ask: Callable[..., Answer]) -> None:
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("conf", "iou", "max_det", "classes", "top", "top_k", "weight_threshold")
+    names = ("conf", "iou", "max_det", "classes", "agnostic_nms", "top", "top_k", "weight_threshold")
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     if "classes" in given:
         given["classes"] = given["classes"].split(",")
@@ -131,6 +131,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_common(detect)
     _add_service(detect)
     _add_detect(detect)
+    detect.add_argument(
+        "--agnostic-nms",
+        action="store_true",
+        default=None,
+        help="count overlapping boxes of different classes as one object",
+    )
     classify = commands.add_parser("classify", help="classify images with the service", allow_abbrev=False)
     classify.description = "Classify images with the service."
     classify.set_defaults(run=_rest, task="classify")
@@ -193,11 +199,19 @@ def _add_triton(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--conf", type=float, help=f"lowest score to report, 0 to 1 ({_OF_MODEL})")
+    parser.add_argument(
+        "--conf",
+        type=_confidence,
+        help=f"lowest score to report, 0 to 1, or for each class, as in 0.3,fish:0.4 ({_OF_MODEL})",
+    )
     parser.add_argument(
         "--iou", type=float, help=f"IoU above which boxes of a class count as one object ({_OF_MODEL})"
     )
     parser.add_argument("--max-det", type=int, help=f"maximum number of detections per image ({_OF_MODEL})")
+
+
+def _confidence(text: str) -> float | str:
+    return text if ":" in text else float(text)
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:

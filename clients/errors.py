@@ -35,7 +35,7 @@ class WrongTask(ClientError):
 
 
 class NotInstalled(ClientError):
-    """A library that the chosen protocol needs is missing."""
+    """A Python library that the call needs is missing, such as the one for gRPC."""
 
 
 # ---- the connection to the server -----------------------------------------------------------

@@ -24,18 +24,18 @@ class Facts:
             raise ValueError(f"{where.rstrip('.') or 'the document'} is not an object")
 
     def text(self, name: str) -> str:
-        """Return the string member `name`."""
+        """Return the member `name`, a string."""
         return str(self._get(name, str))
 
     def one_of(self, name: str, *allowed: str) -> str:
-        """Return the string member `name`; raise ValueError if it is not one of `allowed`."""
+        """Return the member `name`, a string; raise ValueError if it is not one of `allowed`."""
         value = self.text(name)
         if value not in allowed:
             raise ValueError(f"{self._where}{name} is {value!r}; this client supports {', '.join(allowed)}")
         return value
 
     def whole(self, name: str, least: int = 0, most: int | None = None) -> int:
-        """Return the integer member `name`; raise ValueError unless it is from `least` to `most`."""
+        """Return the member `name`, an integer; raise ValueError unless it is from `least` to `most`."""
         value = int(self._get(name, int))
         if value < least or (most is not None and value > most):
             limits = f"{least} or more" if most is None else f"from {least} to {most}"
@@ -43,18 +43,18 @@ class Facts:
         return value
 
     def number(self, name: str) -> float:
-        """Return the member `name` of the object, an integer or a float, as a float."""
+        """Return the member `name`, an integer or a float, as a float."""
         return float(self._get(name, int, float))
 
     def share(self, name: str) -> float:
-        """Return the member `name` of the object as a float; raise ValueError unless it is from 0 to 1."""
+        """Return the member `name`, a number, as a float; raise ValueError unless it is from 0 to 1."""
         value = self.number(name)
         if not 0 <= value <= 1:  # written so that NaN fails too
             raise ValueError(f"{self._where}{name} is {value}; it must be from 0 to 1")
         return value
 
     def flag(self, name: str) -> bool:
-        """Return the boolean member `name`."""
+        """Return the member `name`, a boolean."""
         return bool(self._get(name, bool))
 
     def has(self, name: str) -> bool:
@@ -66,7 +66,7 @@ class Facts:
         return self._get(name) is None
 
     def part(self, name: str) -> "Facts":
-        """Return the object member `name`."""
+        """Return the member `name`, an object."""
         return Facts(self._get(name, dict), f"{self._where}{name}.")
 
     def parts(self, name: str) -> "list[Facts]":
@@ -74,12 +74,12 @@ class Facts:
         return [Facts(item, f"{self._where}{name}[{i}].") for i, item in enumerate(self._get(name, list))]
 
     def numbers(self, name: str) -> Iterator[tuple[str, float]]:
-        """Yield name and value of every member of the object `name`, whose members are all numbers."""
+        """Yield the members of the object `name` as (name, value) pairs; every value must be a number."""
         part = self.part(name)
         yield from ((key, part.number(key)) for key in self._members[name])
 
     def list_of(self, name: str, *kinds: type, empty: bool = False) -> list[Any]:
-        """Return the list member `name`, whose items have one of the types `kinds`.
+        """Return the member `name`, a list whose items have one of the types `kinds`.
 
         Raises:
             ValueError: an item has another type, or the list is empty and `empty` is False.
@@ -90,7 +90,7 @@ class Facts:
         return values
 
     def raw(self) -> Mapping[str, Any]:
-        """Return all members, unchecked."""
+        """Return all members of the object, without checks."""
         members: Mapping[str, Any] = self._members
         return members
 

@@ -1,12 +1,13 @@
 """Decode an image file to RGB pixels, or check an array of pixels."""
 
+import warnings
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadImage
+from .image_decoding import ImageFileError, decode_image
 
 _RGB = 3
 
@@ -15,30 +16,25 @@ def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB pixels of an image file, or check and return an array of pixels.
 
     Args:
-        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. OpenCV reads the file: JPEG, PNG,
-            WebP, BMP, TIFF or GIF. The EXIF orientation is applied, the alpha channel is dropped, and only
-            the first frame of an animation is read.
+        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file gives the same pixels as in
+            the service: upright, of a format that the service takes, and with the upper 8 bits of each value.
+            Python's `warnings` say what of a file was not looked at: bits, transparency, further pages.
 
     Raises:
-        BadImage: the file is empty, truncated or damaged, or the array has another shape or type.
+        BadImage: the file is empty, truncated, damaged or of another format, or the array has another shape
+            or type.
     """
     if isinstance(image, np.ndarray):
         return _checked(image)
     if not isinstance(image, bytes | bytearray | memoryview):
         raise BadImage(f"a {type(image).__name__} is not an image; give a file's bytes or an array of pixels")
-    data = np.frombuffer(image, dtype=np.uint8)
-    if not data.size:
-        raise BadImage("there are no image bytes; give the whole file")
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise BadImage("the image is damaged and cannot be decoded") from error
-    if pixels is None:
-        raise BadImage(
-            "these bytes cannot be decoded: not an image, truncated, or damaged;"
-            " give the bytes of a JPEG or PNG file"
-        )
-    return _checked(pixels)
+        decoded = decode_image(bytes(image))
+    except ImageFileError as error:
+        raise BadImage(str(error)) from error
+    for note in decoded.notes:
+        warnings.warn(str(note), stacklevel=2)
+    return decoded.pixels
 
 
 def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:

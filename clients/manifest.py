@@ -19,7 +19,7 @@ Dim = int | Literal["B"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of the graph. Code finds a tensor by its role; only the engine uses its name."""
+    """One input or output of the graph. The client finds it by its role, and sends its name to Triton."""
 
     name: str
     dtype: str  # u8, i32, i64, f16, f32, bool
@@ -52,7 +52,10 @@ class Resize:
 
 @dataclass(frozen=True)
 class MixtureLayer:
-    """One mixture layer, and its row in the outputs gates and router_probs, (1, L, Emax)."""
+    """One mixture layer, and its row in the outputs gates and router_probs.
+
+    The outputs are (1, L, Emax), for L layers and the Emax experts of the widest layer.
+    """
 
     layer: str
     row: int

@@ -1,5 +1,6 @@
 """Check the parameters of a call against the model's manifest, before the client sends anything."""
 
+import math
 from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 
@@ -8,6 +9,9 @@ from .manifest import Control, Manifest
 
 Classes = Collection[str | int] | str | int
 """Class names or ids: a collection, or a single name or id."""
+
+Confidence = float | str
+"""The lowest score to report: a number, or a text with numbers for single classes, as in 0.3,fish:0.4."""
 
 
 def share(name: str, value: float) -> float:
@@ -20,6 +24,34 @@ def share(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise BadParameter(name, f"{name}={value!r} cannot be used; give a number from 0 to 1")
     return float(value)
+
+
+def confidences(
+    conf: Confidence | None, class_names: tuple[str, ...]
+) -> tuple[float | None, dict[int, float]]:
+    """Return the lowest score for all classes, None if not given, and those for single classes by id.
+
+    Raises:
+        BadParameter: a number is not from 0 to 1, or is given twice, or the model does not have a class.
+    """
+    if not isinstance(conf, str):
+        return None if conf is None else share("conf", conf), {}
+    for_all, by_class = None, {}
+    for part in conf.split(","):
+        name, colon, text = (word.strip() for word in part.rpartition(":"))
+        try:
+            value = share("conf", math.nan if "_" in text else float(text))
+        except (ValueError, BadParameter) as error:
+            sentence = f"conf={part!r} cannot be used; give numbers from 0 to 1, as 0.3 or 0.3,fish:0.4"
+            raise BadParameter("conf", sentence) from error
+        class_id = _class_id("conf", name, class_names) if colon else None
+        if class_id in by_class or (class_id is None and for_all is not None):
+            raise BadParameter("conf", f"conf={conf!r} gives a number twice for {name or 'all classes'}")
+        if class_id is None:
+            for_all = value
+        else:
+            by_class[class_id] = value
+    return for_all, by_class
 
 
 def whole(name: str, value: int, most: int) -> int:
@@ -81,14 +113,14 @@ def class_ids(classes: Classes, class_names: tuple[str, ...]) -> frozenset[int]:
     wanted: Collection[str | int] = (classes,) if isinstance(classes, str | int) else classes
     if not wanted:
         raise BadParameter("classes", "classes is empty; leave it out to report all classes")
-    return frozenset(_class_id(each, class_names) for each in wanted)
+    return frozenset(_class_id("classes", each, class_names) for each in wanted)
 
 
-def _class_id(wanted: str | int, class_names: tuple[str, ...]) -> int:
+def _class_id(parameter: str, wanted: str | int, class_names: tuple[str, ...]) -> int:
     if isinstance(wanted, str) and wanted in class_names:  # first, because a class may have the name "7"
         return class_names.index(wanted)
     text = str(wanted)
     if text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(class_names):
         return int(text)  # True is refused, because str(True) has no digits
     known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
-    raise BadParameter("classes", f"there is no class {wanted!r}; the classes are {known}")
+    raise BadParameter(parameter, f"there is no class {wanted!r}; the classes are {known}")

@@ -53,7 +53,7 @@ class RestClient(Calls):
         self._client = opened(httpx.Client, self._call.url, tls)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a later call raises ClientError."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class AsyncRestClient(AsyncCalls):
         self._client = opened(httpx.AsyncClient, self._call.url, tls)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a later call raises ClientError."""
         await self._client.aclose()
 
     async def __aenter__(self) -> Self:
@@ -131,7 +131,10 @@ class _Call:
         return Deadline(self._timeout_s)
 
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
-        """Return a request's query, body and headers; timeout_ms counts from when the body has arrived."""
+        """Return a request's query, body and headers.
+
+        Its timeout_ms is the time that is left: the service counts it from when the body has arrived.
+        """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},

@@ -1,4 +1,4 @@
-"""Turn the service's problems (RFC 9457) into the errors of this package, with one table."""
+"""Turn the service's error answers (problems of RFC 9457) into the errors of this package, by one table."""
 
 import json
 from collections.abc import Mapping
@@ -29,10 +29,15 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "body-too-large": BadImage,
     "body-timeout": DeadlineExceeded,
     "malformed-form": Refused,
+    "form-too-large": Refused,
+    "admin-off": Refused,
+    "unauthorized": Refused,
+    "reload-incomplete": Refused,
     "invalid-parameter": BadParameter,
     "backend-not-offered": BadParameter,
     "unknown-model": NotServed,
     "unknown-version": NotServed,
+    "no-example": NotServed,
     "overloaded": Busy,
     "backend-busy": Busy,
     "not-ready": Unavailable,

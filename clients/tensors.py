@@ -51,7 +51,7 @@ class Question(Protocol[R_co]):
 
 
 class Params(Protocol[R_co]):
-    """The parameters of a call for one task."""
+    """The parameters of a call for one task, and how to send them and to read the answer."""
 
     @property
     def task(self) -> str:
@@ -150,7 +150,7 @@ def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]
 
 
 def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], outputs: Tensors) -> Common:
-    """Return the fields that every answer has; the caller has checked `outputs`."""
+    """Return the fields that every answer has; `outputs` must have passed `check`."""
     top_k = controls.get("top_k")
     return {
         "model": ModelRef(manifest.name, manifest.version, manifest.sha256, "triton", manifest.precision),

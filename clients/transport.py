@@ -55,7 +55,7 @@ class Transport(Protocol):
     """
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
-        """Return the parameters of a model's configuration."""
+        """Return the parameters in Triton's configuration of a model, by name."""
 
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
@@ -70,7 +70,7 @@ class AsyncTransport(Protocol):
     """A connection to one Triton server over one protocol, for use in one event loop; see Transport."""
 
     async def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
-        """Return the parameters of a model's configuration."""
+        """Return the parameters in Triton's configuration of a model, by name."""
 
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline

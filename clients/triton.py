@@ -79,7 +79,7 @@ class TritonClient(Calls):
         return self._read(self._start())
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a later call raises ClientError."""
         self._closed = True
         self._transport.close()
 
@@ -146,7 +146,7 @@ class AsyncTritonClient(AsyncCalls):
         self._transport = _open_async(_address(url), tls)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a later call raises ClientError."""
         self._closed = True
         await self._transport.close()
 

@@ -33,7 +33,7 @@ class GrpcTransport:
         self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL, **_tls_arguments(tls))
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
-        """Return the parameters of a model's configuration."""
+        """Return the parameters in Triton's configuration of a model, by name."""
         try:
             answer = self._client.get_model_config(model, client_timeout=deadline.left_s())
         except InferenceServerException as error:
@@ -63,7 +63,7 @@ class AsyncGrpcTransport:
         self._client = triton_aio.InferenceServerClient(url, channel_args=_CHANNEL, **_tls_arguments(tls))
 
     async def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
-        """Return the parameters of a model's configuration."""
+        """Return the parameters in Triton's configuration of a model, by name."""
         try:
             answer = await self._client.get_model_config(model, client_timeout=deadline.left_s())
         except InferenceServerException as error:

@@ -50,7 +50,7 @@ class HttpTransport:
         )
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
-        """Return the parameters of a model's configuration."""
+        """Return the parameters in Triton's configuration of a model, by name."""
         answer = self._request("GET", model, "config", deadline)
         parameters = _document(answer.body, model).get("parameters", {})
         try:

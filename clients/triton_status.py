@@ -88,7 +88,7 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
         case Meaning.REFUSED:
             error = _refused(reason)
         case Meaning.UNWELL if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            error = _refused(reason)  # the service treats this as an unusable server, a client as a refusal
+            error = _refused(reason)  # the service's own table counts this as an unusable server
         case _:
             error = ServerFailed(
                 f"Triton failed: {reason}; read Triton's log, and try to load the model again"

@@ -70,7 +70,7 @@ class Common(TypedDict):
 
 
 class Layout(NamedTuple):
-    """The predictions for one image, as a table for people."""
+    """The predictions for one image, as the parts of a text table."""
 
     summary: str  # a few words about all predictions
     headers: tuple[str, ...]

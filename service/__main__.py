@@ -1,6 +1,7 @@
 """Run `python -m service`: read the settings, start the server, and report its progress on stderr."""
 
 import argparse
+import asyncio
 import difflib
 import json
 import logging
@@ -8,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -62,6 +63,28 @@ class _Server(uvicorn.Server):
         self._service.stopping = True
         super().handle_exit(sig, frame)
 
+    def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
+        """Make SIGHUP load new models, or end the service if its terminal was closed; call it in the loop."""
+        has_terminal = os.isatty(0)
+        running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
+
+        async def reload() -> None:
+            try:
+                changes = await self._service.reload()
+                tell(f"loaded: {changes.loaded or 'nothing'}; removed: {changes.removed or 'nothing'}")
+            except ServiceError as error:
+                tell(str(error))
+
+        def on_sighup() -> None:
+            if has_terminal and not os.isatty(0):
+                self._service.stopping = self.should_exit = True
+                return
+            task = asyncio.create_task(reload())
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
+
 
 def _serve(settings: Settings) -> int:
     log_to_stderr(settings.log_format)
@@ -84,6 +107,7 @@ def _serve(settings: Settings) -> int:
             local = BACKENDS[name].open is not None
             proof = "loaded, golden sample reproduced" if local else f"served by {name}"
             tell(f"{manifest.name} version {manifest.version} {proof}")
+        server.reload_on_sighup(tell)
         log.info("service_ready", extra={"url": url})
         tell(f"ready: open {url}")
 
@@ -103,6 +127,7 @@ def _serve(settings: Settings) -> int:
             tell(f"loading models for target {target} from {settings.repository.resolve()} with {name}")
         else:
             tell(f"reading the models for target {target} of {name} at {settings.triton.url}")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the models are loaded
     # uvicorn raises SIGTERM again after its shutdown; without this handler the exit code would not be 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -149,7 +174,8 @@ def _read_settings() -> Settings:
         if not parts:
             raise SettingsInvalid(f"the settings contradict each other: {first['msg']}") from error
         name = ENV_PREFIX + "__".join(parts)
-        raise SettingsInvalid(f"{name}={first['input']!r} cannot be used: {first['msg']}") from error
+        value = "" if name.endswith("_TOKEN") else f"={first['input']!r}"  # a secret is not printed
+        raise SettingsInvalid(f"{name}{value} cannot be used: {first['msg']}") from error
 
 
 def _list_settings() -> Iterator[tuple[str, object, str]]:
@@ -168,7 +194,7 @@ def _rows(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, object, str]:
-    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    default = (",".join(field.default) or None) if isinstance(field.default, tuple) else field.default
     return name, default, field.description or ""
 
 

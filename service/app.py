@@ -15,7 +15,7 @@ from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers
 from service.rest.images import router as images_router
-from service.rest.middleware import RequestRecorder
+from service.rest.middleware import wrap
 from service.rest.problems import BACKEND_ERRORS, STATUS
 from service.rest.routes import router
 from service.serving.detect import DetectService
@@ -74,7 +74,8 @@ def create_app(
     add_problem_handlers(app)
     routes = (*app.routes, *router.routes, *images_router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
-    app.add_middleware(RequestRecorder, metrics=metrics, paths=paths)
+    # Around the whole stack, so that answers to defects also get an id and CORS headers.
+    app.middleware_stack = wrap(app.build_middleware_stack(), metrics, paths, settings.cors_origins)
     return app
 
 
@@ -82,7 +83,7 @@ async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], No
     """Open the models, keep them open until this task is cancelled, then close them."""
     tell = on_loaded or (lambda outcome: None)
     try:
-        async with open_models(service.settings, service.models):
+        async with open_models(service.settings, service.models) as service.read_again:
             service.loading = ""
             await service.models.first_ready.wait()
             tell(service.models)

@@ -53,6 +53,10 @@ class ArtifactMismatch(ArtifactError):
         self.limit = limit
 
 
+class ArtifactUnproved(ArtifactError):
+    """The model was exported although nothing proves that it works, and the settings do not allow it."""
+
+
 # ---- the caller's request -------------------------------------------------------------------
 
 
@@ -60,18 +64,27 @@ class BodyTooLarge(ServiceError):
     """The request body has more bytes than the limit allows."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is over the limit of {limit:,} bytes; send a smaller image or fewer")
+        super().__init__(
+            f"the body is over the limit of {limit:,} bytes (SPARSIGHT_MAX_BODY_BYTES);"
+            " send a smaller image or fewer"
+        )
 
 
 class BodyTimeout(ServiceError):
     """The request body did not arrive in time."""
 
     def __init__(self, limit_s: float) -> None:
-        super().__init__(f"the body did not arrive within {limit_s:g} s; send it again")
+        super().__init__(
+            f"the body did not arrive within {limit_s:g} s (SPARSIGHT_BODY_TIMEOUT_S); send it again"
+        )
 
 
 class MalformedForm(ServiceError):
     """The multipart body cannot be read as a form with files."""
+
+
+class FormTooLarge(ServiceError):
+    """A form has more files, more other fields, or longer headers of a part than the service accepts."""
 
 
 class EmptyImage(ServiceError):
@@ -99,7 +112,10 @@ class ImageTooLarge(ServiceError):
 
     def __init__(self, pixels: int | None, limit: int) -> None:
         count = "far too many" if pixels is None else f"{pixels:,}"
-        super().__init__(f"the image has {count} pixels, and the limit is {limit:,}; send a smaller image")
+        super().__init__(
+            f"the image has {count} pixels, and the limit is {limit:,} (SPARSIGHT_MAX_PIXELS);"
+            " send a smaller image"
+        )
 
 
 class UnknownModel(ServiceError):
@@ -140,14 +156,37 @@ class BackendNotOffered(ServiceError):
         super().__init__(f"backend {name!r} is not among SPARSIGHT_BACKENDS here; use one of: {choices}")
 
 
+class AdminOff(ServiceError):
+    """The routes for administrators are switched off."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this route is off, because SPARSIGHT_ADMIN_TOKEN is not set; set it and start the service again,"
+            " or send the process a SIGHUP to load new models"
+        )
+
+
+class Unauthorized(ServiceError):
+    """The request does not have the administrator's token."""
+
+    def __init__(self) -> None:
+        super().__init__("send the value of SPARSIGHT_ADMIN_TOKEN, as in: Authorization: Bearer TOKEN")
+
+
 # ---- serving --------------------------------------------------------------------------------
+
+
+class ReloadIncomplete(ServiceError):
+    """After reading the repository again, at least one model could not be loaded or removed."""
 
 
 class Overloaded(ServiceError):
     """The maximum number of requests is already in flight."""
 
     def __init__(self, limit: int, retry_after_s: int) -> None:
-        super().__init__(f"{limit} requests are already in flight; try again in {retry_after_s} s")
+        super().__init__(
+            f"{limit} requests (SPARSIGHT_MAX_INFLIGHT) are already in flight; try again in {retry_after_s} s"
+        )
         self.retry_after_s = retry_after_s
 
 

@@ -77,6 +77,10 @@ class Metrics:
             "sparsight_breaker_state", "0 closed, 1 half open, 2 open: no requests.",
             ["backend", "model"], registry=registry,
         )  # fmt: skip
+        self._broken_models = Gauge(
+            "sparsight_broken_models", "Models of the repository whose newest version cannot be served.",
+            ["backend"], registry=registry,
+        )  # fmt: skip
         self._queue_depth = Gauge(
             "sparsight_queue_depth", "Images waiting for a backend.", ["backend"], registry=registry
         )
@@ -121,6 +125,7 @@ class Metrics:
         """Export the series of a backend at 0 before it serves, with an error counter for each reason."""
         self.set_backend_up(backend, False)
         self.set_queue_depth(backend, 0)
+        self.set_broken_models(backend, 0)
         self._queue_wait_s.labels(backend)
         self._failovers.labels(backend)
         for reason in reasons:
@@ -133,6 +138,10 @@ class Metrics:
     def set_breaker_state(self, backend: str, model: str, state: int) -> None:
         """Record the state of a circuit breaker: 0 closed, 1 half open, 2 open."""
         self._breaker_state.labels(backend, model).set(state)
+
+    def set_broken_models(self, backend: str, count: int) -> None:
+        """Record the number of models of the repository whose newest version cannot be served."""
+        self._broken_models.labels(backend).set(count)
 
     def set_queue_depth(self, backend: str, depth: int) -> None:
         """Record the number of images that wait for a backend."""

@@ -20,7 +20,10 @@ class DetectParams:
     backend: str = "auto"
     version: str | None = None
     classes: str | None = None  # names or ids, separated by commas
+    bits: int | None = None  # that a file with 16 bits per value holds
     values: Mapping[str, Number] = field(default_factory=dict)  # parameters of the task, such as conf
+    class_conf: Mapping[str, float] = field(default_factory=dict)  # conf for single classes, by name or id
+    agnostic_nms: bool | None = None
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 
@@ -30,6 +33,8 @@ class ResolvedParams:
 
     values: Mapping[str, Number]  # a value for each parameter of the task
     class_ids: frozenset[int] | None  # None for all classes
+    class_conf: Mapping[int, float]  # by id; values["conf"] is for all other classes
+    agnostic_nms: bool  # whether boxes also suppress boxes of other classes
     controls: Mapping[str, Number]  # a value for each control of the graph
 
 

@@ -1,9 +1,18 @@
 """Define the settings of the service; `python -m service` reads them once from the environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.logs import LogFormat
@@ -116,8 +125,23 @@ class BreakerSettings(BaseModel, extra="forbid", frozen=True):
     ] = 1.0
 
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
+
+
+def _origin(text: str) -> str:
+    """Return a web origin as browsers send it: lower case, without the scheme's own port."""
+    scheme, mark, host = text.lower().partition("://")
+    origin = scheme + mark + host.removesuffix(_DEFAULT_PORT.get(scheme, ""))
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError("write an origin as http://host:port or https://host, without a path; * allows all")
+    return origin
+
+
 def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
 
 
 class Settings(BaseSettings):
@@ -163,6 +187,9 @@ class Settings(BaseSettings):
     default_model: Annotated[
         str | None, Field(description="Model for requests that name no model; if unset, the first by name.")
     ] = None
+    serve_unproved: Annotated[
+        bool, Field(description="Also serve models that were exported with --unproved.")
+    ] = False
     workers: Annotated[
         int, Field(ge=1, le=256, description="Images decoded and inferred at the same time.")
     ] = 2
@@ -178,6 +205,14 @@ class Settings(BaseSettings):
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
         40_000_000
     )
+    bits: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=16,
+            description="Bits that an image file with 16 bits per value holds; if unset, the file tells.",
+        ),
+    ] = None
     max_files: Annotated[int, Field(ge=1, le=1000, description="Most files in one form.")] = 16
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0
     timeout_s: Annotated[
@@ -186,6 +221,22 @@ class Settings(BaseSettings):
     shutdown_timeout_s: Annotated[
         int, Field(ge=1, description="Seconds for requests in flight to finish after SIGTERM.")
     ] = 30
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            description="Origins of web pages that may call this service, as https://app.example;"
+            " separated by commas; * allows every page."
+        ),
+    ] = ()
+    admin_token: Annotated[
+        Annotated[SecretStr, Field(min_length=16)] | None,
+        BeforeValidator(lambda value: value or None),  # a variable that is set to "" counts as unset
+        Field(
+            description="Secret for POST /models/reload, at least 16 characters; if unset, the route is off.",
+        ),
+    ] = None
     log_format: Annotated[
         LogFormat, Field(description="Format of a log line: text for people, json for a log collector.")
     ] = "text"
@@ -195,7 +246,9 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
 
     @model_validator(mode="after")
-    def _each_backend_once(self) -> Self:
+    def _lists_make_sense(self) -> Self:
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            raise ValueError("cors_origins allows every origin with *; leave the others out, or leave * out")
         if len(set(self.backends)) != len(self.backends):
             raise ValueError("backends must name each backend once")
         return self

@@ -27,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TrainingError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "training").partition(".")[0] == "training":
+            raise
+        install = "pip install --constraint constraints.txt '.[train]'"
+        print(f"training: the Python package {error.name} is missing: {install}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("training: stopped", file=sys.stderr)
         return STOPPED

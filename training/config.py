@@ -33,7 +33,7 @@ class _Limit(NamedTuple):
 
 _POSITIVE = _Limit("must be positive", lambda value: value is None or value > 0)
 Positive = Annotated[float, _POSITIVE]
-_AT_LEAST_0 = _Limit("must be at least 0", lambda value: value >= 0)
+_AT_LEAST_0 = _Limit("must be at least 0", lambda value: value is None or value >= 0)
 NotNegative = Annotated[float, _AT_LEAST_0]
 CountFromZero = Annotated[int, _AT_LEAST_0]
 UpToOne = Annotated[float, _Limit("must be in 0..1", lambda value: 0 <= value <= 1)]
@@ -283,7 +283,7 @@ class TrainConfig(_Checked):
     top_ks: tuple[int, ...] = ()  # each image of a step draws its top_k from these; empty: the model's top_k
     evaluate_every_epochs: Count = 10
     checkpoint_every_s: float = 120.0
-    loader_workers: CountFromZero = 1
+    loader_workers: Annotated[int | None, _AT_LEAST_0] = None  # None: one less than the usable cores
     precision: ComputePrecision = "auto"
 
     def __post_init__(self) -> None:

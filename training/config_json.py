@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from textwrap import shorten
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -40,6 +41,27 @@ def train_from_json(text: str) -> TrainConfig:
     if isinstance(values["model"], dict):
         values["model"] = _current_model(values["model"])
     return _checked(TrainConfig, values, _NO_TRAIN)
+
+
+def differences(before: Any, now: Any, path: str = "") -> dict[str, str]:
+    """Return the values in which two configurations, given as dicts, differ, by path.
+
+    Each is text with both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
+    """
+    if isinstance(before, tuple) and isinstance(now, tuple) and 2 < len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = dict[str, str]()
+        for name in {**before, **now}:
+            found |= differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
+        return found
+    return {} if before == now else {path: f"{path} {_shown(before)}, now {_shown(now)}"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple) and len(value) > 4:
+        return f"{len(value)} values"
+    return "none" if value is None else shorten(str(value), 80)
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from training.errors import ConfigError
 
+BITS = range(8, 17)  # numbers of bits that an image file with 16 bits per value may hold
 FORMATS = (
     "yolo",
     "coco",
@@ -37,7 +38,8 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    Image i of the split belongs to fold i modulo `folds`; only images of the folds in `kept` are used.
+    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
+    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
     """
 
     kind: Literal["folder"] = "folder"
@@ -48,10 +50,13 @@ class FolderConfig:
     folds: int = 1
     kept: tuple[int, ...] = (0,)
     kept_classes: tuple[str, ...] = ()  # objects of other classes are left out; empty: keep all classes
+    bits: int | None = None  # that an image file with 16 bits per value holds; None: the file tells
     hold_out: float = 0.0  # share of the split's images that are held out; 0: the split is whole
     held_out: bool = False  # whether the data set is the images held out, or the others
 
     def __post_init__(self) -> None:
+        if self.bits is not None and self.bits not in BITS:
+            raise ConfigError(f"bits={self.bits} must be from 8 to 16")
         if self.folds < 1:
             raise ConfigError(f"folds={self.folds} must be at least 1")
         if not self.kept or not set(self.kept) <= set(range(self.folds)):
@@ -68,6 +73,7 @@ class Reading:
 
     format: str = ""
     hold_out: float = 0.0
+    bits: int | None = None
 
     @property
     def usual_split(self) -> str:

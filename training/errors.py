@@ -1,5 +1,8 @@
 """The errors of training that a user can act on; the command line prints the message as one line."""
 
+from pathlib import Path
+from traceback import extract_tb
+
 
 class TrainingError(Exception):
     """The base class of these errors; the message says what is wrong and what to do."""
@@ -11,6 +14,10 @@ class ConfigError(TrainingError):
 
 class DatasetError(TrainingError):
     """A data set is missing, malformed or empty; the message names the file."""
+
+
+class LoaderError(TrainingError):
+    """A process that loads images has ended or cannot start; the message says why and what to do."""
 
 
 class NoSuchSplit(DatasetError):
@@ -27,3 +34,10 @@ class DownloadError(TrainingError):
 
 class ExportError(TrainingError):
     """An exported model does not reproduce its checkpoint; no files were written."""
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """Return the type of an error, its message on one line, and the line of code that raised it."""
+    places = extract_tb(error.__traceback__)
+    where = f", {Path(places[-1].filename).name} line {places[-1].lineno}" if places else ""
+    return f"{' '.join(f'{type(error).__name__}: {error}'.split())}{where}"

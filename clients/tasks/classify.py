@@ -1,4 +1,4 @@
-"""Classify a whole image: request the most probable classes from the service or from Triton's graph."""
+"""Classify a whole image: request the most probable classes from the service, or from Triton directly."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -134,7 +134,7 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image, ready for Triton to classify; Triton runs the graph itself, without an ensemble."""
+    """One image, ready to classify in Triton; the request is for the graph itself, not for an ensemble."""
 
     manifest: Manifest
     canvas: Canvas
@@ -182,7 +182,7 @@ class ClassifyQuestion:
 
 
 class ClassifyCalls(Caller):
-    """The calls for a classifier."""
+    """The method of a synchronous client for a classifier."""
 
     def classify(
         self,
@@ -209,7 +209,7 @@ class ClassifyCalls(Caller):
 
 
 class AsyncClassifyCalls(AsyncCaller):
-    """The calls for a classifier, as coroutines."""
+    """The method of an asyncio client for a classifier."""
 
     async def classify(
         self,

@@ -12,11 +12,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ManifestMismatch, WrongTask
+from ..errors import BadParameter, ManifestMismatch, WrongTask
 from ..facts import Facts
 from ..letterbox import Letterbox
 from ..manifest import Manifest
-from ..parameters import Classes, as_text, class_ids, given, resolve_controls, share, whole
+from ..parameters import (
+    Classes,
+    Confidence,
+    as_text,
+    class_ids,
+    confidences,
+    given,
+    resolve_controls,
+    share,
+    whole,
+)
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
 from ..types import Answer, Layout
@@ -69,7 +79,7 @@ class Detections(Answer):
             yield Detection((left, top, right, bottom), score, class_name, class_id)
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Return the detections as dicts like the service's predictions; x and y are the box's centre."""
+        """Return the detections as dicts, as in the service's answer; x and y are the centre of the box."""
         return [_prediction(detection) for detection in self]
 
     def layout(self) -> Layout:
@@ -88,10 +98,11 @@ class DetectParams:
 
     task: ClassVar[str] = "detect"
 
-    conf: float | None = None
+    conf: Confidence | None = None
     iou: float | None = None
     max_det: int | None = None
     classes: Classes | None = None
+    agnostic_nms: bool | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "DetectQuestion":
@@ -102,17 +113,25 @@ class DetectParams:
             manifest: manifest of the model.
 
         Raises:
-            BadParameter: a value is out of range, or the model does not have a given class or control.
+            BadParameter: a value is out of range, the model does not have a given class or control, or
+                agnostic_nms is true, which the ensemble cannot do.
             ManifestMismatch: the manifest lacks an entry that detection needs, or an entry is invalid.
         """
         try:
             defaults = Defaults.of(manifest)
         except ValueError as error:
             raise ManifestMismatch(graph_name(manifest.name, manifest.target), str(error)) from error
+        if self.agnostic_nms:
+            sentence = (
+                "agnostic_nms needs the service; Triton's model for suppression compares single classes"
+            )
+            raise BadParameter("agnostic_nms", sentence)
+        for_all, class_conf = confidences(self.conf, manifest.class_names)
         return DetectQuestion(
             manifest=manifest,
             canvas=Canvas.of(image, manifest),
-            conf=defaults.conf if self.conf is None else share("conf", self.conf),
+            conf=defaults.conf if for_all is None else for_all,
+            class_conf=class_conf,
             iou=defaults.iou if self.iou is None else share("iou", self.iou),
             max_det=defaults.max_det
             if self.max_det is None
@@ -125,7 +144,9 @@ class DetectParams:
     def query(self) -> dict[str, str | float]:
         """Return these parameters as the query of `POST /detect`, without those that are None."""
         asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
-        query: dict[str, str | float] = {**given(asked)}
+        query: dict[str, str | float] = {name: value for name, value in asked.items() if value is not None}
+        if self.agnostic_nms is not None:
+            query["agnostic_nms"] = str(self.agnostic_nms).lower()
         if self.classes is not None:
             query["classes"] = as_text(self.classes)
         return query
@@ -152,7 +173,7 @@ class DetectParams:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The detection settings of a manifest: default parameters and the maximum number of candidates."""
+    """The detection settings of a manifest: default parameters, and the most boxes before NMS."""
 
     conf: float
     iou: float
@@ -187,6 +208,7 @@ class DetectQuestion:
     manifest: Manifest
     canvas: Canvas
     conf: float
+    class_conf: Mapping[int, float]  # lowest scores of single classes, by id, instead of `conf`
     iou: float
     max_det: int
     candidates: int
@@ -206,12 +228,13 @@ class DetectQuestion:
     @cached_property
     def tensors(self) -> Tensors:
         """Return the ensemble's inputs, by name: the graph's inputs and conf, iou and max_det."""
-        # The ensemble cannot filter by class. With a class filter the client therefore fetches every
-        # detection, filters by class, and only then keeps the best max_det.
-        max_det = self.max_det if self.class_ids is None else self.candidates
+        # The ensemble does not distinguish classes. With a class filter, or scores for single classes, the
+        # client therefore fetches every detection, filters, and only then keeps the best max_det.
+        plain = self.class_ids is None and not self.class_conf
+        max_det = self.max_det if plain else self.candidates
         return {
             **graph_inputs(self.manifest, self.canvas, self.controls),
-            _CONF: np.array([self.conf], dtype=np.float32),
+            _CONF: np.array([min([self.conf, *self.class_conf.values()])], dtype=np.float32),
             _IOU: np.array([self.iou], dtype=np.float32),
             _MAX_DET: np.array([max_det], dtype=np.int32),
         }
@@ -224,9 +247,11 @@ class DetectQuestion:
         """
         self._check(outputs)
         found = outputs[_CLASS_IDS].astype(np.int64)
-        kept = np.arange(len(found))
-        if self.class_ids is not None:
-            kept = np.flatnonzero(np.isin(found, sorted(self.class_ids)))[: self.max_det]
+        wanted = (
+            np.ones(len(found), bool) if self.class_ids is None else np.isin(found, sorted(self.class_ids))
+        )
+        lowest = np.array([self.class_conf.get(each, self.conf) for each in found.tolist()], dtype=np.float32)
+        kept = np.flatnonzero(wanted & (outputs[_SCORES] >= lowest))[: self.max_det]
         letterbox, image_hw = self.canvas.letterbox, self.canvas.image_hw
         assert isinstance(letterbox, Letterbox)  # Defaults.of has checked resize.mode
         return Detections(
@@ -247,16 +272,17 @@ class DetectQuestion:
 
 
 class DetectCalls(Caller):
-    """The calls for a detector."""
+    """The method of a synchronous client for a detector."""
 
     def detect(
         self,
         image: Image,
         *,
-        conf: float | None = None,
+        conf: Confidence | None = None,
         iou: float | None = None,
         max_det: int | None = None,
         classes: Classes | None = None,
+        agnostic_nms: bool | None = None,
         **controls: float | None,
     ) -> Detections:
         """Return the objects in an image, and the experts that ran.
@@ -265,10 +291,12 @@ class DetectCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, 0..1.
+            conf: lowest score to report, 0..1; also for single classes, as in "0.3,fish:0.4".
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of detections, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.
+            agnostic_nms: whether overlapping boxes of different classes count as one object; only the
+                service can do this.
             controls: values for controls of the model, by name. Models with experts have top_k, the number
                 of experts per image and layer, and weight_threshold, the lowest probability of an expert to
                 run; the most probable expert always runs.
@@ -276,25 +304,40 @@ class DetectCalls(Caller):
         Raises:
             ClientError: the call failed; the message says what to do.
         """
-        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        params = DetectParams(
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            classes=classes,
+            agnostic_nms=agnostic_nms,
+            controls=given(controls),
+        )
         return self._run(image, params)
 
 
 class AsyncDetectCalls(AsyncCaller):
-    """The calls for a detector, as coroutines."""
+    """The method of an asyncio client for a detector."""
 
     async def detect(
         self,
         image: Image,
         *,
-        conf: float | None = None,
+        conf: Confidence | None = None,
         iou: float | None = None,
         max_det: int | None = None,
         classes: Classes | None = None,
+        agnostic_nms: bool | None = None,
         **controls: float | None,
     ) -> Detections:
         """Return the objects in an image, and the experts that ran; see DetectCalls.detect."""
-        params = DetectParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        params = DetectParams(
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            classes=classes,
+            agnostic_nms=agnostic_nms,
+            controls=given(controls),
+        )
         return await self._run(image, params)
 
 

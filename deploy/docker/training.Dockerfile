@@ -1,7 +1,7 @@
 # Training and export. Not part of the running stack: a job that writes into model_repository and ends.
 #
 #   docker build -f deploy/docker/training.Dockerfile -t sparsight-training:0.1.0 .
-#   docker run --rm --gpus all --shm-size 2g --user "$(id -u):$(id -g)" -v "$PWD/runs:/app/runs" \
+#   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/runs:/app/runs" \
 #       -v "$PWD/model_repository:/app/model_repository" -v /path/to/images:/data:ro \
 #       sparsight-training:0.1.0 train-export --name mine --recipe small-data --data /data
 

@@ -139,6 +139,7 @@ class Provenance(Part):
     data: str
     metrics: dict[str, float]
     attribution: str
+    checkpoint: str = ""
 
 
 class Manifest(Part):
@@ -165,6 +166,7 @@ class Manifest(Part):
     baseline: Baseline | None = None
     gflops: Gflops
     golden: GoldenSpec
+    proved: bool = True  # False: exported although nothing proves that the artifact works
     parity: Parity
     speed: Speed | None = None
     provenance: Provenance

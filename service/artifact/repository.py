@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.artifact.manifest import Manifest, parse_manifest
-from service.errors import ArtifactBroken, ArtifactMissing
+from service.errors import ArtifactBroken, ArtifactError, ArtifactMissing
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,16 @@ class Artifact:
         return self.folder / self.manifest.only_graph().file
 
 
-def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
-    """Return the highest version of every model for a target, sorted by name, with all files verified.
+def find_artifacts(repository: Path, target: str) -> dict[str, Artifact | ArtifactError]:
+    """Return the highest version of every model for a target by name, sorted, with all files verified.
+
+    A model whose files are missing, altered or invalid has its error in place of the artifact.
 
     Folders whose name starts with a dot are unfinished and are ignored. Version folders must be numbers;
     others are ignored.
 
     Raises:
         ArtifactMissing: the repository does not exist, or contains no model for the target.
-        ArtifactBroken: a file is missing or altered, or a manifest is invalid; the message names the file.
     """
     if not repository.is_dir():
         raise ArtifactMissing(f"model repository {repository} is not a folder; set SPARSIGHT_REPOSITORY")
@@ -39,7 +40,16 @@ def find_artifacts(repository: Path, target: str) -> tuple[Artifact, ...]:
         for folder in repository.glob(f"*-{target}")
         if folder.is_dir() and not folder.name.startswith(".")
     )
-    artifacts = tuple(read_artifact(version) for model in models if (version := _highest_version(model)))
+    artifacts: dict[str, Artifact | ArtifactError] = {}
+    for model in models:
+        name = model.name.removesuffix(f"-{target}")
+        try:
+            if version := _highest_version(model):
+                artifacts[name] = read_artifact(version)
+        except ArtifactError as error:
+            artifacts[name] = error
+        except OSError as error:
+            artifacts[name] = ArtifactBroken(f"{model} cannot be read: {error.strerror}")
     if not artifacts:
         raise ArtifactMissing(
             f"no model for target {target!r} in {repository}: it has no"

@@ -1,5 +1,6 @@
 """Run graphs with ONNX Runtime inside this process, on the CPU or on a GPU that onnxruntime-gpu finds."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -65,7 +66,7 @@ class OnnxBackend:
 
     async def close(self) -> None:
         """Wait for the calls that are running, and free the session."""
-        self._threads.close()
+        await asyncio.to_thread(self._threads.close)
         del self._session
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

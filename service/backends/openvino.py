@@ -1,5 +1,6 @@
 """Run graphs with OpenVINO inside this process; OpenVINO is the default backend."""
 
+import asyncio
 import queue
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -69,7 +70,7 @@ class OpenVinoBackend:
 
     async def close(self) -> None:
         """Wait for the calls that are running, and free the requests and the graph."""
-        self._threads.close()
+        await asyncio.to_thread(self._threads.close)
         while not self._idle.empty():
             self._idle.get_nowait()
         del self._compiled

@@ -19,6 +19,7 @@ class Answered:
     context: RequestContext
     params: ResolvedParams
     image_hw: tuple[int, int]
+    notes: tuple[str, ...]  # what of the image file was not looked at
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute

@@ -1,4 +1,4 @@
-"""Suppress non-maxima: of overlapping boxes of one class, keep only the box with the highest score."""
+"""Suppress non-maxima: of overlapping boxes, keep only the box with the highest score."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,18 +6,28 @@ from numpy.typing import NDArray
 from service.types import Candidates
 
 
-def suppress(candidates: Candidates, conf: float, iou: float, max_det: int) -> NDArray[np.int64]:
+def suppress(
+    candidates: Candidates,
+    conf: float | NDArray[np.float32],
+    iou: float,
+    max_det: int,
+    *,
+    agnostic: bool = False,
+) -> NDArray[np.int64]:
     """Return the row numbers of the boxes to keep, highest score first; equal scores in the order of rows.
 
     Args:
         candidates: N boxes in pixels of the model input.
-        conf: lowest score of a box to keep, inclusive.
+        conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
+        agnostic: whether a box is also dropped for a higher-scored box of another class.
     """
-    order = np.flatnonzero(candidates.scores >= np.float32(conf))
+    order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]
     boxes, class_ids = candidates.boxes_xyxy[order], candidates.class_ids[order]
+    if agnostic:
+        class_ids = np.zeros_like(class_ids)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     alive = np.ones(len(order), dtype=bool)
     kept: list[int] = []

@@ -1,6 +1,6 @@
 """Turn the outputs of a detector's graph into detections in pixels of the source image."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,8 @@ def kept_in_source(
     iou: float,
     max_det: int,
     class_ids: Collection[int] | None = None,
+    class_conf: Mapping[int, float] | None = None,
+    agnostic: bool = False,
 ) -> Kept:
     """Return the candidates to report, with boxes in source pixels.
 
@@ -59,15 +61,20 @@ def kept_in_source(
         letterbox: position of the image in the model input.
         source_hw: height and width of the source image.
         conf: lowest score of a box to keep, inclusive.
-        iou: IoU above which the box with the lower score is dropped, within one class.
+        iou: IoU above which the box with the lower score is dropped.
         max_det: maximum number of detections to return.
         class_ids: classes to report; None for all. Boxes of other classes are removed before suppression.
+        class_conf: lowest score of single classes, by class id, instead of `conf`.
+        agnostic: whether a box is also dropped for a box of another class.
     """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:
         rows = rows[np.isin(candidates.class_ids, np.array(sorted(class_ids), dtype=np.int64))]
     wanted = Candidates(candidates.boxes_xyxy[rows], candidates.scores[rows], candidates.class_ids[rows])
-    rows = rows[suppress(wanted, conf, iou, max_det)]
+    lowest = np.full(len(rows), conf, dtype=np.float32)
+    for class_id, value in (class_conf or {}).items():
+        lowest[wanted.class_ids == class_id] = value
+    rows = rows[suppress(wanted, lowest, iou, max_det, agnostic=agnostic)]
     boxes = letterbox.to_source(candidates.boxes_xyxy[rows])
     height, width = source_hw
     limits = np.array([width, height, width, height], dtype=np.float32)

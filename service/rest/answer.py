@@ -22,6 +22,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
     """Return the API's answer for one image; `moe` (summary, full or off) selects the expert details."""
     version, manifest = found.version, found.version.manifest
     height, width = found.image_hw
+    static = manifest.routing == "static" and moe != "off"
     answer = wire.Answer(
         id=found.context.request_id,
         model=wire.ModelRef(
@@ -35,7 +36,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
         image=wire.ImageSize(width=width, height=height),
         predictions=list(task_of(manifest).describe(found.result)),
         timing_ms=_timing_ms(found.timings),
-        warnings=[STATIC_ROUTING] if manifest.routing == "static" and moe != "off" else [],
+        warnings=[*found.notes, *([STATIC_ROUTING] if static else [])],
     )
     if moe != "off":
         answer.moe = wire.Moe(
@@ -59,7 +60,12 @@ def to_model_list(models: Models) -> wire.ModelList:
     described = [info for name in models.names if (info := _model_info(models.routes(name))) is not None]
     if models.default is None or not described:
         raise NotReady(models.why_not_ready() or "there is no model yet")
-    return wire.ModelList(default=models.default, models=described)
+    broken = [
+        wire.BrokenInfo(name=name, backend=backend, why=why)
+        for backend, by_name in models.broken.items()
+        for name, why in by_name.items()
+    ]
+    return wire.ModelList(default=models.default, models=described, broken=broken)
 
 
 def _top_k(found: Answered) -> int | None:

@@ -1,15 +1,18 @@
 """Read the images from a request body, within the limits on bytes, files and time."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, InvalidParameter, MalformedForm
+from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, UndecodableImage, UnsupportedImage
+from service.rest.form import read_form
+from service.rest.wrapped import unwrap
 from service.settings import Settings
+
+_GZIP_OR_ZLIB = 47  # zlib's name for "either, as the first bytes tell"
 
 
 @dataclass(frozen=True)
@@ -17,18 +20,28 @@ class Upload:
     """The images of one request."""
 
     images: tuple[bytes, ...]
-    several: bool  # the request is a form with more than one file, so the answer is a list
+    files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body
+
+    @property
+    def several(self) -> bool:
+        """Return whether there are several images, so that the answer is a list."""
+        return len(self.images) > 1
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
-    """Return the images of a request: one image per file of a form, or else the raw body as one image.
+    """Return the images of a request: one image per file of a form, or else the body as one image.
+
+    A body with Content-Encoding gzip is unpacked. A body that is text is searched for an image; see unwrap.
 
     Raises:
-        BodyTooLarge: Content-Length, or the number of bytes received, exceeds the limit.
+        BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.
         BodyTimeout: the body did not arrive in time.
         EmptyImage: the body is empty, or the form has no file.
+        FormTooLarge: the form has more files than the limit, other fields, or a very long file name.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
+        UnsupportedImage: Content-Encoding is not gzip, or the body is text without an image.
+        UndecodableImage: what was packed with gzip or written in base64 is damaged.
     """
     limit = settings.max_body_bytes
     if int(request.headers.get("content-length", 0)) > limit:
@@ -37,49 +50,43 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             if content_type == "multipart/form-data":
-                return await _read_form(request, settings)
+                stream = _limited(request, limit)
+                files = await read_form(request.headers, stream, settings)
+                return Upload(tuple(data for _, data in files), tuple(name for name, _ in files))
             body = b"".join([chunk async for chunk in _limited(request, limit)])
     except TimeoutError as error:
         raise BodyTimeout(settings.body_timeout_s) from error
     if not body:
         raise EmptyImage
-    return Upload((body,), several=False)
+    return Upload((await asyncio.to_thread(unwrap, body),), (None,))
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
+        sentence = (
+            f"Content-Encoding {encoding[:40]!r} is not unpacked here; send the file as it is, or with gzip"
+        )
+        raise UnsupportedImage(sentence)
+    received = unpacked = 0
+    inflate = None if encoding == "identity" else zlib.decompressobj(_GZIP_OR_ZLIB)
+    async for sent in request.stream():
+        received += len(sent)
+        chunk = sent
+        if inflate:
+            try:
+                chunk = inflate.decompress(sent, limit + 1 - unpacked)
+            except zlib.error as error:
+                raise _damaged(encoding) from error
+        unpacked += len(chunk)
+        if max(received, unpacked) > limit:
             raise BodyTooLarge(limit)
         yield chunk
+    if inflate and received and (not inflate.eof or inflate.unused_data):
+        raise _damaged(encoding)
 
 
-async def _read_form(request: Request, settings: Settings) -> Upload:
-    parser = MultiPartParser(
-        request.headers,
-        _limited(request, settings.max_body_bytes),
-        max_files=settings.max_files,
-        max_fields=8,  # no field is allowed; the parser accepts a few so that the error can name one
+def _damaged(encoding: str) -> UndecodableImage:
+    return UndecodableImage(
+        f"the body is not whole {encoding} data, as its Content-Encoding says; send it again"
     )
-    parser.spool_max_size = settings.max_body_bytes + 1  # keeps files in memory: the disk may be read-only
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise MalformedForm(f"the form cannot be read: {error.message}") from error
-    try:
-        return await _files(form)
-    finally:
-        await form.close()
-
-
-async def _files(form: FormData) -> Upload:
-    images = []
-    for name, value in form.multi_items():
-        if not isinstance(value, UploadFile):
-            sentence = f"form field {name[:40]!r} is not a file; parameters go into the URL, as in ?conf=0.5"
-            raise InvalidParameter(name[:40], sentence)
-        images.append(await value.read())
-    if not images:
-        raise EmptyImage
-    return Upload(tuple(images), several=len(images) > 1)

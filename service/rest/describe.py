@@ -4,7 +4,23 @@ from typing import Any
 
 from service.rest.problems import MEDIA_TYPE
 
-_IMAGE_FORMATS = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+_IMAGE_FORMATS = (
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/bmp",
+    "image/tiff",
+    "image/gif",
+    "image/avif",
+)
+_BASE64: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {"image": {"type": "string", "contentEncoding": "base64"}},
+        "required": ["image"],
+        "additionalProperties": False,
+    }
+}
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _FORM: dict[str, Any] = {
     "schema": {
@@ -17,6 +33,7 @@ DETECT_BODY = {
     "description": "One image as the body, or a form with one or more files of any name.",
     "content": {
         **dict.fromkeys((*_IMAGE_FORMATS, "application/octet-stream"), _BINARY),
+        "application/json": _BASE64,
         "multipart/form-data": _FORM,
     },
 }
@@ -37,4 +54,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
 }
 """The problem responses of a detection, by status; each problem's `detail` says what to do."""
+RELOAD: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The token is missing or wrong.", "content": _PROBLEM_CONTENT},
+    403: {"description": "SPARSIGHT_ADMIN_TOKEN is not set.", "content": _PROBLEM_CONTENT},
+    409: {"description": "A model is broken; the other changes are made.", "content": _PROBLEM_CONTENT},
+    503: PROBLEMS[503],
+}
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

@@ -27,6 +27,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         service_of(request).metrics.rejected(slug_of(type(error)))
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        if isinstance(error, errors.Unauthorized):
+            headers["WWW-Authenticate"] = "Bearer"
         return _response(to_problem(error, request.state.request_id), headers)
 
     @app.exception_handler(RequestValidationError)
@@ -51,6 +53,9 @@ def add_problem_handlers(app: FastAPI) -> None:
                 detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = (error.headers or {}).get("Allow", "another method")
+                if allowed == "GET":
+                    allowed = "GET, HEAD"
+                    error.headers = {**(error.headers or {}), "Allow": allowed}
                 detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
             case _:
                 detail = error.detail

@@ -1,10 +1,13 @@
-"""Give every request an id, measure its duration, and write its log line."""
+"""Wrap the app: request ids, metrics and log lines, HEAD requests, CORS, and unread bodies."""
 
+import asyncio
 import logging
+import re
 from collections.abc import Collection
 from time import perf_counter
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
@@ -13,6 +16,31 @@ from service.rest.ids import new_id
 log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
+_DROP_S, _SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
+_DROP_BYTES = 1_000_000_000
+_SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
+
+
+def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collection[str]) -> ASGIApp:
+    """Return `app` in all middleware of this module.
+
+    Args:
+        app: the ASGI app.
+        metrics: metrics of the service.
+        paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
+        origins: origins of web pages that may read the answers, or "*".
+    """
+    if origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("X-Request-Id", "traceparent"),
+            allow_private_network="*" not in origins,
+            expose_headers=("X-Request-Id", "Retry-After"),
+        )
+    return UnreadBody(HeadAsGet(RequestRecorder(app, metrics, paths)))
 
 
 class RequestRecorder:
@@ -32,7 +60,7 @@ class RequestRecorder:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_id()
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         code = 500  # the server sends this if the app sends nothing
 
@@ -56,3 +84,86 @@ class RequestRecorder:
             if route not in _PROBES:
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
                 log.info("request_answered", extra=facts)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's id of a request if it can be used, or else a new one."""
+    sent = Headers(scope=scope).getlist("x-request-id")
+    return sent[0] if len(sent) == 1 and _SANE_ID.fullmatch(sent[0]) else new_id()
+
+
+class HeadAsGet:
+    """ASGI middleware that answers a HEAD request with the status and headers of the GET request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+
+
+class UnreadBody:
+    """ASGI middleware that lets an answer reach a client that is still sending its body.
+
+    A server that closes a connection with unread bytes resets it, and the client may lose the answer. So
+    after an early answer, the rest of the body is read and dropped, within limits on time and bytes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            await self._app(scope, receive, send)
+            return
+        unread, unfinished = True, False
+        # The server must not take the next request for this body: it may be endless, or may never be sent.
+        close = "expect" in headers or int(headers.get("content-length", _SMALL + 1)) > _SMALL
+
+        async def receive_and_note() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and bool(message.get("more_body", False))
+            return message
+
+        async def send_but_stay(message: Message) -> None:
+            nonlocal unfinished
+            if unread and message["type"] == "http.response.body" and not message.get("more_body", False):
+                unfinished = True  # the client has the whole answer, and the server does not close yet
+                message = {**message, "more_body": True}
+            if unread and close and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive_and_note, send_but_stay)
+        finally:
+            if unfinished:
+                await _drop_body(receive)
+                await send({"type": "http.response.body"})
+
+
+async def _drop_body(receive: Receive) -> None:
+    dropped = 0
+    try:
+        async with asyncio.timeout(_DROP_S):
+            while dropped < _DROP_BYTES:
+                async with asyncio.timeout(_SILENT_S):
+                    message = await receive()
+                dropped += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

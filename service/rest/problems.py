@@ -12,11 +12,15 @@ _TYPE_PREFIX = "urn:sparsight:problem:"
 
 STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.MalformedForm: HTTPStatus.BAD_REQUEST,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.AdminOff: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NoExample: HTTPStatus.NOT_FOUND,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.ReloadIncomplete: HTTPStatus.CONFLICT,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.EmptyImage: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -40,12 +44,14 @@ BACKEND_ERRORS = (
 """The errors that sparsight_backend_errors_total also counts, for each backend."""
 
 
-def to_problem(error: errors.ServiceError, request_id: str) -> Problem:
-    """Return the problem for an error of the service."""
+def to_problem(error: errors.ServiceError, request_id: str, file: str | None = None) -> Problem:
+    """Return the problem for an error of the service; `file` names the image's file in a form."""
     status = STATUS[type(error)]
     found = problem(slug_of(type(error)), status, str(error), request_id)
     if isinstance(error, errors.InvalidParameter):
         found.errors = [ParameterFault(parameter=error.parameter, detail=str(error))]
+    if file is not None:
+        found.file = file
     return found
 
 

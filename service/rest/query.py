@@ -1,12 +1,20 @@
 """Define the query parameters of POST /detect, and turn them into the parameters of the service."""
 
 import difflib
+import math
 import re
 from collections import Counter
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -34,9 +42,49 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_VALUES = ("conf", "iou", "max_det", "top")  # parameters of the tasks
+_VALUES = ("iou", "max_det", "top")  # parameters of the tasks that are numbers
+# Names in other APIs and tools for parameters that this API has, too.
+_ALIASES = {
+    **dict.fromkeys(("confidence", "conf_thres", "min_confidence", "score", "threshold"), "conf"),
+    **dict.fromkeys(("conf_threshold", "confidence_threshold", "score_threshold"), "conf"),
+    **dict.fromkeys(("overlap", "nms", "nms_threshold", "overlap_threshold"), "iou"),
+    **dict.fromkeys(("iou_thres", "iou_threshold"), "iou"),
+    **dict.fromkeys(("agnostic", "class_agnostic", "class_agnostic_nms"), "agnostic_nms"),
+    **dict.fromkeys(("max_detections", "max_dets", "limit", "max_objects"), "max_det"),
+    **dict.fromkeys(("class", "class_filter", "classlist", "filter", "labels"), "classes"),
+    **dict.fromkeys(("model_id", "model_name", "weights"), "model"),
+    **dict.fromkeys(("model_version",), "version"),
+    **dict.fromkeys(("timeout", "timeout_s"), "timeout_ms"),
+    **dict.fromkeys(("experts", "num_experts", "k"), "top_k"),
+    **dict.fromkeys(("batch", "list"), "several"),
+    **dict.fromkeys(("output", "output_format", "response_format"), "format"),
+    **dict.fromkeys(("engine", "device", "runtime"), "backend"),
+}
 CONTROLS = ("top_k", "weight_threshold")
 """The controls that most models have; openapi.json describes no other controls."""
+
+
+def split_confidences(text: str) -> tuple[float | None, dict[str, float]]:
+    """Return the confidence for all classes, if given, and those for single classes, by name or id.
+
+    `0.3,fish:0.4` gives (0.3, {"fish": 0.4}).
+
+    Raises:
+        ValueError: a number is missing or not from 0 to 1, or is given twice for the same class.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, number = part.rpartition(":")
+        name, value = name.strip(), math.nan if "_" in number else float(number)
+        if not 0 <= value <= 1 or name in found or (colon and not name):
+            raise ValueError(f"{part!r} cannot be used")
+        found[name] = value
+    return found.pop("", None), found
+
+
+def _check_confidences(text: str) -> str:
+    split_confidences(text)
+    return text
 
 
 class DetectQuery(BaseModel):
@@ -46,11 +94,25 @@ class DetectQuery(BaseModel):
 
     model: Annotated[OrUnset[str], Field(description="Name of a model that GET /models lists.")] = None
     conf: Annotated[
-        OrUnset[Share], Field(description="Lowest confidence to report: a number from 0 to 1.")
+        OrUnset[
+            Annotated[
+                str,
+                AfterValidator(_check_confidences),
+                WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": 1}),
+            ]
+        ],
+        Field(
+            description="Lowest confidence to report: a number from 0 to 1, or a number for each class, as in"
+            " fish:0.4,shark:0.2 or 0.3,fish:0.4."
+        ),
     ] = None
     iou: Annotated[
         OrUnset[Share],
         Field(description="IoU above which two boxes of a class count as one object: a number from 0 to 1."),
+    ] = None
+    agnostic_nms: Annotated[
+        OrUnset[bool],
+        Field(description="Whether overlapping boxes of different classes count as one object: true, false."),
     ] = None
     max_det: Annotated[
         OrUnset[Count], Field(description="Maximum number of detections: a whole number from 1 to 10000.")
@@ -84,10 +146,21 @@ class DetectQuery(BaseModel):
         OrUnset[Share],
         Field(description="Lowest probability of an expert to run, except the best: a number from 0 to 1."),
     ] = None
+    bits: Annotated[
+        OrUnset[Annotated[int, Field(ge=8, le=16)]],
+        Field(
+            description="Bits that a file with 16 bits per value holds: a whole number from 8 to 16; if"
+            " unset, the file's header tells, or its largest value."
+        ),
+    ] = None
     moe: Annotated[
         Literal["summary", "full", "off"],
         Field(description="How much to report about the experts: one of summary, full, off."),
     ] = "summary"
+    several: Annotated[
+        bool,
+        Field(description="Whether the answer to one image is a list, too: true, false."),
+    ] = False
     format: Annotated[
         FormatName, Field(description=f"Format of the answer: one of {', '.join(FORMAT_NAMES)}.")
     ] = "json"
@@ -95,12 +168,17 @@ class DetectQuery(BaseModel):
     def params(self) -> DetectParams:
         """Return the parameters for the service, without those that only concern the HTTP answer."""
         others: dict[str, str] = self.model_extra or {}
+        conf, class_conf = (None, {}) if self.conf is None else split_confidences(self.conf)
+        values = self.model_dump(include=set(_VALUES), exclude_none=True)
         return DetectParams(
             model=self.model,
             backend=self.backend,
             version=self.version,
             classes=self.classes,
-            values=self.model_dump(include=set(_VALUES), exclude_none=True),
+            bits=self.bits,
+            values=values if conf is None else values | {"conf": conf},
+            class_conf=class_conf,
+            agnostic_nms=self.agnostic_nms,
             controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
         )
 
@@ -126,9 +204,10 @@ class DetectQuery(BaseModel):
         known = [*DetectQuery.model_fields, *controls]
         for name in self.model_extra or {}:
             if name not in controls:
-                nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-                shown = name[:40]
-                sentence = f"there is no parameter {shown!r}; did you mean {nearest!r}?"
+                lower, shown = name.lower().replace("-", "_"), name[:40]
+                near = difflib.get_close_matches(lower, known, n=1)
+                hint = _ALIASES.get(lower) or (near[0] if near else None)
+                sentence = f"there is no parameter {shown!r}" + (f"; did you mean {hint!r}?" if hint else ".")
                 sentence += f" The parameters are {', '.join(known)}"
                 raise InvalidParameter(shown, sentence)
 

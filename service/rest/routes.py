@@ -6,16 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
-from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS
+from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.formats.choose import format_of
 from service.rest.formats.protocol import Outcome
-from service.rest.ids import new_id
 from service.rest.query import DetectQuery, refuse_repeated
 from service.rest.service_of import service_of
-from service.rest.wire import Answer, Health, ModelList, Readiness, Results
+from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.tasks.resolve import resolve
 
 router = APIRouter()
@@ -33,6 +33,25 @@ router = APIRouter()
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
 async def detect_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
     """Return the predictions for one image, or a list of answers for a form with several files."""
+    return await _detect(request, query, several=query.several)
+
+
+@router.post(
+    "/detect/batch",
+    response_model=Results,
+    response_description="A list of answers and problems, one for each image, in the order sent.",
+    responses=PROBLEMS,
+    openapi_extra={"requestBody": DETECT_BODY},
+    summary="As /detect, for one or more images; the answer is always a list.",
+    tags=["detection"],
+)
+@router.post("/v1/detect/batch", response_model=Results, include_in_schema=False)
+async def batch_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+    """Return a list of answers, even for one image."""
+    return await _detect(request, query, several=True)
+
+
+async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Response:
     service, params, answer_format = service_of(request), query.params(), format_of(query.format)
     refuse_repeated(request)
     with service.admit():
@@ -44,12 +63,15 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
         resolve(params, manifest)
         upload = await read_upload(request, service.settings)
         context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-        if not upload.several:
+        if not (several or upload.several):
             answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
-            return answer_format.write([Outcome(context.request_id, answered)], several=False, moe=query.moe)
-        contexts = [replace(context, request_id=new_id()) for _ in upload.images]
+            outcome = Outcome(context.request_id, upload.files[0], answered)
+            return answer_format.write([outcome], several=False, moe=query.moe)
+        count = len(upload.images)
+        contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
         found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
-        outcomes = [Outcome(one.request_id, each) for one, each in zip(contexts, found, strict=True)]
+        ids = (one.request_id for one in contexts)
+        outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
         return answer_format.write(outcomes, several=True, moe=query.moe)
 
 
@@ -57,6 +79,20 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
 async def models_route(request: Request) -> ModelList:
     """Return the served models with their classes, defaults, allowed top_k and mixture layers."""
     return to_model_list(service_of(request).ready_models())
+
+
+@router.post(
+    "/models/reload",
+    responses=RELOAD,
+    summary="Read the local repository again, and serve new versions. Needs the administrator's token.",
+    tags=["operation"],
+)
+async def reload_route(request: Request) -> ReloadReport:
+    """Return the versions that are served from now on, and those that are no longer served."""
+    service = service_of(request)
+    check_admin(request, service.settings)
+    changes = await service.reload()
+    return ReloadReport(loaded=changes.loaded, removed=changes.removed)
 
 
 @router.get("/healthz", summary="Is the process alive?", tags=["operation"])

@@ -74,12 +74,15 @@ class Answer(BaseModel):
     """The answer for one image: detected objects or classes, depending on the model's task."""
 
     id: str
+    file: Annotated[str, Field(description="Name of the file in the form; left out for a raw body.")] = ""
     model: ModelRef
     image: ImageSize
     predictions: Annotated[list[AnyPrediction], Field(description="Highest confidence first.")]
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
-    warnings: list[str]
+    warnings: Annotated[
+        list[str], Field(description="What was not looked at, as `kind: sentence`, and other remarks.")
+    ]
 
 
 class ParameterFault(BaseModel):
@@ -97,11 +100,12 @@ class Problem(BaseModel):
     status: int
     detail: str
     id: Annotated[str, Field(description="Id of the request.")]
+    file: Annotated[str, Field(description="Name of the file in a form with several files.")] = ""
     errors: Annotated[list[ParameterFault], Field(description="The invalid parameters, if any.")] = []
 
 
 class Results(BaseModel):
-    """The results for a form with several files, in their order: each is an answer or a problem."""
+    """The answers to several images, in the order sent; each one is an answer or a problem."""
 
     results: list[Answer | Problem]
 
@@ -187,11 +191,30 @@ class ModelInfo(BaseModel):
     attribution: str
 
 
+class BrokenInfo(BaseModel):
+    """A model of the repository whose newest version cannot be served."""
+
+    name: str
+    backend: str
+    why: str
+
+
 class ModelList(BaseModel):
     """Every served model."""
 
     default: str
     models: list[ModelInfo]
+    broken: Annotated[
+        list[BrokenInfo],
+        Field(description="Models of the repository that cannot be served, or not in their newest version."),
+    ] = []
+
+
+class ReloadReport(BaseModel):
+    """The changes after the repository was read again; each text names a model, its version and backend."""
+
+    loaded: Annotated[list[str], Field(description="Versions that requests get from now on.")]
+    removed: Annotated[list[str], Field(description="Versions that are no longer served.")]
 
 
 class Health(BaseModel):

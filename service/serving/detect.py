@@ -13,7 +13,9 @@ from service.observe.protocol import Answered, Observer
 from service.pipeline.decode import decode
 from service.pipeline.encode import to_preview
 from service.request import DetectParams, RequestContext
+from service.serving.local_models import Changes
 from service.serving.models import Models
+from service.serving.open import Reload
 from service.serving.stages import ImageStages
 from service.settings import Settings
 from service.tasks.resolve import resolve
@@ -38,6 +40,7 @@ class DetectService:
         self.models = Models(settings, metrics)
         self.loading = "the models are being loaded"  # why there are no models; empty once they are loaded
         self.stopping = False
+        self.read_again: Reload | None = None  # set while the models are open
         self._observers = observers
         self._admission = Admission(settings.max_inflight)
         self._threads = Threads(settings.workers, "detect")
@@ -76,12 +79,13 @@ class DetectService:
             DeadlineExceeded: the answer was not complete before the deadline.
         """
         routes = self.ready_models().routes(params.model)
-        image = ImageStages(data, self.settings.max_pixels)
+        image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
         choice = choose(routes, params, failed)
         while True:
             try:
-                answered = await self._attempt(choice, image, params, context)
+                with choice.version.users.add():  # before any await: a reload may replace the version
+                    answered = await self._attempt(choice, image, params, context)
                 break
             except BackendUnavailable as error:
                 # Only this error sends the image to the next backend. A busy backend is healthy, and another
@@ -127,8 +131,8 @@ class DetectService:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             DeadlineExceeded: the image was not ready before the deadline.
         """
-        max_pixels = self.settings.max_pixels
-        return await self._threads.run(context, lambda: to_preview(decode(data, max_pixels)))
+        limits = (self.settings.max_pixels, self.settings.bits)
+        return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext
@@ -151,6 +155,7 @@ class DetectService:
             context=context,
             params=resolved,
             image_hw=placed.source_hw,
+            notes=image.notes,
             result=result,
             experts=experts,
             compute=compute,
@@ -166,6 +171,17 @@ class DetectService:
         if self.loading:
             raise NotReady(self.loading)
         return self.models
+
+    async def reload(self) -> Changes:
+        """Read the local repository again, and serve the new versions; return what has changed.
+
+        Raises:
+            NotReady: the models are not loaded yet, or could not be loaded.
+            ReloadIncomplete: a model is broken; the other changes are made, and its old version stays.
+        """
+        self.ready_models()
+        assert self.read_again is not None
+        return await self.read_again()
 
     def check_ready(self) -> None:
         """Check that the service can answer requests for the default model.

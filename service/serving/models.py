@@ -37,6 +37,7 @@ class Models:
             for name in settings.backends
         }
         self.first_ready = asyncio.Event()  # set when a backend can first serve the default model
+        self.broken: dict[str, Mapping[str, str]] = {}  # by backend and model, why a version is not served
         self.notes: dict[str, str] = {}  # warning for the operator, by backend; an empty text is no warning
 
     @property
@@ -93,6 +94,23 @@ class Models:
             facts = {"backend": backend, "model": name, "version": after and after.manifest.version}
             log.info("version_in_force", extra=facts)
 
+    def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
+        """Record which local models of a backend cannot be served in their newest version, and why.
+
+        Models that are neither served nor broken any more are forgotten.
+        """
+        self.broken[backend] = broken
+        self.notes[backend] = "; ".join(f"model {name!r} on {backend}: {why}" for name, why in broken.items())
+        self._metrics.set_broken_models(backend, len(broken))
+        for name, why in broken.items():
+            self.add(name)[backend].why_empty = f"model {name!r} cannot be served on {backend}: {why}"
+        if any(BACKENDS[one].open is None for one in self._settings.backends):
+            return  # Triton may serve a model at any time
+        known = {name for each in self.broken.values() for name in each}
+        for name in self._routes.keys() - known:
+            if not any(route.statuses for route in self._routes[name].values()):
+                del self._routes[name]
+
     def settle_default(self) -> None:
         """Choose the first model by name as the default if none is set; later models do not change it.
 
@@ -130,9 +148,9 @@ class Models:
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
         route = Route(backend, name, breaker, self._limits[backend], on_error)
-        if BACKENDS[backend].open is not None:  # a local backend loads models only at start
+        if BACKENDS[backend].open is not None:
             export = how_to_export(name, BACKENDS[backend].target(self._settings))
-            route.why_empty = f"{backend} has no model {name!r}; {export}, and start the service again"
+            route.why_empty = f"{backend} has no model {name!r}; {export}, and reload the models"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
 

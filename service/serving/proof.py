@@ -11,9 +11,10 @@ from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
 from service.backends.contract import check_outputs
 from service.backends.protocol import Backend
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactMismatch, ArtifactUnproved
 from service.pipeline.preprocess import preprocess
 from service.request import RequestContext
+from service.settings import Settings
 from service.tasks.choose import Result, task_of
 from service.tasks.resolve import golden_params
 from service.traffic.probe import infer_blank
@@ -27,6 +28,20 @@ class Replay:
     input: NDArray[np.uint8]  # (1, H, W, 3)
     outputs: RawOutputs
     result: Result
+
+
+def check_proved(manifest: Manifest, settings: Settings) -> None:
+    """Check that the exporter proved the artifact, or that the settings allow unproved ones.
+
+    Raises:
+        ArtifactUnproved: neither is the case; the message says what to do.
+    """
+    if not manifest.proved and not settings.serve_unproved:
+        raise ArtifactUnproved(
+            f"{manifest.name}-{manifest.target} version {manifest.version} was exported with --unproved, so "
+            "nothing proves that it works: train it longer and export it again, or set "
+            "SPARSIGHT_SERVE_UNPROVED=true"
+        )
 
 
 async def prove_by_golden(artifact: Artifact, backend: Backend, allowed_s: float) -> None:

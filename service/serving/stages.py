@@ -22,11 +22,13 @@ class ImageStages:
     input. The methods run in threads, one after the other.
     """
 
-    def __init__(self, data: bytes, max_pixels: int) -> None:
-        """Store the bytes of an image file; decoding happens later."""
+    def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
+        """Store the bytes of an image file, and how to decode it; decoding happens later."""
         self._begun = perf_counter()
         self._data = data
         self._max_pixels = max_pixels
+        self._bits = bits
+        self.notes: tuple[str, ...] = ()  # what of the file was not looked at
         self._image: NDArray[np.uint8] | None = None
         self._placed: tuple[ImagesInput, Placed] | None = None
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
@@ -36,7 +38,8 @@ class ImageStages:
         started = perf_counter()
         self.queue_s += started - queued_at
         if self._image is None:
-            self._image = decode(self._data, self._max_pixels)
+            self._image, _, notes = decode(self._data, self._max_pixels, self._bits)
+            self.notes = tuple(map(str, notes))
             self._decode_s = perf_counter() - started
         if self._placed is None or self._placed[0] != spec:
             decoded = perf_counter()

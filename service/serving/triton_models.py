@@ -23,7 +23,7 @@ from service.errors import (
     ServiceError,
 )
 from service.serving.models import Models
-from service.serving.proof import prove_by_blank, prove_by_golden
+from service.serving.proof import check_proved, prove_by_blank, prove_by_golden
 from service.settings import BackendName, Settings
 from service.traffic.probe import Prober
 from service.traffic.routes import ServedVersion, VersionStatus
@@ -207,6 +207,7 @@ class TritonFollower:
     async def _judge(self, manifest: Manifest, sha256: str) -> _Judgement:
         facts = {"model": f"{manifest.name}-{manifest.target}", "version": manifest.version}
         try:
+            check_proved(manifest, self._settings)
             backend = TritonBackend(self._channel, self._memory, manifest)
             proof = await self._replay(manifest, sha256, backend)
         except (ArtifactError, BackendFailed, DeadlineExceeded) as error:

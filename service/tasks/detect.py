@@ -89,6 +89,8 @@ class DetectTask:
             iou=params.values["iou"],
             max_det=int(params.values["max_det"]),
             class_ids=params.class_ids,
+            class_conf=params.class_conf,
+            agnostic=params.agnostic_nms,
         )
         return Detections(kept.boxes_xyxy, candidates.scores[kept.rows], candidates.class_ids[kept.rows])
 

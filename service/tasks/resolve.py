@@ -1,5 +1,7 @@
 """Check the parameters of a request against a model's manifest, and fill in defaults."""
 
+from collections.abc import Mapping
+
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import ControlInput
 from service.errors import InvalidParameter
@@ -15,6 +17,8 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
     return ResolvedParams(
         values=_values(params, manifest),
         class_ids=None if params.classes is None else _class_ids(params.classes, manifest.class_names),
+        class_conf=_class_conf(params.class_conf, manifest.class_names),
+        agnostic_nms=bool(params.agnostic_nms),
         controls=_controls(params, manifest),
     )
 
@@ -27,12 +31,14 @@ def golden_params(manifest: Manifest) -> ResolvedParams:
 
 def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
     defaults: dict[str, Number] = manifest.task_settings.defaults.model_dump()
-    for name in params.values:
-        if name not in defaults:
+    known = [*defaults, *(["agnostic_nms"] if manifest.task == "detect" else [])]
+    asked = [*params.values, *(["conf"] if params.class_conf else [])]
+    for name in asked if params.agnostic_nms is None else [*asked, "agnostic_nms"]:
+        if name not in known:
             raise InvalidParameter(
                 name,
                 f"{name} is not a parameter of model {manifest.name!r}, whose task is {manifest.task};"
-                f" leave it out, or use: {', '.join(defaults)}",
+                f" leave it out, or use: {', '.join(known)}",
             )
     return defaults | dict(params.values)
 
@@ -64,14 +70,23 @@ def _number(row: ControlInput, value: Number | str) -> Number:
 
 
 def _class_ids(classes: str, class_names: tuple[str, ...]) -> frozenset[int]:
-    ids = {name: i for i, name in enumerate(class_names)}
-    chosen = set()
-    for part in (part.strip() for part in classes.split(",")):
-        if part in ids:  # first, because a class may have the name "7"
-            chosen.add(ids[part])
-        elif part.isascii() and part.isdigit() and int(part[:9]) < len(class_names) and len(part) < 9:
-            chosen.add(int(part))
-        else:
-            known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
-            raise InvalidParameter("classes", f"there is no class {part!r}; the classes are {known}")
-    return frozenset(chosen)
+    return frozenset(_class_id("classes", part.strip(), class_names) for part in classes.split(","))
+
+
+def _class_conf(class_conf: Mapping[str, float], class_names: tuple[str, ...]) -> dict[int, float]:
+    by_id: dict[int, float] = {}
+    for name, value in class_conf.items():
+        class_id = _class_id("conf", name, class_names)
+        if class_id in by_id:
+            raise InvalidParameter("conf", f"conf is given twice for class {class_names[class_id]!r}")
+        by_id[class_id] = value
+    return by_id
+
+
+def _class_id(parameter: str, wanted: str, class_names: tuple[str, ...]) -> int:
+    if wanted in class_names:  # first, because a class may have the name "7"
+        return class_names.index(wanted)
+    if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(class_names) and len(wanted) < 9:
+        return int(wanted)
+    known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
+    raise InvalidParameter(parameter, f"there is no class {wanted!r}; the classes are {known}")

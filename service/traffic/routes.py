@@ -1,8 +1,9 @@
 """Run a model on one backend: a route holds the served versions, the breaker and the running calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -19,6 +20,32 @@ from service.types import RawOutputs
 _FAIR_SHARE = 0.5  # a timeout is the backend's fault if it had at least this share of the time
 
 
+class Users:
+    """Counts the requests that use a version, because its backend may be closed only after the last one."""
+
+    def __init__(self) -> None:
+        """Create a counter at 0."""
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @contextmanager
+    def add(self) -> Iterator[None]:
+        """Count one more request during the block."""
+        self._count += 1
+        self._none.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if self._count == 0:
+                self._none.set()
+
+    async def until_none(self) -> None:
+        """Wait until no request uses the version."""
+        await self._none.wait()
+
+
 @dataclass(frozen=True)
 class ServedVersion:
     """One version of one model that has passed its check on one backend."""
@@ -27,6 +54,7 @@ class ServedVersion:
     manifest: Manifest
     sha256: str  # sha256 of manifest.json, which contains the sha256 of every other file
     backend: Backend
+    users: Users = field(default_factory=Users, compare=False)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.
 OPTIONAL = {
     ("speed",),
     ("baseline",),
+    ("proved",),
+    ("provenance", "checkpoint"),
     *(("mixture", row, key) for row in (0, 1) for key in ("distinct_sets", "commonest_set_share", "nmi")),
     *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "metric")),
 }
@@ -160,7 +162,8 @@ def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numb
 
 
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
-    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | {"speed", "baseline"} == set(manifest)
+    optional = {"speed", "baseline", "proved"}
+    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | optional == set(manifest)
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])
     layer = SCHEMA["properties"]["mixture"]["items"]

@@ -29,7 +29,7 @@ def test_the_committed_artifact_reproduces_its_golden_sample():
 
 
 def test_the_artifact_comes_from_the_committed_checkpoint():
-    (starter,) = find_artifacts(REPOSITORY, "openvino")
+    (starter,) = find_artifacts(REPOSITORY, "openvino").values()
     model, provenance = load_model(CHECKPOINT)
     assert starter.manifest.name == "starter"
     assert starter.manifest.provenance.checkpoint_sha256 == sha256_of(CHECKPOINT)

@@ -9,9 +9,11 @@ from pathlib import Path
 # packages that these imports need. test_closure.py checks the list.
 TRAVELLING = {
     "annotated_types": "annotated-types",
+    "PIL": "pillow",
     "faster_coco_eval": "faster-coco-eval",
     "pydantic": "pydantic",
     "pydantic_core": "pydantic_core",
+    "simplejpeg": "simplejpeg",
     "tabulate": "tabulate",
     "tqdm": "tqdm",
     "typing_extensions": "typing_extensions",

@@ -82,7 +82,7 @@ def main() -> int:
 def tensors_of(photo: bytes) -> dict[str, object]:
     """Return the gateway's Triton request for a photo, in the format of perf_analyzer."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
-    canvas = preprocess(decode(photo, 40_000_000), manifest.images).canvas
+    canvas = preprocess(decode(photo, 40_000_000).pixels, manifest.images).canvas
     inputs: dict[str, object] = {}
     for name, array in manifest.feed(canvas, {}).items():
         is_image = name == manifest.images.name

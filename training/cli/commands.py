@@ -9,6 +9,7 @@ from training.cli.flags import add_shared
 # In the order of --help. Each command is a module of the same name; only the requested module is imported.
 COMMANDS = {
     "train": "train a detector or a classifier, or resume a stopped run",
+    "check": "show what is understood of a data set, and what is odd",
     "look": "draw the augmented samples of a training run into one image",
     "evaluate": "measure mAP or accuracy of a checkpoint, or mAP of a service",
     "compare": "measure whether one checkpoint is better than another",

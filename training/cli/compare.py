@@ -4,13 +4,16 @@ bootstrap samples of the images. If the interval does not contain 0, one checkpo
 import argparse
 from pathlib import Path
 
-from training.cli.data_flags import add_measured_data, measured
+from training.cli.data_flags import add_measured_data
+from training.cli.flags import CHECKPOINT
 from training.cli.values import from_zero, positive
 
+PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("--json", "--quiet")
 EXAMPLES = """
 examples:
-  python -m training compare runs/mixture/model.safetensors runs/dense/model.safetensors --data bccd
+  python -m training compare runs/mixture runs/dense
+      the best checkpoints of two runs, on the validation data of the first
   python -m training compare runs/cells/model.safetensors runs/cells/model.safetensors --data bccd \\
       --second-top-k 1
       one checkpoint, with the trained number of experts and with one expert
@@ -20,9 +23,9 @@ examples:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `compare`."""
-    parser.add_argument("first", type=Path, help="a checkpoint (model.safetensors)")
+    parser.add_argument("first", type=Path, help=CHECKPOINT)
     parser.add_argument("second", type=Path, help="another checkpoint with the same classes")
-    add_measured_data(parser)
+    add_measured_data(parser, default="the validation data of the first checkpoint's run")
     for flag, which in (("--top-k", "first"), ("--second-top-k", "second")):
         about = f"experts per image and layer in the {which} model; default: as trained"
         parser.add_argument(flag, type=from_zero, metavar="K", help=about)
@@ -33,8 +36,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure both checkpoints, and print how certain their difference is."""
     from training.lab.tables.comparison import comparison_json, comparison_report
+    from training.trainer.checkpoint import find_checkpoint
     from training.workflows.measure import compare_checkpoints
+    from training.workflows.run_data import measured_on
 
-    pair, top_ks = (args.first, args.second), (args.top_k, args.second_top_k)
-    found = compare_checkpoints(pair, measured(args), top_ks=top_ks, draws=args.draws)
+    pair = find_checkpoint(args.first), find_checkpoint(args.second)
+    data = measured_on(pair[0], args.data, args.split, args.recipe, args.classes)
+    top_ks = (args.top_k, args.second_top_k)
+    found = compare_checkpoints(pair, data, top_ks=top_ks, draws=args.draws)
     print((comparison_json if args.json else comparison_report)(found))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from training.cli.flags import read
 from training.cli.values import from_0_to_1
-from training.data_config import FORMATS, Reading
+from training.data_config import BITS, FORMATS, Reading
 from training.errors import ConfigError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, refuse_splits
 
@@ -18,7 +18,8 @@ _FORMATS = (
     "images per class, or the file that describes it, such as data.yaml; the format is recognised "
     "(training/data/README.md)"
 )
-_SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format")
+_OF_RUN = ("compare", "evaluate", "inspect")  # without --data, they read the folder of the checkpoint's run
+_SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bits")
 
 
 def written_splits(args: argparse.Namespace) -> list[str]:
@@ -31,9 +32,9 @@ def check_splits(args: argparse.Namespace) -> None:
     flags = written_splits(args)
     if "--hold-out" in flags and "--val-split" in flags:
         raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
-    if flags:
-        # Without --data, inspect reads the folder of the checkpoint's run.
-        refuse_splits(args.recipe, flags, folder=args.data is not None or args.command == "inspect")
+    if flags and args.command != "predict":  # which has --bits, and no --data
+        of_run = args.command in _OF_RUN and getattr(args, "url", None) is None
+        refuse_splits(args.recipe, flags, folder=args.data is not None or of_run)
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
@@ -80,8 +81,18 @@ def _add_selection(parser: argparse.ArgumentParser, held_out: str) -> None:
     parser.add_argument("--format", choices=FORMATS, help=form)
     about = f"{held_out}; a hash of each image file decides, so names and order do not matter"
     parser.add_argument("--hold-out", type=from_0_to_1, metavar="SHARE", help=about)
+    add_bits(parser)
     about = (
         "keep only objects of these classes of --data, in this order; default: all classes. Images "
         "without such objects are kept as background; classifiers leave them out"
     )
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=about)
+
+
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """Add --bits."""
+    about = (
+        "bits that image files with 16 bits per value hold, 8 to 16, such as 12; the upper 8 of them are "
+        "used; default: each file's header tells, or else its largest value"
+    )
+    parser.add_argument("--bits", type=int, choices=BITS, metavar="N", help=about)

@@ -1,6 +1,7 @@
 """Measure a checkpoint, then export it for every target into the model repository, or nothing on an error."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data, measured, written_splits
@@ -11,10 +12,12 @@ from training.export.targets.options import ExportOptions
 from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, target_of
 
 FLAGS = ("checkpoint", "--quiet")
+log = logging.getLogger(__name__)
 EXAMPLES = """
 examples:
-  python -m training export runs/cells/model.safetensors --name cells --data bccd
-      float32 for CPUs, for OpenVINO (target openvino) and ONNX Runtime (target onnx)
+  python -m training export runs/cells --name cells
+      the run's best checkpoint by validation, measured on the run's validation data. float32 for CPUs, for
+      OpenVINO (target openvino) and ONNX Runtime (target onnx)
   python -m training export runs/voc/model.safetensors --name voc --recipe voc --data data/voc
   python -m training export runs/cells/model.safetensors --name fast --target openvino --precision bf16
       faster on CPUs that compute in bf16. An artifact has one precision: give each precision its own name
@@ -33,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the served model, as in model=NAME")
     add_export(parser)
     use = "folder on which quality and routing are measured, for the manifest"
-    add_measured_data(parser, use, "generated scenes, for a model that was trained on them")
+    add_measured_data(parser, use, "the validation data of the checkpoint's run")
     ranges = "split of --data for the value ranges of precision int8; not the measured split (default: train)"
     parser.add_argument("--calibration-split", help=ranges)
     meanings = {  # not in train-export, where --batch and --experts are settings of the training
@@ -55,8 +58,12 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; "
         "auto times both on this machine and exports dense if sparse saves less than 3 %%",
         "calibration_images --calibration N": "precision int8: take the value ranges from N training images",
+        "unproved": "also export a model that is too little trained to prove that the artifact works; the "
+        "service serves it only with SPARSIGHT_SERVE_UNPROVED=true",
     }
     add_fields(parser, ExportOptions, meanings)
+    last = "of a run's folder, export the last checkpoint instead of the best by validation"
+    parser.add_argument("--last", action="store_true", help=last)
     prefix = "prefix of the metric names in the manifest (default: %(default)s)"
     parser.add_argument("--metric-prefix", default="val", help=prefix)
     parser.add_argument("--attribution", default="", help="credits for the training data, for the manifest")
@@ -74,22 +81,33 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
 
 def run(args: argparse.Namespace) -> None:
     """Export the checkpoint."""
+    from training.trainer.checkpoint import find_checkpoint
     from training.workflows.dataset_config import training_data
+    from training.workflows.run_data import config_of_run, missing_folder
 
+    checkpoint = find_checkpoint(args.checkpoint, last=args.last)
     data = calibration = None
     if args.data is not None or args.recipe is not None or args.classes:
         data, split = measured(args), args.calibration_split or "train"
         calibration = training_data(args.data, split, args.recipe, args.classes, read(Reading, args))
-    write_artifacts(args, args.checkpoint, data, calibration)
+    elif of_run := config_of_run(checkpoint):
+        data, calibration = of_run.val_data, of_run.train_data
+        if data is not None and (missing := missing_folder(data)):
+            log.info(f"not measured: {missing}, the data of the run, is not here; give it with --data")
+            data = None
+    write_artifacts(args, checkpoint, data, calibration)
 
 
 def write_artifacts(
     args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
-) -> None:
-    """Export with the options of this command line; for `data` and `calibration`, see workflows.export."""
+) -> bool:
+    """Export with the options of this command line; for `data` and `calibration`, see workflows.export.
+
+    Return whether every artifact is proved.
+    """
     from training.workflows import export
 
-    export.export(
+    exported = export.export(
         checkpoint,
         args.repository,
         args.name,
@@ -100,3 +118,4 @@ def write_artifacts(
         attribution=args.attribution,
         metric_prefix=args.metric_prefix,
     )
+    return all(each.proved for each in exported)

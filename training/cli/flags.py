@@ -75,9 +75,10 @@ def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any)
 
 # Arguments that several commands have.
 _THRESHOLD = "experts other than the best run only if their probability reaches P; default: as trained"
+CHECKPOINT = "model.safetensors, the folder of a run (its best checkpoint by validation), or starter"
 _TOP_K = "experts per image and layer; default: as trained"
 SHARED: dict[str, dict[str, Any]] = {
-    "checkpoint": {"type": Path, "help": "model.safetensors"},
+    "checkpoint": {"type": Path, "help": CHECKPOINT},
     "--top-k": {"type": from_zero, "metavar": "K", "help": _TOP_K},
     "--weight-threshold": {"type": from_0_to_1, "metavar": "P", "help": _THRESHOLD},
     "--repository": {"type": Path, "default": REPOSITORY, "help": "default: model_repository"},

@@ -16,7 +16,7 @@ FLAGS = ("checkpoint", "--top-k", "--weight-threshold", "--json", "--quiet")
 log = logging.getLogger(__name__)
 EXAMPLES = """
 examples:
-  python -m training inspect runs/cells/model.safetensors --output drawn
+  python -m training inspect runs/cells --output drawn
       on the validation data of the run, which the configuration beside the checkpoint names
   python -m training inspect runs/cells/model.safetensors --data another --split test
   python -m training inspect converted.safetensors --recipe starter --data data

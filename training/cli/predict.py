@@ -5,6 +5,7 @@ what was found and which experts ran; writes label files and JSON on request.
 import argparse
 import logging
 
+from training.cli.data_flags import add_bits
 from training.cli.flags import STOPPED, add_fields, read
 from training.cli.values import from_0_to_1
 from training.predict.command import PredictOptions, predict
@@ -46,6 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_fields(parser, PredictOptions, meanings, conf=from_0_to_1, iou=from_0_to_1)
     classes = "only these classes, by name or number; default: every class"
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=classes)
+    add_bits(parser)
     parser.add_argument("--no-draw", dest="draw", action="store_false", help="draw no images and videos")
 
 

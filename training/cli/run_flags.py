@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from training.cli.data_flags import add_training_data
-from training.cli.flags import add_fields, add_shared, named, read, value_of
+from training.cli.flags import CHECKPOINT, add_fields, add_shared, named, read, value_of
 from training.cli.values import from_zero, in_words
 from training.config import TrainConfig
 from training.data_config import Reading, ScenesConfig
@@ -48,7 +48,9 @@ SETTINGS = {
     "patience N": "end after N evaluations without a better mAP50-95 or top-1; 0: never. best.safetensors "
     "holds the best model, which train-export exports",
     "evaluate_every_epochs --evaluate-every N": "epochs from one evaluation to the next",
-    "loader_workers --workers N": "processes that load images; 0: the training process loads them",
+    "loader_workers --workers N": "processes that load images, each with two batches in memory: give more if "
+    "a GPU waits for images, fewer if memory is short; 0: the training process loads them; auto: one less "
+    "than the cores that this process may use, 1 to 8",
     "deterministic": "use only algorithms with bit-identical results, which are slower on GPUs",
     "precision": "precision of computing; weights stay f32; auto: 16 bits if that is faster",
 }
@@ -124,7 +126,7 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     shown: Any = {"choices": VARIANTS, "action": _Shown, "metavar": "NAME", "help": names}
     model.add_argument("--variant", default=DEFAULT_VARIANT, **shown)
     if "--like" not in leave_out:
-        like = "instead of --variant: take model and weights from this checkpoint, such as a pruned one"
+        like = "instead of --variant: take model and weights from a checkpoint, such as a pruned one"
         model.add_argument("--like", type=Path, metavar="CHECKPOINT", help=like)
     usual = "default: as in the variant"
     mixture = {
@@ -136,7 +138,7 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
     }
     add_fields(parser, MixtureChoice, mixture, top_k=from_zero)
     add_training_data(parser, use="train on", val_use="validate on")
-    parser.add_argument("--weights", type=Path, help="start from the tensors of this checkpoint that fit")
+    parser.add_argument("--weights", type=Path, help=f"start from the tensors that fit of: {CHECKPOINT}")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: a GPU if there is one")
     curves = "write curves for TensorBoard into the run's folder"
     parser.add_argument("--tensorboard", action="store_true", help=curves)

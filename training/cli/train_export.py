@@ -6,11 +6,10 @@ from pathlib import Path
 
 from training.cli import export, train
 from training.cli.flags import read
-from training.cli.run_flags import add_run, train_options
+from training.cli.run_flags import add_run
 from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
-from training.export.artifact.bundle import check_name
-from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.export.targets.targets import DEFAULT_TARGETS
 from training.models.variants import MixtureChoice, model_config
 
 log = logging.getLogger(__name__)
@@ -34,25 +33,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then export the best or the last checkpoint."""
-    from training.trainer.checkpoint import BEST_FILE, MODEL_FILE
+    """Train, then export the best checkpoint by validation; with --last, or without validation, the last."""
+    from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
+    from training.workflows.preflight import before_export
 
     args.run_dir = args.run_dir or Path("runs") / args.name
-    # Before the training, not hours later.
     model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
-    check_name(args.name)
-    check_options(args.target or DEFAULT_TARGETS, export.export_options(args), model)
+    targets, options = args.target or DEFAULT_TARGETS, export.export_options(args)
+    before_export(args.name, targets, options, model, args.repository)
     data = _held_out(args)
     if code := train.run(args):
         return code
-    # If patience ended the run, the last model is some evaluations later than the best.
-    best, patient = args.run_dir / BEST_FILE, train_options(args).overrides.get("patience")
-    checkpoint = best if patient and best.exists() else args.run_dir / MODEL_FILE
+    checkpoint = args.run_dir / MODEL_FILE if args.last else args.run_dir
     selection = (args.recipe, args.classes, read(Reading, args))
     trained_on = training_data(args.data, args.split or "train", *selection)
-    export.write_artifacts(args, checkpoint, data, trained_on)
-    print(f"serve it:  make serve MODEL={args.name}")
+    proved = export.write_artifacts(args, checkpoint, data, trained_on)
+    allowed = "" if proved else "SPARSIGHT_SERVE_UNPROVED=true "
+    print(f"serve it:  {allowed}make serve MODEL={args.name}")
     print(f"call it:   curl --data-binary @photo.jpg 'localhost:8000/detect?model={args.name}'")
     return 0
 

@@ -41,6 +41,8 @@ def from_0_to_1(text: str) -> float:
 def in_words(value: object) -> str:
     """Return a default value as a user would write it on the command line."""
     match value:
+        case None:
+            return "auto"
         case bool():
             return "on" if value else "off"
         case float():

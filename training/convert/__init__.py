@@ -1,1 +1,1 @@
-"""Converts detectors trained elsewhere to our checkpoints; files are read as data; no code in them runs."""
+"""Converts detectors trained elsewhere to our checkpoints. Files are read as data: no code in them runs."""

@@ -26,7 +26,7 @@ BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSErr
 
 @contextmanager
 def open_archive(path: Path) -> Iterator["Archive"]:
-    """Open a checkpoint file, and yield it as an Archive; name the file in CheckpointErrors of the body.
+    """Open a checkpoint file, and yield it as an Archive; errors raised in the block get the file's name.
 
     The sizes that the zip declares are checked before any entry is read.
 
@@ -50,7 +50,7 @@ def open_archive(path: Path) -> Iterator["Archive"]:
 
 
 class Archive:
-    """An open checkpoint file; all methods raise CheckpointError if it is damaged."""
+    """An open checkpoint file; all methods raise CheckpointError if the file is damaged."""
 
     def __init__(self, file: BufferedReader, opened: zipfile.ZipFile) -> None:
         self._file = file
@@ -62,7 +62,7 @@ class Archive:
                 raise CheckpointError(f"has {shown(order)} as its byte order, which this machine cannot read")
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the open file, even if another file is at its path by now."""
+        """Return the SHA-256 of the open file, even if its path has been given to another file since."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 

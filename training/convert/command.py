@@ -26,13 +26,13 @@ def convert(
     """Convert a foreign checkpoint to ours, and return the path of the converted file.
 
     Args:
-        path: a .pt file that YOLO12 or YOLO-Master training wrote.
-        output: the path to write, where no file may exist; None: `path` with our suffix.
+        path: a .pt file that the training of YOLO12 or YOLO-Master wrote.
+        output: the path to write, where no file may exist; None: `path` with the suffix of our checkpoints.
         input_hw: height and width of the model input; None: the size that the file was trained at.
         expect: an .npz with images and the original's outputs, which the converted model must reproduce.
 
     Raises:
-        CheckpointError: the file cannot be converted exactly, or the outputs differ; nothing is written.
+        CheckpointError: the file cannot be converted exactly, or the outputs differ; then no file is written.
     """
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")
@@ -56,7 +56,7 @@ def convert(
 
 
 def report(conversion: Conversion) -> str:
-    """Return a description of the recognised model, one fact per line."""
+    """Return a description of the converted model, one fact per line."""
     config = conversion.model.config
     classes = ", ".join(config.class_names[:5]) + (", …" if len(config.class_names) > 5 else "")
     lines = [

@@ -21,13 +21,13 @@ PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
 
 @dataclass(frozen=True)
 class ForeignDetector:
-    """A detector as its file describes it; its layers are records, not modules."""
+    """A detector as its file describes it; its layers are records (data), not modules that could run."""
 
     layers: tuple[Record, ...]  # in order; the last layer is the head
     class_names: tuple[str, ...]
     input_hw: tuple[int, int]
     averaged: bool  # whether these are the run's averaged (EMA) weights
-    metadata: Mapping[str, str]  # those of METADATA that the file has
+    metadata: Mapping[str, str]  # the entries named in METADATA that the file has
 
 
 def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignDetector:
@@ -55,7 +55,7 @@ def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> Foreign
 
 
 def child(module: object, path: str) -> Record | StoredTensor | None:
-    """Return the part with a path, such as `conv.weight`, in a module; None if there is none."""
+    """Return the module or tensor at a path, such as `conv.weight`, in a module; None if there is none."""
     name, _, rest = path.partition(".")
     for part in ("_modules", "_parameters", "_buffers"):
         held = module.get(part) if isinstance(module, Record) else None
@@ -71,7 +71,9 @@ def submodules(module: Record) -> dict[str, Record]:
 
 
 def parts(module: Record, group: str) -> list[tuple[str, Any]]:
-    """Return the names and values of a group of a module: `_modules`, `_parameters` or `_buffers`.
+    """Return a module's submodules, parameters or buffers by name.
+
+    `group` is the attribute that holds them: `_modules`, `_parameters` or `_buffers`.
 
     Raises:
         CheckpointError: there are too many parts, or a name contains a dot or is not plain.
@@ -133,7 +135,7 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the size that the file was trained at, rounded up to multiples of STRIDE as its trainer does."""
+    """Return the input size of the training, rounded up to multiples of STRIDE as that trainer does."""
     sizes = [
         arguments.get("imgsz")
         for arguments in (saved.get("train_args"), model.get("args"))

@@ -1,4 +1,4 @@
-"""Converts a foreign checkpoint to ours; it is an error if a tensor of either model has no counterpart."""
+"""Converts a foreign checkpoint to ours; every tensor of each model must have a counterpart in the other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """Our detector with the weights of a foreign detector, and their origin."""
+    """Our detector with the weights of a foreign detector, and the origin of these weights."""
 
     model: Detector
     recognised: Recognised
@@ -41,7 +41,8 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
         input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file is damaged, malicious or not exactly a known model; the message says where.
+        CheckpointError: the file is damaged, malicious or not exactly a known model; the message names the
+            part that is wrong.
     """
     with open_archive(path) as archive:
         found = find_detector(archive, input_hw)
@@ -82,7 +83,7 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """Check what is not weights: upsampling, concatenation, strides and the head's bins."""
+    """Check the parts of the detector that are no weights: upsampling, concatenation, strides and bins."""
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"

@@ -1,4 +1,4 @@
-"""Compares a converted detector's outputs with those of the original."""
+"""Compares a converted detector's outputs with the outputs of the original."""
 
 import zipfile
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Differences:
 
     scores: float
     boxes_px: float
-    boxes_excess_px: float  # the part beyond the relative tolerance
+    boxes_excess_px: float  # the part of a difference that exceeds BOX_LIMIT_RELATIVE
 
     @property
     def within(self) -> bool:
@@ -61,7 +61,9 @@ def read_expected(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def compare(model: Detector, expected: Mapping[str, NDArray[Any]]) -> list[Differences]:
-    """Return, for each image, the differences between the model's outputs and those of read_expected.
+    """Return, for each image, the differences between the model's outputs and the original's.
+
+    `expected` are arrays from read_expected.
 
     Raises:
         CheckpointError: the images have another size than the model input, or the outputs another shape.
@@ -86,7 +88,7 @@ def compare(model: Detector, expected: Mapping[str, NDArray[Any]]) -> list[Diffe
 
 
 def as_table(differences: list[Differences]) -> str:
-    """Return the differences as a table with one line per image, and the limits in the heading."""
+    """Return the differences as a table with one line per image; the heading states the allowed limits."""
     rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
     for index, each in enumerate(differences):
         figures = (f"{figure:.2e}" for figure in (each.scores, each.boxes_px, each.boxes_excess_px))

@@ -1,7 +1,7 @@
 """Matches foreign modules and tensors inside a layer to ours, by name; layouts.py matches whole layers.
 
-Foreign modules and ours are walked in parallel. It is an error if a part of either has no counterpart, or if
-its counterpart computes something else.
+A foreign module and ours are walked in parallel. It is an error if a part of one has no counterpart in the
+other, or if the two compute different things.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
     DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
 }
 CONTAINERS = ("Sequential", "ModuleList")
-SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # equal in both convolutions
+SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # must equal ours in convolutions
 FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …; our detector computes these numbers and does not store them
 MODULES_LIMIT = 20_000  # the largest known model has under 3,000
 PATH_LIMIT = 200  # characters of a name
@@ -72,7 +72,7 @@ Found = dict[str, tuple[str, StoredTensor]]  # by our tensor name: foreign name 
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of every tensor in a module and its submodules, and the class of the tensor's module.
+    """Yield the name of every tensor in a foreign module, and the class of the submodule that holds it.
 
     Raises:
         CheckpointError: an activation is not SiLU or Softmax, or modules are nested without end.
@@ -168,7 +168,7 @@ def _tensors(part: Record) -> dict[str, StoredTensor]:
 
 
 def _settings(module: nn.Module) -> Mapping[str, object]:
-    """Return settings of our module that the foreign module must share to compute the same."""
+    """Return the settings of our module that must be the same in the foreign module."""
     match module:
         case nn.Conv2d():
             return {name: getattr(module, name) for name in SAME_FUNCTION}
@@ -185,7 +185,7 @@ def _settings(module: nn.Module) -> Mapping[str, object]:
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
-    """Return a part of one of our modules by its path; None if this configuration has no such part."""
+    """Return a part of one of our modules by its path; None if the module is configured without it."""
     value: Any = module
     for name in path.split("."):
         value = getattr(value, name, None)

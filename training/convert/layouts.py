@@ -20,7 +20,7 @@ SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # two nam
 
 
 class Layer(NamedTuple):
-    """One layer of a known model."""
+    """One layer of a known model: its class, its inputs, and its place in our detector."""
 
     kinds: tuple[str, ...]  # class names, the usual name first
     place: str  # path in our detector; empty if the layer has nothing to convert
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """Our description of a foreign detector."""
+    """A foreign detector in our terms: its family, our configuration of it, and notes for the user."""
 
     config: ModelConfig
     family: str  # commonly used name
@@ -56,14 +56,14 @@ def recognise(found: ForeignDetector) -> Recognised:
 
 
 def known_layers(family: str) -> tuple[Layer, ...]:
-    """Return the layers of a model family, in order; they are the same for all sizes."""
+    """Return the layers of a model family, in order; all sizes have the same layers."""
     mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
     mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
     neck_kind = "A2C2f" if family == "yolov12" else "C3k2"
     layers: list[Layer] = []
 
     def add(kind: str | tuple[str, ...], place: str = "", *others: int) -> int:
-        """Append a layer that reads the preceding layer and `others`; return its index."""
+        """Append a layer that reads the preceding layer and the layers `others`; return its index."""
         layers.append(Layer((kind,) if isinstance(kind, str) else kind, place, (len(layers) - 1, *others)))
         return len(layers) - 1
 
@@ -108,7 +108,7 @@ def _family(records: tuple[Record, ...]) -> str:
 
 
 def _first_difference(layers: tuple[Layer, ...], records: tuple[Record, ...]) -> tuple[int, str] | None:
-    """Return the index of the first foreign layer that differs, and the expected layer; None if none does."""
+    """Return the index of the first foreign layer that differs, and the expected layer; None if all agree."""
     for index, (layer, record) in enumerate(zip_longest(layers, records)):
         if layer is None:
             return index, "no further layer"
@@ -131,7 +131,7 @@ def _listed(sources: tuple[int, ...]) -> str:
 
 
 def _sources(index: int, written: Any) -> tuple[int, ...]:
-    """Return the indices of a layer's inputs; in the file, negative ones are relative to the layer."""
+    """Return the indices of a layer's inputs; those below 0 in the file count back from the layer."""
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
         return ()
@@ -167,7 +167,7 @@ def _mixtures(
 
 
 def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
-    """Return the configuration of a foreign mixture layer, and a note about it, or "".
+    """Return our configuration of a foreign mixture layer, and a note for the user, which may be "".
 
     `usual` is the configuration in the family's paper or code.
 

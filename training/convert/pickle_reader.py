@@ -1,8 +1,8 @@
 """Reads a pickle as data: whatever the file asks for, no class is imported and no function is called.
 
-No library does this. torch.load(weights_only=True) calls functions that it trusts, with any arguments, so
+No library reads so. torch.load(weights_only=True) calls functions that it trusts, with any arguments, so
 that a few bytes can allocate gigabytes; and it reads only protocol 2. A subclass of pickle.Unpickler gives
-the file real objects to call and to change. A deeply nested tuple as a key overflows the interpreter's stack.
+the file real objects to call and to change, and a deeply nested tuple as a key overflows its stack.
 
 Here, pickletools decodes the instructions, and each instruction acts only on plain values and records. Values
 are shared, never copied, so that a small file stays small in memory. Every error names the byte.
@@ -76,7 +76,7 @@ def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
         storage_bytes: the size in bytes of every storage beside the pickle, by key.
 
     Raises:
-        CheckpointError: the pickle is damaged, or asks to run something; the message says at which byte.
+        CheckpointError: the pickle is damaged, or asks for code to run; the message says at which byte.
     """
     machine = _Machine(storage_bytes)
     position = 0
@@ -123,7 +123,7 @@ class _Machine:
             handler(self, argument)
 
     def top(self) -> Any:
-        """Return the value on top of the stack, and leave it there."""
+        """Return the value on top of the stack without removing it."""
         if not self.stack or self.stack[-1] is MARK:
             raise CheckpointError("needs a value where there is none")
         return self.stack[-1]
@@ -160,7 +160,7 @@ class _Machine:
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list on top of the stack; a record does not keep them."""
+        """Append items to the list on top of the stack; for a record, drop the items."""
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
@@ -168,7 +168,7 @@ class _Machine:
             raise CheckpointError(f"appends to {_describe(target)}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Set alternating keys and values in the dict on top of the stack; a record does not keep them."""
+        """Set alternating keys and values in the dict on top of the stack; for a record, drop them."""
         pairs, target = _pairs(items), self.top()
         if isinstance(target, dict):
             target.update(pairs)
@@ -192,7 +192,7 @@ class _Machine:
         self.stack.append(_make(callee, args))
 
     def call_with_keywords(self) -> None:
-        """Call without the keyword arguments, which a record does not need."""
+        """Act as `call` does, after dropping the keyword arguments: a record does not need them."""
         self.pop()
         self.call()
 
@@ -272,7 +272,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
-    """Return a record for a call; raise CheckpointError if the name could act on this machine."""
+    """Return a record that stands for a call; raise CheckpointError for a name that is not harmless."""
     root = callee.module.partition(".")[0]
     can_act = root in sys.stdlib_module_names or root == "torch"
     if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
@@ -296,7 +296,10 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(value: Any) -> Any:
-    """Return a dict key; raise CheckpointError if keys could be chosen to collide, which would take hours."""
+    """Return a value as a dict key; raise CheckpointError if an attacker could choose its hash.
+
+    Many keys with the same hash, such as large numbers, would take hours to put into a dict.
+    """
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
         raise CheckpointError(f"a key that is {_describe(value)}")
@@ -310,7 +313,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes that BUILD sets: those of a dict, or of a pair of dicts, the second for slots."""
+    """Return the attributes that BUILD sets: of one dict, or of two, the second with those in __slots__."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

@@ -26,7 +26,7 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """A pickled object, as the name of its class, its arguments and its attributes."""
+    """A pickled object as data: the name of its class, the constructor's arguments, and its attributes."""
 
     type: Global
     args: tuple[Any, ...]  # arguments of its constructor
@@ -42,7 +42,7 @@ class Record:
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Check that attributes equal `settings`; raise CheckpointError, which names the place, otherwise."""
+        """Raise CheckpointError if an attribute differs from `settings`; the message names `place`."""
         for name, value in settings.items():
             if self.get(name) != value:
                 raise CheckpointError(
@@ -69,7 +69,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor as a view of a storage, not yet read; raises CheckpointError if it exceeds the storage."""
+    """A tensor, not yet read, as a view of a storage; raises CheckpointError if it exceeds the storage."""
 
     storage: Storage
     offset: int
@@ -100,7 +100,7 @@ def is_plain(value: Any) -> bool:
 
 
 def plain_name(name: Any) -> str:
-    """Return a name that is plain, thus safe to show in a message; raise CheckpointError otherwise."""
+    """Return a name that is plain, thus safe to show in a message; raise CheckpointError for any other."""
     if not is_plain(name):
         raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
     return str(name)

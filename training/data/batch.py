@@ -15,13 +15,10 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return the batch with its tensors on the given device."""
-        return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+        return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
 
-    def pin_memory(self) -> Self:
-        """Return the batch with its tensors in page-locked memory; DataLoader calls this method by name."""
-        return type(self)(*(tensor.pin_memory() for tensor in self._tensors()))
-
-    def _tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the tensors in the order of the fields."""
         return tuple(getattr(self, part.name) for part in fields(self))
 
 

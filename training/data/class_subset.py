@@ -27,6 +27,7 @@ class ChosenClasses(DatasetView):
         like: Mapping[str, str] | None = None,
         *,
         whole_images: bool = False,
+        all_there: bool = True,
     ) -> None:
         """Keep the classes in class_names, and count the objects that become ignored regions.
 
@@ -35,12 +36,13 @@ class ChosenClasses(DatasetView):
             like: maps a class that is left out to the kept class that it resembles. Its objects become
                 regions that are ignored for the kept class, so that detecting them is no error.
             whole_images: whether each image has one class as a whole, as a classifier learns.
+            all_there: whether the data set must have all these classes.
 
         Raises:
-            DatasetError: the data set has no class of a given name.
+            DatasetError: the data set lacks one of the classes, and all_there.
         """
         unknown = [name for name in class_names if name not in dataset.class_names]
-        if unknown:
+        if unknown and all_there:
             raise DatasetError(f"no class {', '.join(unknown)} among {', '.join(dataset.class_names)}")
         new_ids = {name: new_id for new_id, name in enumerate(class_names)}
         self._new_ids = np.array([new_ids.get(name, -1) for name in dataset.class_names])  # -1: left out
@@ -85,3 +87,39 @@ class ChosenClasses(DatasetView):
         """Return the new class ids of an image's objects of the kept classes."""
         class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])
+
+
+def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """Return a data set under the class names of a model; classes with the same name are the same class.
+
+    Objects of other classes are left out and counted in `remarks`. A class that the data set lacks has no
+    objects. Images labelled as a whole with another class are left out.
+
+    Raises:
+        DatasetError: the data set and the model have no class in common, or no image is left.
+    """
+    if dataset.class_names == class_names:
+        return dataset
+    others = [name for name in dataset.class_names if name not in class_names]
+    if len(others) == len(dataset.class_names):
+        raise DatasetError(
+            f"the data set labels {', '.join(others)}, but the model knows {', '.join(class_names)}: they "
+            "have no class in common; rename the classes of one, or give other data"
+        )
+    whole = len(dataset) > 0 and dataset.load(0).image_class is not None
+    view = ChosenClasses(dataset, class_names, whole_images=whole, all_there=False)
+    if len(view) == 0:
+        raise DatasetError(f"no image has one of the classes that the model knows: {', '.join(class_names)}")
+    if others:
+        known = np.array([name in class_names for name in dataset.class_names])
+        count = sum(int((~known[dataset.class_ids(index)]).sum()) for index in range(len(dataset)))
+        what = "images" if whole else "objects"
+        reason = f"{what} of classes that the model does not know, left out ({', '.join(others)})"
+        view.remarks = {**view.remarks, reason: count}
+    return view
+
+
+def classes_without_objects(dataset: Dataset) -> list[str]:
+    """Return the names of the classes that no label of a data set has, in order."""
+    seen = {int(class_id) for index in range(len(dataset)) for class_id in dataset.class_ids(index)}
+    return [name for class_id, name in enumerate(dataset.class_names) if class_id not in seen]

@@ -11,7 +11,7 @@ from math import isfinite, nan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from training.data.coco_files import file_of_split, image_folders, label_files, refuse_other_json
+from training.data.coco_files import COCO_KEYS, file_of_split, image_folders, label_files, refuse_other_json
 from training.data.coco_images import ImageFinder
 from training.data.coco_outline import box_of_outline
 from training.data.image_file import UNREAD_SUFFIXES, passed_over
@@ -19,6 +19,7 @@ from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.left_out import LeftOut
+from training.data.orientation import Size, checked_hw
 from training.data.remarks import (
     CROWDS,
     EQUAL_NAMES,
@@ -32,7 +33,6 @@ from training.data.remarks import (
 )
 from training.errors import DatasetError
 
-Size = tuple[float, float] | None  # (height, width) of an image as its entry states it
 IGNORED = (None, CROWDS, REGIONS)  # why a box is a region to ignore, by the number kept for it
 
 
@@ -69,9 +69,8 @@ def read_coco(root: Path, split: str) -> LabelledFiles:
                 rows.remarks[REPEATED] += 1
                 continue
             seen.add(mark)
-            rows.add(
-                place, box_xyxy, class_id, ignored=IGNORED[ignored], area=area, image_hw=listed.sizes[image]
-            )
+            image_hw = listed.checked_hw(place, box_xyxy)
+            rows.add(place, box_xyxy, class_id, ignored=IGNORED[ignored], area=area, image_hw=image_hw)
     parsed.left_out.remark(path, rows.remarks, kept=len(seen) or not parsed.document["annotations"])
     return LabelledFiles(class_names, listed.files, rows, stated_hw=listed.stated_hw)
 
@@ -89,18 +88,20 @@ class _Parsed:
         self._numbers = array("d")  # area, x1, y1, x2, y2
         self.left_out = LeftOut()
         try:
-            document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=self._take)
+            document = json.loads(_text_of(path), object_hook=self._take)
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}: not in UTF-8 ({error}); save it in UTF-8") from error
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of over 4300 digits
             raise DatasetError(f"{path}: not whole JSON ({error}); fetch it again") from error
-        if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+        if not isinstance(document, dict) or not set(COCO_KEYS) <= document.keys() or not self._ids:
             refuse_other_json(path)
         if not isinstance(document, dict):
             raise DatasetError(f"{path}: must hold images, annotations and categories")
-        for key in ("images", "annotations", "categories"):
+        for key in COCO_KEYS:
             if not isinstance(document.get(key), list):
-                raise DatasetError(f"{path}: has no list of {key}")
+                raise DatasetError(f"{path}: has no list of {key}; give a COCO file with boxes")
         for left in document["annotations"]:
             if left is not None:
                 self.left_out.add("needs an image_id, a category_id and a bbox or an outline", _shown(left))
@@ -192,6 +193,15 @@ class _Listed:
             self.places.update(dict.fromkeys(exact, place))
             self.stated_hw.append(self.sizes[exact[0]])
         self.files = list(by_file)
+        self._checked: set[int] = set()  # images whose true size was compared with the stated one
+
+    def checked_hw(self, place: int, box: Box) -> Size:
+        """Return the size of an image; where a box leaves the stated size, a wrong one is put right."""
+        before = self.stated_hw[place]
+        if place not in self._checked and before and (box[0] >= before[1] or box[1] >= before[0]):
+            self._checked.add(place)
+            self.stated_hw[place] = checked_hw(self.files[place], before, [box])
+        return self.stated_hw[place]
 
 
 def _ends_with(file: Path, name: str) -> bool:
@@ -211,7 +221,8 @@ def id_of(value: object) -> str:
 def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str]) -> dict[str, str]:
     """Return the category names by category id; in ascending order, if the ids are numbers.
 
-    Roboflow lists a group of the categories as category 0. It is no class if no split has boxes of it.
+    Roboflow lists a group of the categories as category 0, labelme2coco the background. Such a category is
+    no class if no split has boxes of it.
     """
     names: dict[str, str] = {}
     for entry in parsed.document["categories"]:
@@ -231,7 +242,8 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
     groups = {
         category
         for category, name in names.items()
-        if any(group == name for other, group in above if other != category)
+        if name.strip("_").lower() == "background"
+        or any(group == name for other, group in above if other != category)
     }
     unused = groups - parsed.categories_used()
     for path in others.values() if unused else ():
@@ -283,6 +295,12 @@ def _size_of(entry: dict[str, Any]) -> Size:
         return None
     # Some exporters write 0, or null, for a size that they do not know.
     return (height, width) if height > 0 and width > 0 else None
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a json file in UTF-8, UTF-16 or UTF-32."""
+    encoded = path.read_bytes()
+    return encoded.decode(json.detect_encoding(encoded))
 
 
 def _is_set(flag: object) -> bool:

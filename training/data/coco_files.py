@@ -12,6 +12,7 @@ COCO_KEYS = ("images", "annotations", "categories")
 PREFIXES = ("annotations/", "instances_", "person_keypoints_")
 NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files of annotations/
 OF_THEIR_FOLDER = ("_annotations.coco", "labels", "result", "annotations", "coco")  # names that tell no split
+LOOKED_AT = 20  # json files of a folder that are looked at to recognise another format
 MOST_FILES = 16  # a folder with more json files has one for each image, so it is not searched for COCO files
 
 # What to do with a json file that is not COCO, by keys that show its format.
@@ -29,6 +30,7 @@ OTHERS = {
     ("data_row", "projects"): "Labelbox's own format; convert it to COCO",
     ("box2d",): "BDD100K; convert it to COCO",
     ("images", "annotations", "caption"): "captions of images; give a file with boxes",
+    ("segments_info",): "panoptic segmentation; give the file with boxes, such as instances_train2017.json",
     ("image_id", "score"): "detections of a model; give the file that has the images and categories",
 }
 
@@ -42,7 +44,8 @@ def label_files(root: Path) -> dict[str, Path]:
     """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders."""
     official = sorted(root.glob("annotations/instances_*.json"))
     found = official or [path for path in _json_files(root) if holds_keys(path, COCO_KEYS)]
-    return {_name(path, root): path for path in found if not path.name.startswith(NOT_BOXES)}
+    boxes = [path for path in found if not path.name.startswith(NOT_BOXES)]
+    return {_name(path, root): path for path in boxes or found}  # makesense writes labels_<project>.json
 
 
 def file_of_split(root: Path, split: str) -> Path:
@@ -86,7 +89,8 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
 
 def refuse_other_json(root: Path) -> None:
     """Raise DatasetError if a json file, or one in a folder, has a known format that is not read here."""
-    for path in [root] if root.is_file() else _json_files(root):
+    some = [root] if root.is_file() else islice(root.rglob("*.json"), LOOKED_AT)
+    for path in some:
         for keys, advice in OTHERS.items():
             if holds_keys(path, keys):
                 raise DatasetError(f"{path}: {advice}")
@@ -95,7 +99,8 @@ def refuse_other_json(root: Path) -> None:
 def _json_files(root: Path) -> list[Path]:
     found = []
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        files = list(islice(folder.glob("*.json"), MOST_FILES + 1))
+        jsons = (path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.is_file())
+        files = list(islice(jsons, MOST_FILES + 1))
         if len(files) <= MOST_FILES:
             found += sorted(files)
     return found
@@ -114,6 +119,8 @@ def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
     """Return whether a json file has all keys at any depth; large files are not parsed for this."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return all(text.find(f'"{key}"'.encode()) >= 0 for key in keys)
+            wide = text[:4].count(0) > 0  # UTF-16, as PowerShell writes
+            quoted = (f'"{key}"'.encode("utf-16-le" if wide else "utf-8") for key in keys)
+            return all(text.find(each) >= 0 for each in quoted)
     except (OSError, ValueError):  # an empty file cannot be mapped
         return False

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from training.data.files_below import files_below
 from training.data.image_file import is_image
 
 UPLOADED = re.compile(r"[0-9a-f]{8}-+")  # what Label Studio puts before the names of uploaded images
@@ -25,7 +26,8 @@ class ImageFinder:
 
         The name may be a path, also of another machine or of Windows, or an address. The longest end of the
         path that exists in a folder counts. Upper case and accents may be written differently. If nothing
-        fits, the only image of this name in the subfolders of the first folder does, or the path as written.
+        fits, the only image of this name in the subfolders of the first folder does, or the path as written,
+        which may lead out of the folders.
         """
         for text in dict.fromkeys((file_name, _path_of(file_name))):
             if file := self._literal(text):
@@ -37,8 +39,8 @@ class ImageFinder:
         shorter = UPLOADED.sub("", bare, count=1)
         if shorter != bare and (file := self._by_bare_name(shorter)):
             return file
-        elsewhere = Path(file_name)
-        return elsewhere if elsewhere.is_absolute() and elsewhere.is_file() else None
+        elsewhere = (folder / file_name.replace("\\", "/") for folder in self.folders)
+        return next(filter(Path.is_file, elsewhere), None)
 
     def _literal(self, text: str) -> Path | None:
         found = self._by_bare_name(text)  # also a file whose own name has a backslash
@@ -69,7 +71,7 @@ class ImageFinder:
         """Return the images in subfolders of the first folder, by name in lower case."""
         found: dict[str, list[Path]] = {}
         for folder in self.folders[:1]:
-            for path in filter(is_image, folder.rglob("*")):
+            for path in filter(is_image, files_below(folder)):
                 found.setdefault(_folded(path.name), []).append(path)
         return found
 
@@ -92,5 +94,6 @@ def _path_of(file_name: str) -> str:
     """Return the path in an address such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
     if "://" in file_name or "/?d=" in file_name:
         address = urlsplit(file_name)
-        return parse_qs(address.query).get("d", [unquote(address.path)])[0]
+        asked = parse_qs(address.query) if "/?d=" in file_name else {}  # others sign the address, say
+        return asked.get("d", [unquote(address.path)])[0]
     return unquote(file_name)

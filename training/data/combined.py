@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +74,20 @@ class CombinedDataset:
             name=f"{self.origins[part]}/{sample.name}",
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        part, within = self._place(index)
+        return self._parts[part].name(within)
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
         part, within = self._place(index)
         return self._parts[part].encoded(within)
+
+    def path(self, index: int) -> Path | None:
+        """Return the file of an image."""
+        part, within = self._place(index)
+        return self._parts[part].path(within)
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return an image's class ids, as positions in the combined data set's class_names."""

@@ -1,22 +1,26 @@
-"""Decodes an image file to RGB, and finds the image files of a folder or split."""
+"""Reads the image files of a data set as RGB, and finds the image files of a folder or split."""
 
 import json
+import logging
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.image_decoding import Decoded, ImageFileError, decode_image
+from training.data.remarks import PARTS_NOT_READ
 from training.errors import DatasetError
 
+log = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".jp2"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"),
 )
 UNREAD_SUFFIXES = (
-    *(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr", ".dcm", ".npy"),
+    *(".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr", ".dcm", ".npy"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".j2k", ".jpx", ".ppm", ".pgm", ".pnm"),
 )
 
@@ -28,22 +32,52 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
-def read_rgb(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Return the image in a file as (H, W, 3) RGB.
+def read_image(path: Path, bits: int | None = None) -> Decoded:
+    """Return the upright image in a file, its EXIF orientation, and notes on what of it was not looked at.
 
     Args:
-        upright: whether to rotate the image by its EXIF orientation; False: return the pixels as stored.
+        bits: number of bits that a file with 16 bits per value holds; None: decode_image finds the number.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
     """
-    encoded = np.frombuffer(read_bytes(path), dtype=np.uint8)
-    # imdecode raises an exception on an empty buffer, and returns None on bad bytes.
-    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise DatasetError(f"{path}: not an image that can be decoded; replace the file or remove it")
-    return image.astype(np.uint8, copy=False)
+    try:
+        return decode_image(read_bytes(path), bits=bits)
+    except ImageFileError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
+    """Return the upright image in a file as (H, W, 3) RGB; log which part of the file is not looked at.
+
+    Arguments and errors are those of read_image.
+    """
+    image = read_image(path, bits)
+    for note in image.notes:
+        log.warning(f"{path}: {note.sentence}")
+    return image.pixels
+
+
+class ImageReader:
+    """Reads many images; counts those of which a part was not looked at, and logs the first of each kind."""
+
+    def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
+        """Start with nothing read; the counts go into `remarks`."""
+        self.bits = bits  # see read_image
+        self._remarks = remarks
+        self._counted: set[tuple[Path, str]] = set()
+
+    def read(self, path: Path) -> Decoded:
+        """Return an image as read_image does."""
+        image = read_image(path, self.bits)
+        for note in image.notes:
+            if (path, note.kind) not in self._counted:
+                self._counted.add((path, note.kind))
+                remark = PARTS_NOT_READ[note.kind]
+                self._remarks[remark] += 1
+                if self._remarks[remark] == 1:
+                    log.warning(f"{path}: {note.sentence}; other files like it are counted, not named")
+        return image
 
 
 def read_bytes(path: Path) -> bytes:
@@ -54,11 +88,12 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if path.suffix.lower() == ".json":
-            return b64decode(json.loads(path.read_bytes())["imageData"], validate=True)
+            data = json.loads(path.read_bytes())["imageData"]
+            return b64decode(data.rpartition(",")[2], validate=True)  # before a comma: data:image/png;base64
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: its imageData is not base64; put the image beside it") from error
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import VALIDATION, is_image, passed_over, read_bytes, read_rgb, split_names
+from training.data.files_below import files_below
+from training.data.image_file import VALIDATION, ImageReader, is_image, passed_over, read_bytes, split_names
 from training.data.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
 from training.errors import DatasetError, NoSuchSplit
@@ -45,9 +46,12 @@ class ImageFolderDataset:
         if not listed:
             raise DatasetError(f"{found or root}: the split {split!r} has no images")
         self._paths = [path for path, _ in listed]
-        inside = [path for name in names for path in (found or root).joinpath(name).rglob("*")]
+        inside = [path for name in names for path in files_below((found or root) / name)]
         deeper = sum(is_image(path) and path.parent.parent != (found or root) for path in inside)
-        self.remarks: Remarks = {**passed_over(inside), DEEPER: deeper}
+        remarks = passed_over(inside)
+        remarks[DEEPER] = deeper
+        self.remarks: Remarks = remarks
+        self.reader = ImageReader(remarks)
         self._class_ids = np.array([class_id for _, class_id in listed], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -57,16 +61,24 @@ class ImageFolderDataset:
         """Return an upright image with its class; raise DatasetError if the image cannot be decoded."""
         path = self._paths[index]
         return Sample(
-            read_rgb(path),
+            self.reader.read(path).pixels,
             no_boxes(),
             np.zeros(0, dtype=np.int64),
             f"{path.parent.name}/{path.stem}",
             image_class=int(self._class_ids[index]),
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return str(self._paths[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file; raise DatasetError if it cannot be read."""
         return read_bytes(self._paths[index])
+
+    def path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self._paths[index]
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class id of an image, (1,), without reading the image."""

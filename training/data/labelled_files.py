@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import read_bytes, read_rgb
+from training.data.image_file import ImageReader, read_bytes
 from training.data.labels import LabelRows
 from training.data.mosaic import clip_boxes, have_area
 from training.data.orientation import upright_boxes
@@ -42,6 +42,7 @@ class LabelledFiles:
         without_rows = sum(len(labels) == 0 for labels in self._labels)
         rows.remarks[NO_OBJECTS] += without_rows - rows.remarks[NO_LABELS_KEPT]
         self.remarks: Remarks = rows.remarks
+        self.reader = ImageReader(rows.remarks)
         self._fractions = fractions
         self._stated_hw = stated_hw
 
@@ -51,13 +52,13 @@ class LabelledFiles:
     def load(self, index: int) -> Sample:
         """Return an upright image with its boxes clipped to it; raise DatasetError if that fails."""
         path, labels = self._images[index], self._labels[index]
-        image = read_rgb(path)
+        image, orientation, _ = self.reader.read(path)
         height, width = image.shape[:2]
         boxes = labels["box_xyxy"]
         if self._fractions:
             boxes = boxes * [width, height, width, height]
         elif self._stated_hw:
-            boxes = upright_boxes(boxes, self._stated_hw[index], path, image)
+            boxes = upright_boxes(boxes, self._stated_hw[index], (height, width), orientation)
         clipped = clip_boxes(boxes.astype(np.float32), (0, 0, width, height))
         inside = have_area(clipped)
         if not inside.all():
@@ -73,9 +74,17 @@ class LabelledFiles:
             areas=labels["area"][objects],
         )
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return str(self._images[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file; raise DatasetError if the file cannot be read."""
         return read_bytes(self._images[index])
+
+    def path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self._images[index]
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class ids of an image's labelled objects, (N,), without reading the image."""

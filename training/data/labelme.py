@@ -11,20 +11,21 @@ from math import hypot, isfinite
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from training.data.coco_files import holds_keys
+from training.data.coco_files import LOOKED_AT, holds_keys
 from training.data.coco_images import ImageFinder
 from training.data.collected_names import CollectedNames
+from training.data.files_below import files_below
 from training.data.image_file import is_image, passed_over
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import ANY_CLASS, LabelRows
 from training.data.left_out import LeftOut
+from training.data.orientation import checked_hw
 from training.data.remarks import DIFFICULT, JOINED, NO_IMAGE, NO_LABELS, REGIONS
 from training.data.split_choice import entry_of, folder_of_split
 from training.errors import DatasetError, NoSuchSplit
 from training.progress import bar
 
-LOOKED_AT = 20  # json files that are looked at to recognise the format
 OUTLINES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "mask")  # types with a box around them
 IGNORE = "__ignore__"  # LabelMe's own label for regions that belong to no class
 
@@ -80,22 +81,23 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
         raise DatasetError(f"{root}: no json file has a shape with a label, so there is no class to learn")
     classes = CollectedNames(used, class_names, rows.remarks)
     files: dict[Path, _Labels] = {}
-    for path, image, labels in _with_images(of_split, read, rows.remarks):
+    beside = entry_of(split, _by_split(root, "*", split)) or []
+    for path, image, labels in _with_images(of_split, read, beside, rows.remarks):
         if image in files:
             left_out.add("a second json file of one image", str(path))
             continue
-        files[image] = labels
+        boxes = [each.box_xyxy for each in labels.objects]
+        image_hw = checked_hw(image, labels.stated_hw, boxes)
+        files[image] = labels._replace(stated_hw=image_hw)
         for each in labels.objects:
             class_id = ANY_CLASS if each.label == IGNORE else classes.id_of(each.label)
             if class_id is None:
                 raise DatasetError(f"{path}: label {each.label!r} is not one of {list(classes.names)}")
-            place, image_hw = len(files) - 1, labels.stated_hw
-            rows.add(place, each.box_xyxy, class_id, ignored=each.ignored, image_hw=image_hw)
+            rows.add(len(files) - 1, each.box_xyxy, class_id, ignored=each.ignored, image_hw=image_hw)
     where = f"{root}, split {split!r}"
     left_out.remark(where, rows.remarks, kept=len(files))
     if not files:
         raise DatasetError(f"{where}: none of {len(of_split)} json files has its image; put it beside")
-    beside = entry_of(split, _by_split(root, "*", split)) or []
     rows.remarks[NO_LABELS] += len(set(filter(is_image, beside)) - files.keys())
     rows.remarks.update(passed_over(beside))
     stated_hw = [labels.stated_hw for labels in files.values()]
@@ -104,25 +106,31 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
 
 def is_labelme(root: Path, split: str) -> bool:
     """Return whether a root is a folder with LabelMe's json files in it or below it."""
-    some = islice(root.rglob("*.json"), LOOKED_AT) if root.is_dir() else ()
+    some = islice(_below(root, "*.json"), LOOKED_AT) if root.is_dir() else ()
     return any(holds_keys(path, ("imagePath", "shapes")) for path in some)
 
 
 def _by_split(root: Path, pattern: str, split: str) -> dict[str, list[Path]]:
     """Return the files below a folder by the folder in their path that is named as a split."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob(pattern)):
+    for path in sorted(_below(root, pattern)):
         folders = path.relative_to(root).parent.parts
-        if not any(part.startswith(".") for part in (*folders, path.name)):
-            found.setdefault(folder_of_split(folders, split), []).append(path)
+        found.setdefault(folder_of_split(folders, split), []).append(path)
     return found
 
 
+def _below(root: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in files_below(root) if path.match(pattern))
+
+
 def _with_images(
-    paths: list[Path], read: Mapping[Path, _Labels | None], remarks: Counter[str]
+    paths: list[Path], read: Mapping[Path, _Labels | None], of_split: list[Path], remarks: Counter[str]
 ) -> Iterator[tuple[Path, Path, _Labels]]:
     """Yield each usable json file with its image, or with itself if it holds the image, and its labels."""
     finders: dict[Path, ImageFinder] = {}
+    by_stem: dict[str, list[Path]] = {}
+    for each in filter(is_image, of_split):
+        by_stem.setdefault(each.stem, []).append(each)
     pairs = [(path, labels) for path in paths if (labels := read[path]) is not None]
     pairs.sort(key=lambda pair: pair[0].stem != PureWindowsPath(pair[1].image_path).stem)  # copies come last
     for path, labels in pairs:
@@ -132,6 +140,8 @@ def _with_images(
         image = finders[here].find(labels.image_path) if labels.image_path else None
         beside = (each for each in here.iterdir() if each.stem == path.stem and is_image(each))
         image = image or next(beside, path if labels.has_image else None)
+        if image is None and len(named := by_stem.get(path.stem, [])) == 1:
+            image = named[0]  # such as images/train/a.jpg of labels/train/a.json
         if image is None:
             remarks[NO_IMAGE] += 1
         else:

@@ -4,28 +4,29 @@ Every sample has its own random generator, seeded by the run's seed, the epoch a
 the epoch. Therefore neither the number of workers nor resuming a run changes the samples.
 """
 
-import multiprocessing
-import signal
-import warnings
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
+from training.cores import usable_cores
 from training.data.balance import repeat_factors, repeated
 from training.data.batch import Batch
 from training.data.sample import Dataset, Sample
 from training.data.view import DatasetView
-from training.errors import DatasetError
+from training.data.workers import WorkerPool, workers_possible
+from training.errors import DatasetError, TrainingError, in_a_sentence
+from training.progress import bar
+
+log = logging.getLogger(__name__)
 
 CACHE_BYTES = 2 * 1024**3
+MOST_WORKERS = 8
 
 
 class SampleMaker(Protocol):
@@ -77,43 +78,34 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         config: TrainConfig,
         maker: SampleMaker,
         cache_bytes: int = CACHE_BYTES,
-        pin_memory: bool = False,
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Decode images into the cache, which workers share.
+        """Prepare the order of images; the first epoch decodes images and starts the workers.
 
         Args:
             cache_bytes: limit of the cache, in bytes of decoded images.
-            pin_memory: whether batches are in page-locked memory.
             share: the part of each batch for this process.
 
         Raises:
-            DatasetError: the data set is empty, or an image cannot be loaded.
+            DatasetError: the data set is empty, or labels cannot be read.
         """
         if len(dataset) == 0:
             raise DatasetError("the training data set has no images")
-        cached = CachedDataset(dataset, config.model.input_hw, maker, cache_bytes)
         factors = np.ones(len(dataset))
         if config.repeat_threshold:
             class_ids = [dataset.class_ids(index) for index in range(len(dataset))]
             factors = repeat_factors(class_ids, config.repeat_threshold)
         self._sampler = _EpochSampler(factors, config, share)
-        workers = config.loader_workers
-        # fork shares the cache without copying it. It is named here, as the default start method may change.
-        can_fork = "fork" in multiprocessing.get_all_start_methods()
-        self._batches: DataLoader[Any] = DataLoader(
-            _Parts(cached, config, maker),
-            batch_size=None,  # the sampler already yields whole parts
-            sampler=self._sampler,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            worker_init_fn=_start_worker,
-            multiprocessing_context="fork" if workers and can_fork else None,
-            prefetch_factor=2 if workers else None,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else each epoch would consume numbers of the global generator
-        )
+        self._parts = _Parts(CachedDataset(dataset, config.model.input_hw, maker), config, maker)
+        self._cache_bytes = cache_bytes
+        self._workers = config.loader_workers
+        if not workers_possible():
+            log.info("the training process loads the images itself: loader processes are for Linux")
+            self._workers = 0
+        elif self._workers is None:
+            self._workers = default_workers(share.ranks)
+        self._pool: WorkerPool | None = None
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -121,30 +113,35 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Yield the parts of the batches of an epoch, in order, beginning with batch start_batch.
 
-        Epochs and batches are counted from 0. Starting an epoch ends the epoch before.
+        Epochs and batches are counted from 0. Starting an epoch ends the epoch before. The first epoch begins
+        with decoding images into the cache, which workers share.
 
         Raises:
-            DatasetError: an image cannot be loaded.
+            DatasetError: an image cannot be loaded or augmented; the message names its file.
+            LoaderError: a worker process has ended or cannot start.
         """
-        self._sampler.epoch, self._sampler.start_batch = epoch, start_batch
-        with warnings.catch_warnings():
-            # Python 3.12 warns about fork in a process with threads; workers use none of the parent's locks.
-            warnings.filterwarnings("ignore", r".*use of fork\(\)", DeprecationWarning)
-            batches = iter(self._batches)
-        for batch in batches:
-            if isinstance(batch, DatasetError):
-                raise batch
-            yield batch
+        self._parts.dataset.fill(self._cache_bytes)
+        if self._pool is None and self._workers:
+            self._pool = WorkerPool(self._parts, self._workers)
+        jobs = self._sampler.parts(epoch, start_batch)
+        yield from map(self._parts.make, jobs) if self._pool is None else self._pool.batches(jobs)
 
     def close(self) -> None:
-        """Stop the worker processes; iterators of `epoch` must not be used any more."""
-        iterator = self._batches._iterator
-        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-            iterator._shutdown_workers()
-        self._batches._iterator = None
+        """End the worker processes; iterators of `epoch` must not be used any more."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = None
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def default_workers(processes: int) -> int:
+    """Return how many workers each of several training processes on this machine gets, at most MOST_WORKERS.
+
+    The cores that this process may use are shared evenly, and one core of each share is left for training.
+    """
+    return min(MOST_WORKERS, max(1, usable_cores() // processes - 1))
 
 
 class CachedDataset(DatasetView):
@@ -153,31 +150,49 @@ class CachedDataset(DatasetView):
     Augmentation begins with the same scaling, so the view gives the same samples as the data set.
     """
 
-    def __init__(
-        self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker, cache_bytes: int
-    ) -> None:
+    def __init__(self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker) -> None:
         super().__init__(dataset)
         self._input_hw = input_hw
         self._maker = maker
         self._samples: list[Sample] = []
+        self._filled = False
+        self.reading = np.full(1, -1)  # index of the last image that was loaded; -1: none
+
+    def fill(self, cache_bytes: int) -> None:
+        """Decode the first images into the cache until it has cache_bytes; do nothing the second time.
+
+        Raises:
+            DatasetError: an image cannot be loaded; the message names its file.
+        """
+        if self._filled or not cache_bytes:
+            return
         used = 0
-        while used < cache_bytes and len(self._samples) < len(dataset):
-            self._samples.append(self._read(len(self._samples)))
-            used += self._samples[-1].image.nbytes
+        with bar(len(self), "image", "decode into memory") as progress:
+            while used < cache_bytes and len(self._samples) < len(self):
+                self._samples.append(self._read(len(self._samples)))
+                used += self._samples[-1].image.nbytes
+                progress.update()
+        self._filled = True
 
     def load(self, index: int) -> Sample:
         """Return a scaled sample, from memory if it is cached."""
+        self.reading[0] = index
         return self._samples[index] if index < len(self._samples) else self._read(index)
 
     def _read(self, index: int) -> Sample:
-        return self._maker.scale(super().load(index), self._input_hw)
+        try:
+            return self._maker.scale(super().load(index), self._input_hw)
+        except TrainingError:
+            raise
+        except Exception as error:
+            raise DatasetError(f"{self.name(index)}: cannot be read ({in_a_sentence(error)})") from error
 
 
 _Draw = tuple[int, int, int]  # a sample to make: its epoch, its position in the epoch, its image index
 
 
 class _EpochSampler:
-    """Yields the samples that this process makes for each part of the batches of the current epoch.
+    """Yields the samples that this process makes for each part of the batches of an epoch.
 
     The images of a batch depend neither on the share of this process nor on the number of parts.
     """
@@ -186,53 +201,41 @@ class _EpochSampler:
         self._factors = factors  # how often each image is shown in an epoch, on average
         self._config = config
         self._share = share
-        self.epoch = 0
-        self.start_batch = 0
 
     def __len__(self) -> int:
         return max(1, int(self._factors.sum()) // self._config.batch_size)
 
-    def __iter__(self) -> Iterator[list[_Draw]]:
+    def parts(self, epoch: int, start_batch: int) -> Iterator[list[_Draw]]:
         config = self._config
-        rng = np.random.default_rng([config.seed, self.epoch])
+        rng = np.random.default_rng([config.seed, epoch])
         order = rng.permutation(repeated(self._factors, rng))
         order = np.resize(order, len(self) * config.batch_size)  # repeats a small set, cuts a large one
-        draws = [(self.epoch, place, int(index)) for place, index in enumerate(order)]
-        for batch in range(self.start_batch, len(self)):
+        draws = [(epoch, place, int(index)) for place, index in enumerate(order)]
+        for batch in range(start_batch, len(self)):
             whole = draws[batch * config.batch_size : (batch + 1) * config.batch_size]
             for part in range(config.accumulate):
                 yield whole[self._share.of_part(config, part)]
 
 
-class _Parts(torch.utils.data.Dataset[Batch | DatasetError]):
-    """Makes a part of a batch in a worker.
+class _Parts:
+    """Makes parts of batches, in this process or in a worker."""
 
-    It returns a DatasetError instead of raising it: DataLoader would put the worker's traceback into it.
-    """
-
-    def __init__(self, dataset: Dataset, config: TrainConfig, maker: SampleMaker) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: CachedDataset, config: TrainConfig, maker: SampleMaker) -> None:
+        self.dataset = dataset
         self._config = config
         self._maker = maker
 
-    def __getitem__(self, draws: Sequence[_Draw]) -> Batch | DatasetError:
-        try:
-            return self._maker.collate([self._sample(draw) for draw in draws])
-        except DatasetError as error:
-            return error
+    def make(self, draws: Sequence[_Draw]) -> Batch:
+        """Return the part with these samples; raise DatasetError, which names the file, if that fails."""
+        return self._maker.collate([self._sample(draw) for draw in draws])
 
     def _sample(self, draw: _Draw) -> Sample:
         epoch, place, index = draw
         rng = np.random.default_rng([self._config.seed, epoch, place])
-        return self._maker.augment(self._dataset, index, rng, self._config, epoch)
-
-
-def _start_worker(_worker: int) -> None:
-    """Limit the worker to one thread, and let it ignore SIGINT and SIGTERM.
-
-    Ctrl-C and service managers signal the whole process group, but the parent still needs its last batch.
-    Workers whose parent is gone end by themselves.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+        try:
+            return self._maker.augment(self.dataset, index, rng, self._config, epoch)
+        except TrainingError:
+            raise
+        except Exception as error:
+            what = f"{self.dataset.name(index)}: augmenting it failed"
+            raise DatasetError(f"{what} ({in_a_sentence(error)})") from error

@@ -12,6 +12,7 @@ from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
 from training.data.kitti import LIKE, read_kitti
+from training.data.labelled_files import LabelledFiles
 from training.data.labelme import is_labelme, read_labelme
 from training.data.sample import Dataset
 from training.data.scenes import ClassScenesDataset, ScenesDataset
@@ -76,9 +77,14 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
     if name:
         return FORMATS[name]
     for known in FORMATS.values():
+        if known.read is ImageFolderDataset:  # last, since a folder with labels for it is no class
+            refuse_other_json(root)
         if known.fits(root, split):
             return known
-    refuse_other_json(root)
+    for folder in sorted(path for way in ("*", "*/*") for path in root.glob(way) if path.is_dir()):
+        for deeper in ("yolo", "coco"):
+            if FORMATS[deeper].fits(folder, split):
+                raise DatasetError(f"{root}: the labels are deeper; give the folder {folder}")
     looked_for = ", ".join(each.looked_for for each in FORMATS.values())
     raise DatasetError(
         f"{root}: no known format; {_advice(root)}looked for {looked_for}; if it is one of "
@@ -89,9 +95,8 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
 def _advice(root: Path) -> str:
     if root.suffix.lower() in ARCHIVES:
         return "unpack the archive and give its folder; "
-    folders = [*root.absolute().parents[:2], *(root.glob("*/") if root.is_dir() else ())]
-    near = (folder / name for folder in folders for name in NAMES)
-    found = next(filter(Path.is_file, near), None)
+    above = (folder / name for folder in root.absolute().parents[:2] for name in NAMES)
+    found = next(filter(Path.is_file, above), None)
     return f"did you mean {found}? " if found else ""
 
 
@@ -130,6 +135,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
             raise
         hint = "name another split, or hold out a fifth of the training images with --hold-out 0.2"
         raise NoSuchSplit(f"{error}; {hint}") from error
+    if isinstance(dataset, LabelledFiles | ImageFolderDataset):
+        dataset.reader.bits = config.bits
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
             f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"

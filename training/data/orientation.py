@@ -8,40 +8,60 @@ If no size is stated, if the image is square, or if EXIF rotates by a half turn 
 nothing. Then boxes are taken to refer to the upright image, which is what people and browsers see.
 """
 
-from itertools import product
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import read_rgb
+from training.data.image_file import read_image
+from training.data.label_file import Box
+from training.errors import DatasetError
+
+Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
+QUARTER_TURN = 5  # EXIF orientations from here on are turned by a quarter
 
 
 def upright_boxes(
     boxes_xyxy: NDArray[np.float64],
-    stated_hw: tuple[float, float] | None,
-    path: Path,
-    image: NDArray[np.uint8],
+    stated_hw: Size,
+    image_hw: tuple[int, int],
+    orientation: int,
 ) -> NDArray[np.float64]:
     """Return boxes (N, 4) in pixels of the upright image.
 
     Args:
         boxes_xyxy: the boxes as the labels state them, in pixels.
         stated_hw: the image's (height, width) as the labels state it; None: not stated.
-        path: the image file.
-        image: the upright image as read_rgb returns it, (H, W, 3).
+        image_hw: (height, width) of the upright image.
+        orientation: the EXIF orientation of the stored image, 1 to 8.
     """
-    height, width = image.shape[:2]
-    if height == width or stated_hw != (width, height):
-        return boxes_xyxy
-    lying = read_rgb(path, upright=False).transpose(1, 0, 2)
-    for flip_x, flip_y in product((False, True), repeat=2):
-        # Comparing with the decoded image finds the rotation for every file format, without parsing EXIF.
-        if np.array_equal(lying[:: -1 if flip_y else 1, :: -1 if flip_x else 1], image):
-            turned = boxes_xyxy[:, [1, 0, 3, 2]]
-            if flip_x:
-                turned[:, [0, 2]] = width - turned[:, [2, 0]]
-            if flip_y:
-                turned[:, [1, 3]] = height - turned[:, [3, 1]]
-            return turned
-    return boxes_xyxy  # EXIF does not rotate the image: the labels just swap width and height
+    height, width = image_hw
+    if orientation < QUARTER_TURN or height == width or stated_hw != (width, height):
+        return boxes_xyxy  # without a quarter turn, the labels just swap width and height
+    turned = boxes_xyxy[:, [1, 0, 3, 2]]
+    if orientation in (6, 7):
+        turned[:, [0, 2]] = width - turned[:, [2, 0]]
+    if orientation in (7, 8):
+        turned[:, [1, 3]] = height - turned[:, [3, 1]]
+    return turned
+
+
+def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
+    """Return the stated (height, width) of an image, or the upright image's size if the stated one is wrong.
+
+    The image is only read if a box exceeds the stated size. That size is wrong if it is neither the size of
+    the stored pixels nor that of the upright image.
+    """
+    if stated_hw is None:
+        return None
+    height, width = stated_hw
+    if all(max(x1, x2) <= width and max(y1, y2) <= height for x1, y1, x2, y2 in boxes):
+        return stated_hw
+    try:
+        image = read_image(path)
+    except DatasetError:  # loading the image will name it
+        return stated_hw
+    upright = image.pixels.shape[:2]
+    stored = upright[::-1] if image.orientation >= QUARTER_TURN else upright
+    return stated_hw if stated_hw in (upright, stored) else upright

@@ -1,4 +1,4 @@
-"""Counts of labels that a reader left out, ignored or clipped, so that none is lost unnoticed."""
+"""Counts of labels and images that a reader left out or changed, so that none is lost unnoticed."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ REPEATED = "rows that repeat another of their image, left out"
 LISTED_TWICE = "images named twice, counted once"
 SWAPPED = "boxes that end before they begin, corners exchanged"
 EQUAL_NAMES = "classes whose names differ at most in case and spaces, joined"
-GROUPS = "categories that only group others and have no boxes, left out"
+GROUPS = "categories without boxes that only group others or mean the background, left out"
 EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not read"
 IN_SUBFOLDERS = "images in subfolders, read"
 DEEPER = "images in subfolders of a class, left out"
@@ -29,6 +29,16 @@ LISTED_ELSEWHERE = "images that a list of another split names, left out"
 OUTLINES = "outlines, read as the box around each"
 JOINED = "shapes joined with others of their label and group_id"
 NO_OBJECTS = "images without objects, kept"
+
+
+# Images of which a part was not looked at, by kind of note; counted when an image is read.
+PARTS_NOT_READ = {
+    "bits-dropped": "images with more than 8 bits per value, read with 8",
+    "further-images": "files with further pages or frames, left out",
+    "preview-only": "files whose only image is a reduced one, read",
+    "damaged": "images damaged inside, read",
+    "transparency-dropped": "images with transparent pixels, read as opaque",
+}
 
 
 def describe_remarks(remarks: Remarks) -> str:

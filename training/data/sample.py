@@ -1,6 +1,7 @@
 """An image with its labels, and the interface of data sets."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -64,8 +65,16 @@ class Dataset(Protocol):
         """Return an image with its labels; raise DatasetError, which names the file, if loading it fails."""
         ...
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file, or the name of a generated image, for messages."""
+        ...
+
     def encoded(self, index: int) -> bytes:
         """Return the encoded bytes of an image file, as a client would send it to the service."""
+        ...
+
+    def path(self, index: int) -> Path | None:
+        """Return the file of an image; None if the image is generated."""
         ...
 
     def class_ids(self, index: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -46,10 +47,18 @@ class DrawnScenes(ABC):
     def __len__(self) -> int:
         return self._images
 
+    def name(self, index: int) -> str:
+        """Return the name of a scene."""
+        return f"scene-{self._seed}-{index}"
+
     def encoded(self, index: int) -> bytes:
         """Return the scene as a PNG file."""
         _, png = cv2.imencode(".png", cv2.cvtColor(self.load(index).image, cv2.COLOR_RGB2BGR))
         return png.tobytes()
+
+    def path(self, index: int) -> Path | None:
+        """Return None: a scene has no file."""
+        return None
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         """Return the class ids of a scene's labels, after drawing the scene."""
@@ -60,7 +69,7 @@ class DrawnScenes(ABC):
         if not 0 <= index < self._images:
             raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
         rng = np.random.default_rng([self._seed, index])
-        return self._compose(index, f"scene-{self._seed}-{index}", self._image_hw, rng)
+        return self._compose(index, self.name(index), self._image_hw, rng)
 
     @abstractmethod
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample: ...

@@ -1,6 +1,7 @@
 """The base class of data sets that show all or some images of another data set."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from numpy import int64
 from numpy.typing import NDArray
@@ -26,9 +27,17 @@ class DatasetView:
         """Return an image with its labels."""
         return self._dataset.load(self._indices[index])
 
+    def name(self, index: int) -> str:
+        """Return the path of an image's file."""
+        return self._dataset.name(self._indices[index])
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
         return self._dataset.encoded(self._indices[index])
+
+    def path(self, index: int) -> Path | None:
+        """Return the file of an image."""
+        return self._dataset.path(self._indices[index])
 
     def class_ids(self, index: int) -> NDArray[int64]:
         """Return the class ids of an image's labels."""

@@ -9,11 +9,13 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from training.data.collected_names import CollectedNames
-from training.data.image_file import is_image, passed_over, read_rgb
+from training.data.files_below import files_below
+from training.data.image_file import is_image, passed_over
 from training.data.label_file import Box, finite_numbers, parsed_lines
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.left_out import LeftOut
+from training.data.orientation import checked_hw
 from training.data.remarks import DIFFICULT, NO_IMAGE, NO_LABELS, SWAPPED, describe_remarks
 from training.data.split_choice import entry_of, folder_of_split
 from training.errors import DatasetError, NoSuchSplit
@@ -72,7 +74,8 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
         if image in files:
             left_out.add("a second xml file of one image", str(xml))
             continue
-        files[image] = labels = labels._replace(stated_hw=_checked_hw(image, labels))
+        boxes = [box for _, box, _ in labels.objects]
+        files[image] = labels = labels._replace(stated_hw=checked_hw(image, labels.stated_hw, boxes))
         for name, box, difficult in labels.objects:
             class_id = classes.id_of(name)
             if class_id is None:
@@ -94,13 +97,17 @@ def is_voc(root: Path, split: str) -> bool:
     """Return whether a root is an xml file, or a folder with VOC's lists or with xml labels below it."""
     if root.is_file():
         return root.suffix.lower() == ".xml"
-    return any(root.glob("ImageSets/Main")) or any(map(_is_labels, root.glob("**/*.xml")))
+    return any(root.glob("ImageSets/Main")) or any(map(_is_labels, filter(_is_xml, files_below(root))))
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
 
 
 def _is_labels(xml: Path) -> bool:
     try:
         with xml.open("rb") as file:
-            return b"<annotation" in file.read(4096)
+            return b"<annotation" in file.read(4096).replace(b"\0", b"")  # without zeros: UTF-16
     except OSError:
         return False
 
@@ -110,13 +117,21 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
     images: _Files = {}
     xmls: _Files = {}
     others: _Files = {}
-    for path in sorted(root.rglob("*")):
-        within = path.relative_to(root)
-        kind = images if is_image(path) else xmls if path.suffix.lower() == ".xml" else others
-        if not any(part.startswith(".") for part in within.parts):
-            folders = [part for part in within.parent.parts if part.lower() not in PARTING]
-            kind.setdefault((*folders, path.stem), []).append(path)
+    for path in sorted(files_below(root)):
+        kind = images if is_image(path) else xmls if _is_xml(path) else others
+        folders = [part for part in path.relative_to(root).parent.parts if part.lower() not in PARTING]
+        kind.setdefault((*folders, path.stem), []).append(path)
+    _follow_images(images, xmls)
     return images, xmls, others
+
+
+def _follow_images(images: _Files, xmls: _Files) -> None:
+    """Give xml files without a split the path of the only image of their name, in the folder of a split."""
+    stems = Counter(way[-1] for way in images)
+    alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
+    for way in images:
+        if stems[way[-1]] == 1 and way not in xmls and way[-1] in alone and folder_of_split(way[:-1], ""):
+            xmls[way] = xmls.pop(alone[way[-1]])
 
 
 def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list[Way]:
@@ -210,7 +225,7 @@ def _read(xml: Path, left_out: LeftOut) -> _Labels | None:
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         left_out.add("an xml file is malformed, its image left out", f"{xml} ({error})")
         return None
-    if root.tag == "annotations" and root.find("image") is not None:
+    if root.tag == "annotations":
         raise DatasetError(f"{xml}: CVAT's own format; export COCO, YOLO or Pascal VOC there")
     if root.tag != "annotation":
         left_out.add("an xml file that has no annotation", str(xml))
@@ -233,21 +248,6 @@ def _stated_hw(root: ElementTree.Element) -> tuple[float, float] | None:
     except ValueError:
         return None
     return (height, width) if height > 0 and width > 0 else None
-
-
-def _checked_hw(image: Path, labels: _Labels) -> tuple[float, float] | None:
-    """Return an image's stated (height, width); its true size if a box does not fit into the stated one."""
-    if labels.stated_hw is None:
-        return None
-    height, width = labels.stated_hw
-    corners = [(max(x1, x2), max(y1, y2)) for _, (x1, y1, x2, y2), _ in labels.objects]
-    if all(x <= width and y <= height for x, y in corners):
-        return labels.stated_hw
-    try:
-        true_hw = read_rgb(image).shape[:2]
-    except DatasetError:  # loading the image will name it
-        return labels.stated_hw
-    return labels.stated_hw if sorted(true_hw) == sorted(labels.stated_hw) else true_hw
 
 
 def _in_order(box: Box, remarks: Counter[str]) -> Box:
@@ -273,8 +273,11 @@ def _object(each: ElementTree.Element) -> _Object:
             for point in polygon.iter()
             if re.fullmatch(r"[xy]\d*", point.tag)
         ]
-        x, y = ([float(text) for axis, text in points if axis == wanted] for wanted in "xy")
-        sides = [str(function(values)) for function in (min, max) for values in (x, y)]
+        try:
+            x, y = (finite_numbers([text for axis, text in points if axis == wanted]) for wanted in "xy")
+            sides = [str(function(values)) for function in (min, max) for values in (x, y)]
+        except ValueError as error:
+            raise ValueError("an object has no bndbox, and a polygon without finite numbers") from error
     else:
         raise ValueError("an object has no bndbox")
     try:

@@ -106,7 +106,10 @@ def describe(root: Path) -> Description:
     elif file.suffix.lower() in DARKNET:
         found = _of_darknet(file, home)
     else:
-        lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
+        # An image can be called train.jpg: then train.txt holds its labels.
+        labelled = {path.stem for path in home.iterdir() if is_image(path)}
+        there = (split for split in SPLITS if (home / f"{split}.txt").is_file() and split not in labelled)
+        lists = {split: (f"{split}.txt",) for split in there}
         found = Description(file, home, (home,), _names_in_lists(file, home), lists)
     if not _is_image_list(root):
         return found

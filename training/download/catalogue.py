@@ -16,7 +16,7 @@ RECORDED = "recorded by TensorFlow Datasets"
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file to download and unpack."""
+    """One file of a data set to download and unpack: its address, size, checksum and contents."""
 
     name: str  # file name
     url: str | None  # None: a person has to download it; see Benchmark.manual
@@ -32,7 +32,7 @@ class Archive:
 
     @property
     def largest_size(self) -> int:
-        """Return the size in bytes above which a download is not the expected file."""
+        """Return the size in bytes above which a download cannot be the expected file."""
         return self.exact_size or 2 * self.size
 
 
@@ -40,10 +40,10 @@ class Archive:
 class Benchmark:
     """A data set: one or more archives that are unpacked into one folder."""
 
-    name: str  # the same as its recipe's
+    name: str  # also the name of the recipe that trains on it
     what: str
-    licence: str  # in few words
-    terms: str  # shown before the download
+    licence: str  # in a few words
+    terms: str  # of use; shown before the download
     home: str
     archives: tuple[Archive, ...]
     manual: str = ""  # how to get archives without a url; {folder} is replaced by the folder to put them in
@@ -89,7 +89,7 @@ COCO = Benchmark(
     ),
 )
 
-# An uncompressed tar contains less than its own size, so its size is the limit.
+# An uncompressed tar is larger than its contents, so its size is the limit.
 VOC = Benchmark(
     name="voc",
     what="PASCAL VOC 2007 and 2012: 16,551 photos to train, 4,952 to test, 20 classes",

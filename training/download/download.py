@@ -1,4 +1,4 @@
-"""Downloads a data set into a folder: checks free space and checksums, and unpacks."""
+"""Downloads a data set into a folder, after a check of the free space; checks and unpacks the archives."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free bytes that the archives need on the disk if each unpacks to its limit."""
+    """Return the free bytes that the archives need on the disk if each unpacks to its unpacked_limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -73,7 +73,7 @@ def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) 
 
 
 def check_space(free: int, needed: int, folder: Path) -> None:
-    """Check that enough bytes are free; raise DownloadError otherwise."""
+    """Raise DownloadError if fewer than `needed` of the bytes are free."""
     if free < needed:
         raise DownloadError(
             f"{folder}: {in_bytes(free)} are free on this disk, up to {in_bytes(needed)} are needed; "
@@ -92,7 +92,7 @@ def in_bytes(count: int) -> str:
 def _is_there(archive: Archive, folder: Path) -> bool:
     """Return whether an archive is already unpacked.
 
-    Files unpacked by hand count, unless their archive or a part of the archive is still in the folder.
+    Files that the user has unpacked count too, unless the archive or a part of it is still in the folder.
     """
     if not all((folder / path).exists() for path in archive.holds):
         return False
@@ -158,7 +158,7 @@ def _check(archive: Archive, path: Path) -> str:
 
 
 def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> None:
-    """Unpack into a temporary folder, move its contents into `folder`, and write the record last."""
+    """Unpack into a temporary folder, move its contents into `folder`, then record that this is done."""
     beside = folder / RECORDS / f"{archive.name}.unpacking"
     unpacked = unpack(path, beside, archive.unpacked_limit)
     missing = [held for held in archive.holds if not (beside / held).exists()]

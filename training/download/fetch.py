@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How often and how long one server is tried."""
+    """How often a request is tried, and how long it waits for the server."""
 
-    attempts: int = 6  # in a row without a byte received
+    attempts: int = 6  # most attempts in a row that receive no byte
     first_wait_s: float = 1.0  # doubled after each failure
     longest_wait_s: float = 60.0
     connect_s: float = 15.0
@@ -47,15 +47,15 @@ USUAL_PATIENCE = Patience()
 
 
 class _Passing(Exception):
-    """A failure that may pass, so that the request is tried again."""
+    """A failure that may be over soon, so that the request is tried again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.wait_s = wait_s  # the wait that the server asks for
+        self.wait_s = wait_s  # how long the server asks to wait
 
 
 class _Origin(NamedTuple):
-    """The file on the server that a partial file is the beginning of; stored beside the partial file."""
+    """The server's file whose first bytes a partial file holds; stored beside the partial file."""
 
     url: str = ""
     validator: str | None = None  # a strong ETag or a date, for If-Range
@@ -158,7 +158,7 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return how many bytes of the partial file can be kept, and their origin."""
+    """Return how many bytes of the partial file can be kept, and which file of the server they are from."""
     offset = length(partial)
     try:
         origin = _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
@@ -195,7 +195,8 @@ def _check_continues(response: httpx.Response, offset: int, origin: _Origin, par
     """Check that the response goes on where the partial file ends, for a file of the same size.
 
     Raises:
-        _Passing: it does not. The partial file is removed, so the next attempt starts anew.
+        _Passing: the response does not go on there. The partial file is removed, and the next attempt starts
+            from the first byte.
     """
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
@@ -251,7 +252,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Raise httpx's errors as _Passing if a retry may help, as DownloadError if a person has to act."""
+    """Replace an error of httpx by _Passing if a retry may help, by DownloadError if a person has to act."""
     try:
         yield
     except httpx.TooManyRedirects as error:

@@ -1,4 +1,4 @@
-"""Unpacks untrusted zip and tar files; refuses paths outside the folder, links, and archive bombs."""
+"""Unpacks untrusted zip and tar files; refuses paths outside the folder, links, and too large contents."""
 
 import gzip
 import lzma
@@ -46,8 +46,8 @@ def unpack(archive: Path, folder: Path, limit: int) -> Unpacked:
         limit: most bytes to unpack.
 
     Raises:
-        DownloadError: the file is damaged or is no archive; the archive contains a link, a device or a path
-            outside the folder; it exceeds a limit; or the disk is full.
+        DownloadError: the file is damaged or no archive; the archive contains a link, a device, a path
+            outside the folder, more than `limit` bytes or too many files; or the disk is full.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -119,7 +119,10 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path; raise DownloadError if on any system the path could leave the folder."""
+    """Return the path of an archive's member; raise DownloadError if it could leave the folder.
+
+    Rules of every operating system are applied, whatever this one is.
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):
         raise _refused(archive, name, "a path that leads out of the folder")

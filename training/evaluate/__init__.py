@@ -1,1 +1,1 @@
-"""How good a detector is, and what its experts do."""
+"""Evaluation: the accuracy of a detector or classifier, and the use of its experts."""

@@ -12,7 +12,7 @@ MOST = 5  # ranks that top5 counts; with five classes or fewer, top5 is 1
 
 
 class Accuracy(NamedTuple):
-    """Accuracies, as shares of images, 0..1."""
+    """Top-1 and top-5 accuracy: shares of images whose class is right, 0..1."""
 
     top1: float  # the likeliest class is right
     top5: float  # the right class is among the five likeliest
@@ -26,7 +26,7 @@ def accuracy(
 
     Args:
         probabilities: (N, C), at least one image. Among equal probabilities, the first class ranks first.
-        class_ids: (N,) the right classes.
+        class_ids: the labelled class of each image, (N,).
     """
     own = probabilities[np.arange(len(class_ids)), class_ids][:, None]  # (N, 1)
     before = np.arange(probabilities.shape[1])[None] < class_ids[:, None]  # (N, C)

@@ -1,4 +1,4 @@
-"""Routing on the data that an artifact was measured on; a server compares the routing of its own images."""
+"""Routing of a model on its validation data, with which a server compares the routing of served images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Baseline:
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return the normalised mutual information of chosen set and group, by layer and by grouping."""
+    """Return, by layer and grouping, the normalised mutual information of image group and expert set."""
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():

@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """mAP50-95 of two detectors, 0..1, and the confidence interval of the first minus the second."""
+    """mAP50-95 of two detectors, 0..1, and the confidence interval of the first mAP minus the second."""
 
     first: float
     second: float
@@ -67,11 +67,11 @@ def paired_bootstrap(
 
 
 class ResampledMap:
-    """A detector's matches on N images, from which the mAP of any N of them is computed."""
+    """A detector's matches on N images; gives the mAP of any N images drawn from them with replacement."""
 
     def __init__(self, truths: Sequence[Truth], detections: Sequence[Detections]) -> None:
-        # The API matches each image once, and sums up the matches of each sample. Areas and detection limits
-        # that mAP does not need are left out.
+        # The COCO API matches each image once, and sums up the matches of each bootstrap sample. Object sizes
+        # and detection limits that mAP does not need are left out.
         self._evaluation = coco_evaluation(truths, detections, separate_eval=True)
         params = self._evaluation.params
         params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]

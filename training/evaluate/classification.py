@@ -16,7 +16,7 @@ from training.models.mixture.routing import RoutingControls
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassEvaluation(Result):
-    """A classifier's results on a data set."""
+    """A classifier's accuracy, probabilities and routing on a data set."""
 
     task = "classify"
     accuracy: Accuracy
@@ -26,10 +26,13 @@ class ClassEvaluation(Result):
 def evaluate_classes(
     model: Classifier, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 32
 ) -> ClassEvaluation:
-    """Evaluate a classifier on centre crops, in float32 on the model's device; experts run grouped.
+    """Evaluate a classifier on centre crops, in float32 on the model's device.
+
+    Each expert runs only on the images for which it was chosen.
 
     Raises:
-        DatasetError: the classes are not the model's, images have boxes as labels, or one cannot be loaded.
+        DatasetError: the data set has other classes than the model, boxes as labels, or an image that cannot
+            be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
     parts: list[NDArray[np.float32]] = []

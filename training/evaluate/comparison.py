@@ -15,7 +15,7 @@ from training.models.mixture.routing import RoutingControls
 class Compared(NamedTuple):
     """The results of one of two compared detectors."""
 
-    name: str  # first or second, the variant, and the number of experts that ran
+    name: str  # `first` or `second`, with the variant and the number of experts that ran
     mean_ap: MeanAp
     gflops: float  # mean over images; experts that did not run count 0
 
@@ -39,7 +39,8 @@ def compare(
     """Return the results of two detectors on a data set, and the difference from `draws` bootstrap samples.
 
     Raises:
-        DatasetError: the data set has other classes than a detector, no object, or fewer than two images.
+        DatasetError: the data set has other classes than one of the detectors, no object, or fewer than two
+            images.
     """
     one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
     difference = paired_bootstrap(one.routed.truths, one.detections, other.detections, draws=draws)

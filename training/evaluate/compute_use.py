@@ -1,4 +1,4 @@
-"""The compute of images with their chosen experts, and its correlation with the number of boxes."""
+"""The GFLOPs that images use with their chosen experts, and how these depend on the number of boxes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SAME = 1e-9  # relative to the mean; smaller differences between costs are round
 
 @dataclass(frozen=True)
 class ComputeUse:
-    """GFLOPs per image, counted as in models.cost; experts that were not chosen count 0."""
+    """The GFLOPs that images used, counted as in models.cost; experts that did not run count 0."""
 
     dense: float  # with every expert
     fixed: float  # of the part that always runs
@@ -27,7 +27,10 @@ class ComputeUse:
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return each image's GFLOPs, (N,): the fixed part and experts with a gate, (N, E) by layer, above 0."""
+    """Return each image's GFLOPs, (N,): of the part that always runs, and of experts with a gate above 0.
+
+    `gates` are (N, E), by layer.
+    """
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
 
@@ -38,7 +41,7 @@ def compute_use(
     """Return a summary of the GFLOPs that images used, (N,).
 
     Args:
-        boxes_per_image: (N,).
+        boxes_per_image: number of labelled objects in each image, (N,).
         density: groups of images by number of boxes; None: there is only one group.
     """
     by_density = {}

@@ -1,4 +1,4 @@
-"""Confusion matrices: rows are the labels, columns are what the model found."""
+"""Confusion matrices: rows are the labelled classes, columns the predicted ones."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,9 @@ def detection_confusion(
     """Return the confusion matrix (C + 1, C + 1) of a detector; the last row and column are background.
 
     Each object is paired with at most one detection that overlaps it, whatever the detection's class. Pairs
-    of one class go first, then those with the larger overlap. A detection without an object counts in the
-    last row, unless it is inside an ignored region.
+    of equal class are made first, and pairs with a larger overlap before others. An object without a
+    detection counts in the last column. A detection without an object counts in the last row, unless it is
+    inside an ignored region.
 
     Args:
         conf: lowest score of a detection, inclusive.
@@ -47,7 +48,7 @@ def detection_confusion(
 
 
 def class_confusion(probabilities: NDArray[np.floating], class_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the confusion matrix (C, C) of a classifier: labels, and the likeliest class of each image.
+    """Return the confusion matrix (C, C) of a classifier: rows are labels, columns the likeliest classes.
 
     Args:
         probabilities: (images, C).

@@ -29,7 +29,7 @@ class Curves:
 
     @property
     def best(self) -> int:
-        """Return the index in CONFIDENCES at which the mean F1 of the classes is highest."""
+        """Return the index in CONFIDENCES of the confidence with the highest mean F1 over the classes."""
         return _middle_of_best(self.f1.mean(axis=0))
 
     @property
@@ -38,7 +38,7 @@ class Curves:
         return [float(CONFIDENCES[_middle_of_best(f1)]) for f1 in self.f1]
 
     def at_best(self) -> dict[str, object]:
-        """Return the figures at the best confidence, of all classes (their mean) and of each class."""
+        """Return precision, recall and F1 at the best confidence: of each class, and their means."""
         three = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         by_class = {}
         for row, (name, own) in enumerate(zip(self.class_names, self.best_by_class, strict=True)):
@@ -79,6 +79,9 @@ def _by_recall(right: NDArray[np.int64], objects: int) -> Array:
 
 
 def _middle_of_best(f1: Array) -> int:
-    """Return the middle of the confidences that share the highest F1, the farthest from the next worse."""
+    """Return the index of the middle one of the confidences that have the highest F1.
+
+    The middle one is chosen because a small change of it changes F1 least.
+    """
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return int(best[len(best) // 2])

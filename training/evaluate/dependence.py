@@ -1,4 +1,4 @@
-"""Test whether the experts that run depend on a known property of the image, or only by chance."""
+"""Test whether the experts that run depend on a known property of the image, or seem to by chance."""
 
 import math
 from typing import NamedTuple
@@ -16,7 +16,7 @@ ROUNDING = 1e-12  # tolerance: the same table may be summed in another order
 
 
 class Dependence(NamedTuple):
-    """How much an image's chosen set of experts and its group depend on each other."""
+    """How much the set of experts that ran for an image, and the image's group, depend on each other."""
 
     nmi: float  # normalised mutual information; 0: independent; 1: each determines the other
     p_value: float  # probability of at least this NMI by chance; never below 1 / (1 + permutations)
@@ -24,7 +24,7 @@ class Dependence(NamedTuple):
 
 
 def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """Return I(set; group) divided by the mean of both entropies; 0 if there is only one set or one group.
+    """Return I(set; group) ÷ the mean of H(set) and H(group); 0 if there is only one set or one group.
 
     `sets` and `groups` are (N,): the ids of each image's set of experts and group, both counted from 0.
     """

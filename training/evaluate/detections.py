@@ -14,10 +14,10 @@ from training.ops.nms import class_aware_nms
 class DetectConfig:
     """Thresholds and limits of detection. The defaults are the usual ones for measuring mAP."""
 
-    conf: float = 0.001  # lowest score of a detection
+    conf: float = 0.001  # lowest score of a detection that is kept
     iou: float = 0.7  # overlap above which NMS removes the lower-scored box
     max_det: int = 300  # detections of an image
-    candidates: int = 1000  # pairs of box and class of an image that NMS considers
+    candidates: int = 1000  # (box, class) pairs of an image that NMS considers
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def keep_detections(
     image_hw: tuple[int, int],
     config: DetectConfig,
 ) -> Detections:
-    """Return the detections among one image's candidates, clipped to the source image of size `image_hw`.
+    """Return the candidates of one image that NMS and `config` keep, clipped to the source image.
 
     Args:
         candidates: boxes (N, 4) in pixels of the model input, scores (N,), class ids (N,).

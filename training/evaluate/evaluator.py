@@ -21,7 +21,7 @@ from training.progress import bar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation(Result):
-    """A detector's results on a data set."""
+    """A detector's mAP, detections and routing on a data set."""
 
     task = "detect"
     mean_ap: MeanAp
@@ -30,7 +30,7 @@ class Evaluation(Result):
 
     @cached_property
     def curves(self) -> Curves:
-        """Return precision, recall and F1 by confidence."""
+        """Return the detector's precision, recall and F1 at every confidence."""
         matches = match_by_class(self.routed.truths, self.detections, len(self.class_names))
         return curves_of(matches, self.class_names)
 
@@ -47,10 +47,13 @@ def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> 
 def evaluate(
     model: Detector, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 8
 ) -> Evaluation:
-    """Evaluate a detector in float32 on the model's device; experts run grouped.
+    """Evaluate a detector in float32 on the model's device.
+
+    Each expert runs only on the images for which it was chosen.
 
     Raises:
-        DatasetError: the classes are not the model's, no object is labelled, or an image cannot be loaded.
+        DatasetError: the data set has other classes than the model, no labelled object, or an image that
+            cannot be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
     found: list[Detections] = []
@@ -69,7 +72,7 @@ def evaluate(
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Evaluation:
-    """Evaluate a function that detects in an encoded image; the use of its experts is not known."""
+    """Evaluate a function that returns the detections of an encoded image, without the use of experts."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):

@@ -11,15 +11,15 @@ STATIC_BELOW_BITS = 0.05  # an artifact below this in every layer is released as
 
 @dataclass(frozen=True)
 class LayerUse:
-    """The routing of one mixture layer over a set of images."""
+    """The routing of one mixture layer over many images: its information, and how often each expert ran."""
 
     layer: str
     information_bits: float  # H(mean p) - mean H(p): 0 if static, log2 E if certain and balanced
     expert_share: tuple[float, ...]  # share of images that chose each expert
     mean_weight: tuple[float, ...]  # of each expert; weights differ even if all experts run
     distinct_sets: int  # different sets of experts that ran
-    commonest_set_share: float  # share of images
-    set_entropy_bits: float  # of the shares of the sets: 0 if every image has the same set
+    commonest_set_share: float  # share of images for which the commonest set of experts ran
+    set_entropy_bits: float  # entropy of the sets' shares of images: 0 if every image has the same set
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
@@ -67,5 +67,8 @@ def layer_use(layer: str, gates: NDArray[np.float32], probs: NDArray[np.float32]
 
 
 def is_static(uses: list[LayerUse]) -> bool:
-    """Return whether there are mixture layers and each carries fewer than STATIC_BELOW_BITS bits."""
+    """Return whether every layer's information about the image is below STATIC_BELOW_BITS.
+
+    Without mixture layers, return False.
+    """
     return bool(uses) and all(use.information_bits < STATIC_BELOW_BITS for use in uses)

@@ -27,14 +27,14 @@ def group_images(
     boxes_per_image: NDArray[np.int64],
     image_classes: NDArray[np.int64] | None = None,
 ) -> tuple[Grouping, ...]:
-    """Return every grouping that a data set has: by origin, by density, by the class of its images."""
+    """Return the groupings of a data set's images: by origin, by number of boxes, by class, if possible."""
     by_class = None if image_classes is None else _grouping("class", dataset.class_names, image_classes)
     found = (origin_groups(dataset), density_groups(boxes_per_image), by_class)
     return tuple(grouping for grouping in found if grouping is not None)
 
 
 def origin_groups(dataset: Dataset) -> Grouping | None:
-    """Return groups by the data set that an image is from, or by kind of scene; None if all are alike."""
+    """Return groups by the data set that an image is from, or the kind of scene; None: only one group."""
     images = range(len(dataset))
     match dataset:
         case CombinedDataset():
@@ -46,10 +46,10 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
-    """Return thirds of the images by boxes per image; None if every image holds the same number.
+    """Return thirds of the images, sorted by number of boxes; None if every image has the same number.
 
     Images with the same number of boxes are always in one group: in the third where the middle one of these
-    images falls. So groups may have unequal sizes, and a group may be missing.
+    images falls. So groups may have unequal sizes, and there may be only two.
     """
     values, which, images = np.unique(boxes_per_image, return_inverse=True, return_counts=True)
     middle = (np.cumsum(images) - images / 2) / len(boxes_per_image)  # of each number's images, 0..1

@@ -17,7 +17,7 @@ Boxes = NDArray[np.float32]
 
 
 class Matches(NamedTuple):
-    """The detections of all images, highest score first, and the number of objects to find."""
+    """All detections of a data set, highest score first, with whether each is right, and object counts."""
 
     scores: NDArray[np.float32]  # (D,)
     class_ids: NDArray[np.int64]  # (D,)
@@ -28,14 +28,14 @@ class Matches(NamedTuple):
 def match_by_class(
     truths: Sequence[Truth], detections: Sequence[Detections], classes: int, iou: float = 0.5
 ) -> Matches:
-    """Return which detections are right: each object belongs to the best-scored detection that overlaps it.
+    """Return which detections are right, by the rules of the COCO API.
 
-    As the COCO API does: only objects of the detection's class count, and of several the one that overlaps
-    most. A detection inside an ignored region is left out, unless it belongs to an object.
+    By descending score, each detection takes the free object of its class that it overlaps most; with none,
+    it is wrong. A detection inside an ignored region that takes no object is left out.
 
     Args:
-        truths, detections: of the same images, in the same order.
-        iou: the least overlap, inclusive.
+        truths, detections: labels and detections of the same images, in the same order.
+        iou: the least overlap of a detection and its object, inclusive.
     """
     scores, class_ids, right = [], [], []
     for truth, found in zip(truths, detections, strict=True):
@@ -62,7 +62,7 @@ def match_by_class(
 
 
 def _best_of_class(found: Detections) -> NDArray[np.bool_]:
-    """Return whether each detection is among those of its class that the COCO API counts, (N,)."""
+    """Return whether each detection is among the best of its class and image that COCO counts, (N,)."""
     best = np.zeros(len(found.scores), dtype=np.bool_)
     for class_id in np.unique(found.class_ids):
         mine = np.flatnonzero(found.class_ids == class_id)
@@ -71,7 +71,10 @@ def _best_of_class(found: Detections) -> NDArray[np.bool_]:
 
 
 def inside_ignored(found: Detections, truth: Truth, share: float) -> NDArray[np.bool_]:
-    """Return whether at least a share of each detection's area is in an ignored region of its class, (N,)."""
+    """Return for each detection whether at least `share` of its area is in an ignored region, (N,).
+
+    A region counts if it is of the detection's class or of every class.
+    """
     regions = truth.ignored_class_ids
     if regions is None:
         regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)

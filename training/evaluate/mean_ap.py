@@ -20,8 +20,8 @@ NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; 
 class MeanAp(NamedTuple):
     """COCO precision and recall, 0..1, averaged over the classes that occur in the labels.
 
-    None: there is no object of this size. Objects are small below an area of 32² pixels, and large above 96².
-    The area is that of the outline if the labels state it (COCO's do), else that of the box.
+    A figure is None if no object has its size. Objects are small below an area of 32² pixels, and large above
+    96². If the labels state the area of an object's outline, as COCO's do, it is used; else the box's area.
     """
 
     map50_95: float
@@ -33,7 +33,7 @@ class MeanAp(NamedTuple):
     map50_95_medium: float | None
     map50_95_large: float | None
     ar1: float  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
-    ar10: float  # the same of the best ten detections
+    ar10: float  # as ar1, with the best ten detections
     ar100: float
     ar100_small: float | None
     ar100_medium: float | None
@@ -45,9 +45,9 @@ def mean_average_precision(
 ) -> MeanAp:
     """Score detections against the labels of the same images, in the same order.
 
-    An ignored region is a crowd of the COCO API, of its class or of every class. A detection inside the
-    region, by the detection's own area, counts neither as right nor as wrong. Equal scores rank in the order
-    of the images.
+    An ignored region is treated as the COCO API treats a crowd: a detection of the region's class counts
+    neither as right nor as wrong if enough of its area is inside. A region may be for all classes. Detections
+    of equal score rank in the order of the images.
 
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.
@@ -80,7 +80,7 @@ def mean_average_precision(
 def coco_evaluation(
     truths: Sequence[Truth], detections: Sequence[Detections], **options: object
 ) -> COCOeval_faster:
-    """Return the COCO API's evaluation of the classes that occur in the labels, not run yet.
+    """Return the COCO API's evaluation for the classes that occur in the labels, ready to run.
 
     Raises:
         DatasetError: the images hold no object.

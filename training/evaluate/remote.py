@@ -1,4 +1,6 @@
-"""Detections of a running service, to compare its mAP with the checkpoint's."""
+"""Detections of a running service, to compare the served model's mAP with its checkpoint's."""
+
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,22 +14,21 @@ class ServiceError(TrainingError):
 
 
 class RemoteDetector:
-    """A client that sends images to `POST /detect` of one service."""
+    """A client for the `POST /detect` endpoint of one service."""
 
     def __init__(
         self,
         url: str,
-        class_names: tuple[str, ...],
         config: DetectConfig,
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Prepare requests for this model and backend; None: the service chooses.
+        """Prepare requests for `model` on `backend`; if None, the service chooses.
 
         Raises:
             ServiceError: `url` is not an address.
         """
-        self._class_ids = {name: index for index, name in enumerate(class_names)}
+        self._class_ids: dict[str, int] = {}  # of the model's classes; empty: class_names was not called
         self._query: dict[str, str | float] = {
             "conf": config.conf,
             "iou": config.iou,
@@ -47,21 +48,36 @@ class RemoteDetector:
         """Close the connections."""
         self._client.close()
 
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names of the model, as `GET /models` states them; detect numbers them likewise.
+
+        Raises:
+            ServiceError: the service does not answer, answers with an error, or serves no such model.
+        """
+        response = self._answer("GET", "/models")
+        try:
+            listed = response.json()
+            name = self._query.get("model", listed["default"])
+            served = {each["name"]: tuple(each["classes"]) for each in listed["models"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"{self._client.base_url} answered something other than its models: {response.text[:200]}"
+            ) from error
+        if name not in served:
+            raise ServiceError(
+                f"{self._client.base_url} serves no model {name}; there are: {', '.join(served)}"
+            )
+        self._class_ids = {each: index for index, each in enumerate(served[name])}
+        return served[name]
+
     def detect(self, encoded: bytes) -> Detections:
-        """Return the service's detections for one encoded image.
+        """Return the service's detections for one encoded image; call class_names before.
 
         Raises:
             ServiceError: the service does not answer, answers with an error, or finds an unknown class.
         """
         headers = {"content-type": "application/octet-stream"}
-        try:
-            response = self._client.post("/detect", params=self._query, content=encoded, headers=headers)
-        except httpx.HTTPError as error:
-            raise ServiceError(
-                f"no answer from {self._client.base_url}: {error}; is the service running?"
-            ) from error
-        if response.status_code != httpx.codes.OK:
-            raise ServiceError(f"{self._client.base_url} answered {response.status_code}: {response.text}")
+        response = self._answer("POST", "/detect", params=self._query, content=encoded, headers=headers)
         try:
             found = response.json()["predictions"]
             places = [[each[side] for side in ("x", "y", "width", "height")] for each in found]
@@ -76,5 +92,19 @@ class RemoteDetector:
         try:
             class_ids = np.array([self._class_ids[name] for name in names], dtype=np.int64)
         except KeyError as error:
-            raise ServiceError(f"the service found a class that the data set lacks: {error}") from error
+            raise ServiceError(
+                f"the service found a class that its list of models does not state: {error}; was the model "
+                "replaced during the measurement? Measure again"
+            ) from error
         return Detections(boxes, scores, class_ids)
+
+    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise ServiceError(
+                f"no answer from {self._client.base_url}: {error}; is the service running?"
+            ) from error
+        if response.status_code != httpx.codes.OK:
+            raise ServiceError(f"{self._client.base_url} answered {response.status_code}: {response.text}")
+        return response

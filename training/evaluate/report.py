@@ -11,7 +11,7 @@ from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
 
 
 def evaluation_report(mean_ap: MeanAp, curves: Curves, images: int, uses: Sequence[LayerUse] = ()) -> str:
-    """Return a detector's result as text."""
+    """Return the figures of a detector, and the use of its experts, as text."""
     lines = [
         f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
         f"   mAP75 {mean_ap.map75:.4f}",
@@ -42,7 +42,10 @@ def evaluation_report(mean_ap: MeanAp, curves: Curves, images: int, uses: Sequen
 
 
 def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
-    """Return one line for each layer: its information, sets of experts, and their shares or weights."""
+    """Return one line for each layer: its information, sets of experts, and each expert's share of images.
+
+    If all experts run for every image, their mean weights are shown instead of the shares.
+    """
     lines = []
     for use in uses:
         all_run = min(use.expert_share) == 1  # then only weights differ between experts
@@ -61,6 +64,6 @@ def or_dash(value: float | None) -> str:
 
 
 def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:
-    """Return a result as JSON, with further entries; no layer in `uses`: their experts are not known."""
+    """Return `figures` and the use of experts as JSON; without layers in `uses`, only the figures."""
     experts = [vars(use) for use in uses] or None
     return json.dumps({"images": images, **figures._asdict(), **more, "experts": experts})

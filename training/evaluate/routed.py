@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class RoutedImages:
-    """Labels, gates and router probabilities of the images of a data set, in its order."""
+    """Labels, gates and router probabilities of the images of a data set, in the order of the data set."""
 
     truths: tuple[Truth, ...]
     gates: Mapping[str, Array]  # (N, E) by layer, in the order of the layers
@@ -43,7 +43,7 @@ class RoutedImages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """The results that every evaluation has; each task adds its own figures."""
+    """The results that the evaluation of every task has: routing and labels. Subclasses add figures."""
 
     task: ClassVar[TaskName]
     routed: RoutedImages
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def experts(self) -> list[LayerUse]:
-        """Return the use of the experts of each layer."""
+        """Return how the experts of each mixture layer were used."""
         return [layer_use(layer, gate, self.routed.probs[layer]) for layer, gate in self.routed.gates.items()]
 
 
@@ -69,9 +69,9 @@ def route_images(
     what: str = "route",
     keep: Callable[[EvaluationBatch, Any], object] = lambda batch, predictions: None,
 ) -> RoutedImages:
-    """Run a network over a data set, in float32 on its device, and return each image's routing and labels.
+    """Run a network on a data set, in float32 on the network's device; return the routing and the labels.
 
-    Experts run grouped.
+    Each expert runs only on the images for which it was chosen.
 
     Args:
         what: label of the progress bar.

@@ -18,7 +18,7 @@ GOAL_P = 0.01
 
 @dataclass(frozen=True)
 class LayerRouting:
-    """The routing of one mixture layer."""
+    """The use of one mixture layer's experts, and how it depends on groups of images."""
 
     use: LayerUse
     by_grouping: Mapping[str, Dependence]  # of the image's chosen set and group
@@ -29,14 +29,14 @@ class LayerRouting:
         return self.use.information_bits >= GOAL_BITS
 
     def follows(self, grouping: str) -> bool:
-        """Return whether experts depend on the group: the NMI is at least GOAL_NMI and p below GOAL_P."""
+        """Return whether the experts that run depend on the group: NMI at least GOAL_NMI, p below GOAL_P."""
         found = self.by_grouping.get(grouping)
         return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A requirement on routing, and the result."""
+    """A requirement on routing, what was found, and whether the requirement is met."""
 
     what: str
     found: str
@@ -45,7 +45,7 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class RoutingReport:
-    """The routing of a model on a data set."""
+    """The routing of a model on a data set, by layer, and the GFLOPs that images used."""
 
     images: int
     layers: tuple[LayerRouting, ...]
@@ -54,12 +54,15 @@ class RoutingReport:
 
     @property
     def static(self) -> bool:
-        """Return whether no layer routes by image content; exports then state `routing: static`."""
+        """Return whether routing hardly depends on the image in any layer; see is_static."""
         return is_static([layer.use for layer in self.layers])
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """Return the two requirements on every useful mixture, and one for each grouping of the data."""
+        """Return the goals and whether they are met.
+
+        They are: enough bits about the image, no unused expert, and experts that depend on each grouping.
+        """
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)
         following = (

@@ -1,4 +1,4 @@
-"""Routing figures of a validation, as numbers and as text, for every task."""
+"""Routing figures of an evaluation during training, as numbers and as text, for every task."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -14,7 +14,7 @@ SAID_GROUPINGS = (*GROUPINGS, "class")
 
 
 def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
-    """Return flat figures on the experts of each layer.
+    """Return figures on the experts of each layer, as one flat dict.
 
     The keys are "bits LAYER", "sets LAYER" (number of different sets of experts) and "dead LAYER" (number of
     experts that no image chose). "nmi GROUPING LAYER" is added for each grouping that the data set has.
@@ -30,7 +30,7 @@ def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
 
 
 def routing_sentence(scores: Mapping[str, float]) -> str:
-    """Return the routing over all layers as the end of a sentence; empty without mixture layers."""
+    """Return a summary of the routing of all layers, as the end of a sentence; "" without mixture layers."""
     bits = _of_layers(scores, "bits")
     if not bits:
         return ""

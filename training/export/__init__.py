@@ -1,1 +1,1 @@
-"""Export a checkpoint into the model repository: all artifacts or none."""
+"""Export a checkpoint into the model repository: its artifacts (exported models) for all targets, or none."""

@@ -25,7 +25,7 @@ LABELLED_CLASSES = 60  # with more, rows and columns have no names
 
 
 def require_folder(folder: Path) -> None:
-    """Check, before long work, that a folder is or can be one; raise ConfigError otherwise."""
+    """Raise ConfigError if `folder` is a file and so cannot hold plots; for a check before long work."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the plots")
 
@@ -128,7 +128,7 @@ def _draw_curves(
 
 
 def _draw_matrix(matrix: NDArray[np.int64], names: Sequence[str], what: str) -> Figure:
-    """Draw shares of each row as colours, and counts as numbers."""
+    """Draw a confusion matrix: colours are shares of a row, numbers are counts."""
     count = len(matrix)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     height = min(9.0, 2.0 + 0.3 * count)

@@ -1,5 +1,6 @@
 """The command `python -m training look`: draw training samples with their boxes and ignored regions."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -11,14 +12,18 @@ from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, TrainConfig
 from training.data.batch import Batch, BoxBatch, ClassBatch
-from training.data.letterbox import scale_image
+from training.data.letterbox import letterbox_image, scale_image, scale_sample
 from training.data.loader import TrainingLoader
 from training.data.sample import Dataset, Sample, no_boxes
 from training.errors import ConfigError
 from training.files import write_atomically
 from training.predict.draw import class_colour, encode
 from training.tasks.choose import task_named
+from training.workflows.dataset_config import log_remarks
+from training.workflows.preflight import look_at
 from training.workflows.train import TrainOptions, training_config
+
+log = logging.getLogger(__name__)
 
 COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
@@ -34,7 +39,7 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 1
     """Draw the samples of one epoch, in their order, into one image file; return the number of samples.
 
     Args:
-        options: as for `train`; run_dir and weights are ignored.
+        options: the options of `train`; run_dir and weights are ignored.
         output: a .png or .jpg file; an existing file is replaced.
         epoch: counted from 1.
         images: largest number of samples.
@@ -44,26 +49,50 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 1
         DatasetError: the data cannot be read.
         OSError: the file cannot be written.
     """
-    if output.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{output}: images are written as {', '.join(SUFFIXES)}")
+    check_suffix(output)
     config, dataset = training_config(options)
+    log_remarks("training labels", dataset)
     if not 1 <= epoch <= config.epochs:
         raise ConfigError(f"this run has epochs 1..{config.epochs}, not {epoch}")
+    found = look_at(config, dataset)
+    for sentence in found.odd:
+        log.info(sentence)
+    for problem in found.problems:
+        log.warning(problem)
     shown = training_samples(dataset, config, epoch - 1, images)
-    sheet = contact_sheet(shown, dataset.class_names)
-    write_atomically(output, encode(sheet, output.suffix.lower()))
+    write_sheet(shown, dataset.class_names, output)
     return len(shown)
 
 
+def check_suffix(output: Path) -> None:
+    """Check that the name of an output file is that of an image; raise ConfigError otherwise."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{output}: images are written as {', '.join(SUFFIXES)}")
+
+
+def write_sheet(samples: Sequence[Sample], class_names: Sequence[str], output: Path) -> None:
+    """Draw samples of the same size into one image file; an existing file is replaced."""
+    write_atomically(output, encode(contact_sheet(samples, class_names), output.suffix.lower()))
+
+
+def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
+    """Return a sample with its boxes at the size of the network input, not augmented."""
+    scaled = scale_sample(sample, input_hw)
+    image, placed = letterbox_image(scaled.image, input_hw)
+    offset = np.array([placed.left, placed.top] * 2, dtype=np.float32)
+    boxes, ignored = scaled.boxes_xyxy + offset, scaled.ignored_xyxy + offset
+    return replace(scaled, image=image, boxes_xyxy=boxes, ignored_xyxy=ignored)
+
+
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """Return the first `count` samples of an epoch as training gets them; epochs count from 0.
+    """Return the first `count` samples of an epoch, augmented as in training; epochs count from 0.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     shown: list[Sample] = []
-    # A sample depends on its place in the epoch, not on the batch size: in pairs, at most one is in excess.
-    # No cache, since each sample is used once.
+    # A sample depends on its place in the epoch, not on the batch size. With batches of two, at most one
+    # sample too many is made. There is no cache, since each sample is used once.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
@@ -134,7 +163,7 @@ def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
-    """Draw pairs of a white and a black line, which are visible on any image, and a white frame."""
+    """Draw a white frame and diagonal lines, white beside black so that they are visible on any image."""
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)

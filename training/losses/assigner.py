@@ -32,7 +32,10 @@ def assign(
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
 ) -> Targets:
-    """Return the targets of all anchors: each object gets its best-aligned anchors.
+    """Return the targets of all anchors: each object gets the anchors that predict it best.
+
+    The alignment of an anchor with an object is score^alpha × IoU^beta: its score for the object's class,
+    and the overlap of its predicted box with the object.
 
     An anchor gets at most one object. Overlaps are computed only for anchors inside an object, a few per cent
     of all pairs.
@@ -94,12 +97,12 @@ def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Return the indices of each object's top_k pairs by alignment."""
+    """Return, for each object, the indices of its top_k (object, anchor) pairs of highest alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
-    keep.scatter_(1, chosen, chosen_alignment >= 0)  # with fewer than top_k inside, some are no pairs
+    keep.scatter_(1, chosen, chosen_alignment >= 0)  # -1: no pair, as fewer than top_k anchors are inside
     return keep[object_ids, anchor_ids].nonzero().flatten()
 
 

@@ -8,7 +8,9 @@ from torch.nn import functional
 
 
 def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max: int) -> Tensor:
-    """Return the distances (F, 4) from points (F, 2) to their boxes' left, top, right, bottom, in strides.
+    """Return the distances (F, 4) from points (F, 2) to their boxes' left, top, right and bottom sides.
+
+    The unit is the stride of each point.
 
     Distances are clipped to just below reg_max - 1, the last bin, so that both neighbouring bins exist.
     """

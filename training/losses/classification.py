@@ -14,11 +14,12 @@ def classification_loss(
 ) -> LossTerms:
     """Return the weighted sum of softmax cross entropy, with label smoothing, and the routing losses.
 
-    The sum is multiplied by the batch size, as in detection_loss. The batch's weight is its number of images.
+    The sum is multiplied by the batch size, as in detection_loss. The result's `weight` is the number of
+    images in the batch.
 
     Args:
         class_ids: the class of each image, (B,).
-        total: sums over processes that share the batch, as in detection_loss.
+        total: a function that sums over the processes that share the batch, as in detection_loss.
     """
     logits = predictions.class_logits.float()
     own = functional.cross_entropy(logits, class_ids, reduction="sum", label_smoothing=config.label_smoothing)

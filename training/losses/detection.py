@@ -23,15 +23,16 @@ def detection_loss(
 ) -> LossTerms:
     """Return the weighted sum of CIoU, BCE and DFL losses over task-aligned anchors, and the routing losses.
 
-    The sum is multiplied by the batch size, because the published learning rates assume so. The weight of the
-    batch is the sum of its target scores, at least 1; the box, class and DFL terms are divided by it.
+    The box, class and DFL terms are divided by the sum of the batch's target scores, at least 1, which is the
+    result's `weight`. The weighted sum is multiplied by the batch size, because the published learning rates
+    are for such a loss.
 
     Args:
         truth: boxes (M, 4) in pixels of the model input, class ids (M,) and image ids (M,) of the objects.
         ignored: regions (R, 4) in pixels of the model input, and image ids (R,). Anchors inside a region
             that are assigned to no object have no class loss.
-        total: sums over processes that share the batch. Then each process gets the loss of the whole batch,
-            and gradients that must be summed over processes.
+        total: a function that sums over the processes that share the batch. With it, each process gets the
+            loss of the whole batch, and gradients that must be summed over processes.
     """
     boxes, scores = model.decode(predictions)
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)

@@ -22,7 +22,7 @@ Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Return the mean over the first axis, for a batch that is in one process only."""
+    """Return the mean over the first axis: over a batch's images, if one process has them all."""
     return values.mean(dim=0)
 
 
@@ -81,10 +81,10 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
     """Return how far the routing's information about the images is below `bits`, in bits, at least zero.
 
     The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
-    clearly prefers some experts, and different images prefer different experts. This loss does not help an
-    expert that no image prefers; coverage_loss does.
+    clearly prefers some experts, and different images prefer different experts. An expert that no image
+    prefers gains nothing by this loss, but does by coverage_loss.
 
-    Source: regularised information maximisation, Krause et al. 2010, eq. 4, with a limit.
+    Source: regularised information maximisation, Krause et al. 2010, eq. 4; the limit `bits` is ours.
     """
     information = _entropy(mean(routing.probs)) - mean(_entropy(routing.probs))
     return (bits - information / math.log(2)).clamp(min=0)

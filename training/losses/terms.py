@@ -10,13 +10,13 @@ Total = Callable[[Tensor], Tensor]
 
 
 class LossTerms(NamedTuple):
-    """A loss and its terms."""
+    """The loss of one batch, its terms, and the batch's weight in averages over batches."""
 
     total: Tensor  # the weighted sum times the batch size
     parts: Mapping[str, Tensor]  # terms by name, without weights; `routing` is a weighted sum
-    weight: Tensor  # the batch's weight in averages over batches: the divisor of its parts
+    weight: Tensor  # the divisor of the parts: the number of images, or the sum of target scores
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the values, which are the sum over processes if there is only one process."""
+    """Return the values unchanged: the sum over processes when there is only one process."""
     return values

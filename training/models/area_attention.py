@@ -11,7 +11,7 @@ from training.models.layers import ConvBlock, CrossStage
 # B batch · C channels · H, W feature-map size · S strips · T tokens in a strip · N heads · D channels a head
 
 HEAD_CHANNELS = 32
-SCALE_START = 0.01  # initial scale of a residual stage; the largest model sizes do not converge without it
+SCALE_START = 0.01  # initial learned factor; without a factor, the largest model sizes do not converge
 
 
 class AreaAttention(nn.Module):
@@ -63,12 +63,12 @@ class AttentionBlock(nn.Module):
 
 
 class AggregationStage(nn.Module):
-    """R-ELAN: a narrow chain of blocks; its input and all outputs are concatenated and merged.
+    """R-ELAN: a narrow chain of blocks; a convolution merges the chain's input and all blocks' outputs.
 
     Args:
-        areas: number of strips of the attention blocks; None: chain convolutional blocks instead.
+        areas: number of strips of the attention blocks; None: use convolutional blocks instead.
         mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: add the input to the output × a learned factor; c_in must be c_out.
+        scaled_residual: return input + learned factor × output; c_in must be c_out.
     """
 
     def __init__(

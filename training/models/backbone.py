@@ -1,4 +1,4 @@
-"""The backbone: maps an image to feature maps at strides 8, 16 and 32; mixtures may follow its stages."""
+"""The backbone: maps images to feature maps at strides 8, 16, 32; mixture layers may follow its stages."""
 
 from torch import Tensor, nn
 
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Return maps of x (B, 3, H, W) at strides 8, 16, 32, and each mixture's routing by layer name."""
+        """Return maps of x (B, 3, H, W) at strides 8, 16, 32, and the mixture layers' routings by name."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)

@@ -17,16 +17,16 @@ WIDTH = 1280  # channels before the last layer, the same for all model sizes
 
 
 class ClassPredictions(NamedTuple):
-    """The output of one forward pass."""
+    """The output of a classifier for one batch: class logits, and the routing of every mixture layer."""
 
     class_logits: Tensor  # (B, C)
     routings: dict[str, Routing]  # by layer name, in the order in which the layers run
 
 
 class ClassifyHead(nn.Module):
-    """A 1×1 convolution, the mean over all cells, and a linear layer.
+    """A classification head: a 1×1 convolution, the mean over all cells, and a linear layer.
 
-    Source: the head that YOLO11, YOLOv12 and YOLO-Master put on their backbones for ImageNet.
+    Source: the ImageNet classifiers of YOLO11, YOLOv12 and YOLO-Master, which have the same head.
     """
 
     def __init__(self, config: ModelConfig, channels: int) -> None:
@@ -51,7 +51,7 @@ class Classifier(Network):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> ClassPredictions:
-        """Return the logits of all classes, with the routings of the backbone."""
+        """Return the logits of all classes, and the routings of the backbone's mixture layers."""
         return ClassPredictions(self.head(maps[-1]), routings)
 
     def probabilities(self, predictions: ClassPredictions) -> Tensor:

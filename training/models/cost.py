@@ -25,7 +25,7 @@ class Cost:
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:
-        """Return the GFLOPs of the fixed part and the most expensive top_k experts of each layer."""
+        """Return the GFLOPs if each mixture layer runs its top_k most expensive experts."""
         return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 

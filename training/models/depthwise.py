@@ -19,7 +19,7 @@ FAST_COLUMNS = 3
 
 
 class _Depthwise(torch.autograd.Function):
-    """Convolution with an odd square kernel; backward in strips, or in float32 at strides above 1."""
+    """Depthwise convolution with an odd square kernel, and with a backward pass that is fast on CPUs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -54,7 +54,7 @@ def _gradients(
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Return the gradient of the weight at stride 1, computed in strips."""
+    """Return the gradient of the weight at stride 1, computed in strips of 3 kernel columns."""
     channels, _, kernel, _ = weight.shape
     width, padding = x.shape[3], kernel // 2
     strips = -(-kernel // FAST_COLUMNS)

@@ -45,7 +45,7 @@ class Detector(Network):
         """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
         With `limit`, return only the `limit` anchors of each image with the highest class scores, in any
-        order. The `limit` best (anchor, class) pairs are always among these anchors.
+        order. An image's `limit` best (anchor, class) pairs are always among these anchors.
         """
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         points, strides = self.points, self.strides
@@ -62,6 +62,6 @@ class Detector(Network):
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:
     """Return the rows (B, N, F) of values (B, A, F) at the indices ids (B, N)."""
-    if values.shape[0] == 1:  # far less work for inference engines
+    if values.shape[0] == 1:  # for one image, an index is far less work for inference engines than a gather
         return values[0].index_select(0, ids[0])[None]
     return values.gather(1, ids[..., None].expand(-1, -1, values.shape[-1]))

@@ -17,7 +17,7 @@ Norm = Literal["batch", "group"]
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm with the constants that all networks use."""
+    """Return a batch norm with the epsilon and the momentum that all our networks use."""
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
@@ -27,7 +27,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
-    """Return a norm layer of the given kind."""
+    """Return a batch norm or a group norm, as `norm` says."""
     return batch_norm(channels) if norm == "batch" else group_norm(channels)
 
 
@@ -59,7 +59,7 @@ class ConvBlock(nn.Module):
 
 
 def halve(c_in: int, c_out: int, *, light: bool) -> nn.Module:
-    """Return a convolution that halves H and W; it is depthwise-separable if light."""
+    """Return a convolution that halves H and W; it is depthwise-separable if `light` is true."""
     if not light:
         return ConvBlock(c_in, c_out, 3, 2)
     return nn.Sequential(ConvBlock(c_in, c_in, 3, 2, depthwise=True, act=False), ConvBlock(c_in, c_out))
@@ -100,7 +100,7 @@ class CrossStage(nn.Module):
 class SplitStage(nn.Module):
     """Splits the channels in two, chains blocks on one half, and merges both halves with all blocks' outputs.
 
-    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks, or cross stages if deep.
+    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks, or with `deep` cross stages.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class Neck(nn.Module):
     def forward(
         self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Return the combined maps at strides 8, 16, 32, and each mixture's routing by layer name."""
+        """Return the combined maps at strides 8, 16, 32, and the mixture layers' routings by name."""
         p3, p4, p5 = maps
         routings: dict[str, Routing] = {}
 

@@ -43,7 +43,10 @@ class Network(nn.Module):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Any:
-        """Return the predictions for the backbone's maps; `routings` are those of the backbone."""
+        """Return the task's predictions for the backbone's maps; `routings` are the backbone's.
+
+        The predictions hold these routings, and those of the mixture layers in neck and head.
+        """
         raise NotImplementedError
 
     @property

@@ -24,7 +24,7 @@ VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureChoice:
-    """Changes to a variant's mixtures; None keeps the variant's setting."""
+    """Changes to a variant's mixture layers; None keeps the variant's setting."""
 
     placement: Placement | None = None
     num_experts: int | None = None

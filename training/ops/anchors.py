@@ -29,7 +29,7 @@ def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Te
 def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """Return boxes (B, A, 4) xyxy in pixels of the model input.
 
-    A box's side distances are the expected values of the predicted distributions.
+    A cell's distance to a side of its box is the expected value of the predicted distribution.
 
     Args:
         box_logits: (B, A, 4, R), logits over 0..R-1 strides for left, top, right, bottom.

@@ -13,7 +13,7 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
     """Return the (anchor, class) pairs with the highest scores of each image.
 
     Args:
-        boxes_xyxy: (B, A, 4 or more); columns beyond the box are selected too.
+        boxes_xyxy: (B, A, 4 or more); columns after the first four are returned with their boxes.
         class_scores: (B, A, C).
 
     Returns:

@@ -10,6 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from training.columns import in_columns
+from training.data.image_file import ImageReader
+from training.data.remarks import describe_remarks
 from training.errors import ConfigError, DatasetError
 from training.predict.load import load
 from training.predict.outputs import Outputs, drawn_path
@@ -34,6 +36,7 @@ class PredictOptions:
     top_k: int | None = None
     weight_threshold: float | None = None
     classes: tuple[str, ...] = ()  # names or ids; empty: every class
+    bits: int | None = None  # see read_image
     device: str | None = None
     draw: bool = True
     save_txt: bool = False
@@ -72,6 +75,7 @@ class Summary:
     objects: Counter[str] = field(default_factory=Counter)  # by class; of a classifier: the likeliest ones
     seconds: list[float] = field(default_factory=list)
     experts: dict[str, ExpertTally] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)  # images of which a part was not looked at
     failed: int = 0  # sources that could not be read, or not to the end
     stopped: bool = False
 
@@ -90,7 +94,8 @@ class Summary:
         empty = f"; nothing found in {self.empty}" if self.empty else ""
         lines = [f"{self.images} images{speed}: {self.objects.total()} {self.what}{empty}"]
         lines += in_columns([(name, count) for name, count in self.objects.most_common()], "lr", indent=2)
-        return "\n".join(lines + [f"  {layer}: {tally}" for layer, tally in self.experts.items()])
+        lines += [f"  {layer}: {tally}" for layer, tally in self.experts.items()]
+        return "\n".join(lines + ([f"  {describe_remarks(self.remarks)}"] if self.remarks else []))
 
 
 def predict(options: PredictOptions) -> Summary:
@@ -122,7 +127,7 @@ def predict(options: PredictOptions) -> Summary:
         StopRequest() as stop,
         bar(len(found.sources), "image", "predict") as progress,
     ):
-        for source, frame, fps in _frames(found.sources, summary, progress):
+        for source, frame, fps in _frames(found.sources, summary, progress, options.bits):
             name = source.name if frame.number is None else f"{source.name} frame {frame.number}"
             result = model.run(name, frame.image, settings)
             outputs.add(source, result, frame.number, fps)
@@ -135,12 +140,13 @@ def predict(options: PredictOptions) -> Summary:
 
 
 def _frames(
-    sources: Sequence[Source], summary: Summary, progress: tqdm
+    sources: Sequence[Source], summary: Summary, progress: tqdm, bits: int | None
 ) -> Iterator[tuple[Source, Frame, float]]:
     """Yield the frames of all sources, and the frames per second; count and name what cannot be read."""
+    images = ImageReader(summary.remarks, bits)
     for source in sources:
         try:
-            with FrameReader(source) as reader:
+            with FrameReader(source, lambda path: images.read(path).pixels) as reader:
                 progress.total = (progress.total or 0) + max(0, reader.frames - 1)  # until now 1
                 for frame in reader:
                     yield source, frame, reader.fps

@@ -6,10 +6,9 @@ from training.errors import CheckpointError
 from training.export.artifact.stored_manifest import REPOSITORY
 from training.predict.model import Model
 from training.predict.open import MANIFEST_FILE, open_artifact, open_checkpoint
-from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, SUFFIX
+from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, STARTER, SUFFIX, find_checkpoint
 
 ON_THE_CPU = ("openvino", "onnx", "npu")  # targets, in the order in which one of several is taken
-STARTER = Path(__file__).resolve().parents[1] / "starter" / MODEL_FILE
 
 
 def load(model: str | Path, *, device: str | None = None, repository: Path = REPOSITORY) -> Model:
@@ -38,9 +37,8 @@ def _in_folder(folder: Path) -> Path:
     ]
     if versions:
         return max(versions, key=lambda version: int(version.name))
-    for name in (BEST_FILE, MODEL_FILE):
-        if (folder / name).is_file():
-            return folder / name
+    if any((folder / name).is_file() for name in (BEST_FILE, MODEL_FILE)):
+        return find_checkpoint(folder)
     raise CheckpointError(
         f"{folder} holds no model: neither {BEST_FILE} nor {MODEL_FILE} of a finished training run, "
         f"nor {MANIFEST_FILE} of an exported artifact"

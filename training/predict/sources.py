@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -124,13 +124,14 @@ def _stream_name(word: str) -> str:
 class FrameReader:
     """Reads the frames of one source; iterate over it, within a `with` block."""
 
-    def __init__(self, source: Source) -> None:
-        """Open a source.
+    def __init__(self, source: Source, read: Callable[[Path], NDArray[np.uint8]] = read_rgb) -> None:
+        """Open a source; `read` returns the (H, W, 3) RGB pixels of an image file.
 
         Raises:
             DatasetError: the source cannot be opened; the message says why, as far as is known.
         """
         self.source = source
+        self._read = read
         self._capture: cv2.VideoCapture | None = None
         self.fps, self.frames = 25.0, 1 if source.kind == "image" else 0  # 0: not known
         if source.kind != "image":
@@ -153,7 +154,7 @@ class FrameReader:
             DatasetError: an image cannot be decoded, a video ends too early, or a stream ends.
         """
         if self._capture is None:
-            yield Frame(read_rgb(Path(self.source.where)), None)
+            yield Frame(self._read(Path(self.source.where)), None)
             return
         count = 0
         while True:

@@ -1,4 +1,4 @@
-"""Changes values of a recipe's TrainConfig, given by path, such as `optimizer.lr`."""
+"""Changes the values of a recipe's TrainConfig that a user gives by path, such as `optimizer.lr`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -18,7 +18,7 @@ def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     A new `optimizer.lr` scales `optimizer.final_lr` too, unless both are given.
 
     Raises:
-        ConfigError: a field does not exist or has no meaning for the model, or values do not work together.
+        ConfigError: a field does not exist or has no meaning for the model, or values contradict one another.
     """
     of_experts = [path for path in _OF_EXPERTS if path in overrides]
     if of_experts and not config.model.mixtures:

@@ -1,10 +1,11 @@
 """The recipes that have their own data sets, and the training and validation data of each.
 
 `starter` combines three open data sets into one of 16 classes: `bccd` (cells under a microscope), `aquarium`
-and `playing_cards`. They look different, so that a router can tell them apart.
+and `playing_cards`. Their images look different, so that a router can tell the three apart.
 
-The others are YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1), in the folders that `download`
-makes. The paper gives their numbers of images and classes, but does not say which split it evaluates on.
+The other recipes are YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1); their data are in the
+folders that `download` makes. The paper gives the numbers of images and classes of each data set, but does
+not say which split it evaluates on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ KITTI_CLASSES = ("Car", "Pedestrian", "Cyclist")  # the classes that KITTI's own
 
 
 class Splits(NamedTuple):
-    """The data to train on, and the data to evaluate on."""
+    """The training data of a recipe, and its validation data."""
 
     train: DataConfig
     val: DataConfig
@@ -39,9 +40,9 @@ def starter_data(root: Path) -> Splits:
 
 
 def starter_choice_data(root: Path) -> Splits:
-    """Return two splits of starter's training images only, for choosing settings.
+    """Return two splits of the starter's training images, for choosing settings.
 
-    The validation images of `starter` are in neither split, so that its metrics stay those of unseen images.
+    The starter's validation images are in neither split, so that no setting is chosen by them.
     """
     return Splits(_starter_part(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _starter_part(root, (0,), (1,)))
 
@@ -57,17 +58,17 @@ def voc_data(root: Path) -> Splits:
 def kitti_data(root: Path) -> Splits:
     """Return the splits of KITTI: 7.5k labelled images of 3 classes.
 
-    The lists in `ImageSets/` define the splits; without them, every fifth image is for validation. Then
-    frames that are neighbours in time can be in both splits. Metrics of different splits are not exactly
-    comparable, and the paper does not name its split. Vans and sitting persons are regions to ignore, as in
-    KITTI's own evaluation; its limits on size, occlusion and truncation are not applied.
+    The lists in `ImageSets/` define the splits; without these lists, every fifth image is for validation, and
+    frames that are neighbours in time can be in both splits. The paper does not name its split, so metrics
+    are not exactly comparable with the paper's. Vans and sitting persons are regions to ignore, as in KITTI's
+    own evaluation. The limits of that evaluation on size, occlusion and truncation are not applied.
     """
     train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
     return Splits(train, replace(train, split="val"))
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
-    """Return some folds of the starter's training images."""
+    """Return the starter's training images that are in the folds `kept` (of cards: `kept_cards`)."""
     cells, fish = (
         replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))
         for name in ("bccd", "aquarium")
@@ -100,12 +101,12 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Check that flags which name splits have a meaning for the run; raise ConfigError otherwise.
+    """Raise ConfigError if the user names splits for a run whose splits are fixed, or that has none.
 
     Args:
         recipe: the run's recipe; a recipe with its own data also has its own splits.
-        flags: the flags that were given and name splits.
-        folder: whether a folder with data was given; generated scenes have no splits.
+        flags: the flags given by the user that name splits.
+        folder: whether the user gave a folder with data; otherwise scenes are generated, without splits.
     """
     given = " and ".join(flags)
     if recipe in _SPLITS and flags:
@@ -115,10 +116,10 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
 
 
 def recipe_splits(recipe: str, root: Path | None) -> Splits | None:
-    """Return the splits of a recipe's own data set under a folder; None if the recipe takes any data.
+    """Return the splits of a recipe's own data set in the folder `root`; None if the recipe takes any data.
 
     Raises:
-        ConfigError: the recipe has its own data set, and no folder is given.
+        ConfigError: the recipe has its own data set, but `root` is None.
     """
     if recipe not in _SPLITS:
         return None

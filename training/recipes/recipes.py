@@ -13,7 +13,7 @@ from training.recipes.recipe_data import BENCHMARK_RECIPES
 from training.tasks.choose import task_named
 
 DEFAULT_VARIANT = "sparsight-n"  # if none is named
-ANY_TASK = ("quick", "small-data")  # the other recipes follow a detection paper or data set
+ANY_TASK = ("quick", "small-data")  # the other recipes follow a paper or a data set for detection
 
 # arXiv:2502.12524, table 7; mosaic, translation and colour shifts are the same for all sizes.
 PAPER_AUGMENT = {
@@ -48,8 +48,8 @@ def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> T
     """Return a configuration for a few hundred images, from scratch: AdamW, many steps of small batches.
 
     Detectors train for 100 epochs; classifiers for 60 epochs, on random crops at 224 px with smoothed labels.
-    Images are not flipped vertically. For images without an up, such as a microscope's, set flip_vertical to
-    0.5.
+    Images are not flipped vertically. Where up and down do not matter, as under a microscope, set
+    flip_vertical to 0.5.
     """
     family, _, task_name = parse_variant(request.variant)
     task = task_named(task_name)
@@ -89,7 +89,7 @@ def starter(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
 
-    The batch size is that of one of YOLOv12's 8 devices, which together take 256 images per step.
+    The batch size is 32: YOLOv12 was trained on 8 devices, which together take 256 images per step.
 
     Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """
@@ -112,7 +112,7 @@ def paper(request: Request) -> TrainConfig:
 def benchmark(request: Request) -> TrainConfig:
     """Return `paper` with a cosine learning rate schedule, as in YOLO-Master's five benchmarks.
 
-    The paper takes 256 images per step on 4 devices; use --batch 256 for the same batch size.
+    The paper trains with 256 images per step on 4 devices; for this batch size, use --batch 256.
 
     Source: arXiv:2512.23273, section 4.1.
     """
@@ -132,10 +132,10 @@ RECIPES = tuple(_CONFIGURE)
 
 
 def build_config(recipe: str, request: Request) -> TrainConfig:
-    """Return the training configuration of a recipe, given by name, for a request.
+    """Return the training configuration that the recipe named `recipe` makes for a request.
 
     Raises:
-        ConfigError: the recipe does not exist, trains another task, or values do not work together.
+        ConfigError: the recipe does not exist or trains another task, or values contradict one another.
     """
     if recipe not in _CONFIGURE:
         raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")

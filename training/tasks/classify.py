@@ -40,7 +40,7 @@ class _Classify:
         return Classifier(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return the family's losses for routers, with label-smoothed cross entropy of weight 1."""
+        """Return the family's loss weights, with label-smoothed cross entropy of weight 1."""
         return replace(family, classes=1.0, label_smoothing=0.1)
 
     def check_labels(self, dataset: Dataset) -> None:
@@ -74,7 +74,7 @@ class _Classify:
     def loss(
         self, model: Network, predictions: ClassPredictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return cross entropy and the losses of the routers."""
+        """Return the weighted sum of cross entropy and the routing losses."""
         del model
         assert isinstance(batch, ClassBatch)
         return classification_loss(predictions, batch.class_ids, config, total)

@@ -55,7 +55,7 @@ class _Detect:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at its letterbox scale."""
+        """Return a sample resized as the letterbox of the model input resizes it, without the padding."""
         return scale_sample(sample, input_hw)
 
     def augment(
@@ -81,7 +81,7 @@ class _Detect:
     def loss(
         self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return CIoU, BCE and DFL over task-aligned anchors, and the losses of the routers."""
+        """Return the weighted sum of CIoU, BCE and DFL over task-aligned anchors, and the routing losses."""
         assert isinstance(model, Detector)
         assert isinstance(batch, BoxBatch)
         truth = (batch.boxes_xyxy, batch.class_ids, batch.image_ids)

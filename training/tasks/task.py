@@ -28,7 +28,7 @@ SMALL_DATA = OptimizerConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """A task's settings for a few hundred images, and for the recipe `quick`."""
+    """The task's input size, epochs, augmentation and optimizer in the recipes `small-data` and `quick`."""
 
     input_hw: tuple[int, int]
     quick_hw: tuple[int, int]
@@ -41,11 +41,14 @@ class Defaults:
 
 
 class Task(Protocol):
-    """The purpose of a network, such as detection; networks and predictions are those of this task."""
+    """What a task, such as detection, needs to train and measure its networks.
+
+    Methods take and return networks, predictions and data sets of the task.
+    """
 
     name: TaskName
-    scene_labels: Literal["boxes", "class"]  # labels of the generated scenes for this task
-    best_by: str  # figure of `scores` that selects the best evaluation of a run; higher is better
+    scene_labels: Literal["boxes", "class"]  # labels that generated scenes have for this task
+    best_by: str  # name of the figure in `scores` that selects a run's best evaluation; higher is better
     without: tuple[str, ...]  # settings of a run that have no effect for this task
     defaults: Defaults
 
@@ -53,7 +56,7 @@ class Task(Protocol):
         """Return a network with fresh weights."""
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return a family's loss weights, adapted to this task's recipes."""
+        """Return a family's loss weights, adapted to this task."""
 
     def check_labels(self, dataset: Dataset) -> None:
         """Check that the data set has the labels that this task learns; raise DatasetError otherwise."""
@@ -83,7 +86,7 @@ class Task(Protocol):
         """Return the figures of an evaluation by name, for one line of metrics.jsonl."""
 
     def figures(self, result: Any) -> Mapping[str, float]:
-        """Return the figures of an evaluation for a manifest, 0..1 each."""
+        """Return the figures of an evaluation for an artifact's manifest, 0..1 each."""
 
     def report(self, result: Any) -> str:
         """Return an evaluation as text of several lines."""

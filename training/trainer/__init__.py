@@ -1,1 +1,1 @@
-"""The training loop, and how a run stops and resumes."""
+"""The training loop, its checkpoints, and the stopping and resuming of a run."""

@@ -1,11 +1,12 @@
 """Checkpoints: tensors in safetensors, everything else as JSON in the file's header. No pickle.
 
 - model.safetensors: the averaged weights and the model's configuration, for evaluation and export.
-- best.safetensors: the same, of the evaluation with the highest mAP50-95, or top1 of a classifier.
-- last.safetensors: the whole state, from which training resumes exactly.
+- best.safetensors: the same, at the evaluation with the highest mAP50-95 (for a classifier, top1).
+- last.safetensors: the whole state of the run, from which training resumes exactly.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,17 @@ SUFFIX = ".safetensors"
 MODEL_FILE = "model.safetensors"
 BEST_FILE = "best.safetensors"
 STATE_FILE = "last.safetensors"
-CONFIG_FILE = "config.json"  # the run's configuration, for people and for `inspect`
+CONFIG_FILE = "config.json"  # the run's configuration, for people and for commands that read its data
+STARTER = Path(__file__).resolve().parents[1] / "starter" / MODEL_FILE
 _MODEL_KIND = "sparsight-model-1"
 _STATE_KIND = "sparsight-training-1"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run."""
+    """The progress of a run: the epochs, batches and optimizer steps that are done."""
 
     epoch: int  # finished epochs
     batch: int  # finished batches of the next epoch
@@ -43,11 +47,30 @@ class Position:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far."""
+    """The best evaluation of a run so far, and the number of evaluations since."""
 
     score: float | None = None  # None: no evaluation yet
-    epoch: int = 0  # the epoch before this evaluation
-    stale: int = 0  # evaluations since then
+    epoch: int = 0  # the number of finished epochs at this evaluation
+    stale: int = 0  # the number of evaluations since this one
+
+
+def find_checkpoint(named: Path, *, last: bool = False) -> Path:
+    """Return the checkpoint that a user names: a file, the folder of a run, or the word starter.
+
+    Of a run, it is the best checkpoint by validation; the last one if `last`, or if there was no validation.
+    Raise CheckpointError if the folder has no checkpoint, or if `last` is given with a file.
+    """
+    if named.is_dir():
+        names = (MODEL_FILE,) if last else (BEST_FILE, MODEL_FILE)
+        found = next((named / name for name in names if (named / name).is_file()), None)
+        if found is None:
+            raise CheckpointError(f"{named} has no {MODEL_FILE}: give the folder of a run, or a checkpoint")
+        why = "the best by validation" if found.name == BEST_FILE else "the last"
+        log.info(f"checkpoint of {named}: {found.name}, {why}")
+        return found
+    if last:
+        raise CheckpointError(f"--last chooses among the checkpoints of a run: {named} is no folder of one")
+    return STARTER if str(named) == "starter" and not named.exists() else named
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -81,7 +104,7 @@ def save_model(
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
     """Load a network of any task, in evaluation mode, and its provenance.
 
-    Raise CheckpointError if the file is missing, damaged or of another kind, or if its tensors do not fit.
+    Raise CheckpointError if the file is missing, damaged or no saved model, or if its tensors do not fit.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -108,17 +131,34 @@ def load_provenance(path: Path) -> dict[str, str]:
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Load the weights of a checkpoint whose names and shapes agree with the model's.
+    """Load the weights of a checkpoint whose names and shapes agree with the model's, and log how many.
 
-    Return the names of the model's tensors that were not loaded. Raise CheckpointError if none fits.
+    If the checkpoint has other classes, the layers that score classes keep their initial weights, even if
+    the shapes agree. Return the names of the other tensors; raise CheckpointError if none fits.
     """
-    _, tensors = _read(path, _MODEL_KIND)
-    own = model.state_dict()
+    metadata, tensors = _read(path, _MODEL_KIND)
+    theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
     if not fitting:
-        raise CheckpointError(f"{path}: no tensor fits {model.config.variant}; the architectures differ")
+        raise CheckpointError(f"{path}: no tensor fits {config.variant}; the architectures differ")
+    facts = []
+    if tuple(theirs["class_names"]) != config.class_names:
+        count = len(config.class_names)
+        scoring = [n for n, t in fitting.items() if t.ndim and len(t) == count and _scores_classes(n)]
+        fitting = {n: t for n, t in fitting.items() if n not in scoring}
+        facts.append("it has other classes, so the layers that score classes start anew")
+    if theirs["variant"] != config.variant:
+        facts.append(
+            f"it is a {theirs['variant']}, not a {config.variant}: --like takes its architecture too"
+        )
     model.load_state_dict(fitting, strict=False)
+    log.info("; ".join((f"{len(fitting)} of {len(own)} tensors start from {path}", *facts)))
     return sorted(own.keys() - fitting.keys())
+
+
+def _scores_classes(name: str) -> bool:
+    """Return whether a tensor belongs to the part of a head that scores classes."""
+    return name.startswith("head.") and any(part.startswith(("class", "score")) for part in name.split("."))
 
 
 def save_state(
@@ -150,7 +190,7 @@ def save_state(
 
 
 def read_state_config(path: Path) -> TrainConfig:
-    """Load the configuration of the run that wrote this state."""
+    """Load the configuration of the run that wrote the state at `path`."""
     metadata, _ = _read(path, _STATE_KIND)
     try:
         return train_from_json(metadata["config"])
@@ -164,7 +204,10 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> tuple[Position, Best, dict[str, str]]:
-    """Load a state into models, optimizer and scaler; return position, best evaluation and provenance."""
+    """Load the state of a run into models, optimizer and scaler.
+
+    Return the position, the best evaluation and the provenance.
+    """
     metadata, tensors = _read(path, _STATE_KIND)
     for prefix, model in zip(("model.", "average."), models, strict=True):
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -184,7 +227,7 @@ def load_state(
 
 def _read(path: Path, kind: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"no checkpoint at {path}; give a .safetensors file, a run's folder or starter")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -193,6 +236,10 @@ def _read(path: Path, kind: str) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
     if metadata.get("kind") != kind:
         found = metadata.get("kind", "unknown")
+        if found == _STATE_KIND:
+            raise CheckpointError(
+                f"{path} is the state from which a run resumes: give {MODEL_FILE} beside it"
+            )
         raise CheckpointError(f"{path} is of kind {found!r}, not {kind!r}")
     return metadata, tensors
 

@@ -1,4 +1,4 @@
-"""Deterministic algorithms, which give the same bits every time."""
+"""Makes torch use deterministic algorithms only, so that a computation gives the same bits every time."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Make torch use only deterministic algorithms inside the block, if wanted.
+    """Make torch use only deterministic algorithms inside the block; change nothing if `wanted` is false.
 
-    Torch then raises RuntimeError for an operation that has no such algorithm.
+    Torch then raises RuntimeError for an operation that has no deterministic algorithm.
     """
     if not wanted:
         yield

@@ -1,7 +1,7 @@
 """The processes of one run, which torchrun starts. Each gets a share of every batch; all keep equal weights.
 
-There is no wrapper around the model. The loss of the whole batch is a function of sums over processes, so its
-gradient is the sum of the processes' gradients. These are added up once per step.
+The model needs no wrapper (such as DistributedDataParallel): every process computes the loss of the whole
+batch from sums over processes, and gradients are added up over processes once per step.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ LONGEST_WAIT = timedelta(hours=6)
 
 
 class ProcessLost(TrainingError):
-    """Another process of the run has ended."""
+    """Another process of the run has ended; raised by whatever waits for that process."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ class Processes:
 
     @property
     def share(self) -> Share:
-        """Return this process's share of every batch."""
+        """Return this process's share of every batch, as its number and the number of shares."""
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
@@ -72,7 +72,7 @@ class Processes:
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return the same process on another device; raise ConfigError if it cannot run there."""
+        """Return these processes with `wanted` as the device; raise ConfigError if it cannot be used."""
         if self.size > 1:
             raise ConfigError("each of several processes has a device of its own: leave --device out")
         there = ["cpu"]
@@ -83,15 +83,15 @@ class Processes:
         return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum over processes; the gradient is that of this process's summand.
+        """Return the sum of `values` over processes; its gradient is that of this process's summand.
 
-        This suits a loss that every process computes from the sums. Its gradient is the sum of the processes'
+        If every process computes a loss from such sums, the loss's gradient is the sum of the processes'
         gradients, which add_up_gradients computes.
         """
         return values if self.size == 1 else _Total.apply(values)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Return whether the flag is true in any process."""
+        """Return whether `flag` is true in at least one process."""
         if self.size == 1:
             return flag
         flags = torch.tensor(float(flag), device=device)
@@ -165,9 +165,10 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
     """Return the model with batch norms whose statistics cover the images of all processes; only for GPUs.
 
-    Tensor names do not change. Such a norm waits until every process calls it. An expert that runs in one
-    process and not in another would therefore block the run. TrainConfig.check_parts prevents this: experts
-    with batch norm must run dense. Frozen norms use their stored statistics, and do not wait.
+    Tensor names do not change. A synchronised norm waits until every process calls it. An expert that runs in
+    one process and not in another would therefore block the run. TrainConfig.check_parts prevents this:
+    experts with batch norm must run on every image (`dense`). Frozen norms use stored statistics without
+    waiting.
     """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 

@@ -1,18 +1,26 @@
-"""Stops a run between optimizer steps instead of inside one."""
+"""Stops a run between optimizer steps instead of inside a step."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Self
+from typing import Self, TypeVar
+
+Result = TypeVar("Result")
+
+
+class _Stopped(BaseException):
+    """The first signal during work that may be left at any place; no `except Exception` catches it."""
 
 
 class StopRequest:
-    """A block in which the first Ctrl-C or SIGTERM only sets a flag; the second raises KeyboardInterrupt.
+    """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second acts as outside the block.
 
-    An interrupt inside an optimizer step would leave weights half updated, and a checkpoint of them wrong.
+    An interrupt inside an optimizer step would leave weights half updated, and they would be saved so.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._may_leave = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -24,7 +32,27 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal returned it
 
+    def unless_requested(self, work: Callable[[], Result]) -> Result | None:
+        """Return work(), or None if a stop is requested, also while it works: then it is left at once.
+
+        Args:
+            work: changes nothing that is used after a stop, such as a validation or the wait for a batch.
+        """
+        try:
+            self._may_leave = True
+            if self.requested:
+                return None
+            result = work()
+            self._may_leave = False
+            return result
+        except _Stopped:
+            return None
+        finally:
+            self._may_leave = False
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
         self.requested = True
+        self.__exit__()  # a second signal has to end the run even if this process hangs outside Python
+        if self._may_leave:
+            self._may_leave = False
+            raise _Stopped

@@ -3,15 +3,16 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from training.config import TrainConfig
-from training.config_json import to_json
+from training.config_json import differences, to_json
 from training.data.batch import Batch
 from training.data.loader import CACHE_BYTES, TrainingLoader
 from training.data.sample import Dataset
@@ -34,7 +35,7 @@ from training.trainer.checkpoint import (
     save_state,
 )
 from training.trainer.deterministic import deterministic_algorithms
-from training.trainer.distributed import ALONE, Processes, synchronise_batch_norm
+from training.trainer.distributed import ALONE, Processes, ProcessLost, synchronise_batch_norm
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
 from training.trainer.optimizer import build_optimizer, learning_rate
@@ -43,13 +44,17 @@ from training.trainer.step import Stepper
 
 log = logging.getLogger(__name__)
 
+# Settings that may change when a run resumes, because they change no step.
+FREE_ON_RESUMING = ("patience", "evaluate_every_epochs", "checkpoint_every_s", "loader_workers")
+SHOWN = 5  # differing settings in an error
+
 Evaluate = Callable[[Network], Mapping[str, float]]
 Describe = Callable[[Mapping[str, float]], str]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run."""
+    """The result of a run: whether it finished, its progress, and the files of its models."""
 
     finished: bool  # False: stopped on request; the same command resumes
     position: Position
@@ -66,7 +71,7 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32; `auto` takes the faster one.
 
-    Raise ConfigError for f16 on a CPU, where it is slower than bf16 and float32.
+    Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -84,7 +89,7 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | N
 
 
 class Trainer:
-    """One run: its model, the averaged model, the optimizer and the files."""
+    """A training run: its model, the averaged model, the optimizer and the files."""
 
     def __init__(
         self,
@@ -112,7 +117,8 @@ class Trainer:
         self.task = task_named(config.model.task)
         torch.manual_seed(config.seed)
         model = self.task.build(config.model)
-        self.untouched_weights = load_matching_weights(initial_weights, model) if initial_weights else []
+        if initial_weights:
+            load_matching_weights(initial_weights, model)
         # Convolutions are fastest in channels-last order, on CPUs and GPUs.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.model, config.optimizer)
@@ -136,16 +142,29 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Load the state in run_dir; any number of processes may have written it.
+        """Load the state in run_dir; the run may have had another number of processes then.
+
+        A run can be lengthened: `epochs` may be larger than before. From here on, learning rate and
+        augmentation are those of a run of the new length. So a stopped run ends like one that had this length
+        from the start; the learning rate of a finished run rises again, because without that it would learn
+        next to nothing more.
 
         Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
-        path = self.run_dir / STATE_FILE
-        # The number of processes that load images does not change the images.
-        stored = replace(read_state_config(path), loader_workers=self.config.loader_workers)
-        if stored != self.config:
+        path, config = self.run_dir / STATE_FILE, self.config
+        stored = read_state_config(path)
+        found = differences(asdict(stored), asdict(config))
+        free = FREE_ON_RESUMING if config.epochs < stored.epochs else ("epochs", *FREE_ON_RESUMING)
+        if refused := [text for setting, text in found.items() if setting not in free]:
+            more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
             raise CheckpointError(
-                f"{self.run_dir} has a run with other settings; use these settings or another --run"
+                f"{self.run_dir} has a run with other settings: {'; '.join(refused[:SHOWN])}{more}. Give the "
+                f"old values, or start another run: --weights {self.run_dir / MODEL_FILE} --run ANOTHER"
+            )
+        if config.epochs > stored.epochs:
+            log.info(
+                f"epochs {stored.epochs}, now {config.epochs}: from here on, the learning rate and the "
+                f"augmentation are those of a run of {config.epochs} epochs"
             )
         models = (self.model, self.average.model)
         self.position, self.best, provenance = load_state(path, models, self.optimizer, self.scaler)
@@ -156,6 +175,9 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
+        A validation, the wait for a batch and the decoding of images end at once on a signal, a step is
+        completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
+
         Args:
             evaluate: returns the metrics of a model on the validation data.
             describe: turns these metrics into text for the log.
@@ -164,6 +186,8 @@ class Trainer:
             TrainingError: a loss is not finite, or tensorboard is requested and not installed.
             ConfigError: patience is set without an evaluation.
             CheckpointError: run_dir is not the same folder for all processes.
+            DatasetError: an image cannot be loaded or augmented.
+            LoaderError: a loader process has ended or cannot start.
             ProcessLost: another process of the run has ended.
         """
         config, first = self.config, self.processes.first
@@ -173,30 +197,29 @@ class Trainer:
             raise CheckpointError(f"{self.run_dir} must be the same folder for all processes; share it")
         self.run_dir.mkdir(parents=True, exist_ok=True)
         share, cache_bytes = self.processes.share, CACHE_BYTES // self.processes.size
-        with (
-            deterministic_algorithms(config.deterministic),
-            StopRequest() as stop,
-            TrainingLoader(self.dataset, config, self.task, cache_bytes, share=share) as loader,
-        ):
-            total = len(loader) * config.epochs
-            if first:
-                write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
-            folder = self.run_dir if first else None
-            with Report(folder, total, self.position.step, tensorboard=tensorboard) as report:
-                validate = partial(self._evaluate, evaluate, describe, report)
-                finished = self._epochs(loader, report, stop, validate)
-        self._save()
+        with deterministic_algorithms(config.deterministic), StopRequest() as stop:
+            with TrainingLoader(self.dataset, config, self.task, cache_bytes, share=share) as loader:
+                total = len(loader) * config.epochs
+                if first:
+                    write_atomically(self.run_dir / CONFIG_FILE, to_json(config) + "\n")
+                folder = self.run_dir if first else None
+                with Report(folder, total, self.position.step, tensorboard=tensorboard) as report:
+                    validate = partial(self._evaluate, evaluate, describe, report, stop)
+                    finished = self._epochs(loader, report, stop, validate)
+            self._save()
         best = self.run_dir / BEST_FILE if self.best.score is not None else None
         return Outcome(finished, self.position, self.run_dir / MODEL_FILE, best, self.task.best_by)
 
     def _epochs(
-        self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool]
+        self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool | None]
     ) -> bool:
         """Train epoch by epoch; return False if stopped on request."""
         while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
             evaluated = validate()
+            if evaluated is None:
+                return False
             self.position = Position(self.position.epoch + 1, 0, self.position.step)
             if evaluated:
                 self._save()  # so that the state includes this evaluation
@@ -208,9 +231,11 @@ class Trainer:
         if first == batches:  # the run was stopped after the last batch and before the evaluation
             return False
         sums, started = dict[str, float](), time.monotonic()
-        stopped = False
-        batch_parts = [loader.epoch(epoch, start_batch=first)] * self.config.accumulate
-        for parts in zip(*batch_parts, strict=True):  # takes the parts of a step from one iterator
+        loading = loader.epoch(epoch, start_batch=first)
+        for done in range(first + 1, batches + 1):
+            parts = self._next(loading, stop)
+            if not parts:
+                return True
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
@@ -221,21 +246,38 @@ class Trainer:
                     "rate. The last checkpoint is of an earlier step."
                 )
             sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-            done = self.position.batch + 1
             self.position = Position(epoch, done, self.position.step + 1)
             self.average.update(self.model, self.position.step)
             speed = (done - first) * self.config.batch_size / (time.monotonic() - started)
             shown = {name: value for name, value in terms.items() if name != "total"}
             report.step(self.position, self.config.epochs, {**shown, "img/s": speed})
-            stopped = self.processes.any(stop.requested, self.device)
-            if stopped and done < batches:
-                return True
         means = {name: value / (batches - first) for name, value in sums.items()}
         report.record(
             self.position.step,
             {"kind": "train", "epoch": epoch + 1, **means, "lr": lr, "images_per_s": round(speed, 2)},
         )
-        return stopped
+        return False
+
+    def _next(self, loading: Iterator[Batch], stop: StopRequest) -> list[Batch]:
+        """Return the parts of the next batch; none if a process was asked to stop.
+
+        The processes agree on this before every step, so all of them end after the same step. If one fails to
+        load its images, the state is saved before all of them raise.
+        """
+        parts, failure = None, None
+        try:
+            parts = stop.unless_requested(lambda: list(islice(loading, self.config.accumulate)))
+        except TrainingError as error:
+            failure = error
+        if not self.processes.any(parts is None, self.device):
+            return parts or []
+        if self.processes.any(failure is not None, self.device):
+            self._save()
+            log.info(f"saved after {self.position.step} steps; the same command resumes")
+            # Wait until the first process has saved: torchrun ends all processes as soon as one has ended.
+            self.processes.any(False, self.device)
+            raise failure or ProcessLost()
+        return []
 
     def _set_learning_rate(self, batches: int) -> float:
         optimizer = self.config.optimizer
@@ -250,14 +292,30 @@ class Trainer:
     def _step(self, parts: Sequence[Batch]) -> LossTerms:
         return self.stepper.take(parts, self.position.step)
 
-    def _evaluate(self, evaluate: Evaluate | None, describe: Describe, report: Report) -> bool:
-        """Evaluate if it is due, and return whether it was; only the first process evaluates."""
+    def _evaluate(
+        self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
+    ) -> bool | None:
+        """Save and evaluate if it is due, and return whether it was; None if stopped on request.
+
+        Only the first process evaluates.
+        """
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
         if evaluate is None or not due:
             return False
+        self._save()  # so that a validation that fails loses nothing
+        scores: Mapping[str, float] | None = {}
         if self.processes.first:
-            scores = evaluate(self.average.model)
+            try:
+                scores = stop.unless_requested(lambda: evaluate(self.average.model))
+            except (TrainingError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+                raise TrainingError(
+                    f"the validation after epoch {epoch} failed: {error}. Nothing is lost: the model is in "
+                    f"{self.run_dir / MODEL_FILE}, and the same command resumes with this validation"
+                ) from error
+        if self.processes.any(scores is None, self.device):
+            return None
+        if self.processes.first and scores is not None:
             report.record(self.position.step, {"kind": "evaluate", "epoch": epoch, **scores})
             log.info(f"epoch {epoch}: {describe(scores)}")
             self._keep_best(scores, epoch)
@@ -279,7 +337,8 @@ class Trainer:
         if not self.processes.any(0 < patience <= best.stale, self.device):
             return False
         log.info(
-            f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best"
+            f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best; "
+            "a larger --patience goes on"
         )
         return True
 
@@ -300,6 +359,6 @@ class Trainer:
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
-    """Return the loss and its parts by name; they are copied from a GPU all at once."""
+    """Return the loss and its parts by name, copied from a GPU in one transfer."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))

@@ -20,7 +20,7 @@ CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
-    """Return figures as one line of text."""
+    """Return `scores`, by name, as one line of text."""
     return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
@@ -28,8 +28,9 @@ class Report:
     """The progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        run_dir: folder of the files; None: report nothing, as this process is not the first.
-        resumed_step: step at which the run resumes; lines of later steps are dropped, as these steps repeat.
+        run_dir: folder of the files; None: report nothing, for all processes but the first.
+        resumed_step: step at which the run resumes; lines of later steps are removed from the metrics file,
+            because the run takes these steps again.
         tensorboard: write every number for TensorBoard too; raise TrainingError if it is not installed.
     """
 
@@ -67,7 +68,7 @@ class Report:
         self._add_curves("step", position.step, scalars)
 
     def record(self, step: int, scalars: Mapping[str, float | str]) -> None:
-        """Append one line to the metrics file."""
+        """Append `scalars`, by name, as one line to the metrics file."""
         if self._file is not None:
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()
@@ -93,7 +94,7 @@ def _open_curves(folder: Path, resumed_step: int) -> "SummaryWriter":
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Remove the lines of later steps from a metrics file."""
+    """Remove the lines of steps after `step` from a metrics file."""
     if not path.exists():
         return
     kept = []

@@ -39,7 +39,7 @@ class Stepper:
         the statistics of batch norm. Routing losses are weighted means over parts.
 
         Gradients are weighted instead of losses, because a weighted loss could overflow in half precision: a
-        weight may be several hundred. If one part overflows, the scaler skips the step as for a whole batch.
+        weight may be several hundred. If the gradient of one part overflows, the scaler skips the step.
 
         Args:
             step: number of the step, from 0, from which all its random numbers are derived.
@@ -63,7 +63,7 @@ class Stepper:
     def _seeded_top_k(self, step: int) -> Tensor | None:
         """Seed the step's random numbers, and return a top_k for every image of the whole batch, (B, 1).
 
-        All processes get the same top_k values, but different noise and dropout in routers.
+        All processes get the same top_k values, but different random numbers for their routers.
         """
         torch.manual_seed(STEPS_APART * self.config.seed + step)
         top_k = None
@@ -104,7 +104,7 @@ class Stepper:
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Make batch norms use their stored statistics and not update them; call it after model.train()."""
+    """Make batch norms use their stored statistics without updating these; call it after model.train()."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.config import ModelConfig, TaskName
+from training.data.class_subset import classes_without_objects, joined_by_name
 from training.data.open import open_dataset
 from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
@@ -18,7 +19,7 @@ from training.data_config import (
     ScenesConfig,
     absolute,
 )
-from training.errors import ConfigError
+from training.errors import ConfigError, DatasetError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
 from training.tasks.choose import task_named
 
@@ -33,6 +34,25 @@ def log_remarks(of: str, dataset: Dataset) -> None:
     """Log in one line which labels are left out, ignored or clipped; log nothing if there are none."""
     if remarks := describe_remarks(dataset.remarks):
         log.info(f"{of}: {remarks}")
+
+
+def log_measured(of: str, dataset: Dataset) -> None:
+    """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out.
+
+    Raises:
+        DatasetError: there is no object to measure.
+    """
+    log_remarks(of, dataset)
+    if dataset.path(0) is None:
+        return  # generated scenes have objects of every class, and are drawn to know their labels
+    missing = classes_without_objects(dataset)
+    if len(missing) == len(dataset.class_names):
+        raise DatasetError(
+            f"{of}: {len(dataset)} images and no labelled object of {', '.join(missing)}, so nothing can be "
+            "measured; look whether the label files are where the format expects them"
+        )
+    if missing:
+        log.info(f"{of}: classes that nobody labelled, left out of the mean: {', '.join(missing)}")
 
 
 def training_data(
@@ -53,7 +73,13 @@ def training_data(
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:
         return _of_classes(own.train if own else SCENES_FOR_TRAINING, classes)
-    data = FolderConfig(root=str(folder), split=split, format=reading.format, hold_out=reading.hold_out)
+    data = FolderConfig(
+        root=str(folder),
+        split=split,
+        format=reading.format,
+        hold_out=reading.hold_out,
+        bits=reading.bits,
+    )
     return _of_classes(absolute(data), classes)
 
 
@@ -138,8 +164,5 @@ def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data for a model, in the order of the model's classes, since a folder may state no order."""
-    data = scenes_for(config.task, data)
-    if isinstance(data, FolderConfig) and not data.kept_classes:
-        data = replace(data, class_names=config.class_names)
-    return open_dataset(data)
+    """Open data for a model, joined by class names; raise DatasetError if no class is in common."""
+    return joined_by_name(open_dataset(scenes_for(config.task, data)), config.class_names)

@@ -7,7 +7,7 @@ import torch
 
 from training.errors import CheckpointError
 from training.files import sha256_of
-from training.trainer.checkpoint import check_output, load_model, save_model
+from training.trainer.checkpoint import check_output, find_checkpoint, load_model, save_model
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ def halve(checkpoint: Path, output: Path) -> None:
     Raises CheckpointError if output exists or cannot be written, or if a weight is too large for float16.
     """
     check_output(output)
+    checkpoint = find_checkpoint(checkpoint)
     model, provenance = load_model(checkpoint)
     weights = {name: tensor for name, tensor in model.state_dict().items() if tensor.ndim > 1}
     rounded = {name: tensor.half() for name, tensor in weights.items()}

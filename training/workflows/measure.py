@@ -1,8 +1,10 @@
 """Measure checkpoints and running services."""
 
+import logging
 from contextlib import closing
 from pathlib import Path
 
+from training.data.class_subset import joined_by_name
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data_config import DataConfig
@@ -16,9 +18,11 @@ from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import load_detector, load_model
+from training.trainer.checkpoint import find_checkpoint, load_detector, load_model
 from training.trainer.loop import compute_device
-from training.workflows.dataset_config import log_remarks, open_for
+from training.workflows.dataset_config import described, log_measured, open_for
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(
@@ -26,12 +30,14 @@ def evaluate_checkpoint(
 ) -> Result:
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
-    For None, top_k and weight_threshold are as trained. Errors are those of controls_of and labelled_for.
+    For None, top_k and weight_threshold are as trained. Classes are joined by name. Errors are those
+    of controls_of and labelled_for.
     """
-    model, _ = load_model(checkpoint)
+    model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
     dataset = labelled_for(model, data)
-    log_remarks("labels", dataset)
+    log.info(f"measuring on {described(data)}")
+    log_measured("labels", dataset)
     return task_named(model.config.task).evaluate(model.to(compute_device()), dataset, controls=controls)
 
 
@@ -42,13 +48,13 @@ def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None =
 
 
 def _load(checkpoint: Path, top_k: int | None) -> tuple[Detector, RoutingControls]:
-    model, _ = load_detector(checkpoint)
+    model, _ = load_detector(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k)
     return model.to(compute_device()), controls
 
 
 def labelled_for(model: Network, data: DataConfig) -> Dataset:
-    """Open data for a model; raise DatasetError if the data is labelled for another task."""
+    """Open data for a model; raise DatasetError for labels of another task, or no class in common."""
     dataset = open_for(model.config, data)
     task_named(model.config.task).check_labels(dataset)
     return dataset
@@ -68,7 +74,9 @@ def compare_checkpoints(
         DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
     """
     first, second = map(_load, checkpoints, top_ks)
-    return compare(first, second, labelled_for(first[0], data), draws=draws)
+    dataset = labelled_for(first[0], data)
+    log.info(f"measuring on {described(data)}")
+    return compare(first, second, dataset, draws=draws)
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
@@ -86,10 +94,16 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> Evaluation:
-    """Return the results of a running service; raise ConfigError if the data has no boxes."""
+    """Return the results of a running service; classes are joined by name.
+
+    Raises:
+        ConfigError: the data has no boxes.
+        DatasetError: the data and the model have no class in common.
+    """
     dataset = open_dataset(data)
     if len(dataset) and dataset.load(0).image_class is not None:
         raise ConfigError("--url measures a detector: give data with boxes")
-    log_remarks("labels", dataset)
-    with closing(RemoteDetector(url, dataset.class_names, DetectConfig(), model, backend)) as remote:
+    with closing(RemoteDetector(url, DetectConfig(), model, backend)) as remote:
+        dataset = joined_by_name(dataset, remote.class_names())
+        log_measured("labels", dataset)
         return evaluate_with(remote.detect, dataset)

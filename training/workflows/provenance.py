@@ -31,6 +31,14 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
     return {**carried, "begun from data": seen} if seen else carried
 
 
+def checkpoint_in_words(provenance: Mapping[str, str]) -> str:
+    """Return the epoch of a checkpoint, and its validation score if that chose the checkpoint, as text."""
+    if "epoch" not in provenance:
+        return ""
+    best = next((f"{name} {float(provenance[name]):.3f}" for name in BEST_BY if name in provenance), None)
+    return f"epoch {provenance['epoch']}" + (f", the best by validation: {best}" if best else "")
+
+
 def origin_in_words(provenance: Mapping[str, str]) -> str:
     """Return source, licence and earlier training data of the initial weights as text; empty if none."""
     words = []

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.config import ModelConfig, TrainConfig
+from training.data.class_subset import joined_by_name
 from training.data.open import open_dataset
 from training.data.sample import Dataset
 from training.data_config import AS_FOUND, DataConfig, Reading, ScenesConfig
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes
 from training.models.families.choose import parse_variant
 from training.models.network import Network
 from training.models.variants import MixtureChoice
@@ -18,7 +18,7 @@ from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import recipe_splits, refuse_splits
 from training.recipes.recipes import DEFAULT_VARIANT, Request, build_config
 from training.tasks.choose import task_named
-from training.trainer.checkpoint import STATE_FILE, load_model
+from training.trainer.checkpoint import STATE_FILE, find_checkpoint, load_model
 from training.trainer.distributed import ALONE, Processes
 from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
@@ -30,6 +30,7 @@ from training.workflows.dataset_config import (
     trained_on,
     training_data,
 )
+from training.workflows.preflight import before_training
 from training.workflows.provenance import origin_in_words, origin_of
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     resuming = (options.run_dir / STATE_FILE).exists()
     if config.freeze_batch_norm and not (resuming or options.weights or options.like):
         raise ConfigError("--freeze-bn keeps the statistics of a trained model: give its --weights")
-    begun_from = None if resuming else options.like or options.weights
+    weights = None if resuming else options.like or options.weights
+    begun_from = None if weights is None else find_checkpoint(weights)
     origin = {} if begun_from is None else origin_of(begun_from)
     if options.device is not None:
         processes = processes.on(options.device)
@@ -127,18 +129,14 @@ def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
     if resuming:
         trainer.resume()
         log.info(f"resuming from step {trainer.position.step} in {options.run_dir}")
-    elif trainer.untouched_weights:
-        first = trainer.untouched_weights[0]
-        log.info(
-            f"{len(trainer.untouched_weights)} tensors did not fit and keep fresh weights, such as {first}"
-        )
-    validation = open_dataset(config.val_data) if config.val_data else None
+    validation = None
+    if config.val_data is not None:
+        validation = joined_by_name(open_dataset(config.val_data), config.model.class_names)
     _announce(trainer, dataset)
     if validation is not None:
-        check_classes(config.model.class_names, validation.class_names)  # before hours of training
         log_remarks("validation labels", validation)
-    if config.val_data == config.train_data:
-        log.info("validation uses the training images, so figures are too good: give another --val-split")
+    if processes.first and not resuming:  # a resumed run has passed
+        before_training(config, options.run_dir, dataset, validation)
     task = trainer.task
 
     def validate(model: Network) -> Mapping[str, float]:
@@ -158,7 +156,7 @@ def _model_like(options: TrainOptions) -> ModelConfig | None:
             "--like takes weights, experts and top_k from its checkpoint: leave --weights, --placement, "
             "--experts, --expert, --router and --top-k out, or --like"
         )
-    return load_model(options.like)[0].config
+    return load_model(find_checkpoint(options.like))[0].config
 
 
 def _announce(trainer: Trainer, dataset: Dataset) -> None:

@@ -12,12 +12,12 @@ Ints = NDArray[np.integer[Any]]
 
 
 def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> tuple[Floats, Floats, Ints]:
-    """Return the best (anchor, class) pairs, best first, equal scores by lowest pair.
+    """Return the (anchor, class) pairs of highest score, best first; of equal scores, the first pair first.
 
     Args:
         boxes_xyxy: (A, 4).
         class_scores: (A, C).
-        limit: N, at most this many.
+        limit: N, the most pairs to return.
 
     Returns:
         boxes (N, 4), scores (N,), class ids (N,).
@@ -36,14 +36,14 @@ def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> t
 def suppress(
     boxes_xyxy: Floats, scores: Floats, class_ids: Ints, conf: float, iou: float, max_det: int
 ) -> NDArray[np.int64]:
-    """Return the rows to keep, highest score first, equal scores by lowest row.
+    """Return the rows to keep, highest score first; of equal scores, the lowest row first.
 
     Args:
         boxes_xyxy: (N, 4) in pixels of the network input.
         scores: (N,).
         class_ids: (N,).
         conf: boxes with a lower score are dropped.
-        iou: a box is dropped if its IoU with a better box of its class is larger.
+        iou: a box is dropped if its IoU with a box of its class and of higher score is larger.
         max_det: most rows to return.
     """
     order = np.flatnonzero(scores >= np.float32(conf))

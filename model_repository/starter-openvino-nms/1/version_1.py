@@ -1,7 +1,7 @@
 """Convert a manifest of schema_version 1 into version 2; no other file knows the keys of version 1.
 
 Copies of this file, byte for byte the same, are in training/export/artifact, service/artifact, clients and
-every Triton model `-nms`. It imports only the standard library.
+every Triton model `<model>-<target>-nms`. It imports only the standard library.
 """
 
 import copy

@@ -21,6 +21,7 @@ class CocoImage(BaseModel):
     id: int
     width: int
     height: int
+    file_name: str | None = None  # left out for a raw body
 
 
 class CocoCategory(BaseModel):
@@ -66,17 +67,19 @@ class CocoFormat:
         answer = CocoAnswer()
         for image_id, outcome in enumerate(outcomes, 1):
             if isinstance(outcome.found, ServiceError):
-                answer.problems[image_id] = to_problem(outcome.found, outcome.request_id)
+                answer.problems[image_id] = to_problem(outcome.found, outcome.request_id, outcome.file)
                 continue
             self.check(outcome.found.version.manifest)  # again: the model may be another version now
             height, width = outcome.found.image_hw
-            answer.images.append(CocoImage(id=image_id, width=width, height=height))
+            image = CocoImage(id=image_id, width=width, height=height, file_name=outcome.file)
+            answer.images.append(image)
             answer.results += _results(image_id, outcome.found)
             if not answer.categories:
                 names = outcome.found.version.manifest.class_names
                 answer.categories = [CocoCategory(id=i, name=name) for i, name in enumerate(names)]
         left_out: Any = None if answer.problems else {"problems"}
-        return Response(answer.model_dump_json(exclude=left_out), media_type="application/json")
+        body = answer.model_dump_json(exclude=left_out, exclude_none=True)
+        return Response(body, media_type="application/json")
 
 
 def _results(image_id: int, found: Answered) -> list[CocoResult]:

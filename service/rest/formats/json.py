@@ -28,5 +28,8 @@ class JsonFormat:
 
 def _part(outcome: Outcome, moe: str) -> Answer | Problem:
     if isinstance(outcome.found, ServiceError):
-        return to_problem(outcome.found, outcome.request_id)
-    return to_answer(outcome.found, moe=moe)
+        return to_problem(outcome.found, outcome.request_id, outcome.file)
+    answer = to_answer(outcome.found, moe=moe)
+    if outcome.file is not None:
+        answer.file = outcome.file
+    return answer

@@ -16,7 +16,8 @@ class Outcome:
     """The result for one image: an answer or an error."""
 
     request_id: str
-    found: Answered | ServiceError  # always an answer if the request has one image
+    file: str | None  # name of the image's file in a form; None for a raw body
+    found: Answered | ServiceError  # always an answer unless the answer is a list
 
 
 class Format(Protocol):
@@ -35,7 +36,7 @@ class Format(Protocol):
 
         Args:
             outcomes: the result for each image, in the order sent.
-            several: whether the request is a form with several files, so that the answer is a list.
+            several: whether the answer is a list, because there are several files or the caller wants one.
             moe: how much to report about the experts: summary, full or off.
         """
         ...

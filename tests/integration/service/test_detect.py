@@ -81,6 +81,7 @@ def test_a_raw_body_is_an_image_whatever_it_is_called(served, content_type):
 
 def test_a_form_with_one_file_is_answered_like_a_raw_body(served):
     answer = served.client.post("/detect", files={"anything": ("a.png", RED)}).json()
+    assert answer.pop("file") == "a.png"
     assert without_times(answer) == without_times(served.detect(RED).json())
 
 

@@ -50,6 +50,19 @@ def test_an_export_of_version_1_is_served_as_ever(start, tmp_path, backends):
     assert answer.json()["detail"] == "model 'old' has no top_k; leave it out"
 
 
+def test_onnx_runtime_has_thresholds_for_single_classes_and_agnostic_suppression(start, tmp_path):
+    build_static(tmp_path)
+    running = start(repository=tmp_path, backends="onnx", onnx={"target": "npu"})
+
+    def classes(**query):
+        return [one["class"] for one in running.detect(RED, **query).json()["predictions"]]
+
+    assert classes() == ["red", "green"]
+    assert classes(conf="red:1") == ["green"]
+    assert classes(conf="1,red:0") == ["red"]
+    assert classes(agnostic_nms="true", iou=0) == classes(conf="green:1")
+
+
 def test_branches_are_served_and_their_experts_told(start, tmp_path):
     build_branches(tmp_path)
     running = start(repository=tmp_path, backends="onnx")
@@ -76,7 +89,7 @@ def test_two_engines_in_one_process_serve_their_own_exports(start, tmp_path):
     assert absent.status_code == 503
     assert absent.json()["detail"] == (
         "openvino has no model 'branches'; export one: python -m training export CHECKPOINT"
-        " --name branches --target openvino, and start the service again"
+        " --name branches --target openvino, and reload the models"
     )
     both.detect(RED, model="shared", backend="auto").raise_for_status()  # the others are as well as before
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.__main__ import OPENAPI_FILE
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch
 from service.metrics import Metrics
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -113,7 +113,9 @@ def test_what_failed_is_named(tmp_path):
         async with open_models(settings, Models(settings, Metrics(CollectorRegistry()))):
             pass
 
-    with pytest.raises(ArtifactMismatch) as caught:
+    with pytest.raises(ArtifactBroken, match="the default model 'tiny' cannot be served: golden") as caught:
         asyncio.run(load())
-    assert (caught.value.name, caught.value.limit) == ("gates", 1e-4)
-    assert caught.value.error > 0.6
+    cause = caught.value.__cause__
+    assert isinstance(cause, ArtifactMismatch)
+    assert (cause.name, cause.limit) == ("gates", 1e-4)
+    assert cause.error > 0.6

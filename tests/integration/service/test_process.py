@@ -126,6 +126,7 @@ def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
         ({"SPARSIGHT_TRITON__URL": "http://t:1"}, "SPARSIGHT_TRITON__URL='http://t:1' cannot be used"),
         ({"SPARSIGHT_TRITON__TLS_KEY": "k"}, "tls_cert and tls_key belong together"),
         ({"SPARSIGHT_BACKENDS": "triton,triton"}, "backends must name each backend once"),
+        ({"SPARSIGHT_ADMIN_TOKEN": "hunter2"}, "SPARSIGHT_ADMIN_TOKEN cannot be used"),
         ({"SPARSIGHT_OPENVINO__THREADS": "-1"}, "SPARSIGHT_OPENVINO__THREADS='-1' cannot be used"),
     ],
 )

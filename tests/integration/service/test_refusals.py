@@ -120,7 +120,8 @@ def test_too_many_files_are_refused(start, repository):
     two = [("image", (str(i), RED)) for i in range(2)]
     assert limited.client.post("/detect", files=two).status_code == 200
     three = [*two, ("image", ("3", RED))]
-    refused(limited.client.post("/detect", files=three), 400, "malformed-form")
+    words = refused(limited.client.post("/detect", files=three), 413, "form-too-large")
+    assert words.startswith("the form has more than 2 files (SPARSIGHT_MAX_FILES)")
 
 
 def test_a_body_at_the_limit_is_read_and_one_byte_more_is_not(start, repository):

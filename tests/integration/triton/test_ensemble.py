@@ -137,7 +137,7 @@ def test_on_real_images_the_ensemble_equals_the_service_over_the_graph_s_outputs
     found = 0
     spec = served.manifest.images
     for encoded in real_images:
-        pixels = decode(encoded, max_pixels=10**7)
+        pixels = decode(encoded, max_pixels=10**7).pixels
         placed = Letterbox.fit(pixels.shape[:2], spec.canvas_hw)
         images = placed.apply(pixels, spec.canvas_hw, spec.resize.pad_value)
         raw = ask(client, served.name, images=images, **controls(top_k))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
+from tests.integration.service.test_courtesies import assert_thresholds_and_suppression
 from tests.triton_server import ROOT, start_triton
 from training.export.triton.config import TritonOptions, write_all_configs
 
@@ -252,3 +253,8 @@ def test_a_form_with_several_files_is_answered_in_order(server):
         red, wrong, green = gateway.client.post("/detect", files=files).json()["results"]
         assert (red["predictions"][0]["class"], green["predictions"][0]["class"]) == ("red", "green")
         assert wrong["type"].endswith(":unsupported-image")
+
+
+def test_triton_has_thresholds_for_single_classes_and_agnostic_suppression(server):
+    with gateway_to(server) as gateway:
+        assert_thresholds_and_suppression(gateway, "triton")

@@ -104,7 +104,7 @@ def test_a_bad_image_is_named_and_the_one_before_it_is_reported(transport, photo
     assert main(["triton", str(photo), str(broken), "--model", "tiny"]) == 1
     told = capfd.readouterr()
     assert "1 found" in told.out
-    assert told.err.startswith(f"sparsight: {broken}: these bytes cannot be decoded")
+    assert told.err.startswith(f"sparsight: {broken}: the PNG image is truncated, damaged")
     assert len(told.err.splitlines()) == 1  # OpenCV adds none
 
 

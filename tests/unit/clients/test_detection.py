@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clients.errors import ManifestMismatch
+from clients.errors import BadParameter, ManifestMismatch
 from clients.manifest import Resize
 from clients.tasks.detect import DetectParams
 from tests.unit.clients.conftest import answer_of
@@ -178,3 +178,32 @@ def test_a_mixture_without_gates_is_refused(manifest):
     without = replace(manifest, outputs=tuple(row for row in manifest.outputs if row.role != "gates"))
     with pytest.raises(ManifestMismatch, match="no output has the role gates"):
         question(without)
+
+
+def test_scores_of_single_classes_are_filtered_by_the_client(manifest):
+    asked = question(manifest, conf="0.3,red:0.9,1:0.2", max_det=7)
+    assert (asked.conf, asked.class_conf) == (0.3, {0: 0.9, 1: 0.2})
+    assert asked.tensors["conf"].tolist() == [pytest.approx(0.2)]
+    assert asked.tensors["max_det"].tolist() == [asked.candidates]
+    score = float(answer_of(1)["scores"][0])
+    assert len(asked.read(answer_of(1))) == 1
+    assert len(question(manifest, conf=f"red:{score + 0.01}").read(answer_of(1))) == 0
+    assert question(manifest, conf="red:0.5").conf == question(manifest).conf
+
+
+@pytest.mark.parametrize(
+    "conf", ["", "red", "red:2", "cat:0.5", "0.1,0.2", "red:0.1,0:0.2", "red:nan", ":0.5"]
+)
+def test_a_confidence_that_cannot_be_meant_is_refused(manifest, conf):
+    with pytest.raises(BadParameter):
+        question(manifest, conf=conf)
+
+
+def test_agnostic_suppression_needs_the_service(manifest):
+    assert question(manifest, agnostic_nms=False).conf == question(manifest).conf
+    with pytest.raises(BadParameter, match="agnostic_nms needs the service"):
+        question(manifest, agnostic_nms=True)
+    assert DetectParams(agnostic_nms=True, conf="red:0.5").query() == {
+        "agnostic_nms": "true",
+        "conf": "red:0.5",
+    }

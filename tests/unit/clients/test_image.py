@@ -29,7 +29,7 @@ def test_the_exif_orientation_is_applied_like_the_service_does(orientation):
     data = image_bytes(blocks(), "JPEG", exif=exif)
     pixels = as_pixels(data)
     assert pixels.shape == ((40, 64, 3) if orientation < 5 else (64, 40, 3))
-    assert np.array_equal(pixels, decode(data, 10**6))
+    assert np.array_equal(pixels, decode(data, 10**6).pixels)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,20 @@ def test_the_exif_orientation_is_applied_like_the_service_does(orientation):
 )
 def test_every_kind_of_image_is_read_like_the_service_does(mode, image_format):
     data = image_bytes(blocks(), image_format, mode)
-    assert np.array_equal(as_pixels(data), decode(data, 10**6))
+    assert np.array_equal(as_pixels(data), decode(data, 10**6).pixels)
+
+
+def test_what_is_not_looked_at_is_a_warning():
+    deep = blocks()[..., 0].astype(np.uint16) * 16
+    with pytest.warns(UserWarning, match="bits-dropped: the values have 16 bits, of which 12 are used"):
+        pixels = as_pixels(image_bytes(deep))
+    assert np.array_equal(pixels[..., 0], blocks()[..., 0])
+
+
+@pytest.mark.parametrize(("head", "name"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"%PDF-1.7", "PDF")])
+def test_another_format_is_refused_by_its_name(head, name):
+    with pytest.raises(BadImage, match=f"{name} is not decoded here"):
+        as_pixels(head)
 
 
 def test_bytes_of_any_kind_are_bytes():
@@ -54,7 +67,7 @@ def test_pixels_stay_as_they_are_and_a_flipped_view_is_laid_out_anew():
     assert flipped[-1, 0].tolist() == [10, 40, 200]
 
 
-@pytest.mark.parametrize("length", [1, 10, 200, -2])
+@pytest.mark.parametrize("length", [3, 10, 200, -2])
 def test_truncated_bytes_are_refused(length):
     data = image_bytes(blocks(), "JPEG")
     with pytest.raises(BadImage, match="truncated"):

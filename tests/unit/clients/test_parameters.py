@@ -32,7 +32,7 @@ def test_a_share_is_from_0_to_1(manifest, name, value):
 
 
 @pytest.mark.parametrize("name", ["conf", "iou"])
-@pytest.mark.parametrize("value", [-1e-9, 1.0000001, float("nan"), float("inf"), True, "0.5"])
+@pytest.mark.parametrize("value", [-1e-9, 1.0000001, float("nan"), float("inf"), True, "half"])
 def test_what_is_no_share_is_named_and_refused(manifest, name, value):
     with pytest.raises(BadParameter, match=f"{name}=.*from 0 to 1") as refused:
         ask(manifest, **{name: value})

@@ -66,3 +66,38 @@ def test_onnx_runtime_has_settings_of_its_own(monkeypatch):
 def test_what_onnx_runtime_cannot_do_is_refused(onnx):
     with pytest.raises(ValidationError):
         Settings(onnx=onnx)
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        ("https://app.example, http://localhost:5173", ("https://app.example", "http://localhost:5173")),
+        (
+            "HTTPS://App.Example:443,http://a:80,https://b:80",
+            ("https://app.example", "http://a", "https://b:80"),
+        ),
+        ("http://[::1]:3000,capacitor://localhost", ("http://[::1]:3000", "capacitor://localhost")),
+    ],
+)
+def test_origins_are_written_as_browsers_send_them(monkeypatch, text, origins):
+    monkeypatch.setenv("SPARSIGHT_CORS_ORIGINS", text)
+    assert Settings().cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://app.example/", "app.example", "null", "https://*.example", "*,https://a.example", "https://a,"],
+)
+def test_origins_that_no_browser_sends_are_refused(monkeypatch, text):
+    monkeypatch.setenv("SPARSIGHT_CORS_ORIGINS", text)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_a_short_token_is_refused_and_no_token_is_printed():
+    with pytest.raises(ValidationError):
+        Settings(admin_token="x" * 15)
+    assert Settings(admin_token="").admin_token is None
+    assert "secret" not in repr(Settings(admin_token="secret" * 3))

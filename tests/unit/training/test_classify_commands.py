@@ -10,6 +10,9 @@ import pytest
 from tests.unit.training.command_line import failure
 from training.__main__ import main
 from training.data_config import ScenesConfig
+from training.models.classifier import Classifier
+from training.models.variants import model_config
+from training.trainer.checkpoint import save_model
 from training.workflows import dataset_config, train
 
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
@@ -74,6 +77,22 @@ def test_an_image_folder_trains_and_is_measured_inspected_and_looked_at(capsys, 
     ]
     assert main([*look, "--pictures", "3"]) == 0
     assert cv2.imread(str(tmp_path / "l.png")).shape[0] > 300
+
+
+def test_a_classifier_is_measured_on_the_classes_that_it_shares_with_the_data(capsys, tmp_path, folder):
+    path = tmp_path / "model.safetensors"
+    save_model(path, Classifier(model_config("sparsight-n-cls", ("blue", "green", "yellow"), (64, 64))), {})
+    measure = ["evaluate", str(path), "--data", str(folder), "--quiet", "--json"]
+    assert main(measure) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["images"] == 3, "the blue ones"
+    assert (found["by_class"]["green"], found["by_class"]["yellow"]) == (None, None)
+    assert found["top1"] == found["by_class"]["blue"]
+    assert "images of classes that the model does not know, left out (red): 3" in captured.err
+    assert "classes that nobody labelled, left out of the mean: green, yellow" in captured.err
+    save_model(path, Classifier(model_config("sparsight-n-cls", ("green", "yellow"), (64, 64))), {})
+    assert "they have no class in common" in failure(capsys, *measure)
 
 
 def test_generated_scenes_have_a_class_each(capsys, monkeypatch, tmp_path):

@@ -134,7 +134,8 @@ def test_a_size_is_height_by_width(text, input_hw):
 )
 def test_a_missing_checkpoint_is_one_line_and_1(capsys, monkeypatch, tmp_path, argv):
     monkeypatch.chdir(tmp_path)
-    assert failure(capsys, *argv) == "training: no checkpoint at gone.safetensors\n"
+    said = failure(capsys, *argv)
+    assert said.startswith("training: no checkpoint at gone.safetensors; give a .safetensors file, a run's")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,7 +246,7 @@ def test_several_processes_do_not_export(capsys, monkeypatch):
 )
 def test_what_is_chosen_of_an_export_reaches_it(monkeypatch, argv, options):
     asked = []
-    monkeypatch.setattr(export, "export", lambda *_, **given: asked.append(given["options"]))
+    monkeypatch.setattr(export, "export", lambda *_, **given: asked.append(given["options"]) or [])
     assert main(["export", "model.safetensors", "--name", "n", *argv]) == 0
     assert asked == [options]
 
@@ -258,7 +259,7 @@ def test_batch_and_experts_of_train_export_are_those_of_training(monkeypatch, tm
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
     monkeypatch.setattr(train, "train", start)
-    monkeypatch.setattr(export, "export", lambda *_, **given: exported.append(given["options"]))
+    monkeypatch.setattr(export, "export", lambda *_, **given: exported.append(given["options"]) or [])
     argv = ["--run", str(tmp_path), "--batch", "4", "--experts", "3", "--execution", "dense"]
     assert main(["train-export", *argv]) == 0
     assert trained == [(4, 3)]
@@ -289,7 +290,7 @@ def test_an_export_is_never_measured_on_what_was_trained_on(monkeypatch, capsys,
     done = Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
     given = []
     monkeypatch.setattr(train, "train", lambda *_, **__: done)
-    monkeypatch.setattr(export, "export", lambda *_, data, **__: given.append(data))
+    monkeypatch.setattr(export, "export", lambda *_, data, **__: given.append(data) or [])
     assert main(["train-export", *argv]) == 0
     assert given == [measured_on]
     said = capsys.readouterr().out
@@ -313,7 +314,7 @@ def test_a_name_that_no_model_can_have_is_refused_before_the_training(capsys, tm
 @pytest.mark.parametrize("flag", ["--calibration", "--calibration-split"])
 def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys, flag):
     exported = []
-    monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options))
+    monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options) or [])
     argv = ["export", "model.safetensors", "--name", "a", "--data", "cells", flag, "3"]
     assert f"{flag}: only --precision int8 takes ranges from images" in failure(capsys, *argv)
     assert main([*argv, "--precision", "int8"]) == 0
@@ -345,7 +346,8 @@ def test_a_mixture_that_cannot_be_is_one_line_and_1(capsys, tmp_path, argv, mess
 def checkpoint_of(variant, folder):
     """An untrained detector of the generated scenes' classes."""
     path = folder / "model.safetensors"
-    save_model(path, Detector(model_config(variant, CLASS_NAMES, (64, 64))), {})
+    trained_on = {"data": dataset_config.GENERATED}
+    save_model(path, Detector(model_config(variant, CLASS_NAMES, (64, 64))), trained_on)
     return str(path)
 
 

@@ -15,7 +15,7 @@ from training.errors import CheckpointError
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_provenance, save_model
 from training.workflows import dataset_config, train
 from training.workflows.export import export
-from training.workflows.provenance import origin_in_words, origin_of
+from training.workflows.provenance import checkpoint_in_words, origin_in_words, origin_of
 
 LICENCE = "AGPL-3.0 License (https://example.org/license)"
 
@@ -60,7 +60,7 @@ def test_a_licence_goes_from_training_to_training_and_into_the_manifest(converte
         "epoch": "1",
     }
     words = f"weights of Best.pt (YOLO-Master EsMoE), licence: {LICENCE}; begun from mine.safetensors"
-    assert said[0] == words
+    assert words in said
     assert (tmp_path / "first" / STATE_FILE).exists()
     assert trained(tmp_path / "first")[0] == first, "a run that goes on needs not be told again"
 
@@ -96,6 +96,10 @@ def test_a_model_that_began_here_says_nothing_of_others(tmp_path):
     )
     origin = origin_of(tmp_path / "a.safetensors")
     assert list(origin) == ["begun from", "begun from sha256", "begun from data"]
+    assert checkpoint_in_words({"epoch": "8"}) == "epoch 8"
+    best = {"epoch": "3", "mAP50-95": "0.312345"}
+    assert checkpoint_in_words(best) == "epoch 3, the best by validation: mAP50-95 0.312"
+    assert checkpoint_in_words({"source": "a.pt"}) == ""
     assert origin_in_words(origin) == "begun from a.safetensors, trained on bccd"
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         origin_of(tmp_path / "gone.safetensors")

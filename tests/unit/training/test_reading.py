@@ -46,6 +46,16 @@ def test_training_and_validation_are_two_sides_of_one_split():
     )
 
 
+def test_the_bits_of_deep_images_reach_training_and_measuring(capsys):
+    options = train_options(parsed("train", "--run", "r", "--data", "/cells", "--bits", "12"))
+    assert [data.bits for data in data_configs(options)] == [12, 12]
+    assert measured(parsed("evaluate", "m.safetensors", "--data", "/cells", "--bits", "8")).bits == 8
+    for outside in ("7", "17"):
+        with pytest.raises(SystemExit):
+            parsed("evaluate", "m.safetensors", "--data", "/cells", "--bits", outside)
+    assert "invalid choice: 17" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "split"), [([], "train"), (["--split", "all"], "all"), (["--format", "yolo"], "train")]
 )
@@ -78,7 +88,7 @@ def test_an_export_after_training_is_measured_on_the_images_held_out(monkeypatch
     given = []
     monkeypatch.setattr(train, "train", lambda *_, **__: done)
     monkeypatch.setattr(
-        export, "export", lambda *_, data, calibration, **__: given.extend((data, calibration))
+        export, "export", lambda *_, data, calibration, **__: given.extend((data, calibration)) or []
     )
     assert main(["train-export", "--data", "/cells", "--hold-out", "0.2"]) == 0
     assert given == [

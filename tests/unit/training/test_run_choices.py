@@ -116,7 +116,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
         return Outcome(True, Position(epoch=1, batch=0, step=1), tmp_path / "model.safetensors")
 
     monkeypatch.setattr(train, "train", start)
-    monkeypatch.setattr(export, "export", lambda *_, **__: None)
+    monkeypatch.setattr(export, "export", lambda *_, **__: [])
     monkeypatch.setattr(targets, "cpu_capabilities", lambda: ["FP32", "BF16"])
     assert main(["train", "--run", str(tmp_path), "--precision", "bf16"]) == 0
     assert main(["train-export", "--precision", "bf16", "--target", "openvino"]) == 0
@@ -126,6 +126,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
 TAKE_SPLITS = {
     "train": ["--run", "r"],
     "train-export": [],
+    "check": [],
     "look": ["--output", "a.png"],
     "ablations": ["--output", "out"],
     "evaluate": ["m.safetensors"],
@@ -159,8 +160,8 @@ def test_a_recipe_with_splits_of_its_own_takes_no_others(
 
 
 @pytest.mark.parametrize(
-    "command", sorted(TAKE_SPLITS.keys() - {"inspect"})
-)  # inspect knows the folder of the run
+    "command", sorted(TAKE_SPLITS.keys() - {"compare", "evaluate", "inspect"})
+)  # these take the folder of the run
 def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     said = failure(capsys, command, *TAKE_SPLITS[command], "--split", "train")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.sample import Dataset, Sample
-from training.errors import ConfigError
+from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.release import release, staging_room
@@ -45,20 +45,21 @@ from training.progress import bar
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # the same pattern as in the manifest's schema
 
 log = logging.getLogger(__name__)
-ROUNDED_IMAGES = 4  # compared in PyTorch with every map in float16: seconds for each image on a CPU
+ROUNDED_IMAGES = 4  # number compared in PyTorch with float16 maps, which takes seconds for an image on a CPU
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One released artifact: its folder, and how far its graph is from the checkpoint."""
+    """One released artifact: its folder, and how far its graph's outputs are from the checkpoint's."""
 
     path: Path
     parity: Parity
+    proved: bool
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The checkpoint's results on a data set. Every exported graph is measured on the same data set."""
+    """The checkpoint's metric and routing on a data set, with which exported graphs are compared."""
 
     dataset: Dataset
     metric: float  # the task's metric, 0..1
@@ -79,8 +80,8 @@ def export_model(
     """Export a model for every target under the next free version; on an error, release nothing.
 
     Args:
-        measured: the checkpoint's metric on a data set. The metric of a graph may be lower only by the
-            tolerance. None: no metric is compared.
+        measured: the checkpoint's metric on a data set; a graph's metric on it may be lower by at most
+            Tolerance.metric. None: no metric is compared.
 
     Raises:
         ConfigError: the name is no model name, or a target or the model does not support the options.
@@ -106,13 +107,14 @@ def export_model(
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
-            exported.append(Exported(repository / folder / str(version), parity))
+            proved = manifest.content.get("proved", True)
+            exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
     return exported
 
 
 def check_name(name: str) -> None:
-    """Check that a name can be that of a model and of its folder; raise ConfigError otherwise."""
+    """Raise ConfigError if `name` cannot be the name of a model and of a folder."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"--name {name!r}: write lower-case letters, digits, _, . and -, at most 64, beginning with "
@@ -121,7 +123,7 @@ def check_name(name: str) -> None:
 
 
 def next_version(repository: Path, name: str) -> int:
-    """Return one more than the highest version of any target of this model."""
+    """Return one more than the highest version of the model, whatever its target."""
     versions = [
         int(folder.name)
         for target in TARGETS
@@ -132,7 +134,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Check that every older version takes the same fixed batch; raise ConfigError otherwise."""
+    """Raise ConfigError if an older version takes another fixed batch than `fixed`."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(
@@ -161,16 +163,31 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     parity = _prove(engine, built, job)
     golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
+    unproved = [*parity.unproved(), *filter(None, (golden.unproved,))]
+    if unproved:
+        _mark_unproved(unproved, source.options)
     baseline = job.measured.baseline if job.measured else None
-    evidence = Evidence(golden, parity, job.cost, baseline, built.speed)
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, proved=not unproved)
     files = sorted(staging.iterdir())
     manifest = build_manifest(identity, model, (built.spec, precision), evidence, job.provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return parity
 
 
+def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
+    """Log why an artifact is not proved; without the option `unproved`, raise ExportError instead."""
+    why = f"this model is too little trained to prove that its artifact works: {'; '.join(reasons)}"
+    served = "the service serves it only with SPARSIGHT_SERVE_UNPROVED=true"
+    if not options.unproved:
+        raise ExportError(
+            f"{why}. Nothing was written. Train longer, or give images of its classes with --data; or say "
+            f"--unproved to export it all the same, marked as unproved: {served}"
+        )
+    log.warning(f"unproved: {why}. It is marked as unproved: {served}")
+
+
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
-    """Return how far a graph is from its checkpoint; raise ExportError beyond the tolerance."""
+    """Return how far a graph's outputs are from the checkpoint's; raise ExportError beyond the tolerance."""
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)

@@ -1,4 +1,4 @@
-"""Build the manifest of an artifact, and check it against the committed schema."""
+"""Build the manifest of an artifact, and check it against the schema in the model repository."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,6 +32,7 @@ class Provenance:
     data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     attribution: str = ""
+    checkpoint: str = ""  # its epoch, and its score if validation chose it
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Evidence(NamedTuple):
     cost: Cost
     baseline: Baseline | None  # None: routing was not measured
     speed: Speed | None  # None: sparse and dense were not timed
+    proved: bool = True  # False: the model was too little trained for the comparison to prove anything
 
 
 def build_manifest(
@@ -66,7 +68,7 @@ def build_manifest(
     Raises:
         ExportError: the manifest does not satisfy the schema, because of the model's name or a defect here.
     """
-    (spec, precision), (golden, parity, cost, baseline, speed) = form, evidence
+    (spec, precision), (golden, parity, cost, baseline, speed, proved) = form, evidence
     config, task = model.config, export_task(model.config)
     contract = graph_contract(config, spec, parity.tolerance)
     controls = {each.name: each.facts["default"] for each in contract.inputs if each.role == CONTROL}
@@ -97,6 +99,7 @@ def build_manifest(
             "router_margin": golden.router_margin,
             "input_levels": parity.tolerance.input_levels,
         },
+        "proved": proved,
         "parity": _parity(parity, contract),
         "speed": asdict(speed) if speed else None,
         "provenance": asdict(provenance),
@@ -106,10 +109,11 @@ def build_manifest(
 
 
 def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
-    facts = ("images", "distinct_expert_sets", "expert_sets", "compared_boxes", "skippable_experts")
+    facts = ("images", "distinct_expert_sets", "expert_sets", "skippable_experts")
     names = {each.role: each.name for each in contract.outputs}
     return {
         **{name: getattr(parity, name) for name in facts},
+        "compared_boxes": parity.compared_boxes or None,
         "differences": {names[role]: error for role, error in parity.differences.items()},
         "metric": asdict(parity.metric) if parity.metric else None,
     }

@@ -1,14 +1,15 @@
 """Move new artifacts from a staging folder into the model repository: all of them or none.
 
 A staging folder is `.staging-<what>-<process id>` in the repository, and has the layout of the repository.
-Servers ignore it. First, the files of models that are already in the repository are replaced. Then each new
-version and each new model is renamed into place. So -nms and -detect always list every version of the graph.
+Servers ignore it. First, the configurations of models that are already in the repository are replaced. Then
+each new version and each new model is renamed into place. In this order, the configurations of Triton's
+models `<name>-<target>-nms` and `<name>-<target>-detect` always list every version of the graph.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
-has loaded keep working. A server that loads these configurations serves the existing versions, but -nms and
--detect show the number and the class names of the missing version. If its tensors differ, the older versions
-do not fit the configuration, and neither they nor -detect load. The next export of this model and target, or
-`triton-config`, repairs the configurations.
+has loaded keep working. A server that loads such configurations serves the existing versions, but the -nms
+and -detect models show the number and the class names of the missing version. If that version's tensors
+differ, the older versions do not fit the configuration: then neither they nor the -detect model load. The
+next export of this model and target, or `triton-config`, repairs the configurations.
 """
 
 import os
@@ -25,7 +26,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Yield a new staging folder of this process, and delete it afterwards; also delete stale ones."""
+    """Yield a new staging folder, and delete it afterwards; also delete those of processes that died."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"
@@ -38,7 +39,7 @@ def staging_room(repository: Path, what: str) -> Iterator[Path]:
 
 
 def remove_stale_staging(repository: Path) -> None:
-    """Delete staging folders whose process has died; keep those of processes that still run."""
+    """Delete the staging folders of processes that have died, and keep those of running processes."""
     for folder in repository.glob(f"{STAGING_PREFIX}*"):
         owner = folder.name.rpartition("-")[2]
         if owner.isdigit() and int(owner) != os.getpid() and not Path(f"/proc/{owner}").exists():
@@ -72,7 +73,7 @@ def release(room: Path, repository: Path) -> None:
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
     """Yield source and destination of every file to replace and of every folder to rename as a whole."""
-    # Versions are never merged: a version is renamed as a whole, which fails if its folder exists.
+    # A version is renamed as a whole, which fails if its folder exists: versions are never merged.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final
         return

@@ -1,4 +1,4 @@
-"""Manifests as they are stored in the repository, of any schema version."""
+"""Manifests as they are stored in the repository, whatever their schema version."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ SCHEMAS = {1: REPOSITORY / "manifest.1.schema.json", 2: REPOSITORY / "manifest.s
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """A manifest.json, byte for byte the same as on disk."""
+    """A manifest.json of the repository: its bytes on disk, and what they state."""
 
     version: int
     text: bytes
 
     @classmethod
     def of(cls, version_folder: Path) -> "StoredManifest":
-        """Read the manifest of a version folder, whose name is the version, without checking it."""
+        """Read the manifest of a version folder without checking it; the folder's name is the version."""
         return cls(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
 
     @cached_property

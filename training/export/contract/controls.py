@@ -1,4 +1,4 @@
-"""The run-time controls of a graph, as graph inputs. Their names are fields of RoutingControls."""
+"""The run-time controls of a graph, as graph inputs: each is named as its field of RoutingControls."""
 
 from training.config import ModelConfig
 from training.export.contract.spec import GraphSpec

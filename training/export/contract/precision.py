@@ -1,4 +1,4 @@
-"""Number formats of exported graphs, and the allowed differences of each from the checkpoint in float32."""
+"""Number formats of exported graphs, and for each the allowed differences from the checkpoint in float32."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

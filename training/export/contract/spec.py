@@ -1,4 +1,4 @@
-"""The form of an exported graph, apart from the network itself."""
+"""The form of an exported graph: how its experts run, what it selects, and which batches it takes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ Ports = Literal["f32", "bf16"]
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """The execution, selection, batch and branches of a graph."""
+    """How a graph runs its experts, whether it selects candidates, and which batches it takes."""
 
     execution: Execution  # sparse: experts that are not chosen are not computed
     selection: Selection  # service: the graph returns every anchor, and the service selects
@@ -43,7 +43,7 @@ class GraphSpec:
     def top_ks(self, config: ModelConfig) -> range:
         """Return the top_k values that callers may request.
 
-        With a fixed batch, these end at the default: gathered weights have no room for more experts.
+        With a fixed batch, the default is the highest: the graph gathers the weights of so many experts.
         """
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)

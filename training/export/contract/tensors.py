@@ -31,7 +31,7 @@ GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a graph."""
+    """One input or output of a graph: its name, type, sizes and role."""
 
     name: str  # in the graph
     dtype: Dtype
@@ -44,30 +44,33 @@ class Tensor:
         return cls(row["name"], row["dtype"], tuple(row["dims"][1:]), row["role"])
 
     def row(self) -> dict[str, Any]:
-        """Return the tensor's row of the manifest."""
+        """Return the tensor as a row of the manifest."""
         return {"name": self.name, "dtype": self.dtype, "dims": ["B", *self.sizes], "role": self.role}
 
 
 @dataclass(frozen=True)
 class Input(Tensor):
-    """One input of a graph. Facts: `resize` of images; `default`, and `allowed` or `range`, of controls."""
+    """One input of a graph, with further entries of its manifest row.
+
+    These are `resize` for images, and `default` with `allowed` or `range` for a control.
+    """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """Return the input's row of the manifest."""
+        """Return the input as a row of the manifest."""
         return {**super().row(), **self.facts}
 
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """One output of a graph. It may differ from the checkpoint by absolute + relative × |value|."""
+    """One output of a graph; a value may differ from the checkpoint's by absolute + relative × |value|."""
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """Return the output's row of the manifest."""
+        """Return the output as a row of the manifest."""
         return {**super().row(), "tolerance": {"absolute": self.absolute, "relative": self.relative}}
 
 
@@ -86,7 +89,8 @@ class GraphContract:
 
         Args:
             canvases: one or more network inputs, (H, W, 3) each.
-            controls: of each image, as numbers; an input with the role control takes the field of its name.
+            controls: the controls of each image, as numbers. A graph input of role control takes the field
+            with the name of the input.
         """
         count = max(len(canvases), self.batch[0])
         values: dict[str, NDArray[Any]] = {}

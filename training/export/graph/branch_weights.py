@@ -1,15 +1,15 @@
 """Move weights that only a branch reads into that branch.
 
 The exporter leaves every weight in the outer graph. ONNX Runtime prepares the weights of a convolution for
-its fast kernels only if they are constants of the convolution's own graph. A branch that reads weights from
-outside runs slower kernels, which cost the time that skipping experts saves.
+its fast kernels only if they are constants of the graph or branch that holds the convolution. A branch that
+reads weights from outside runs slower kernels, which cost the time that skipping experts saves.
 """
 
 import onnx
 
 
 def move_weights_into_branches(proto: onnx.ModelProto) -> None:
-    """Move each weight into the branch that reads it; if several branches do, each gets a copy."""
+    """Move each weight into the branch that reads it; if several branches read it, each gets a copy."""
     _move_down(proto.graph)
 
 

@@ -27,8 +27,8 @@ from training.models.network import Network
 def fold_batch_norm(model: Network) -> Network:
     """Return a copy in which every batch norm after a convolution is merged into the convolution.
 
-    The norm after the weighted sum of experts stays: experts end in an activation, so it cannot be merged.
-    Group norm stays as well, since it computes its statistics from each image.
+    The norm after the weighted sum of experts stays: between it and the experts' last convolutions are
+    activations. Group norm stays as well, since it computes its statistics from each image.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
@@ -78,7 +78,7 @@ class ExportGraph(nn.Module):
 def graph_contract(
     config: ModelConfig, spec: GraphSpec, tolerance: Tolerance = TOLERANCES["f32"]
 ) -> GraphContract:
-    """Return the inputs and outputs of a graph of this form, and how far each output may be off."""
+    """Return the inputs and outputs of a graph of the form `spec`, with the tolerance of each output."""
     task = export_task(config)
     images = Input(IMAGES, "u8", (*config.input_hw, 3), IMAGES, {"resize": task.resize})
     outputs = task.output_rows(config, spec, tolerance)
@@ -99,7 +99,7 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Return the outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
         outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
         names = [each.name for each in self.contract.outputs]
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}

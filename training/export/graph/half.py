@@ -4,9 +4,9 @@ TensorRT computes every tensor in the type that the ONNX file states. These type
 not by the converters of onnxconverter-common and ONNX Runtime. Such a converter cannot tell a router from
 other layers: it would have to find every float32 part by node names, and add casts to each node.
 
-The same model also runs in PyTorch, which rounds every map: there the effect of half precision is measured.
-OpenVINO on a CPU computes float16 graphs in float32. So OpenVINO shows that the file computes the same as the
-network, but not the effect of rounding.
+The effect of half precision is measured in PyTorch, where the same network rounds every map to float16.
+OpenVINO on a CPU computes float16 graphs in float32. A run in OpenVINO therefore shows that the file computes
+the same as the network, but not the effect of rounding.
 """
 
 from itertools import chain

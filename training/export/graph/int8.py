@@ -1,8 +1,9 @@
 """Quantise OpenVINO graphs to 8 bits: only convolutions that neither choose experts nor decode boxes.
 
 NNCF quantises the dense graph, in which every image passes through every expert. The sparse graph takes over
-weights and value ranges, convolution by convolution. If NNCF quantised the sparse graph itself, it would run
-the whole graph on every image once for each expert, and see only the images that chose the expert.
+the 8-bit weights and value ranges, convolution by convolution. If NNCF quantised the sparse graph itself, it
+would run the whole graph on every image once for each expert, and each expert would see only the images for
+which it was chosen.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ MIN_IMAGES = 2
 
 
 def check_nncf() -> None:
-    """Check that NNCF, which quantises graphs, is installed; raise ExportError otherwise."""
+    """Raise ExportError if NNCF, the library that quantises graphs, is not installed."""
     if importlib.util.find_spec("nncf") is None:
         raise ExportError(
             "precision int8 needs NNCF, which is not installed: in a checkout "
@@ -65,9 +66,10 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
             nncf.Dataset(list(samples)),
             preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
             subset_size=len(samples),
-            # The extremes of all images. NNCF's default is the mean of each image's extremes, which cuts off
-            # values that only some images show: objects. For sparsight-n on generated scenes, the default
-            # cost 0.9 points of mAP, the extremes 0.1 (0.3 if calibrated on other scenes than the measured).
+            # Ranges are the extremes of all images. NNCF's default is the mean of the images' extremes, which
+            # cuts off values that only some images have, such as those of objects. For sparsight-n on
+            # generated scenes, the default cost 0.9 points of mAP, the extremes 0.1, or 0.3 if calibration
+            # and measurement used different scenes.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
             ),
@@ -77,7 +79,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
 
 
 def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> ov.Model:
-    """Return the 8-bit form of a sparse graph, with weights and ranges of the dense one's convolutions.
+    """Return the 8-bit form of a sparse graph, with the weights and ranges of a quantised dense graph.
 
     Args:
         quantized: the 8-bit form of the graph at dense_path, as quantize_dense returns it.
@@ -113,7 +115,7 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise convolutions, also in branches, like the examples; return the names of their weights."""
+    """Quantise each convolution, also in branches, as its example of the same weights; return their names."""
     taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}
     for node in model.get_ordered_ops():
@@ -131,7 +133,7 @@ def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
 
 
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
-    """Insert the example's quantisers before an input; if PASSING operators precede it, before these."""
+    """Insert the example's quantisers before an input, or before the PASSING operators in front of it."""
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
         key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())
@@ -166,7 +168,7 @@ def _has_float_weights(convolution: ov.Node) -> bool:
 
 
 def _weight_name(node: ov.Node) -> str:
-    """Return the checkpoint's name of a convolution's weights; empty for other nodes and computed weights."""
+    """Return the checkpoint's name of a convolution's weights; "" for other nodes and computed weights."""
     if node.get_type_name() not in CONVOLUTIONS:
         return ""
     weight = node.input_value(1).get_node()

@@ -39,7 +39,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     """Return the network as ONNX, traced with folded batch norm.
 
     Raises:
-        ExportError: the graph holds an operator that its target may lack.
+        ExportError: the graph holds an operator that engines of its target may lack.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
@@ -54,7 +54,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values that have their own body in a sparse graph, the most requested first."""
+    """Return the top_k values for which a sparse graph has a body without branches, the likeliest first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.
         return ()
@@ -92,7 +92,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
-    """Return inputs to trace with: blank images, no threshold, and a top_k at which experts run."""
+    """Return the inputs to trace with: blank images, no threshold, and a top_k at which experts run."""
     # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
     height, width = model.config.input_hw

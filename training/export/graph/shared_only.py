@@ -46,9 +46,9 @@ class AlwaysRunning(nn.Module):
 
 
 def without_routed_experts(model: Network) -> Network:
-    """Return a copy without routers and routed experts; its outputs equal those of the model at top_k = 0.
+    """Return a copy of a model without routers and routed experts; its outputs are the model's at top_k 0.
 
-    The copy is a model without mixtures: it has no run-time controls and no gates.
+    The copy has no mixture layers, and so no run-time controls and no gates.
 
     Raises:
         ExportError: the model has no mixture, or a mixture has no shared expert.

@@ -1,8 +1,8 @@
-"""Combine several graphs into one, which selects among them by top_k at run time.
+"""Combine several graphs (bodies) into one graph, which selects one of them by top_k at run time.
 
-A network traced for one top_k needs no branch if it gathers the weights of the chosen experts or runs all
-experts. Such a body is added beside the general one, which has a branch for each expert. At run time it costs
-one test of top_k. On disk it adds only its nodes, since all bodies share the weights.
+The general body has a branch for each expert. A body traced for one top_k needs no branch, because it gathers
+the weights of the chosen experts or runs all experts. Each such body costs one test of top_k at run time. On
+disk it adds only its nodes, since all bodies share the weights.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from training.export.contract.controls import THRESHOLD, TOP_K
 
 
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
-    """Return a graph that runs the body of the requested top_k, and otherwise the general graph.
+    """Return a graph that runs the body of the requested top_k, or the general graph if there is none.
 
-    A body runs only if the threshold is 0.
+    With a threshold above 0, the general graph runs.
 
     Args:
         general: valid for every top_k and threshold.
-        bodies: by the only top_k for which the body is valid, the most requested first. Each has the inputs
+        bodies: by the only top_k for which each body is valid, the likeliest first. Each body has the inputs
             and outputs of the general graph.
     """
     weights: dict[str, onnx.TensorProto] = {}
@@ -43,7 +43,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
 
 
 def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """Return nodes that write to `name` whether the inputs top_k and threshold are `top_k` and 0."""
+    """Return nodes that compute, as the value `name`, whether the top_k input is `top_k` and threshold 0."""
     asked, none = f"{name}/asked", f"{name}/none"
     weights[asked] = numpy_helper.from_array(np.array([[top_k]], dtype=np.int64), asked)
     weights[none] = numpy_helper.from_array(np.array([[0]], dtype=np.float32), none)
@@ -56,7 +56,7 @@ def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> l
 
 
 def _as_branch(model: onnx.ModelProto, prefix: str, weights: dict[str, onnx.TensorProto]) -> onnx.GraphProto:
-    """Return a model as a branch that reads inputs and weights from outside; add its own to `weights`."""
+    """Return a model as a branch that reads inputs and weights from outside; add the model's to `weights`."""
     # The exporter numbers its constants: in another body the same name may hold another value.
     renamed = {
         tensor.name: f"{prefix}/{tensor.name}"

@@ -14,10 +14,10 @@ DTYPES = {"boolean": "bool"}  # where OpenVINO's name of a type is not the manif
 
 
 def check_ports(graph_path: Path, contract: GraphContract) -> None:
-    """Check that the inputs and outputs of a graph are those that its manifest will promise.
+    """Check that the inputs and outputs of a graph are those of `contract`, which its manifest will state.
 
     Raises:
-        ExportError: a tensor is missing, not promised, or of another type or size; the message names it.
+        ExportError: a tensor is missing, superfluous, or of another type or size; the message names it.
     """
     model = ov.Core().read_model(graph_path)
     batch = str(contract.batch[0]) if len(contract.batch) == 1 else "open"
@@ -40,16 +40,16 @@ def check_ports(graph_path: Path, contract: GraphContract) -> None:
 
 
 def _shown(port: ov.Output) -> str:
-    """Return type and sizes of an input or output."""
+    """Return the type and the sizes of an input or output, as text."""
     dtype = port.get_element_type().get_type_name()
     sizes = (str(size.get_length()) if size.is_static else "open" for size in port.partial_shape)
     return f"{DTYPES.get(dtype, dtype)} [{', '.join(sizes)}]"
 
 
 def skippable_experts(graph: Path | bytes) -> int:
-    """Return the number of branches with a convolution on only one side: each is an expert.
+    """Return the number of experts that a graph can skip: branches with a convolution on only one side.
 
-    In a graph that switches on top_k, count only the body that is valid for every top_k and threshold.
+    In a graph that selects a body by top_k, count only in the body for every top_k and threshold.
 
     Args:
         graph: an OpenVINO or ONNX file, or the bytes of an ONNX file.
@@ -61,7 +61,7 @@ def check_branches(proto: onnx.ModelProto) -> None:
     """Check that every branch depends on an input of the graph.
 
     Raises:
-        ExportError: a branch depends on a constant: tracing has frozen the choice of one image.
+        ExportError: a branch depends only on constants: tracing has fixed the experts of one image.
     """
     given = {value.name for value in proto.graph.input}
     nodes = list(_nodes(proto.graph))
@@ -83,7 +83,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _read(name: str, makers: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the names of all values that a value is computed from, including its own name."""
+    """Return the names of all values that the value `name` is computed from, with `name` itself."""
     seen: set[str] = set()
     todo = [name]
     while todo:
@@ -95,7 +95,7 @@ def _read(name: str, makers: Mapping[str, Collection[str]]) -> set[str]:
 
 
 def branches(model: ov.Model) -> Iterator[ov.Node]:
-    """Yield every `If`, also inside other branches."""
+    """Yield every `If` operator of a model, also inside other branches."""
     for node in model.get_ops():
         if node.get_type_name() == "If":
             yield node
@@ -104,7 +104,7 @@ def branches(model: ov.Model) -> Iterator[ov.Node]:
 
 
 def _general_body(model: ov.Model) -> ov.Model:
-    """Return the body that runs if no body for one top_k fits."""
+    """Return the part of a graph that runs if no part is for the requested top_k alone."""
     for node in model.get_ops():
         if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert returns one map
             return _general_body(node.get_function(1))

@@ -9,10 +9,10 @@ class Runner(Protocol):
     """Computes the outputs of a graph."""
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
 
 
 class Engine(Runner, Protocol):
-    """Runs an exported file."""
+    """Runs an exported file, to compare its outputs with the checkpoint's."""
 
     machine: str  # processor and threads

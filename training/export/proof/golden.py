@@ -1,14 +1,13 @@
-"""Make the golden sample: one image and the outputs of a correct server for it."""
+"""Make the golden sample of an artifact: an image, and the answer of a correct server, to check servers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.evaluation import on_canvas
-from training.errors import ExportError
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.proof.engine import Runner
@@ -24,35 +23,31 @@ class Golden:
     arrays: Mapping[str, NDArray[Any]]
     params: Mapping[str, float]  # request parameters that differ from the task's defaults
     router_margin: float | None
+    unproved: str = ""  # why a replay of the sample proves little; empty if it proves the artifact
 
 
 def make_golden(
     model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
-    """Run images through the exported graph, and keep the image whose routing is farthest from a tie.
+    """Run images through the exported graph, and keep the best of those in which the model finds something.
 
-    Raises:
-        ExportError: the model finds nothing in any image, so the sample would prove nothing.
+    The best is the image whose routing is farthest from a tie. If the model finds nothing in any image, it is
+    the best of all images, and `unproved` says so.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)
     experts = [len(layer.experts) for layer in model.mixture_layers().values()]
-    best: Golden | None = None
+    samples = list[tuple[tuple[bool, float], Golden]]()  # with what to rank them by
     for image in images:
         canvas = on_canvas(image, model.config.input_hw, model.resize)
         answered = engine.run(contract.feed([canvas], [controls]))
         outputs = {name: values[:1] for name, values in answered.items()}
         by_role = contract.by_role(outputs)
         answer = task.golden(by_role, image, model.config.input_hw)
-        if answer is None:
-            continue
         margin = router_margin(by_role, experts, controls) if experts else None
-        if best is None or (margin or 0) > (best.router_margin or 0):
-            arrays = {"image": image, "input": canvas[None], **outputs, **answer.arrays}
-            best = Golden(arrays, answer.params, margin)
-    if best is None:
-        raise ExportError(
-            f"{task.nothing_found} in any of {len(images)} golden images, "
-            "so a server could not prove that it reproduces it; train it longer"
-        )
-    return best
+        arrays = {"image": image, "input": canvas[None], **outputs, **answer.arrays}
+        sample = Golden(arrays, answer.params, margin)
+        samples.append(((answer.found, margin or 0.0), sample))
+    (found, _), best = max(samples, key=lambda sample: sample[0])
+    nothing = f"{task.nothing_found} in any of {len(images)} golden images"
+    return best if found else replace(best, unproved=nothing)

@@ -1,4 +1,4 @@
-"""Measure how near the routing of an image is to another choice of experts."""
+"""Measure how little would have to change for other experts to be chosen for an image."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from training.models.mixture.routing import RoutingControls
 
 
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
-    """Return the smallest gap in probability at which a layer would choose other experts.
+    """Return the smallest change of a probability at which a layer would choose other experts.
 
-    In each layer, these gaps count: between the least probable chosen expert and the most probable other one,
-    and between either expert and the threshold, if the threshold could change the choice.
+    In each layer, these gaps count: between the least probable chosen expert and the most probable expert
+    that was not chosen, and between each of the two and the threshold, if it could change the choice.
 
     Args:
-        outputs: by role, of one image; gates and router_probs (1, L, E).
-        experts: number of experts of each layer; the rest of its row is padding.
-        controls: of this image, as numbers.
+        outputs: the outputs for one image, by role; gates and router_probs are (1, L, E).
+        experts: number of experts of each layer; the rest of the layer's row is padding.
+        controls: the image's controls, as numbers.
 
     Returns:
         The gap, or None if every layer runs all of its experts, or none.

@@ -24,10 +24,10 @@ def cpu_capabilities() -> Collection[str]:
 
 
 def check_precision(precision: Precision, capabilities: Collection[str]) -> None:
-    """Check that a CPU can compute in a precision.
+    """Check that a CPU with these capabilities can compute in a precision.
 
     Raises:
-        ExportError: the CPU cannot, so nothing would be proved of the graph.
+        ExportError: the CPU cannot, so the graph could not be compared with its checkpoint here.
     """
     if precision == "bf16" and "BF16" not in capabilities:
         raise ExportError(
@@ -37,7 +37,7 @@ def check_precision(precision: Precision, capabilities: Collection[str]) -> None
 
 
 class OpenVinoEngine:
-    """Runs a graph in a fixed precision."""
+    """Runs a graph in OpenVINO, in the precision that the artifact states."""
 
     def __init__(self, graph_path: Path, precision: Precision = "f32") -> None:
         core = ov.Core()
@@ -48,7 +48,7 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return outputs by name for inputs by name."""
+        """Return the outputs of one run by name; `inputs` are by name too."""
         self._request.infer(dict(inputs))
         return {
             port.get_any_name(): tensor.data.copy()

@@ -1,4 +1,4 @@
-"""Time the sparse and the dense graph, and choose the faster one for this machine."""
+"""Time the sparse graph (which skips experts) and the dense graph, and choose the faster on this machine."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ IMAGES = 6
 
 @dataclass(frozen=True)
 class Speed:
-    """The time for one image at the default top_k."""
+    """The times of the sparse and the dense graph for one image at the default top_k."""
 
     sparse_to_dense: float  # median over rounds
     sparse_ms: float
@@ -42,10 +42,10 @@ def measure_speed(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time both graphs in turn on the same images, since each image chooses other experts.
+    """Time both graphs in turn on the same images, since the experts differ from image to image.
 
     Args:
-        inputs: by name, for one run each; at most IMAGES (6) of these are timed.
+        inputs: one run's inputs by name, for each image; at most IMAGES (6) images are timed.
         clock: returns the time in seconds.
     """
     timed = inputs[:: -(-len(inputs) // IMAGES)]

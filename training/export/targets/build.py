@@ -25,7 +25,7 @@ class ExportImages:
     """The images of one export: (H, W, 3) uint8 RGB."""
 
     parity: Sequence[NDArray[np.uint8]]  # for the comparison with the checkpoint, and for timing
-    golden: Sequence[NDArray[np.uint8]]  # one is published in the artifact, so all are free of rights
+    golden: Sequence[NDArray[np.uint8]]  # one becomes part of the artifact, so all must be free to publish
     calibration: Sequence[NDArray[np.uint8]] = ()  # for precision int8
 
 
@@ -53,7 +53,8 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
     """Write the model as model.onnx into a folder, and return the file's path.
 
     Raises:
-        ExportError: tracing has frozen a branch, or the graph holds an operator that its target may lack.
+        ExportError: a branch of the graph has a constant condition, or the graph holds an operator that
+            engines of its target may lack.
     """
     path = folder / ONNX_FILE
     proto = to_onnx(source.model, spec)
@@ -63,7 +64,10 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
 
 
 def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:
-    """Check that a sparse graph can skip every expert, and a dense graph none; else raise ExportError."""
+    """Raise ExportError unless a sparse graph can skip every expert, and a dense graph none.
+
+    `skippable` is the number of experts that the graph can skip.
+    """
     layers = source.model.mixture_layers().values() if spec.execution == "sparse" else ()
     expected = sum(len(layer.experts) for layer in layers)
     if skippable != expected:

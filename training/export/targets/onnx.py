@@ -14,7 +14,7 @@ from training.export.targets.triton_options import TritonOptions
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    # No body for each top_k: when weights move into branches, each body would get a copy of all weights.
+    # Without bodies for single top_k values: as weights move into branches, each body would get a copy.
     return GraphSpec(options.execution_of(has_mixture), "graph", branches="per_expert")
 
 

@@ -1,4 +1,4 @@
-"""The interface between targets and the exporter: one Target for each."""
+"""The interface between targets and the exporter: what a target defines."""
 
 import logging
 import shutil
@@ -22,7 +22,7 @@ EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
 
 @dataclass(frozen=True)
 class Served:
-    """How Triton runs a graph."""
+    """How Triton runs the graphs of a target: its backend, the device and the backend's parameters."""
 
     backend: str
     file: str
@@ -32,7 +32,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph on disk."""
+    """A graph on disk, its form, and the time of a sparse and a dense graph if both were built."""
 
     path: Path
     spec: GraphSpec
@@ -42,7 +42,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A kind of engine that models are exported for."""
+    """A kind of engine that models are exported for, such as openvino; its form of graph and its options."""
 
     name: TargetName
     precisions: tuple[Precision, ...]  # the first is the default
@@ -56,10 +56,13 @@ class Target:
     warmed_up: bool = False  # Triton runs the graph once before the first request
 
     def build_faster(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
-        """Write a graph into a folder; if both executions are possible and neither is requested, the faster.
+        """Write a graph into a folder.
+
+        If the graph can be sparse or dense and the user requested neither, write the faster one.
 
         Raises:
-            ExportError: the graph cannot skip every expert, or holds an operator that its target may lack.
+            ExportError: a sparse graph cannot skip every expert, or the graph holds an operator that engines
+                of the target may lack.
         """
         options = source.options
         if spec.execution != "sparse" or not self.chooses_execution or options.execution != "auto":

@@ -16,7 +16,7 @@ MAX_BATCH = 8
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    """Return a graph that computes every expert, or for a fixed batch gathers the chosen experts' weights."""
+    """Return the form of the graph: it runs every expert, or for a fixed batch gathers the chosen ones."""
     if options.fixed_batch is not None:
         return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
     return GraphSpec("dense", "graph", max_batch=MAX_BATCH)

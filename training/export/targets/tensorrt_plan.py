@@ -1,7 +1,7 @@
 """Build TensorRT plans for this machine's GPU, and tell how to build them on another machine.
 
-Each plan has a description of the GPU, TensorRT and the graph that it was built for. The script
-deploy/docker/build_plans.sh builds the same plans without this package; a test compares both.
+Beside each plan is a description of the GPU, the TensorRT version and the graph that the plan was built for.
+The script deploy/docker/build_plans.sh builds the same plans without this package; a test compares the two.
 """
 
 import importlib
@@ -23,9 +23,9 @@ DESCRIPTION_FILE = "model.plan.json"
 
 
 def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
-    """Return the smallest, the usual and the largest shape of each input; usual are full batches.
+    """Return the smallest, the usual and the largest shape of each input; the usual one is a full batch.
 
-    Empty for a fixed batch: the graph itself has the shapes then, and trtexec refuses others.
+    The result is empty for a fixed batch: the graph itself states the shapes then, and trtexec refuses any.
     """
     batches = stored.content["batch"]
     if len(batches) == 1:
@@ -35,7 +35,7 @@ def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
 
 
 def plan_arguments(stored: StoredManifest) -> list[str]:
-    """Return the arguments of trtexec for shapes and precision of an artifact."""
+    """Return the arguments of TensorRT's command trtexec for the shapes and the precision of an artifact."""
     arguments, shapes = [], plan_shapes(stored)
     for index, option in enumerate(("minShapes", "optShapes", "maxShapes") if shapes else ()):
         sizes = (f"{name}:{'x'.join(map(str, each[index]))}" for name, each in shapes.items())
@@ -76,8 +76,8 @@ def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
     """Write model.plan and then its description beside model.onnx, unless both exist and fit.
 
     Args:
-        version_folder: of an artifact of target tensorrt.
-        tensorrt: the package, or TensorRT-RTX, which has the same builder.
+        version_folder: folder of an artifact of target tensorrt.
+        tensorrt: the imported package TensorRT, or TensorRT-RTX, which has the same builder.
         gpu: name of the GPU that the plan is for.
 
     Raises:
@@ -102,7 +102,7 @@ def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
         return
     log.info(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
     write_atomically(plan, _serialized(tensorrt, onnx, stored))
-    write_atomically(described, description())  # last: a plan without its description is built again
+    write_atomically(described, description())  # written last, as a plan without description is built anew
     log.info(f"built {plan}")
 
 
@@ -119,7 +119,7 @@ def gpu_names() -> str:
 
 
 def version_number(version: str) -> str:
-    """Return a version of TensorRT as trtexec writes it: 10.13.3.9 as 101303."""
+    """Return a version of TensorRT as the number that trtexec writes: for 10.13.3.9, 101303."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     return str(major * 10_000 + minor * 100 + patch)
 

@@ -1,4 +1,4 @@
-"""Options of Triton."""
+"""Options for how Triton runs exported models: instances, queue, batches, threads and device."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,1 +1,1 @@
-"""The exporter's part of each task."""
+"""What the exporter has to know about each task: outputs, golden sample, comparison and metric."""

@@ -47,7 +47,7 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    """Return selected candidates, or every anchor if the service selects."""
+    """Return the graph's outputs: the selected candidates, or every anchor if the service selects."""
     if spec.selection == "service":
         return model.decode(predictions)
     boxes, class_scores = model.decode(predictions, spec.candidates)
@@ -55,23 +55,21 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
     return boxes, scores, class_ids.to(torch.int32)
 
 
-def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer | None:
+def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
     """Return a server's detections at a confidence in a gap of scores; None if all are below CONF_FLOOR."""
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
-    if conf is None:
-        return None
-    settings = DetectConfig(conf=conf, iou=IOU, max_det=MAX_DET)
+    settings = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
     found = kept(outputs, (image.shape[0], image.shape[1]), input_hw, settings)
     arrays: dict[str, NDArray[Any]] = {
         "det_boxes_xyxy": found.boxes_xyxy,
         "det_scores": found.scores,
         "det_class_ids": found.class_ids,
     }
-    return GoldenAnswer(arrays, {"conf": conf})
+    return GoldenAnswer(arrays, {"conf": settings.conf}, found=conf is not None)
 
 
 def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:
-    """Return mAP@[.5:.95], 0..1."""
+    """Return the mAP@[.5:.95], 0..1, of a graph's outputs for the images of a data set."""
     settings = DetectConfig()
     truths, found = [], []
     for sample, outputs in answers:
@@ -83,7 +81,7 @@ def _map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int,
 def kept(
     outputs: Arrays, image_hw: tuple[int, int], input_hw: tuple[int, int], settings: DetectConfig
 ) -> Detections:
-    """Return the detections of one image; if the graph returns every anchor, first select candidates."""
+    """Return the detections that NMS keeps; if the graph returns every anchor, select candidates first."""
     boxes = torch.from_numpy(outputs[BOXES])
     if CLASS_SCORES in outputs:
         class_scores = torch.from_numpy(outputs[CLASS_SCORES])

@@ -19,7 +19,10 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 
 
 class Difference(NamedTuple):
-    """The difference of two outputs: infinite if a row has no counterpart, NaN if a value is not finite."""
+    """The difference of one output in two answers.
+
+    It is infinite if a row has no counterpart in the other answer, and NaN if a value is not finite.
+    """
 
     largest: float  # absolute
     excess: float  # largest difference beyond the relative tolerance
@@ -31,11 +34,12 @@ class GoldenAnswer(NamedTuple):
 
     arrays: Mapping[str, NDArray[Any]]
     params: Mapping[str, float]  # only those that differ from the task's defaults
+    found: bool = True  # whether the model finds anything; otherwise, a replay proves little
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """The exporter's part of a task. All outputs are of one image, by role."""
+    """What the exporter has to know about a task. All outputs are those for one image, by role."""
 
     resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
@@ -43,14 +47,14 @@ class ExportTask:
     outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions
     differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # expected, actual; finite
     counted: str | None = None  # role of which some rows must be compared; None: every row is compared
-    golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer | None]  # None: nothing found
-    nothing_found: str = ""  # message in that case
+    golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer]
+    nothing_found: str = ""  # message if the model finds nothing
     metric_name: str
     metric: Callable[[Answers, Sequence[str], tuple[int, int]], float]  # class names, input (H, W)
 
 
 def equal_order(want: NDArray[Any], got: NDArray[Any]) -> Difference:
-    """Compare two arrays (1, N, …) element by element."""
+    """Return the difference of two arrays (1, N, …), compared element by element."""
     if want.shape != got.shape:
         return Difference(UNMATCHED, UNMATCHED, 0)
     largest = float(np.abs(want.astype(np.float64) - got).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Select the exporter's part of a task by the task's name."""
+"""Select the ExportTask of a model by the name of its task."""
 
 from training.config import ModelConfig
 from training.errors import ConfigError
@@ -8,7 +8,7 @@ from training.export.tasks.task import ExportTask
 
 
 def export_task(config: ModelConfig) -> ExportTask:
-    """Return the exporter's part of a model's task.
+    """Return what the exporter has to know about a model's task.
 
     Raises:
         ConfigError: models of this task cannot be exported.

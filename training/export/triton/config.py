@@ -1,4 +1,4 @@
-"""Write the files that Triton needs for an artifact: its configuration, and the models -nms and -detect."""
+"""Write what Triton needs for an artifact: config.pbtxt, and the models <artifact>-nms, <artifact>-detect."""
 
 import json
 from collections.abc import Sequence
@@ -20,12 +20,13 @@ ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest sta
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    A graph that takes only several images at once gets no -nms and no -detect, since these take one image.
+    The models `<name>-<target>-nms` and `<name>-<target>-detect` take one image. They are left out if the
+    graph takes only several images at once.
 
     Args:
-        room: the staging folder. It gets the folders `<name>-<target>`, which may already hold the graph's
-            versions, -nms and -detect.
-        manifests: of every version that will be in the repository.
+        room: the staging folder. It gets the folder `<name>-<target>`, which may already hold versions of the
+            graph, and the folders of the two models.
+        manifests: the manifest of every version that will be in the repository.
 
     Raises:
         ConfigError: the model does not support the options, or only some of its versions take single images.
@@ -57,7 +58,7 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
     """Write Triton's files for every model of a repository; on an error, change nothing.
 
     Args:
-        name: write only for this model, all its targets; None: for every model.
+        name: write only for this model, for all of its targets; None: for every model.
 
     Returns:
         The folders `<name>-<target>` of these models.
@@ -79,11 +80,11 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
     """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
 
-    The sha256 of an artifact is that of its manifest, so it changes. Triton's files hold this sha256: write
-    them again afterwards.
+    An artifact is identified by the sha256 of its manifest, which changes. Triton's files hold this sha256:
+    write them again afterwards.
 
     Args:
-        name: rewrite only for this model, all its targets; None: for every model.
+        name: rewrite only for this model, for all of its targets; None: for every model.
 
     Returns:
         The manifests that were rewritten.

@@ -1,9 +1,9 @@
-"""Write config.pbtxt of a graph, of the model -nms after it, and of the ensemble -detect of both.
+"""Write the config.pbtxt of the three Triton models of an artifact.
 
-An artifact `<name>-<target>` is three models in Triton. The graph has this name, and the gateway calls it.
-`-nms` is a Python model that suppresses overlapping detections. `-detect` is an ensemble of the two, for
-clients that call Triton themselves. Such a client cannot read the repository, so the parameters of each model
-hold the manifests and their sha256.
+`<name>-<target>` is the graph; the service calls it. `<name>-<target>-nms` is a Python model that suppresses
+overlapping detections. `<name>-<target>-detect` is an ensemble of the two, for clients that call Triton
+directly. Such a client cannot read the repository, so the parameters of each model hold the manifests and
+their sha256.
 
 All functions take the manifests of every version; the newest manifest describes the tensors.
 """
@@ -49,7 +49,7 @@ READ_BY_NMS = ("boxes_xyxy", "scores", "class_ids", "class_scores", GATES)  # ro
 
 
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """Return config.pbtxt of the graph.
+    """Return the config.pbtxt of the graph, `<name>-<target>`.
 
     Raises:
         ConfigError: max_batch is larger than the artifact supports.
@@ -93,7 +93,7 @@ def fixed_batch(stored: StoredManifest) -> int | None:
 
 
 def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
-    """Return config.pbtxt of -nms, the Python model that turns candidates into detections."""
+    """Return the config.pbtxt of `<name>-<target>-nms`, which turns candidates into detections."""
     newest = _newest(manifests)
     model = TritonModel(name=newest.model_name + NMS_SUFFIX, backend="python")
     model.instance_group.add(count=options.instances, kind="KIND_CPU")
@@ -109,7 +109,7 @@ def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> s
 
 
 def detect_config(manifests: Sequence[StoredManifest]) -> str:
-    """Return config.pbtxt of the ensemble, which takes one image and returns its detections.
+    """Return the config.pbtxt of `<name>-<target>-detect`, which takes an image and returns detections.
 
     A request holds one image even if the graph takes batches. Triton joins the images of several requests
     into one batch when it runs the graph.
@@ -140,7 +140,10 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 
 
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
-    """Return VERSIONS_SERVED, or 1 if the tensors of these versions differ: a configuration has one shape."""
+    """Return how many versions Triton serves: 1 if their tensors differ, as a config has one shape for all.
+
+    Otherwise it is VERSIONS_SERVED.
+    """
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
     shapes = {(fixed_batch(stored), stored.inputs, stored.outputs) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
@@ -164,7 +167,10 @@ def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
 
 
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
-    """Limit the queue. This needs dynamic batching, which at max_batch_size 0 joins no requests."""
+    """Limit the queue of waiting requests, with an option of Triton's dynamic batching.
+
+    At max_batch_size 0, dynamic batching joins no requests into batches.
+    """
     batching = model.dynamic_batching
     if largest := model.max_batch_size:
         preferred = sorted({size for size in (largest // 2, largest) if size > 1})

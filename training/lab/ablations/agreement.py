@@ -17,8 +17,8 @@ class Agreement:
 
     pairs: int
     same_order: int
-    equal_here: int  # pairs with equal figures of ours, such as 0 after too short a training
-    tau: float  # Kendall's, over these pairs: 1 all in the same order, -1 none
+    equal_here: int  # pairs for which our figures are equal, such as 0 after too short a training
+    tau: float  # Kendall's tau over all pairs: 1 if all are in the same order, -1 if none is
     chance: float | None  # share of all orders of our rows that agree at least as well; None: too many rows
     wide_pairs: int  # pairs that differ by more than `spread` in the paper
     wide_same_order: int
@@ -28,11 +28,11 @@ class Agreement:
 
 
 def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
-    """Compare the order of published figures with that of ours; None if no two published ones differ.
+    """Compare the order of published figures with the order of ours; None if all published ones are equal.
 
     Args:
         ours: for each row, its figures of one or more seeds, in the unit of the published figures.
-        spread: largest difference between the source's own figures of one model.
+        spread: largest difference between figures that the paper itself gives for one model.
     """
     means = [fmean(runs) for runs in ours]
     pairs = [(a, b) for a, b in combinations(range(len(ours)), 2) if published[a] != published[b]]
@@ -43,7 +43,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
     if len(ours) <= ENUMERATED:
         scores = [_order(published, each, pairs)[1] for each in permutations(means)]
         chance = sum(each >= score for each in scores) / len(scores)
-    # Rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
+    # Differences are rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
     wide = [(a, b) for a, b in pairs if round(abs(published[a] - published[b]), 6) > round(spread, 6)]
     seeds = min(len(runs) for runs in ours)
     deviation, clear = None, None
@@ -67,7 +67,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the number of pairs in the same order, and this number less that of pairs in opposite order."""
+    """Return how many pairs of rows are in the same order, and by how many these exceed the opposite ones."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)

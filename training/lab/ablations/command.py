@@ -12,7 +12,7 @@ from training.workflows.train import TrainOptions
 
 @dataclass(frozen=True)
 class Ablations:
-    """The result of the command: the report, its file, and which runs finished or failed."""
+    """The result of the command `ablations`: the report, its file, and which runs finished or failed."""
 
     markdown: str
     report: Path
@@ -22,10 +22,10 @@ class Ablations:
 def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)) -> Ablations:
     """Train and measure all rows that are not finished yet; rewrite the report after each run.
 
-    The settings apply to all runs; options.run_dir is the folder for all runs and for the report.
+    The options apply to all runs; options.run_dir is the folder for all runs and for the report.
 
     Raises:
-        TrainingError: no run could be started. If single rows fail, the result states the failures.
+        TrainingError: no run could be started. If only some rows fail, the result names them.
     """
     settings, val_data = settle(rows, options, seeds)
 
@@ -37,6 +37,6 @@ def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] =
 
 
 def asked_rows(tables: Sequence[str] | None) -> tuple[Row, ...]:
-    """Return the rows of these tables; if none is named, of all tables of the paper."""
+    """Return the rows of the tables named in `tables`; if none is named, of all tables of the paper."""
     names = tables or [*map(str, TABLES)]
     return rows_of([int(name) for name in names if name != ROUTING]) + ROUTING_ROWS * (ROUTING in names)

@@ -1,4 +1,4 @@
-"""Write tables with the paper's figures and ours, and the table on routing, as Markdown and as JSON."""
+"""Write tables with the paper's figures beside ours, and our table on routing, as Markdown and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Table:
 
 
 def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) -> list[Table]:
-    """Return the tables of these rows, first the paper's; rows that train the same share their runs."""
+    """Return the tables of `rows`, the paper's first; rows that train the same model share their runs."""
     tables = []
     for number in (*TABLES, None):
         lines = []
@@ -84,7 +84,7 @@ def mean_cell(values: Sequence[float], digits: int = 1) -> str:
 
 
 def spread() -> float:
-    """Return the largest difference between the paper's own figures of its adopted model, in points."""
+    """Return the largest difference between the paper's own figures of its final model, in points."""
     return max(published_spread()) - min(published_spread())
 
 
@@ -156,7 +156,7 @@ def _section(table: Table) -> list[str]:
 
 
 def _agreement(table: Table) -> Agreement | None:
-    """Return the agreement over the rows that have at least one finished seed."""
+    """Return the agreement of our order with the paper's, over the rows with at least one finished seed."""
     there = [(row.map50_95, [100 * run.map50_95 for run in runs]) for row, runs, _ in table.lines if runs]
     return agreement([published for published, _ in there], [ours for _, ours in there], spread())
 
@@ -218,11 +218,11 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return mAP with another number of experts, and its difference from the usual number."""
+    """Return the mAP with top_k experts, and its difference from the mAP with the usual number."""
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)
-    # Rounded, as 0.30 - 0.29 is a little more than 0.01 in binary.
+    # The difference is rounded, as 0.30 - 0.29 is a little more than 0.01 in binary.
     missed = "" if round(difference, 6) >= -goal else ", missed"
     return f"{mean_cell([100 * each.map50_95[top_k] for each in found])} ({difference:+.2f}{missed})"
 
@@ -254,7 +254,7 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
 
 
 def as_list(rows: Sequence[Row]) -> str:
-    """Return text with every row, its cost, and the paper's figures."""
+    """Return every row with its cost and the paper's figures, as text."""
     measure_once = cache(measure)
     lines = [f"at 640 × 640, {VOC_CLASSES} classes; GFLOPs with all experts, as in training, and at K"]
     for table in build_tables(rows, (), Progress({}, {}, False)):

@@ -25,7 +25,7 @@ PAPER_BUDGET = "PASCAL VOC 2007+2012 (16,500 images), 600 epochs at 640 × 640, 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table: the settings to train with, and published figures in percent."""
+    """One row of an ablation table: the settings to train with, and the published figures in percent."""
 
     name: str
     variant: str = DEFAULT_VARIANT
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def run(self) -> str:
-        """Return the folder name of the row's runs; rows that train the same share one folder."""
+        """Return the folder name of the row's runs; rows that train the same model share one folder."""
         choice, overrides = self.mixture, self.overrides
         parts = [self.variant, choice.placement]
         parts += [None if choice.num_experts is None else f"e{choice.num_experts}"]
@@ -64,7 +64,7 @@ def _row(
     """Return a row of the paper; `losses` are the weights of DFL and balance.
 
     The defaults are the paper's final model. The paper does not state the losses of tables 5 to 7. We use
-    those of the final model, since its figure in table 1 is also in table 5.
+    the losses of the final model, since the final model's figure in table 1 is also in table 5.
     """
     mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
     overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}
@@ -98,7 +98,7 @@ ROWS = (
     _row(8, "config 5: MoE 1.5", 62.2, losses=(0.0, 1.5)),
 )
 
-# sparsight with one of our own choices undone in each row, measured with several numbers of experts.
+# In each row, one of the design choices of sparsight is undone; measured with several numbers of experts.
 _NO_OBJECTIVE: Overrides = {"loss.information": 0.0, "loss.coverage": 0.0}
 ROUTING_ROWS = (
     Row(name="unchanged"),
@@ -112,7 +112,7 @@ ROUTING_ROWS = (
 
 
 def rows_of(tables: Collection[int]) -> tuple[Row, ...]:
-    """Return all rows of these tables of the paper, in the paper's order."""
+    """Return all rows of the paper's tables in `tables`, in the paper's order."""
     return tuple(row for row in ROWS if row.table in tables)
 
 

@@ -1,4 +1,4 @@
-"""Train and measure rows one after the other, each in its own folder; stopped runs are resumed."""
+"""Train and measure the rows of ablation tables in turn, each in its own folder; resume stopped runs."""
 
 import json
 import logging
@@ -56,14 +56,14 @@ class RoutingFigures:
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
 
     def mean_nmi(self, grouping: str) -> float | None:
-        """Return the mean NMI over layers; None: the data has no such groups."""
+        """Return the NMI with a grouping, as the mean over layers; None: the data has no such grouping."""
         found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
         return fmean(found) if found else None
 
 
 @dataclass(frozen=True)
 class Result:
-    """One finished run, measured on the validation data. The stored result marks the run as finished."""
+    """The figures of a finished run on the validation data; a stored result marks its run as finished."""
 
     seed: int
     map50: float  # 0..1
@@ -71,14 +71,14 @@ class Result:
     parameters: int
     gflops_at_top_k: float
     information_bits: dict[str, float]  # by mixture layer
-    seconds: float  # of a resumed run only since the last start
+    seconds: float  # duration; for a resumed run, since the last start only
     resumed: bool
     routing: RoutingFigures | None = None  # only for rows on routing
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The finished and the failed runs, by folder name and seed."""
+    """The results of finished runs and the errors of failed runs, by folder name and seed."""
 
     finished: dict[tuple[str, int], Result]
     failed: dict[tuple[str, int], str]
@@ -99,7 +99,9 @@ def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
 def settle(
     rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)
 ) -> tuple[Settings, DataConfig]:
-    """Return the settings that these rows share, and the validation data; store the settings in the output.
+    """Return the settings that all rows share, and the validation data; store the settings in the output.
+
+    The output is the folder options.run_dir.
 
     Raises:
         ConfigError: the output holds rows with other settings, or there is no validation data.
@@ -149,7 +151,7 @@ def run_rows(
     *,
     after_each: Callable[[Progress], object],
 ) -> Progress:
-    """Train and measure every row with every seed that is not finished yet, seed by seed.
+    """Train and measure every row with every seed, seed by seed; finished runs are left out.
 
     If a run fails, the error is logged, and the next run starts. after_each gets the progress after each run.
     """
@@ -218,7 +220,7 @@ def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Re
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """Return the estimated time left, from runs that were never stopped."""
+    """Return the estimated time left as text, by the times of the runs that were never stopped."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
         return ""
@@ -235,7 +237,7 @@ def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
 def measure_routing(
     checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig
 ) -> RoutingFigures:
-    """Return routing figures of a model; `usual` is its evaluation on the data at its own top_k."""
+    """Return routing figures of a model; `usual` is the model's evaluation on the data at its own top_k."""
     map50_95 = {}
     for top_k in measured_top_ks(config):
         found = usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)
@@ -252,7 +254,7 @@ def read_result(run_dir: Path) -> Result | None:
     """Return the result of a finished run; None if the run is not finished.
 
     Raises:
-        ConfigError: the stored result is not one of this version.
+        ConfigError: another version of this command wrote the result.
     """
     path = run_dir / RESULT_FILE
     if not path.is_file():

@@ -76,7 +76,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
     """Build every graph, then time one group (engine, precision, threads) after the other.
 
     Raises:
-        TrainingError: any of its subclasses; the times measured before are lost.
+        TrainingError: a subclass of it, if anything fails; the times measured before are lost.
     """
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:
@@ -112,7 +112,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
 def _look_closer(
     graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
-    """Return profiles and throughputs, which only OpenVINO provides."""
+    """Return profiles and throughputs if they were requested; only OpenVINO provides them."""
     profiles, throughputs = list[Profile](), list[Throughput]()
     if "openvino" not in options.engines or not (options.throughput or options.profile):
         return (), ()

@@ -51,7 +51,7 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
-    """Return an engine that passed require_engine."""
+    """Return the engine with a name; require_engine must have accepted this engine before."""
     if name == "openvino":
         engine = OpenVinoEngine(precision, threads)
         return lambda source, inputs: engine.request(source, inputs).infer

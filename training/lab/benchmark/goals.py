@@ -1,7 +1,9 @@
-"""Goals for skipping experts, to compare with the measurements.
+"""Goals for the time that skipping experts saves, to compare with the measurements.
 
-Goals for shares of the bound were measured with conditional branches in OpenVINO on synthetic models of this
-size, and rounded up. Goals for ratios come from the share of a variant's operations that is in experts.
+Some goals are shares of the bound's gain: of the time saved by a graph that holds only the chosen experts.
+Their limits were measured with conditional branches in OpenVINO on synthetic models of the same size, and
+rounded up. Other goals are ratios of times. Their limits follow from the share of a variant's operations
+that is in experts.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from training.models.detector import Detector
 
 Quantity = Literal["share", "ratio", "ratio_to_reference"]
 
-# Share of the bound's gain. Full experts mix all channels; in light ones depthwise filters do part of it.
+# Share of the bound's gain, by kind of expert: full convolutions, or light (depthwise-separable) ones.
 SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("full", "f32"): 0.95,
     ("full", "bf16"): 0.85,
@@ -44,7 +46,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share is at least its limit, or a ratio at most; False if not measured."""
+        """Return whether a share reaches its limit, or a ratio does not exceed it; False if not measured."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit

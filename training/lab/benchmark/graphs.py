@@ -1,4 +1,4 @@
-"""Trace the graph files that engines run, each of them once, into a folder."""
+"""Trace the graph files that engines run, each file once, into a folder."""
 
 import logging
 from collections.abc import Mapping
@@ -32,20 +32,23 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 
 
 class Graphs:
-    """The graphs of subjects and peers, by form and engine."""
+    """The graphs of a benchmark's models, and of other projects' ONNX files (peers), by form and engine."""
 
     def __init__(self, folder: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._folder, self._subjects, self._peers = folder, subjects, peers
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return the graph that the engine runs; the first call traces it."""
+        """Return the graph with which an engine runs a form; the graph is traced when first requested."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
 
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
-        """Return the part of a sparse OpenVINO graph that runs at the form's top_k, without the switch."""
+        """Return the part of a sparse OpenVINO graph that runs at the form's top_k.
+
+        A sparse graph is a switch over top_k between several such parts.
+        """
         spec = self._spec(form, "openvino", precision)
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
@@ -64,7 +67,7 @@ class Graphs:
         return _for_engine(source, engine) if isinstance(source, Path) else source
 
     def inputs(self, form: Form) -> Inputs:
-        """Return the benchmark's image with controls; for a peer, random values in its input shapes."""
+        """Return the benchmark's image and the controls; for a peer, random values in its input shapes."""
         if form.kind == "peer":
             first = next(iter(self._subjects.values()))
             return peer_inputs(self._peers[form.label], first.model.config.input_hw)
@@ -101,7 +104,7 @@ class Graphs:
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:
-    """Return the graph as OpenVINO exports it, or with weights moved into branches for ONNX Runtime."""
+    """Return the graph as it is for OpenVINO; for ONNX Runtime, with the weights moved into branches."""
     made = path.with_suffix(".xml") if engine == "openvino" else path.with_name(f"{path.stem}-moved.onnx")
     if made.exists():
         return made

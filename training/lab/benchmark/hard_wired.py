@@ -1,7 +1,7 @@
-"""The bound of what skipping experts can gain: a model that has only the experts that one image chose.
+"""The bound of what skipping experts can gain: a model with only the experts that were chosen for one image.
 
-This model chooses and skips nothing at run time, so it costs exactly what the chosen experts cost. For that
-image its answer is the same as the whole model's; for other images it may differ.
+The model chooses and skips nothing at run time, so that its experts cost exactly what the chosen experts
+cost. For that image its answer is the whole model's; for other images the two may differ.
 """
 
 import copy
@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return the experts that run for a network input (H, W, 3) without a threshold, ascending, by layer."""
+    """Return, by layer, the experts that run for a network input (H, W, 3) at a top_k without threshold."""
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {
@@ -50,7 +50,7 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
 
 
 class SharedAlone(MixtureLayer):
-    """A mixture layer with only its shared expert; its routing is one expert that never runs."""
+    """A mixture layer with only its shared expert; its routing reports one expert that never runs."""
 
     def __init__(self, layer: MixtureLayer) -> None:
         if layer.shared is None:

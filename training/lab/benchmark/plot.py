@@ -12,13 +12,13 @@ from training.lab.benchmark.command import Benchmark
 from training.lab.benchmark.rows import Group, Row
 
 FORMATS = (".png", ".svg", ".pdf")
-WIDTH = 0.7  # of one model's points, relative to the distance between models
+WIDTH = 0.7  # width of one model's points, relative to the distance between models
 # One colour for each K, from few experts to many; distinct for colour-blind people, and in grey.
 COLOURS = ("#0b3c5d", "#2a7fb8", "#5fb7c9", "#d98b2b", "#a23b2a")
 
 
 def require_drawable(path: Path) -> None:
-    """Check that the chart can be written to this file; raise ConfigError otherwise."""
+    """Raise ConfigError if no chart can be written to `path`."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--plot {path}: the name has to end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
@@ -29,7 +29,7 @@ def draw(result: Benchmark, path: Path) -> None:
     """Draw one panel for each group, one above the other.
 
     Raises:
-        ConfigError: no group has a quiet round of a model with experts, so there is nothing to draw.
+        ConfigError: the machine was too busy: no round of a model with experts was quiet.
     """
     groups = [group for group in result.groups if _labels(group)]
     if not groups:

@@ -16,7 +16,7 @@ ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest 
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of one run, by operator and by layer. A branch includes all layers that ran in it."""
+    """Seconds of one run of a graph, by operator and by layer. A branch counts all layers that ran in it."""
 
     label: str
     precision: BenchmarkPrecision
@@ -27,12 +27,12 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds of all layers, without the engine's time between layers."""
+        """Return the sum of the layers' seconds, without the engine's time between layers."""
         return sum(seconds for seconds, _ in self.by_operator.values())
 
     @property
     def bound_seconds(self) -> float:
-        """Return the seconds of all layers of the bound."""
+        """Return the sum of the seconds of the bound's layers."""
         return sum(seconds for seconds, _ in self.bound.values())
 
 
@@ -43,9 +43,11 @@ def profile(
     precision: BenchmarkPrecision,
     threads: int,
 ) -> Profile:
-    """Run a sparse graph and its bound in turns, and keep each layer's least time: disturbances only add.
+    """Run a sparse graph and its bound in turns, and keep each layer's shortest time.
 
-    The sparse graph must not be inside a switch over top_k, which the engine would count as one layer.
+    The bound is a graph that holds only the chosen experts. Shortest times are kept because other programs
+    can only make a layer slower. `sparse` must be a graph without a switch over top_k, as the engine would
+    count the switch as one layer.
     """
     engine = OpenVinoEngine(precision, threads, profiling=True)
     requests = [engine.request(*each) for each in (sparse, bound) if each]

@@ -1,4 +1,4 @@
-"""Turn times into rows of the table: medians, spreads, ratios within a round, shares of the bound's gain."""
+"""Turn times into table rows: medians, spreads, ratios within a round, and shares of the bound's gain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from training.rounds import Timed
 
 @dataclass(frozen=True)
 class Quartiles:
-    """The quartiles of one quantity over the rounds."""
+    """The quartiles of one quantity over the rounds of a benchmark."""
 
     low: float
     median: float
@@ -29,21 +29,21 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one form in one group. Times are for one image."""
+    """The figures of one form of a model in one group. Times are for one image."""
 
     form: Form
     gflops: float | None  # None: not counted, as for a peer
-    gflops_ratio: float | None  # to dense
+    gflops_ratio: float | None  # GFLOPs relative to dense
     seconds: Quartiles
-    ratio: Quartiles | None  # to the same model dense in the same round; for dense, to its twin; None: a peer
+    ratio: Quartiles | None  # time relative to the same model dense, within a round; see _ratio; None: a peer
     ratio_to_reference: Quartiles
-    share: float | None  # of the bound's gain over dense; None: not a sparse form, or nothing to gain
-    goals: tuple[Goal, ...] = ()  # only of a sparse form
+    share: float | None  # realised_share; None: not a sparse form, or nothing to gain
+    goals: tuple[Goal, ...] = ()  # empty if the form is not sparse
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one engine, precision and number of threads; their runs took turns."""
+    """The rows of one engine, precision and number of threads; the forms were run in turns."""
 
     engine: EngineName
     precision: BenchmarkPrecision
@@ -55,9 +55,10 @@ class Group:
 
 
 def realised_share(sparse: float, bound: float) -> float | None:
-    """Return (dense - sparse) / (dense - bound), all relative to dense; None if the bound gains nothing.
+    """Return (1 - sparse) / (1 - bound): the time that skipping experts saves, as a share of what it could.
 
-    At 1, sparse is as fast as the bound; at 0, as slow as dense; below 0, slower than dense.
+    Both times are relative to the dense form. At 1, sparse is as fast as the bound; at 0, as slow as dense;
+    below 0, slower than dense. None: the bound saves nothing.
     """
     return None if bound > 0.99 else (1 - sparse) / (1 - bound)
 
@@ -106,7 +107,7 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return times relative to the same model dense; for dense, its twin's times relative to its own."""
+    """Return a form's times relative to the same model dense; for dense, its twin's (an equal graph's)."""
     if form.label not in dense:
         return None
     seconds = np.array(timed.seconds[form])

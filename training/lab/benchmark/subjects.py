@@ -20,7 +20,7 @@ from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.progress import bar
 from training.rounds import Timed, time_in_rounds
-from training.trainer.checkpoint import MODEL_FILE, load_detector
+from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, find_checkpoint, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
 VARIANT_INPUT_HW = (640, 640)
@@ -34,11 +34,11 @@ Kind = Literal["dense", "twin", "sparse", "bound", "peer"]
 
 @dataclass(frozen=True)
 class Subject:
-    """One model of the benchmark."""
+    """A model to measure, with its label and the top_k values to run it with."""
 
     label: str
     model: Detector
-    top_ks: tuple[int, ...]  # values to run it with; empty without mixtures
+    top_ks: tuple[int, ...]  # values to run the model with; empty if it has no mixture layers
 
     @property
     def all_experts(self) -> int:
@@ -48,7 +48,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to run one model, which is timed."""
+    """One way to run one model: what is timed, such as esmoe-n sparse at top_k 2."""
 
     label: str  # of a subject or a peer
     kind: Kind
@@ -69,18 +69,19 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
 
 
 def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[int] | None) -> Subject:
-    """Return a trained model; if input_hw is None, it keeps its input size.
+    """Return a trained model; if input_hw is None, the model keeps its input size.
 
     Raises:
-        CheckpointError: the file is missing, damaged or of another kind.
+        CheckpointError: the file is missing, damaged or no saved model.
         ConfigError: the model does not support the size or any of the top_ks.
     """
+    path = find_checkpoint(path)
     model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
         resized = Detector(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
-    label = path.parent.name if path.name == MODEL_FILE and path.parent.name else path.stem
+    label = path.parent.name if path.name in (BEST_FILE, MODEL_FILE) and path.parent.name else path.stem
     return Subject(label, model, _top_ks(model, top_ks, str(path)))
 
 
@@ -107,7 +108,7 @@ def settle(model: Detector) -> None:
 
 
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
-    """Scale the router's scores over these images to mean 0 each, and standard deviation 1 on average."""
+    """Scale the router's scores over `images`: each expert's mean becomes 0, the mean deviation 1."""
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(images)
@@ -127,7 +128,7 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return the forms of a subject that are timed; batches of several images are only run dense."""
+    """Return the forms (dense, sparse, bound) in which a model is timed; larger batches only dense."""
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
     for top_k in subject.top_ks:
@@ -140,9 +141,9 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
 def time_forms(
     runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
 ) -> Timed[Form]:
-    """Time forms in turns until enough rounds were quiet; `what` is the label of the progress bar.
+    """Time forms of models in turns until enough rounds were quiet; `what` labels the progress bar.
 
-    A round is quiet if each model's dense form and its twin took about the same time.
+    A round is quiet if each model's dense form and its twin, an equal graph, took about the same time.
     """
     refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
@@ -158,13 +159,13 @@ def time_forms(
 
 
 def bound_of(subject: Subject, top_k: int) -> Detector:
-    """Return the subject with only the experts that the benchmark's image chooses."""
+    """Return a copy of the model with only the experts that are chosen for the benchmark's image."""
     canvas = benchmark_canvas(subject.model.config.input_hw)
     return hard_wire(subject.model, chosen_experts(subject.model, canvas, top_k))
 
 
 def gflops(subject: Subject) -> dict[Form, float]:
-    """Return the GFLOPs of every form, for one image."""
+    """Return the GFLOPs of every form of a subject, for one image."""
     dense = measure_cost(subject.model).dense
     found = {Form(subject.label, "dense"): dense}
     for top_k in subject.top_ks:
@@ -174,7 +175,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 
 
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Return the requested top_k values that the model supports; for None, one, the default and all."""
+    """Return the top_k values in `asked` that the model supports; if None: one, the default and all."""
     if not model.mixture_layers():
         return ()
     allowed = model.config.allowed_top_k

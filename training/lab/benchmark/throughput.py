@@ -15,7 +15,7 @@ SLICE_S = 2.0
 
 @dataclass(frozen=True)
 class Throughput:
-    """The throughput of one form, with OpenVINO's own choice of streams and threads."""
+    """The throughput of one form of a model; OpenVINO chooses the number of streams and threads."""
 
     form: Form
     precision: BenchmarkPrecision
@@ -26,7 +26,7 @@ class Throughput:
 def measure_throughput(
     sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
 ) -> tuple[Throughput, ...]:
-    """Measure each form in turn for SLICE_S seconds, SLICES times; return the median rates."""
+    """Measure each form of a model in turn for SLICE_S seconds, SLICES times; return the median rates."""
     import openvino as ov
 
     core = ov.Core()
@@ -53,7 +53,7 @@ def measure_throughput(
 
 
 def _fill(queue: Any, seconds: float) -> float:
-    """Return images per second over at least `seconds`, from an empty queue to an empty queue."""
+    """Return images per second over at least `seconds`; the queue is empty at the start and at the end."""
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or images < len(queue):
         queue.start_async()

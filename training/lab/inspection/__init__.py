@@ -1,1 +1,1 @@
-"""Measure what the routers of a checkpoint do on a data set, as figures and charts."""
+"""Measure which experts a checkpoint's routers choose on a data set, and why, as figures and charts."""

@@ -1,4 +1,4 @@
-"""Draw either all charts of an inspection or none: first into a temporary folder, then move them."""
+"""Draw all charts of an inspection or none: charts are drawn in a temporary folder, then moved together."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from training.lab.inspection.use import class_rows, draw_use, group_rows, size_r
 
 
 def require_folder(folder: Path) -> None:
-    """Check that charts can be written into this folder; raise ConfigError otherwise."""
+    """Raise ConfigError if charts cannot be written into `folder`."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file; name a folder")
     if not folder.resolve().parent.is_dir():
@@ -23,7 +23,10 @@ def require_folder(folder: Path) -> None:
 
 
 def telling_layer(uses: Sequence[LayerUse]) -> str:
-    """Return the layer with the most bits; layers with several sets of experts go first."""
+    """Return the layer whose router carries the most bits about the image.
+
+    Layers in which only one set of experts ran are chosen last.
+    """
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
@@ -31,7 +34,7 @@ def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) 
     """Draw every chart into a folder, and return their files; charts of the same name are replaced.
 
     Args:
-        layer: example images are sorted by this layer's sets; None: by those of telling_layer.
+        layer: example images are sorted by the experts that ran in this layer; None: in telling_layer.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.

@@ -1,24 +1,21 @@
 """The command `python -m training inspect`."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from training.config_json import train_from_json
 from training.data.sample import Dataset
-from training.data_config import AS_FOUND, DataConfig, FolderConfig, Reading
+from training.data_config import AS_FOUND, Reading
 from training.errors import ConfigError
-from training.evaluate.evaluator import check_classes
 from training.evaluate.routed import RoutedImages, route_images
 from training.evaluate.routing_report import RoutingReport, report_routing
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
-from training.recipes.recipe_data import refuse_splits
-from training.trainer.checkpoint import CONFIG_FILE, load_model
+from training.trainer.checkpoint import find_checkpoint, load_model
 from training.trainer.loop import compute_device
-from training.workflows import dataset_config
-from training.workflows.dataset_config import GENERATED, data_name, measured_data
+from training.workflows.dataset_config import data_name
 from training.workflows.measure import controls_of, labelled_for
+from training.workflows.run_data import measured_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class InspectOptions:
     reading: Reading = AS_FOUND
     top_k: int | None = None  # None: as trained
     weight_threshold: float | None = None  # None: as trained
-    layer: str | None = None  # example images are sorted by its experts; None: the layer with most bits
+    layer: str | None = None  # example images are sorted by this layer's experts; None: see telling_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +47,19 @@ class Inspection:
 
     @property
     def facts(self) -> dict[str, object]:
-        """Return variant, controls and data as fields for JSON."""
+        """Return the model's variant, the controls and the data set as fields for JSON."""
         return {"variant": self.variant, **self.controls._asdict(), "data": self.data}
 
     @property
     def heading(self) -> str:
-        """Return variant, controls, number of images and data as text."""
+        """Return the model's variant, the controls, the number of images and the data set as text."""
         top_k, threshold = self.controls.top_k, self.controls.weight_threshold
         rule = f"top_k {top_k}" + (f", from a probability of {threshold:g} on" if threshold else "")
         return f"{self.variant}, {rule}; {self.report.images} images: {self.data}"
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Check that the layer has a mixture; raise ConfigError otherwise. None is always valid."""
+    """Raise ConfigError if `layer` is no mixture layer of the model; None is always valid."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; layers with mixtures: {', '.join(layers)}")
 
@@ -71,26 +68,18 @@ def inspect(options: InspectOptions) -> Inspection:
     """Route every image of a data set, and measure how much information about the image the routing carries.
 
     Raises:
-        ConfigError: the model has no mixture or none in that layer, top_k is 0 or not supported, or the
-            checkpoint does not state its training data.
+        ConfigError: the model has no mixture layer or not the named one, top_k is 0 or not supported, or
+            no folder is given and the checkpoint does not state its training data.
         DatasetError: the folder is missing or has other classes, or an image cannot be loaded.
     """
-    model, provenance = load_model(options.checkpoint)
+    checkpoint = find_checkpoint(options.checkpoint)
+    model, _ = load_model(checkpoint)
     config = model.config
     require_layer(options.layer, config.mixtures)  # before every image is routed
-    if options.data is None and options.recipe is None:
-        if options.classes or options.reading != AS_FOUND:
-            raise ConfigError(
-                "a run's own data is read as in the run: give --data, or leave --classes, --format and "
-                "--hold-out out"
-            )
-        data = _data_of_run(options.checkpoint, provenance.get("data", ""), options.split)
-    else:
-        split = options.split or options.reading.usual_split
-        data = measured_data(options.data, split, options.recipe, options.classes, options.reading)
+    selection = (options.data, options.split, options.recipe, options.classes, options.reading)
+    data = measured_on(checkpoint, *selection)
     controls = controls_of(model, options.top_k, options.weight_threshold)
     dataset = labelled_for(model, data)
-    check_classes(config.class_names, dataset.class_names)
     if not config.mixtures:
         raise ConfigError(f"{config.variant} has no mixture of experts, so there is no routing to inspect")
     if controls.top_k == 0:
@@ -98,28 +87,3 @@ def inspect(options: InspectOptions) -> Inspection:
     routed, cost = route_images(model.to(compute_device()), dataset, controls), measure_cost(model)
     report = report_routing(routed, dataset, cost)
     return Inspection(config.variant, controls, data_name(data), dataset, cost, routed, report)
-
-
-def _data_of_run(checkpoint: Path, trained_on: str, split: str | None) -> DataConfig:
-    """Return the validation data of the checkpoint's run, or another split of its training folder."""
-    if not trained_on:
-        raise ConfigError(f"{checkpoint} does not state its training data; give a folder with --data")
-    if trained_on == GENERATED:
-        refuse_splits(None, [] if split is None else ["--split"], folder=False)
-        return dataset_config.SCENES_UNSEEN
-    path = checkpoint.with_name(CONFIG_FILE)
-    if not path.is_file():
-        raise ConfigError(
-            f"it was trained on {trained_on}, but there is no {CONFIG_FILE} beside {checkpoint}, which would "
-            "name the folder; give --data"
-        )
-    try:
-        config = train_from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; give --data") from error
-    if split is None and config.val_data is not None:
-        return config.val_data
-    if split is not None and isinstance(config.train_data, FolderConfig):
-        return replace(config.train_data, split=split, hold_out=0.0)
-    what = "had no validation data" if split is None else f"joined several folders without a split {split}"
-    raise ConfigError(f"the run of {checkpoint} {what}; give --data")

@@ -1,4 +1,4 @@
-"""Charts of the sets of experts that ran together: their shares by group of images, and example images."""
+"""Charts of the sets of experts that ran together: how often in each group of images, and example images."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from training.evaluate.routing_report import RoutingReport
 from training.lab.inspection.style import COLOURS, FAINT, INK, OTHERS, SMALL, TEXT, bare, new_figure
 
 LEAST_WRITTEN = 0.07  # smaller shares of a bar get no number
-MOST_SETS, IMAGES = 6, 6  # of the examples
+MOST_SETS, IMAGES = 6, 6  # rows of examples, and images in a row
 THUMBNAIL = (144, 192)  # (H, W) pixels
 
 

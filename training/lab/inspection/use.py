@@ -22,15 +22,15 @@ NUMBERS_TO = 8  # with more experts than this, numbers do not fit into the panel
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a chart: how many objects or images of each kind are in each image."""
+    """The rows of a chart, such as classes: for each row, its number of objects (or images) in each image."""
 
     labels: tuple[str, ...]
     weights: NDArray[np.float64]  # (R, N) counts; no row is all 0
 
     def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (R, E): for each row, the share of its objects or images for which each expert ran.
+        """Return, for each row, the share of its objects or images for which each expert ran, (R, E).
 
-        The gates are (N, E). If every expert runs for every image, return the mean gate instead.
+        If every expert runs for every image, return the mean gate instead. Gates are (N, E).
         """
         chosen = gates > 0
         of_image = gates if chosen.all() else chosen
@@ -67,9 +67,9 @@ def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: 
     """Draw one panel for each layer: experts from left to right, rows from top to bottom.
 
     Args:
-        bits: routing information of each layer.
+        bits: information about the image in each layer's routing.
         what: name of the property that tells the rows apart, such as `class`.
-        unit: `objects` or `images`, which the rows count.
+        unit: what the rows count, `objects` or `images`.
     """
     every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(len(routed.truths))
     whole = Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))
@@ -109,4 +109,4 @@ def _panel(axes: Axes, rows: Rows, shares: NDArray[np.float64], title: str) -> N
     axes.tick_params(axis="x", labelsize=SMALL if experts <= NUMBERS_TO else 6)
     axes.set_xlabel("expert", fontsize=SMALL, color=FAINT)
     axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
-    axes.axhline(0.5, color="white", linewidth=3)  # separates the first row, which counts all
+    axes.axhline(0.5, color="white", linewidth=3)  # below the first row, which counts all objects or images

@@ -1,1 +1,1 @@
-"""Drop experts that hardly any image chooses."""
+"""Remove experts that are chosen for hardly any image."""

@@ -1,7 +1,7 @@
 """The command `python -m training prune`."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.data_config import AS_FOUND, Reading
@@ -12,7 +12,7 @@ from training.lab.prune.outcome import Pruning, evaluate_here, side_of
 from training.lab.prune.select import Rule, drop_experts, pruned_top_k, select_experts
 from training.lab.prune.table import use_table
 from training.models.mixture.routing import RoutingControls
-from training.trainer.checkpoint import check_output, load_detector, save_model
+from training.trainer.checkpoint import check_output, find_checkpoint, load_detector, save_model
 from training.workflows.dataset_config import data_name, described, measured_data, open_for, training_data
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ class PruneOptions:
     rule: Rule
     top_k: int | None = None  # None: the checkpoint's
     data: Path | None = None  # None: generated scenes
-    split: str = "train"  # to measure use
-    val_split: str = "val"  # to measure mAP
+    split: str = "train"  # split on which the use of experts is measured
+    val_split: str = "val"  # split on which mAP is measured
     classes: tuple[str, ...] = ()  # keep only these classes of the folder; empty: every class
     reading: Reading = AS_FOUND
     recipe: str | None = None  # use this recipe's own splits instead
@@ -36,12 +36,13 @@ class PruneOptions:
 
 
 def prune(options: PruneOptions) -> Pruning:
-    """Write a checkpoint without the experts that hardly any image chooses, and measure both models.
+    """Write a checkpoint without the experts chosen for hardly any image, and measure it and the original.
 
     Raises:
-        TrainingError: any of its subclasses; no file was written.
+        TrainingError: a subclass of it, if anything fails; then no file was written.
     """
     check_output(options.output)
+    options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
     model, provenance = load_detector(options.checkpoint)
     top_k = pruned_top_k(model.config, options.rule, options.top_k)
     selection = (options.recipe, options.classes, options.reading)

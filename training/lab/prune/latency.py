@@ -1,4 +1,4 @@
-"""Time a model before and after pruning, in turns, on this machine."""
+"""Time a model before and after pruning on this machine; both are run in turns."""
 
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True)
 class Pair:
-    """The times of one kind of execution, before and after pruning."""
+    """The times before and after pruning, both dense or both sparse."""
 
     before_s: Quartiles
     after_s: Quartiles
@@ -56,7 +56,7 @@ def measure_latency(before: Detector, after: Detector, *, rounds: int = ROUNDS) 
 
 
 def summarise(timed: Timed[Form]) -> Latency:
-    """Return medians and middle halves of the measured times."""
+    """Return the medians of the measured times, and the range of their middle halves."""
     seconds = {form: np.array(times) for form, times in timed.seconds.items()}
     pairs: dict[Kind, Pair] = {}
     noise = None

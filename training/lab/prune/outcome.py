@@ -17,7 +17,7 @@ from training.trainer.loop import compute_device
 
 @dataclass(frozen=True)
 class Side:
-    """The figures of one model, before or after pruning."""
+    """The experts, GFLOPs, mAP and other figures of a model, before or after pruning."""
 
     experts: Mapping[str, int]  # by layer
     top_k: int
@@ -31,7 +31,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pruning:
-    """The result of a pruning, with everything that is reported."""
+    """The result of a pruning: the kept experts, and the figures of both models, for the report."""
 
     variant: str
     rule: str

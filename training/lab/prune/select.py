@@ -1,4 +1,4 @@
-"""Select the experts to keep by a rule that the user states, and drop the others from a detector."""
+"""Select the experts to keep by a rule that the user states, and remove all others from a detector."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from training.models.mixture.cut import cut_experts
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Keep either a fixed number of experts in every layer, or the experts that enough images chose."""
+    """Keep either a fixed number of experts in every layer, or the experts chosen for enough images."""
 
     keep: int | None = None  # number of experts to keep, the most used of each layer
     min_share: float | None = None  # keep experts that at least this share of images chose, 0..1
@@ -33,7 +33,9 @@ class Rule:
 
 
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
-    """Return how many experts the pruned model runs for an image; use is measured with this number too.
+    """Return how many experts the pruned model runs for an image: `asked`, or the number before pruning.
+
+    The use of experts is measured with this number too.
 
     Raises:
         ConfigError: the model has no experts, or the rule keeps fewer experts than run for each image.
@@ -57,7 +59,8 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
     """Return the experts to keep, in ascending order, by layer; at least top_k of each layer.
 
-    Of experts with the same share of images, the larger mean weight goes first, then the lower index.
+    Among experts with the same share of images, the one with the larger mean weight goes first, then the one
+    with the lower index.
     """
     kept = {}
     for use in uses:
@@ -71,16 +74,16 @@ def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[
 
 
 def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
-    """Return a detector that has only the kept experts of each mixture layer.
+    """Return a detector that has only the experts in `kept`.
 
-    If all experts that an image chose are kept, its answer is the same up to rounding, since gates are
+    If all experts chosen for an image are kept, the answer is the same up to rounding, since gates are
     normalised over the experts that run. For other images, the next best kept experts run. The probabilities
-    of the kept experts grow. So with a weight threshold more experts can run, and gate_epsilon (1e-6 in
-    YOLO-Master v0.1) has less effect.
+    of the kept experts grow, as those of all experts must sum to 1. So with a weight threshold more experts
+    can run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
 
     Args:
         kept: ascending expert ids, for every mixture layer.
-        top_k: experts that run for an image in the new detector; None: as many as before.
+        top_k: number of experts that run for an image in the new detector; None: as many as before.
 
     Raises:
         ConfigError: a layer keeps fewer experts than run for an image.

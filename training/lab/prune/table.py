@@ -12,7 +12,7 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return every expert's share of images and mean weight, and whether it is dropped."""
+    """Return, for every expert, its share of images, its mean weight, and whether it is removed."""
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
         for expert, (share, weight) in enumerate(zip(use.expert_share, use.mean_weight, strict=True)):
@@ -23,7 +23,7 @@ def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> st
 
 
 def prune_report(result: Pruning) -> str:
-    """Return the result as text."""
+    """Return the result of a pruning as text."""
     lines = [
         f"use measured on {result.measured_on}: {result.measured_images} images at "
         f"K={result.measured_top_k}; {result.rule}",
@@ -39,7 +39,7 @@ def prune_report(result: Pruning) -> str:
 
 
 def prune_json(result: Pruning) -> str:
-    """Return the result as JSON; times in seconds."""
+    """Return the result of a pruning as JSON; times are in seconds."""
     return json.dumps(asdict(result) | {"output": str(result.output)})
 
 

@@ -28,7 +28,7 @@ _WANTED = {
 
 
 def benchmark_report(result: Benchmark) -> str:
-    """Return the result as text."""
+    """Return the result of a benchmark as text."""
     sizes = ", ".join(f"{height}×{width}" for height, width in result.input_hws)
     setting = f"{sizes}, one generated scene, no weight threshold; reference: {result.reference}, dense"
     lines = [result.machine, setting, *LEGEND]
@@ -46,7 +46,7 @@ def benchmark_report(result: Benchmark) -> str:
 
 
 def benchmark_json(result: Benchmark) -> str:
-    """Return the result as JSON; times in seconds."""
+    """Return the result of a benchmark as JSON; times are in seconds."""
     groups = [asdict(group) | {"rows": list(map(_fields, group.rows))} for group in result.groups]
     return json.dumps(asdict(result) | {"groups": groups})
 

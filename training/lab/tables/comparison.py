@@ -7,7 +7,7 @@ from training.evaluate.comparison import Comparison
 
 
 def comparison_report(found: Comparison) -> str:
-    """Return the comparison as text; mAP in percent."""
+    """Return the comparison of two checkpoints as text; mAP is in percent."""
     rows = [("", "mAP50-95", "mAP50", "GFLOPs used")]
     for side in (found.first, found.second):
         quality = (f"{100 * side.mean_ap.map50_95:.2f}", f"{100 * side.mean_ap.map50:.2f}")
@@ -28,7 +28,7 @@ def comparison_report(found: Comparison) -> str:
 
 
 def comparison_json(found: Comparison) -> str:
-    """Return the comparison as JSON; mAP 0..1."""
+    """Return the comparison of two checkpoints as JSON; mAP is from 0 to 1."""
     sides = {
         name: {"name": side.name, "gflops": side.gflops, **side.mean_ap._asdict()}
         for name, side in (("first", found.first), ("second", found.second))

@@ -1,4 +1,4 @@
-"""The table of a model repository: its artifacts, and how far each is from its checkpoint."""
+"""The table of a model repository: its artifacts, and how far their outputs are from their checkpoints'."""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
+    """Return one line for each artifact, and the meaning of the columns; errors are read_repository's."""
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 

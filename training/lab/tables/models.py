@@ -34,11 +34,11 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Measured:
-    """Parameters and GFLOPs of one model, at the usual input size of its task."""
+    """The parameters and GFLOPs of one model, at the usual input size of the model's task."""
 
     top_k: int
     parameters: int
-    active_parameters: int  # without the experts that do not run, of each layer the smallest
+    active_parameters: int  # without the experts that do not run: in each layer, the smallest ones
     gflops: float  # every expert computed
     gflops_at_top_k: float  # the most expensive experts chosen
     routed: float  # share of gflops that is in experts
@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published line beside our figures. A difference of 0.01 means that ours has 1 % more."""
+    """A published line beside our figures. A difference of 0.01 means that our model has 1 % more."""
 
     published: Published
     parameters: int
@@ -54,17 +54,17 @@ class Comparison:
 
     @property
     def parameters_difference(self) -> float:
-        """Return our parameters divided by the published ones, less 1."""
+        """Return our number of parameters divided by the published number, minus 1."""
         return self.parameters / self.published.parameters - 1
 
     @property
     def gflops_difference(self) -> float | None:
-        """Return our GFLOPs divided by the published ones, less 1; None if none are published."""
+        """Return our GFLOPs divided by the published GFLOPs, minus 1; None if none are published."""
         return None if self.published.gflops is None else self.gflops / self.published.gflops - 1
 
 
 def build(named: Named) -> Network:
-    """Return a model without weights: it has shapes to count, but cannot compute."""
+    """Return a model on the meta device: its tensors have shapes to count, but no values."""
     class_names = tuple(f"class {index}" for index in range(named.classes))
     task = task_named(parse_variant(named.variant).task)
     config = model_config(named.variant, class_names, task.defaults.input_hw, named.choice)

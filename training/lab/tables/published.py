@@ -1,8 +1,8 @@
-"""Published figures of models, each beside the model of ours that it is compared with.
+"""Published figures of models, each beside our model of the same architecture.
 
 Sources: arXiv:2502.12524 (YOLOv12) table 1; arXiv:2512.23273 (YOLO-Master) tables 2, 3, 5 and 6; the table of
-weights of YOLO-Master's release v26.02; the notes on a mixture detection head; and the original models
-themselves, counted as we count ours.
+weights of YOLO-Master's release v26.02; notes on a mixture detection head; and the original models, whose
+parameters and operations we counted as those of ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A variant with settings of its mixtures and a number of classes (80 of COCO, 1000 of ImageNet)."""
+    """A variant with settings of its mixtures and a number of classes (COCO has 80, ImageNet 1000)."""
 
     variant: str
     choice: MixtureChoice = field(default_factory=MixtureChoice)
@@ -25,7 +25,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a source."""
+    """One published line: a model's parameters and GFLOPs, and our note on any difference from ours."""
 
     source: str
     of: Named
@@ -39,12 +39,12 @@ def _of(variant: str, classes: int = 80, **choice: Any) -> Named:
 
 
 def _released(size: str) -> Named:
-    """Return ES-MoE as its weights were released: with three experts, all of them computed."""
+    """Return ES-MoE as in the release of its weights: with three experts, which all run."""
     return _of(f"esmoe-{size}", num_experts=3, top_k=3)
 
 
 def _voc(**choice: Any) -> Named:
-    """Return a model of the ablations: for the 20 classes of PASCAL VOC."""
+    """Return esmoe-n with the 20 classes of PASCAL VOC, as in the paper's ablations."""
     return _of("esmoe-n", classes=20, **choice)
 
 

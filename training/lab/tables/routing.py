@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """Return the table, the goals, and the compute of images, as text."""
+    """Return the table of layers, the goals, and the GFLOPs that images used, as text."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
@@ -68,7 +68,7 @@ def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
 
 
 def verdict(layer: LayerRouting) -> str:
-    """Return a verdict on a layer, in one word: routes, weak or static."""
+    """Return in one word how much the layer's routing depends on the image: routes, weak or static."""
     if layer.informed:
         return "routes"
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"

@@ -11,16 +11,16 @@ Placement = Literal["backbone", "neck", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Models of one architecture in several sizes."""
+    """An architecture in several sizes: the configurations of its models, their losses and schedule."""
 
     name: str
     sizes: str  # one letter per size, smallest first
     tasks: tuple[TaskName, ...] = ("detect",)
-    configure: Callable[[ModelConfig], ModelConfig] = replace  # from the plain configuration of a size
+    configure: Callable[[ModelConfig], ModelConfig] = replace  # changes the YOLOv12 configuration of a size
     losses: LossConfig = field(default_factory=LossConfig)
-    # Each image of a training step gets a random top_k of these; if there are none, the model's top_k.
+    # Training draws each image's top_k from these; if there are none, it uses the model's top_k.
     trained_top_ks: Callable[[ModelConfig], tuple[int, ...]] = lambda model: ()
     paper_losses: LossConfig | None = None  # for the recipe `paper`; None: `losses`
     paper_schedule: Literal["cosine", "linear"] = "linear"  # learning rate schedule of the recipe `paper`
-    # Returns the mixtures for a placement; None: the placement is fixed.
+    # Returns the mixture layers, by place, for a placement; None: the placement is fixed.
     place: Callable[[Placement], Mapping[str, MixtureConfig]] | None = None

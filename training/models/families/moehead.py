@@ -1,4 +1,7 @@
-"""YOLOv12 with a mixture detection head, as notes on it say: four light heads per level, all of which run."""
+"""YOLOv12 with a mixture detection head: four light heads per level, all of which run.
+
+The number of heads and the losses follow notes on such a head.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -17,5 +20,5 @@ MOEHEAD = Family(
     name="moehead",
     sizes="n",
     configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, _MIXTURE)),
-    losses=LossConfig(balance=0.0, diversity=0.01),  # as in the notes, which have no gain
+    losses=LossConfig(balance=0.0, diversity=0.01),  # as in the notes, which scale losses by no gain
 )

@@ -1,6 +1,6 @@
 """YOLO-Master's later mixtures: experts of two 1×1 convolutions and a shared expert, in the deep stages.
 
-`modular` is version 0.1. `optimized` and `ultra` follow notes on its development.
+`modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow notes on YOLO-Master's development.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def _pointwise(
     experts: tuple[int, int, int] = (4, 4, 4),  # at strides 8, 16 and 32
     mixture: MixtureConfig | None = None,
 ) -> Callable[[ModelConfig], ModelConfig]:
-    """Return a function that adds the mixtures to a model configuration."""
+    """Return a function that adds a mixture layer to each deep stage of a model configuration."""
     simple = replace(
         mixture or MixtureConfig(), router=router, expert="simple", shared_kernel=1, activate=False
     )
@@ -41,7 +41,7 @@ OPTIMIZED = Family(
     name="optimized",
     sizes="n",
     configure=_pointwise(RouterConfig(kind="spatial")),
-    losses=replace(_LOSSES, z=0.0),  # older than the z-loss
+    losses=replace(_LOSSES, z=0.0),  # this model is older than the z-loss
 )
 ULTRA = Family(
     name="ultra",

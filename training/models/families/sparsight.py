@@ -7,10 +7,10 @@ from training.models.families.family import Family
 
 
 def _configure(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with mixtures: experts have 75 % of the operations of size n, 72 % of size s.
+    """Return the configuration with mixtures: 75 % of size n's operations are in experts, 72 % of size s's.
 
     The stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer
-    have the same shape, so that the chosen ones can run as one wide expert.
+    have the same shape, so that the experts chosen for an image can run as one wide expert.
     """
     mixture = MixtureConfig(
         router=RouterConfig(kind="moments"),

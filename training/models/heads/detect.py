@@ -20,7 +20,7 @@ EXPECTED_SIDE = 640
 
 
 class Predictions(NamedTuple):
-    """The output of one forward pass; anchors of the finest level come first."""
+    """The output of a detector for one batch; anchors of the finest level come first."""
 
     box_logits: Tensor  # (B, A, 4, R)
     class_logits: Tensor  # (B, A, C)
@@ -46,7 +46,7 @@ class DetectHead(nn.Module):
             start_biases(boxes, classes, stride)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Return the predictions for feature maps, finest first; this head has no mixtures."""
+        """Return the predictions for feature maps, finest first; this head has no mixture layers."""
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
         return Predictions(*join_levels(per_level, self.reg_max), {})
@@ -66,7 +66,7 @@ def box_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return two depthwise-separable convolutions and a linear one, which map like those of box_branch."""
+    """Return two depthwise-separable convolutions and a linear one; the shapes are those of box_branch."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
@@ -99,7 +99,7 @@ def start_biases(
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
     """Return the levels' (B, 4R, H, W) and (B, C, H, W) joined to logits (B, A, 4, R) and (B, A, C)."""
-    # Channels are moved last first, which costs nothing in engines with channels-last convolutions.
+    # Before joining, channels become the last axis: this costs nothing if convolutions are channels-last.
     boxes, classes = (
         torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)
         for branch in zip(*per_level, strict=True)

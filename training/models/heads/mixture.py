@@ -20,7 +20,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 # B batch · C classes · R bins of a side's distribution
 
-# Initial biases that make the experts differ: for small, medium and large objects, and for crowds.
+# Initial biases of the four experts, which differ to suit small, medium and large objects, and crowds.
 BOX_STARTS = (0.5, 1.0, 1.5, 1.0)
 PRIOR_FACTORS = (1.0, 1.0, 0.8, 1.2)
 LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
@@ -40,7 +40,7 @@ class HeadExpert(nn.Module):
 
 
 class MixtureDetectHead(nn.Module):
-    """A detection head with one mixture layer per level; all experts run unless a request sets fewer."""
+    """A detection head with one mixture layer per level; all experts run unless top_k is set lower."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()

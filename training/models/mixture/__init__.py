@@ -1,1 +1,1 @@
-"""Mixture-of-experts layers: routers, experts, and ways to compute only the chosen experts."""
+"""Mixture-of-experts layers: routers, experts, and ways to run only the experts that a router chose."""

@@ -1,15 +1,15 @@
-"""Ways to compute the weighted sum of the chosen experts.
+"""Ways to compute the weighted sum of the experts that the router chose for each image.
 
-- dense: every expert on every image; an expert that was not chosen has the weight zero.
-- grouped: each expert only on the images that chose it.
-- conditional: for one image, each expert in a branch of the graph, run only if chosen; exported for CPUs.
-- gathered: for a fixed batch, gathers the weights of each image's experts at run time; exported for GPUs.
+- dense: every expert runs on every image; an expert that was not chosen has the weight zero.
+- grouped: each expert runs only on the images for which it was chosen.
+- conditional: for one image, each expert is in a branch of the graph, run only if chosen; for CPUs.
+- gathered: for a fixed batch, the weights of each image's experts are gathered at run time; for GPUs.
 
-In evaluation, all give the same sum, up to rounding. In training they do not if experts contain batch norm:
-with dense, its statistics cover the whole batch, with grouped only the images that chose the expert. At 8 to
-16 images per step, these are too few. If no image chose an expert, its statistics would never be updated.
-So training is dense, although it also computes the experts that were not chosen: in esmoe-n, at least 1.2 of
-9.5 GFLOPs.
+In evaluation, all give the same sum, up to rounding. In training, dense and grouped differ if experts contain
+batch norm: with dense, its statistics cover the whole batch, with grouped only the images for which the
+expert was chosen. At 8 to 16 images per step, those are too few, and an expert that is never chosen would
+keep its initial statistics. So training is dense, although the experts that were not chosen cost time: in
+esmoe-n, at least 1.2 of 9.5 GFLOPs.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Return the same sum as run_dense; each expert runs once, on the images that chose it."""
+    """Return the same sum as run_dense; each expert runs once, on the images where its gate is above 0."""
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -49,12 +49,12 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: in
 class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
-    Each expert is in a branch, which copies the feature map in and out when it runs. A graph for a single
-    top_k copies the weights of the chosen experts instead, if the map is larger than they are (gathered.py).
+    Each expert is in a branch, which copies the feature map in and out when it runs. A graph for one fixed
+    top_k copies the chosen experts' weights instead if these are smaller than the map (gathered.py).
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
-    ports: torch.dtype = torch.float32  # of maps that enter and leave a branch
+    ports: torch.dtype = torch.float32  # type of the maps that enter and leave a branch
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,13 @@ class Gathered:
 
 
 def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
-    """Return the weighted sum for one image; branches become `If` operators in an exported graph.
+    """Return the experts' weighted sum for one image; branches become `If` operators in an exported graph.
 
     Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order but
-    copy the inputs and outputs of a branch in plain order. Reordering them would cost as much time as
-    skipping experts saves. Raise ValueError if B is not 1: the first image's gate would decide for all.
+    copy the inputs and outputs of a branch as they are. As (B, C, H, W), each map would be reordered, which
+    takes as much time as skipping experts saves.
+
+    Raise ValueError if B is not 1: the first image's gate would decide for all images.
     """
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")

@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Computes half of the channels by a convolution, and the other half from those by a depthwise one.
+    """Computes half of the channels by a convolution, and from these the other half, by a depthwise one.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """

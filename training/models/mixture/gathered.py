@@ -21,7 +21,10 @@ SCALED_WEIGHTS = 4
 
 
 def can_gather(experts: nn.ModuleList) -> bool:
-    """Return whether all experts are depthwise, or all simple and of one shape, with folded batch norm."""
+    """Return whether run_gathered takes these experts: all depthwise, or all simple and of one shape.
+
+    Their batch norms must be folded into the convolutions.
+    """
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
     shapes = {expert.expand.conv.weight.shape for expert in experts if isinstance(expert, SimpleExpert)}
@@ -37,7 +40,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
 
     Args:
         x: (B, C, H, W), the shape of the result too.
-        gate: (B, E), with at most `slots` weights above zero for each image; further experts are left out.
+        gate: (B, E); of more than `slots` weights above zero for an image, the smallest are ignored.
 
     Raises:
         ValueError: the experts are of a kind that cannot be gathered, or of different shapes.
@@ -45,7 +48,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
     if not can_gather(experts):
         raise ValueError("only depthwise and simple experts with batch norm folded can be gathered")
     weight, index = gate.topk(slots, dim=1)  # (B, n)
-    # An empty slot takes the image's best expert with weight zero, so that no unchosen expert is read.
+    # An unused slot gets the image's best expert with weight zero, so that no further expert is read.
     index = torch.where(weight > 0, index, index[:, :1])
     if isinstance(experts[0], SimpleExpert):
         return run_wide(experts, x, weight, index)
@@ -98,7 +101,7 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
 
 
 def _light_expert(experts: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
-    """Return the output of one depthwise expert per image; kernels are zero-padded to the largest."""
+    """Return the output of one depthwise expert per image; kernels are zero-padded to one size."""
     batch, channels, height, width = x.shape
     light = [expert for expert in experts if isinstance(expert, DepthwiseSeparableExpert)]
     kernel = max(expert.depthwise.weight.shape[-1] for expert in light)

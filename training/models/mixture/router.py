@@ -70,8 +70,8 @@ class SpatialRouter(nn.Module):
 class AdaptiveRouter(nn.Module):
     """Scores experts from the mean of each channel: mean, 1×1 convolution, group norm, 1×1 convolution.
 
-    The norm is over all channels, because batch norm of a single cell would need more than one training
-    image.
+    The norm is over all channels of an image. The mean leaves one cell per channel, so that a batch norm
+    could not be trained with one image per batch.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -137,7 +137,7 @@ def hidden_width(channels: int, config: RouterConfig) -> int:
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
-    """Return the map averaged over squares of `pool` × `pool` cells, or unchanged if a side is no longer.
+    """Return the map averaged over squares of `pool` × `pool` cells; unchanged if H or W is at most `pool`.
 
     Cells left over at the right and the bottom are ignored, as in the models whose weights can be imported.
     """

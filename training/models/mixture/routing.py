@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Routing(NamedTuple):
-    """The decision of one mixture layer for one batch."""
+    """The experts that one mixture layer runs for each image of a batch, and their weights."""
 
     gate: Tensor  # (B, E) weight of each expert, zero if not chosen; rows sum to 1, or to 0 at top_k 0
     probs: Tensor  # (B, E) softmax of the logits over all experts
@@ -27,15 +27,15 @@ def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0
     """Return the routing: a softmax over all experts, cut to the best top_k and renormalised.
 
     At top_k 0 no expert runs, which suits layers with a shared expert. Otherwise the best expert always runs,
-    and the others only if their probability reaches the threshold. In a tie, the expert with the lower index
-    ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph needs no TopK
-    operator and top_k stays a run-time input.
+    and the others of the top_k only if their probability reaches the threshold. In a tie, the expert with the
+    lower index ranks higher. Ranks are computed by comparisons instead of a sort, so that an exported graph
+    needs no TopK operator and top_k stays a run-time input.
 
     Args:
         logits: scores of the router (B, E); converted to float32.
         epsilon: added to the divisor of the weights, for models that were trained with it.
 
-    Source: arXiv:2512.23273, eq. 6 to 9. Training and inference use the same form here.
+    Source: arXiv:2512.23273, eq. 6 to 9, with one formula for training and inference.
     """
     logits = logits.float()
     probs = logits.softmax(dim=-1)  # (B, E)

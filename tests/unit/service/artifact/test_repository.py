@@ -24,7 +24,7 @@ def copy_version(built, version):
 def test_the_highest_number_is_served_not_the_last_name(built):
     copy_version(built, "9")
     copy_version(built, "10")
-    (artifact,) = find_artifacts(built.repository, "openvino")
+    (artifact,) = find_artifacts(built.repository, "openvino").values()
     assert artifact.manifest.version == "10"
 
 
@@ -33,7 +33,7 @@ def test_hidden_folders_and_other_files_are_ignored(built):
     shutil.copytree(built.folder.parent, built.repository / ".other-openvino")
     (built.folder.parent / "config.pbtxt").write_text("")
     (built.repository / "README.md").write_text("")
-    (artifact,) = find_artifacts(built.repository, "openvino")
+    (artifact,) = find_artifacts(built.repository, "openvino").values()
     assert artifact.folder == built.folder
 
 
@@ -63,10 +63,16 @@ def test_a_missing_file_is_refused(built):
         read_artifact(built.folder)
 
 
-def test_a_version_without_a_manifest_is_refused(built):
+def test_a_broken_model_has_its_error_and_the_others_are_found(built):
+    build_artifact(built.repository, name="other")
+    build_artifact(built.repository, name="third")
     (built.folder.parent / "2").mkdir()
-    with pytest.raises(ArtifactBroken, match=r"manifest\.json cannot be read"):
-        find_artifacts(built.repository, "openvino")
+    (built.repository / "third-openvino" / "1" / "manifest.json").write_text("{")
+    found = find_artifacts(built.repository, "openvino")
+    assert list(found) == ["other", "third", "tiny"]
+    assert found["other"].manifest.name == "other"
+    assert "manifest.json cannot be read" in str(found["tiny"])
+    assert "manifest.json" in str(found["third"])
 
 
 def test_a_folder_in_the_wrong_place_is_refused(built):

@@ -11,12 +11,13 @@ HALF = (0, 0, 10, 5)  # IoU with A is exactly 0.5
 FAR = (50, 50, 60, 60)
 
 
-def kept(rows, conf=0.0, iou=0.5, max_det=100):
+def kept(rows, conf=0.0, iou=0.5, max_det=100, agnostic=False):
     """Each row is a box, a score and a class."""
     boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
     scores = np.array([row[1] for row in rows], np.float32)
     class_ids = np.array([row[2] for row in rows], np.int64)
-    return suppress(Candidates(boxes, scores, class_ids), conf, iou, max_det).tolist()
+    candidates = Candidates(boxes, scores, class_ids)
+    return suppress(candidates, conf, iou, max_det, agnostic=agnostic).tolist()
 
 
 def test_nothing_gives_nothing():
@@ -37,6 +38,18 @@ def test_equal_scores_keep_the_first():
 
 def test_boxes_of_other_classes_do_not_suppress():
     assert kept([(A, 0.4, 0), (A, 0.3, 1)]) == [0, 1]
+
+
+def test_boxes_of_other_classes_suppress_if_classes_do_not_count():
+    rows = [(A, 0.4, 0), (A, 0.5, 1), (FAR, 0.3, 2)]
+    assert kept(rows, agnostic=True) == [1, 2]
+    assert kept([(A, 0.9, 0), (HALF, 0.8, 1)], iou=0.5, agnostic=True) == [0, 1]
+    assert kept([(A, 0.9, 0), (HALF, 0.8, 1)], iou=0.49, agnostic=True) == [0]
+
+
+def test_every_box_can_have_its_own_lowest_score():
+    rows = [(A, 0.3, 0), (FAR, 0.3, 1)]
+    assert kept(rows, conf=np.array([0.3, 0.3001], np.float32)) == [0]
 
 
 def test_an_overlap_at_the_limit_stays_and_above_it_goes():

@@ -59,3 +59,19 @@ def test_a_class_that_is_not_wanted_is_gone():
 def test_no_candidates_are_no_detections():
     found = kept_in_source(candidates(), IDENTITY, (20, 20), conf=0.5, iou=0.5, max_det=1)
     assert (len(found.rows), found.boxes_xyxy.shape) == (0, (0, 4))
+
+
+def test_single_classes_have_their_own_lowest_score():
+    rows = candidates((0, 0, 10, 10, 0.6, 0), (0, 0, 10, 10, 0.4, 1), (20, 0, 30, 10, 0.6, 2))
+    limits = {"conf": 0.5, "iou": 0.5, "max_det": 10}
+    found = kept_in_source(rows, IDENTITY, (40, 40), **limits, class_conf={0: 0.7, 1: 0.4})
+    assert found.rows.tolist() == [2, 1]
+    found = kept_in_source(rows, IDENTITY, (40, 40), **limits, class_conf={1: 0.41}, class_ids={0, 1})
+    assert found.rows.tolist() == [0]
+
+
+def test_a_box_below_the_limit_of_its_class_suppresses_no_box_of_another():
+    rows = candidates((0, 0, 10, 10, 0.8, 0), (0, 0, 10, 10, 0.6, 1))
+    limits = {"conf": 0.5, "iou": 0.5, "max_det": 10, "agnostic": True}
+    assert kept_in_source(rows, IDENTITY, (20, 20), **limits).rows.tolist() == [0]
+    assert kept_in_source(rows, IDENTITY, (20, 20), **limits, class_conf={0: 0.9}).rows.tolist() == [1]

@@ -22,6 +22,7 @@ def test_a_problem_holds_the_facts():
         "type": "urn:sparsight:problem:image-too-large",
         "title": "Request Entity Too Large",
         "status": 413,
-        "detail": "the image has 101 pixels, and the limit is 100; send a smaller image",
+        "detail": "the image has 101 pixels, and the limit is 100 (SPARSIGHT_MAX_PIXELS);"
+        " send a smaller image",
         "id": "01ID",
     }

@@ -69,9 +69,9 @@ def proofs(monkeypatch):
 
 
 @asynccontextmanager
-async def following(channel, repository):
+async def following(channel, repository, **settings):
     models = Models(
-        Settings(backends="triton", repository=repository, triton={"target": "openvino"}),
+        Settings(backends="triton", repository=repository, triton={"target": "openvino"}, **settings),
         Metrics(CollectorRegistry()),
     )
     follower = TritonFollower(channel, None, models._settings, models)
@@ -103,6 +103,22 @@ def test_a_model_that_hangs_keeps_no_other_from_being_renewed(artifact, tmp_path
 
     asyncio.run(asyncio.wait_for(follow(), 20))
     assert sorted(proofs[1]) == ["a", "b", "b"], "the proof that hangs is not begun again"
+
+
+@pytest.mark.parametrize(("allowed", "served"), [(False, ()), (True, ("1",))])
+def test_a_version_that_is_not_proved_is_refused_unless_the_settings_allow_it(
+    artifact, tmp_path, proofs, allowed, served
+):
+    async def follow():
+        channel = StubChannel(artifact.manifest.model_copy(update={"proved": False}), ("a", "1"))
+        async with following(channel, tmp_path, serve_unproved=allowed) as (follower, models):
+            await follower.look()
+            assert versions(models, "a") == served
+            refused = "a-openvino version 1 is refused: a-openvino version 1 was exported with --unproved"
+            assert (refused in models.notes["triton"]) is not allowed
+
+    asyncio.run(asyncio.wait_for(follow(), 20))
+    assert proofs[1] == (["a"] if allowed else [])
 
 
 def test_a_proof_that_was_not_done_in_time_is_remembered(artifact, tmp_path, proofs):

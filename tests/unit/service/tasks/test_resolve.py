@@ -90,12 +90,27 @@ def test_a_control_the_graph_lacks_is_refused(artifact, name):
 
 def test_a_parameter_of_another_task_is_refused_with_those_that_there_are(artifact, classifier):
     with pytest.raises(
-        InvalidParameter, match=r"top is not a parameter of.*detect; .*use: conf, iou, max_det"
+        InvalidParameter, match=r"top is not a parameter of.*detect; .*use: conf, iou, max_det, agnostic_nms"
     ):
         resolve(DetectParams(values={"top": 3}), artifact.manifest)
     for name in ("conf", "iou", "max_det"):
         with pytest.raises(InvalidParameter, match=f"{name} is not a parameter of.*classify; .*use: top"):
             resolve(DetectParams(values={name: 1}), classifier.manifest)
+    for name, params in (
+        ("conf", DetectParams(class_conf={"red": 0.5})),
+        ("agnostic_nms", DetectParams(agnostic_nms=True)),
+        ("agnostic_nms", DetectParams(agnostic_nms=False)),
+    ):
+        with pytest.raises(InvalidParameter, match=f"{name} is not a parameter of.*classify"):
+            resolve(params, classifier.manifest)
+
+
+def test_confidences_of_single_classes_are_by_name_or_id(artifact):
+    resolved = resolve(DetectParams(class_conf={"blue": 0.0, "0": 1.0}), artifact.manifest)
+    assert (resolved.class_conf, resolved.values["conf"]) == ({2: 0.0, 0: 1.0}, 0.25)
+    manifest = artifact.manifest.model_copy(update={"class_names": ("1", "a:b")})
+    assert resolve(DetectParams(class_conf={"1": 0.5, "a:b": 0.4}), manifest).class_conf == {0: 0.5, 1: 0.4}
+    assert resolve(DetectParams(), manifest).class_conf == {}
 
 
 def test_the_golden_sample_has_its_own_parameters(artifact):

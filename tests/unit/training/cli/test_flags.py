@@ -15,7 +15,7 @@ from training.cli.commands import COMMANDS
 from training.cli.flags import add_fields, read
 from training.recipes.recipes import RECIPES
 
-OF_DATA = "--data --format --split --hold-out --classes --recipe"
+OF_DATA = "--data --format --split --hold-out --bits --classes --recipe"
 OF_SETTINGS = (
     "--input --epochs --batch --lr --warmup --weight-decay --seed --dfl --balance --information --coverage "
     "--mosaic --mixup --copy-paste --flip-horizontal --flip-vertical --close-mosaic --fixed-top-k "
@@ -27,18 +27,20 @@ OF_A_RUN = (
     "--weights --device --tensorboard --quiet"
 )
 OF_AN_EXPORT = (
-    "--name --repository --target --precision --execution --calibration --metric-prefix --attribution --quiet"
+    "--name --repository --target --precision --execution --calibration --unproved --last --metric-prefix "
+    "--attribution --quiet"
 )
 MEASURED = f"{OF_DATA} --top-k --weight-threshold --json --quiet"
 # What can be written after each command: scripts of others rely on it.
 FLAGS = {
     "train": f"--run --like {OF_A_RUN}",
+    "check": f"DATA --input --output --images --val-split --quiet {OF_DATA}",
     "look": f"--output --epoch --images --pictures --like {OF_A_RUN}",
     "evaluate": f"checkpoint --url --model --backend --plots --matrix-conf --matrix-iou {MEASURED}",
     "compare": f"first second --top-k --second-top-k --draws --json --quiet {OF_DATA}",
     "inspect": f"checkpoint --output --layer {MEASURED}",
     "predict": "CHECKPOINT SOURCE --output --conf --iou --max-det --classes --top-k --weight-threshold "
-    "--device --no-draw --save-txt --save-conf --save-json --quiet",
+    "--bits --device --no-draw --save-txt --save-conf --save-json --quiet",
     "export": f"checkpoint --calibration-split --batch --experts {OF_AN_EXPORT} {OF_DATA}",
     "train-export": f"--run {OF_A_RUN} {OF_AN_EXPORT}",
     "convert": "file --output --input --expect",
@@ -145,7 +147,7 @@ def help_of(capsys, monkeypatch, *argv):
                 "with it (small-data: 0.0014)",
                 "upright direction, such as cells (small-data: 0)",
                 "horizontal flip (small-data: 0.5)",
-                "training process loads them (small-data: 1)",
+                "this process may use, 1 to 8 (small-data: auto)",
                 "one for each (small-data: off)",  # sparsight draws several
             ],
         ),

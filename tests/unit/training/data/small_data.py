@@ -1,5 +1,6 @@
 """Data sets small enough to check by hand, in memory and on disk."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,8 +48,14 @@ class MemoryDataset:
             raise DatasetError(f"image {index} is torn")
         return found
 
+    def name(self, index: int) -> str:
+        return f"image-{index}.png"
+
     def encoded(self, index: int) -> bytes:
         return f"image {index}".encode()
+
+    def path(self, index: int) -> None:
+        return None
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
         return self.load(index).labelled_classes
@@ -80,6 +87,26 @@ def write_xml(path: Path, objects: list[tuple[str, float, float, float, float]])
         f"<annotation><size><width>999</width><height>999</height></size>{body}</annotation>",
         encoding="utf-8",
     )
+
+
+def coco_document(*names, box=(1, 2, 10, 8), **more):
+    """Return a file that lists images of these names, each with a box, and two categories."""
+    return {
+        "images": [
+            {"id": place, "file_name": name, "height": 20, "width": 30} for place, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": 0, "image_id": place, "category_id": 1, "bbox": list(box)} for place in range(len(names))
+        ],
+        "categories": [{"id": 1, "name": "red"}, {"id": 5, "name": "blue"}],
+        **more,
+    }
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
 def extent(marked: NDArray[np.bool_]) -> list[int]:

@@ -87,7 +87,7 @@ def test_an_epoch_is_longer_by_what_is_repeated_and_the_same_for_a_seed():
 
 def test_without_a_threshold_the_order_is_that_of_a_plain_shuffle():
     with TrainingLoader(with_one_rare_class(), replace(CONFIG, repeat_threshold=0.0), DETECT) as loader:
-        draws = [index for batch in loader._sampler for _, _, index in batch]
+        draws = [index for batch in loader._sampler.parts(0, 0) for _, _, index in batch]
     assert draws == np.random.default_rng([0, 0]).permutation(16).tolist()
 
 

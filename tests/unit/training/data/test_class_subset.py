@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from training.data.class_subset import ChosenClasses
+from training.data.class_subset import ChosenClasses, classes_without_objects, joined_by_name
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
 from training.data.sample import Sample
@@ -94,3 +94,47 @@ def test_images_labelled_as_a_whole_stay_if_their_class_is_chosen_under_its_new_
     assert [chosen.load(index).image_class for index in range(len(chosen))] == [1, 0, 1, 0]
     assert [chosen.load(index).name for index in range(4)] == [scenes.load(i).name for i in (3, 4, 8, 9)]
     assert [chosen.class_ids(index).tolist() for index in range(4)] == [[1], [0], [1], [0]]
+
+
+def test_a_model_s_classes_are_joined_by_name_whatever_their_order():
+    joined = joined_by_name(ThreeClasses(), ("x", "c", "a", "y"))
+    assert joined.class_names == ("x", "c", "a", "y")
+    sample = joined.load(0)
+    assert sample.class_ids.tolist() == [1, 2]
+    assert sample.boxes_xyxy[:, 2].tolist() == [1, 3], "the boxes of c and a"
+    assert joined.load(1).class_ids.tolist() == [2]
+    assert classes_without_objects(joined) == ["x", "y"]
+
+
+def test_objects_that_a_model_does_not_know_are_counted_and_the_remarks_stay():
+    remarks = joined_by_name(ThreeClasses(), ("a",)).remarks
+    left_out = "objects of classes that the model does not know, left out (b, c)"
+    assert remarks == {"crowds, ignored": 2, left_out: 2}
+
+
+def test_a_data_set_with_the_model_s_classes_is_itself():
+    data = ThreeClasses()
+    assert joined_by_name(data, data.class_names) is data
+
+
+def test_without_a_class_in_common_both_lists_are_named():
+    with pytest.raises(DatasetError, match="labels a, b, c, but the model knows A, d: they have no class in"):
+        joined_by_name(ThreeClasses(), ("A", "d"))
+
+
+def test_whole_images_of_a_class_that_the_model_does_not_know_are_left_out():
+    data = ClassScenesDataset(12, seed=0, image_hw=(32, 32))  # classes 0..4 in turn
+    joined = joined_by_name(data, ("card", "bird", "disc"))
+    classes = [joined.load(index).image_class for index in range(len(joined))]
+    assert classes == [2, 0, 2, 0, 2], "disc, card, disc, card, disc"
+    assert joined.remarks == {
+        "images of classes that the model does not know, left out (ring, fish, star)": 7
+    }
+
+
+def test_whole_images_none_of_which_the_model_knows_are_refused():
+    data = ClassScenesDataset(3, seed=0, image_hw=(32, 32))  # disc, ring, fish
+    with pytest.raises(
+        DatasetError, match="no image has one of the classes that the model knows: card, bird"
+    ):
+        joined_by_name(data, ("card", "bird"))

@@ -1,36 +1,13 @@
 """COCO as labelling tools write it: where the files are, what the ids and names look like."""
 
-import json
-
 import pytest
 
-from tests.unit.training.data.small_data import write_image
+from tests.unit.training.data.small_data import coco_document, write_image, write_json
 from training.data.coco import read_coco
-from training.data.coco_files import is_coco
 from training.data.open import open_dataset
-from training.data.remarks import EQUAL_NAMES, GROUPS, LISTED_TWICE, NO_IMAGE, REGIONS, REPEATED
+from training.data.remarks import EQUAL_NAMES, GROUPS, LISTED_TWICE, NO_IMAGE, OUTSIDE, REGIONS, REPEATED
 from training.data_config import FolderConfig
-from training.errors import DatasetError, NoSuchSplit
-
-
-def document(*names, box=(1, 2, 10, 8), **more):
-    """Return a file that lists images of these names, each with a box, and two categories."""
-    return {
-        "images": [
-            {"id": place, "file_name": name, "height": 20, "width": 30} for place, name in enumerate(names)
-        ],
-        "annotations": [
-            {"id": 0, "image_id": place, "category_id": 1, "bbox": list(box)} for place in range(len(names))
-        ],
-        "categories": [{"id": 1, "name": "red"}, {"id": 5, "name": "blue"}],
-        **more,
-    }
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
+from training.errors import NoSuchSplit
 
 
 def remarks_of(dataset):
@@ -63,11 +40,13 @@ def remarks_of(dataset):
         pytest.param("annotations/instances_train.json", "train2017/a.jpg", "a.jpg", id="year of the folder"),
         pytest.param("train.json", "images/Train_images/a.jpg", "a.jpg", id="a word of the folder"),
         pytest.param("annotations/train.json", "Images/lot 1/a.jpg", "a.jpg", id="in a folder below another"),
+        pytest.param("labels_cats_2024-05-01.json", "images/a.jpg", "a.jpg", id="makesense"),
+        pytest.param("LABELS.JSON", "images/a.jpg", "a.jpg", id="in capitals"),
     ],
 )
 def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):
     write_image(tmp_path / image)
-    path = write(tmp_path / label_file, document(file_name))
+    path = write_json(tmp_path / label_file, coco_document(file_name))
     for root in (tmp_path, path):
         dataset = open_dataset(FolderConfig(root=str(root)))
         assert dataset.load(0).boxes_xyxy.tolist() == [[1, 2, 11, 10]]
@@ -80,6 +59,7 @@ def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):
         ("a%20b.jpg", "a b.jpg"),
         ("http://host/data/upload/a%20b.jpg?x=1", "a b.jpg"),
         ("s3://bucket/deep/a.jpg", "a.jpg"),
+        ("https://host/deep/a.jpg?Signature=b%3D&d=1", "a.jpg"),
         ("/data/local-files/?d=photos%2Fa.jpg", "photos/a.jpg"),
         ("/data/upload/1/0123abcd-a.jpg", "0123abcd-a.jpg"),
         ("/data/upload/1/0123abcd-a.jpg", "a.jpg"),
@@ -92,23 +72,50 @@ def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):
 )
 def test_an_image_is_found_by_any_name_of_its_file(tmp_path, file_name, stored):
     write_image(tmp_path / "images" / stored)
-    write(tmp_path / "result.json", document(file_name))
+    write_json(tmp_path / "result.json", coco_document(file_name))
     assert len(read_coco(tmp_path, "train").load(0).class_ids) == 1
 
 
 def test_a_path_on_this_machine_is_read_if_the_folders_have_no_such_image(tmp_path):
     write_image(tmp_path / "elsewhere" / "a.jpg", (20, 30))
-    write(tmp_path / "export" / "result.json", document(str(tmp_path / "elsewhere" / "a.jpg")))
+    write_json(tmp_path / "export" / "result.json", coco_document(str(tmp_path / "elsewhere" / "a.jpg")))
     assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (20, 30)
     write_image(tmp_path / "export" / "a.jpg", (40, 50))
     assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (40, 50)
 
 
+def test_a_path_may_lead_from_the_label_file_to_another_folder(tmp_path):
+    write_image(tmp_path / "photos" / "deep" / "a.jpg")
+    for way in ("../photos/deep/a.jpg", r"..\photos\deep\a.jpg"):
+        path = write_json(tmp_path / "labels" / "my.json", coco_document(way))
+        for root in (path, path.parent):
+            assert read_coco(root, "train").load(0).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("stated", "left"),
+    [
+        pytest.param({"height": 20, "width": 60}, [[40, 5, 50, 10]], id="right"),
+        pytest.param({"height": 60, "width": 20}, [[40, 5, 50, 10]], id="exchanged"),
+        pytest.param({"height": 10, "width": 30}, [[40, 5, 50, 10]], id="of a smaller copy"),
+    ],
+)
+def test_a_wrong_size_does_not_leave_out_boxes_that_are_in_the_image(tmp_path, stated, left):
+    write_image(tmp_path / "images" / "a.png", (20, 60))
+    made = coco_document("a.png", box=(40, 5, 10, 5))
+    made["images"][0] |= stated
+    made["annotations"].append(made["annotations"][0] | {"bbox": [70, 5, 10, 5]})
+    write_json(tmp_path / "my.json", made)
+    dataset = read_coco(tmp_path, "train")
+    assert dataset.load(0).boxes_xyxy.tolist() == left
+    assert remarks_of(dataset) == {OUTSIDE: 1}
+
+
 def test_a_file_name_may_be_in_the_address_that_lvis_writes(tmp_path):
     write_image(tmp_path / "train2017" / "000000391895.jpg")
-    made = document("")
+    made = coco_document("")
     made["images"][0]["coco_url"] = "http://images.cocodataset.org/train2017/000000391895.jpg"
-    write(tmp_path / "annotations" / "lvis_v1_train.json", made)
+    write_json(tmp_path / "annotations" / "lvis_v1_train.json", made)
     (tmp_path / "train2017").rename(tmp_path / "train")
     assert read_coco(tmp_path, "train").load(0).name == "000000391895"
 
@@ -117,7 +124,7 @@ def test_images_in_a_format_that_is_not_read_are_counted(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     (tmp_path / "images" / "a.jpg").rename(tmp_path / "images" / "without-suffix")
     (tmp_path / "images" / "b.psd").touch()
-    write(tmp_path / "result.json", document("without-suffix", "b.psd"))
+    write_json(tmp_path / "result.json", coco_document("without-suffix", "b.psd"))
     dataset = read_coco(tmp_path, "train")
     assert len(dataset.load(0).class_ids) == 1
     assert remarks_of(dataset) == {"images in a format that is not read (.psd), left out": 1}
@@ -126,7 +133,7 @@ def test_images_in_a_format_that_is_not_read_are_counted(tmp_path):
 def test_an_image_of_another_folder_of_the_same_name_is_not_taken(tmp_path):
     write_image(tmp_path / "train" / "a.jpg")
     write_image(tmp_path / "valid" / "b.jpg")
-    write(tmp_path / "train" / "_annotations.coco.json", document("a.jpg", "b.jpg"))
+    write_json(tmp_path / "train" / "_annotations.coco.json", coco_document("a.jpg", "b.jpg"))
     dataset = read_coco(tmp_path, "train")
     assert (len(dataset), dataset.remarks[NO_IMAGE]) == (1, 1)
 
@@ -134,7 +141,7 @@ def test_an_image_of_another_folder_of_the_same_name_is_not_taken(tmp_path):
 def test_valid_is_the_validation_split_and_test_its_own(tmp_path):
     for split in ("train", "valid", "test"):
         write_image(tmp_path / split / f"{split}.jpg")
-        write(tmp_path / split / "_annotations.coco.json", document(f"{split}.jpg"))
+        write_json(tmp_path / split / "_annotations.coco.json", coco_document(f"{split}.jpg"))
     assert [read_coco(tmp_path, each).load(0).name for each in ("train", "val", "test")] == [
         *("train", "valid", "test")
     ]
@@ -143,14 +150,14 @@ def test_valid_is_the_validation_split_and_test_its_own(tmp_path):
 @pytest.mark.parametrize("as_file", [True, False])
 def test_one_file_is_for_training_and_holds_no_other_split(tmp_path, as_file):
     write_image(tmp_path / "images" / "a.jpg")
-    path = write(tmp_path / "result.json", document("a.jpg"))
+    path = write_json(tmp_path / "result.json", coco_document("a.jpg"))
     with pytest.raises(NoSuchSplit, match="hold out a fifth of the training images with --hold-out"):
         open_dataset(FolderConfig(root=str(path if as_file else tmp_path), split="val"))
 
 
 def test_a_file_of_validation_labels_is_the_split_in_its_name(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
-    path = write(tmp_path / "annotations" / "instances_val2017.json", document("a.jpg"))
+    path = write_json(tmp_path / "annotations" / "instances_val2017.json", coco_document("a.jpg"))
     assert len(read_coco(path, "val")) == 1
 
 
@@ -158,22 +165,22 @@ def test_a_file_of_validation_labels_is_the_split_in_its_name(tmp_path):
     "ids", [(0, 1, 2), ("img_1", "a", "007"), (2**70, 1, 5), (1.0, 2.0, 3.5), ("9f-3", 4, -1)]
 )
 def test_ids_of_any_kind_join_images_and_boxes(tmp_path, ids):
-    made = document("a.jpg", "b.jpg", "c.jpg")
+    made = coco_document("a.jpg", "b.jpg", "c.jpg")
     for image, label, own in zip(made["images"], made["annotations"], ids, strict=True):
         image["id"], label["image_id"] = own, own
         label["bbox"][0] = int(own == ids[2])
         write_image(tmp_path / "images" / image["file_name"])
     made["annotations"][0]["image_id"] = str(ids[0]).removesuffix(".0")  # 1.0, 1 and "1" are the same
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert sum(len(dataset.class_ids(place)) for place in range(len(dataset))) == len(dataset)
 
 
 def test_category_ids_may_be_texts_in_their_own_order(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg", categories=[{"id": "z", "name": "red"}, {"id": "b", "name": "blue"}])
+    made = coco_document("a.jpg", categories=[{"id": "z", "name": "red"}, {"id": "b", "name": "blue"}])
     made["annotations"][0]["category_id"] = "b"
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert (dataset.class_names, dataset.class_ids(0).tolist()) == (("red", "blue"), [1])
 
@@ -186,9 +193,9 @@ def roboflow(root, used_by_valid):
     ]
     for split, category in (("train", 2), ("valid", used_by_valid)):
         write_image(root / split / f"{split}.jpg")
-        made = document(f"{split}.jpg", categories=categories)
+        made = coco_document(f"{split}.jpg", categories=categories)
         made["annotations"][0]["category_id"] = category
-        write(root / split / "_annotations.coco.json", made)
+        write_json(root / split / "_annotations.coco.json", made)
 
 
 def test_a_group_without_boxes_in_any_split_is_no_class(tmp_path):
@@ -200,6 +207,20 @@ def test_a_group_without_boxes_in_any_split_is_no_class(tmp_path):
         assert remarks_of(dataset) == {GROUPS: 1}
 
 
+@pytest.mark.parametrize("name", ["_background_", "background", "__background__", "Background"])
+def test_a_background_without_boxes_is_no_class(tmp_path, name):
+    write_image(tmp_path / "a.jpg")
+    made = coco_document("a.jpg")
+    made["categories"].insert(0, {"id": 0, "name": name})
+    write_json(tmp_path / "annotations.json", made)
+    dataset = read_coco(tmp_path, "train")
+    assert (dataset.class_names, dataset.class_ids(0).tolist()) == (("red", "blue"), [0])
+    assert remarks_of(dataset) == {GROUPS: 1}
+    made["annotations"][0]["category_id"] = 0
+    write_json(tmp_path / "annotations.json", made)
+    assert read_coco(tmp_path, "train").class_names == (name, "red", "blue")
+
+
 def test_a_group_with_boxes_in_another_split_is_a_class_of_all(tmp_path):
     roboflow(tmp_path, used_by_valid=0)
     assert read_coco(tmp_path, "train").class_names == ("fish", "shark", "ray")
@@ -208,16 +229,16 @@ def test_a_group_with_boxes_in_another_split_is_a_class_of_all(tmp_path):
 def test_a_category_that_is_its_own_group_or_has_no_box_stays(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "person", "supercategory": "person"}]
-    write(tmp_path / "result.json", document("a.jpg", categories=categories))
+    write_json(tmp_path / "result.json", coco_document("a.jpg", categories=categories))
     assert read_coco(tmp_path, "train").class_names == ("red", "person")
 
 
 def test_categories_of_one_name_are_one_class(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     names = {1: "red", 4: "blue", 9: "red "}
-    made = document("a.jpg", categories=[{"id": each, "name": name} for each, name in names.items()])
+    made = coco_document("a.jpg", categories=[{"id": each, "name": name} for each, name in names.items()])
     made["annotations"].append({"image_id": 0, "category_id": 9, "bbox": [0, 0, 5, 5]})
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert (dataset.class_names, dataset.class_ids(0).tolist()) == (("red", "blue"), [0, 0])
     assert remarks_of(dataset) == {EQUAL_NAMES: 1}
@@ -245,12 +266,12 @@ SQUARE = {"counts": [1450, *[10, 38] * 19, 10, 700], "size": [48, 64]}  # rows 1
 @pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0], "missing"])
 def test_without_a_box_the_box_around_the_outline_counts(tmp_path, outline, box, bbox):
     write_image(tmp_path / "images" / "a.jpg", (48, 64))
-    made = document("a.jpg")
+    made = coco_document("a.jpg")
     made["images"][0] |= {"height": 48, "width": 64}
     made["annotations"] = [{"image_id": 0, "category_id": 1, "segmentation": outline, "bbox": bbox}]
     if bbox == "missing":
         del made["annotations"][0]["bbox"]
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     assert read_coco(tmp_path, "train").load(0).boxes_xyxy.tolist() == [box]
 
 
@@ -268,9 +289,9 @@ def test_without_a_box_the_box_around_the_outline_counts(tmp_path, outline, box,
 )
 def test_an_outline_that_shows_nothing_gives_no_box(tmp_path, outline):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg")
+    made = coco_document("a.jpg")
     made["annotations"].append({"image_id": 0, "category_id": 1, "segmentation": outline})
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert len(dataset.class_ids(0)) == 1
     assert sum(remarks_of(dataset).values()) == 1
@@ -279,21 +300,21 @@ def test_an_outline_that_shows_nothing_gives_no_box(tmp_path, outline):
 @pytest.mark.parametrize("bbox", [["1", "2", "10", "8"], "[1, 2, 10.0, 8]", "1 2 10 8"])
 def test_a_box_may_be_written_as_text(tmp_path, bbox):
     write_image(tmp_path / "images" / "a.jpg")
-    write(
+    write_json(
         tmp_path / "result.json",
-        document("a.jpg", annotations=[{"image_id": 0, "category_id": 1, "bbox": bbox}]),
+        coco_document("a.jpg", annotations=[{"image_id": 0, "category_id": 1, "bbox": bbox}]),
     )
     assert read_coco(tmp_path, "train").load(0).boxes_xyxy.tolist() == [[1, 2, 11, 10]]
 
 
 def test_boxes_that_repeat_count_once_and_ids_that_repeat_mean_nothing(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg")
+    made = coco_document("a.jpg")
     made["annotations"] += [
         {"id": 5, "image_id": 0, "category_id": 1, "bbox": [1, 2, 10, 8]},
         {"id": 0, "image_id": 0, "category_id": 5, "bbox": [1, 2, 10, 8]},
     ]
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert dataset.class_ids(0).tolist() == [0, 1]
     assert remarks_of(dataset) == {REPEATED: 1}
@@ -301,9 +322,9 @@ def test_boxes_that_repeat_count_once_and_ids_that_repeat_mean_nothing(tmp_path)
 
 def test_an_image_that_is_listed_twice_has_the_boxes_of_both_entries(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg", "a.jpg")
+    made = coco_document("a.jpg", "a.jpg")
     made["annotations"][1]["category_id"] = 5
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert (len(dataset), dataset.class_ids(0).tolist()) == (1, [0, 1])
     assert remarks_of(dataset) == {LISTED_TWICE: 1}
@@ -315,9 +336,9 @@ def test_an_image_that_is_listed_twice_has_the_boxes_of_both_entries(tmp_path):
 )
 def test_flags_of_any_spelling_decide_whether_a_box_is_ignored(tmp_path, flags, ignored):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg")
+    made = coco_document("a.jpg")
     made["annotations"][0] |= flags
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     dataset = read_coco(tmp_path, "train")
     assert len(dataset.load(0).ignored_xyxy) == ignored
     assert dataset.remarks[REGIONS] == ("ignore" in flags and ignored)
@@ -325,44 +346,9 @@ def test_flags_of_any_spelling_decide_whether_a_box_is_ignored(tmp_path, flags, 
 
 def test_an_image_entry_that_cannot_be_used_does_not_refuse_the_others(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
-    made = document("a.jpg")
+    made = coco_document("a.jpg")
     made["images"] += [{"id": 8}, None, {"file_name": "b.jpg"}]
-    write(tmp_path / "result.json", made)
+    write_json(tmp_path / "result.json", made)
     assert remarks_of(read_coco(tmp_path, "train")) == {
         "entries left out: an image needs an id and a file_name, first id 8: {'id': 8}": 3
     }
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            [{"id": 1, "data": {}, "annotations": [{"result": [{"from_name": "a", "to_name": "b"}]}]}],
-            "Label Studio",
-        ),
-        ([{"image": "a.jpg", "label": [{"x": 1, "rectanglelabels": ["cat"]}]}], "JSON-MIN of Label Studio"),
-        ({"_via_img_metadata": {"a.jpg1": {"regions": [{"region_attributes": {}}]}}}, "VGG Image Annotator"),
-        ([{"image": "a.jpg", "annotations": [{"label": "a", "coordinates": {}}]}], "CreateML"),
-        ({"dm_format_version": "1.0", "categories": {}, "items": []}, "Datumaro"),
-        ({"samples": [{"filepath": "a.jpg"}]}, "FiftyOne's own format"),
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "detections of a model"),
-    ],
-)
-def test_a_json_file_of_another_format_is_refused_by_its_name(tmp_path, content, message):
-    path = write(tmp_path / "export.json", content)
-    assert is_coco(path, "train")
-    for root in (path, tmp_path):
-        with pytest.raises(DatasetError, match=rf"export\.json: .*{message}"):
-            open_dataset(FolderConfig(root=str(root)))
-
-
-def test_the_file_of_one_labelme_image_is_refused_with_what_to_give(tmp_path):
-    path = write(tmp_path / "a.json", {"shapes": [], "imagePath": "a.jpg"})
-    with pytest.raises(DatasetError, match="LabelMe file of one image; give the folder"):
-        open_dataset(FolderConfig(root=str(path)))
-
-
-def test_json_files_of_single_images_are_not_searched_for_coco(tmp_path):
-    for number in range(17):
-        write(tmp_path / f"{number}.json", document("a.jpg"))
-    assert not is_coco(tmp_path, "train")

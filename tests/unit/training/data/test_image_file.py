@@ -1,9 +1,13 @@
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
 
+from tests.image_files import deep, tiff_bytes
 from tests.unit.training.data.small_data import write_image
-from training.data.image_file import images_by_stem, read_rgb
+from training.data.image_file import ImageReader, images_by_stem, read_rgb
+from training.data.remarks import PARTS_NOT_READ
 from training.errors import DatasetError
 
 
@@ -36,8 +40,28 @@ def test_what_is_not_an_image_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"bad\.jpg: (not an image|cannot be read)"):
+    with pytest.raises(
+        DatasetError, match=r"bad\.jpg: (there are no image bytes|this is not an image|cannot be read)"
+    ):
         read_rgb(path)
+
+
+@pytest.mark.parametrize(("bits", "seen"), [(None, 200), (12, 50), (16, 3)])
+def test_the_bits_of_a_deep_image_are_found_or_stated(tmp_path, bits, seen):
+    (tmp_path / "a.tif").write_bytes(tiff_bytes((deep(800), {})))
+    assert read_rgb(tmp_path / "a.tif", bits)[0, 0].tolist() == [seen] * 3
+
+
+def test_images_of_which_a_part_is_not_looked_at_are_counted_once_and_the_first_is_named(tmp_path, caplog):
+    plain, remarks = np.zeros((4, 4), np.uint8), Counter()
+    for name, pages in {"a": [deep(800)], "b": [deep(9), plain], "c": [plain, plain], "d": [plain]}.items():
+        (tmp_path / f"{name}.tif").write_bytes(tiff_bytes(*[(page, {}) for page in pages]))
+    reader = ImageReader(remarks)
+    for name in "abcdabcd":
+        reader.read(tmp_path / f"{name}.tif")
+    assert remarks == {PARTS_NOT_READ["bits-dropped"]: 2, PARTS_NOT_READ["further-images"]: 2}
+    assert [record.message.partition(":")[0][-5:] for record in caplog.records] == ["a.tif", "b.tif"]
+    assert "of which 10 are used" in caplog.messages[0]
 
 
 def test_images_are_found_by_stem_whatever_the_case_of_the_suffix(tmp_path):

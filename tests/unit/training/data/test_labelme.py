@@ -49,6 +49,8 @@ def remarks_of(dataset):
         pytest.param("a.json", "a.png", "a.jpg", id="another suffix"),
         pytest.param("a.json", "a.jpg", "", id="no path"),
         pytest.param("1.json", "photo.JPG", "photo.jpg", id="another name"),
+        pytest.param("labels/train/a.json", "images/train/a.jpg", "a.jpg", id="split in both folders"),
+        pytest.param("jsons/a.json", "photos/lot/a.jpg", "a.jpg", id="folders of other names"),
     ],
 )
 def test_images_are_found(tmp_path, json_file, image, image_path):
@@ -66,9 +68,10 @@ def test_an_image_in_the_json_file_is_read_if_there_is_no_image_file(tmp_path):
     write_image(tmp_path / "b.png", (20, 30))
     encoded = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").unlink()
-    write(tmp_path / "a.json", [CAT], imageData=b64encode(encoded).decode())
-    dataset = read_labelme(tmp_path, "train")
-    assert dataset.encoded(0) == encoded
+    for before in ("", "data:image/png;base64,"):
+        write(tmp_path / "a.json", [CAT], imageData=before + b64encode(encoded).decode())
+        dataset = read_labelme(tmp_path, "train")
+        assert dataset.encoded(0) == encoded
     assert dataset.load(0).image.shape == (20, 30, 3)
     write_image(tmp_path / "a.jpg", (40, 60))
     assert read_labelme(tmp_path, "train").load(0).image.shape == (40, 60, 3)
@@ -148,6 +151,26 @@ def test_difficult_shapes_and_ignored_regions_are_no_objects(tmp_path):
 def test_boxes_over_the_edge_are_clipped_and_counted(tmp_path):
     assert boxes_of(tmp_path, shape([[-4, 2], [50, 12]])) == [[0, 2, 30, 12]]
     assert remarks_of(read_labelme(tmp_path, "train")) == {CLIPPED: 1}
+
+
+def test_a_wrong_size_does_not_leave_out_boxes_that_are_in_the_image(tmp_path):
+    write_image(tmp_path / "a.jpg", (20, 60))
+    for size in ({"imageHeight": 60, "imageWidth": 20}, {"imageHeight": 10, "imageWidth": 30}):
+        write(tmp_path / "a.json", [shape([[40, 5], [50, 10]])], **size)
+        dataset = read_labelme(tmp_path, "train")
+        assert dataset.load(0).boxes_xyxy.tolist() == [[40, 5, 50, 10]]
+        assert remarks_of(dataset) == {}
+
+
+def test_an_image_of_another_split_or_of_two_folders_is_not_taken(tmp_path):
+    write_image(tmp_path / "images" / "val" / "a.jpg")
+    for folder in ("one", "two"):
+        write_image(tmp_path / "images" / "train" / folder / "b.jpg")
+    write_image(tmp_path / "images" / "train" / "c.jpg")
+    for name in "abc":
+        write(tmp_path / "labels" / "train" / f"{name}.json", [CAT])
+    dataset = read_labelme(tmp_path, "train")
+    assert ([dataset.load(0).name], len(dataset), dataset.remarks[NO_IMAGE]) == (["c"], 1, 2)
 
 
 def test_labels_of_all_splits_are_the_classes_of_each(tmp_path):

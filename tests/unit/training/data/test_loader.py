@@ -13,9 +13,6 @@ from training.data_config import ScenesConfig
 from training.errors import DatasetError
 from training.tasks.detect import DETECT
 
-# A machine with one core runs two workers as well.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
 CONFIG = TrainConfig(
     model=ModelConfig(class_names=MemoryDataset.class_names, input_hw=(64, 64)),
     train_data=ScenesConfig(),
@@ -170,7 +167,9 @@ def test_closing_ends_the_worker_processes():
 def test_the_cache_stops_at_its_limit_and_changes_no_sample():
     dataset = noise_dataset(5)
     one_image = 48 * 64 * 3
-    cached, uncached = (CachedDataset(dataset, (64, 64), DETECT, size) for size in (2 * one_image, 0))
+    cached, uncached = (CachedDataset(dataset, (64, 64), DETECT) for _ in range(2))
+    cached.fill(2 * one_image)
+    cached.fill(5 * one_image)  # already filled
     assert dataset.loads == 2
     for index in range(5):
         np.testing.assert_array_equal(cached.load(index).image, uncached.load(index).image)
@@ -180,7 +179,9 @@ def test_the_cache_stops_at_its_limit_and_changes_no_sample():
 
 def test_a_large_image_is_kept_at_the_size_training_uses():
     dataset = MemoryDataset([sample((128, 256), [[0, 0, 128, 64]], [0])])
-    kept = CachedDataset(dataset, (64, 64), DETECT, 10**6).load(0)
+    cached = CachedDataset(dataset, (64, 64), DETECT)
+    cached.fill(10**6)
+    kept = cached.load(0)
     assert kept.image.shape == (32, 64, 3)
     np.testing.assert_array_equal(kept.boxes_xyxy, [[0, 0, 32, 16]])
 
@@ -230,4 +231,6 @@ def test_classes_of_an_image_are_those_of_its_labels_whether_it_is_in_memory_or_
             return np.array([7, 8])  # of which decoding shows one alone
 
     dataset = Labelled([sample((16, 16), [[0, 0, 8, 8]], [1])])
-    assert CachedDataset(dataset, (16, 16), DETECT, cache_bytes).class_ids(0).tolist() == [7, 8]
+    cached = CachedDataset(dataset, (16, 16), DETECT)
+    cached.fill(cache_bytes)
+    assert cached.class_ids(0).tolist() == [7, 8]

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from tests.unit.training.data.small_data import extent
-from training.data.image_file import read_rgb
 from training.data.open import open_dataset
 from training.data_config import FolderConfig
 
@@ -112,8 +111,3 @@ def test_a_size_that_is_no_size_is_not_stated(tmp_path, size):
     xml = tmp_path / "train" / "1.xml"
     xml.write_text(xml.read_text().replace("<size><width>1</width><height>1</height></size>", size))
     assert loaded(tmp_path)[0] == [OBJECT]
-
-
-def test_stored_pixels_can_be_read_as_they_are(tmp_path):
-    write_turned(tmp_path / "1.jpg", 6)
-    assert read_rgb(tmp_path / "1.jpg", upright=False).shape == (32, 48, 3)

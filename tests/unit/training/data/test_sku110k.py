@@ -98,7 +98,7 @@ def test_a_malformed_line_is_named_with_its_number(root, line, message):
 
 def test_a_file_that_is_no_text_is_named(root):
     (root / "annotations" / "annotations_train.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DatasetError, match=r"annotations_train\.csv: cannot be read"):
+    with pytest.raises(DatasetError, match=r"annotations_train\.csv: not UTF-8 text"):
         read_sku110k(root, "train")
 
 

@@ -190,5 +190,5 @@ def test_a_folder_without_one_usable_xml_file_is_refused(root):
 def test_an_image_that_cannot_be_decoded_is_named_when_it_is_loaded(root):
     (root / "JPEGImages" / "b.png").write_bytes(b"not an image")
     dataset = read_voc(root, "train")
-    with pytest.raises(DatasetError, match=r"b\.png: not an image"):
+    with pytest.raises(DatasetError, match=r"b\.png: this is not an image"):
         dataset.load(0)

@@ -34,6 +34,23 @@ def test_the_layout_of_a_tool_is_read(tmp_path, xml, image):
         open_dataset(FolderConfig(root=str(tmp_path), split="val"))
 
 
+def test_splits_of_images_part_the_xml_files_of_one_folder(tmp_path):
+    for split, name in (("train", "a"), ("val", "b"), ("val", "c"), ("test", "c")):
+        write_image(tmp_path / "images" / split / f"{name}.jpg")
+        write_xml(tmp_path / "annotations" / f"{name}.xml", [CAT])
+    train, val = (read_voc(tmp_path, split) for split in ("train", "val"))
+    assert [train.load(0).name, val.load(0).name] == ["a", "b"]
+    assert (len(val), val.remarks[NO_LABELS]) == (1, 1)  # c.xml can be of two images
+
+
+def test_a_file_in_utf_16_is_read(tmp_path):
+    write_image(tmp_path / "a.jpg")
+    write_xml(tmp_path / "a.xml", [("K\u00e4fer", 1, 2, 11, 12)])
+    text = (tmp_path / "a.xml").read_text(encoding="utf-8")
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="utf-16"?>{text}', encoding="utf-16")
+    assert open_dataset(FolderConfig(root=str(tmp_path))).class_names == ("K\u00e4fer",)
+
+
 @pytest.mark.parametrize("line", ["sub/a b", '"sub/a b"', "sub/a b  1", "sub/a b -1", "sub/a b.jpg"])
 def test_a_list_names_images_with_spaces_and_folders(tmp_path, line):
     write_image(tmp_path / "JPEGImages" / "sub" / "a b.jpg")
@@ -138,6 +155,7 @@ def test_exchanged_corners_are_put_right_and_counted(tmp_path):
         pytest.param((30, 20), (20, 2, 50, 12), [[20, 2, 30, 12]], CLIPPED, id="over the edge"),
         pytest.param((30, 20), (40, 2, 50, 12), [], OUTSIDE, id="outside"),
         pytest.param((3, 2), (20, 2, 50, 12), [[20, 2, 30, 12]], CLIPPED, id="a wrong size"),
+        pytest.param((20, 30), (22, 2, 29, 12), [[22, 2, 29, 12]], None, id="width and height exchanged"),
         pytest.param((0, 0), (20, 2, 50, 12), [[20, 2, 30, 12]], None, id="no size"),
         pytest.param(("", "x"), (20, 2, 29, 12), [[20, 2, 29, 12]], None, id="a size that is no number"),
     ],
@@ -169,6 +187,18 @@ def test_an_object_without_bndbox_has_the_box_around_its_polygon(tmp_path, text)
     assert read_voc(tmp_path, "train").load(0).boxes_xyxy.tolist() == [[1.5, 2, 11, 12]]
 
 
+@pytest.mark.parametrize("polygon", ["", "<x1>a</x1><y1>2</y1>", "<x1>nan</x1><y1>2</y1>", "<x1>2</x1>"])
+def test_a_polygon_without_points_gives_no_object(tmp_path, polygon):
+    write_image(tmp_path / "a.jpg")
+    odd = f"<object><name>cat</name><polygon>{polygon}</polygon></object>"
+    text = ROBOFLOW_POLYGON.replace("</annotation>", f"{odd}</annotation>")
+    (tmp_path / "a.xml").write_text(text)
+    dataset = read_voc(tmp_path, "train")
+    assert len(dataset.load(0).boxes_xyxy) == 1
+    reason = "an object has no bndbox, and a polygon without finite numbers"
+    assert dataset.remarks[f"entries left out: {reason}, first {tmp_path / 'a.xml'}: object 2"] == 1
+
+
 @pytest.mark.parametrize(
     ("flag", "difficult"), [("", 0), ("<difficult/>", 0), ("<difficult> True </difficult>", 1)]
 )
@@ -179,8 +209,9 @@ def test_difficult_may_be_missing_or_written_otherwise(tmp_path, flag, difficult
     assert read_voc(tmp_path, "train").remarks[DIFFICULT] == difficult
 
 
-def test_cvat_s_own_xml_is_refused_by_its_name(tmp_path):
-    (tmp_path / "annotations.xml").write_text("<annotations><image id='0' name='a.jpg'/></annotations>")
+@pytest.mark.parametrize("of", ["<image id='0' name='a.jpg'/>", "<track id='0'><box frame='0'/></track>"])
+def test_cvat_s_own_xml_is_refused_by_its_name(tmp_path, of):
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{of}</annotations>")
     with pytest.raises(DatasetError, match=r"annotations\.xml: CVAT's own format; export COCO"):
         open_dataset(FolderConfig(root=str(tmp_path)))
 

@@ -9,8 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.unit.training.yolo_folder import write_split
+from training.data_config import FolderConfig
+from training.errors import DatasetError
 from training.evaluate.detections import DetectConfig
 from training.evaluate.remote import RemoteDetector, ServiceError
+from training.workflows.measure import evaluate_service
 
 ONE = {"x": 15, "y": 30, "width": 10, "height": 20, "confidence": 0.75, "class": "ring", "class_id": 9}
 
@@ -20,18 +24,25 @@ def service(monkeypatch):
     """A server that answers with .status and .body, and keeps the last request."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    models = [{"name": name, "classes": ["disc", "ring"]} for name in ("shapes", "cells")]
     state = SimpleNamespace(status=200, body=json.dumps({"predictions": [ONE]}), request=None)
+    state.models = json.dumps({"default": "shapes", "models": models})
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(200, state.models)
+
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
             parts = urlsplit(self.path)
             state.request = SimpleNamespace(path=parts.path, query=parse_qs(parts.query), body=body)
-            answer = state.body.encode()
-            self.send_response(state.status)
-            self.send_header("content-length", str(len(answer)))
+            self.answer(state.status, state.body)
+
+        def answer(self, status, text):
+            self.send_response(status)
+            self.send_header("content-length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(text.encode())
 
         def log_message(self, *_):
             pass
@@ -48,11 +59,12 @@ def service(monkeypatch):
 
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
-    with closing(RemoteDetector(service.url, ("disc", "ring"), config, model, backend)) as remote:
+    with closing(RemoteDetector(service.url, config, model, backend)) as remote:
+        remote.class_names()
         return remote.detect(b"image")
 
 
-def test_answers_become_corners_scores_and_the_class_ids_of_the_data_set(service):
+def test_answers_become_corners_scores_and_the_class_ids_of_the_model(service):
     got = detect(service)
     assert got.boxes_xyxy.tolist() == [[10, 20, 20, 40]]
     assert got.scores.tolist() == [0.75]
@@ -96,9 +108,49 @@ def test_an_answer_of_something_else_is_no_detection(service, body):
         detect(service)
 
 
-def test_a_class_that_the_data_set_does_not_have_is_named(service):
+def test_a_class_that_the_list_of_models_does_not_state_is_named(service):
     service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
-    with pytest.raises(ServiceError, match="found a class that the data set lacks: 'fish'"):
+    with pytest.raises(ServiceError, match="does not state: 'fish'"):
+        detect(service)
+
+
+def test_classes_are_those_of_the_named_model_or_else_of_the_default_one(service):
+    service.models = json.dumps(
+        {
+            "default": "fish",
+            "models": [{"name": "fish", "classes": ["carp"]}, {"name": "dogs", "classes": ["pug"]}],
+        }
+    )
+    for model, names in ((None, ("carp",)), ("dogs", ("pug",))):
+        with closing(RemoteDetector(service.url, DetectConfig(), model)) as remote:
+            assert remote.class_names() == names
+    with pytest.raises(ServiceError, match="serves no model birds; there are: fish, dogs"):
+        detect(service, model="birds")
+
+
+def test_a_service_is_measured_on_the_classes_that_it_shares_with_the_data(service, tmp_path, caplog):
+    caplog.set_level("INFO", "training")
+    write_split(tmp_path, "val", ["0 0.25 0.5 0.16 0.32\n1 0.7 0.7 0.2 0.2"], (60, 60))
+    (tmp_path / "data.yaml").write_text("names: [ring, fish]\n")  # the service knows disc and ring
+    data = FolderConfig(root=str(tmp_path), split="val")
+    result = evaluate_service(service.url, data)
+    assert result.images == 1
+    assert result.mean_ap.map50_by_class == {"ring": pytest.approx(1.0)}
+    assert "labels: objects of classes that the model does not know, left out (fish): 1" in caplog.messages
+    assert "labels: classes that nobody labelled, left out of the mean: disc" in caplog.messages
+    (tmp_path / "data.yaml").write_text("names: [whale, fish]\n")
+    with pytest.raises(DatasetError, match="labels whale, fish, but the model knows disc, ring"):
+        evaluate_service(service.url, data)
+    (tmp_path / "data.yaml").write_text("names: [bird, disc]\n")
+    (tmp_path / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.2 0.2")
+    with pytest.raises(DatasetError, match="no labelled object of disc, ring, so nothing can be measured"):
+        evaluate_service(service.url, data)
+
+
+@pytest.mark.parametrize("models", ["<html>", "{}", "[]", '{"default": "a", "models": [{"name": "a"}]}'])
+def test_a_list_of_models_that_is_something_else_is_refused(service, models):
+    service.models = models
+    with pytest.raises(ServiceError, match="answered something other than its models"):
         detect(service)
 
 

@@ -46,6 +46,20 @@ def frames_of(path):
     return found, capture.get(cv2.CAP_PROP_FPS)
 
 
+def test_images_of_which_a_part_is_not_looked_at_are_counted(model, tmp_path, capsys):
+    red = golden_image().astype(np.uint16) * 16
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), red[..., ::-1])
+    argv = ["predict", model, str(tmp_path / "*.png"), "--no-draw", "--output", str(tmp_path / "out")]
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert "1 objects" not in said.out
+    assert "  images with more than 8 bits per value, read with 8: 2\n" in said.out
+    assert said.err.count("of which 12 are used") == 1
+    assert main([*argv, "--bits", "16"]) == 0
+    assert "of which" not in capsys.readouterr().err
+
+
 def test_a_folder_is_drawn_and_written_as_rows_and_json(model, images, tmp_path, capsys):
     out = tmp_path / "out"
     argv = ["predict", model, str(images), "--output", str(out), "--save-txt", "--save-conf", "--save-json"]
@@ -99,7 +113,7 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(model, images, tmp_
     assert main(argv) == 1
     said = capsys.readouterr()
     assert "gone.png: no such file or folder\n" in said.err
-    assert f"{images}/torn.jpg: not an image that can be decoded" in said.err
+    assert f"{images}/torn.jpg: the JPEG header is truncated" in said.err
     assert f"{images}/empty.png: " in said.err
     assert "3 of the sources could not be read" in said.err
     assert "neither images nor videos, passed over: 1 .txt\n" in said.out

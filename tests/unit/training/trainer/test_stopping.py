@@ -16,10 +16,16 @@ from training.config import OptimizerConfig, TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
-from training.errors import CheckpointError, TrainingError
+from training.errors import CheckpointError, DatasetError, TrainingError
 from training.losses.terms import LossTerms
 from training.models.variants import MixtureChoice, model_config
-from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config
+from training.trainer.checkpoint import (
+    MODEL_FILE,
+    STATE_FILE,
+    load_matching_weights,
+    load_model,
+    read_state_config,
+)
 from training.trainer.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -45,11 +51,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
         trainer.run()
 
 
-def test_a_run_is_not_taken_up_with_other_settings(tmp_path):
-    trainer_in(tmp_path).run()
-    other = trainer_in(tmp_path, replace(CONFIG, epochs=3))
-    with pytest.raises(CheckpointError, match="has a run with other settings"):
-        other.resume()
+@pytest.mark.parametrize("error", [DatasetError("one.jpg: torn"), OSError("disk gone"), MemoryError("none")])
+def test_a_validation_that_fails_loses_nothing_and_is_repeated_by_the_same_command(tmp_path, error):
+    def fail(model):
+        raise error
+
+    config = replace(CONFIG, evaluate_every_epochs=1)
+    with pytest.raises(TrainingError, match=f"the validation after epoch 1 failed: {error}. Nothing is lost"):
+        trainer_in(tmp_path, config).run(fail)
+    weights = load_model(tmp_path / MODEL_FILE)[0].state_dict()
+    resumed, seen = trainer_in(tmp_path, config), []
+    resumed.resume()
+    assert resumed.position.step == 2, "both steps of the first epoch"
+
+    def measure(model):
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"mAP50-95": 0.5}
+
+    assert resumed.run(measure).finished
+    assert len(seen) == config.epochs
+    assert all(torch.equal(seen[0][name], tensor) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize(
@@ -84,16 +105,13 @@ def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
 def test_starting_from_another_model_names_what_did_not_fit(tmp_path):
     trainer_in(tmp_path / "first").run()
     mixture = replace(CONFIG, model=model_config("esmoe-n", CLASS_NAMES, (64, 64)))
-    trainer = Trainer(
-        mixture,
-        open_dataset(CONFIG.train_data),
-        tmp_path / "second",
-        initial_weights=tmp_path / "first" / MODEL_FILE,
-    )
-    first, _ = load_model(tmp_path / "first" / MODEL_FILE)
+    donor = tmp_path / "first" / MODEL_FILE
+    trainer = Trainer(mixture, open_dataset(CONFIG.train_data), tmp_path / "second", initial_weights=donor)
+    first, _ = load_model(donor)
     assert torch.equal(trainer.model.backbone.stem.conv.weight, first.backbone.stem.conv.weight)
-    assert "backbone.mixtures.p2.router.score.weight" in trainer.untouched_weights
-    assert "backbone.stem.conv.weight" not in trainer.untouched_weights
+    untouched = load_matching_weights(donor, trainer.model)
+    assert "backbone.mixtures.p2.router.score.weight" in untouched
+    assert "backbone.stem.conv.weight" not in untouched
 
 
 @pytest.mark.heavy

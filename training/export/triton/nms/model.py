@@ -31,10 +31,10 @@ class BadRequest(Exception):
 
 
 class TritonPythonModel:
-    """One instance of the model."""
+    """One instance of the model, as Triton creates it; Triton calls its methods."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Read the newest manifest and declare the metrics."""
+        """Read the newest manifest, and create the counters that Triton exports as metrics."""
         parameters = json.loads(args["model_config"])["parameters"]
         self.manifest = newest_manifest(parameters)
         self.names = {row["role"]: row["name"] for row in self.manifest["outputs"]}
@@ -132,7 +132,7 @@ def tensor(request: Any, name: str) -> NDArray[Any]:
 
 
 def number(request: Any, name: str) -> float:
-    """Return the number in an input; raise BadRequest if there are more."""
+    """Return the number in an input; raise BadRequest if the input holds several."""
     values = tensor(request, name)
     if values.size != 1:
         raise BadRequest(f"{name} holds {values.size} numbers; send one, for one image")
@@ -140,7 +140,7 @@ def number(request: Any, name: str) -> float:
 
 
 def one_image(request: Any, name: str) -> NDArray[Any]:
-    """Return the row of an input without the batch; raise BadRequest if there are more."""
+    """Return an input without its batch axis; raise BadRequest if the batch holds several images."""
     values = tensor(request, name)
     if len(values) != 1:
         raise BadRequest(f"{name} holds {len(values)} images; send one a request")
@@ -166,7 +166,7 @@ class Counts:
                 self.experts[layer["row"], expert] = (activations.Metric(which), weights.Metric(which))
 
     def add(self, detections: int, gates: NDArray[np.float32] | None) -> None:
-        """Count one image."""
+        """Count one image, its detections, and the experts that ran for it."""
         self.images.increment(1)
         self.detections.increment(detections)
         if gates is None:

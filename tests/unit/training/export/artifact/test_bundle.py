@@ -201,7 +201,8 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
     for branch in hopeless.head.class_branches:
         torch.nn.init.constant_(branch[-1].bias, -50.0)  # finds nothing, so has no golden sample
     images = tinted_scenes()[:1]
-    with pytest.raises(ExportError, match="scores nothing"):
+    unproved = "too little trained to prove .* scores nothing .* Nothing was written.* --unproved"
+    with pytest.raises(ExportError, match=unproved):
         export_model(
             hopeless, repository, "tiny", ExportImages(images, images), targets=["npu"], provenance=PROVENANCE
         )
@@ -209,6 +210,19 @@ def test_a_failed_export_leaves_the_repository_as_it_was(model, tmp_path):
         "tiny-npu",
         "tiny-npu/1",
     ]
+    (exported,) = export_model(
+        hopeless,
+        repository,
+        "tiny",
+        ExportImages(images, images),
+        targets=["npu"],
+        options=ExportOptions(unproved=True),
+        provenance=PROVENANCE,
+    )
+    assert not exported.proved
+    manifest = read_artifact(exported.path).manifest
+    assert (manifest.proved, manifest.golden.params) == (False, {"conf": 0.25})
+    assert len(np.load(exported.path / "golden.npz")["det_scores"]) == 0
 
 
 @pytest.mark.heavy

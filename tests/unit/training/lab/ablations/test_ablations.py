@@ -215,7 +215,7 @@ def test_from_the_command_line_a_failed_row_is_exit_code_1(monkeypatch, capsys, 
     assert f"failed: {BLOCKED.run}, seed 0: " in said
     assert said.endswith(f"wrote {tmp_path / 'ablations.md'}\n")
     report = (tmp_path / "ablations.md").read_text(encoding="utf-8")
-    assert f"'{tmp_path.name}/{BLOCKED.run}/seed-0'" in report, "it is given to others"
+    assert f"--run {tmp_path.name}/{BLOCKED.run}/seed-0: " in report, "it is given to others"
     assert str(tmp_path) not in report + (tmp_path / "ablations.json").read_text(encoding="utf-8")
 
 

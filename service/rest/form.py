@@ -1,0 +1,70 @@
+"""Read the files of a multipart form, within the limits on files, fields and names."""
+
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.errors import EmptyImage, FormTooLarge, InvalidParameter, MalformedForm, ServiceError
+from service.settings import Settings
+
+_MOST_FIELDS = 8  # no field is allowed; the parser accepts a few so that the error can name one
+_LONGEST_NAME = 255  # characters of a file's name in an answer, as on most file systems
+
+
+async def read_form(
+    headers: Headers, stream: AsyncGenerator[bytes], settings: Settings
+) -> list[tuple[str, bytes]]:
+    """Return the cleaned name and the bytes of every file of a form, in the order sent.
+
+    Raises:
+        EmptyImage: the form has no file.
+        FormTooLarge: the form has more files than the limit, many other fields, or a very long file name.
+        MalformedForm: the form cannot be read.
+        InvalidParameter: the form has a field that is not a file.
+    """
+    parser = MultiPartParser(headers, stream, max_files=settings.max_files, max_fields=_MOST_FIELDS)
+    parser.spool_max_size = settings.max_body_bytes + 1  # keeps files in memory: the disk may be read-only
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _refusal(error, settings.max_files) from error
+    try:
+        return await _files(form)
+    finally:
+        await form.close()
+
+
+def clean_name(name: str | None) -> str:
+    """Return the last part of a file's path, at most 255 characters, without characters that do not print."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(character for character in last if character.isprintable())[:_LONGEST_NAME]
+
+
+def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
+    """Return the error for a form that the parser refused; only its texts say which limit was exceeded."""
+    why = f"{error.message} {error.__cause__ or ''}"
+    if "Too many files" in why:
+        return FormTooLarge(
+            f"the form has more than {max_files} files (SPARSIGHT_MAX_FILES); send them in several requests"
+        )
+    if "Too many fields" in why or "Part exceeded" in why:
+        return FormTooLarge(
+            f"besides at most {max_files} files (SPARSIGHT_MAX_FILES), a form may have no fields; send each"
+            " image as a file, as in curl -F image=@photo.jpg, and parameters in the URL, as in ?conf=0.5"
+        )
+    if "Maximum header" in why:
+        return FormTooLarge("a file of the form has too many headers or too long a name; send a shorter name")
+    return MalformedForm(f"the form cannot be read: {error.message}")
+
+
+async def _files(form: FormData) -> list[tuple[str, bytes]]:
+    files = []
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            sentence = f"form field {name[:40]!r} is not a file; parameters go into the URL, as in ?conf=0.5"
+            raise InvalidParameter(name[:40], sentence)
+        files.append((clean_name(value.filename), await value.read()))
+    if not files:
+        raise EmptyImage
+    return files

@@ -1,0 +1,91 @@
+"""Find the image in a body that wraps it in text: base64, a data URL, JSON or a form field."""
+
+import base64
+import binascii
+import json
+import re
+from urllib.parse import unquote, unquote_to_bytes
+
+from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
+from service.pipeline.image_decoding import FORMATS, name_format
+
+_SHORTEST = 64  # bytes; every longer image file has a zero byte
+_URL = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
+_FORM_FIELD = "image="
+_CURL = "with curl, write --data-binary @photo.jpg"
+
+
+def unwrap(body: bytes) -> bytes:
+    """Return the image file in a request's body: the body itself, or what its text holds in base64.
+
+    Text is taken as base64, as a data URL, as {"image": "<base64>"} in JSON or as the form field image. Files
+    that are no images are returned, for the decoder to name them.
+
+    Raises:
+        UnsupportedImage: the text holds no image, for example a URL; the message says what to send.
+        UndecodableImage: the base64 is damaged, or newlines and zero bytes of the file are missing.
+        EmptyImage: the text holds nothing.
+    """
+    if b"\0" in body:
+        return body
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or name_format(body) in FORMATS:
+        if len(body) > _SHORTEST and not (b"\n" in body or b"\r" in body):
+            sentence = f"the file's newlines and zero bytes are missing, as after curl -d; {_CURL}"
+            raise UndecodableImage(sentence)
+        return body
+    if name_format(body):  # HTML, for example
+        return body
+    if text.startswith(("{", "[", '"')):
+        return _from_json(text)
+    return _from_text(text.removeprefix(_FORM_FIELD))
+
+
+def _from_json(text: str) -> bytes:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        sentence = f'this is JSON that cannot be read ({error}); send {{"image": "<base64 of the file>"}}'
+        raise UnsupportedImage(sentence) from error
+    if isinstance(value, dict) and value.keys() == {"image"}:
+        value = value["image"]
+    if not isinstance(value, str):
+        names = f" with {', '.join(value)[:80]}" if isinstance(value, dict) else ""
+        sentence = f'this is JSON{names}; send {{"image": "<base64 of the file>"}} and nothing else,'
+        raise UnsupportedImage(f"{sentence} since parameters go into the URL, as in ?conf=0.5")
+    return _from_text(value)
+
+
+def _from_text(text: str) -> bytes:
+    if text[:5].lower() == "data:":
+        head, _, content = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            return unquote_to_bytes(content)
+        text = unquote(content)
+    if _URL.match(text):
+        raise UnsupportedImage(
+            "this is a URL, and the service fetches none; send the file's bytes:"
+            " curl URL | curl --data-binary @- …/detect"
+        )
+    text = "".join(unquote(text).split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    if not text:
+        raise EmptyImage
+    if not name_format(_decoded(text[:1000])):
+        raise UnsupportedImage(
+            f"this is text, not an image in a supported format; send the file's bytes: {_CURL} (with the @)"
+        )
+    decoded = _decoded(text)
+    if not decoded:
+        raise UndecodableImage("the base64 of the image is damaged or cut short; send it again")
+    return decoded
+
+
+def _decoded(text: str) -> bytes:
+    """Return what base64 without padding stands for; nothing if it is not base64."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

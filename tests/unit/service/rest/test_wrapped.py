@@ -1,0 +1,101 @@
+"""An image that a body wraps in text is found; other text is refused by its name."""
+
+import base64
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
+from service.rest.wrapped import unwrap
+from tests.builders import image_bytes
+
+FILES = [
+    image_bytes(np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8), image_format)
+    for image_format in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+]
+
+
+def base64_of(data):
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("data", FILES)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda data: data, id="the file itself"),
+        pytest.param(base64.b64encode, id="base64"),
+        pytest.param(base64.encodebytes, id="base64 in lines"),
+        pytest.param(lambda data: base64.urlsafe_b64encode(data).rstrip(b"="), id="base64 of URLs"),
+        pytest.param(lambda data: f"data:image/png;base64,{base64_of(data)}".encode(), id="data URL"),
+        pytest.param(
+            lambda data: f"data:image/png;base64,{quote(base64_of(data))}".encode(), id="escaped data URL"
+        ),
+        pytest.param(lambda data: f"data:image/png,{quote(data)}".encode(), id="data URL without base64"),
+        pytest.param(lambda data: json.dumps({"image": base64_of(data)}).encode(), id="JSON"),
+        pytest.param(lambda data: json.dumps(base64_of(data)).encode(), id="JSON text"),
+        pytest.param(
+            lambda data: json.dumps({"image": f"data:image/png;base64,{base64_of(data)}"}).encode(),
+            id="JSON with a data URL",
+        ),
+        pytest.param(lambda data: b"image=" + quote(base64_of(data), safe="").encode(), id="form field"),
+        pytest.param(lambda data: b"image=" + base64.b64encode(data), id="form field, not escaped"),
+    ],
+)
+def test_an_image_is_found_in_its_wrapping(wrap, data):
+    assert unwrap(wrap(data)) == data
+
+
+@pytest.mark.parametrize(
+    "body", [b"%PDF-1.7\n", b"<html></html>", b"<svg></svg>", b"II*\x00", b"\xff\xd8\xff"]
+)
+def test_a_file_that_is_no_image_is_left_for_the_decoder_to_name(body):
+    assert unwrap(body) == body
+
+
+def test_base64_of_a_format_that_is_not_decoded_is_left_for_the_decoder_to_name():
+    assert unwrap(base64.b64encode(b"%PDF-1.7 and more")) == b"%PDF-1.7 and more"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"https://example.com/cat.jpg", "this is a URL"),
+        (b"S3://bucket/cat.jpg\n", "this is a URL"),
+        (b'{"image": "https://example.com/cat.jpg"}', "this is a URL"),
+        (b"photo.jpg", "this is text"),
+        (b"@photo.jpg", "write --data-binary @photo.jpg"),
+        ("größer".encode(), "this is text"),
+        (b"conf=0.5", "this is text"),
+        (b'{"inputs": "abc"}', "this is JSON with inputs"),
+        (b'{"image": "abc", "conf": 0.5}', "parameters go into the URL"),
+        (b'{"image": 5}', "this is JSON"),
+        (b'["a", "b"]', "this is JSON"),
+        (b'{"image": "abc', "this is JSON that cannot be read"),
+        (b"[" * 100_000, "this is JSON that cannot be read"),
+    ],
+)
+def test_other_text_is_refused_by_its_name(body, words):
+    with pytest.raises(UnsupportedImage, match=words):
+        unwrap(body)
+
+
+@pytest.mark.parametrize("body", [b'""', b'{"image": ""}', b"image=", b"data:image/png;base64,"])
+def test_a_wrapping_without_an_image_is_empty(body):
+    with pytest.raises(EmptyImage):
+        unwrap(body)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-1] + "!", lambda text: text + "A%"])
+def test_damaged_base64_of_an_image_is_said(damage):
+    with pytest.raises(UndecodableImage, match="base64"):
+        unwrap(damage(base64_of(FILES[1]).rstrip("=")).encode())
+
+
+@pytest.mark.parametrize("data", FILES)
+def test_what_curl_d_leaves_of_a_file_is_told_how_to_send_it(data):
+    stripped = data.translate(None, b"\r\n\0")
+    with pytest.raises(UndecodableImage, match="write --data-binary"):
+        unwrap(stripped)

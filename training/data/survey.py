@@ -1,0 +1,116 @@
+"""Decodes every image of a data set once, and measures its objects: what can be learned, and what is odd."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.letterbox import Letterbox
+from training.data.mosaic import MIN_SIDE_PX
+from training.data.sample import Dataset, no_boxes
+from training.errors import DatasetError
+from training.progress import bar
+
+
+class _Image(NamedTuple):
+    digest: bytes  # SHA-256 of the file; empty: the image cannot be decoded
+    problem: str = ""
+    class_ids: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    sides: NDArray[np.float32] = no_boxes()[:, :2]  # (N, 2) width and height in source pixels
+    areas: NDArray[np.float64] = np.zeros(0)  # (N,) source pixels²
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """The images and objects of a data set. A classifier's image counts as one object, without a size."""
+
+    class_names: tuple[str, ...]
+    files: Sequence[str]  # name of each image's file
+    digests: Sequence[bytes]  # SHA-256 of each image's file; empty: the image cannot be decoded
+    problems: Sequence[str]  # why images cannot be decoded; each names its file
+    image_ids: NDArray[np.int64]  # (N,) position of each object's image
+    class_ids: NDArray[np.int64]  # (N,)
+    areas: NDArray[np.float64]  # (N,) source pixels²; NaN: the object is a whole image
+    sides_px: NDArray[
+        np.float32
+    ]  # (N, 2) width and height in pixels of the network input; infinite: as areas
+
+    @property
+    def too_small(self) -> NDArray[np.bool_]:
+        """Return whether each object has a side under MIN_SIDE_PX at the network input, (N,)."""
+        return np.any(self.sides_px < MIN_SIDE_PX, axis=1)
+
+    @property
+    def whole_images(self) -> bool:
+        """Return whether the images are labelled as a whole."""
+        return bool(np.isnan(self.areas).any())
+
+    def classes_without_objects(self) -> list[str]:
+        """Return the names of the classes that no object has, in order."""
+        seen = set(self.class_ids.tolist())
+        return [name for class_id, name in enumerate(self.class_names) if class_id not in seen]
+
+    def copies(self) -> list[tuple[str, str]]:
+        """Return (first file, its copy) for each image whose file has the same bytes as an earlier image."""
+        first: dict[bytes, str] = {}
+        pairs = [(first.setdefault(digest, file), file) for digest, file in self._decoded()]
+        return [(one, other) for one, other in pairs if one != other]
+
+    def shared_with(self, other: "Survey") -> list[tuple[str, str]]:
+        """Return (own file, file of `other`) for each image that `other` has with the same bytes."""
+        theirs = dict(other._decoded())
+        return [(file, theirs[digest]) for digest, file in self._decoded() if digest in theirs]
+
+    def _decoded(self) -> list[tuple[bytes, str]]:
+        pairs = zip(self.digests, self.files, strict=True)
+        return [(digest, file) for digest, file in pairs if digest]
+
+
+def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
+    """Decode every image of a data set, on all cores; `what` labels the progress bar.
+
+    An image that cannot be decoded becomes an entry of `problems`.
+    """
+
+    def look(index: int) -> _Image:
+        try:
+            sample = dataset.load(index)
+            digest = hashlib.sha256(dataset.encoded(index)).digest()
+        except DatasetError as error:
+            return _Image(b"", str(error))
+        scale = Letterbox.fit(sample.image.shape[:2], input_hw).scale
+        if sample.image_class is not None:
+            sides, areas = np.full((1, 2), np.inf, np.float32), np.full(1, np.nan)
+            return _Image(digest, "", sample.labelled_classes, sides, areas, scale)
+        sides = sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2]
+        areas = sides.prod(axis=1).astype(np.float64)
+        if sample.areas is not None:
+            areas = np.where(np.isnan(sample.areas), areas, sample.areas)
+        return _Image(digest, "", sample.class_ids, sides, areas, scale)
+
+    images = []
+    pool = ThreadPoolExecutor()
+    try:
+        with bar(len(dataset), "image", what) as progress:
+            for each in pool.map(look, range(len(dataset))):
+                images.append(each)
+                progress.update()
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the images that are left
+    none = _Image(b"")  # so that an empty data set can be joined
+    counts = [len(each.class_ids) for each in images]
+    return Survey(
+        class_names=dataset.class_names,
+        files=[str(dataset.path(index) or f"image {index}") for index in range(len(dataset))],
+        digests=[each.digest for each in images],
+        problems=[each.problem for each in images if each.problem],
+        image_ids=np.repeat(np.arange(len(images)), counts),
+        class_ids=np.concatenate([each.class_ids for each in (none, *images)]),
+        areas=np.concatenate([each.areas for each in (none, *images)]),
+        sides_px=np.concatenate([each.sides * np.float32(each.scale) for each in (none, *images)]),
+    )

@@ -1,0 +1,160 @@
+"""The command `python -m training check`: show what is understood of a data set, and what is odd."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os.path import commonpath
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.columns import in_columns
+from training.data.class_subset import joined_by_name
+from training.data.mosaic import MIN_SIDE_PX
+from training.data.open import FORMATS, format_of, open_dataset
+from training.data.remarks import describe_remarks
+from training.data.sample import Dataset
+from training.data.survey import Survey
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from training.errors import ConfigError, DatasetError, NoSuchSplit
+from training.lab.preview import check_suffix, letterboxed, write_sheet
+from training.tasks.choose import task_named
+from training.workflows.preflight import Split, findings, size_text
+from training.workflows.train import TrainOptions, data_configs
+
+COCO_AREAS = (32**2, 96**2)  # source pixels²: objects are small below the first, and large from the second
+FOLDERS = 3  # folders of a split that are named
+SIZES = ("small", "medium", "large", "median px", f"under {MIN_SIDE_PX:g} px")
+
+
+class Checked(NamedTuple):
+    """The result of a check."""
+
+    report: str  # text of several lines
+    problems: list[str]  # why a training would fail or learn nothing; empty: it can learn
+
+
+def check(
+    options: TrainOptions,
+    output: Path | None = None,
+    *,
+    input_hw: tuple[int, int] | None = None,
+    images: int = 16,
+) -> Checked:
+    """Decode every image of a data set; report splits, objects by class and size, and what is odd.
+
+    Args:
+        options: the folder, its splits and classes, as for `train`; other options are ignored.
+        output: .png or .jpg file for a drawing of training images with their labels; None: draw nothing.
+        input_hw: network input, for sizes of objects; None: the usual one of the task.
+        images: largest number of images in the drawing.
+
+    Raises:
+        ConfigError: no folder is given, or the suffix of output is not that of an image.
+        DatasetError: the training data cannot be read.
+    """
+    if output is not None:
+        check_suffix(output)
+    config, val_config = data_configs(options)
+    if isinstance(config, ScenesConfig):
+        raise ConfigError("generated scenes need no check: give the folder of a data set")
+    dataset = open_dataset(config)
+    task = task_named("classify" if _has_image_classes(dataset) else "detect")
+    input_hw = input_hw or task.defaults.input_hw
+    splits = [Split.of(_name(config, "train"), dataset, input_hw)]
+    problems: list[str] = []
+    odd: list[str] = []
+    others = {} if val_config is None else {_name(val_config, "val"): val_config}
+    if isinstance(config, FolderConfig):
+        others.setdefault("test", replace(config, split="test", hold_out=0.0, held_out=False))
+    for name, other in others.items():
+        try:
+            opened = joined_by_name(open_dataset(other), dataset.class_names)
+            splits.append(Split.of(name, opened, input_hw, needed=other is val_config))
+        except NoSuchSplit as error:
+            odd.append(f"{name}: {error}")
+        except DatasetError as error:
+            (problems if other is val_config else odd).append(f"{name}: {error}")
+    found = findings(splits, input_hw, task.best_by)
+    remarks = [f"{each.name}: {text}" for each in splits if (text := describe_remarks(each.dataset.remarks))]
+    folders = config.parts if isinstance(config, CombinedConfig) else (config,)
+    lines = [_format(folder) for folder in folders]
+    lines.append(f"task {task.name}, sizes at --input {size_text(input_hw)}")
+    for split in splits:
+        lines += ["", *_described(split)]
+    if noted := [*remarks, *odd, *found.odd]:
+        lines += ["", "remarks:", *(f"  {each}" for each in noted)]
+    if output is not None and (drawn := _draw(splits[0], input_hw, images, output)):
+        lines += ["", f"drew {drawn} images of {splits[0].name} with their labels into {output}"]
+    return Checked("\n".join(lines), problems + found.problems)
+
+
+def _name(config: DataConfig, usual: str) -> str:
+    """Return the name of a split in the report; several folders together have the usual one."""
+    if not isinstance(config, FolderConfig):
+        return usual
+    return "held out" if config.held_out else config.split
+
+
+def _format(config: FolderConfig) -> str:
+    """Return the folder, its format, and what shows the format."""
+    found = format_of(Path(config.root), config.split, config.format)
+    name = next(name for name, each in FORMATS.items() if each is found)
+    return f"{config.root}: format {name}, recognised by {found.looked_for}"
+
+
+def _has_image_classes(dataset: Dataset) -> bool:
+    """Return whether images are labelled as a whole, which the first image that can be decoded shows."""
+    for index in range(len(dataset)):
+        try:
+            return dataset.load(index).image_class is not None
+        except DatasetError:
+            continue
+    return False
+
+
+def _described(split: Split) -> list[str]:
+    """Return lines on one split: its images, its folders, and a table of its classes."""
+    seen = split.seen
+    folders = sorted({str(Path(file).parent) for file in seen.files})
+    where = ", ".join(folders)
+    if len(folders) > FOLDERS:
+        where = f"{len(folders)} folders under {commonpath(folders)}"
+    empty = len(seen.files) - len(set(seen.image_ids.tolist())) - len(seen.problems)
+    objects = f", {empty} of them without objects, {len(seen.class_ids)} objects"
+    rows = [_row(name, seen, seen.class_ids == class_id) for class_id, name in enumerate(seen.class_names)]
+    rows.append(_row("all", seen, np.ones(len(seen.class_ids), dtype=np.bool_)))
+    heading: Sequence[str] = ("class", "images", "objects", *SIZES)
+    if seen.whole_images:
+        objects, heading, rows = "", heading[:2], [row[:2] for row in rows]
+    return [
+        f"{split.name}: {len(seen.files)} images{objects}, in {where}",
+        *in_columns([heading, *rows], "l" + "r" * (len(heading) - 1), indent=2),
+    ]
+
+
+def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
+    """Return the cells of the chosen objects: images, objects, COCO's sizes, and sizes at the input."""
+    small, large = COCO_AREAS
+    areas, sides = seen.areas[chosen], seen.sides_px[chosen]
+    counts = [
+        len(set(seen.image_ids[chosen].tolist())),
+        len(areas),
+        (areas < small).sum(),
+        ((areas >= small) & (areas < large)).sum(),
+        (areas >= large).sum(),
+    ]
+    median = f"{np.median(np.sqrt(sides.prod(axis=1))):.0f}" if len(sides) else "-"
+    return [name, *map(str, counts), median, str(seen.too_small[chosen].sum())]
+
+
+def _draw(split: Split, input_hw: tuple[int, int], images: int, output: Path) -> int:
+    """Draw images with labels, evenly spread over a split; return their number."""
+    whole = [index for index, digest in enumerate(split.seen.digests) if digest]
+    labelled = sorted(set(split.seen.image_ids.tolist())) or whole
+    places = np.linspace(0, len(labelled) - 1, min(images, len(labelled))).round().astype(int)
+    samples = [letterboxed(split.dataset.load(labelled[place]), input_hw) for place in places]
+    if samples:
+        write_sheet(samples, split.dataset.class_names, output)
+    return len(samples)
