@@ -94,9 +94,8 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
 def _advice(root: Path) -> str:
     if root.suffix.lower() in ARCHIVES:
         return "unpack the archive and give its folder; "
-    folders = [*root.absolute().parents[:2], *(root.glob("*/") if root.is_dir() else ())]
-    near = (folder / name for folder in folders for name in NAMES)
-    found = next(filter(Path.is_file, near), None)
+    above = (folder / name for folder in root.absolute().parents[:2] for name in NAMES)
+    found = next(filter(Path.is_file, above), None)
     return f"did you mean {found}? " if found else ""
 
 
