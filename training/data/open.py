@@ -98,9 +98,8 @@ def _advice(root: Path) -> str:
     for path in root.iterdir() if root.is_dir() else (root,):
         if path.suffix.lower() in ARCHIVES:
             return f"unpack the archive {path.name} and give its folder; "
-    folders = [*root.absolute().parents[:2], *(root.glob("*/") if root.is_dir() else ())]
-    near = (folder / name for folder in folders for name in NAMES)
-    found = next(filter(Path.is_file, near), None)
+    above = (folder / name for folder in root.absolute().parents[:2] for name in NAMES)
+    found = next(filter(Path.is_file, above), None)
     return f"did you mean {found}? " if found else ""
 
 

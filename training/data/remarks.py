@@ -25,6 +25,7 @@ EXTRA_COLUMN = "rows with a sixth column (a confidence or track), which is not r
 IN_SUBFOLDERS = "images in subfolders, read"
 DEEPER = "images in subfolders of a class, left out"
 OTHER_SPLITS = "subfolders of other splits, left out"
+SHARED = "images that the list of another split names too, kept"
 LISTED_ELSEWHERE = "images that a list of another split names, left out"
 OUTLINES = "outlines, read as the box around each"
 JOINED = "shapes joined with others of their label and group_id"

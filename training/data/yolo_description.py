@@ -14,7 +14,7 @@ from training.errors import DatasetError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML, DARKNET, CLASS_LISTS = (".yaml", ".yml"), (".data",), (".names", ".labels")
-CLASSES = ("classes.txt", "_darknet.labels")  # the second is Roboflow's
+CLASSES = ("classes.txt", "*darknet.labels")  # the second is written by Roboflow and V7
 BELOW = ("", "*/", "*/*/")  # where labelling tools put classes.txt
 NOTHING = ("", "~", "null", "Null", "NULL", "None")  # what YAML and Python call no value
 SPLITS = ("train", *VALIDATION, "test", "minival")
@@ -63,7 +63,7 @@ class Description(NamedTuple):
         bases = (*among, *self.bases)
         if ".." in written.parts[:1]:
             yield from (base.joinpath(*parts) for base in bases)
-        yield from (base / written for base in (*bases, Path()))
+        yield from (base / written for base in (*bases, Path.cwd()))
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
@@ -106,7 +106,10 @@ def describe(root: Path) -> Description:
     elif file.suffix.lower() in DARKNET:
         found = _of_darknet(file, home)
     else:
-        lists = {split: (f"{split}.txt",) for split in SPLITS if (home / f"{split}.txt").is_file()}
+        # An image can be called train.jpg: then train.txt holds its labels.
+        labelled = {path.stem for path in home.iterdir() if is_image(path)}
+        there = (split for split in SPLITS if (home / f"{split}.txt").is_file() and split not in labelled)
+        lists = {split: (f"{split}.txt",) for split in there}
         found = Description(file, home, (home,), _names_in_lists(file, home), lists)
     if not _is_image_list(root):
         return found

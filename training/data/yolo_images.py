@@ -10,7 +10,14 @@ from unicodedata import normalize
 
 from training.data.image_file import is_image, passed_over, split_names
 from training.data.label_file import files_by_stem, parsed_lines
-from training.data.remarks import IN_SUBFOLDERS, LISTED_ELSEWHERE, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.remarks import (
+    IN_SUBFOLDERS,
+    LISTED_ELSEWHERE,
+    LISTED_TWICE,
+    NO_IMAGE,
+    OTHER_SPLITS,
+    SHARED,
+)
 from training.data.yolo_description import Description, tried, without_dots
 from training.errors import DatasetError, NoSuchSplit
 
@@ -33,7 +40,7 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
     """
     sources = _sources(described, split)
     other_splits = {"train", "val", "test", *described.sources} - {*split_names(split)}
-    others = _of_others(described, other_splits) if any(map(Path.is_dir, sources)) else set()
+    others = _of_others(described, other_splits)
     images: Counter[Path] = Counter()
     known: dict[Path, Path] = {}
     for source in sources:
@@ -42,7 +49,9 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
         elif is_image(source):
             images[source] += 1
         else:
-            images.update(_listed(source, described, remarks))
+            listed = list(_listed(source, described, remarks))
+            images.update(listed)
+            remarks[SHARED] += len(_real(listed) & others)
     remarks[LISTED_TWICE] += images.total() - len(images)
     if not images:
         where = ", ".join(map(str, sources))
@@ -104,9 +113,14 @@ def _of_others(described: Description, splits: Set[str]) -> set[Path]:
         found.add(source.resolve())
         if source.is_file() and not is_image(source):
             with suppress(DatasetError):  # raised when that split is read
-                listed = _listed(source, described, Counter())
-                found.update(path.parent.resolve() / path.name for path in listed)
+                found |= _real(list(_listed(source, described, Counter())))
     return found
+
+
+def _real(images: Sequence[Path]) -> set[Path]:
+    """Return the paths of images with every link to a folder followed."""
+    folders = {folder: folder.resolve() for folder in {path.parent for path in images}}
+    return {folders[path.parent] / path.name for path in images}
 
 
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
@@ -124,7 +138,7 @@ def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Co
     `known` gets the path under which a folder was found first: links can lead to one folder by two paths.
     """
     entered = {source.resolve()}
-    for at, subfolders, names in os.walk(source, followlinks=True):
+    for at, subfolders, names in os.walk(source, onerror=_refuse, followlinks=True):
         folder = Path(at)
         subfolders.sort()
         for name in list(subfolders):
@@ -136,12 +150,16 @@ def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Co
         real = folder.resolve()
         files = sorted(known.setdefault(real, folder) / name for name in names)
         images = [path for path in files if is_image(path) and real / path.name not in others]
-        there = list(filter(Path.exists, images))  # a link can lead nowhere
+        there = list(filter(Path.is_file, images))  # a link can lead nowhere
         remarks[LISTED_ELSEWHERE] += sum(map(is_image, files)) - len(images)
         remarks[NO_IMAGE] += len(images) - len(there)
         remarks[IN_SUBFOLDERS] += len(there) * (folder != source)
         remarks.update(passed_over(files))
         yield from there
+
+
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Iterator[Path]:

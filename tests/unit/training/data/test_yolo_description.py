@@ -298,6 +298,7 @@ def test_darknet_files_that_disagree_are_named(tmp_path, change, message):
         pytest.param("images/a.png", "labels/a.txt", "labels/classes.txt", id="labelImg, labels apart"),
         pytest.param("data/a.png", "data/a.txt", "obj.names", id="FiftyOne, YOLOv4"),
         pytest.param("train/a.png", "train/a.txt", "train/_darknet.labels", id="Roboflow, Darknet"),
+        pytest.param("images/a.png", "labels/a.txt", "darknet.labels", id="V7"),
         pytest.param("a.png", "a.txt", "_darknet.labels", id="Roboflow, Darknet, one split"),
     ],
 )
@@ -362,3 +363,10 @@ def test_a_list_of_images_is_the_split_of_its_name_and_no_other(root, name, spli
 def test_a_list_of_names_can_begin_with_a_capital_letter(root, name):
     (root / name).write_text("cat\ndog")
     assert opened(root / name).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_the_labels_of_an_image_called_like_a_split_are_no_list(tmp_path, name):
+    write_pair(tmp_path, f"{name}.png", f"{name}.txt")
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    assert opened(tmp_path).class_ids(0).tolist() == [1]

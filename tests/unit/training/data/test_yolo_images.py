@@ -1,10 +1,19 @@
+import logging
+import os
 from pathlib import Path
 from unicodedata import normalize
 
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import IN_SUBFOLDERS, LISTED_ELSEWHERE, LISTED_TWICE, NO_IMAGE, OTHER_SPLITS
+from training.data.remarks import (
+    IN_SUBFOLDERS,
+    LISTED_ELSEWHERE,
+    LISTED_TWICE,
+    NO_IMAGE,
+    OTHER_SPLITS,
+    SHARED,
+)
 from training.data.yolo_txt import read_yolo
 from training.errors import DatasetError
 
@@ -301,3 +310,46 @@ def test_a_list_in_utf_16_says_so(tmp_path):
     (tmp_path / "list.txt").write_bytes("images/a.png\n".encode("utf-16"))
     with pytest.raises(DatasetError, match=r"list\.txt: not UTF-8 text .*; save it as UTF-8"):
         read_yolo(tmp_path, "train")
+
+
+def test_a_subfolder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/x/a.png", "labels/x/a.txt"))
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("images/x"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(DatasetError, match=r"images/x: cannot be read \(Permission denied\)"):
+        read_yolo(tmp_path, "train")
+
+
+def test_images_that_two_splits_list_are_counted(tmp_path):
+    write(
+        tmp_path,
+        "train: train.txt\nval: [val.txt]\nnames: [cat, dog]\n",
+        a=("images/a.png", "labels/a.txt"),
+        b=("images/b.png", "labels/b.txt"),
+    )
+    (tmp_path / "train.txt").write_text("images/a.png\nimages/b.png\n")
+    (tmp_path / "val.txt").write_text("./images/b.png\n")
+    for split, read in (("train", ["a", "b"]), ("val", ["b"])):
+        dataset = read_yolo(tmp_path, split)
+        assert (names(dataset), dataset.remarks[SHARED]) == (read, 1)
+
+
+def test_a_pipe_called_like_an_image_is_no_image(tmp_path):
+    write(tmp_path, "train: images\nnames: [cat, dog]\n", a=("images/a.png", "labels/a.txt"))
+    os.mkfifo(tmp_path / "images" / "b.png")
+    assert names(read_yolo(tmp_path, "train")) == ["a"]
+
+
+def test_a_folder_of_the_working_directory_is_said(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    write(tmp_path / "here", pair=("pool/images/a.png", "pool/labels/a.txt"))
+    write(tmp_path / "set", "train: pool/images\nnames: [cat, dog]\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert objects(read_yolo(tmp_path / "set", "train")) == 1
+    assert f"train: pool/images is read from {tmp_path / 'here' / 'pool' / 'images'}" in caplog.text

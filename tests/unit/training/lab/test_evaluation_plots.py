@@ -111,7 +111,8 @@ def test_a_file_is_no_folder_for_plots(tmp_path):
 def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", ScenesConfig(images=2, image_hw=(64, 64)))
     checkpoint, plots = str(tmp_path / "model.safetensors"), tmp_path / "plots"
-    save_model(Path(checkpoint), Detector(model_config("yolov12-n", CLASS_NAMES, (64, 64))), {})
+    model = Detector(model_config("yolov12-n", CLASS_NAMES, (64, 64)))
+    save_model(Path(checkpoint), model, {"data": dataset_config.GENERATED})
     argv = ["evaluate", checkpoint, "--quiet", "--plots", str(plots), "--matrix-conf", "0.9"]
     assert main(argv) == 0
     said = capsys.readouterr()
