@@ -171,7 +171,7 @@ class _Listed:
             first = next(iter(names.values()))
             raise DatasetError(
                 f"{finder.folders[0]}: none of the {len(names)} images that {path.name} lists is there; "
-                f"looked for {first!r} in {looked}; put them there; "
+                f"looked for {_shown(first)!r} in {looked}; put them there; "
                 f"{describe_remarks(unread) or 'all are missing'}"
             )
         by_file: dict[Path, list[str]] = {}
@@ -256,7 +256,8 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
 
 def _ascending(ids: dict[str, str]) -> list[str]:
     """Return ids in ascending order if all are numbers, else in their own order."""
-    numbers = all(each.removeprefix("-").isdecimal() for each in ids)
+    # Python refuses to turn texts of over 4300 digits into numbers.
+    numbers = all(each.removeprefix("-").isdecimal() and len(each) <= 4300 for each in ids)
     return sorted(ids, key=int) if numbers else list(ids)
 
 

@@ -24,6 +24,7 @@ OTHERS = {
     ("coordinates", "annotations", "image"): "CreateML; export COCO, YOLO or VOC instead",
     ("dm_format_version",): "Datumaro's own format; convert it to COCO with Datumaro",
     ("asset", "regions"): "VoTT; export VOC there",
+    ("item", "slots", "annotations"): "Darwin of V7; export COCO there",
     ("classTitle", "exterior"): "Supervisely's own format; export COCO or YOLO there",
     ("samples", "filepath"): "FiftyOne's own format; export a COCODetectionDataset there",
     ("Labeled Data",): "Labelbox's own format; convert it to COCO",
@@ -41,11 +42,22 @@ def is_coco(root: Path, split: str) -> bool:
 
 
 def label_files(root: Path) -> dict[str, Path]:
-    """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders."""
+    """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders.
+
+    Raises:
+        DatasetError: two files are of the same split.
+    """
     official = sorted(root.glob("annotations/instances_*.json"))
     found = official or [path for path in _json_files(root) if holds_keys(path, COCO_KEYS)]
     boxes = [path for path in found if not path.name.startswith(NOT_BOXES)]
-    return {_name(path, root): path for path in boxes or found}  # makesense writes labels_<project>.json
+    by_split: dict[str, Path] = {}
+    for path in boxes or found:  # makesense writes labels_<project>.json
+        first = by_split.setdefault(_name(path, root), path)
+        if first != path:
+            raise DatasetError(
+                f"{first} and {path} are of the same split; take one out, or give the file itself"
+            )
+    return by_split
 
 
 def file_of_split(root: Path, split: str) -> Path:

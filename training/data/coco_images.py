@@ -29,7 +29,7 @@ class ImageFinder:
         fits, the only image of this name in the subfolders of the first folder does, or the path as written,
         which may lead out of the folders.
         """
-        for text in dict.fromkeys((file_name, _path_of(file_name))):
+        for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):
                 return file
         bare = PurePosixPath(_path_of(file_name).replace("\\", "/")).name
@@ -40,7 +40,7 @@ class ImageFinder:
         if shorter != bare and (file := self._by_bare_name(shorter)):
             return file
         elsewhere = (folder / file_name.replace("\\", "/") for folder in self.folders)
-        return next(filter(Path.is_file, elsewhere), None)
+        return next(filter(_is_file, elsewhere), None)
 
     def _literal(self, text: str) -> Path | None:
         found = self._by_bare_name(text)  # also a file whose own name has a backslash
@@ -54,7 +54,7 @@ class ImageFinder:
         for start in range(len(parts) - 1):
             for folder in self.folders:
                 file = folder.joinpath(*parts[start:])
-                if file.is_file():
+                if _is_file(file):
                     return file
         return self._by_bare_name(parts[-1]) if parts else None
 
@@ -64,7 +64,7 @@ class ImageFinder:
                 if spelling in by_name:
                     return by_name[spelling]
         exact = (folder / name for folder in self.folders if name and "/" not in name)  # without a suffix
-        return next(filter(Path.is_file, exact), None)
+        return next(filter(_is_file, exact), None)
 
     @cached_property
     def _below(self) -> dict[str, list[Path]]:
@@ -74,6 +74,13 @@ class ImageFinder:
             for path in filter(is_image, files_below(folder)):
                 found.setdefault(_folded(path.name), []).append(path)
         return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long: some exports have the image itself, as text, for a name
+        return False
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -93,7 +100,10 @@ def _spellings(name: str) -> Iterator[str]:
 def _path_of(file_name: str) -> str:
     """Return the path in an address such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
     if "://" in file_name or "/?d=" in file_name:
-        address = urlsplit(file_name)
+        try:
+            address = urlsplit(file_name)
+        except ValueError:  # such as http://[host/a.jpg
+            return unquote(file_name)
         asked = parse_qs(address.query) if "/?d=" in file_name else {}  # others sign the address, say
         return asked.get("d", [unquote(address.path)])[0]
     return unquote(file_name)

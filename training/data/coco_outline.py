@@ -58,6 +58,8 @@ def _unpacked(text: str) -> list[int]:
 
 def _box_of_runs(runs: Sequence[int], height: int, width: int) -> Box | None:
     """Return the box around a mask; every second run is of pixels that are set, column by column."""
+    if height <= 0 or min(runs, default=0) < 0:
+        return None
     columns: list[int] = []
     rows: list[int] = []
     place = 0

@@ -11,7 +11,7 @@ from training.data.image_file import ImageReader, read_bytes
 from training.data.labels import LabelRows
 from training.data.mosaic import clip_boxes, have_area
 from training.data.orientation import upright_boxes
-from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, Remarks
+from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class LabelledFiles:
         self.reader = ImageReader(rows.remarks)
         self._fractions = fractions
         self._stated_hw = stated_hw
+        self._counted = rows.remarks
+        self._of_other_size: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -58,7 +60,11 @@ class LabelledFiles:
         if self._fractions:
             boxes = boxes * [width, height, width, height]
         elif self._stated_hw:
-            boxes = upright_boxes(boxes, self._stated_hw[index], (height, width), orientation)
+            stated_hw = self._stated_hw[index]
+            if stated_hw is not None and stated_hw not in ((height, width), (width, height)):
+                self._of_other_size.add(index)
+                self._counted[OTHER_SIZE] = len(self._of_other_size)
+            boxes = upright_boxes(boxes, stated_hw, (height, width), orientation)
         clipped = clip_boxes(boxes.astype(np.float32), (0, 0, width, height))
         inside = have_area(clipped)
         if not inside.all():

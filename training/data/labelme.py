@@ -66,7 +66,9 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     of_split = entry_of(split, jsons)
     if of_split is None:
         known = sorted({str(path.parent.relative_to(root)) for paths in jsons.values() for path in paths})
-        raise NoSuchSplit(f"{root / split}: no such split with json files; this data set has {known}")
+        raise NoSuchSplit(
+            f"{root / split}: no such split with json files; this data set has {known or 'none'}"
+        )
     rows, left_out = LabelRows(), LeftOut()
     chosen = of_split if class_names else [path for paths in jsons.values() for path in paths]
     with bar(len(chosen), "file", "reading labels") as progress:

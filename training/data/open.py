@@ -53,7 +53,10 @@ FORMATS = {
     "kitti": Format("training/label_2/ (KITTI)", _holds("training/label_2"), read_kitti, LIKE),
     "visdrone": Format(
         "images/ beside txt files in annotations/, here or one folder down (VisDrone)",
-        lambda root, _: root.is_dir() and bool(split_folders(root)),
+        # Oxford-IIIT Pet has lists of images in annotations/, and its labels in annotations/xmls/.
+        lambda root, _: (
+            root.is_dir() and bool(split_folders(root)) and not any(root.glob("annotations/*/*.xml"))
+        ),
         read_visdrone,
     ),
     "voc": Format("ImageSets/Main/ or xml beside images (VOC)", is_voc, read_voc),
@@ -92,8 +95,9 @@ def format_of(root: Path, split: str, name: str = "") -> Format:
 
 
 def _advice(root: Path) -> str:
-    if root.suffix.lower() in ARCHIVES:
-        return "unpack the archive and give its folder; "
+    for path in root.iterdir() if root.is_dir() else (root,):
+        if path.suffix.lower() in ARCHIVES:
+            return f"unpack the archive {path.name} and give its folder; "
     above = (folder / name for folder in root.absolute().parents[:2] for name in NAMES)
     found = next(filter(Path.is_file, above), None)
     return f"did you mean {found}? " if found else ""

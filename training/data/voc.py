@@ -146,7 +146,9 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
         ways = entry_of(split, by_folder)
         if ways is None or not any(way in xmls for way in ways):
             known = sorted({str(xml.parent.relative_to(root)) for way in xmls for xml in xmls[way]})
-            raise NoSuchSplit(f"{root / split}: no such split with xml files; this data set has {known}")
+            raise NoSuchSplit(
+                f"{root / split}: no such split with xml files; this data set has {known or 'none'}"
+            )
         return ways
     there = {path.stem: path for path in lists.glob("*.txt")}
     listing = entry_of(split, there)

@@ -14,11 +14,12 @@ def coco(tmp_path):
     root = tmp_path / "coco"
     (root / "annotations").mkdir(parents=True)
     for split in ("train2017", "val2017"):
+        width = 64 + (split == "val2017")
         box = {"image_id": 1, "category_id": 90, "bbox": [8, 8, 40, 30], "area": 700.5, "iscrowd": 0}
         crowd = {"image_id": 2, "category_id": 1, "bbox": [0, 0, 60, 40], "area": 900, "iscrowd": 1}
         document = {
             "images": [
-                {"id": number, "file_name": f"{number}.png", "height": 48, "width": 64}
+                {"id": number, "file_name": f"{number}.png", "height": 48, "width": width}
                 for number in (1, 2, 3)
             ],
             "annotations": [{**box, "id": 1}, {**crowd, "id": 2}],
@@ -26,7 +27,7 @@ def coco(tmp_path):
         }
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
         for number in (1, 2):
-            write_image(root / split / f"{number}.png", (48, 64 + (split == "val2017")))
+            write_image(root / split / f"{number}.png", (48, width))
     return root
 
 

@@ -5,9 +5,18 @@ import pytest
 from tests.unit.training.data.small_data import coco_document, write_image, write_json
 from training.data.coco import read_coco
 from training.data.open import open_dataset
-from training.data.remarks import EQUAL_NAMES, GROUPS, LISTED_TWICE, NO_IMAGE, OUTSIDE, REGIONS, REPEATED
+from training.data.remarks import (
+    EQUAL_NAMES,
+    GROUPS,
+    LISTED_TWICE,
+    NO_IMAGE,
+    OTHER_SIZE,
+    OUTSIDE,
+    REGIONS,
+    REPEATED,
+)
 from training.data_config import FolderConfig
-from training.errors import NoSuchSplit
+from training.errors import DatasetError, NoSuchSplit
 
 
 def remarks_of(dataset):
@@ -59,6 +68,7 @@ def test_the_layout_of_a_tool_is_read(tmp_path, label_file, image, file_name):
         ("a%20b.jpg", "a b.jpg"),
         ("http://host/data/upload/a%20b.jpg?x=1", "a b.jpg"),
         ("s3://bucket/deep/a.jpg", "a.jpg"),
+        (" deep/a.jpg\n", "deep/a.jpg"),
         ("https://host/deep/a.jpg?Signature=b%3D&d=1", "a.jpg"),
         ("/data/local-files/?d=photos%2Fa.jpg", "photos/a.jpg"),
         ("/data/upload/1/0123abcd-a.jpg", "0123abcd-a.jpg"),
@@ -82,6 +92,19 @@ def test_a_path_on_this_machine_is_read_if_the_folders_have_no_such_image(tmp_pa
     assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (20, 30)
     write_image(tmp_path / "export" / "a.jpg", (40, 50))
     assert read_coco(tmp_path / "export", "train").load(0).image.shape[:2] == (40, 50)
+
+
+@pytest.mark.parametrize(
+    "odd", ["data:image/png;base64," + "A" * 5000, "http://[host/b.jpg", "a\0.jpg", "..", "/", ["a.jpg"]]
+)
+def test_a_file_name_that_names_no_file_is_counted(tmp_path, odd):
+    write_image(tmp_path / "a.jpg")
+    write_json(tmp_path / "my.json", coco_document("a.jpg", odd))
+    assert remarks_of(read_coco(tmp_path, "train")) == {NO_IMAGE: 1}
+    write_json(tmp_path / "my.json", coco_document(odd))
+    with pytest.raises(DatasetError, match=r"none of the 1 images .* is there") as refused:
+        read_coco(tmp_path, "train")
+    assert len(str(refused.value)) < 1000
 
 
 def test_a_path_may_lead_from_the_label_file_to_another_folder(tmp_path):
@@ -109,6 +132,19 @@ def test_a_wrong_size_does_not_leave_out_boxes_that_are_in_the_image(tmp_path, s
     dataset = read_coco(tmp_path, "train")
     assert dataset.load(0).boxes_xyxy.tolist() == left
     assert remarks_of(dataset) == {OUTSIDE: 1}
+
+
+def test_images_of_another_size_than_stated_are_counted_once(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, (20, 30))
+    made = coco_document("a.png", "b.png", "c.png")
+    made["images"][0] |= {"height": 40, "width": 60}  # the labels are of a larger copy
+    made["images"][1] |= {"height": 30, "width": 20}  # exchanged, so boxes fit all the same
+    write_json(tmp_path / "my.json", made)
+    dataset = read_coco(tmp_path, "train")
+    for index in (0, 1, 2, 0):
+        dataset.load(index)
+    assert remarks_of(dataset) == {OTHER_SIZE: 1}
 
 
 def test_a_file_name_may_be_in_the_address_that_lvis_writes(tmp_path):
@@ -162,7 +198,11 @@ def test_a_file_of_validation_labels_is_the_split_in_its_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "ids", [(0, 1, 2), ("img_1", "a", "007"), (2**70, 1, 5), (1.0, 2.0, 3.5), ("9f-3", 4, -1)]
+    "ids",
+    [
+        *((0, 1, 2), ("img_1", "a", "007"), (2**70, 1, 5), (1.0, 2.0, 3.5), ("9f-3", 4, -1)),
+        (1, "9" * 5000, 3),
+    ],
 )
 def test_ids_of_any_kind_join_images_and_boxes(tmp_path, ids):
     made = coco_document("a.jpg", "b.jpg", "c.jpg")
@@ -283,6 +323,9 @@ def test_without_a_box_the_box_around_the_outline_counts(tmp_path, outline, box,
         [[1, 2, 3, 4, 5]],
         [["a", "b", "c", "d"]],
         {"counts": [20], "size": [5, 4]},
+        {"counts": [0, 0], "size": [0, 0]},
+        {"counts": [0, 1, 0], "size": [0, 4]},
+        {"counts": [-5, 25], "size": [5, 4]},
         {"counts": "d0"},
         7,
     ],

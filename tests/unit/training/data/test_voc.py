@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.remarks import DIFFICULT, NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS
+from training.data.remarks import DIFFICULT, NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, OTHER_SIZE
 from training.data.voc import read_voc
 from training.errors import DatasetError
 
@@ -116,7 +116,7 @@ def test_what_lacks_its_other_half_is_left_out_and_counted(root, missing, remark
     (root / missing).unlink()
     dataset = read_voc(root, "train")
     assert [dataset.load(i).name for i in range(len(dataset))] == ["a"]
-    assert dataset.remarks == {remark: 1, NO_OBJECTS: 1}
+    assert dataset.remarks == {remark: 1, NO_OBJECTS: 1, OTHER_SIZE: 1}  # the xml files state 999 × 999
 
 
 def test_images_that_are_all_missing_are_refused(root):

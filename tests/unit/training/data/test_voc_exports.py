@@ -34,6 +34,13 @@ def test_the_layout_of_a_tool_is_read(tmp_path, xml, image):
         open_dataset(FolderConfig(root=str(tmp_path), split="val"))
 
 
+def test_lists_of_images_beside_xml_files_do_not_make_a_folder_visdrone(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    write_xml(tmp_path / "annotations" / "xmls" / "a.xml", [CAT])
+    (tmp_path / "annotations" / "trainval.txt").write_text("a 1 1 1\n")  # the Oxford-IIIT Pet data set
+    assert open_dataset(FolderConfig(root=str(tmp_path))).class_names == ("cat",)
+
+
 def test_splits_of_images_part_the_xml_files_of_one_folder(tmp_path):
     for split, name in (("train", "a"), ("val", "b"), ("val", "c"), ("test", "c")):
         write_image(tmp_path / "images" / split / f"{name}.jpg")
