@@ -109,8 +109,9 @@ def test_a_killed_loader_process_is_one_sentence_and_the_same_command_ends_the_s
 def test_an_image_that_cannot_be_decoded_ends_the_run_with_its_name(data, tmp_path, workers):
     broken, run_dir = tmp_path / "broken", tmp_path / "run"
     shutil.copytree(data, broken)
+    assert ended(start(arguments(broken, run_dir, "--epochs", "1")))[0] == 0
     torn = broken / "images" / "train" / "5.png"
-    torn.write_bytes(b"no image")
+    torn.write_bytes(b"no image")  # after the look at all images that begins a new run
     code, output, errors = ended(start(arguments(broken, run_dir, "--workers", workers)))
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith(f"training: {torn}: ")
@@ -146,20 +147,20 @@ def test_loader_processes_of_a_killed_run_end_by_themselves(data, tmp_path):
 SLOW = """
 import sys, time
 from training import __main__
-from training.data.labelled_files import LabelledFiles
+from training.data.loader import CachedDataset
 from training.tasks.detect import DETECT
 kind, *argv = sys.argv[1:]
-load = LabelledFiles.load
+read = CachedDataset._read
 def slow(self, index):
     if index == 3:
         print("slow", flush=True)
         time.sleep(600)
-    return load(self, index)
+    return read(self, index)
 def evaluate(*arguments, **more):
     print("slow", flush=True)
     time.sleep(600)
 if kind == "decoding":
-    LabelledFiles.load = slow
+    CachedDataset._read = slow
 else:
     type(DETECT).evaluate = evaluate
 sys.exit(__main__.main(argv))
