@@ -181,7 +181,7 @@ def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | Non
 
 
 def _object(shape: Mapping[str, Any]) -> _Object:
-    """Return the object of a shape; raise ValueError, or what malformed input causes, if there is none."""
+    """Return the object of a shape; raise ValueError, or KeyError and the like, if the shape is malformed."""
     label = str(shape["label"] or "").strip()
     if label in ("", "_background_"):
         raise ValueError("a shape has no label")

@@ -98,7 +98,7 @@ def _in_any_case(text: str, home: Path) -> Path | None:
 
 
 def _of_others(described: Description, splits: Set[str]) -> set[Path]:
-    """Return the folders of these splits, and the images that their lists name."""
+    """Return the folders of the given splits, and the images that the lists of these splits name."""
     found: set[Path] = set()
     for source in (each for split in splits for each in _sources(described, split, required=False)):
         found.add(source.resolve())
@@ -177,7 +177,7 @@ class LabelFiles:
     """Finds label files: each folder of images is looked at once."""
 
     def __init__(self, home: Path) -> None:
-        """Prepare to look; above `home`, the folder of --data, no name of a folder is replaced."""
+        """Take the folder of --data; only below it, a folder `images` is replaced by `labels`."""
         self._home = home
         self._by_stem: dict[Path, dict[str, Path]] = {}
         self._owners: dict[Path, Path] = {}
