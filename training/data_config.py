@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def usual_split(self) -> str:
-        """The split to measure on if none is named."""
+        """Return the split to measure on if none is named: train if a share of it is held out, else val."""
         return "train" if self.hold_out else "val"
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """Return the data to measure the export on; None if all of it is trained on."""
+    """Return the data to measure the export on; None if the training uses every image."""
     from training.workflows.dataset_config import measured_data
 
     split, reading = "val" if args.val_split is None else args.val_split, read(Reading, args)

@@ -295,7 +295,7 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Save and evaluate if it is due, and return whether it was; None if stopped on request.
+        """Save and evaluate if an evaluation is due, and return whether it was; None if stopped on request.
 
         Only the first process evaluates.
         """
