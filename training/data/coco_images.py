@@ -94,6 +94,8 @@ def _path_of(file_name: str) -> str:
     """Return the path in an address such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
     if "://" in file_name or "/?d=" in file_name:
         address = urlsplit(file_name)
-        asked = parse_qs(address.query) if "/?d=" in file_name else {}  # others sign the address, say
+        asked = (
+            parse_qs(address.query) if "/?d=" in file_name else {}
+        )  # the query of another address may be its signature
         return asked.get("d", [unquote(address.path)])[0]
     return unquote(file_name)

@@ -67,9 +67,9 @@ class Description(NamedTuple):
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
-            last = place == len(parts) - 1  # alone, as `images`, it tells little, unless it is a list
+            last = place == len(parts) - 1  # only the last part is left: too little, unless it names a list
             elsewhere = absolute and (not last or written.suffix.lower() in (".txt", *CLASS_LISTS))
-            # Of a list's lines, another folder can be missing: only declared folders are searched without it.
+            # A list may name files of a missing folder, so only declared paths are tried without a folder.
             renamed = not among and place == 1 and not last and not (self.home / parts[0]).exists()
             if known or elsewhere or renamed:
                 yield self.home.joinpath(*parts[place:])

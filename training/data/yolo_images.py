@@ -14,7 +14,7 @@ from training.data.remarks import IN_SUBFOLDERS, LISTED_ELSEWHERE, LISTED_TWICE,
 from training.data.yolo_description import Description, tried, without_dots
 from training.errors import DatasetError, NoSuchSplit
 
-IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; the second is VOC's, for which Darknet has rules
+IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; Darknet replaces either by labels
 
 log = logging.getLogger(__name__)
 

@@ -338,7 +338,7 @@ class Trainer:
             return False
         log.info(
             f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best; "
-            "a larger --patience goes on"
+            "with a larger --patience, the run continues"
         )
         return True
 

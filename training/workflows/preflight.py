@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMED = 5  # files that a message names
-# Weights in the files of a run, in times the model's: last.safetensors holds the model, its average and two
-# moments, and is written beside the old one; model.safetensors, best.safetensors and one of them beside.
+# Size of a run's files, in times the model's weights. last.safetensors holds the model, its average and two
+# moments (4 times); a new one is written beside the old one (2 × 4). model.safetensors and best.safetensors
+# hold the weights once each, and a new one of these is written beside the old one (3).
 STATE_TIMES = 2 * 4 + 3
 GRAPH_TIMES = 3  # weights in an artifact: the graph, its weights file, and room to convert
 
