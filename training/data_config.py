@@ -38,8 +38,8 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
-    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
+    A split can be divided further. With `folds`, image i belongs to fold i modulo `folds`, and only images of
+    the folds in `kept` are used. With `hold_out`, a hash of each image's file decides whether it is held out.
     """
 
     kind: Literal["folder"] = "folder"

@@ -66,7 +66,7 @@ class ClassifyDefaults(Part):
 
 
 class ClassifySettings(Part):
-    """The settings of a classifier."""
+    """The settings of a classifier: its default parameters, and the way in which its images are resized."""
 
     resize_mode: ClassVar[str] = "center_crop"
 

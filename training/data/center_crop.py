@@ -21,7 +21,7 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the part in the centre of a source that is just large enough to cover the model input."""
+        """Return the central part of a source that is scaled until it just covers the model input."""
         scale = max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)

@@ -48,8 +48,8 @@ class _Labels(NamedTuple):
 def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
     """Return one split of a LabelMe folder.
 
-    The folder `<split>`, at any depth, holds the json files of a split. Without folders that are named as
-    splits, all files are `train`. An image is where `imagePath` says, beside its json file, in `images/`, or
+    The folder `<split>`, at any depth, holds the json files of a split. If no folder has the name of a split,
+    all files are `train`. An image is where `imagePath` says, beside its json file, in `images/`, or
     in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with the
     same label and `group_id` are one object. Shapes of other types are left out and counted.
 

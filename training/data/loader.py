@@ -33,7 +33,7 @@ class SampleMaker(Protocol):
     """The part of a task that turns the images of its data sets into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size for the cache; scaling it again changes nothing."""
+        """Return a sample at the size at which it is cached; scaling it again changes nothing."""
         ...
 
     def augment(

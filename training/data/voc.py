@@ -39,8 +39,8 @@ class _Labels(NamedTuple):
 def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
     """Return one split of a VOC folder.
 
-    `ImageSets/Main/<split>.txt` lists the images of the split, or the folder `<split>` holds them. Without
-    lists and without folders that are named as splits, all images are `train`. An xml file is beside its
+    `ImageSets/Main/<split>.txt` lists the images of the split, or the folder `<split>` holds them. If there
+    are no lists, and no folder has the name of a split, all images are `train`. An xml file is beside its
     image, or both have the same path in two folders such as `Annotations` and `JPEGImages`.
 
     Box coordinates are taken as written, without an offset. An object marked difficult becomes a region to

@@ -175,8 +175,8 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
-        A validation, the wait for a batch and the decoding of images end at once on a signal, a step is
-        completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
+        On a signal, a validation, the wait for a batch and the decoding of images end at once; a step is
+        completed first. A checkpoint is also written if images cannot be loaded or a loader process ends.
 
         Args:
             evaluate: returns the metrics of a model on the validation data.
