@@ -29,7 +29,7 @@ def share(name: str, value: float) -> float:
 def confidences(
     conf: Confidence | None, class_names: tuple[str, ...]
 ) -> tuple[float | None, dict[int, float]]:
-    """Return the lowest score for all classes, None if not given, and those for single classes by id.
+    """Return the lowest score for all classes (None: not given), and lowest scores of single classes by id.
 
     Raises:
         BadParameter: a number is not from 0 to 1, or is given twice, or the model does not have a class.

@@ -133,7 +133,8 @@ class _Call:
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
         """Return a request's query, body and headers.
 
-        Its timeout_ms is the time that is left: the service counts it from when the body has arrived.
+        The query's timeout_ms is the time that is left of the call; the service counts it from the moment at
+        which the body has arrived.
         """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {

@@ -17,7 +17,7 @@ from .errors import (
 
 
 class Meaning(Enum):
-    """The meaning of a gRPC status for the request and for the server."""
+    """What a gRPC status says of request and server, such as a full queue or a lost connection."""
 
     BUSY = auto()  # the server is healthy, but its queue is full
     NOT_RUN = auto()  # this version is not loaded, so the request was not run

@@ -130,7 +130,7 @@ _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
 def _origin(text: str) -> str:
-    """Return a web origin as browsers send it: lower case, without the scheme's own port."""
+    """Return a web origin as browsers send it: lower case, without the scheme's default port."""
     scheme, mark, host = text.lower().partition("://")
     origin = scheme + mark + host.removesuffix(_DEFAULT_PORT.get(scheme, ""))
     if origin != "*" and not _ORIGIN.fullmatch(origin):

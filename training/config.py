@@ -187,7 +187,7 @@ class ModelConfig(_Checked):
     def allowed_top_k(self) -> range:
         """Return the top_k values that a request may set; without mixtures, only 1.
 
-        The smallest is allowed in every layer; the largest is the most experts of any layer.
+        Every layer allows the smallest value. The largest is the number of experts in the layer with most.
         """
         if not self.mixtures:
             return range(1, 2)
@@ -223,7 +223,8 @@ class AugmentConfig(_Checked):
 class LossConfig(_Checked):
     """Weights of the terms of the loss; zero turns a term off.
 
-    The weighted sum is multiplied only by the batch size. A further gain of a paper belongs into the weights.
+    The weighted sum is multiplied only by the batch size. If a paper multiplies a term by a further gain,
+    multiply the term's weight here by this gain.
     """
 
     box: NotNegative = 7.5

@@ -38,8 +38,8 @@ class ScenesConfig:
 class FolderConfig:
     """A folder with images and labels, or the file that describes them (training/data/README.md).
 
-    A split can be divided further. By `folds`: image i belongs to fold i modulo `folds`, and only images of
-    the folds in `kept` are used. By `hold_out`: a hash of each image decides.
+    A split can be divided further. With `folds`, image i belongs to fold i modulo `folds`, and only images of
+    the folds in `kept` are used. With `hold_out`, a hash of each image's file decides whether it is held out.
     """
 
     kind: Literal["folder"] = "folder"
@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def usual_split(self) -> str:
-        """The split to measure on if none is named."""
+        """Return the split to measure on if none is named: train if a share of it is held out, else val."""
         return "train" if self.hold_out else "val"
 
 

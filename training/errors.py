@@ -21,7 +21,7 @@ class LoaderError(TrainingError):
 
 
 class NoSuchSplit(DatasetError):
-    """A data set has no split of a name, or a split without any image."""
+    """A data set lacks the requested split, or the split has no image."""
 
 
 class CheckpointError(TrainingError):

@@ -1,4 +1,4 @@
-"""Define the base classes of the methods that tasks add to clients; a client has those of every task."""
+"""Define the base classes of the methods that each task adds to clients."""
 
 from typing import Any, TypeVar
 

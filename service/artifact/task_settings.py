@@ -55,7 +55,7 @@ class DetectSettings(Part):
         return {role: (*rows, *sizes) for role, sizes in per_row.items() if role in given}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return no role, because candidates with equal scores may swap places."""
+        """Return no role: values have no fixed place, because candidates with equal scores may be swapped."""
         return ()
 
 
@@ -66,7 +66,7 @@ class ClassifyDefaults(Part):
 
 
 class ClassifySettings(Part):
-    """The settings of a classifier."""
+    """The settings of a classifier: its default parameters, and the way in which its images are resized."""
 
     resize_mode: ClassVar[str] = "center_crop"
 

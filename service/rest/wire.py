@@ -36,8 +36,8 @@ class LayerActivation(BaseModel):
     experts: Annotated[int, Field(description="Number of experts in the layer.")]
     active: Annotated[list[int], Field(description="Ids of the chosen experts, ascending.")]
     weights: Annotated[list[float], Field(description="Weights of the active experts; their sum is 1.")]
-    entropy_bits: Annotated[float, Field(description="Entropy of the probabilities; 0 if certain.")]
-    probabilities: Annotated[list[float], Field(description="Of all experts; only with moe=full.")] = []
+    entropy_bits: Annotated[float, Field(description="Entropy of the router's probabilities; 0: certain.")]
+    probabilities: Annotated[list[float], Field(description="Of every expert; only with moe=full.")] = []
 
 
 class GflopsUse(BaseModel):
@@ -51,11 +51,11 @@ class Moe(BaseModel):
     """The experts that ran for this image, and their compute."""
 
     layers: list[LayerActivation]
-    top_k: Annotated[int | None, Field(description="Value that was used; null if the model has none.")]
+    top_k: Annotated[int | None, Field(description="Value that was used; null: the model has no top_k.")]
     gflops: GflopsUse
     degraded: Annotated[bool, Field(description="Always false: this version never lowers top_k.")]
     routing: Annotated[
-        Literal["normal", "static"], Field(description="static: the same experts run for every image.")
+        Literal["normal", "static"], Field(description="static: every image gets the same experts.")
     ]
 
 
@@ -81,7 +81,7 @@ class Answer(BaseModel):
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
     warnings: Annotated[
-        list[str], Field(description="What was not looked at, as `kind: sentence`, and other remarks.")
+        list[str], Field(description="Remarks; what of the file was not looked at, as `kind: sentence`.")
     ]
 
 
@@ -153,7 +153,7 @@ class VersionInfo(BaseModel):
     sha256: str
     state: Annotated[
         Literal["ready", "refused", "unavailable"],
-        Field(description="refused: the check failed. unavailable: the backend has not loaded it."),
+        Field(description="refused: the check failed. unavailable: the backend has not loaded the version."),
     ]
     why: Annotated[str, Field(description="Why the version is not ready; empty if it is ready.")] = ""
 
@@ -184,7 +184,7 @@ class ModelInfo(BaseModel):
     mixture: list[LayerInfo]
     gflops: Annotated[
         dict[str, float],
-        Field(description="Compute for an image in 1e9 operations: fixed without, dense with all experts."),
+        Field(description="Compute in 1e9 operations: fixed outside the experts, dense with all experts."),
     ]
     metrics: dict[str, float]
     data: str

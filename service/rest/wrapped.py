@@ -19,7 +19,7 @@ def unwrap(body: bytes) -> bytes:
     """Return the image file in a request's body: the body itself, or what its text holds in base64.
 
     Text is taken as base64, as a data URL, as {"image": "<base64>"} in JSON or as the form field image. Files
-    that are no images are returned, for the decoder to name them.
+    that are no images are returned too, because the decoder's error names their format.
 
     Raises:
         UnsupportedImage: the text holds no image, for example a URL; the message says what to send.
@@ -84,7 +84,7 @@ def _from_text(text: str) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """Return what base64 without padding stands for; nothing if it is not base64."""
+    """Return the bytes that a base64 text without padding stands for; no bytes if the text is not base64."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):

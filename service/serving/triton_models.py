@@ -79,7 +79,7 @@ class _Proof:
     began_at: float  # on the clock of time.monotonic
 
     def patience_s(self) -> float:
-        """Return how many more seconds to wait for this check; 0 if it has run for long already."""
+        """Return for how many more seconds an update of the routes waits for this check; 0 if it is slow."""
         return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 

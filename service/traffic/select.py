@@ -75,7 +75,7 @@ async def choose_next(
     and the next route is chosen.
 
     Raises:
-        BackendUnavailable: no backend is left; this is the last error.
+        BackendUnavailable: no backend is left; the error of the last attempt is raised.
         UnknownVersion: no other backend serves the requested version.
         DeadlineExceeded: the deadline has passed.
     """

@@ -38,7 +38,7 @@ def check_splits(args: argparse.Namespace) -> None:
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
-    """Add --data, --split, --val-split and --classes; `use` and `val_use` complete "split to …"."""
+    """Add --data, --split, --val-split and --classes; for help texts, `use` is a verb such as "train on"."""
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
         parser.add_argument(flag, help=f"split to {purpose} (default: {default})")

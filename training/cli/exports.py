@@ -1,4 +1,4 @@
-"""List every exported model with the difference from its checkpoint, as the manifests state it."""
+"""List every exported model, and how far its outputs are from its checkpoint's, as the manifests state."""
 
 import argparse
 

@@ -42,7 +42,7 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
 
 def named(written: str) -> tuple[str, str, str | None]:
-    """Return field, flag and placeholder of a key of `meanings`; without a flag, it has the field's name."""
+    """Return field, flag and placeholder of a key of `meanings`; by default, the flag is the field's name."""
     field, *words = written.split()
     flag = words.pop(0) if words and words[0].startswith("-") else None
     name = field.rpartition(".")[2].removesuffix("_s").replace("_", "-")

@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, and print a summary; 1 if a source could not be read, 130 if Ctrl-C stopped it."""
+    """Predict, and print a summary; return 1 if a source could not be read, 130 after Ctrl-C."""
     options = read(PredictOptions, args)
     summary = predict(options)
     print(summary)

@@ -24,7 +24,7 @@ examples; without --data, on generated scenes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `train-export`: those of `train`, and all but two of those of `export`."""
+    """Declare the flags: those of `train` without --like and --precision, and those of export.add_export."""
     parser.add_argument("--name", default="scenes", help="name of the served model (default: %(default)s)")
     folder = "folder for checkpoints and metrics; default: runs/NAME"
     parser.add_argument("--run", type=Path, dest="run_dir", help=folder)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """Return the data to measure the export on; None if all of it is trained on."""
+    """Return the data to measure the export on; None if the training uses every image."""
     from training.workflows.dataset_config import measured_data
 
     split, reading = "val" if args.val_split is None else args.val_split, read(Reading, args)

@@ -34,7 +34,7 @@ def augment(
 ) -> Sample:
     """Return image `index` of a data set, randomly augmented, at the size of the model input.
 
-    All random numbers come from rng. Mixup and copy-paste use none if their probability is zero, so that
+    All random numbers come from rng. Mixup and copy-paste draw none if their probability is zero, so that
     switching them off changes no other random choice.
 
     Args:
@@ -92,9 +92,9 @@ def _shaken(
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
-    """Return two images of the same size blended, ratio × one + (1 - ratio) × other, with all their objects.
+    """Return two images of the same size blended, ratio × one + (1 - ratio) × other, with all objects.
 
-    Source: Zhang et al. 2017, arXiv:1710.09412; here, labels have no weights.
+    Source: Zhang et al. 2017, arXiv:1710.09412. Unlike there, every label counts fully, whatever the ratio.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
     return Placed.joined(image.astype(np.uint8, copy=False), [one, other])

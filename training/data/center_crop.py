@@ -21,7 +21,7 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the part in the centre of a source that is just large enough to cover the model input."""
+        """Return the central part of a source that is scaled until it just covers the model input."""
         scale = max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
@@ -39,7 +39,7 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an image's central part; its scaled sides are at most LONGEST / 2 times the model input's."""
+    """Return the central part of an image that, once scaled, is at most LONGEST / 2 model inputs long."""
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)
     top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2

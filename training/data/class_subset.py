@@ -17,7 +17,7 @@ class ChosenClasses(DatasetView):
     """A view of a data set that keeps the objects of some classes only.
 
     Images without objects of these classes stay, as background. If images are labelled as a whole, images of
-    other classes are left out.
+    the classes that are not kept are left out.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class ChosenClasses(DatasetView):
 
         Args:
             class_names: the classes to keep, in the order of their new ids.
-            like: maps a class that is left out to the kept class that it resembles. Its objects become
-                regions that are ignored for the kept class, so that detecting them is no error.
+            like: maps a class that is left out to the kept class that it resembles. Objects of the class
+                left out become regions that are ignored for the kept class, so detecting them is no error.
             whole_images: whether each image has one class as a whole, as a classifier learns.
             all_there: whether the data set must have all these classes.
 
@@ -92,8 +92,8 @@ class ChosenClasses(DatasetView):
 def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     """Return a data set under the class names of a model; classes with the same name are the same class.
 
-    Objects of other classes are left out and counted in `remarks`. A class that the data set lacks has no
-    objects. Images labelled as a whole with another class are left out.
+    Objects of classes that the model lacks are left out and counted in `remarks`; so are images that are
+    labelled as a whole with such a class. A class of the model that the data set lacks has no objects.
 
     Raises:
         DatasetError: the data set and the model have no class in common, or no image is left.

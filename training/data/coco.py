@@ -39,7 +39,7 @@ IGNORED = (None, CROWDS, REGIONS)  # why a box is a region to ignore, by the num
 def read_coco(root: Path, split: str) -> LabelledFiles:
     """Return one split of a COCO data set: a json file, or a folder that holds one for each split.
 
-    Ids of images and categories may be numbers or texts; they only join the lists. Images are ordered by
+    Ids of images and categories may be numbers or texts. Images are ordered by
     ascending id, as in the COCO API. Class ids count the category ids in ascending order, without their gaps.
     An annotation without a bbox gets the box around its outline. A crowd (`iscrowd`), and a box marked
     `ignore`, become ignored regions of their class. Outlines are not kept, but their stated areas are.
@@ -108,7 +108,7 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[str, str, int, float, Box]]:
-        """Yield image id, category id, position in IGNORED, area (NaN: not stated) and box of every one."""
+        """Yield image id, category id, position in IGNORED, area (NaN: not stated), box of each."""
         keys = list(self._keys)
         for place in range(len(self._ids) // 3):
             image, category, ignored = self._ids[3 * place : 3 * place + 3]
@@ -121,7 +121,7 @@ class _Parsed:
         return {keys[number] for number in set(self._ids[1::3])}
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """Return a JSON object of the file; of an annotation, return None after storing it in the arrays."""
+        """Store an annotation in the arrays and return None; return any other JSON object as it is."""
         if "image_id" not in entry or "category_id" not in entry:
             return entry
         try:
@@ -196,7 +196,7 @@ class _Listed:
         self._checked: set[int] = set()  # images whose true size was compared with the stated one
 
     def checked_hw(self, place: int, box: Box) -> Size:
-        """Return the size of an image; where a box leaves the stated size, a wrong one is put right."""
+        """Return the size that the file states for an image, corrected if a box shows that it is wrong."""
         before = self.stated_hw[place]
         if place not in self._checked and before and (box[0] >= before[1] or box[1] >= before[0]):
             self._checked.add(place)
@@ -221,8 +221,8 @@ def id_of(value: object) -> str:
 def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str]) -> dict[str, str]:
     """Return the category names by category id; in ascending order, if the ids are numbers.
 
-    Roboflow lists a group of the categories as category 0, labelme2coco the background. Such a category is
-    no class if no split has boxes of it.
+    Category 0 of Roboflow's files is a group of the others; labelme2coco's files list the background as a
+    category. Such a category is no class if no split has boxes of it.
     """
     names: dict[str, str] = {}
     for entry in parsed.document["categories"]:

@@ -119,7 +119,7 @@ def _json_files(root: Path) -> list[Path]:
 
 
 def _name(path: Path, root: Path) -> str:
-    """Return the name of a label file's split: its folder and its own name, without what tells nothing."""
+    """Return the name of a label file's split: its path, without usual parts such as `annotations/`."""
     name = path.relative_to(root).with_suffix("").as_posix()
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)

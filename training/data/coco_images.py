@@ -25,9 +25,9 @@ class ImageFinder:
         """Return the image file of an entry, or None.
 
         The name may be a path, also of another machine or of Windows, or an address. The longest end of the
-        path that exists in a folder counts. Upper case and accents may be written differently. If nothing
-        fits, the only image of this name in the subfolders of the first folder does, or the path as written,
-        which may lead out of the folders.
+        path that exists in a folder counts. Upper case and accents may be written differently. If no end
+        exists, the only image of this name in the subfolders of the first folder is taken. If there is none
+        either, the path is followed as it is written, and may lead out of the folders.
         """
         for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):

@@ -1,4 +1,4 @@
-"""Makes classes of the names in labels, for formats that have no list of their classes."""
+"""Makes a class of each name that labels use, for formats without a list of their classes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class CollectedNames:
             remarks[EQUAL_NAMES] += len(spelled) - len(self.names)
 
     def id_of(self, name: str) -> int | None:
-        """Return the class id of a name; None if it is no name of a class."""
+        """Return the class id of a name; None if no class has this name."""
         known = name if name in self.names else self._spelling.get(_folded(name))
         return None if known is None else self.names.index(known)
 

@@ -61,7 +61,7 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """Return an image with class ids of the combined data set, and its part's name before its own."""
+        """Return an image with class ids of the combined data set; its name begins with that of its part."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]

@@ -73,7 +73,7 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top, where it must fit; see `cover` for objects below."""
+    """Return the canvas with a patch pasted at left_top, where it must fit; `cover` trims objects below."""
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
@@ -90,7 +90,7 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
 
 
 def cover(placed: Placed, window: Window) -> Placed:
-    """Return an image with its objects as they are once a window is covered; the pixels do not change.
+    """Return an image with its boxes changed as if something covered a window of it; the pixels stay.
 
     An object's visible fraction falls by the covered share. If the window covers a whole side of a box, the
     box shrinks to the rest. Objects that are hardly visible any more are dropped.

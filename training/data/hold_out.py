@@ -36,9 +36,9 @@ class HoldOut(DatasetView):
                 places.append(int.from_bytes(digest[:8], "big") / 2**64)
                 progress.update()
         if len(set(places)) < 2:
-            what = f"{len(places)} images, none unlike the first," if len(places) > 1 else "a single image"
+            what = f"{len(places)} images with the same bytes" if len(places) > 1 else "a single image"
             raise DatasetError(f"{what} cannot be divided; add images or leave --hold-out out")
-        # Of a few images chance may take all or none: one of each side is certain.
+        # With few images, chance might hold out all or none, so the limit leaves at least one on each side.
         limit = min(max(share, min(places)), max(place for place in places if place < max(places)))
         indices = [index for index, place in enumerate(places) if (place <= limit) == held_out]
         super().__init__(dataset, indices)

@@ -103,7 +103,7 @@ def is_image(path: Path) -> bool:
 
 
 def passed_over(files: Iterable[Path]) -> Counter[str]:
-    """Return how many images are in a format that is not read, as remarks."""
+    """Return remarks that count the images of each format that is not read."""
     suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
     return Counter(
         {

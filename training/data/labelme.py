@@ -48,8 +48,8 @@ class _Labels(NamedTuple):
 def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
     """Return one split of a LabelMe folder.
 
-    The folder `<split>`, at any depth, holds the json files of a split. Without folders that are named as
-    splits, all files are `train`. An image is where `imagePath` says, beside its json file, in `images/`, or
+    The folder `<split>`, at any depth, holds the json files of a split. If no folder has the name of a split,
+    all files are `train`. An image is where `imagePath` says, beside its json file, in `images/`, or
     in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with the
     same label and `group_id` are one object. Shapes of other types are left out and counted.
 
@@ -183,7 +183,7 @@ def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | Non
 
 
 def _object(shape: Mapping[str, Any]) -> _Object:
-    """Return the object of a shape; raise ValueError, or what malformed input causes, if there is none."""
+    """Return the object of a shape; raise ValueError, or KeyError and the like, if the shape is malformed."""
     label = str(shape["label"] or "").strip()
     if label in ("", "_background_"):
         raise ValueError("a shape has no label")

@@ -45,7 +45,7 @@ class LabelRows:
         Args:
             image: the number of the image.
             box_xyxy: the box as the labels state it; it is clipped when the image is loaded.
-            ignored: why the box is a region to ignore, a reason of remarks.py; None: it is an object.
+            ignored: the reason, one of remarks.py, why the box is a region to ignore; None: it is an object.
             area: the stated area of the object's outline; NaN: use the box's area.
             image_hw: the image's (height, width) as the labels state it; None: not stated.
         """

@@ -21,7 +21,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the place of a source that is as large as fits into the model input, and centred."""
+        """Return the place of a source that is scaled until it just fits the model input, and centred."""
         scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)

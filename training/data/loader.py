@@ -33,7 +33,7 @@ class SampleMaker(Protocol):
     """The part of a task that turns the images of its data sets into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size for the cache; scaling it again changes nothing."""
+        """Return a sample at the size at which it is cached; scaling it again changes nothing."""
         ...
 
     def augment(
@@ -49,13 +49,17 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """The images of a batch that are for this process: of each part, the rank-th of `ranks` equal slices."""
+    """The images of a batch that this process loads, if several train together.
+
+    A batch is made of config.accumulate parts. Each part is cut into `ranks` equal slices, and this process
+    loads slice number `rank` of every part.
+    """
 
     rank: int = 0
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return the positions in the batch of the images of one part that are for this process."""
+        """Return which positions of the batch this process loads for a part."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine

@@ -30,7 +30,7 @@ class Placed:
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return an image with the objects of a sample, moved by offset_xy and clipped to a window."""
+        """Return an image with the objects of a sample, whose boxes are moved by offset_xy and clipped."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -48,7 +48,7 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
 
     Args:
         samples: top left, top right, bottom left, bottom right; a corner of each is at the point.
-        centre_xy: the point, in pixels of the returned image, which cuts the samples off at its edge.
+        centre_xy: the point, in pixels of the returned image; samples are cut off at that image's edge.
         input_hw: the (H, W) of the model input.
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)

@@ -142,8 +142,8 @@ def _open_folder(config: FolderConfig) -> Dataset:
         dataset.reader.bits = config.bits
     if config.class_names not in ((), dataset.class_names):
         raise DatasetError(
-            f"{root} labels {list(dataset.class_names)}, but wanted are {list(config.class_names)};"
-            " give data with the same classes in the same order"
+            f"{root} labels {list(dataset.class_names)}, but the configuration has "
+            f"{list(config.class_names)}; give data with the same classes in the same order"
         )
     if config.kept_classes:
         whole = isinstance(dataset, ImageFolderDataset)

@@ -1,7 +1,7 @@
 """Rotates boxes of images that EXIF rotates by a quarter turn, if the boxes refer to the stored pixels.
 
 Images are read upright, and all boxes refer to the upright image, as in the service's answers. Label formats
-do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools do either.
+do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools differ in it.
 If the labels state the stored image's size, the boxes are rotated.
 
 If no size is stated, if the image is square, or if EXIF rotates by a half turn or mirrors, the size tells

@@ -166,7 +166,7 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Return about the distance to a suit's symbol, 1 high, negative inside it; y points down."""
+    """Return the approximate distance to the outline of a suit's symbol, about 1 high; negative inside it."""
     if suit == "diamond":
         return np.abs(x) / 0.75 + np.abs(y) - 1
     if suit == "club":

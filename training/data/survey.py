@@ -1,4 +1,4 @@
-"""Decodes every image of a data set once, and measures its objects: what can be learned, and what is odd."""
+"""Decodes every image of a data set once, and measures its objects, to find what would spoil a training."""
 
 import hashlib
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ ONLY_SPLIT = "all"  # name of the split of a folder whose name does not tell the
 def read_visdrone(root: Path, split: str) -> LabelledFiles:
     """Return one split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/`, `<split>/` or the root.
 
-    Ignored regions (category 0) and others (category 11) are regions to ignore for every class. A line with
+    Categories 0 (ignored regions) and 11 (others) are regions to ignore for every class. A line with
     score 0 is a region to ignore for its own class. Truncated and occluded boxes are ordinary objects.
 
     Raises:

@@ -39,8 +39,8 @@ class _Labels(NamedTuple):
 def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> LabelledFiles:
     """Return one split of a VOC folder.
 
-    `ImageSets/Main/<split>.txt` lists the images of the split, or the folder `<split>` holds them. Without
-    lists and without folders that are named as splits, all images are `train`. An xml file is beside its
+    `ImageSets/Main/<split>.txt` lists the images of the split, or the folder `<split>` holds them. If there
+    are no lists, and no folder has the name of a split, all images are `train`. An xml file is beside its
     image, or both have the same path in two folders such as `Annotations` and `JPEGImages`.
 
     Box coordinates are taken as written, without an offset. An object marked difficult becomes a region to
@@ -113,7 +113,10 @@ def _is_labels(xml: Path) -> bool:
 
 
 def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
-    """Return all images, xml files and other files below a folder, without hidden ones, sorted."""
+    """Return all images, xml files and other files below a folder, by what images and labels share of a path.
+
+    Hidden files are skipped. `JPEGImages/a.jpg` and `Annotations/a.xml` share `a`.
+    """
     images: _Files = {}
     xmls: _Files = {}
     others: _Files = {}
@@ -126,7 +129,7 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
 
 
 def _follow_images(images: _Files, xmls: _Files) -> None:
-    """Give xml files without a split the path of the only image of their name, in the folder of a split."""
+    """Move xml files outside the folders of splits to their image's split, if one image has their name."""
     stems = Counter(way[-1] for way in images)
     alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
     for way in images:
@@ -175,7 +178,7 @@ def _pairs(
     read: Mapping[Path, _Labels | None],
     remarks: Counter[str],
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield each image of a split with its xml file; count those that lack the other."""
+    """Yield each image of a split with its xml file; count images and files that lack their partner."""
     by_stem: dict[str, list[Way]] = {}
     for way in images:
         by_stem.setdefault(way[-1], []).append(way)
@@ -203,7 +206,7 @@ def _pairs(
 
 
 def _one_of(images: list[Path], name: str) -> Path:
-    """Return the image of a name, or the only image; raise DatasetError if several could be meant."""
+    """Return the image that has the name, or else the only image; raise DatasetError if several remain."""
     named = [image for image in images if image.name == name]
     if len(images) > 1 and len(named) != 1:
         raise DatasetError(

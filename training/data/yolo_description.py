@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Description(NamedTuple):
-    """What a data set says of itself."""
+    """The classes, images and keypoints that the files of a YOLO data set declare."""
 
     file: Path  # where this is written
     home: Path  # the folder that --data names, or in which the file of --data is
@@ -67,9 +67,9 @@ class Description(NamedTuple):
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
-            last = place == len(parts) - 1  # alone, as `images`, it tells little, unless it is a list
+            last = place == len(parts) - 1  # only the last part is left: too little, unless it names a list
             elsewhere = absolute and (not last or written.suffix.lower() in (".txt", *CLASS_LISTS))
-            # Of a list's lines, another folder can be missing: only declared folders are searched without it.
+            # A list may name files of a missing folder, so only declared paths are tried without a folder.
             renamed = not among and place == 1 and not last and not (self.home / parts[0]).exists()
             if known or elsewhere or renamed:
                 yield self.home.joinpath(*parts[place:])
@@ -229,8 +229,8 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
 def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:
     """Return the folders that paths are relative to.
 
-    A path inside the folder of --data counts first. Any other path counts only after this folder, unless
-    --data names the file itself (`given`): a file can be far from its images.
+    If `path` is inside the folder of --data, it comes first. Any other path comes only after this folder,
+    since it may be a path of another machine. If --data names the file (`given`), `path` always comes first.
     """
     if path is None:
         return (home,)
@@ -270,7 +270,7 @@ def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
 
 
 def _checked(file: Path, names: Mapping[int, Any], count: Any, key: str) -> dict[int, str]:
-    """Return names by ascending id; raise DatasetError if one is empty or repeated, or the count differs."""
+    """Return names by ascending id; raise DatasetError if one is empty or repeated, or `count` differs."""
     owners: dict[str, int] = {}
     for class_id, name in sorted(names.items()):
         if not isinstance(name, str) or not name.strip():

@@ -21,7 +21,7 @@ from training.data.remarks import (
 from training.data.yolo_description import Description, tried, without_dots
 from training.errors import DatasetError, NoSuchSplit
 
-IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; the second is VOC's, for which Darknet has rules
+IMAGE_FOLDERS = ("images", "jpegimages")  # in lower case; Darknet replaces either by labels
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _in_any_case(text: str, home: Path) -> Path | None:
 
 
 def _of_others(described: Description, splits: Set[str]) -> set[Path]:
-    """Return the folders of these splits, and the images that their lists name."""
+    """Return the folders of the given splits, and the images that the lists of these splits name."""
     found: set[Path] = set()
     for source in (each for split in splits for each in _sources(described, split, required=False)):
         found.add(source.resolve())
@@ -195,7 +195,7 @@ class LabelFiles:
     """Finds label files: each folder of images is looked at once."""
 
     def __init__(self, home: Path) -> None:
-        """Prepare to look; above `home`, the folder of --data, no name of a folder is replaced."""
+        """Take the folder of --data; only below it, a folder `images` is replaced by `labels`."""
         self._home = home
         self._by_stem: dict[Path, dict[str, Path]] = {}
         self._owners: dict[Path, Path] = {}

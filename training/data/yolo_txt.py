@@ -100,7 +100,7 @@ class _RowReader:
                 self._first.setdefault(str(error), f"{path}:{number}")
 
     def remarks(self) -> Mapping[str, int]:
-        """Return the counts of malformed rows; raise DatasetError if there are more of these than others."""
+        """Return the counts of malformed rows; raise DatasetError if they outnumber the well-formed rows."""
         malformed = self._malformed.total()
         if malformed > UNUSABLE * self._read:
             reason, _ = self._malformed.most_common(1)[0]

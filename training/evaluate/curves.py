@@ -49,7 +49,7 @@ class Curves:
 
 
 def curves_of(matches: Matches, class_names: Sequence[str]) -> Curves:
-    """Return the curves of all classes that occur in the labels; at least one must."""
+    """Return the curves of all classes that occur in the labels; there must be at least one such class."""
     occurring = np.flatnonzero(matches.objects).tolist()
     precision, recall, by_recall = [], [], []
     for class_id in occurring:

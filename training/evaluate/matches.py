@@ -62,7 +62,7 @@ def match_by_class(
 
 
 def _best_of_class(found: Detections) -> NDArray[np.bool_]:
-    """Return whether each detection is among the best of its class and image that COCO counts, (N,)."""
+    """Return whether each detection is among its image's best 100 of its class, which COCO counts, (N,)."""
     best = np.zeros(len(found.scores), dtype=np.bool_)
     for class_id in np.unique(found.class_ids):
         mine = np.flatnonzero(found.class_ids == class_id)

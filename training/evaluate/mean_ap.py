@@ -20,8 +20,9 @@ NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; 
 class MeanAp(NamedTuple):
     """COCO precision and recall, 0..1, averaged over the classes that occur in the labels.
 
-    A figure is None if no object has its size. Objects are small below an area of 32² pixels, and large above
-    96². If the labels state the area of an object's outline, as COCO's do, it is used; else the box's area.
+    The figure for a size is None if no object has this size. Objects are small below an area of 32² pixels,
+    and large above 96². If the labels state the area of an object's outline, as COCO's do, this area counts;
+    otherwise the box's area does.
     """
 
     map50_95: float

@@ -29,7 +29,7 @@ SIZES = ("small", "medium", "large", "median px", f"under {MIN_SIDE_PX:g} px")
 
 
 class Checked(NamedTuple):
-    """The result of a check."""
+    """The report of a check, and why training on the data set would fail."""
 
     report: str  # text of several lines
     problems: list[str]  # why a training would fail or learn nothing; empty: it can learn
@@ -91,7 +91,7 @@ def check(
 
 
 def _name(config: DataConfig, usual: str) -> str:
-    """Return the name of a split in the report; several folders together have the usual one."""
+    """Return the name of a split in the report; for several folders together, it is `usual`."""
     if not isinstance(config, FolderConfig):
         return usual
     return "held out" if config.held_out else config.split
@@ -135,7 +135,7 @@ def _described(split: Split) -> list[str]:
 
 
 def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
-    """Return the cells of the chosen objects: images, objects, COCO's sizes, and sizes at the input."""
+    """Return a table row on the objects in the mask `chosen`: counts, COCO's sizes, sizes at the input."""
     small, large = COCO_AREAS
     areas, sides = seen.areas[chosen], seen.sides_px[chosen]
     counts = [

@@ -109,7 +109,7 @@ class Model:
         return Settings(self._controls(top_k, weight_threshold), ids, detect, int(values.get("top", 0)))
 
     def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
-        """Return the result of an image (H, W, 3) RGB; `name` is what its representation calls it."""
+        """Return the result of an image (H, W, 3) RGB; `name` is the image's name in it."""
         loaded, started = self._loaded, time.perf_counter()
         outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
         boxes: NDArray[np.float32] | None = None

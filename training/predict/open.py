@@ -87,7 +87,7 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
     """Return an artifact that runs on the CPU, in the engine and precision that it was proved in.
 
     Args:
-        folder: of one version; it holds manifest.json.
+        folder: the folder of one version, which holds manifest.json.
 
     Raises:
         ConfigError: a device other than the CPU is given, or this machine cannot run the artifact.

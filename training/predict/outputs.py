@@ -104,7 +104,7 @@ def label_rows(result: Result, *, conf: bool) -> list[str]:
 
 
 def as_document(result: Result) -> dict[str, Any]:
-    """Return a result for JSON, its predictions as the service's: x and y are the centre, all in pixels."""
+    """Return a result as values for JSON; boxes are centre and size in pixels, as the service's are."""
     height, width = result.image.shape[:2]
     found = []
     for row, (class_id, name, score) in enumerate(

@@ -1,4 +1,4 @@
-"""Turn what callers have of an image into RGB pixels."""
+"""Turn an image file, an array or a PIL image into RGB pixels."""
 
 from pathlib import Path
 from typing import Any

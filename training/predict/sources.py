@@ -52,7 +52,7 @@ class Found:
 
 
 class Frame(NamedTuple):
-    """One image of a source."""
+    """One image that was read from a source, and its place in a video or stream."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     number: int | None  # from 0 in a video or stream; None: the source is a single image
@@ -94,7 +94,7 @@ def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
 
 
 def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:
-    """Add a file; one that the user named itself is tried as an image whatever its suffix."""
+    """Add a file; if the user named the file, not its folder, it is tried whatever its suffix."""
     suffix = path.suffix.lower()
     if not named and (path.name.startswith(".") or path.resolve().is_relative_to(found.output)):
         return
@@ -105,7 +105,7 @@ def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:
 
 
 def _append(found: Found, kind: Kind, where: Path | str, name: str) -> None:
-    """Append a source under a name of its own: a.jpg and a.png would write the same label file."""
+    """Append a source under a name not used yet; else a.jpg and a.png would write the same label file."""
     unused, count = name, 1
     while unused in found.names:
         count += 1

@@ -134,7 +134,8 @@ def load_matching_weights(path: Path, model: Network) -> list[str]:
     """Load the weights of a checkpoint whose names and shapes agree with the model's, and log how many.
 
     If the checkpoint has other classes, the layers that score classes keep their initial weights, even if
-    the shapes agree. Return the names of the other tensors; raise CheckpointError if none fits.
+    the shapes agree. Return the names of the model's tensors that keep their initial weights; raise
+    CheckpointError if the checkpoint has no tensor of the model's names and shapes.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()

@@ -83,7 +83,7 @@ class Processes:
         return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum of `values` over processes; its gradient is that of this process's summand.
+        """Return the sum of `values` over processes; the sum's gradient goes to this process's `values` only.
 
         If every process computes a loss from such sums, the loss's gradient is the sum of the processes'
         gradients, which add_up_gradients computes.
@@ -139,7 +139,7 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
     Processes communicate over NCCL if there are GPUs, else over gloo.
 
     Args:
-        environment: has RANK, WORLD_SIZE and LOCAL_RANK from torchrun.
+        environment: environment variables; torchrun sets RANK, WORLD_SIZE and LOCAL_RANK among them.
 
     Raises:
         ConfigError: a variable is wrong, a process has no GPU, or the other processes cannot be reached.

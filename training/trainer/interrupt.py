@@ -13,7 +13,7 @@ class _Stopped(BaseException):
 
 
 class StopRequest:
-    """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second acts as outside the block.
+    """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second ends the process as usual.
 
     An interrupt inside an optimizer step would leave weights half updated, and they would be saved so.
     """
@@ -33,7 +33,7 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal returned it
 
     def unless_requested(self, work: Callable[[], Result]) -> Result | None:
-        """Return work(), or None if a stop is requested, also while it works: then it is left at once.
+        """Return work(), or None if a stop is requested before or during `work`, which is then left at once.
 
         Args:
             work: changes nothing that is used after a stop, such as a validation or the wait for a batch.

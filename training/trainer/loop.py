@@ -175,8 +175,8 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
-        A validation, the wait for a batch and the decoding of images end at once on a signal, a step is
-        completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
+        On a signal, a validation, the wait for a batch and the decoding of images end at once; a step is
+        completed first. A checkpoint is also written if images cannot be loaded or a loader process ends.
 
         Args:
             evaluate: returns the metrics of a model on the validation data.
@@ -295,7 +295,7 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Save and evaluate if it is due, and return whether it was; None if stopped on request.
+        """Save and evaluate if an evaluation is due, and return whether it was; None if stopped on request.
 
         Only the first process evaluates.
         """
@@ -338,7 +338,7 @@ class Trainer:
             return False
         log.info(
             f"no better {self.task.best_by} in {best.stale} evaluations: epoch {best.epoch} was the best; "
-            "a larger --patience goes on"
+            "with a larger --patience, the run continues"
         )
         return True
 

@@ -64,8 +64,8 @@ def training_data(
 ) -> DataConfig:
     """Return the training data: the recipe's own data in the folder, or else this split of the folder.
 
-    Without a folder, it is generated scenes. `classes` keeps only these classes, in this order; empty: all.
-    If a share is held out, these are the other images of the split.
+    Without a folder, generated scenes are trained on. `classes` keeps only these classes, in this order;
+    empty: all. If `reading` holds out a share of the split, the training data is the other images of it.
 
     Raises:
         ConfigError: a recipe with its own data needs a folder, or classes of this data cannot be selected.
@@ -92,7 +92,7 @@ def measured_data(
 ) -> DataConfig:
     """Return the data to measure on, as training_data does; generated scenes are unseen in training.
 
-    If a share is held out, these are the images of the split that are held out.
+    If `reading` holds out a share of the split, the images held out are measured.
     """
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:

@@ -145,9 +145,10 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, these are a few images of the data and as many scenes, which have other routing. In other
-    precisions, rounding may change the chosen experts; the share of changes is counted on many images of the
-    data. Scenes are left out there: routing of out-of-distribution images is unstable, and so is int8.
+    For f32, these are a few images of the data, and the generated scenes in `golden`, whose routing differs
+    from that of the data. In other precisions, rounding may change the chosen experts, so many images of the
+    data are needed to count how often. Scenes are then left out: for images unlike the training data, small
+    rounding errors change routing and int8 outputs far more.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMED = 5  # files that a message names
-# Weights in the files of a run, in times the model's: last.safetensors holds the model, its average and two
-# moments, and is written beside the old one; model.safetensors, best.safetensors and one of them beside.
+# Size of a run's files, in times the model's weights. last.safetensors holds the model, its average and two
+# moments (4 times); a new one is written beside the old one (2 × 4). model.safetensors and best.safetensors
+# hold the weights once each, and a new one of these is written beside the old one (3).
 STATE_TIMES = 2 * 4 + 3
 GRAPH_TIMES = 3  # weights in an artifact: the graph, its weights file, and room to convert
 
@@ -34,7 +35,7 @@ LEARN, MEASURE = "learn from", "measure on"  # the uses of a split, as messages 
 
 
 class Findings(NamedTuple):
-    """What a look at the training and validation data found."""
+    """What is wrong with the training and validation data, and what is odd."""
 
     problems: list[str]  # nothing can be learned or measured
     odd: list[str]  # worth knowing
@@ -94,7 +95,7 @@ def before_export(
 
 
 def look_at(config: TrainConfig, dataset: Dataset, validation: Dataset | None = None) -> Findings:
-    """Decode every image of the data of a run, and return the findings; none on generated scenes."""
+    """Decode every image of a run's data, and return the findings; generated scenes are not looked at."""
     if dataset.path(0) is None:
         return Findings([], [])
     input_hw = config.model.input_hw
@@ -105,7 +106,7 @@ def look_at(config: TrainConfig, dataset: Dataset, validation: Dataset | None = 
 
 
 def findings(splits: Sequence[Split], input_hw: tuple[int, int], best_by: str) -> Findings:
-    """Return what keeps training and validation data from being of use, and what is odd.
+    """Return why the images cannot be trained or validated on, if so, and what is odd about them.
 
     Args:
         splits: the training data first, then any data to validate on.
@@ -210,7 +211,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def size_text(input_hw: tuple[int, int]) -> str:
-    """Return a network input as --input takes it."""
+    """Return the size of a network input as a user writes it after --input."""
     return str(input_hw[0]) if input_hw[0] == input_hw[1] else "x".join(map(str, input_hw))
 
 

@@ -15,7 +15,8 @@ OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # fields that descri
 def origin_of(checkpoint: Path) -> dict[str, str]:
     """Return the provenance of a model whose training starts from this checkpoint.
 
-    It keeps the source and the licence of the checkpoint's own weights, through any number of trainings.
+    The provenance keeps the source and the licence that the checkpoint states, however often training goes on
+    from its weights, and adds the checkpoint's name, sha256 and training data.
 
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.

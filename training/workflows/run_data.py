@@ -24,7 +24,7 @@ def measured_on(
 ) -> DataConfig:
     """Return the selected data to measure a checkpoint on; if none is selected, the data of its own run.
 
-    Of a run, it is the validation data, or this split of the training folder.
+    The run's data is its validation data; if `split` is given, it is this split of the run's training folder.
 
     Raises:
         ConfigError: nothing is selected, and the checkpoint's run is not known or has no such data.

@@ -59,7 +59,7 @@ def test_images_that_are_all_alike_cannot_be_divided(root):
     files = sorted((root / "images").iterdir())
     for path in files[1:]:
         path.write_bytes(files[0].read_bytes())
-    with pytest.raises(DatasetError, match="40 images, none unlike the first"):
+    with pytest.raises(DatasetError, match="40 images with the same bytes cannot be divided"):
         held(root)
 
 

@@ -119,7 +119,7 @@ def test_a_format_is_recognised_by_its_official_folders(tmp_path, files, reader,
     dataset = open_dataset(FolderConfig(root=str(tmp_path), split=split))
     assert format_of(tmp_path, split).read is reader
     assert dataset.load(0).name == "a"
-    with pytest.raises(DatasetError, match="but wanted are"):
+    with pytest.raises(DatasetError, match="but the configuration has"):
         open_dataset(FolderConfig(root=str(tmp_path), split=split, class_names=("unicorn",)))
 
 

@@ -107,5 +107,6 @@ def test_a_run_logs_every_evaluation_and_why_it_ends_early(tmp_path, caplog):
         "epoch 1: mAP50-95 0.500",
         "epoch 2: mAP50-95 0.250",
         "epoch 3: mAP50-95 0.125",
-        "no better mAP50-95 in 2 evaluations: epoch 1 was the best; a larger --patience goes on",
+        "no better mAP50-95 in 2 evaluations: epoch 1 was the best; "
+        "with a larger --patience, the run continues",
     ]
