@@ -38,7 +38,11 @@ async def read_form(
 def clean_name(name: str | None) -> str:
     """Return the last part of a file's path, at most 255 characters, without characters that do not print."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(character for character in last if character.isprintable())[:_LONGEST_NAME]
+    return _printable(last)[:_LONGEST_NAME]
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())
 
 
 def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
@@ -55,15 +59,17 @@ def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
         )
     if "Maximum header" in why:
         return FormTooLarge("a file of the form has too many headers or too long a name; send a shorter name")
-    return MalformedForm(f"the form cannot be read: {error.message}")
+    hint = "; let the client set the header Content-Type" if "boundary" in error.message else ""
+    return MalformedForm(f"the form cannot be read: {error.message.rstrip('.')}{hint}")
 
 
 async def _files(form: FormData) -> list[tuple[str, bytes]]:
     files = []
     for name, value in form.multi_items():
         if not isinstance(value, UploadFile):
-            sentence = f"form field {name[:40]!r} is not a file; parameters go into the URL, as in ?conf=0.5"
-            raise InvalidParameter(name[:40], sentence)
+            shown = _printable(name)[:40]
+            sentence = f"form field {shown!r} is not a file; parameters go into the URL, as in ?conf=0.5"
+            raise InvalidParameter(shown, sentence)
         files.append((clean_name(value.filename), await value.read()))
     if not files:
         raise EmptyImage

@@ -73,13 +73,14 @@ class RequestRecorder:
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
-        route = scope["path"] if scope["path"] in self._paths else "other"
         started = perf_counter()
         self._metrics.request_started()
         try:
             await self._app(scope, receive, send_and_note)
         finally:
             duration_s = perf_counter() - started
+            path = getattr(scope.get("route"), "path", scope["path"])  # /models/{name}/example, for example
+            route = path if path in self._paths else "other"
             self._metrics.request_ended(route, code, duration_s)
             if route not in _PROBES:
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}

@@ -178,7 +178,7 @@ def test_a_threshold_of_a_class_is_inclusive(served):
         ("cat:0.5", "there is no class 'cat'; the classes are red, green, blue"),
         ("3:0.5", "there is no class '3'"),
         ("red:0.5,0:0.4", "conf is given twice for class 'red'"),
-        ("red:0.5,red:0.4", "or a number for each class, as in fish:0.4,shark:0.2 or 0.3,fish:0.4"),
+        ("red:0.5,red:0.4", "or a number for each class, by name or id, as in fish:0.4,shark:0.2"),
         ("0.3,0.4", "a number from 0 to 1"),
         ("red:1.01", "a number from 0 to 1"),
         ("red:-0.01", "a number from 0 to 1"),
