@@ -12,6 +12,29 @@ _MOST_FIELDS = 8  # no field is allowed; the parser accepts a few so that the er
 _LONGEST_NAME = 255  # characters of a file's name in an answer, as on most file systems
 
 
+class _Parser(MultiPartParser):
+    """Starlette's parser, which itself takes a form that is cut short for a whole one."""
+
+    begun = ended = False
+
+    async def parse(self) -> FormData:
+        self.stream = self._whole(self.stream)
+        return await super().parse()
+
+    async def _whole(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        async for chunk in stream:
+            yield chunk
+        if self.begun and not self.ended:
+            raise MultiPartException("it is cut short, since its last boundary is missing; send it again")
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self.begun = True
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 async def read_form(
     headers: Headers, stream: AsyncGenerator[bytes], settings: Settings
 ) -> list[tuple[str, bytes]]:
@@ -23,7 +46,7 @@ async def read_form(
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
     """
-    parser = MultiPartParser(headers, stream, max_files=settings.max_files, max_fields=_MOST_FIELDS)
+    parser = _Parser(headers, stream, max_files=settings.max_files, max_fields=_MOST_FIELDS)
     parser.spool_max_size = settings.max_body_bytes + 1  # keeps files in memory: the disk may be read-only
     try:
         form = await parser.parse()
@@ -59,7 +82,7 @@ def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
         )
     if "Maximum header" in why:
         return FormTooLarge("a file of the form has too many headers or too long a name; send a shorter name")
-    hint = "; let the client set the header Content-Type" if "boundary" in error.message else ""
+    hint = "; let the client set the header Content-Type" if "Missing boundary" in error.message else ""
     return MalformedForm(f"the form cannot be read: {error.message.rstrip('.')}{hint}")
 
 

@@ -142,3 +142,13 @@ def test_half_a_surrogate_pair_in_the_name_of_a_field_is_left_out(served):
     body = b'--x\r\nContent-Disposition: form-data; name="a\\ud800"\r\n\r\n1\r\n--x--\r\n'
     headers = {"content_type": "multipart/form-data; boundary=x; charset=unicode_escape"}
     assert "form field 'a' is not a file" in problem(sent(served, body, **headers), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("missing", [len(FORM) - 40, 100, 5, 4])
+def test_a_form_that_is_cut_short_is_refused(served, missing):
+    headers = {"content_type": "multipart/form-data; boundary=x"}
+    two = FORM.removesuffix(b"--x--\r\n") + FORM
+    for form in (FORM, two):
+        words = problem(sent(served, form[:-missing], **headers), 400, "malformed-form")
+        assert "it is cut short, since its last boundary is missing" in words
+        assert sent(served, form[:-2], **headers).status_code == 200  # some clients omit the last newline
