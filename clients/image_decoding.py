@@ -55,6 +55,7 @@ _BEGINNINGS = {
     "OpenEXR": rb"v/1\x01",
     "NumPy": rb"\x93NUMPY",
     "PNM": rb"P[1-7]\s",
+    "an image read as text": rb"(\xef\xbf\xbd|\xc2\x89)PNG|(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
     "a Git LFS pointer": rb"version https://git-lfs",
     "gzip": rb"\x1f\x8b",
     "zip": rb"PK\x03\x04",
@@ -68,6 +69,7 @@ _INSTEAD = {  # what to send instead of a format that is refused by name
     "HTML": "it is a web page, often an error or a login in place of an image; give the image's own bytes",
     "video": "give one of its frames as JPEG or PNG",
     "gzip": "unpack it first, or send it over HTTP with the header Content-Encoding: gzip",
+    "an image read as text": "read the file as bytes, since reading it as text destroys it",
     "a Git LFS pointer": "run `git lfs pull` to get the image itself",
     "zip": "unpack it, and give the images in it one by one",
 }

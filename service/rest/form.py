@@ -1,6 +1,8 @@
 """Read the files of a multipart form, within the limits on files, fields and names."""
 
+import re
 from collections.abc import AsyncGenerator
+from urllib.parse import unquote
 
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -9,6 +11,7 @@ from service.errors import EmptyImage, FormTooLarge, InvalidParameter, Malformed
 from service.settings import Settings
 
 _MOST_FIELDS = 8  # no field is allowed; the parser accepts a few so that the error can name one
+_EXTENDED_NAME = re.compile(r"filename\*=utf-8''([^;\s\"]+)", re.IGNORECASE)
 _LONGEST_NAME = 255  # characters of a file's name in an answer, as on most file systems
 
 
@@ -86,6 +89,12 @@ def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
     return MalformedForm(f"the form cannot be read: {error.message.rstrip('.')}{hint}")
 
 
+def _sent_name(file: UploadFile) -> str | None:
+    # .NET sends a name outside ASCII twice: in MIME's encoding as filename, and readable as filename*.
+    extended = _EXTENDED_NAME.search(file.headers.get("content-disposition", ""))
+    return unquote(extended[1]) if extended else file.filename
+
+
 async def _files(form: FormData) -> list[tuple[str, bytes]]:
     files = []
     for name, value in form.multi_items():
@@ -93,7 +102,7 @@ async def _files(form: FormData) -> list[tuple[str, bytes]]:
             shown = _printable(name)[:40]
             sentence = f"form field {shown!r} is not a file; parameters go into the URL, as in ?conf=0.5"
             raise InvalidParameter(shown, sentence)
-        files.append((clean_name(value.filename), await value.read()))
+        files.append((clean_name(_sent_name(value)), await value.read()))
     if not files:
         raise EmptyImage
     return files

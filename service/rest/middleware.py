@@ -36,7 +36,7 @@ def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collec
             app,
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
-            allow_headers=("X-Request-Id", "traceparent"),
+            allow_headers=("Content-Encoding", "X-Request-Id", "traceparent"),
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )

@@ -297,6 +297,14 @@ def container(brand):
 @pytest.mark.parametrize(
     ("head", "name"),
     [
+        *(
+            (
+                image_bytes(np.zeros((8, 8, 3), np.uint8), kind).decode(*how).encode(),
+                "an image read as text",
+            )
+            for kind in ("JPEG", "PNG")
+            for how in (("latin-1",), ("utf-8", "replace"))
+        ),
         (container(b"heic"), "HEIC"),
         (container(b"mif1"), "HEIC"),
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "video"),
