@@ -55,6 +55,7 @@ _BEGINNINGS = {
     "OpenEXR": rb"v/1\x01",
     "NumPy": rb"\x93NUMPY",
     "PNM": rb"P[1-7]\s",
+    "an image read as text": rb"(\xef\xbf\xbd|\xc2\x89)PNG|(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
     "a Git LFS pointer": rb"version https://git-lfs",
     "gzip": rb"\x1f\x8b",
     "zip": rb"PK\x03\x04",
@@ -68,13 +69,14 @@ _INSTEAD = {  # what to send instead of a format that is refused by name
     "HTML": "it is a web page, often an error or a login in place of an image; give the image's own bytes",
     "video": "give one of its frames as JPEG or PNG",
     "gzip": "unpack it first, or send it over HTTP with the header Content-Encoding: gzip",
+    "an image read as text": "read the file as bytes, since reading it as text destroys it",
     "a Git LFS pointer": "run `git lfs pull` to get the image itself",
     "zip": "unpack it, and give the images in it one by one",
 }
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
 _RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
 _Tags = dict[int, tuple[int, ...]]  # values of a TIFF page, by the number of their tag
-_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 281, _SUB_DIRECTORIES, 338, 339}
+_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, _SUB_DIRECTORIES, 338, 339}
 _TAG_TYPES = dict(zip((1, 2, 3, 4, 13, 16, 18), "BBHIIQQ", strict=True))  # of whole numbers and text
 _MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
 _USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
@@ -119,6 +121,7 @@ class _Header:
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
     inverted: bool = False  # whether 0 is white
+    darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
 
 def decode_image(
@@ -235,6 +238,9 @@ def _tiff_header(data: bytes) -> _Header:
         kind = "floating-point" if 3 in sample_formats else f"signed or {depth}-bit"
         sentence = f"this TIFF has {kind} values, and does not say which of them are black and white"
         raise UnsupportedFormat(f"{sentence}; save it with 8 or 16 unsigned bits per value")
+    if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
+        sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
+        raise UnsupportedFormat(f"{sentence}; save it with the colours of a pixel side by side (contiguous)")
     if not whole:
         notes.append(Note("preview-only", "the file calls its only image a reduced version of another image"))
     if len(whole) > 1:
@@ -249,6 +255,7 @@ def _tiff_header(data: bytes) -> _Header:
         notes=tuple(notes),
         transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
         inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
+        darkened=2 in page.get(338, ()) and depth <= 8,
     )
 
 
@@ -373,7 +380,8 @@ def _transparency(name: str, data: bytes, header: _Header) -> tuple[Note, ...]:
     """Return a note if a pixel is not wholly opaque."""
     if not header.transparency:
         return ()
-    note = Note("transparency-dropped", "transparent pixels are looked at in the colour stored below")
+    seen = "darkened" if header.darkened else "in the colour stored below"
+    note = Note("transparency-dropped", f"transparent pixels are looked at {seen}")
     if name == "TIFF":  # Pillow does not know every kind of TIFF
         pixels = _opencv(data, cv2.IMREAD_UNCHANGED, header.page)
         alpha = pixels[..., 3] if pixels.ndim == 3 and pixels.shape[2] == 4 else np.zeros(1, np.uint8)

@@ -62,7 +62,7 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
         sentence = (
             f"Content-Encoding {encoding[:40]!r} is not unpacked here; send the file as it is, or with gzip"

@@ -10,6 +10,7 @@ from service.request import DetectParams, RequestContext
 from service.rest.body import read_upload
 from service.rest.describe import DETECT_BODY, PROBLEMS
 from service.rest.disconnect import unless_caller_leaves
+from service.rest.query import Bits, refuse_repeated
 from service.rest.service_of import service_of
 from service.serving.example import example_image
 
@@ -37,13 +38,16 @@ async def example_route(request: Request, name: str) -> Response:
     openapi_extra={"requestBody": DETECT_BODY},
     summary="An image file as JPEG, upright, for programs that cannot decode its format.",
 )
-async def preview_route(request: Request) -> Response:
+async def preview_route(request: Request, bits: Bits = None) -> Response:
     """Return the pixels that a detection would use, as JPEG; the longer side has at most 2048 pixels."""
     service = service_of(request)
+    refuse_repeated(request)
+    for name in request.query_params.keys() - {"bits"}:
+        raise InvalidParameter(name[:40], f"a preview has no parameter {name[:40]!r}; its only one is bits")
     with service.admit():
         upload = await read_upload(request, service.settings)
         if upload.several:
             raise InvalidParameter("image", "a preview is of one image; send one file")
         context = RequestContext.within(service.settings.timeout_s, request.state.request_id)
-        jpeg = await unless_caller_leaves(request, service.preview(upload.images[0], context))
+        jpeg = await unless_caller_leaves(request, service.preview(upload.images[0], context, bits))
     return Response(jpeg, media_type="image/jpeg")

@@ -36,7 +36,7 @@ def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collec
             app,
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
-            allow_headers=("X-Request-Id", "traceparent"),
+            allow_headers=("Content-Encoding", "X-Request-Id", "traceparent"),
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )
@@ -73,13 +73,14 @@ class RequestRecorder:
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
-        route = scope["path"] if scope["path"] in self._paths else "other"
         started = perf_counter()
         self._metrics.request_started()
         try:
             await self._app(scope, receive, send_and_note)
         finally:
             duration_s = perf_counter() - started
+            path = getattr(scope.get("route"), "path", scope["path"])  # /models/{name}/example, for example
+            route = path if path in self._paths else "other"
             self._metrics.request_ended(route, code, duration_s)
             if route not in _PROBES:
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}

@@ -59,6 +59,7 @@ def problem(
     slug: str, status: HTTPStatus, detail: str, request_id: str, faults: Sequence[ParameterFault] = ()
 ) -> Problem:
     """Return a problem; `slug` is the last part of its type, and `detail` says what to do."""
+    detail = detail.encode(errors="replace").decode()  # may quote half a surrogate pair, which JSON can hold
     found = Problem(
         type=_TYPE_PREFIX + slug, title=status.phrase, status=status, detail=detail, id=request_id
     )

@@ -41,6 +41,13 @@ OrUnset = Annotated[T | None, _NeverNull()]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 
+Bits = Annotated[
+    OrUnset[Annotated[int, Field(ge=8, le=16)]],
+    Field(
+        description="Bits that a file with 16 bits per value holds: a whole number from 8 to 16; if"
+        " unset, the file's header tells, or its largest value."
+    ),
+]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VALUES = ("iou", "max_det", "top")  # parameters of the tasks that are numbers
 # Names in other APIs and tools for parameters that this API has, too.
@@ -102,8 +109,8 @@ class DetectQuery(BaseModel):
             ]
         ],
         Field(
-            description="Lowest confidence to report: a number from 0 to 1, or a number for each class, as in"
-            " fish:0.4,shark:0.2 or 0.3,fish:0.4."
+            description="Lowest confidence to report: a number from 0 to 1, or a number for each class,"
+            " by name or id, as in fish:0.4,shark:0.2 or 0.3,fish:0.4."
         ),
     ] = None
     iou: Annotated[
@@ -146,13 +153,7 @@ class DetectQuery(BaseModel):
         OrUnset[Share],
         Field(description="Lowest probability of an expert to run, except the best: a number from 0 to 1."),
     ] = None
-    bits: Annotated[
-        OrUnset[Annotated[int, Field(ge=8, le=16)]],
-        Field(
-            description="Bits that a file with 16 bits per value holds: a whole number from 8 to 16; if"
-            " unset, the file's header tells, or its largest value."
-        ),
-    ] = None
+    bits: Bits = None
     moe: Annotated[
         Literal["summary", "full", "off"],
         Field(description="How much to report about the experts: one of summary, full, off."),

@@ -12,6 +12,8 @@ from service.pipeline.image_decoding import FORMATS, name_format
 _SHORTEST = 64  # bytes; every longer image file has a zero byte
 _URL = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
 _FORM_FIELD = "image="
+_FORM = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-Disposition:", re.IGNORECASE)  # how a multipart form begins
+_FIELDS = re.compile(r"[\w.-]+=[^&]*&[\w.-]+=")
 _CURL = "with curl, write --data-binary @photo.jpg"
 
 
@@ -26,10 +28,15 @@ def unwrap(body: bytes) -> bytes:
         UndecodableImage: the base64 is damaged, or newlines and zero bytes of the file are missing.
         EmptyImage: the text holds nothing.
     """
+    if _FORM.match(body):
+        sentence = (
+            "this is a form, but Content-Type is not multipart/form-data; let the client set this header"
+        )
+        raise UnsupportedImage(sentence)
     if b"\0" in body:
         return body
     try:
-        text = body.decode().strip()
+        text = body.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         text = ""
     if not text or name_format(body) in FORMATS:
@@ -41,6 +48,8 @@ def unwrap(body: bytes) -> bytes:
         return body
     if text.startswith(("{", "[", '"')):
         return _from_json(text)
+    if _FIELDS.match(text):
+        raise UnsupportedImage("this form has several fields; send image alone, and parameters in the URL")
     return _from_text(text.removeprefix(_FORM_FIELD))
 
 
@@ -53,7 +62,7 @@ def _from_json(text: str) -> bytes:
     if isinstance(value, dict) and value.keys() == {"image"}:
         value = value["image"]
     if not isinstance(value, str):
-        names = f" with {', '.join(value)[:80]}" if isinstance(value, dict) else ""
+        names = f" with {', '.join(value)[:80]}" if value and isinstance(value, dict) else ""
         sentence = f'this is JSON{names}; send {{"image": "<base64 of the file>"}} and nothing else,'
         raise UnsupportedImage(f"{sentence} since parameters go into the URL, as in ?conf=0.5")
     return _from_text(value)
@@ -62,8 +71,8 @@ def _from_json(text: str) -> bytes:
 def _from_text(text: str) -> bytes:
     if text[:5].lower() == "data:":
         head, _, content = text.partition(",")
-        if not head.lower().endswith(";base64"):
-            return unquote_to_bytes(content)
+        if not head.lower().replace(" ", "").endswith(";base64"):
+            return unquote_to_bytes(content.encode(errors="replace"))
         text = unquote(content)
     if _URL.match(text):
         raise UnsupportedImage(

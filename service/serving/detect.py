@@ -124,14 +124,14 @@ class DetectService:
             tasks = [group.create_task(one(data, context)) for data, context in pairs]
         return [task.result() for task in tasks]
 
-    async def preview(self, data: bytes, context: RequestContext) -> bytes:
-        """Return an image file as JPEG, upright and not larger than a screen needs.
+    async def preview(self, data: bytes, context: RequestContext, bits: int | None = None) -> bytes:
+        """Return an image file as JPEG, upright and not larger than a screen needs; `bits` as in a request.
 
         Raises:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             DeadlineExceeded: the image was not ready before the deadline.
         """
-        limits = (self.settings.max_pixels, self.settings.bits)
+        limits = (self.settings.max_pixels, bits or self.settings.bits)
         return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
     async def _attempt(

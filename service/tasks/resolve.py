@@ -89,4 +89,6 @@ def _class_id(parameter: str, wanted: str, class_names: tuple[str, ...]) -> int:
     if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(class_names) and len(wanted) < 9:
         return int(wanted)
     known = ", ".join(class_names[:20]) + (", …" if len(class_names) > 20 else "")
-    raise InvalidParameter(parameter, f"there is no class {wanted!r}; the classes are {known}")
+    commas = any("," in name for name in class_names)
+    hint = "; give the id of a class whose name has a comma" if commas else ""
+    raise InvalidParameter(parameter, f"there is no class {wanted[:40]!r}; the classes are {known}{hint}")

@@ -7,7 +7,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from service.artifact.manifest import Manifest
-from service.errors import InvalidParameter, ServiceError
+from service.errors import BackendUnavailable, InvalidParameter, ServiceError
 from service.observe.protocol import Answered
 from service.rest.formats.protocol import Outcome
 from service.rest.problems import to_problem
@@ -69,14 +69,18 @@ class CocoFormat:
             if isinstance(outcome.found, ServiceError):
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id, outcome.file)
                 continue
-            self.check(outcome.found.version.manifest)  # again: the model may be another version now
+            manifest = outcome.found.version.manifest
+            self.check(manifest)  # again: the model may be another version now
+            categories = [CocoCategory(id=i, name=name) for i, name in enumerate(manifest.class_names)]
+            if answer.categories and categories != answer.categories:
+                changed = BackendUnavailable("the model got other classes meanwhile; send this image again")
+                answer.problems[image_id] = to_problem(changed, outcome.request_id, outcome.file)
+                continue
+            answer.categories = categories
             height, width = outcome.found.image_hw
             image = CocoImage(id=image_id, width=width, height=height, file_name=outcome.file)
             answer.images.append(image)
             answer.results += _results(image_id, outcome.found)
-            if not answer.categories:
-                names = outcome.found.version.manifest.class_names
-                answer.categories = [CocoCategory(id=i, name=name) for i, name in enumerate(names)]
         left_out: Any = None if answer.problems else {"problems"}
         body = answer.model_dump_json(exclude=left_out, exclude_none=True)
         return Response(body, media_type="application/json")

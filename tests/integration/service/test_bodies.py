@@ -11,6 +11,7 @@ from tests.builders import golden_image, image_bytes
 from tests.image_files import png_with_chunk
 
 RED = image_bytes(golden_image())
+FORM = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + RED + b"\r\n--x--\r\n"
 GREY_12_BITS = np.zeros((64, 64), np.uint16)
 GREY_12_BITS[0, 0] = 4095
 GREY_12_BITS[1:] = 100
@@ -36,6 +37,10 @@ def sent(served, body, **headers):
         (b"data:image/png;base64," + base64.b64encode(RED), {"content_type": "text/plain"}),
         (gzip.compress(RED), {"content_encoding": "gzip"}),
         (zlib.compress(RED), {"content_encoding": "deflate"}),
+        (RED, {"content_encoding": ""}),
+        (b"\xef\xbb\xbf" + base64.b64encode(RED), {}),
+        (b'\xef\xbb\xbf{"image": "' + base64.b64encode(RED) + b'"}', {"content_type": "application/json"}),
+        (b"data:image/png; base64, " + base64.b64encode(RED), {}),
         (gzip.compress(base64.b64encode(RED)), {"content_encoding": "GZIP"}),
         (RED, {"content_encoding": "identity", "content_type": "application/x-www-form-urlencoded"}),
     ],
@@ -48,9 +53,8 @@ def test_a_wrapped_image_gives_the_answer_of_the_image_itself(served, body, head
 
 
 def test_a_form_may_be_packed_too(served):
-    form = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + RED + b"\r\n--x--\r\n"
     headers = {"content_type": "multipart/form-data; boundary=x", "content_encoding": "gzip"}
-    assert sent(served, gzip.compress(form), **headers).status_code == 200
+    assert sent(served, gzip.compress(FORM), **headers).status_code == 200
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip"])
@@ -96,6 +100,12 @@ def test_the_pixel_limit_holds_for_what_base64_wraps(start, repository):
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC is not decoded here; convert it to JPEG"),
         (bytes(128) + b"DICM", "DICOM is not decoded here"),
         (b'{"url": "x"}', "this is JSON with url"),
+        (b"{}", "this is JSON; send"),
+        (b'{"\\ud800": 1}', "this is JSON with ?; send"),
+        (b'{"image": "data:,\\ud800"}', "this is not an image in a supported format"),
+        (b'{"image": "data:image/png;base64,\\ud800"}', "this is text, not an image"),
+        (b"image=" + base64.b64encode(RED) + b"&conf=0.4", "this form has several fields; send image alone"),
+        (FORM, "this is a form, but Content-Type is not multipart/form-data"),
     ],
 )
 def test_what_is_no_image_is_refused_by_its_name(served, body, words):
@@ -119,3 +129,26 @@ def test_the_bits_can_be_stated_by_request_and_by_setting(served, start, reposit
 @pytest.mark.parametrize("bits", [7, 17, "many"])
 def test_bits_that_no_file_holds_are_refused(served, bits):
     assert "a whole number from 8 to 16" in problem(served.detect(RED, bits=bits), 422, "invalid-parameter")
+
+
+def test_a_form_without_its_boundary_is_told_what_to_do(served):
+    words = problem(sent(served, FORM, content_type="multipart/form-data"), 400, "malformed-form")
+    assert words == (
+        "the form cannot be read: Missing boundary in multipart; let the client set the header Content-Type"
+    )
+
+
+def test_half_a_surrogate_pair_in_the_name_of_a_field_is_left_out(served):
+    body = b'--x\r\nContent-Disposition: form-data; name="a\\ud800"\r\n\r\n1\r\n--x--\r\n'
+    headers = {"content_type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+    assert "form field 'a' is not a file" in problem(sent(served, body, **headers), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("missing", [len(FORM) - 40, 100, 5, 4])
+def test_a_form_that_is_cut_short_is_refused(served, missing):
+    headers = {"content_type": "multipart/form-data; boundary=x"}
+    two = FORM.removesuffix(b"--x--\r\n") + FORM
+    for form in (FORM, two):
+        words = problem(sent(served, form[:-missing], **headers), 400, "malformed-form")
+        assert "it is cut short, since its last boundary is missing" in words
+        assert sent(served, form[:-2], **headers).status_code == 200  # some clients omit the last newline

@@ -58,3 +58,26 @@ def test_a_preview_is_of_one_image(served):
     response = served.client.post("/preview", files=[("a", image), ("b", image)])
     assert response.status_code == 422
     assert "send one file" in response.json()["detail"]
+
+
+def test_a_preview_takes_the_bits_and_nothing_else(served):
+    grey = np.full((8, 8), 200, np.uint16)
+    for bits, level in ((8, 200), (9, 100)):
+        response = served.client.post(f"/preview?bits={bits}", content=image_bytes(grey))
+        assert abs(int(decoded(response)[0, 0, 0]) - level) <= 1
+    for query, words in (
+        ("bits=17", "a whole number from 8 to 16"),
+        ("bits=8&bits=9", "bits is given 2 times"),
+        ("conf=0.4", "a preview has no parameter 'conf'"),
+    ):
+        response = served.client.post(f"/preview?{query}", content=image_bytes(grey))
+        assert response.status_code == 422
+        assert words in response.json()["detail"]
+
+
+def test_examples_are_counted_under_their_route(served):
+    series = 'sparsight_requests_total{code="200",route="/models/{name}/example"}'
+    assert served.client.get("/models/tiny/example").status_code == 200
+    count = served.metrics()[series]
+    assert served.client.get("/models/tiny/example").status_code == 200
+    assert served.metrics()[series] == count + 1

@@ -221,3 +221,30 @@ def test_a_closed_terminal_ends_the_service(tmp_path):
         process.send_signal(signal.SIGHUP)
         process.stderr.read()
         assert process.wait(timeout=30) == 0
+
+
+def test_one_answer_in_coco_never_mixes_the_classes_of_two_versions(start, tmp_path, monkeypatch):
+    build_artifact(tmp_path)
+    running = start(repository=tmp_path, admin_token=TOKEN)
+    begun, reloaded, answers = threading.Event(), threading.Event(), []
+
+    def wait_and_decode(*given):
+        begun.set()
+        assert reloaded.wait(20)
+        return decode(*given)
+
+    monkeypatch.setattr("service.serving.stages.decode", wait_and_decode)
+    files = [("image", (f"{i}.png", RED)) for i in range(1, 6)]  # four are begun at once
+    send = lambda: answers.append(running.client.post("/detect?format=coco", files=files).json())  # noqa: E731
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert begun.wait(20)
+    build_artifact(tmp_path, version="2", changes={"class_names": ["blue", "green", "red"]})
+    assert reload(running).status_code == 200
+    reloaded.set()
+    thread.join()
+    (answer,) = answers
+    assert [one["name"] for one in answer["categories"]] == ["red", "green", "blue"]
+    assert {one["image_id"] for one in answer["results"]} == {1, 2, 3, 4}
+    assert (answer["problems"]["5"]["status"], answer["problems"]["5"]["file"]) == (503, "5.png")
+    assert "send this image again" in answer["problems"]["5"]["detail"]

@@ -238,6 +238,17 @@ def test_a_jpeg_gives_the_pixels_of_opencv():
         assert np.array_equal(decode_image(data).pixels, opencv)
 
 
+@pytest.mark.parametrize("bits", [None, 12])
+def test_a_tiff_with_planes_of_more_than_8_bits_is_refused_by_its_type(bits):
+    planes = {277: 3, 284: 2}
+    with pytest.raises(
+        UnsupportedFormat, match=f"TIFF with {bits or 16} bits per value and a plane for each"
+    ):
+        decode_image(tiff_bytes((deep(9), planes), bits=bits))
+    assert first_row(tiff_bytes((deep(9), {277: 1, 284: 2}))) == [9, 0, 0, 0]
+    assert first_row(tiff_bytes((deep(9), {277: 1, 284: 1}))) == [9, 0, 0, 0]
+
+
 # ---- transparency ----------------------------------------------------------------------------
 
 
@@ -254,6 +265,16 @@ def with_alpha(image_format, alpha):
 def test_one_pixel_that_is_not_opaque_is_noted(image_format):
     assert kinds(with_alpha(image_format, 255)) == []
     assert kinds(with_alpha(image_format, 0)) == ["transparency-dropped"]
+
+
+@pytest.mark.parametrize(("image_format", "seen"), [("PNG", 100), ("WEBP", 100), ("TIFF", 50)])
+def test_the_note_tells_how_transparent_pixels_are_seen(image_format, seen):
+    pixels = np.full((8, 8, 4), (100, 100, 100, 128), np.uint8)
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    decoded = decode_image(image_bytes(pixels, image_format, **options))
+    assert abs(int(decoded.pixels[0, 0, 0]) - seen) <= 1
+    ((_, sentence),) = decoded.notes
+    assert sentence.endswith("looked at in the colour stored below" if seen == 100 else "looked at darkened")
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
@@ -276,6 +297,14 @@ def container(brand):
 @pytest.mark.parametrize(
     ("head", "name"),
     [
+        *(
+            (
+                image_bytes(np.zeros((8, 8, 3), np.uint8), kind).decode(*how).encode(),
+                "an image read as text",
+            )
+            for kind in ("JPEG", "PNG")
+            for how in (("latin-1",), ("utf-8", "replace"))
+        ),
         (container(b"heic"), "HEIC"),
         (container(b"mif1"), "HEIC"),
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "video"),
