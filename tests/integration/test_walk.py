@@ -1,0 +1,74 @@
+"""The commands of training/WALK.md run one after another, and print what the page shows."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.service.conftest import serve, wait_until_ready
+from tests.labelled_scenes import write_coco, write_roboflow_yolo, write_video
+from training import load
+from training.__main__ import main
+
+PAGE = Path(__file__).resolve().parents[2] / "training" / "WALK.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"(?<![\w.])-?\d[\d.]*(?![\w])|(?<= )-(?= |$)")  # a mean of no class is a hyphen
+
+
+def steps():
+    """Yield each command of the page's console blocks with the lines that it prints."""
+    for block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = step.splitlines()
+            yield command, lines
+
+
+def plain(text):
+    """Return a line with single spaces and `#` for each number."""
+    return NUMBER.sub("#", " ".join(text.split()))
+
+
+def missing(lines, printed):
+    """Return the lines of the page that were not printed; … stands for any text."""
+    seen = [plain(line) for line in re.split(r"[\r\n]", printed)]
+    patterns = {line: ".*".join(map(re.escape, plain(line).split("…"))) for line in lines}
+    return [
+        line for line, pattern in patterns.items() if not any(re.fullmatch(pattern, each) for each in seen)
+    ]
+
+
+def test_a_line_that_is_not_printed_is_missed_and_numbers_may_differ():
+    lines = ["…/data.yaml: read", "  disc  25  0.1419", "done: …"]
+    assert missing(lines, "/tmp/a/data.yaml: read\n  disc 3   -\ndone: runs\n") == []
+    assert missing(lines, "/tmp/a/data.yaml: read\n  ring 3   0.5\n") == lines[1:]
+
+
+@pytest.mark.heavy
+def test_the_walk_of_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_roboflow_yolo(Path("scenes"), (60, 12, 6), side=160)
+    write_coco(Path("scenes-coco"), 40, side=160)
+    write_video(Path("walk.mp4"), frames=10, side=160)
+    shutil.copy(next(Path("scenes/test/images").glob("*_005_*")), "photo.jpg")
+    walked = []
+    for command, lines in steps():
+        program, *words = shlex.split(command)
+        capsys.readouterr()
+        if program == "rm":
+            Path(words[0]).unlink()
+        elif program == "curl":
+            with serve(repository=Path("models"), default_model="mine") as served:
+                assert wait_until_ready(served).status_code == 200
+                print(served.detect(Path(words[1].removeprefix("@")).read_bytes()).text)
+        else:
+            assert [program, *words[:2]] == ["python", "-m", "training"]
+            code = main(words[2:])
+            assert (command, code) == (command, int(any(line.startswith("training: ") for line in lines)))
+        output = "\n".join(capsys.readouterr())
+        assert missing(lines, output) == [], output
+        walked.append(program if program != "python" else words[2])
+    assert len(walked) > 12
+    assert len(load("runs/mine").predict("photo.jpg").class_names) > 0
+    assert Path("found/walk.mp4").exists()
