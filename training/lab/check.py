@@ -65,15 +65,13 @@ def check(
     splits = [Split.of(_name(config, "train"), dataset, input_hw)]
     problems: list[str] = []
     odd: list[str] = []
-    others = {} if val_config is None else {_name(val_config, "val"): val_config}
-    if isinstance(config, FolderConfig):
-        others.setdefault("test", replace(config, split="test", hold_out=0.0, held_out=False))
-    for name, other in others.items():
+    for name, other in _other_splits(config, val_config).items():
         try:
             opened = joined_by_name(open_dataset(other), dataset.class_names)
             splits.append(Split.of(name, opened, input_hw, needed=other is val_config))
         except NoSuchSplit as error:
-            odd.append(f"{name}: {error}")
+            if other is val_config:  # nobody asked for a split "test"
+                odd.append(f"{name}: {error}")
         except DatasetError as error:
             (problems if other is val_config else odd).append(f"{name}: {error}")
     found = findings(splits, input_hw, task.best_by)
@@ -88,6 +86,14 @@ def check(
     if output is not None and (drawn := _draw(splits[0], input_hw, images, output)):
         lines += ["", f"drew {drawn} images of {splits[0].name} with their labels into {output}"]
     return Checked("\n".join(lines), problems + found.problems)
+
+
+def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str, DataConfig]:
+    """Return the validation split and, of one folder, the test split, by their names in the report."""
+    others = {} if val_config is None else {_name(val_config, "val"): val_config}
+    if isinstance(config, FolderConfig):
+        others.setdefault("test", replace(config, split="test", hold_out=0.0, held_out=False))
+    return others
 
 
 def _name(config: DataConfig, usual: str) -> str:

@@ -92,7 +92,8 @@ class Summary:
     def __str__(self) -> str:
         speed = f", {1000 * float(np.median(self.seconds)):.1f} ms each (median)" if self.seconds else ""
         empty = f"; nothing found in {self.empty}" if self.empty else ""
-        lines = [f"{self.images} images{speed}: {self.objects.total()} {self.what}{empty}"]
+        counted = f"{self.images} image{'' if self.images == 1 else 's'}"
+        lines = [f"{counted}{speed}: {self.objects.total()} {self.what}{empty}"]
         lines += in_columns([(name, count) for name, count in self.objects.most_common()], "lr", indent=2)
         lines += [f"  {layer}: {tally}" for layer, tally in self.experts.items()]
         return "\n".join(lines + ([f"  {describe_remarks(self.remarks)}"] if self.remarks else []))

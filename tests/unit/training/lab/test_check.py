@@ -129,7 +129,9 @@ def test_no_data_is_wrong_usage(capsys):
 def test_images_that_would_be_held_out_are_a_split_of_their_own(capsys, tmp_path):
     write_split(tmp_path / "data", "train", [BOX] * 8)
     assert main(["check", "data/data.yaml", "--hold-out", "0.3", "--quiet"]) == 0
-    said = rows_of(capsys.readouterr().out)
+    report = capsys.readouterr().out
+    assert "test:" not in report  # nobody asked for a test split
+    said = rows_of(report)
     counts = [int(row[row.index("images,") - 1]) for row in said if "images," in row and "objects," in row]
     assert sum(counts) == 8
     assert min(counts) > 0

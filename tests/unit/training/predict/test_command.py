@@ -60,6 +60,12 @@ def test_images_of_which_a_part_is_not_looked_at_are_counted(model, tmp_path, ca
     assert "of which" not in capsys.readouterr().err
 
 
+def test_one_image_is_counted_as_one(model, images, tmp_path, capsys):
+    argv = ["predict", model, str(images / "a.png"), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main(argv) == 0
+    assert "1 image, " in capsys.readouterr().out
+
+
 def test_a_folder_is_drawn_and_written_as_rows_and_json(model, images, tmp_path, capsys):
     out = tmp_path / "out"
     argv = ["predict", model, str(images), "--output", str(out), "--save-txt", "--save-conf", "--save-json"]
