@@ -228,7 +228,7 @@ class Trainer:
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
         """Train one epoch; return True if stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
-        if first == batches:  # the run was stopped after the last batch and before the evaluation
+        if first >= batches:  # stopped after the last batch and before the evaluation, or images were removed
             return False
         sums, started = dict[str, float](), time.monotonic()
         loading = loader.epoch(epoch, start_batch=first)

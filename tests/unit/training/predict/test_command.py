@@ -206,9 +206,13 @@ def test_a_classifier_writes_its_best_classes(tmp_path, images, capsys):
 
 
 def test_nothing_is_begun_that_cannot_be_done(model, images, tmp_path, capsys):
-    assert "nothing to predict on" in failure(
-        capsys, "predict", model, str(images / "sub"), "--output", str(images)
-    )
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    empty = str(tmp_path / "taken")
+    assert "nothing to predict on" in failure(capsys, "predict", model, empty, "--output", str(images))
+    taken = str(tmp_path / "taken" / "file")
+    said = failure(capsys, "predict", model, str(images), "--output", taken)
+    assert f"--output {taken}: {taken} is a file; give a folder" in said
     argv = ["predict", model, str(images / "a.png"), "--output", str(images)]
     assert "a.png would be replaced by its drawing: name another --output" in failure(capsys, *argv)
     out = ["--output", str(tmp_path / "out")]
