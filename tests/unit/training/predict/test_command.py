@@ -97,6 +97,19 @@ def test_a_folder_is_drawn_and_written_as_rows_and_json(model, images, tmp_path,
     assert list(first["experts"]) == ["backbone.p4", "backbone.p5"]
 
 
+def test_names_that_are_no_text_or_very_long_are_written(model, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = [os.fsdecode(b"\xff.png"), "x" * 251 + ".png"]
+    for name in names:
+        (folder / name).write_bytes(image_bytes(golden_image()))
+    out = tmp_path / "out"
+    assert main(["predict", model, str(folder), "--output", str(out), "--save-json", "--save-txt"]) == 0
+    assert {path.name for path in out.glob("*.png")} == set(names)
+    documents = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+    assert {document["file"] for document in documents} == {str(folder / name) for name in names}
+
+
 def test_what_cannot_be_read_is_said_and_the_others_are_done(model, images, tmp_path, capsys):
     (images / "torn.jpg").write_bytes(image_bytes(golden_image(), "JPEG")[:90])
     (images / "empty.png").write_bytes(b"")
