@@ -324,7 +324,7 @@ class TrainConfig(_Checked):
         _require(
             self.batch_size // self.accumulate >= 2 or not terms or not self.model.mixtures,
             f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "
-            f"batch_size={self.batch_size}",
+            f"batch_size={self.batch_size}; give a larger --batch, or 0 for these losses",
         )
         # Batch norm over processes would wait for a process without an image for the expert. A head's experts
         # contain batch norm, whatever the norm of its mixture is.

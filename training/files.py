@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK = 1 << 22  # bytes read at once
+LONGEST_NAME = 255  # bytes, of a file on the usual systems
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -25,6 +26,8 @@ def written_beside(path: Path) -> Iterator[Path]:
     If the block or the disk fails, `path` is unchanged and the temporary file is removed.
     """
     partial = path.with_name(f".{path.name}.partial")
+    if len(os.fsencode(partial.name)) > LONGEST_NAME:
+        partial = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.partial")
     try:
         yield partial
         flush(partial)  # before the rename, or a power cut can leave the new name without its content

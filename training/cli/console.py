@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from tqdm import tqdm
 
@@ -41,6 +42,8 @@ def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
 
     With `aside`, everything goes to stderr; otherwise, only warnings do.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # as stderr does: a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     console, bars = _Console(aside), logging.WARNING if quiet else logging.NOTSET
     with log_level(LOGGER, logging.INFO) as logger, log_level(BARS, bars):
         logger.addHandler(console)

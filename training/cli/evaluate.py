@@ -56,16 +56,17 @@ def add_plots(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the report, and write the plots if --plots is given."""
-    from training.lab.evaluation_plots import require_folder, write_plots
+    from training.lab.evaluation_plots import write_plots
     from training.tasks.choose import task_named
     from training.trainer.checkpoint import find_checkpoint
     from training.workflows import measure
+    from training.workflows.preflight import check_folder
     from training.workflows.run_data import measured_on
 
     if (args.checkpoint is None) == (args.url is None):
         raise UsageError("evaluate takes either a checkpoint or --url")
     if args.plots:
-        require_folder(args.plots)
+        check_folder(args.plots, "--plots")
     found: Result
     if args.url:
         if (args.top_k, args.weight_threshold) != (None, None):

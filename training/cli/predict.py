@@ -9,6 +9,7 @@ from training.cli.data_flags import add_bits
 from training.cli.flags import STOPPED, add_fields, read
 from training.cli.values import from_0_to_1
 from training.predict.command import PredictOptions, predict
+from training.workflows.preflight import check_folder
 
 FLAGS = ("--top-k", "--weight-threshold", "--quiet")
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict, and print a summary; return 1 if a source could not be read, 130 after Ctrl-C."""
     options = read(PredictOptions, args)
+    check_folder(options.output, "--output")
     summary = predict(options)
     print(summary)
     if options.draw or options.save_txt or options.save_json:

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
 from training.evaluate.classification import ClassEvaluation
 from training.evaluate.confusion import BACKGROUND, class_confusion, detection_confusion
 from training.evaluate.curves import CONFIDENCES, RECALLS, Curves
@@ -22,12 +21,6 @@ from training.tasks.choose import task_named
 NAMED_CLASSES = len(COLOURS)  # with more, the curves of classes are grey and without a name
 NUMBERED_CLASSES = 20  # with more, cells of the matrix have no numbers
 LABELLED_CLASSES = 60  # with more, rows and columns have no names
-
-
-def require_folder(folder: Path) -> None:
-    """Raise ConfigError if `folder` is a file and so cannot hold plots; for a check before long work."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name a folder for the plots")
 
 
 def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float = 0.45) -> list[Path]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, overload
 
 import numpy as np
@@ -73,7 +74,7 @@ class Model:
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
-        classes: Sequence[str | int] = (),
+        classes: str | int | Sequence[str | int] | None = None,
         top: int | None = None,
         top_k: int | None = None,
         weight_threshold: float | None = None,
@@ -84,7 +85,7 @@ class Model:
             conf: lowest score of a detection, 0..1.
             iou: overlap, 0..1, above which the lower-scored of two boxes of a class is dropped.
             max_det: maximum number of detections in an image.
-            classes: names or ids of the only classes to report; empty: all.
+            classes: names or ids of the only classes to report; None or empty: all.
             top: number of classes that a classifier reports.
             top_k: experts per image and layer.
             weight_threshold: lowest probability, 0..1, of experts beyond the best.
@@ -99,13 +100,15 @@ class Model:
         values = {name: number for name, number in given.items() if number is not None}
         _check_shares({"conf": conf, "iou": iou, "weight_threshold": weight_threshold})
         for name in ("max_det", "top"):
-            if values.get(name, 1) < 1:
-                raise ConfigError(f"{name} is {values[name]}; it must be at least 1")
+            value = values.get(name, 1)
+            if not isinstance(value, Integral) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1")
         values = {**self._loaded.defaults, **values}
         detect = None
         if self.task == "detect":
             detect = DetectConfig(values["conf"], values["iou"], int(values["max_det"]))
-        ids = tuple(map(self._class_id, classes)) or tuple(range(len(self.class_names)))
+        wanted = [classes] if isinstance(classes, str | int) else classes or ()
+        ids = tuple(map(self._class_id, wanted)) or tuple(range(len(self.class_names)))
         return Settings(self._controls(top_k, weight_threshold), ids, detect, int(values.get("top", 0)))
 
     def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
@@ -153,8 +156,8 @@ class Model:
 
 def _check_shares(values: dict[str, float | None]) -> None:
     for name, value in values.items():
-        if value is not None and not 0 <= value <= 1:  # written so that NaN fails too
-            raise ConfigError(f"{name} is {value}; it must be from 0 to 1")
+        if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):  # NaN fails too
+            raise ConfigError(f"{name} is {value!r}; it must be a number from 0 to 1")
 
 
 def _only(outputs: Arrays, class_ids: Sequence[int]) -> Arrays:

@@ -129,7 +129,8 @@ class _JsonList:
 
     def __init__(self, path: Path) -> None:
         self._path, self._partial = path, path.with_name(f".{path.name}.partial")
-        self._file = self._partial.open("w", encoding="utf-8")
+        # Names of files may hold bytes that are no text: "\\udcff" is JSON for such a byte.
+        self._file = self._partial.open("w", encoding="utf-8", errors="backslashreplace")
         self._before = "[\n"
 
     def add(self, document: dict[str, Any]) -> None:

@@ -38,7 +38,10 @@ def as_rgb(image: Any) -> tuple[str, NDArray[np.uint8]]:
                 f"a PIL image of mode {image.mode} holds more than 8 bits: scale it to 0..255 first"
             )
         name = Path(getattr(image, "filename", "") or "image").name
-        return name, np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        try:  # PIL decodes only now
+            return name, np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{name}: PIL cannot decode or convert it ({error})") from error
     raise DatasetError(f"a {type(image).__name__} is not an image: give a path, a numpy array or a PIL image")
 
 

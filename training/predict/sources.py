@@ -63,7 +63,7 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
 
     Args:
         words: paths of files and folders, patterns such as "day*/*.jpg", camera numbers and addresses.
-        output: folder of earlier results, which is not searched.
+        output: folder of earlier results, which is not searched if it lies below a folder that is.
     """
     found = Found(output.resolve())
     for word in words:
@@ -71,14 +71,14 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
         if path.is_dir():
             _add_folder(found, path)
         elif path.exists() and not path.is_char_device():
-            _add(found, path, path.name, named=True)
+            _add(found, path, path.name)
         elif word.isdecimal() or path.is_char_device() or "://" in word:
             _append(found, "stream", word, _stream_name(word))
         elif matches := sorted(glob.glob(word, recursive=True)):  # noqa: PTH207  Path refuses absolute ones
             base = os.path.commonpath([str(Path(match).parent) for match in matches])
             for match in map(Path, matches):
                 if match.is_file():
-                    _add(found, match, os.path.relpath(match, base))
+                    _add(found, match, os.path.relpath(match, base), searched=Path(base))
                 elif "**" not in word:  # which matches the files of all folders by itself
                     _add_folder(found, match, match.relative_to(base))
         if len(found.sources) == before:
@@ -90,18 +90,25 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
 
 def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        _add(found, path, str(under / path.relative_to(folder)))
+        _add(found, path, str(under / path.relative_to(folder)), searched=folder)
 
 
-def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:
-    """Add a file; if the user named the file, not its folder, it is tried whatever its suffix."""
+def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -> None:
+    """Add a file of the searched folder; one that the user named itself is tried whatever its suffix."""
     suffix = path.suffix.lower()
-    if not named and (path.name.startswith(".") or path.resolve().is_relative_to(found.output)):
-        return
-    if suffix not in VIDEO_SUFFIXES and suffix not in IMAGE_SUFFIXES and not named:
-        found.passed_over[suffix or "no suffix"] += 1
-        return
+    if searched is not None:
+        if path.name.startswith(".") or _earlier_result(path, searched, found.output):
+            return
+        if suffix not in VIDEO_SUFFIXES and suffix not in IMAGE_SUFFIXES:
+            found.passed_over[suffix or "no suffix"] += 1
+            return
     _append(found, "video" if suffix in VIDEO_SUFFIXES else "image", path, str(Path(name).with_suffix("")))
+
+
+def _earlier_result(path: Path, searched: Path, output: Path) -> bool:
+    """Return whether a file lies in the output folder, and that one is below the searched folder."""
+    below = not searched.resolve().is_relative_to(output)
+    return below and path.resolve().is_relative_to(output)
 
 
 def _append(found: Found, kind: Kind, where: Path | str, name: str) -> None:

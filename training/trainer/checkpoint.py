@@ -64,7 +64,7 @@ def find_checkpoint(named: Path, *, last: bool = False) -> Path:
         names = (MODEL_FILE,) if last else (BEST_FILE, MODEL_FILE)
         found = next((named / name for name in names if (named / name).is_file()), None)
         if found is None:
-            raise CheckpointError(f"{named} has no {MODEL_FILE}: give the folder of a run, or a checkpoint")
+            raise CheckpointError(f"{named} has no {MODEL_FILE}: {_what_instead(named)}")
         why = "the best by validation" if found.name == BEST_FILE else "the last"
         log.info(f"checkpoint of {named}: {found.name}, {why}")
         return found
@@ -73,10 +73,26 @@ def find_checkpoint(named: Path, *, last: bool = False) -> Path:
     return STARTER if str(named) == "starter" and not named.exists() else named
 
 
+def _what_instead(folder: Path) -> str:
+    """Return what to do about a folder without a checkpoint."""
+    if (folder / STATE_FILE).is_file() or (folder / CONFIG_FILE).is_file():
+        return "its run was stopped before the first one was saved; the same train command resumes it"
+    return "give the folder of a run, or a checkpoint"
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that no reader sees a partial file."""
+    """Write a safetensors file so that no reader sees a partial file.
+
+    Raise CheckpointError if the library cannot write, as on a full disk; an older file at `path` stays.
+    """
     with written_beside(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        except SafetensorError as error:  # also for what the system reports, such as a full disk
+            raise CheckpointError(
+                f"{path} cannot be written ({error}); an older file of this name stays. Make room on the "
+                "disk, then give the same command again"
+            ) from error
         partial.chmod(0o644)  # the library lets only the owner read it; a server runs as another user
 
 

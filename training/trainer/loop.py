@@ -169,6 +169,9 @@ class Trainer:
         models = (self.model, self.average.model)
         self.position, self.best, provenance = load_state(path, models, self.optimizer, self.scaler)
         self.provenance |= provenance
+        if self.best.score is not None and not (self.run_dir / BEST_FILE).is_file():
+            log.info(f"{BEST_FILE} is gone: the next evaluation writes it, whatever its {self.task.best_by}")
+            self.best = Best()
 
     def run(
         self, evaluate: Evaluate | None = None, *, describe: Describe = figures, tensorboard: bool = False
@@ -183,7 +186,7 @@ class Trainer:
             describe: turns these metrics into text for the log.
 
         Raises:
-            TrainingError: a loss is not finite, or tensorboard is requested and not installed.
+            TrainingError: a loss is not finite, memory runs out, or tensorboard is not installed.
             ConfigError: patience is set without an evaluation.
             CheckpointError: run_dir is not the same folder for all processes.
             DatasetError: an image cannot be loaded or augmented.
@@ -228,7 +231,7 @@ class Trainer:
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
         """Train one epoch; return True if stopped on request."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
-        if first == batches:  # the run was stopped after the last batch and before the evaluation
+        if first >= batches:  # stopped after the last batch and before the evaluation, or images were removed
             return False
         sums, started = dict[str, float](), time.monotonic()
         loading = loader.epoch(epoch, start_batch=first)
@@ -290,7 +293,15 @@ class Trainer:
         return lr
 
     def _step(self, parts: Sequence[Batch]) -> LossTerms:
-        return self.stepper.take(parts, self.position.step)
+        try:
+            return self.stepper.take(parts, self.position.step)
+        except (MemoryError, RuntimeError) as error:
+            if not _of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory ran out in step {self.position.step + 1} ({str(error).partition('. ')[0]}); start "
+                "another run with a smaller --batch or --input, or with --accumulate 2 or more"
+            ) from error
 
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
@@ -356,6 +367,11 @@ class Trainer:
         """Write the averaged model; its provenance includes step, epoch and scores."""
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch), **scores}
         save_model(self.run_dir / name, self.average.model, provenance)
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; for the CPU's, torch raises a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:

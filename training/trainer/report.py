@@ -98,10 +98,10 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue  # the line that was being written when the process died
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # the line that was being written when the process or the machine died
     write_atomically(path, "".join(kept))

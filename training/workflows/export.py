@@ -20,7 +20,7 @@ from training.export.contract.spec import TargetName
 from training.export.graph.shared_only import without_routed_experts
 from training.export.targets.build import ExportImages
 from training.export.targets.options import USUAL, ExportOptions
-from training.export.targets.targets import DEFAULT_TARGETS, check_options
+from training.export.targets.targets import DEFAULT_TARGETS
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
@@ -31,6 +31,7 @@ from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_measured, open_for
 from training.workflows.measure import labelled_for
+from training.workflows.preflight import before_export
 from training.workflows.provenance import checkpoint_in_words, origin_in_words
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,14 @@ def export(
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
-        ConfigError: a target or the model does not support the options, or calibration has no images.
+        ConfigError: as before_export, or calibration has no images.
         ExportError: a graph does not reproduce the checkpoint.
     """
     checkpoint = find_checkpoint(checkpoint)
     model, stored = load_model(checkpoint)
     credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
     folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
-    check_options(targets, options, model.config)
+    before_export(name, targets, options, model.config, repository)  # measuring may take hours
     if options.experts == "shared":  # the figures must be those of the reduced model
         model = without_routed_experts(model)
     if data is None and model.config.class_names == SCENE_CLASSES:

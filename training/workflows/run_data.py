@@ -74,9 +74,12 @@ def _data_of_run(checkpoint: Path, split: str | None) -> DataConfig:
             f"{checkpoint} was trained on {trained_on}, but there is no {CONFIG_FILE} beside it, which would "
             "name the folder; give --data"
         )
-    if split is None and config.val_data is not None:
-        return config.val_data
+    data = config.val_data if split is None else None
     if split is not None and isinstance(config.train_data, FolderConfig):
-        return replace(config.train_data, split=split, hold_out=0.0)
+        data = replace(config.train_data, split=split, hold_out=0.0)
+    if data is not None and (missing := missing_folder(data)):
+        raise ConfigError(f"{missing}, the data of the run of {checkpoint}, is not here; give it with --data")
+    if data is not None:
+        return data
     what = "had no validation data" if split is None else f"joined several folders without a split {split}"
     raise ConfigError(f"the run of {checkpoint} {what}; give --data")

@@ -51,6 +51,13 @@ def test_what_nobody_wrote_does_not_take_the_place_of_a_file(path):
     assert path.read_text() == "before"
 
 
+def test_a_name_of_every_length_that_a_system_takes_can_be_written(tmp_path):
+    for name in ("x" * 246, "x" * 247, "x" * 255, "ü" * 127):  # the temporary name has 9 bytes more
+        write_atomically(tmp_path / name, name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == name
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_folder_that_is_not_there_is_named(path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         write_atomically(path.parent / "nowhere" / "report.md", "x")

@@ -62,6 +62,15 @@ def test_two_runs_are_compared_on_the_data_of_the_first(capsys, run, data):
     assert f"measuring on split val of {data}" in captured.err
 
 
+def test_a_run_whose_data_is_elsewhere_asks_for_it(capsys, run, data):
+    data.rename(data.with_name("moved"))
+    try:
+        said = failure(capsys, "evaluate", str(run / BEST_FILE))
+    finally:
+        data.with_name("moved").rename(data)
+    assert f"{data}, the data of the run of {run / BEST_FILE}, is not here; give it with --data" in said
+
+
 def test_the_starter_is_measured_by_its_name(capsys):
     said = failure(capsys, "evaluate", "starter")
     assert "was trained on starter, but there is no config.json beside it" in said
@@ -98,6 +107,14 @@ def test_an_export_whose_run_s_data_is_elsewhere_is_not_measured(capsys, run, da
     assert exported[0][1] is None
     said = capsys.readouterr().out
     assert f"not measured: {data}, the data of the run, is not here; give it with --data" in said
+
+
+def test_an_export_that_cannot_be_written_is_refused_before_it_measures(capsys, monkeypatch, run, tmp_path):
+    monkeypatch.setattr(export, "_measure", lambda *_: pytest.fail("it measures"))
+    assert "--name 'a b': write lower-case letters" in failure(capsys, "export", str(run), "--name", "a b")
+    (tmp_path / "taken").touch()
+    argv = ["export", str(run), "--name", "n", "--repository", str(tmp_path / "taken")]
+    assert f"--repository {tmp_path / 'taken'}: {tmp_path / 'taken'} is a file" in failure(capsys, *argv)
 
 
 @pytest.mark.parametrize(("flags", "file"), [([], ""), (["--last"], MODEL_FILE)])

@@ -34,6 +34,12 @@ def test_a_message_is_shown_as_it_is_written(capsys):
     assert capsys.readouterr().out == "folder%s{x}: 100 %\n"
 
 
+def test_the_name_of_a_file_that_is_no_text_is_shown(capsysbinary):
+    with telling(aside=False):
+        log.info("a\udcff.jpg")
+    assert capsysbinary.readouterr().out == b"a\\udcff.jpg\n"
+
+
 def test_what_is_finer_than_info_is_not_shown(capsys):
     with telling(aside=False):
         log.debug("step 1")

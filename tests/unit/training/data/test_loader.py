@@ -53,6 +53,13 @@ def epochs_without_workers():
         return [list(loader.epoch(epoch)) for epoch in range(2)]
 
 
+@pytest.mark.parametrize(("workers", "started"), [(2, 2), (3, 3), (4, 3), (1000, 3)])
+def test_there_are_no_more_workers_than_batches_in_an_epoch(workers, started):
+    with TrainingLoader(noise_dataset(14), replace(CONFIG, loader_workers=workers), DETECT) as loader:
+        assert len(list(loader.epoch(0))) == 3
+        assert len(multiprocessing.active_children()) == started
+
+
 def test_a_batch_names_the_image_of_each_object():
     three = [sample((64, 64), [[0, 0, 32, 32]] * count, [count] * count) for count in (0, 1, 2)]
     config = replace(CONFIG, augment=PLAIN, batch_size=3)

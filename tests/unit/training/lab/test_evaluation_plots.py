@@ -15,13 +15,12 @@ from training.__main__ import main
 from training.data.evaluation import Truth
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
-from training.errors import ConfigError
 from training.evaluate.accuracy import accuracy
 from training.evaluate.classification import ClassEvaluation
 from training.evaluate.evaluator import Evaluation
 from training.evaluate.mean_ap import mean_average_precision
 from training.evaluate.routed import RoutedImages
-from training.lab.evaluation_plots import require_folder, write_plots
+from training.lab.evaluation_plots import write_plots
 from training.models.detector import Detector
 from training.models.variants import model_config
 from training.trainer.checkpoint import save_model
@@ -102,10 +101,12 @@ def test_a_classifiers_matrix_is_written(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["by_class"] == {"red": 1.0, "blue": 0.5}
 
 
-def test_a_file_is_no_folder_for_plots(tmp_path):
+@pytest.mark.parametrize("folder", ["plots", "plots/deep"])
+def test_a_file_in_the_place_of_the_plots_is_refused_before_measuring(capsys, tmp_path, folder):
     (tmp_path / "plots").write_text("")
-    with pytest.raises(ConfigError, match="is a file; name a folder for the plots"):
-        require_folder(tmp_path / "plots")
+    assert main(["evaluate", str(tmp_path / "none.safetensors"), "--plots", str(tmp_path / folder)]) == 1
+    message = f"training: --plots {tmp_path / folder}: {tmp_path / 'plots'} is a file; give a folder\n"
+    assert capsys.readouterr().err == message
 
 
 def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypatch, tmp_path):

@@ -103,6 +103,19 @@ def test_a_folder_is_drawn_and_written_as_rows_and_json(model, images, tmp_path,
     assert list(first["experts"]) == ["backbone.p4", "backbone.p5"]
 
 
+def test_names_that_are_no_text_or_very_long_are_written(model, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = [os.fsdecode(b"\xff.png"), "x" * 251 + ".png"]
+    for name in names:
+        (folder / name).write_bytes(image_bytes(golden_image()))
+    out = tmp_path / "out"
+    assert main(["predict", model, str(folder), "--output", str(out), "--save-json", "--save-txt"]) == 0
+    assert {path.name for path in out.glob("*.png")} == set(names)
+    documents = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+    assert {document["file"] for document in documents} == {str(folder / name) for name in names}
+
+
 def test_what_cannot_be_read_is_said_and_the_others_are_done(model, images, tmp_path, capsys):
     (images / "torn.jpg").write_bytes(image_bytes(golden_image(), "JPEG")[:90])
     (images / "empty.png").write_bytes(b"")
@@ -212,9 +225,13 @@ def test_a_classifier_writes_its_best_classes(tmp_path, images, capsys):
 
 
 def test_nothing_is_begun_that_cannot_be_done(model, images, tmp_path, capsys):
-    assert "nothing to predict on" in failure(
-        capsys, "predict", model, str(images / "sub"), "--output", str(images)
-    )
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    empty = str(tmp_path / "taken")
+    assert "nothing to predict on" in failure(capsys, "predict", model, empty, "--output", str(images))
+    taken = str(tmp_path / "taken" / "file")
+    said = failure(capsys, "predict", model, str(images), "--output", taken)
+    assert f"--output {taken}: {taken} is a file; give a folder" in said
     argv = ["predict", model, str(images / "a.png"), "--output", str(images)]
     assert "a.png would be replaced by its drawing: name another --output" in failure(capsys, *argv)
     out = ["--output", str(tmp_path / "out")]

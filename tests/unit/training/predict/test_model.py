@@ -114,6 +114,24 @@ def test_every_form_of_an_image_is_answered_alike(tiny, tmp_path):
     same(grey, tiny.predict(np.repeat(image[..., :1], 3, axis=2)))
 
 
+def test_one_class_may_be_given_without_a_list_and_none_is_every_class(tiny):
+    image = golden_image()
+    assert tiny.predict(image, classes="red").class_names == ["red"]
+    assert tiny.predict(image, classes=0).class_names == ["red"]
+    assert tiny.predict(image, classes="green").class_names == []
+    assert tiny.predict(image, classes=None).class_names == ["red"]
+
+
+def test_a_pil_image_of_a_damaged_file_is_refused_by_its_name(tiny, tmp_path):
+    whole = image_bytes(golden_image())
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with (
+        Image.open(tmp_path / "cut.png") as image,
+        pytest.raises(DatasetError, match=r"^cut\.png: PIL cannot decode or convert it"),
+    ):
+        tiny.predict(image)
+
+
 def test_paths_and_pil_images_are_turned_upright(tiny):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -131,6 +149,7 @@ def test_paths_and_pil_images_are_turned_upright(tiny):
         pytest.param(np.zeros((3, 8, 8), np.uint8), r"this is \(3, 8, 8\)", id="channels first"),
         pytest.param(np.zeros((0, 8, 3), np.uint8), r"this is \(0, 8, 3\)", id="empty"),
         pytest.param(Image.new("I;16", (8, 8)), "more than 8 bits", id="a deep PIL image"),
+        pytest.param(Image.new("La", (8, 8)), "image: PIL cannot decode or convert it", id="a rare PIL mode"),
         pytest.param(b"bytes", "a bytes is not an image", id="bytes"),
         pytest.param("nowhere.png", "nowhere.png: cannot be read", id="no such file"),
         pytest.param(".", "is a folder: give a list", id="a folder"),
@@ -144,9 +163,13 @@ def test_what_is_no_image_is_refused(tiny, image, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"conf": 1.01}, "conf is 1.01; it must be from 0 to 1"),
+        ({"conf": 1.01}, "conf is 1.01; it must be a number from 0 to 1"),
         ({"iou": float("nan")}, "iou is nan"),
-        ({"max_det": 0}, "max_det is 0; it must be at least 1"),
+        ({"conf": "0.5"}, "conf is '0.5'; it must be a number"),
+        ({"max_det": 0}, "max_det is 0; it must be a whole number from 1"),
+        ({"max_det": 2.5}, "max_det is 2.5; it must be a whole number from 1"),
+        ({"max_det": "3"}, "max_det is '3'; it must be a whole number from 1"),
+        ({"classes": "whale"}, "no class 'whale'; it knows red, green, blue"),
         ({"classes": ["whale"]}, "no class 'whale'; it knows red, green, blue"),
         ({"classes": [3]}, "no class 3"),
         ({"top_k": 9}, "top_k is 9; this model runs with"),

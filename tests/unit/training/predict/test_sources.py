@@ -80,6 +80,13 @@ def test_earlier_results_are_no_sources():
         assert [str(each.where) for each in find_sources([word], Path("predictions")).sources] == ["1.jpg"]
 
 
+def test_a_folder_inside_the_output_folder_is_searched():
+    make("day/1.jpg", "day/deep/2.jpg")
+    for word in ("day", "day/**/*.jpg"):
+        for output in (Path(), Path("day")):
+            assert [each.name for each in find_sources([word], output).sources] == ["1", "deep/2"]
+
+
 def test_cameras_and_addresses_are_streams_and_passwords_are_not_shown():
     make("7")  # a file goes first
     words = ["0", "/dev/null", "rtsp://me:secret@cam.local:554/h264?x=1", "7"]

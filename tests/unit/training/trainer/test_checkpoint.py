@@ -1,6 +1,7 @@
 """Checkpoints: loading, refusals, and that a kill during saving keeps the old file."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -202,6 +203,20 @@ def test_a_write_that_fails_leaves_the_old_file(saved):
     with pytest.raises(RuntimeError, match="share memory"):
         write_tensors(saved, {"a": shared, "b": shared}, {})
     assert saved.read_bytes() == before
+
+
+def test_a_write_that_the_system_refuses_is_a_sentence_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"t0": torch.zeros(1)}, {"number": "0"})
+    old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # fails as a full disk does
+    try:
+        with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be written .* Make room"):
+            write_tensors(path, {"t0": torch.zeros(10_000)}, {"number": "1"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
 
 
 WRITE_IN_A_LOOP = """

@@ -49,6 +49,13 @@ def test_of_a_run_without_validation_the_last_checkpoint_is_taken(tmp_path):
     assert find_checkpoint(tmp_path) == tmp_path / MODEL_FILE
 
 
+@pytest.mark.parametrize("file", ["config.json", STATE_FILE])
+def test_of_a_run_that_was_killed_early_the_message_says_how_to_go_on(tmp_path, file):
+    (tmp_path / file).touch()
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors: .* train command resumes it"):
+        find_checkpoint(tmp_path)
+
+
 def test_a_file_is_itself_and_starter_is_the_committed_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_checkpoint(tmp_path / "mine.safetensors") == tmp_path / "mine.safetensors"
@@ -64,7 +71,7 @@ def test_a_file_is_itself_and_starter_is_the_committed_one(tmp_path, monkeypatch
     [(False, "has no model.safetensors: give the folder of a run"), (True, "has no model.safetensors")],
 )
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path, last, said):
-    (tmp_path / STATE_FILE).touch()
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(CheckpointError, match=said):
         find_checkpoint(tmp_path, last=last)
 

@@ -147,20 +147,24 @@ def test_loader_processes_of_a_killed_run_end_by_themselves(data, tmp_path):
 SLOW = """
 import sys, time
 from training import __main__
+from training.data.labelled_files import LabelledFiles
 from training.data.loader import CachedDataset
 from training.tasks.detect import DETECT
 kind, *argv = sys.argv[1:]
-read = CachedDataset._read
-def slow(self, index):
-    if index == 3:
-        print("slow", flush=True)
-        time.sleep(600)
-    return read(self, index)
+def slowly(read):
+    def slow(self, index):
+        if index == 3:
+            print("slow", flush=True)
+            time.sleep(600)
+        return read(self, index)
+    return slow
 def evaluate(*arguments, **more):
     print("slow", flush=True)
     time.sleep(600)
 if kind == "decoding":
-    CachedDataset._read = slow
+    CachedDataset._read = slowly(CachedDataset._read)
+elif kind == "look":
+    LabelledFiles.load = slowly(LabelledFiles.load)
 else:
     type(DETECT).evaluate = evaluate
 sys.exit(__main__.main(argv))
@@ -178,6 +182,15 @@ def test_a_signal_ends_a_run_that_decodes_or_validates(data, tmp_path, kind):
     steps = 4 if kind == "validation" else 0
     assert f"stopped after {steps} steps; the same command resumes" in output
     assert (tmp_path / "run" / STATE_FILE).exists()
+
+
+def test_a_signal_ends_the_look_at_all_images_before_a_run(data, tmp_path):
+    process = start(["look", *arguments(data, tmp_path / "run")], sys.executable, "-c", SLOW)
+    while process.stdout.readline() != "slow\n":
+        assert process.poll() is None, process.communicate()
+    process.terminate()
+    assert ended(process, 20) == (-signal.SIGTERM, "", "")
+    assert not (tmp_path / "run").exists()  # there is nothing to save yet
 
 
 def start_two(data, run_dir):

@@ -10,10 +10,11 @@ from training.config import TrainConfig
 from training.data.open import open_dataset
 from training.data.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.models.variants import model_config
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, Best, load_model
 from training.trainer.loop import Trainer
+from training.trainer.step import Stepper
 
 SCENES = ScenesConfig(images=2, image_hw=(64, 64))
 CONFIG = TrainConfig(
@@ -85,6 +86,36 @@ def test_a_run_that_goes_on_goes_on_counting(tmp_path):
     outcome, _, evaluated = trained(tmp_path, [0.9], resume=True)
     assert outcome.finished
     assert (outcome.position.epoch, evaluated) == (5, 0), "it has ended"
+
+
+def test_a_best_file_that_is_gone_is_written_at_the_next_evaluation(tmp_path):
+    config = replace(CONFIG, epochs=2, patience=0)
+    trained(tmp_path, [0.5, 0.4], config)
+    (tmp_path / BEST_FILE).unlink()
+    outcome, best, _ = trained(tmp_path, [], config, resume=True)
+    assert (outcome.best_path, best) == (None, Best()), "no file is named that is not there"
+    outcome, best, _ = trained(tmp_path, [0.1], replace(config, epochs=3), resume=True)
+    assert (outcome.best_path, best) == (tmp_path / BEST_FILE, Best(0.1, 3, 0))
+    assert load_model(tmp_path / BEST_FILE)[1]["mAP50-95"] == "0.100000"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError("no room"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error 12"),
+    ],
+)
+def test_a_step_without_memory_says_what_to_make_smaller(tmp_path, monkeypatch, error):
+    trainer = Trainer(CONFIG, open_dataset(SCENES), tmp_path)
+
+    def take(*_):
+        raise error
+
+    monkeypatch.setattr(Stepper, "take", take)
+    with pytest.raises(TrainingError, match=r"memory ran out in step 1 \(.*\); .* smaller --batch"):
+        trainer.run(lambda model: {"mAP50-95": 0.0})
 
 
 def test_without_patience_no_evaluation_ends_a_run(tmp_path):

@@ -11,7 +11,7 @@ from training.trainer.report import CURVES_FOLDER, METRICS_FILE, Report
 
 
 def lines_after(run_dir, before, resumed_step):
-    (run_dir / METRICS_FILE).write_text(before, encoding="utf-8")
+    (run_dir / METRICS_FILE).write_bytes(before.encode("latin-1"))  # so that ÿ is not UTF-8
     with Report(run_dir, 100, resumed_step) as report:
         report.record(resumed_step + 1, {"kind": "train", "loss": 0.5})
     return (run_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
@@ -27,6 +27,7 @@ NEW = '{"step": 5, "kind": "train", "loss": 0.5}'
         pytest.param('{"step": 4}\n', ['{"step": 4}', NEW], id="up to the step: kept"),
         pytest.param('{"step": 4}\n{"step": 5}\n{"step": 9}\n', ['{"step": 4}', NEW], id="later: dropped"),
         pytest.param('{"step": 4}\n{"step": 4, "ki', ['{"step": 4}', NEW], id="half a line: dropped"),
+        pytest.param('{"step": 4}\n7\n[]\nÿ\0\n', ['{"step": 4}', NEW], id="other JSON and none: dropped"),
     ],
 )
 def test_lines_of_steps_that_will_be_repeated_are_dropped(tmp_path, before, expected):

@@ -213,3 +213,16 @@ def test_killed_and_resumed_it_ends_the_same(uninterrupted, tmp_path, config, wo
     assert resumed.position.step <= 8
     assert resumed.run(evaluate).finished
     assert_same_run(tmp_path, uninterrupted)
+
+
+def test_a_run_whose_data_shrank_goes_on_with_its_next_epoch(tmp_path):
+    stopped = trainer_in(tmp_path)
+    interrupt_at(stopped, 7)  # after batch 3 of 4 of the second epoch
+    assert not stopped.run(evaluate).finished
+    fewer = open_dataset(replace(CONFIG.train_data, images=4))  # 2 batches
+    resumed = Trainer(CONFIG, fewer, tmp_path)
+    resumed.resume()
+    assert vars(resumed.position) == {"epoch": 1, "batch": 3, "step": 7}
+    outcome = resumed.run(evaluate)
+    assert outcome.finished
+    assert vars(outcome.position) == {"epoch": 3, "batch": 0, "step": 9}
