@@ -31,9 +31,10 @@ class Speed:
         return "sparse" if self.sparse_to_dense <= 1 - LEAST_GAIN else "dense"
 
     def __str__(self) -> str:
-        times = f"sparse {self.sparse_ms:.3g} ms, dense {self.dense_ms:.3g} ms"
+        ratio = f"sparse/dense {self.sparse_to_dense:.3f}, the median of {ROUNDS} rounds"
+        times = f"medians {self.sparse_ms:.3g} and {self.dense_ms:.3g} ms"
         gain = "" if self.faster == "sparse" else f", a gain of less than {LEAST_GAIN:.0%}"
-        return f"{times}, ratio {self.sparse_to_dense:.3f}{gain}; {self.faster} it is"
+        return f"{ratio} ({times}){gain}: {self.faster} is chosen"
 
 
 def measure_speed(

@@ -38,7 +38,7 @@ def test_the_faster_of_two_engines_is_shipped_and_both_saw_the_same_images(spars
     assert speed.sparse_to_dense == sparse_s * 1000
     assert engines["sparse"].seen == engines["dense"].seen
     assert min(images, IMAGES) / 2 <= len(engines["dense"].seen) <= IMAGES
-    assert f"; {faster} it is" in str(speed)
+    assert f": {faster} is chosen" in str(speed)
 
 
 @pytest.mark.parametrize(("ratio", "faster"), [(1 - LEAST_GAIN, "sparse"), (1 - LEAST_GAIN + 1e-4, "dense")])
