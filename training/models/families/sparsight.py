@@ -7,7 +7,7 @@ from training.models.families.family import Family
 
 
 def _configure(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with mixture layers; 75 % (size n) or 72 % (size s) of operations are in experts.
+    """Return the configuration with mixture layers; experts have 75 % (size n) or 72 % (s) of the operations.
 
     The stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer
     have the same shape, so that the experts chosen for an image can run as one wide expert.
