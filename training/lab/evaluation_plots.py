@@ -25,7 +25,7 @@ LABELLED_CLASSES = 60  # with more, rows and columns have no names
 
 
 def require_folder(folder: Path) -> None:
-    """Raise ConfigError if `folder` is a file and so cannot hold plots; for a check before long work."""
+    """Raise ConfigError if `folder` is a file and so cannot hold plots; called before long work."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the plots")
 

@@ -53,7 +53,7 @@ class Goal:
 
 
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Return the goals of a sparse graph in OpenVINO; `reference` is the variant to compare with."""
+    """Return the goals of an OpenVINO graph that skips experts; some compare it with `reference`, a variant."""
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)
