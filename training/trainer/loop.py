@@ -44,7 +44,7 @@ from training.trainer.step import Stepper
 
 log = logging.getLogger(__name__)
 
-# Settings that may change when a run resumes, because they change no step.
+# Settings that can differ when a run resumes, because no step depends on them.
 FREE_ON_RESUMING = ("patience", "evaluate_every_epochs", "checkpoint_every_s", "loader_workers")
 SHOWN = 5  # differing settings in an error
 
