@@ -92,7 +92,7 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
 
 def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dtype, c_out: int) -> Tensor:
-    """Return the expert's output (1, H, W, c_out), or zeros if it does not run."""
+    """Return the expert's output (1, H, W, c_out), or zeros if `runs` is false."""
     names, weights = zip(*expert.state_dict(keep_vars=True).items(), strict=True)
 
     def run(maps: Tensor, *weights: Tensor) -> tuple[Tensor]:
