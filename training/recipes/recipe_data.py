@@ -101,7 +101,7 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raise ConfigError if the user names splits for a run whose splits are fixed, or that has none.
+    """Raise ConfigError if the user names splits for a run with fixed splits, or for a run without splits.
 
     Args:
         recipe: the run's recipe; a recipe with its own data also has its own splits.
