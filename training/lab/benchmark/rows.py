@@ -29,7 +29,7 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one form of a model in one group. Times are for one image."""
+    """The figures of one form of a model (such as dense or sparse) in one group. Times are for one image."""
 
     form: Form
     gflops: float | None  # None: not counted, as for a peer

@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def all_experts(self) -> int:
-        """Return the top_k at which nothing is skipped."""
+        """Return the top_k at which every expert runs."""
         return self.model.config.allowed_top_k[-1]
 
 
