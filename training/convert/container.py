@@ -76,7 +76,8 @@ def parts(module: Record, group: str) -> list[tuple[str, Any]]:
     `group` is the attribute that holds them: `_modules`, `_parameters` or `_buffers`.
 
     Raises:
-        CheckpointError: there are too many parts, or a name contains a dot or is not plain.
+        CheckpointError: there are too many parts, or a name contains a dot or characters that cannot be
+            printed, or is too long.
     """
     held = module.get(group)
     if not isinstance(held, dict):
@@ -135,7 +136,7 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the input size of the training, rounded up to multiples of STRIDE as that trainer does."""
+    """Return the input size of the file's training, rounded up to multiples of STRIDE as its trainer did."""
     sizes = [
         arguments.get("imgsz")
         for arguments in (saved.get("train_args"), model.get("args"))

@@ -1,4 +1,4 @@
-"""Converts a foreign checkpoint to ours; every tensor of each model must have a counterpart in the other."""
+"""Converts a foreign checkpoint to ours; a tensor without a counterpart in the other model is an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """Check the parts of the detector that are no weights: upsampling, concatenation, strides and bins."""
+    """Check the parts of the detector that are not weights: upsampling, concatenation, strides and bins."""
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"

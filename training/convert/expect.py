@@ -22,7 +22,7 @@ ARRAYS = {"images": ("uint8", 4), "boxes": ("float32", 3), "scores": ("float32",
 
 @dataclass(frozen=True)
 class Differences:
-    """The largest absolute differences over all anchors of an image; NaN if an output has NaN."""
+    """The largest absolute differences from the original over an image's anchors; NaN if an output is NaN."""
 
     scores: float
     boxes_px: float

@@ -37,7 +37,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(found: ForeignDetector) -> Recognised:
-    """Return the known layout that a foreign detector matches, with our configuration of it.
+    """Return the known layout that a foreign detector matches, with our configuration of that detector.
 
     Raises:
         CheckpointError: no known layout matches; the message names the first layer that differs.

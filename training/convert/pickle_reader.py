@@ -1,11 +1,13 @@
 """Reads a pickle as data: whatever the file asks for, no class is imported and no function is called.
 
-No library reads so. torch.load(weights_only=True) calls functions that it trusts, with any arguments, so
-that a few bytes can allocate gigabytes; and it reads only protocol 2. A subclass of pickle.Unpickler gives
-the file real objects to call and to change, and a deeply nested tuple as a key overflows its stack.
+No library reads a pickle as data only. torch.load(weights_only=True) calls functions that it trusts, with any
+arguments, so that a few bytes can allocate gigabytes; and it reads only protocol 2. A subclass of
+pickle.Unpickler gives the file real objects to call and to change, and a deeply nested tuple as a key
+overflows its stack.
 
 Here, pickletools decodes the instructions, and each instruction acts only on plain values and records. Values
-are shared, never copied, so that a small file stays small in memory. Every error names the byte.
+are shared, never copied, so that a small file stays small in memory. Every error names the byte at which it
+occurred.
 """
 
 import pickletools
@@ -272,7 +274,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
-    """Return a record that stands for a call; raise CheckpointError for a name that is not harmless."""
+    """Return a record that stands for a call; raise CheckpointError if the called name is not allowed."""
     root = callee.module.partition(".")[0]
     can_act = root in sys.stdlib_module_names or root == "torch"
     if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
@@ -313,7 +315,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes that BUILD sets: of one dict, or of two, the second with those in __slots__."""
+    """Return the attributes that BUILD sets, as one dict, or as two: the second holds those in __slots__."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

@@ -100,7 +100,7 @@ def is_plain(value: Any) -> bool:
 
 
 def plain_name(name: Any) -> str:
-    """Return a name that is plain, thus safe to show in a message; raise CheckpointError for any other."""
+    """Return `name` if it is plain and so safe to show in a message; raise CheckpointError otherwise."""
     if not is_plain(name):
         raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
     return str(name)

@@ -33,7 +33,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
     """Download and unpack a data set into a folder.
 
     After an interruption, the same call resumes. Archives that are already unpacked are skipped. An archive
-    that is in the folder under its own name is not downloaded.
+    that the user has put into the folder under its own name is not downloaded.
 
     Raises:
         DownloadError: an archive cannot be downloaded, is not the expected file, does not fit on the disk,
@@ -60,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free bytes that the archives need on the disk if each unpacks to its unpacked_limit."""
+    """Return the free bytes that the archives `wanted` need if each unpacks to its unpacked_limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -73,7 +73,7 @@ def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) 
 
 
 def check_space(free: int, needed: int, folder: Path) -> None:
-    """Raise DownloadError if fewer than `needed` of the bytes are free."""
+    """Raise DownloadError if `free`, the free bytes on the folder's disk, is less than `needed`."""
     if free < needed:
         raise DownloadError(
             f"{folder}: {in_bytes(free)} are free on this disk, up to {in_bytes(needed)} are needed; "

@@ -39,7 +39,7 @@ class Patience:
     read_s: float = 60.0  # longest time without a byte
 
     def wait_s(self, failures: int) -> float:
-        """Return the seconds to wait before the next attempt, after a number of failures in a row."""
+        """Return the seconds to wait before the next attempt, after `failures` failures in a row."""
         return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
 
 
@@ -68,7 +68,8 @@ def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USU
     After Ctrl-C, a crash or an error, the bytes received so far stay in the file, for the next call.
 
     Raises:
-        DownloadError: the server refuses, does not answer or offers another file, or the disk is full.
+        DownloadError: the server refuses, does not answer or sends another file than `archive`, or the disk
+            is full.
     """
     _require_address(url)
     failures = 0

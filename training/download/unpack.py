@@ -46,7 +46,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> Unpacked:
         limit: most bytes to unpack.
 
     Raises:
-        DownloadError: the file is damaged or no archive; the archive contains a link, a device, a path
+        DownloadError: the file is damaged or not an archive; the archive contains a link, a device, a path
             outside the folder, more than `limit` bytes or too many files; or the disk is full.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -121,7 +121,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 def _inside(archive: Path, name: str) -> PurePosixPath:
     """Return the path of an archive's member; raise DownloadError if it could leave the folder.
 
-    Rules of every operating system are applied, whatever this one is.
+    The rules of every operating system are applied, not only those of the current one.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):

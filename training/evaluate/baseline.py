@@ -21,7 +21,7 @@ class Baseline:
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return, by layer and grouping, the normalised mutual information of image group and expert set."""
+    """Return, by layer and grouping, the normalised mutual information of image group and set of experts."""
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():

@@ -41,7 +41,7 @@ def paired_bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> Difference:
-    """Compare two detectors' answers for the same images, in the same order.
+    """Compare the mAP of two detectors on the same images; all three lists are in the order of the images.
 
     Args:
         draws: number of bootstrap samples.

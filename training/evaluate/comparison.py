@@ -36,7 +36,10 @@ def compare(
     *,
     draws: int = 1000,
 ) -> Comparison:
-    """Return the results of two detectors on a data set, and the difference from `draws` bootstrap samples.
+    """Return the results of two detectors on a data set, and their difference with a bootstrap interval.
+
+    Args:
+        draws: number of bootstrap samples.
 
     Raises:
         DatasetError: the data set has other classes than one of the detectors, no object, or fewer than two

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Curves of the classes that occur in the labels, at IoU 0.5, 0..1 each."""
+    """Precision, recall and F1 of each class that occurs in the labels, at IoU 0.5; 0..1 each."""
 
     class_names: tuple[str, ...]  # (K,)
     objects: tuple[int, ...]  # (K,) labelled
@@ -81,7 +81,7 @@ def _by_recall(right: NDArray[np.int64], objects: int) -> Array:
 def _middle_of_best(f1: Array) -> int:
     """Return the index of the middle one of the confidences that have the highest F1.
 
-    The middle one is chosen because a small change of it changes F1 least.
+    The middle one is chosen because there a small change of the confidence changes F1 least.
     """
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return int(best[len(best) // 2])

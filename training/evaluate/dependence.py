@@ -53,7 +53,7 @@ def dependence(
 
 
 def _tables(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how many images each pair of set and group has, (P, S, G), from ids (N,) and (P, N)."""
+    """Return the numbers of images by set and group, (P, S, G), from set ids (N,) and group ids (P, N)."""
     shape = len(groups), int(sets.max()) + 1, int(groups.max()) + 1
     cell = np.ravel_multi_index((np.arange(len(groups))[:, None], sets, groups), shape)
     return np.bincount(cell.ravel(), minlength=math.prod(shape)).reshape(shape).astype(np.float64)

@@ -72,7 +72,7 @@ def evaluate(
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Evaluation:
-    """Evaluate a function that returns the detections of an encoded image, without the use of experts."""
+    """Evaluate a function that returns the detections of an encoded image; no use of experts is measured."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):

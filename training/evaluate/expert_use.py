@@ -23,7 +23,7 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that no image chose: at top_k 0, all experts."""
+        """Return the experts that the router chose for no image; at top_k 0, these are all experts."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 

@@ -27,7 +27,7 @@ def group_images(
     boxes_per_image: NDArray[np.int64],
     image_classes: NDArray[np.int64] | None = None,
 ) -> tuple[Grouping, ...]:
-    """Return the groupings of a data set's images: by origin, by number of boxes, by class, if possible."""
+    """Return the groupings that a data set's images allow: by origin, by number of boxes, by class."""
     by_class = None if image_classes is None else _grouping("class", dataset.class_names, image_classes)
     found = (origin_groups(dataset), density_groups(boxes_per_image), by_class)
     return tuple(grouping for grouping in found if grouping is not None)

@@ -30,8 +30,9 @@ def match_by_class(
 ) -> Matches:
     """Return which detections are right, by the rules of the COCO API.
 
-    By descending score, each detection takes the free object of its class that it overlaps most; with none,
-    it is wrong. A detection inside an ignored region that takes no object is left out.
+    By descending score, each detection takes the object of its class that it overlaps most and that no other
+    detection has taken. A detection that finds no such object is wrong; inside an ignored region, it is left
+    out.
 
     Args:
         truths, detections: labels and detections of the same images, in the same order.

@@ -140,7 +140,7 @@ def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]
 def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
 
-    Labels are written to hundredths of a pixel, and float32 corners hold these to within thousandths.
+    Labels are written with two decimals, and float32 corners are exact to within thousandths of a pixel.
     Rounding restores the labels, so that an overlap exactly at a threshold stays there.
     """
     boxes = boxes_xyxy.astype(np.float64)

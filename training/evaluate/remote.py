@@ -23,7 +23,7 @@ class RemoteDetector:
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Prepare requests for `model` on `backend`; if None, the service chooses.
+        """Prepare requests for `model` on `backend`; where one is None, the service chooses it.
 
         Raises:
             ServiceError: `url` is not an address.
@@ -49,7 +49,7 @@ class RemoteDetector:
         self._client.close()
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the class names of the model, as `GET /models` states them; detect numbers them likewise.
+        """Return the model's class names from `GET /models`; `detect` returns class ids in this order.
 
         Raises:
             ServiceError: the service does not answer, answers with an error, or serves no such model.
@@ -71,10 +71,11 @@ class RemoteDetector:
         return served[name]
 
     def detect(self, encoded: bytes) -> Detections:
-        """Return the service's detections for one encoded image; call class_names before.
+        """Return the service's detections for one encoded image; the caller must call class_names before.
 
         Raises:
-            ServiceError: the service does not answer, answers with an error, or finds an unknown class.
+            ServiceError: the service does not answer, answers with an error, or detects a class that is not
+                in class_names.
         """
         headers = {"content-type": "application/octet-stream"}
         response = self._answer("POST", "/detect", params=self._query, content=encoded, headers=headers)

@@ -54,14 +54,15 @@ class RoutingReport:
 
     @property
     def static(self) -> bool:
-        """Return whether routing hardly depends on the image in any layer; see is_static."""
+        """Return whether every layer's information about the image is below STATIC_BELOW_BITS."""
         return is_static([layer.use for layer in self.layers])
 
     @property
     def goals(self) -> tuple[Goal, ...]:
         """Return the goals and whether they are met.
 
-        They are: enough bits about the image, no unused expert, and experts that depend on each grouping.
+        The goals are: enough bits about the image, no unused expert, and a choice of experts that depends on
+        each grouping.
         """
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)
@@ -91,7 +92,7 @@ def report_routing(
     Args:
         routed: routing of the data set's images, in its order, with at least one mixture layer.
         cost: the cost of the same model.
-        permutations: number of permutations for the p of each dependence.
+        permutations: number of permutations for the p value of each dependence.
     """
     boxes_per_image = routed.boxes_per_image
     groupings = group_images(dataset, boxes_per_image, routed.image_classes)

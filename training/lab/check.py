@@ -29,7 +29,7 @@ SIZES = ("small", "medium", "large", "median px", f"under {MIN_SIDE_PX:g} px")
 
 
 class Checked(NamedTuple):
-    """The report of a check, and why training on the data set would fail."""
+    """The report of a check, and the reasons, if any, why training on the data set would fail."""
 
     report: str  # text of several lines
     problems: list[str]  # why a training would fail or learn nothing; empty: it can learn

@@ -37,15 +37,16 @@ def assign(
     The alignment of an anchor with an object is score^alpha × IoU^beta: its score for the object's class,
     and the overlap of its predicted box with the object.
 
-    An anchor gets at most one object. Overlaps are computed only for anchors inside an object, a few per cent
-    of all pairs.
+    An anchor is assigned to at most one object. Overlaps are computed only if an anchor is inside an object,
+    which is true of a few per cent of all (object, anchor) pairs.
 
     Args:
         boxes_xyxy: predicted boxes (B, A, 4), in pixels of the model input.
         class_scores: predicted scores (B, A, C), 0..1.
         points: cell centres (A, 2), in pixels of the model input.
         truth: boxes (M, 4), class ids (M,) and image ids (M,) of the batch's objects.
-        config: assign_top_k, the most anchors per object, and the exponents of the alignment.
+        config: holds assign_top_k (the largest number of anchors per object) and the exponents of the
+            alignment.
     """
     truth_boxes, truth_classes, image_ids = truth
     batch, anchors, classes = class_scores.shape
@@ -97,7 +98,7 @@ def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Return, for each object, the indices of its top_k (object, anchor) pairs of highest alignment."""
+    """Return the indices of the pairs (object, anchor) that are among their object's top_k by alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)

@@ -12,7 +12,7 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 
     The unit is the stride of each point.
 
-    Distances are clipped to just below reg_max - 1, the last bin, so that both neighbouring bins exist.
+    Distances are clipped to just below reg_max - 1, the last bin, so that every distance is between two bins.
     """
     left_top = (points - boxes_xyxy[:, :2]) / strides
     right_bottom = (boxes_xyxy[:, 2:] - points) / strides
@@ -22,7 +22,8 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 def distribution_focal_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
     """Return the distribution focal loss of each anchor, (F,): the mean over its four sides.
 
-    A side's loss is the cross entropy with the two bins around its distance, weighted by nearness.
+    A side's loss is the weighted mean of its cross entropies with the two bins around its distance; the
+    nearer bin weighs more.
 
     Args:
         box_logits: (F, 4, R).

@@ -14,8 +14,8 @@ def classification_loss(
 ) -> LossTerms:
     """Return the weighted sum of softmax cross entropy, with label smoothing, and the routing losses.
 
-    The sum is multiplied by the batch size, as in detection_loss. The result's `weight` is the number of
-    images in the batch.
+    The sum is multiplied by the batch size, because the published learning rates are for such a loss. The
+    result's `weight` is the number of images in the batch.
 
     Args:
         class_ids: the class of each image, (B,).

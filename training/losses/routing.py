@@ -81,8 +81,8 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
     """Return how far the routing's information about the images is below `bits`, in bits, at least zero.
 
     The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
-    clearly prefers some experts, and different images prefer different experts. An expert that no image
-    prefers gains nothing by this loss, but does by coverage_loss.
+    clearly prefers some experts, and different images prefer different experts. This loss does nothing for an
+    expert that no image prefers; coverage_loss does.
 
     Source: regularised information maximisation, Krause et al. 2010, eq. 4; the limit `bits` is ours.
     """

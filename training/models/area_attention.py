@@ -15,10 +15,10 @@ SCALE_START = 0.01  # initial learned factor; without a factor, the largest mode
 
 
 class AreaAttention(nn.Module):
-    """Self-attention inside each of `areas` strips of the map, which is flattened row by row.
+    """Self-attention inside each of `areas` strips: equal parts of the map's cells, taken row by row.
 
-    All strips are equally long, so H * W must be divisible by `areas`. A 7×7 depthwise convolution of the
-    values encodes positions.
+    H * W must be divisible by `areas`. Attention itself does not use positions, so a 7×7 depthwise
+    convolution of its values (V) is added to its output.
     """
 
     def __init__(self, channels: int, areas: int) -> None:
@@ -63,12 +63,12 @@ class AttentionBlock(nn.Module):
 
 
 class AggregationStage(nn.Module):
-    """R-ELAN: a narrow chain of blocks; a convolution merges the chain's input and all blocks' outputs.
+    """YOLOv12's R-ELAN stage: a convolution merges the input and all outputs of a narrow chain of blocks.
 
     Args:
         areas: number of strips of the attention blocks; None: use convolutional blocks instead.
         mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: return input + learned factor × output; c_in must be c_out.
+        scaled_residual: return the stage's input + a learned factor × its output; c_in must equal c_out.
     """
 
     def __init__(

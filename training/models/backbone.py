@@ -59,7 +59,7 @@ class Backbone(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Return maps of x (B, 3, H, W) at strides 8, 16, 32, and the mixture layers' routings by name."""
+        """Return feature maps of x (B, 3, H, W) at strides 8, 16, 32, and the mixture layers' routings."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)

@@ -1,4 +1,4 @@
-"""Counts a model's floating-point operations per image, from the operators that really run."""
+"""Counts a model's floating-point operations for one image, from the operators that a forward pass runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Cost:
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:
-        """Return the GFLOPs if each mixture layer runs its top_k most expensive experts."""
+        """Return the most GFLOPs that one image takes: each layer runs its top_k costliest experts."""
         return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 

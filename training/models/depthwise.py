@@ -4,8 +4,8 @@ Torch's CPU kernels compute the weight gradient of a depthwise convolution many 
 wider than 3 columns; its height does not matter. Here, the kernel is cut into strips of 3 columns, each on a
 shifted view of the input, which gives the same gradient.
 
-In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So this
-backward pass runs in float32.
+In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So the
+backward pass here runs in float32.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a group norm over 8 groups; over 4, 2 or 1 if 8 does not divide the number of channels."""
+    """Return a group norm with 8, 4, 2 or 1 groups: the largest of these that divides `channels`."""
     return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
@@ -100,7 +100,8 @@ class CrossStage(nn.Module):
 class SplitStage(nn.Module):
     """Splits the channels in two, chains blocks on one half, and merges both halves with all blocks' outputs.
 
-    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks, or with `deep` cross stages.
+    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks; if `deep` is true, they are cross
+    stages.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureChoice:
-    """Changes to a variant's mixture layers; None keeps the variant's setting."""
+    """Changes to a variant's mixture layers; where a field is None, the variant's setting stays."""
 
     placement: Placement | None = None
     num_experts: int | None = None
@@ -39,9 +39,9 @@ def model_config(
     input_hw: tuple[int, int],
     choice: MixtureChoice | None = None,
 ) -> ModelConfig:
-    """Return the configuration of a variant; raise ConfigError if there is no such variant.
+    """Return the configuration of a variant, with the changes in `choice`.
 
-    A change in `choice` that the variant does not allow is a ConfigError too.
+    Raise ConfigError if there is no such variant, or if it does not allow a change in `choice`.
     """
     family, size, task = parse_variant(variant)
     config = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw, **_SIZES[size])

@@ -34,8 +34,8 @@ def class_aware_nms(
 ) -> Tensor:
     """Return the indices of the boxes to keep, at most max_det, highest score first.
 
-    A box is dropped if its IoU with a kept box of its class is greater than the threshold. Boxes with equal
-    scores keep their order. Shapes: boxes (N, 4), scores (N,), class ids (N,).
+    A box is dropped if its IoU with a kept box of the same class is greater than the threshold. Boxes with
+    equal scores keep their order. Shapes: boxes (N, 4), scores (N,), class ids (N,).
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes_xyxy[order], class_ids[order]

@@ -1,4 +1,4 @@
-"""Changes the values of a recipe's TrainConfig that a user gives by path, such as `optimizer.lr`."""
+"""Replaces values in a recipe's TrainConfig; a user names each by its path, such as `optimizer.lr`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -13,9 +13,9 @@ _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  #
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
-    """Return the configuration with new values by path: `epochs`, or `part.field` as in `optimizer.lr`.
+    """Return the configuration with new values, by path: a field such as `epochs` or `optimizer.lr`.
 
-    A new `optimizer.lr` scales `optimizer.final_lr` too, unless both are given.
+    A new `optimizer.lr` scales `optimizer.final_lr` by the same factor, unless both are given.
 
     Raises:
         ConfigError: a field does not exist or has no meaning for the model, or values contradict one another.

@@ -68,7 +68,7 @@ def kitti_data(root: Path) -> Splits:
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
-    """Return the starter's training images that are in the folds `kept` (of cards: `kept_cards`)."""
+    """Return the starter's training images in the folds `kept`; of cards, those in the folds `kept_cards`."""
     cells, fish = (
         replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))
         for name in ("bccd", "aquarium")
@@ -101,7 +101,7 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raise ConfigError if the user names splits for a run whose splits are fixed, or that has none.
+    """Raise ConfigError if the user names splits for a run with fixed splits, or for a run without splits.
 
     Args:
         recipe: the run's recipe; a recipe with its own data also has its own splits.

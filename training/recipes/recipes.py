@@ -89,7 +89,7 @@ def starter(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
 
-    The batch size is 32: YOLOv12 was trained on 8 devices, which together take 256 images per step.
+    The batch size is 32, as on each of the 8 devices on which YOLOv12 was trained with 256 images per step.
 
     Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """
@@ -110,7 +110,7 @@ def paper(request: Request) -> TrainConfig:
 
 
 def benchmark(request: Request) -> TrainConfig:
-    """Return `paper` with a cosine learning rate schedule, as in YOLO-Master's five benchmarks.
+    """Return the configuration of `paper` with a cosine learning-rate schedule, for YOLO-Master's benchmarks.
 
     The paper trains with 256 images per step on 4 devices; for this batch size, use --batch 256.
 

@@ -51,7 +51,7 @@ class _Classify:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample whose shorter side is at most KEPT_OVER_INPUT times the model input."""
+        """Return a sample scaled down, if its shorter side exceeds KEPT_OVER_INPUT times the model input."""
         shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_INPUT * max(input_hw))
         return replace(sample, image=scale_image(sample.image, min(1.0, most / shorter)))
 

@@ -55,7 +55,7 @@ class _Detect:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample resized as the letterbox of the model input resizes it, without the padding."""
+        """Return a sample resized to fit into the model input, with its aspect ratio and without padding."""
         return scale_sample(sample, input_hw)
 
     def augment(

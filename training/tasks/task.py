@@ -62,7 +62,7 @@ class Task(Protocol):
         """Check that the data set has the labels that this task learns; raise DatasetError otherwise."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which it is cached in memory; see loader.SampleMaker."""
+        """Return a sample resized to the size at which loader.SampleMaker caches it in memory."""
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int

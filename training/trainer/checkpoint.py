@@ -55,10 +55,11 @@ class Best:
 
 
 def find_checkpoint(named: Path, *, last: bool = False) -> Path:
-    """Return the checkpoint that a user names: a file, the folder of a run, or the word starter.
+    """Return the checkpoint that a user names: a file, a run's folder, or `starter` for the starter model.
 
-    Of a run, it is the best checkpoint by validation; the last one if `last`, or if there was no validation.
-    Raise CheckpointError if the folder has no checkpoint, or if `last` is given with a file.
+    From the folder of a run, return the best checkpoint by validation; return the last checkpoint if `last`
+    is true, or if the run had no validation. Raise CheckpointError if the folder has no checkpoint, or if
+    `last` is given with a file.
     """
     if named.is_dir():
         names = (MODEL_FILE,) if last else (BEST_FILE, MODEL_FILE)
@@ -120,7 +121,8 @@ def save_model(
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
     """Load a network of any task, in evaluation mode, and its provenance.
 
-    Raise CheckpointError if the file is missing, damaged or no saved model, or if its tensors do not fit.
+    Raise CheckpointError if the file is missing, damaged or not a saved model, or if its tensors do not fit
+    the configuration in it.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -133,7 +135,10 @@ def load_model(path: Path) -> tuple[Network, dict[str, str]]:
 
 
 def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
-    """Load a detector and its provenance as load_model does; raise CheckpointError for another task."""
+    """Load a detector and its provenance.
+
+    Raise CheckpointError as load_model does, and for a model of another task.
+    """
     model, provenance = load_model(path)
     if not isinstance(model, Detector):
         raise CheckpointError(f"{path} is for the task {model.config.task}, but a detector is needed")
@@ -149,9 +154,10 @@ def load_provenance(path: Path) -> dict[str, str]:
 def load_matching_weights(path: Path, model: Network) -> list[str]:
     """Load the weights of a checkpoint whose names and shapes agree with the model's, and log how many.
 
-    If the checkpoint has other classes, the layers that score classes keep their initial weights, even if
-    the shapes agree. Return the names of the model's tensors that keep their initial weights; raise
-    CheckpointError if the checkpoint has no tensor of the model's names and shapes.
+    If the checkpoint's classes differ from the model's, the layers that score classes keep their initial
+    weights, even if the shapes agree. Return the names of the model's tensors that keep their initial
+    weights; raise CheckpointError if no tensor of the checkpoint has the name and shape of one of the
+    model's.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()

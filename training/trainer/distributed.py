@@ -23,7 +23,7 @@ LONGEST_WAIT = timedelta(hours=6)
 
 
 class ProcessLost(TrainingError):
-    """Another process of the run has ended; raised by whatever waits for that process."""
+    """Another process of the run has ended; raised by any call that waits for that process."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -56,7 +56,7 @@ class Processes:
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
-        """Return the requested device, else this process's own GPU, else the CPU.
+        """Return the requested device; without one, this process's own GPU, or the CPU if it has no GPU.
 
         Raise ConfigError if this machine has fewer GPUs than processes.
         """
@@ -72,7 +72,7 @@ class Processes:
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return these processes with `wanted` as the device; raise ConfigError if it cannot be used."""
+        """Return a copy with the requested device `wanted`; raise ConfigError if it cannot be used."""
         if self.size > 1:
             raise ConfigError("each of several processes has a device of its own: leave --device out")
         there = ["cpu"]
@@ -99,7 +99,7 @@ class Processes:
         return bool(flags.item() > 0)
 
     def same(self, value: int, device: torch.device) -> bool:
-        """Return whether all processes have the same number."""
+        """Return whether `value` is the same number in all processes."""
         both = torch.tensor([value, -value], device=device)
         if self.size > 1:
             _collectively(lambda: dist.all_reduce(both, dist.ReduceOp.MAX))

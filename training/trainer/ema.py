@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Update the average with the weights after a step; the first step is 1."""
+        """Update the average with the weights after a step; steps count from 1."""
         decay = self._decay * (1 - math.exp(-step / self._tau_steps))
         averages = list(self.model.state_dict().values())
         current = list(model.state_dict().values())  # in the same order, as self.model is a copy

@@ -9,13 +9,14 @@ Result = TypeVar("Result")
 
 
 class _Stopped(BaseException):
-    """The first signal during work that may be left at any place; no `except Exception` catches it."""
+    """Raised by the first signal in work that can be stopped anywhere; not caught by `except Exception`."""
 
 
 class StopRequest:
     """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second ends the process as usual.
 
-    An interrupt inside an optimizer step would leave weights half updated, and they would be saved so.
+    An interrupt inside an optimizer step would leave weights half updated, and the checkpoint would hold
+    these.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,8 @@ class StopRequest:
         """Return work(), or None if a stop is requested before or during `work`, which is then left at once.
 
         Args:
-            work: changes nothing that is used after a stop, such as a validation or the wait for a batch.
+            work: a function that can be interrupted anywhere, because it changes nothing that is used after a
+                stop: a validation, or the wait for a batch.
         """
         try:
             self._may_leave = True

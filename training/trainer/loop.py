@@ -44,7 +44,7 @@ from training.trainer.step import Stepper
 
 log = logging.getLogger(__name__)
 
-# Settings that may change when a run resumes, because they change no step.
+# Settings that can differ when a run resumes, because no step depends on them.
 FREE_ON_RESUMING = ("patience", "evaluate_every_epochs", "checkpoint_every_s", "loader_workers")
 SHOWN = 5  # differing settings in an error
 
@@ -69,9 +69,10 @@ def compute_device() -> torch.device:
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Return the half precision to compute in, or None for float32; `auto` takes the faster one.
+    """Return the half precision to compute in, or None for float32.
 
-    Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
+    With `auto`, it is bf16 where the device supports it; otherwise f16 on a GPU, float32 on a CPU. Raise
+    ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -142,12 +143,12 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Load the state in run_dir; the run may have had another number of processes then.
+        """Load the state in run_dir, even if a different number of processes saved it.
 
-        A run can be lengthened: `epochs` may be larger than before. From here on, learning rate and
-        augmentation are those of a run of the new length. So a stopped run ends like one that had this length
-        from the start; the learning rate of a finished run rises again, because without that it would learn
-        next to nothing more.
+        A run can be lengthened: `epochs` can be larger than before. After this call, learning rate and
+        augmentation follow the schedule of the new length, so a stopped run ends as if it had been started
+        with this length. In a run that was finished, the learning rate rises again; at its final value, the
+        model would learn next to nothing in further epochs.
 
         Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
@@ -178,8 +179,8 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
-        On a signal, a validation, the wait for a batch and the decoding of images end at once; a step is
-        completed first. A checkpoint is also written if images cannot be loaded or a loader process ends.
+        On a signal, a validation, the wait for a batch and the decoding of images end at once; an optimizer
+        step is completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
 
         Args:
             evaluate: returns the metrics of a model on the validation data.
@@ -262,7 +263,7 @@ class Trainer:
         return False
 
     def _next(self, loading: Iterator[Batch], stop: StopRequest) -> list[Batch]:
-        """Return the parts of the next batch; none if a process was asked to stop.
+        """Return the parts of the next batch; no parts if any process was asked to stop.
 
         The processes agree on this before every step, so all of them end after the same step. If one fails to
         load its images, the state is saved before all of them raise.
@@ -306,7 +307,7 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Save and evaluate if an evaluation is due, and return whether it was; None if stopped on request.
+        """Save and evaluate if an evaluation is due; return whether one was, or None if stopped on request.
 
         Only the first process evaluates.
         """

@@ -20,7 +20,7 @@ CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
-    """Return `scores`, by name, as one line of text."""
+    """Return scores, with their names, as one line of text."""
     return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
@@ -28,7 +28,7 @@ class Report:
     """The progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        run_dir: folder of the files; None: report nothing, for all processes but the first.
+        run_dir: folder of the files; None: report nothing, as in every process but the first.
         resumed_step: step at which the run resumes; lines of later steps are removed from the metrics file,
             because the run takes these steps again.
         tensorboard: write every number for TensorBoard too; raise TrainingError if it is not installed.

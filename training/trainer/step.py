@@ -20,7 +20,7 @@ STEPS_APART = 10**9  # difference between the first seeds of two runs: more step
 
 @dataclass(frozen=True)
 class Stepper:
-    """The model, the optimizer and the settings with which steps are taken."""
+    """Takes the optimizer steps of a run: holds the model, the optimizer and the settings for them."""
 
     config: TrainConfig
     task: Task
@@ -32,7 +32,7 @@ class Stepper:
     processes: Processes
 
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
-        """Update the weights, and return the losses of the whole batch, over all parts and processes.
+        """Update the weights once, and return the losses of the whole batch, over all parts and processes.
 
         The losses of a part are weighted by the part's weight (for a detector, the sum of its target scores).
         If these weights are at least 1, losses and gradients equal those of the undivided batch, except for
@@ -104,7 +104,7 @@ class Stepper:
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Make batch norms use their stored statistics without updating these; call it after model.train()."""
+    """Make batch norms use their stored statistics without updating these, until the next model.train()."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()

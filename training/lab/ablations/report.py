@@ -76,7 +76,7 @@ def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) 
 
 
 def mean_cell(values: Sequence[float], digits: int = 1) -> str:
-    """Return the mean, with ± the standard deviation if there are several values; empty if none."""
+    """Return the mean, with ± the standard deviation if there are several values; "" without values."""
     if not values:
         return ""
     mean = f"{fmean(values):.{digits}f}"

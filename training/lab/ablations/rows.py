@@ -1,7 +1,7 @@
 """The rows of the ablations: the settings that each row trains with, and the published figures.
 
 Published figures are from arXiv:2512.23273 (YOLO-Master), tables 5 to 8, on PASCAL VOC 2007+2012. The rows on
-routing are ours and have none.
+routing are ours and have no published figures.
 """
 
 import math
@@ -61,7 +61,7 @@ def _row(
     losses: tuple[float, float] = (0.0, 1.5),
     **others: float,
 ) -> Row:
-    """Return a row of the paper; `losses` are the weights of DFL and balance.
+    """Return a row of the paper; `losses` are the weights of the DFL and the balance loss.
 
     The defaults are the paper's final model. The paper does not state the losses of tables 5 to 7. We use
     the losses of the final model, since the final model's figure in table 1 is also in table 5.

@@ -151,7 +151,7 @@ def run_rows(
     *,
     after_each: Callable[[Progress], object],
 ) -> Progress:
-    """Train and measure every row with every seed, seed by seed; finished runs are left out.
+    """Train and measure every row with every seed, one seed after the other; skip finished runs.
 
     If a run fails, the error is logged, and the next run starts. after_each gets the progress after each run.
     """

@@ -1,1 +1,1 @@
-"""Measure how fast models run on this machine, and how much time skipping experts saves of what it could."""
+"""Measure how fast models run on this machine, and how much of the possible gain skipping experts brings."""

@@ -68,7 +68,7 @@ class Benchmark:
 
     @property
     def noisy(self) -> bool:
-        """Return whether the machine was too busy for the requested rounds."""
+        """Return whether the machine was too busy to measure the requested number of quiet rounds."""
         return any(group.noisy for group in self.groups)
 
 

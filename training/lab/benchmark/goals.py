@@ -38,7 +38,7 @@ AT_ALL_EXPERTS = 1.03  # time relative to dense: no expert can be skipped, and b
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on one quantity, and its measured value; None: not measured."""
+    """A limit on one quantity, and the quantity's measured value, which is None if not measured."""
 
     quantity: Quantity
     limit: float
@@ -46,14 +46,14 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share reaches its limit, or a ratio does not exceed it; False if not measured."""
+        """Return whether a share is at least the limit, or a ratio is at most it; False if not measured."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit
 
 
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Return the goals of a sparse graph in OpenVINO; `reference` is the variant to compare with."""
+    """Return the goals of an OpenVINO graph that skips experts; some compare it with variant `reference`."""
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)

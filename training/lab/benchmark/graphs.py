@@ -39,7 +39,7 @@ class Graphs:
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return the graph with which an engine runs a form; the graph is traced when first requested."""
+        """Return an engine's graph of a form (such as dense or sparse); it is traced when first requested."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))

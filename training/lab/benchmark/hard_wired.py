@@ -1,7 +1,7 @@
-"""The bound of what skipping experts can gain: a model with only the experts that were chosen for one image.
+"""The bound on what skipping experts can gain: a model with only the experts that were chosen for one image.
 
 The model chooses and skips nothing at run time, so that its experts cost exactly what the chosen experts
-cost. For that image its answer is the whole model's; for other images the two may differ.
+cost. For that image, its predictions are those of the whole model; for other images, they can differ.
 """
 
 import copy
@@ -29,9 +29,10 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 
 
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
-    """Return a copy with only the experts in `kept`, by layer; run the copy with top_k equal to their number.
+    """Return a copy of the model that has only the experts in `kept`, by layer.
 
-    A layer that keeps no expert has only its shared expert.
+    The caller must run the copy with top_k equal to the number of experts that a layer keeps. A layer that
+    keeps no expert has only its shared expert.
 
     Raises:
         KeyError: a mixture layer of the model is not in `kept`.

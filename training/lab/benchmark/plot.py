@@ -1,4 +1,4 @@
-"""Draw the benchmark's table as a chart: times of each model relative to the same model dense."""
+"""Draw the benchmark's table as a chart: each model's times relative to those with every expert computed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def require_drawable(path: Path) -> None:
 
 
 def draw(result: Benchmark, path: Path) -> None:
-    """Draw one panel for each group, one above the other.
+    """Draw one panel for each group (engine, precision, threads), one above the other.
 
     Raises:
         ConfigError: the machine was too busy: no round of a model with experts was quiet.

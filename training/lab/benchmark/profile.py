@@ -16,7 +16,7 @@ ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest 
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of one run of a graph, by operator and by layer. A branch counts all layers that ran in it."""
+    """Seconds of one run of a graph, by operator and by layer. A branch's time includes its layers."""
 
     label: str
     precision: BenchmarkPrecision

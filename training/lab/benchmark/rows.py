@@ -1,4 +1,4 @@
-"""Turn times into table rows: medians, spreads, ratios within a round, and shares of the bound's gain."""
+"""Turn times into table rows: medians, spreads, ratios within a round, and shares of the possible gain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one form of a model in one group. Times are for one image."""
+    """The figures of one form of a model (such as dense or sparse) in one group. Times are for one image."""
 
     form: Form
     gflops: float | None  # None: not counted, as for a peer
@@ -55,7 +55,7 @@ class Group:
 
 
 def realised_share(sparse: float, bound: float) -> float | None:
-    """Return (1 - sparse) / (1 - bound): the time that skipping experts saves, as a share of what it could.
+    """Return (1 - sparse) / (1 - bound): the time that skipping experts saves, divided by what it could save.
 
     Both times are relative to the dense form. At 1, sparse is as fast as the bound; at 0, as slow as dense;
     below 0, slower than dense. None: the bound saves nothing.
@@ -70,7 +70,7 @@ def build_rows(
     reference: str,
     goals_hold: BenchmarkPrecision | None,
 ) -> tuple[Row, ...]:
-    """Return rows in the order of the forms; none if no round was kept.
+    """Return rows in the order of the forms; no rows if no round was quiet.
 
     Args:
         counted: GFLOPs of each form, for one image.
@@ -107,7 +107,7 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return a form's times relative to the same model dense; for dense, its twin's (an equal graph's)."""
+    """Return a form's times relative to the model's dense form; for the latter, those of an equal graph."""
     if form.label not in dense:
         return None
     seconds = np.array(timed.seconds[form])

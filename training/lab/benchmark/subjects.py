@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def all_experts(self) -> int:
-        """Return the top_k at which nothing is skipped."""
+        """Return the top_k at which every expert runs."""
         return self.model.config.allowed_top_k[-1]
 
 
@@ -128,7 +128,7 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return the forms (dense, sparse, bound) in which a model is timed; larger batches only dense."""
+    """Return the forms (dense, sparse, bound) in which a model is timed; batches above 1 only as dense."""
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
     for top_k in subject.top_ks:
@@ -175,7 +175,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 
 
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Return the top_k values in `asked` that the model supports; if None: one, the default and all."""
+    """Return the supported values among `asked`, or, if None, among 1, the model's top_k and all experts."""
     if not model.mixture_layers():
         return ()
     allowed = model.config.allowed_top_k

@@ -53,7 +53,7 @@ def measure_throughput(
 
 
 def _fill(queue: Any, seconds: float) -> float:
-    """Return images per second over at least `seconds`; the queue is empty at the start and at the end."""
+    """Start requests for at least `seconds`, wait until all are done, and return the images per second."""
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or images < len(queue):
         queue.start_async()

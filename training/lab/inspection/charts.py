@@ -34,7 +34,8 @@ def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) 
     """Draw every chart into a folder, and return their files; charts of the same name are replaced.
 
     Args:
-        layer: example images are sorted by the experts that ran in this layer; None: in telling_layer.
+        layer: example images are sorted by the experts that ran in this layer; None: the layer that
+            telling_layer returns.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.

@@ -36,7 +36,7 @@ class PruneOptions:
 
 
 def prune(options: PruneOptions) -> Pruning:
-    """Write a checkpoint without the experts chosen for hardly any image, and measure it and the original.
+    """Write a checkpoint without the experts chosen for hardly any image; measure both it and the original.
 
     Raises:
         TrainingError: a subclass of it, if anything fails; then no file was written.

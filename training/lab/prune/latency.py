@@ -22,7 +22,7 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True)
 class Pair:
-    """The times before and after pruning, both dense or both sparse."""
+    """The times of one form (dense or sparse) before and after pruning, and their ratio."""
 
     before_s: Quartiles
     after_s: Quartiles
@@ -56,7 +56,7 @@ def measure_latency(before: Detector, after: Detector, *, rounds: int = ROUNDS) 
 
 
 def summarise(timed: Timed[Form]) -> Latency:
-    """Return the medians of the measured times, and the range of their middle halves."""
+    """Return the quartiles of the measured times, and of their ratios after ÷ before."""
     seconds = {form: np.array(times) for form, times in timed.seconds.items()}
     pairs: dict[Kind, Pair] = {}
     noise = None

@@ -57,10 +57,10 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
 
 
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
-    """Return the experts to keep, in ascending order, by layer; at least top_k of each layer.
+    """Return the experts to keep, in ascending order, by layer; at least top_k in each layer.
 
-    Among experts with the same share of images, the one with the larger mean weight goes first, then the one
-    with the lower index.
+    The most used experts are kept: those chosen for the largest share of images. In a tie, the larger mean
+    weight decides, then the lower index.
     """
     kept = {}
     for use in uses:
@@ -76,7 +76,7 @@ def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[
 def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
     """Return a detector that has only the experts in `kept`.
 
-    If all experts chosen for an image are kept, the answer is the same up to rounding, since gates are
+    If all experts chosen for an image are kept, its detections are the same up to rounding, since gates are
     normalised over the experts that run. For other images, the next best kept experts run. The probabilities
     of the kept experts grow, as those of all experts must sum to 1. So with a weight threshold more experts
     can run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.

@@ -40,7 +40,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """Return one line for each artifact, and the meaning of the columns; errors are read_repository's."""
+    """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
 

@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published line beside our figures. A difference of 0.01 means that our model has 1 % more."""
+    """A published line beside our figures. A difference of 0.01 means that our figure is 1 % larger."""
 
     published: Published
     parameters: int

@@ -1,4 +1,4 @@
-"""YOLO-Master's later mixtures: experts of two 1×1 convolutions and a shared expert, in the deep stages.
+"""YOLO-Master's later mixture layers, in the deep stages: experts of two 1×1 convolutions, and a shared one.
 
 `modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow notes on YOLO-Master's development.
 """

@@ -1,4 +1,4 @@
-"""Our own family: mixtures of full convolutions replace the blocks of the deep stages and of the neck."""
+"""Our own family: mixture layers of full convolutions replace the blocks of the deep stages and the neck."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from training.models.families.family import Family
 
 
 def _configure(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with mixtures: 75 % of size n's operations are in experts, 72 % of size s's.
+    """Return the configuration with mixture layers; experts have 75 % (size n) or 72 % (s) of the operations.
 
     The stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer
     have the same shape, so that the experts chosen for an image can run as one wide expert.

@@ -28,7 +28,7 @@ class Predictions(NamedTuple):
 
 
 class DetectHead(nn.Module):
-    """Two branches per level, for boxes and for classes; levels share no weights."""
+    """A detection head: at each level, a branch for boxes and one for classes; levels share no weights."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -59,14 +59,14 @@ def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
 
 
 def box_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return two 3×3 convolutions and a linear one: (B, channels, H, W) to (B, c_out, H, W)."""
+    """Return two 3×3 blocks and a plain 1×1 convolution: (B, channels, H, W) to (B, c_out, H, W)."""
     return nn.Sequential(
         ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, c_out, 1)
     )
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return two depthwise-separable convolutions and a linear one; the shapes are those of box_branch."""
+    """Return two separable blocks and a plain 1×1 convolution: (B, channels, H, W) to (B, c_out, H, W)."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
@@ -98,7 +98,7 @@ def start_biases(
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
-    """Return the levels' (B, 4R, H, W) and (B, C, H, W) joined to logits (B, A, 4, R) and (B, A, C)."""
+    """Join the levels' box and class maps, (B, 4R, H, W) and (B, C, H, W), to (B, A, 4, R) and (B, A, C)."""
     # Before joining, channels become the last axis: this costs nothing if convolutions are channels-last.
     boxes, classes = (
         torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)

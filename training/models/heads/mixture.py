@@ -1,4 +1,4 @@
-"""The mixture detection head: a router at every level, and light heads whose predictions it averages."""
+"""The mixture detection head: at every level, the mean of several light heads, weighted by a router."""
 
 from itertools import cycle
 
@@ -27,7 +27,7 @@ LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level; returns boxes and classes as one map, which a mixture can weight."""
+    """A light head for one level, with boxes and classes as one map that a mixture layer can weight."""
 
     def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ def cut_experts(layer: MixtureLayer, kept: Sequence[int]) -> None:
     """Reduce a layer, in place, to the experts at the indices `kept`, in this order.
 
     The caller has to update the layer's configuration. The router loses the rows of the removed experts, so
-    that the kept experts' probabilities are those of before, divided by their sum.
+    that the kept experts' probabilities are their former ones, divided by the sum of these.
     """
     rows = list(kept)
     layer.experts = nn.ModuleList(layer.experts[row] for row in rows)

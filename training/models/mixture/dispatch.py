@@ -2,14 +2,14 @@
 
 - dense: every expert runs on every image; an expert that was not chosen has the weight zero.
 - grouped: each expert runs only on the images for which it was chosen.
-- conditional: for one image, each expert is in a branch of the graph, run only if chosen; for CPUs.
+- conditional: for one image on CPUs, each expert is in a branch of the graph that runs only if it is chosen.
 - gathered: for a fixed batch, the weights of each image's experts are gathered at run time; for GPUs.
 
 In evaluation, all give the same sum, up to rounding. In training, dense and grouped differ if experts contain
 batch norm: with dense, its statistics cover the whole batch, with grouped only the images for which the
-expert was chosen. At 8 to 16 images per step, those are too few, and an expert that is never chosen would
-keep its initial statistics. So training is dense, although the experts that were not chosen cost time: in
-esmoe-n, at least 1.2 of 9.5 GFLOPs.
+expert was chosen. At 8 to 16 images per step, these images are too few, and an expert that is never chosen
+would keep its initial statistics. So training is dense, although the experts that were not chosen cost time:
+in esmoe-n, at least 1.2 of 9.5 GFLOPs.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Return the same sum as run_dense; each expert runs once, on the images where its gate is above 0."""
+    """Return the sum of the experts' outputs, weighted by gate; experts run on images with a gate above 0."""
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -50,7 +50,7 @@ class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
     Each expert is in a branch, which copies the feature map in and out when it runs. A graph for one fixed
-    top_k copies the chosen experts' weights instead if these are smaller than the map (gathered.py).
+    top_k copies the chosen experts' weights instead of the map, if the weights are smaller (gathered.py).
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
@@ -92,7 +92,7 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
 
 def _run_or_skip(expert: nn.Module, maps: Tensor, runs: Tensor, dtype: torch.dtype, c_out: int) -> Tensor:
-    """Return the expert's output (1, H, W, c_out), or zeros if it does not run."""
+    """Return the expert's output (1, H, W, c_out), or zeros if `runs` is false."""
     names, weights = zip(*expert.state_dict(keep_vars=True).items(), strict=True)
 
     def run(maps: Tensor, *weights: Tensor) -> tuple[Tensor]:

@@ -13,7 +13,7 @@ from training.models.layers import ConvBlock, Norm, norm_layer
 
 
 class DepthwiseSeparableExpert(nn.Module):
-    """k×k depthwise, then 1×1 convolution. Source: arXiv:2512.23273, section 3.2."""
+    """A k×k depthwise convolution, then a 1×1 convolution. Source: arXiv:2512.23273, section 3.2."""
 
     def __init__(self, channels: int, kernel: int, norm: Norm = "batch") -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class DepthwiseSeparableExpert(nn.Module):
 
 
 class SimpleExpert(nn.Module):
-    """Convolution, norm, SiLU, convolution, norm. YOLO-Master v0.1 has these experts with kernel size 1."""
+    """Two convolutions with norms, and SiLU between them. In YOLO-Master v0.1, the kernel size is 1."""
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Computes half of the channels by a convolution, and from these the other half, by a depthwise one.
+    """Computes half of the channels by a convolution; a depthwise one computes the other half from these.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """
@@ -61,7 +61,7 @@ class GhostExpert(nn.Module):
 
 
 class InvertedResidualExpert(nn.Module):
-    """1×1 convolution to more channels, k×k depthwise, 1×1 back. Source: arXiv:1801.04381."""
+    """A 1×1 convolution to more channels, a k×k depthwise one, and 1×1 back. Source: arXiv:1801.04381."""
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()

@@ -2,8 +2,9 @@
 
 The weighted sum of n experts, each two convolutions of the same shape, equals two convolutions with n times
 the hidden channels: the second convolution sums over experts as it sums over channels. Only weights are
-copied, not the feature map. If the map is larger than the weights, this costs about as much as the chosen
-experts alone. The functions are for exported graphs, where batch norm is folded into the convolutions.
+copied, not the feature map. If the map is larger than the weights, the wide expert costs about as much as the
+chosen experts alone. These functions are for exported graphs, where batch norm is folded into the
+convolutions.
 """
 
 from functools import reduce
@@ -21,9 +22,9 @@ SCALED_WEIGHTS = 4
 
 
 def can_gather(experts: nn.ModuleList) -> bool:
-    """Return whether run_gathered takes these experts: all depthwise, or all simple and of one shape.
+    """Return whether run_gathered accepts experts: all depthwise-separable, or all simple and of one shape.
 
-    Their batch norms must be folded into the convolutions.
+    Return False if the experts' batch norms are not folded into their convolutions.
     """
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
@@ -33,14 +34,14 @@ def can_gather(experts: nn.ModuleList) -> bool:
 
 
 def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) -> Tensor:
-    """Return the weighted sum of the `slots` experts with the largest weights of each image.
+    """Return, for each image, the weighted sum of the `slots` experts that have the largest weights.
 
     Only these experts are computed. The images of the batch become groups of channels, so that each image has
     its own weights.
 
     Args:
         x: (B, C, H, W), the shape of the result too.
-        gate: (B, E); of more than `slots` weights above zero for an image, the smallest are ignored.
+        gate: (B, E); if an image has more than `slots` weights above zero, the smallest ones are ignored.
 
     Raises:
         ValueError: the experts are of a kind that cannot be gathered, or of different shapes.
@@ -70,7 +71,8 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     Args:
         x: (B, C, H, W), the shape of the result too.
         weight: weights of the experts, (B, n).
-        index: the experts of each image, (B, n); None: all experts, for a single image, as constants.
+        index: the experts of each image, (B, n); None: all experts, for a single image; their weights become
+            constants of the graph.
     """
     simple = [expert for expert in experts if isinstance(expert, SimpleExpert)]
     first, second = [each.expand.conv for each in simple], [each.project.conv for each in simple]

@@ -70,8 +70,8 @@ class SpatialRouter(nn.Module):
 class AdaptiveRouter(nn.Module):
     """Scores experts from the mean of each channel: mean, 1×1 convolution, group norm, 1×1 convolution.
 
-    The norm is over all channels of an image. The mean leaves one cell per channel, so that a batch norm
-    could not be trained with one image per batch.
+    The norm is over all channels of an image. A batch norm could not be trained with one image per batch,
+    because the mean leaves only one value per channel.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:

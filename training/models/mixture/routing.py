@@ -17,7 +17,7 @@ class Routing(NamedTuple):
 
 
 class RoutingControls(NamedTuple):
-    """How many experts may run: numbers, or tensors (B, 1) with a value for each image."""
+    """How many experts may run; each field is a number, or a tensor (B, 1) with a value for each image."""
 
     top_k: int | Tensor
     weight_threshold: float | Tensor = 0.0
