@@ -67,7 +67,7 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     mean over experts, makes the batch use all experts equally. The loss is zero if every image uses all
     experts equally, and ln E + √(E - 1) if one expert has all probability.
 
-    Source: notes on the mixture detection head, which name both parts but give no formulas.
+    Source: an unpublished summary of a mixture detection head, which names both parts without formulas.
     """
     experts = routing.probs.shape[-1]
     log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)

@@ -78,7 +78,7 @@ class Parity:
         )
 
     def unproved(self) -> list[str]:
-        """Return why the differences prove nothing, as sentences without a full stop; empty if they do."""
+        """Return the reasons why the comparison proves nothing; empty if it proves the graph right."""
         reasons = []
         if self.undecided_top_k is not None:
             reasons.append(

@@ -1,8 +1,8 @@
 """Published figures of models, each beside our model of the same architecture.
 
 Sources: arXiv:2502.12524 (YOLOv12) table 1; arXiv:2512.23273 (YOLO-Master) tables 2, 3, 5 and 6; the table of
-weights of YOLO-Master's release v26.02; notes on a mixture detection head; and the original models, whose
-parameters and operations we counted as those of ours.
+weights of YOLO-Master's release v26.02; an unpublished summary of a mixture detection head; and the original
+models, whose parameters and operations we counted as those of ours.
 """
 
 from collections.abc import Mapping, Sequence

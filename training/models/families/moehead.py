@@ -1,6 +1,6 @@
 """YOLOv12 with a mixture detection head: four light heads per level, all of which run.
 
-The number of heads and the losses follow notes on such a head.
+The number of heads and the losses follow an unpublished summary of an implementation for YOLO models.
 """
 
 from dataclasses import replace
@@ -20,5 +20,5 @@ MOEHEAD = Family(
     name="moehead",
     sizes="n",
     configure=partial(replace, mixtures=dict.fromkeys(HEAD_PLACES, _MIXTURE)),
-    losses=LossConfig(balance=0.0, diversity=0.01),  # as in the notes, which scale losses by no gain
+    losses=LossConfig(balance=0.0, diversity=0.01),  # as in that summary, which scales losses by no gain
 )

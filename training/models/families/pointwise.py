@@ -1,6 +1,7 @@
 """YOLO-Master's later mixture layers, in the deep stages: experts of two 1×1 convolutions, and a shared one.
 
-`modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow notes on YOLO-Master's development.
+`modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow unpublished notes on
+YOLO-Master's development.
 """
 
 from collections.abc import Callable
