@@ -24,7 +24,7 @@ class Upload:
 
     @property
     def several(self) -> bool:
-        """Return whether there are several images, so that the answer is a list."""
+        """Return whether there are several images; the answer is then a list."""
         return len(self.images) > 1
 
 
