@@ -17,7 +17,7 @@ _GZIP_OR_ZLIB = 47  # zlib's name for "either, as the first bytes tell"
 
 @dataclass(frozen=True)
 class Upload:
-    """The images of one request."""
+    """The images in the body of one request, in the order sent."""
 
     images: tuple[bytes, ...]
     files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body

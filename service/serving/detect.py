@@ -102,7 +102,7 @@ class DetectService:
     async def detect_all(
         self, images: Sequence[bytes], params: DetectParams, contexts: Sequence[RequestContext]
     ) -> list[Answered | ServiceError]:
-        """Return an answer or an error for each image of a request, in order; run a few images at once.
+        """Return an answer or an error for each image of a request, in order; a few images run at once.
 
         Args:
             images: bytes of the image files.

@@ -46,7 +46,7 @@ class Prober:
         Args:
             route: the route whose breaker is opened and closed.
             settings: interval and time limit of the probes.
-            check: gets a version and a time limit in seconds; raises if the server is not live, or has
+            check: called with a version and a time limit in seconds; raises if the server is not live, or has
                 unloaded the version.
         """
         self._route = route
