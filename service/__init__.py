@@ -1,3 +1,3 @@
-"""Serve models over HTTP: the service takes an image, and answers predictions and the experts that ran."""
+"""Serve models over HTTP: the service takes an image, and returns predictions and the experts that ran."""
 
 __version__ = "0.1.0"

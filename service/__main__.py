@@ -64,7 +64,10 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
-        """Make SIGHUP load new models, or end the service if its terminal was closed; needs an event loop."""
+        """Install a handler for SIGHUP; call this inside a running event loop.
+
+        The handler loads new models. If the terminal of the service was closed, it ends the service instead.
+        """
         has_terminal = os.isatty(0)
         running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
 

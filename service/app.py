@@ -36,12 +36,12 @@ def create_app(
     registry: CollectorRegistry | None = None,
     on_loaded: Callable[[Outcome], None] | None = None,
 ) -> FastAPI:
-    """Return the service as an ASGI app; it refuses requests for models until the models are verified.
+    """Return the service as an ASGI app; requests for models get a 503 until the models are loaded.
 
     Args:
         settings: settings of the service.
         registry: registry for the metrics; None for a new one.
-        on_loaded: called once, in the event loop, with the models when the app is ready, or with the error.
+        on_loaded: called once, in the event loop, with the models when they are loaded, or with the error.
     """
     metrics = Metrics(registry or CollectorRegistry())
     service = DetectService(settings, metrics, observers_of(metrics))

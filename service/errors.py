@@ -54,7 +54,7 @@ class ArtifactMismatch(ArtifactError):
 
 
 class ArtifactUnproved(ArtifactError):
-    """The model was exported although nothing proves that it works, and the settings do not allow it."""
+    """The model was exported although nothing proves that it works, and the settings forbid such models."""
 
 
 # ---- the caller's request -------------------------------------------------------------------

@@ -46,7 +46,7 @@ class SharedInformation(Part):
     """Normalised mutual information between the chosen expert set and a grouping of the images.
 
     `origin` groups the images by their source, `density` by their number of boxes. A value is None if the
-    data on which the exporter measured does not have the grouping.
+    exporter's data cannot be grouped in this way.
     """
 
     origin: Share | None
@@ -54,7 +54,10 @@ class SharedInformation(Part):
 
 
 class MixtureSpec(Part):
-    """One mixture layer and its measured routing; older exporters measured fewer values."""
+    """A mixture layer: its experts, and how its router chose among them when the model was exported.
+
+    Older exporters measured fewer values; the missing ones are None.
+    """
 
     layer: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
     row: Annotated[int, Field(ge=0)]  # the layer's row in the outputs gates and router_probs, (B, L, Emax)
@@ -124,7 +127,7 @@ class Parity(Part):
 
 
 class Speed(Part):
-    """The measured times with which the exporter chose sparse or dense execution."""
+    """The measured times of the sparse and the dense graph, by which the exporter chose one of the two."""
 
     sparse_to_dense: Annotated[float, Field(gt=0)]
     sparse_ms: NotNegative

@@ -55,7 +55,10 @@ class DetectSettings(Part):
         return {role: (*rows, *sizes) for role, sizes in per_row.items() if role in given}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return no role: values have no fixed place, because candidates with equal scores may be swapped."""
+        """Return the roles of the outputs whose values can be compared one by one: none for a detector.
+
+        Candidates with equal scores may swap places.
+        """
         return ()
 
 

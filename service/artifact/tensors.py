@@ -25,7 +25,7 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 class Part(BaseModel):
-    """A JSON object that is parsed strictly: an unknown key or a value of another type is an error."""
+    """The base class of the manifest's JSON objects: unknown keys and values of another type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

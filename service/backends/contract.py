@@ -50,7 +50,9 @@ def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
 
 
 def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch: int, backend: str) -> None:
-    """Check the outputs' shapes and dtypes against the manifest, because a server may run another graph.
+    """Check the shapes and dtypes of a call's outputs against the manifest.
+
+    A server such as Triton may run another graph than the manifest describes.
 
     Raises:
         BackendFailed: an output has another shape or dtype; the message names the first one.

@@ -18,7 +18,9 @@ class Threads:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, context: RequestContext, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result; work that is still queued is dropped on cancellation.
+        """Run `work` in a thread and return its result.
+
+        If the calling task is cancelled while `work` is still queued, `work` is dropped.
 
         Raises:
             DeadlineExceeded: `work` did not finish before the deadline.

@@ -34,5 +34,5 @@ class Observer(Protocol):
         ...
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
-        """Handle an image that was not answered, in a request with several images."""
+        """Handle an image that got an error; called only for an image in a request with several images."""
         ...

@@ -46,7 +46,7 @@ class CenterCrop:
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut the centre out of a very long image, so that it is resized to at most _LONGEST / 2 model inputs."""
+    """Cut the centre out of a very long image, so that resizing gives at most _LONGEST / 2 model inputs."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -7,10 +7,10 @@ from service.pipeline.image_decoding import Decoded, ImageFileError, Unsupported
 
 
 def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Decoded:
-    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on what was not looked at.
+    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on unused parts.
 
     Args:
-        data: the file's bytes; they alone determine the format, not a file name or a content type.
+        data: the file's bytes. The format is recognised from them, not from a file name or a content type.
         max_pixels: maximum number of pixels that the header may announce.
         bits: number of bits that a file with 16 bits per value holds; None: decode_image finds the number.
 

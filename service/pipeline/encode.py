@@ -11,7 +11,7 @@ _JPEG_QUALITY = 90
 
 
 def to_preview(image: NDArray[np.uint8]) -> bytes:
-    """Return an image (H, W, 3) RGB as JPEG; its longer side is reduced to PREVIEW_PX pixels."""
+    """Return an image (H, W, 3) RGB as JPEG, reduced until its longer side has at most PREVIEW_PX pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, PREVIEW_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -14,14 +14,14 @@ def suppress(
     *,
     agnostic: bool = False,
 ) -> NDArray[np.int64]:
-    """Return the row numbers of the boxes to keep, highest score first; equal scores in the order of rows.
+    """Return the row numbers of the boxes to keep, highest score first; rows of equal score keep their order.
 
     Args:
         candidates: N boxes in pixels of the model input.
         conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
-        agnostic: whether a box is also dropped for a higher-scored box of another class.
+        agnostic: whether a box of another class with a higher score can also drop a box.
     """
     order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]

@@ -21,7 +21,7 @@ class Kept(NamedTuple):
 def select_candidates(
     boxes_xyxy: NDArray[np.float32], class_scores: NDArray[np.float32], limit: int
 ) -> Candidates:
-    """Return the best (anchor, class) pairs of one image, best first; equal scores in the order of pairs.
+    """Return the best (anchor, class) pairs of one image, best first; pairs of equal score keep their order.
 
     Args:
         boxes_xyxy: (A, 4) boxes of all A anchors, in pixels of the model input.
@@ -63,9 +63,10 @@ def kept_in_source(
         conf: lowest score of a box to keep, inclusive.
         iou: IoU above which the box with the lower score is dropped.
         max_det: maximum number of detections to return.
-        class_ids: classes to report; None for all. Boxes of other classes are removed before suppression.
-        class_conf: lowest score of single classes, by class id, instead of `conf`.
-        agnostic: whether a box is also dropped for a box of another class.
+        class_ids: classes to report; None for all. Boxes of classes that are not in it are removed before
+            suppression.
+        class_conf: lowest score of single classes, by class id; `conf` is for the classes that are not in it.
+        agnostic: whether a box of another class with a higher score can also drop a box.
     """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:

@@ -143,9 +143,10 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
 
 
 def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
-    """Return manifest and sha256 of the version that describes a model; None if no version is known.
+    """Return manifest and sha256 of the version from which a model is described; None if none is known.
 
-    This is the version that a request with backend `auto` gets now, or else any known version.
+    It is the version that a request with backend `auto` would get now. If no version could answer now, it is
+    any known version.
     """
     in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:

@@ -17,14 +17,14 @@ _GZIP_OR_ZLIB = 47  # zlib's name for "either, as the first bytes tell"
 
 @dataclass(frozen=True)
 class Upload:
-    """The images of one request."""
+    """The images in the body of one request, in the order sent."""
 
     images: tuple[bytes, ...]
     files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body
 
     @property
     def several(self) -> bool:
-        """Return whether there are several images, so that the answer is a list."""
+        """Return whether there are several images; the answer is then a list."""
         return len(self.images) > 1
 
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` and return its result. The request's body must have been read before.
+    """Run `work` and return its result. Before this call, the request's body must have been read.
 
     Raises:
         ClientDisconnect: the caller disconnected first, so `work` was cancelled.

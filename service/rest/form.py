@@ -72,7 +72,7 @@ def _printable(text: str) -> str:
 
 
 def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
-    """Return the error for a form that the parser refused; only its texts say which limit was exceeded."""
+    """Return the error for a form that the parser refused; only the parser's text names the limit."""
     why = f"{error.message} {error.__cause__ or ''}"
     if "Too many files" in why:
         return FormTooLarge(

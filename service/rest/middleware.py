@@ -88,7 +88,7 @@ class RequestRecorder:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the caller's id of a request if it can be used, or else a new one."""
+    """Return the id that the caller sent with a request, if it is a single valid one, or else a new id."""
     sent = Headers(scope=scope).getlist("x-request-id")
     return sent[0] if len(sent) == 1 and _SANE_ID.fullmatch(sent[0]) else new_id()
 

@@ -34,7 +34,7 @@ class DetectService:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
-        """Create the service without models; `loading` says why there are none yet."""
+        """Create the service without models; until models are loaded, `loading` says why there are none."""
         self.settings = settings
         self.metrics = metrics
         self.models = Models(settings, metrics)
@@ -59,7 +59,8 @@ class DetectService:
         """Return the version that would answer now, to check a request before its body is received.
 
         Raises:
-            NotReady, UnknownModel, UnknownVersion, BackendNotOffered, BackendUnavailable: no version would.
+            NotReady, UnknownModel, UnknownVersion, BackendNotOffered, BackendUnavailable: no version
+                would answer; the error gives the reason.
         """
         return choose(self.ready_models().routes(params.model), params, {}).version
 
@@ -101,7 +102,7 @@ class DetectService:
     async def detect_all(
         self, images: Sequence[bytes], params: DetectParams, contexts: Sequence[RequestContext]
     ) -> list[Answered | ServiceError]:
-        """Return an answer or an error for each image of a request, in order; run a few images at once.
+        """Return an answer or an error for each image of a request, in order; a few images run at once.
 
         Args:
             images: bytes of the image files.
@@ -125,7 +126,9 @@ class DetectService:
         return [task.result() for task in tasks]
 
     async def preview(self, data: bytes, context: RequestContext, bits: int | None = None) -> bytes:
-        """Return an image file as JPEG, upright and not larger than a screen needs; `bits` as in a request.
+        """Return an image file as JPEG, upright and with at most 2048 pixels on its longer side.
+
+        `bits` is the number of bits of a 16-bit file, as in a request; None: as the settings say.
 
         Raises:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
@@ -177,7 +180,7 @@ class DetectService:
 
         Raises:
             NotReady: the models are not loaded yet, or could not be loaded.
-            ReloadIncomplete: a model is broken; the other changes are made, and its old version stays.
+            ReloadIncomplete: a model is broken, so its old version stays; all other changes are made.
         """
         self.ready_models()
         assert self.read_again is not None

@@ -31,7 +31,7 @@ _BROKEN = (ArtifactError, BackendBusy, BackendFailed, BackendUnavailable, Deadli
 
 @dataclass
 class Changes:
-    """The changes of the served models after the repository was read."""
+    """What changed among the served models when the repository was read."""
 
     loaded: list[str] = field(default_factory=list)  # texts such as "starter version 2 on openvino"
     removed: list[str] = field(default_factory=list)
@@ -153,7 +153,7 @@ def check_default(settings: Settings, models: Models, broken: dict[str, ServiceE
 
     Raises:
         ArtifactBroken: the default model is in the repository, and could not be loaded.
-        SettingsInvalid: the default model is not there, and every backend runs local models only.
+        SettingsInvalid: the default model is not in the repository, and no backend is a Triton server.
     """
     default = models.default
     if default in broken:

@@ -34,7 +34,7 @@ def check_proved(manifest: Manifest, settings: Settings) -> None:
     """Check that the exporter proved the artifact, or that the settings allow unproved ones.
 
     Raises:
-        ArtifactUnproved: neither is the case; the message says what to do.
+        ArtifactUnproved: the artifact is unproved, and the settings forbid it; the message says what to do.
     """
     if not manifest.proved and not settings.serve_unproved:
         raise ArtifactUnproved(
@@ -72,7 +72,7 @@ def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
 
     Raises:
         ArtifactBroken: the sample lacks the task's predictions.
-        ArtifactMismatch: a value differs; the message names it and the size of the difference.
+        ArtifactMismatch: a value differs by more than its tolerance; the message names it and the difference.
     """
     compare_input(replay.input, golden, manifest)
     compare_outputs(replay.outputs, golden, manifest)
@@ -80,7 +80,7 @@ def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
 
 
 async def prove_by_blank(manifest: Manifest, backend: Backend, allowed_s: float) -> None:
-    """Check that a backend answers finite numbers for a blank image; use this if there is no golden sample.
+    """Check that a backend returns finite numbers for a blank image: for versions without a golden sample.
 
     Raises:
         ArtifactMismatch: an output contains NaN or infinity.

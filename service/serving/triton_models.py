@@ -79,7 +79,10 @@ class _Proof:
     began_at: float  # on the clock of time.monotonic
 
     def patience_s(self) -> float:
-        """Return for how many more seconds an update of the routes waits for this check; 0 if it is slow."""
+        """Return for how many more seconds an update of the routes waits for this check.
+
+        The result is 0 if the check has already run for _PATIENCE_S.
+        """
         return max(0.0, self.began_at + _PATIENCE_S - monotonic())
 
 
@@ -125,9 +128,9 @@ class TritonFollower:
             await asyncio.sleep(self._settings.triton.refresh_s)
 
     async def look(self) -> None:
-        """Read the repository index, starting after this call, and update the routes.
+        """Read the repository index anew, and update the routes.
 
-        A reading that is already running may miss the latest change, so another one follows it.
+        A reading that is already running may miss the latest change, so another reading follows it.
         """
         asked_at = monotonic()
         while self._looked_at < asked_at:
@@ -291,7 +294,7 @@ def _why_empty(model: str, versions: list[RepositoryVersion]) -> str:
 
 
 def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
-    """Return the local artifact that equals Triton's, for its golden sample; None if there is none.
+    """Return the local artifact with the sha256 of Triton's, to use its golden sample; None without one.
 
     Raises:
         ArtifactConflict: the local artifact has the same name, target and version, but another sha256.

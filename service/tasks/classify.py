@@ -51,7 +51,7 @@ class ClassifyTask:
         self._manifest = manifest
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Classes:
-        """Return the most probable classes among the requested ones; equal scores by lowest class id.
+        """Return the most probable of the requested classes; of equal scores, the lower class id is first.
 
         Raises:
             BackendFailed: a probability is NaN or infinite.

@@ -43,7 +43,7 @@ class Breaker:
         return self._clock()
 
     def idle_s(self) -> float:
-        """Return the seconds since the last answer."""
+        """Return the seconds since the backend last answered a request or a probe."""
         return self._clock() - self.last_success
 
     def succeeded(self, began: float) -> None:
@@ -53,7 +53,7 @@ class Breaker:
             self._in_a_row = 0
 
     def failed(self, began: float, why: str, *, at_once: bool = False) -> None:
-        """Record that a request was not answered; `at_once` opens the breaker without further failures.
+        """Record that a request was not answered; `at_once` opens the breaker after this single failure.
 
         A request that began before the last change of state is not counted, because it says nothing about
         the backend's present state.
@@ -77,7 +77,7 @@ class Breaker:
             self._change(State.CLOSED, "")
 
     def probe_undecided(self) -> None:
-        """Return a half-open breaker to open, because the probe did not run and so shows nothing."""
+        """Open a half-open breaker again, because its probe did not run and so shows nothing."""
         if self.state is State.HALF_OPEN:
             self._change(State.OPEN, self.why)
 

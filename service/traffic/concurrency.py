@@ -1,4 +1,4 @@
-"""Limit the number of calls to a backend at the same time; further calls wait until their deadline."""
+"""Limit the number of simultaneous calls to a backend; further calls wait, at most until their deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

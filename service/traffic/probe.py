@@ -46,7 +46,7 @@ class Prober:
         Args:
             route: the route whose breaker is opened and closed.
             settings: interval and time limit of the probes.
-            check: gets a version and a time limit in seconds; raises if the server is not live, or has
+            check: called with a version and a time limit in seconds; raises if the server is not live, or has
                 unloaded the version.
         """
         self._route = route
@@ -95,7 +95,7 @@ class Prober:
         breaker.probe_succeeded()
 
     async def _slow_or_dead(self, version: ServedVersion, began: float, sentence: str) -> None:
-        """Record a probe that timed out: one failure if the server is live, or else a failed probe."""
+        """Record a probe that timed out: count a failure if the server is live, or else open the breaker."""
         breaker = self._route.breaker
         try:
             if breaker.state is State.CLOSED:

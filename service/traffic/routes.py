@@ -169,8 +169,8 @@ class Route:
             version: the version to run.
             inputs: the graph's input arrays, by name.
             context: id and deadline of the request.
-            movable: whether another backend can run the request; then this call is cancelled when the
-                breaker opens.
+            movable: whether another backend can run the request. If so, and if the breaker opens during this
+                call, the call is cancelled.
         """
         try:
             return await self._infer(version, inputs, context, movable=movable)

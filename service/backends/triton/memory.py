@@ -98,7 +98,7 @@ class SharedImages:
             log.info("shared_memory_leftovers_removed", extra={"regions": ", ".join(removed)})
 
     def region(self, image_bytes: int) -> ImageSlots | None:
-        """Return the region for images of this size; None if images must be sent in the message."""
+        """Return the region for images of this size; None if they must travel in the gRPC message."""
         if self._works and image_bytes not in self._regions:
             try:
                 self._regions[image_bytes] = ImageSlots(image_bytes, self._slots)
@@ -107,7 +107,7 @@ class SharedImages:
         return self._regions.get(image_bytes) if self._works else None
 
     async def register(self, region: ImageSlots) -> bool:
-        """Register a region with the server; return False if images must be sent in the message instead.
+        """Register a region with the server; return False if images must be sent in the gRPC message instead.
 
         A region is registered at its first use, and again after the server has restarted.
 

@@ -69,7 +69,7 @@ def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, la
         message: the server's message.
         allowed_s: time limit of the call, in seconds.
         own_limit: whether `allowed_s` is the service's own limit, not a shorter limit of the caller.
-        late: whether the deadline has passed, so that a queue timeout counts as DeadlineExceeded.
+        late: whether the deadline has passed; a queue timeout then counts as DeadlineExceeded.
     """
     # The position in the server's files after " At: " is dropped; the server's log has it.
     sentence = " ".join(message.split()).partition(" At: ")[0][:200].rstrip(".") or "no reason given"
