@@ -27,7 +27,7 @@ class _Image(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The images and objects of a data set. A classifier's image counts as one object, without a size."""
+    """What `survey` found in a data set. An image labelled as a whole is one object, without a size."""
 
     class_names: tuple[str, ...]
     files: Sequence[str]  # name of each image's file

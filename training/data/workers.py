@@ -101,7 +101,9 @@ class WorkerPool:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def batches(self, jobs: Iterable[Any]) -> Iterator[Batch]:
-        """Yield the batch of each job, in order. The batches of an iterator that was left early are dropped.
+        """Yield the batch of each job, in order.
+
+        If the caller stops iterating early, the next call drops the batches that are still being made.
 
         Raises:
             DatasetError: a batch cannot be made; the message names the file.
