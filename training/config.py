@@ -52,7 +52,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 class _Checked:
-    """The base of these dataclasses; checks each field against the limit or choices that its type states."""
+    """The base of all configurations; checks each field against the limit or choices that its type states."""
 
     def __post_init__(self) -> None:
         owner = type(self).__name__.removesuffix("Config").lower()
@@ -111,7 +111,7 @@ class MixtureConfig(_Checked):
 
     @property
     def min_top_k(self) -> int:
-        """Return the smallest allowed top_k: 1, or 0 if a shared expert can answer alone."""
+        """Return the smallest allowed top_k: 1, or 0 if the layer has a shared expert, which always runs."""
         return 1 if self.shared_kernel is None else 0
 
 
@@ -187,7 +187,7 @@ class ModelConfig(_Checked):
     def allowed_top_k(self) -> range:
         """Return the top_k values that a request may set; without mixtures, only 1.
 
-        Every layer allows the smallest value. The largest is the number of experts in the layer with most.
+        The smallest value is one that every layer allows. The largest is the most experts that a layer has.
         """
         if not self.mixtures:
             return range(1, 2)

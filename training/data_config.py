@@ -86,7 +86,7 @@ AS_FOUND = Reading()  # the contents show the format, and nothing is held out
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
-    """Several folders as one data set; unless classes are shared, those of the parts are concatenated."""
+    """Several folders as one data set, with the classes that all share, or with all classes in sequence."""
 
     kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]

@@ -45,14 +45,14 @@ class PredictOptions:
 
 
 class ExpertTally:
-    """How often each expert of one layer ran."""
+    """How often each expert of one mixture layer ran, over all images of a `predict`."""
 
     def __init__(self, experts: int) -> None:
         self._chosen, self._weights = np.zeros(experts), np.zeros(experts)
         self._sets: Counter[bytes] = Counter()
 
     def add(self, gates: np.ndarray) -> None:
-        """Count the experts of one image; gates (E,) are 0 for experts that did not run."""
+        """Count the experts that ran for one image; gates (E,) are 0 for experts that did not run."""
         self._chosen += gates > 0
         self._weights += gates
         self._sets[(gates > 0).tobytes()] += 1
@@ -80,7 +80,7 @@ class Summary:
     stopped: bool = False
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Count the objects and the experts of one image."""
         self.images += 1
         self.empty += not len(result)
         names = result.class_names
@@ -99,9 +99,9 @@ class Summary:
 
 
 def predict(options: PredictOptions) -> Summary:
-    """Run a model over all sources, and write the results; a source that cannot be read is left out.
+    """Run a model over all sources, and write the results; skip a source that cannot be read.
 
-    Ctrl-C stops between two images. What was written stays.
+    Ctrl-C stops after the current image. Files that are already written are kept.
 
     Raises:
         ConfigError: nothing can be read, a setting is invalid, or a drawn image would replace its source.
@@ -142,7 +142,7 @@ def predict(options: PredictOptions) -> Summary:
 def _frames(
     sources: Sequence[Source], summary: Summary, progress: tqdm, bits: int | None
 ) -> Iterator[tuple[Source, Frame, float]]:
-    """Yield the frames of all sources, and the frames per second; count and name what cannot be read."""
+    """Yield source, frame and frames per second for each frame; count and log sources that cannot be read."""
     images = ImageReader(summary.remarks, bits)
     for source in sources:
         try:

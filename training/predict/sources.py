@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
 
 def find_sources(words: Sequence[str], output: Path) -> Found:
-    """Return the sources of a command line, in its order; a folder is searched with its subfolders.
+    """Return the sources that a command line names, in this order; search folders and their subfolders.
 
     Args:
         words: paths of files and folders, patterns such as "day*/*.jpg", camera numbers and addresses.
@@ -94,7 +94,7 @@ def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
 
 
 def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:
-    """Add a file; if the user named the file, not its folder, it is tried whatever its suffix."""
+    """Add a file; if the user named it, not just its folder (`named`), add it whatever its suffix."""
     suffix = path.suffix.lower()
     if not named and (path.name.startswith(".") or path.resolve().is_relative_to(found.output)):
         return
@@ -105,7 +105,7 @@ def _add(found: Found, path: Path, name: str, *, named: bool = False) -> None:
 
 
 def _append(found: Found, kind: Kind, where: Path | str, name: str) -> None:
-    """Append a source under a name not used yet; else a.jpg and a.png would write the same label file."""
+    """Append a source under an unused name, so that a.jpg and a.png do not write the same label file."""
     unused, count = name, 1
     while unused in found.names:
         count += 1
