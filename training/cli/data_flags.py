@@ -41,7 +41,8 @@ def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str
     """Add --data, --split, --val-split and --classes.
 
     The verbs `use`, such as "train on", and `val_use`, such as "validate on", say in the help what the images
-    of --split and of --val-split are for."""
+    of --split and of --val-split are for.
+    """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
         parser.add_argument(flag, help=f"split to {purpose} (default: {default})")

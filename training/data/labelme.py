@@ -130,7 +130,8 @@ def _with_images(
 ) -> Iterator[tuple[Path, Path, _Labels]]:
     """Yield (json file, file with its image, labels) for each usable json file that has an image.
 
-    If the json file holds the image, both files are the same."""
+    If the json file holds the image, both files are the same.
+    """
     finders: dict[Path, ImageFinder] = {}
     by_stem: dict[str, list[Path]] = {}
     for each in filter(is_image, of_split):

@@ -52,7 +52,7 @@ class Outputs:
             self._video = None
 
     def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
-        """Write the result of an image, or of frame `index` (from 0) of a video at `fps` per second."""
+        """Write the result of an image, or of frame `index` (from 0) of a video at `fps` frames/s."""
         name = source.name if index is None else f"{source.name}_{index:06d}"
         if self._draw:
             self._add_drawn(source, result.plot(), index, fps)

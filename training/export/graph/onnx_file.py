@@ -54,7 +54,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values for which a sparse graph has a body without branches, the likeliest first."""
+    """Return the top_k values for which a sparse graph has a body without branches, the default first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.
         return ()

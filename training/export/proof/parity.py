@@ -64,7 +64,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return a copy with the larger differences and the smaller share of equal sets of self and other."""
+        """Return the larger of each difference in self and other, and the smaller share of equal sets."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -78,7 +78,7 @@ class Parity:
         )
 
     def unproved(self) -> list[str]:
-        """Return why the differences prove nothing, as sentences without a full stop; empty if they do."""
+        """Return the reasons why the differences prove nothing; an empty list if there is no such reason."""
         reasons = []
         if self.undecided_top_k is not None:
             reasons.append(
@@ -93,7 +93,7 @@ class Parity:
         """Check every difference against its limit.
 
         Raises:
-            ExportError: a difference is too large; the message names the first.
+            ExportError: a difference is too large; the message names the first one that is.
         """
         if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
@@ -166,10 +166,10 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return the controls to compare an image at: every top_k without a threshold, the highest also with one.
+    """Return the controls with which an image is compared: every top_k without a threshold, and two more.
 
-    The thresholds are the model's own, if it has one, and one that is far from every router probability of
-    the image.
+    These use the highest top_k, with the model's own threshold, if it has one, and with a threshold that is
+    far from every router probability of the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
@@ -219,7 +219,8 @@ class _Comparison:
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
         """Compare the graph's outputs for one image with the checkpoint's, and record the differences.
 
-        Skip the image if its router is within TIE of choosing other experts: rounding might decide there.
+        Skip the image if a change of TIE in a router's probabilities would choose other experts, as
+        rounding could do the same.
 
         Args:
             wanted: outputs of the checkpoint for this image alone, by name.

@@ -1,4 +1,4 @@
-"""Time the sparse graph (which skips experts) and the dense graph, and choose the faster on this machine."""
+"""Time the sparse graph, which skips experts, and the dense graph, and select the faster one."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

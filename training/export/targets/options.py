@@ -29,7 +29,7 @@ class ExportOptions:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 
     def execution_of(self, has_mixture: bool) -> Execution:
-        """Return the execution to build for a target that can skip experts; for auto, return sparse."""
+        """Return the execution to build for a target that can skip experts: auto counts as sparse."""
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 
 

@@ -13,7 +13,7 @@ Device = Literal["CPU", "NPU"]
 
 @dataclass(frozen=True, kw_only=True)
 class TritonOptions:
-    """How Triton runs a model."""
+    """How Triton runs a model: its instances, queue, batches, threads and device."""
 
     instances: int = 2
     max_queue: int = 64  # number of requests that may wait; others are refused at once
@@ -40,5 +40,5 @@ class TritonOptions:
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
 
     def threads_as(self, name: str) -> dict[str, str]:
-        """Return a backend's parameter for the number of threads; empty if the engine decides."""
+        """Return the number of threads as a backend's parameter `name`; empty if the engine decides."""
         return {} if self.threads is None else {name: str(self.threads)}
