@@ -219,7 +219,7 @@ class _Comparison:
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
         """Compare the graph's outputs for one image with the checkpoint's, and record the differences.
 
-        Skip the image if a change of TIE in a router's probabilities would choose other experts, as
+        Skip the image if a change of TIE in a router's probabilities would choose other experts, since
         rounding could do the same.
 
         Args:
