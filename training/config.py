@@ -234,7 +234,7 @@ class LossConfig(_Checked):
     load: NotNegative = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
     z: NotNegative = 0.0
     diversity: NotNegative = 0.0
-    information: NotNegative = 0.0  # of the bits that a layer's routing information lacks to information_bits
+    information: NotNegative = 0.0  # of the bits by which routing information is below information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
     coverage: NotNegative = 0.0  # of the distance of each layer's experts from equal shares
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
@@ -252,7 +252,7 @@ class OptimizerConfig(_Checked):
     final_lr: float = 1e-4
     schedule: Literal["cosine", "linear"] = "linear"
     momentum: float = 0.937  # SGD momentum; AdamW's first beta
-    weight_decay: float = 5e-4  # on weights of two or more dimensions only
+    weight_decay: float = 5e-4  # applies only to weights of two or more dimensions
     warmup_epochs: NotNegative = 3.0
     clip_norm: Positive = 10.0
     ema_decay: BelowOne = 0.9999

@@ -32,7 +32,7 @@ def check_splits(args: argparse.Namespace) -> None:
     flags = written_splits(args)
     if "--hold-out" in flags and "--val-split" in flags:
         raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
-    if flags and args.command != "predict":  # which has --bits, and no --data
+    if flags and args.command != "predict":  # predict has --bits but no --data
         of_run = args.command in _OF_RUN and getattr(args, "url", None) is None
         refuse_splits(args.recipe, flags, folder=args.data is not None or of_run)
 

@@ -33,7 +33,7 @@ from training.data.remarks import (
 )
 from training.errors import DatasetError
 
-IGNORED = (None, CROWDS, REGIONS)  # why a box is a region to ignore, by the number kept for it
+IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this
 
 
 def read_coco(root: Path, split: str) -> LabelledFiles:
@@ -285,7 +285,7 @@ def _area_of(entry: dict[str, Any]) -> float:
     try:
         area = float(entry["area"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        return nan  # the area of the box counts then
+        return nan  # NaN: the area of the box is used
     return area if area > 0 and isfinite(area) else nan
 
 

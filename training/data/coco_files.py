@@ -10,7 +10,7 @@ from training.errors import DatasetError, NoSuchSplit
 
 COCO_KEYS = ("images", "annotations", "categories")
 PREFIXES = ("annotations/", "instances_", "person_keypoints_")
-NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files of annotations/
+NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files in annotations/
 OF_THEIR_FOLDER = ("_annotations.coco", "labels", "result", "annotations", "coco")  # names that tell no split
 LOOKED_AT = 20  # json files of a folder that are looked at to recognise another format
 MOST_FILES = 16  # a folder with more json files has one for each image, so it is not searched for COCO files

@@ -101,7 +101,7 @@ def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
                 images.append(each)
                 progress.update()
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the images that are left
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining images
     none = _Image(b"")  # so that an empty data set can be joined
     counts = [len(each.class_ids) for each in images]
     return Survey(

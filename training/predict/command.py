@@ -30,7 +30,7 @@ class PredictOptions:
     checkpoint: str
     sources: tuple[str, ...]
     output: Path = Path("predictions")
-    conf: float | None = None  # None: the model's default, also of the next four
+    conf: float | None = None  # of this and the next four, None is the model's default
     iou: float | None = None
     max_det: int | None = None
     top_k: int | None = None
@@ -59,7 +59,7 @@ class ExpertTally:
 
     def __str__(self) -> str:
         images = self._sets.total()
-        all_run = self._chosen.min() == images  # then only weights differ between experts
+        all_run = self._chosen.min() == images  # if every expert always ran, only their weights differ
         shares = (self._weights if all_run else self._chosen) / images
         shown = "  ".join(f"{share:4.0%}" for share in shares)
         return f"{'all run, weighing' if all_run else 'chosen'} {shown}, {len(self._sets)} sets of experts"

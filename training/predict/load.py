@@ -8,7 +8,7 @@ from training.predict.model import Model
 from training.predict.open import MANIFEST_FILE, open_artifact, open_checkpoint
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, STARTER, SUFFIX, find_checkpoint
 
-ON_THE_CPU = ("openvino", "onnx", "npu")  # targets, in the order in which one of several is taken
+ON_THE_CPU = ("openvino", "onnx", "npu")  # export targets; the first that the repository has is loaded
 
 
 def load(model: str | Path, *, device: str | None = None, repository: Path = REPOSITORY) -> Model:

@@ -29,7 +29,7 @@ class Result:
     routings: Mapping[
         str, tuple[NDArray[Any], NDArray[Any]]
     ]  # by layer: gates and router probabilities, (E,)
-    seconds: float  # that the model took, without reading the image
+    seconds: float  # time of the model, without reading the image
 
     def __len__(self) -> int:
         return len(self.scores)

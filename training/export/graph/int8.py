@@ -64,7 +64,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
         quantized: ov.Model = nncf.quantize(
             model,
             nncf.Dataset(list(samples)),
-            preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
+            preset=nncf.QuantizationPreset.MIXED,  # weights symmetric; SiLU's outputs are not
             subset_size=len(samples),
             # Ranges are the extremes of all images. NNCF's default is the mean of the images' extremes, which
             # cuts off values that only some images have, such as those of objects. For sparsight-n on

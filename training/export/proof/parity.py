@@ -44,15 +44,15 @@ class Parity:
     """
 
     images: int
-    distinct_expert_sets: int  # of (layer, experts), without a threshold
-    differences: Mapping[str, float]  # absolute, by role of the output
-    excess: Mapping[str, float]  # beyond the relative tolerance, by role
+    distinct_expert_sets: int  # number of (layer, experts) seen without a threshold
+    differences: Mapping[str, float]  # largest absolute difference, by role of the output
+    excess: Mapping[str, float]  # largest difference beyond the relative tolerance, by role
     allowed: Mapping[str, float]  # largest allowed excess, by role
-    expert_sets: float | None = None  # share over (image, layer, top_k); None: nothing is chosen
+    expert_sets: float | None = None  # share of (image, layer, top_k) with equal sets; None: no layer chooses
     metric: MetricPair | None = None  # None: there was no data
     skippable_experts: int = 0
     compared_boxes: int | None = None  # None: the task has no boxes
-    undecided_top_k: int | None = None  # smallest at which routers are near a tie on every image
+    undecided_top_k: int | None = None  # smallest top_k for which every image is near a tie
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:

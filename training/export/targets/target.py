@@ -26,7 +26,7 @@ class Served:
 
     backend: str
     file: str
-    kind: str | None = "KIND_CPU"  # of its instances; None: a GPU if there is one
+    kind: str | None = "KIND_CPU"  # kind of Triton's instances; None: a GPU if there is one
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 

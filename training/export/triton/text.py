@@ -23,8 +23,8 @@ from training.export.targets.targets import target_of
 from training.export.targets.triton_options import TritonOptions
 
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
-VERSIONS_SERVED = 2  # the old version still answers while callers move to the new one
-LATEST = -1  # model version of a step: the newest loaded version
+VERSIONS_SERVED = 2  # so the previous version still answers while callers move to the newest
+LATEST = -1  # in a step of an ensemble: the newest loaded version
 HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
 TYPES: Mapping[Dtype, str] = {
     "u8": "TYPE_UINT8",
