@@ -187,7 +187,8 @@ class ModelConfig(_Checked):
     def allowed_top_k(self) -> range:
         """Return the top_k values that a request may set; without mixtures, only 1.
 
-        The smallest value is one that every layer allows. The largest is the most experts that a layer has.
+        The smallest value is one that every layer allows. The largest is the number of experts in the layer
+        that has most.
         """
         if not self.mixtures:
             return range(1, 2)

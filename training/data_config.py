@@ -86,7 +86,7 @@ AS_FOUND = Reading()  # the contents show the format, and nothing is held out
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
-    """Several folders as one data set, with the classes that all share, or with all classes in sequence."""
+    """Several folders as one data set: all have the same classes, or their classes follow one another."""
 
     kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]

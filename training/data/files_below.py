@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, sorted in each folder; skip hidden ones.
+    """Yield the files in a folder and its subfolders, sorted in each folder; skip hidden files and folders.
 
     Links to folders are followed, which pathlib's rglob does not do. Each folder is entered only once,
     even if several links lead to it.

@@ -59,7 +59,7 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads many images; counts those not read in full (such as alpha), and logs the first of each kind."""
+    """Reads many images; counts those with parts that are not read, such as alpha, and logs the first."""
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
         """Start with nothing read; the counts go into `remarks`."""

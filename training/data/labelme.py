@@ -49,7 +49,7 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     """Return one split of a LabelMe folder.
 
     The folder `<split>`, at any depth, holds the json files of a split. If no folder has the name of a split,
-    all files are `train`. An image is searched at `imagePath`, beside its json file, in `images/`, and
+    all files are `train`. An image is looked for at `imagePath`, beside its json file, in `images/`, and
     in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with the
     same label and `group_id` are one object. Shapes of other types are left out and counted.
 

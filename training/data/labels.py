@@ -40,7 +40,7 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Add a box, unless it has no area or is wholly outside its image; then count it in `remarks`.
+        """Add a box; if it has no area or is wholly outside its image, only count it in `remarks`.
 
         Args:
             image: the number of the image.

@@ -129,7 +129,7 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
 
 
 def _follow_images(images: _Files, xmls: _Files) -> None:
-    """File each xml file that is in no split's folder under the only image of its name, if there is one."""
+    """Assign xml files outside the folders of splits to the image of the same name, if only one has it."""
     stems = Counter(way[-1] for way in images)
     alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
     for way in images:
@@ -206,7 +206,7 @@ def _pairs(
 
 
 def _one_of(images: list[Path], name: str) -> Path:
-    """Return the image with this file name, or if none has it, the only image; DatasetError if undecided."""
+    """Return the image called `name`; if there is none, return the only image, or raise DatasetError."""
     named = [image for image in images if image.name == name]
     if len(images) > 1 and len(named) != 1:
         raise DatasetError(

@@ -64,8 +64,8 @@ def training_data(
 ) -> DataConfig:
     """Return the training data: `split` of the folder, or the data of the recipe if the recipe has its own.
 
-    Without a folder, it is generated scenes. `classes` are the only classes to keep, in the order of their
-    ids; empty: all. If `reading` holds out a share of the split, the training data is its remaining images.
+    Without a folder, generated scenes are returned. `classes` are the only classes to keep, in the order of
+    their ids; empty: all. If `reading` holds out a share of the split, only its other images are returned.
 
     Raises:
         ConfigError: the recipe has its own data and no folder is given, or its data has no classes to select.
@@ -90,7 +90,7 @@ def measured_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on, with the arguments of training_data; never the scenes of training.
+    """Return the data to measure on; arguments as in training_data. Generated scenes are unseen ones.
 
     If `reading` holds out a share of the split, the images held out are measured.
     """

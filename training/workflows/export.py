@@ -55,7 +55,7 @@ def export(
 
     Args:
         checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
-        data: None: generated scenes that training did not use, if the model has their classes, else no data.
+        data: None: generated scenes that training did not use, if the model has their classes; else none.
         calibration: images for the value ranges of int8. None: `data`, or generated scenes of training.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 

@@ -32,7 +32,7 @@ def make_golden(
     """Run images through the exported graph, and return the golden sample of the best one.
 
     Of the images in which the model finds something, the best is that whose routing is farthest from a tie.
-    If the model finds nothing in any image, all images compete, and `unproved` says why that proves little.
+    If the model finds nothing in any image, the best is taken from all images, and `unproved` says so.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)

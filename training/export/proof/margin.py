@@ -14,7 +14,8 @@ def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingCont
     """Return the smallest change of a probability at which a layer would choose other experts.
 
     It is the smallest of these gaps in all layers: between the least probable chosen expert and the most
-    probable expert that is not chosen, and between each of these two and the threshold where it matters.
+    probable expert that is not chosen, and between each of these two and the threshold, if
+    crossing the threshold would change the choice.
 
     Args:
         outputs: the outputs for one image, by role; gates and router_probs are (1, L, E).

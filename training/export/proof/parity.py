@@ -168,8 +168,8 @@ def compared_controls(
 ) -> list[RoutingControls]:
     """Return the controls with which an image is compared: every top_k without a threshold, and two more.
 
-    These use the highest top_k, with the model's own threshold, if it has one, and with a threshold that is
-    far from every router probability of the image.
+    These two have the highest top_k. One has the model's own threshold, and is left out if the model has
+    none. The other has a threshold that is far from every router probability of the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()

@@ -29,7 +29,7 @@ class ExportOptions:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 
     def execution_of(self, has_mixture: bool) -> Execution:
-        """Return the execution to build for a target that can skip experts: auto counts as sparse."""
+        """Return the execution to build for a target that can skip experts; sparse if it is auto."""
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 
 
