@@ -1,6 +1,6 @@
 """Scale an image until it covers the model input, and cut off what extends beyond the input.
 
-Training and the service resize images by the same rule. In the code, the canvas is the model input.
+Training and the service use the same rule. In the code, the canvas is the model input.
 """
 
 import cv2
@@ -29,7 +29,7 @@ def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut the centre out of a very long image, so that no side, once resized, exceeds half of _LONGEST."""
+    """Cut the centre out of a very long image, so that no resized side exceeds _LONGEST / 2 model inputs."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

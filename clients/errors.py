@@ -50,7 +50,7 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: message, if a shorter limit of the server has passed; None for the usual message.
+        sentence: message to use if a shorter limit of the server has passed; None: the usual message.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:
@@ -111,7 +111,7 @@ class ManifestMismatch(ClientError):
 
 
 class UnreadableAnswer(ClientError):
-    """The answer does not come from the service, or comes from another release of the service."""
+    """The answer cannot be read: it is not from the service, or from another release of the service."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

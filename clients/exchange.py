@@ -29,8 +29,9 @@ class Received:
 class _TimeLeft(dict[str, float | None]):
     """Time limits for HTTPX that shrink while a request runs.
 
-    HTTPX reads the limit before each step, so each step gets the time that is left. A plain `httpx.Timeout`
-    would give the whole time to every step: connecting, sending, waiting, and reading each piece.
+    HTTPX reads the limit before each step, so each step gets the time that is left of the call. A plain
+    `httpx.Timeout` would give the whole time to every step: connecting, sending, waiting, and reading each
+    piece.
     """
 
     def __init__(self, deadline: Deadline) -> None:
@@ -67,7 +68,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
 
     Raises:
         DeadlineExceeded: the deadline passed before the whole answer had arrived.
-        ClientError: the connection failed or broke; the function `unreached` makes this error.
+        ClientError: the connection failed or broke; the caller's function `unreached` makes this error.
     """
     request.extensions["timeout"] = _TimeLeft(deadline)
     try:

@@ -1,4 +1,4 @@
-"""Read members of a JSON object by type; the error names a member that is missing or has another type."""
+"""Read members of a JSON object by type; errors name the member that is missing or of another type."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ class Facts:
 
     Args:
         members: the parsed JSON value.
-        where: path of the object in its document, to name in errors; empty for the document itself.
+        where: path of the object in its JSON document, for error messages; empty for the document itself.
 
     Raises:
         ValueError: `members` is not a JSON object.

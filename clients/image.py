@@ -18,7 +18,8 @@ def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     Args:
         image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file gives the same pixels as in
             the service: upright, of a format that the service takes, and with the upper 8 bits of each value.
-            Python's `warnings` say what of a file was not looked at: bits, transparency, further pages.
+            A Python warning says which part of a file is not used: lower bits, transparency or further
+        pages.
 
     Raises:
         BadImage: the file is empty, truncated, damaged or of another format, or the array has another shape

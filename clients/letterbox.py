@@ -1,6 +1,6 @@
 """Fit an image into the model input, and map boxes from the model input back to the image.
 
-Training and the service compute the same geometry, and the tests check that. In the code, the canvas is the
+Training and the service place images in the same way, which the tests check. In the code, the canvas is the
 model input.
 """
 

@@ -19,7 +19,7 @@ Dim = int | Literal["B"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of the graph. The client finds it by its role, and sends its name to Triton."""
+    """One input or output of the graph: the client finds it by its role, and sends its name to Triton."""
 
     name: str
     dtype: str  # u8, i32, i64, f16, f32, bool
@@ -33,7 +33,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Control:
-    """A graph input that takes one number per image; a call sets it with a parameter of the same name."""
+    """A graph input of one number per image, such as top_k; a call's parameter of the same name sets it."""
 
     tensor: Tensor
     default: float
@@ -52,9 +52,9 @@ class Resize:
 
 @dataclass(frozen=True)
 class MixtureLayer:
-    """One mixture layer, and its row in the outputs gates and router_probs.
+    """One mixture layer of a model, and the layer's row in the outputs gates and router_probs.
 
-    The outputs are (1, L, Emax), for L layers and the Emax experts of the widest layer.
+    Both outputs are (1, L, Emax), for L layers and the Emax experts of the widest layer.
     """
 
     layer: str
@@ -64,7 +64,7 @@ class MixtureLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The manifest of one version of a model, verified with the sha256 in the same model configuration."""
+    """The manifest of one model version: its inputs, outputs, classes, layers and settings."""
 
     name: str
     target: str
@@ -108,7 +108,8 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
         model: name of the model, to use in the error.
 
     Raises:
-        ManifestMismatch: there is no manifest, its sha256 differs, or an entry is missing or invalid.
+        ManifestMismatch: there is no manifest, it does not have the stated sha256, or an entry is missing or
+            invalid.
     """
     versions = [name.removeprefix(_TEXT) for name in parameters if name.startswith(_TEXT)]
     numbers = [version for version in versions if version.isascii() and version.isdigit()]

@@ -29,10 +29,10 @@ def share(name: str, value: float) -> float:
 def confidences(
     conf: Confidence | None, class_names: tuple[str, ...]
 ) -> tuple[float | None, dict[int, float]]:
-    """Return the lowest score for all classes (None: not given), and lowest scores of single classes by id.
+    """Return the lowest score for all classes, None if `conf` has none, and lowest scores by class id.
 
     Raises:
-        BadParameter: a number is not from 0 to 1, or is given twice, or the model does not have a class.
+        BadParameter: a number is not from 0 to 1, a class has two numbers, or the model lacks a class.
     """
     if not isinstance(conf, str):
         return None if conf is None else share("conf", conf), {}
@@ -66,7 +66,7 @@ def whole(name: str, value: int, most: int) -> int:
 
 
 def given(controls: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the controls whose value is not None."""
+    """Return the controls that the caller set: those whose value is not None."""
     return {name: value for name, value in controls.items() if value is not None}
 
 

@@ -133,8 +133,8 @@ class _Call:
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
         """Return a request's query, body and headers.
 
-        The query's timeout_ms is the time that is left of the call; the service counts it from the moment at
-        which the body has arrived.
+        The query's timeout_ms is the time that is left of the call; the service counts it from the arrival of
+        the whole body.
         """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
@@ -144,7 +144,7 @@ class _Call:
         }
 
     def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
-        """Return the result in the answer; raise the matching ClientError if the answer is a problem."""
+        """Return the result in the answer; raise the matching ClientError if the HTTP status is an error."""
         if answer.status != httpx.codes.OK:
             raise to_error(answer, self.url, deadline.timeout_s)
         facts = document(answer, self.url)
@@ -154,7 +154,7 @@ class _Call:
             raise UnreadableAnswer(self.url, str(error)) from error
 
     def unreached(self, reason: str) -> Unreachable:
-        """Return the error for a service that cannot be reached."""
+        """Return the error to raise if the service cannot be reached, with the reason in its message."""
         return Unreachable(
             f"cannot reach the service at {self.url}: {reason};"
             " check that it runs, and the URL's port and scheme"
@@ -179,7 +179,7 @@ def _checked(url: str) -> str:
 
 
 def _body(image: bytes | NDArray[Any]) -> bytes:
-    """Return a file's bytes unchanged, for the service to decode, or pixels encoded as PNG."""
+    """Return the bytes of an image file unchanged, which the service decodes, or pixels encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         if not image:
             raise BadImage("there are no image bytes; give the whole file")

@@ -1,4 +1,4 @@
-"""Turn the service's error answers (problems of RFC 9457) into the errors of this package, by one table."""
+"""Turn the service's error answers, which are problems of RFC 9457, into the errors of this package."""
 
 import json
 from collections.abc import Mapping

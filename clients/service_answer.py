@@ -1,4 +1,4 @@
-"""Read the members of the service's answer that do not depend on the task."""
+"""Read the members that the service's answers have for every task."""
 
 from .facts import Facts
 from .types import Common, ExpertActivation, ModelRef, ServiceFacts

@@ -15,7 +15,7 @@ def as_table(title: str, found: Answer) -> str:
 
     Args:
         title: name of the image.
-        found: the answer for the image.
+        found: the answer for this image.
     """
     height, width = found.image_hw
     layout, model = found.layout(), found.model

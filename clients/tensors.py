@@ -28,7 +28,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Question(Protocol[R_co]):
-    """One image, ready to send to Triton, with the parameters for reading the answer."""
+    """One image, ready to send to Triton, with the parameters that are needed to read the answer."""
 
     @property
     def model(self) -> str:
@@ -150,7 +150,7 @@ def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]
 
 
 def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], outputs: Tensors) -> Common:
-    """Return the fields that every answer has; `outputs` must have passed `check`."""
+    """Return the fields that answers of every task have; `outputs` must have passed `check`."""
     top_k = controls.get("top_k")
     return {
         "model": ModelRef(manifest.name, manifest.version, manifest.sha256, "triton", manifest.precision),

@@ -21,7 +21,7 @@ DATATYPES = {
 
 
 class Deadline:
-    """The time by which a call must end.
+    """The time by which a call must end, with all of its steps.
 
     Args:
         timeout_s: time limit in seconds, from now.

@@ -61,11 +61,11 @@ class TritonClient(Calls):
         self._transport = _open(_address(url), protocol, tls)
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Call `detect` or `classify`, depending on the task of the model.
+        """Call the method `detect` or `classify`, depending on the task of the model.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            parameters: parameters of that method.
+            parameters: parameters of `detect` or `classify`.
 
         Raises:
             ClientError: the call failed; the message says what to do.
@@ -182,7 +182,7 @@ class AsyncTritonClient(AsyncCalls):
 
 
 class _Known:
-    """The last manifest that was read for one model, and the time of reading."""
+    """The last manifest that was read for one model, and the time at which it was read."""
 
     def __init__(self, model: str, target: str, refresh_s: float) -> None:
         if not refresh_s >= 0:

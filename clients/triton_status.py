@@ -1,4 +1,4 @@
-"""Turn Triton's gRPC statuses into the errors of this package; the first matching row of a table applies.
+"""Turn Triton's gRPC statuses into the errors of this package; the first matching row of TABLE applies.
 
 The service has a table with the same rows.
 """
@@ -17,7 +17,7 @@ from .errors import (
 
 
 class Meaning(Enum):
-    """What a gRPC status says of request and server, such as a full queue or a lost connection."""
+    """What a gRPC status means for the request and the server, such as a full queue or a lost connection."""
 
     BUSY = auto()  # the server is healthy, but its queue is full
     NOT_RUN = auto()  # this version is not loaded, so the request was not run

@@ -59,7 +59,7 @@ class ServiceFacts:
 
 
 class Common(TypedDict):
-    """The fields that every answer has; see Answer."""
+    """The fields of an answer that do not depend on the task; Answer describes them."""
 
     model: ModelRef
     image_hw: tuple[int, int]

@@ -52,7 +52,7 @@ def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 class _Checked:
-    """The base of these dataclasses; checks each field against the limit or choices that its type states."""
+    """The base of all configurations; checks each field against the limit or choices that its type states."""
 
     def __post_init__(self) -> None:
         owner = type(self).__name__.removesuffix("Config").lower()
@@ -111,7 +111,7 @@ class MixtureConfig(_Checked):
 
     @property
     def min_top_k(self) -> int:
-        """Return the smallest allowed top_k: 1, or 0 if a shared expert can answer alone."""
+        """Return the smallest allowed top_k: 1, or 0 if the layer has a shared expert, which always runs."""
         return 1 if self.shared_kernel is None else 0
 
 
@@ -187,7 +187,8 @@ class ModelConfig(_Checked):
     def allowed_top_k(self) -> range:
         """Return the top_k values that a request may set; without mixtures, only 1.
 
-        Every layer allows the smallest value. The largest is the number of experts in the layer with most.
+        The smallest value is one that every layer allows. The largest is the number of experts in the layer
+        that has most.
         """
         if not self.mixtures:
             return range(1, 2)
@@ -234,7 +235,7 @@ class LossConfig(_Checked):
     load: NotNegative = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
     z: NotNegative = 0.0
     diversity: NotNegative = 0.0
-    information: NotNegative = 0.0  # of the bits that a layer's routing information lacks to information_bits
+    information: NotNegative = 0.0  # of the bits by which routing information is below information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
     coverage: NotNegative = 0.0  # of the distance of each layer's experts from equal shares
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
@@ -252,7 +253,7 @@ class OptimizerConfig(_Checked):
     final_lr: float = 1e-4
     schedule: Literal["cosine", "linear"] = "linear"
     momentum: float = 0.937  # SGD momentum; AdamW's first beta
-    weight_decay: float = 5e-4  # on weights of two or more dimensions only
+    weight_decay: float = 5e-4  # applies only to weights of two or more dimensions
     warmup_epochs: NotNegative = 3.0
     clip_norm: Positive = 10.0
     ema_decay: BelowOne = 0.9999

@@ -44,9 +44,9 @@ def train_from_json(text: str) -> TrainConfig:
 
 
 def differences(before: Any, now: Any, path: str = "") -> dict[str, str]:
-    """Return the values in which two configurations, given as dicts, differ, by path.
+    """Return the differences of two configurations, given as dicts, as texts by the path of the setting.
 
-    Each is text with both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
+    A text states both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
     """
     if isinstance(before, tuple) and isinstance(now, tuple) and 2 < len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
@@ -93,7 +93,7 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 def _current_model(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a model configuration in the current format.
 
-    Checkpoints of version 0.1 have a single mixture and its placement: backbone, neck or both.
+    In checkpoints of version 0.1, it has one mixture, and a placement: backbone, neck or both.
     """
     if "mixture" not in values:
         _require_keys(values, _PARTS_OF_MODEL, _NO_MODEL)

@@ -23,7 +23,7 @@ def usable_cores(root: Path = CGROUPS, own: Path = OWN_GROUPS) -> int:
 
 
 def _quotas(root: Path, own: Path) -> list[float]:
-    """Return the quotas of this process's control groups and of all groups above, in cores."""
+    """Return the CPU quotas, in cores, of this process's control groups and of all their parent groups."""
     lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     found = []
     for line in lines:

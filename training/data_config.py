@@ -50,9 +50,9 @@ class FolderConfig:
     folds: int = 1
     kept: tuple[int, ...] = (0,)
     kept_classes: tuple[str, ...] = ()  # objects of other classes are left out; empty: keep all classes
-    bits: int | None = None  # that an image file with 16 bits per value holds; None: the file tells
-    hold_out: float = 0.0  # share of the split's images that are held out; 0: the split is whole
-    held_out: bool = False  # whether the data set is the images held out, or the others
+    bits: int | None = None  # used bits of image files with 16 bits per value; None: as each file says
+    hold_out: float = 0.0  # share of the split's images that are held out; 0: none
+    held_out: bool = False  # True: only the images held out; False: only the others
 
     def __post_init__(self) -> None:
         if self.bits is not None and self.bits not in BITS:
@@ -86,7 +86,7 @@ AS_FOUND = Reading()  # the contents show the format, and nothing is held out
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
-    """Several folders as one data set; unless classes are shared, those of the parts are concatenated."""
+    """Several folders as one data set: all have the same classes, or their classes follow one another."""
 
     kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]

@@ -5,7 +5,7 @@ from traceback import extract_tb
 
 
 class TrainingError(Exception):
-    """The base class of these errors; the message says what is wrong and what to do."""
+    """The base class of errors that a user can act on; the message says what is wrong and what to do."""
 
 
 class ConfigError(TrainingError):
@@ -29,7 +29,7 @@ class CheckpointError(TrainingError):
 
 
 class DownloadError(TrainingError):
-    """A data set cannot be downloaded or is not the expected one; a usable partial download is kept."""
+    """A data set cannot be downloaded or is not the expected one; a download that can be resumed is kept."""
 
 
 class ExportError(TrainingError):

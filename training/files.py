@@ -13,7 +13,7 @@ LONGEST_NAME = 255  # bytes, of a file on the usual systems
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file, text as UTF-8; readers see the whole old or new content, even after a power cut.
 
-    If it raises OSError, the old file is unchanged.
+    If writing raises OSError, the old file is unchanged.
     """
     with written_beside(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -17,7 +17,7 @@ PATIENCE = 4  # times the wanted number of rounds: the limit on rounds that are 
 
 @dataclass(frozen=True)
 class Timed(Generic[Key]):
-    """Seconds for one call of each function, in each kept round."""
+    """Seconds for one call of each function, in each round that was quiet enough to keep."""
 
     seconds: Mapping[Key, tuple[float, ...]]
     rounds: int  # number of kept rounds
@@ -61,7 +61,7 @@ def time_in_rounds(
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:
-    """Return the order of round `number`: rotated by one more key each round, and reversed in odd rounds."""
+    """Return the keys in the order of a round: rotated by one more each round, and reversed in odd rounds."""
     start = number % len(keys)
     rotated = [*keys[start:], *keys[:start]]
     return rotated[::-1] if number % 2 else rotated

@@ -1,4 +1,4 @@
-"""Choose the parameter class for a model's task; each task has one module with parameters and answer."""
+"""Choose the parameters of a call by the model's task; one module per task has parameters and answer."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -46,7 +46,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for a call of another task than the model's; it names the method to call."""
+    """Return the error for calling, say, detect() of a classifier; its message names the right method."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

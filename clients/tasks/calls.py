@@ -1,4 +1,4 @@
-"""Define the base classes of the methods that each task adds to clients."""
+"""Define the base classes of classes such as DetectCalls, which add a task's method to the clients."""
 
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """The base class of a task's methods in synchronous clients; the client implements `_run`."""
+    """The base class of a task's method in synchronous clients; the client implements `_run`."""
 
     def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""
@@ -21,7 +21,7 @@ class Caller:
 
 
 class AsyncCaller:
-    """The base class of a task's methods in asyncio clients; the client implements `_run`."""
+    """The base class of a task's method in asyncio clients; the client implements `_run`."""
 
     async def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""

@@ -68,7 +68,7 @@ class Classification(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyParams:
-    """The parameters of a classification call; None stands for the model's default."""
+    """The parameters of a classification call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "classify"
 
@@ -119,7 +119,7 @@ class ClassifyParams:
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are boxes, or there are none; a classifier always returns a class.
+            WrongTask: the answer has boxes, or no predictions; a classifier always returns a class.
         """
         found = answer.parts("predictions")
         if not found or any(one.has("x") for one in found):
@@ -134,7 +134,7 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image, ready to classify in Triton; the request is for the graph itself, not for an ensemble."""
+    """One image, ready for Triton's graph of a classifier; unlike detection, this needs no ensemble."""
 
     manifest: Manifest
     canvas: Canvas
@@ -182,7 +182,7 @@ class ClassifyQuestion:
 
 
 class ClassifyCalls(Caller):
-    """The method of a synchronous client for a classifier."""
+    """The method `classify` of synchronous clients."""
 
     def classify(
         self,
@@ -209,7 +209,7 @@ class ClassifyCalls(Caller):
 
 
 class AsyncClassifyCalls(AsyncCaller):
-    """The method of an asyncio client for a classifier."""
+    """The method `classify` of asyncio clients."""
 
     async def classify(
         self,

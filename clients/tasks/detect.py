@@ -1,7 +1,7 @@
 """Detect objects: request boxes from the service, or from Triton's ensemble `<model>-<target>-detect`.
 
-Boxes are in pixels of the source image. The ensemble runs the graph and then non-maximum suppression, so a
-client that calls Triton directly computes only the letterbox.
+Boxes are in pixels of the source image. The ensemble runs the graph and then non-maximum suppression (NMS).
+So a client that calls Triton directly only resizes the image, and maps boxes back to the source image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ class Detections(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
-    """The parameters of a detection call; None stands for the model's default."""
+    """The parameters of a detection call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "detect"
 
@@ -173,7 +173,7 @@ class DetectParams:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The detection settings of a manifest: default parameters, and the most boxes before NMS."""
+    """The detection settings of a manifest: default parameters, and the number of boxes before NMS."""
 
     conf: float
     iou: float
@@ -272,7 +272,7 @@ class DetectQuestion:
 
 
 class DetectCalls(Caller):
-    """The method of a synchronous client for a detector."""
+    """The method `detect` of synchronous clients."""
 
     def detect(
         self,
@@ -291,15 +291,15 @@ class DetectCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, 0..1; also for single classes, as in "0.3,fish:0.4".
+            conf: lowest score to report, 0..1. The text "0.3,fish:0.4" sets another one for the class fish.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of detections, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.
             agnostic_nms: whether overlapping boxes of different classes count as one object; only the
                 service can do this.
             controls: values for controls of the model, by name. Models with experts have top_k, the number
-                of experts per image and layer, and weight_threshold, the lowest probability of an expert to
-                run; the most probable expert always runs.
+                of experts per image and layer, and weight_threshold, the probability below which an expert
+                does not run; the most probable expert always runs.
 
         Raises:
             ClientError: the call failed; the message says what to do.
@@ -316,7 +316,7 @@ class DetectCalls(Caller):
 
 
 class AsyncDetectCalls(AsyncCaller):
-    """The method of an asyncio client for a detector."""
+    """The method `detect` of asyncio clients."""
 
     async def detect(
         self,

@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is understood of the data set; return 1 if nothing can be learned from it."""
+    """Print a report on the data set; return 1 if nothing can be learned from it."""
     from training.lab.check import check
     from training.workflows.train import TrainOptions
 

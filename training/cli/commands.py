@@ -43,7 +43,7 @@ examples; the --help of each command has more
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of this command line; only the command that it names gets its flags."""
+    """Return the parser of a command line; declare only the flags of the command that the line names."""
     as_written = argparse.RawDescriptionHelpFormatter
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."
     parser = argparse.ArgumentParser("python -m training", None, about, EXAMPLES, formatter_class=as_written)

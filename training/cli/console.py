@@ -18,7 +18,7 @@ class _Console(logging.Handler):
         self._aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message at once; a closed pipe ends the command, as it does for print."""
+        """Write the message at once; if the stream is a closed pipe, raise BrokenPipeError, as print does."""
         stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
         tqdm.write(self.format(record), file=stream)
         stream.flush()  # tqdm does not
@@ -40,7 +40,7 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
     """Show the log of `training` on the console inside the block; `quiet` hides progress bars.
 
-    With `aside`, everything goes to stderr; otherwise, only warnings do.
+    If `aside` is true, all messages go to stderr; if it is false, only warnings do.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # as stderr does: a file's name need not be text
         sys.stdout.reconfigure(errors="backslashreplace")

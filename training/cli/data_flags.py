@@ -23,7 +23,7 @@ _SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bit
 
 
 def written_splits(args: argparse.Namespace) -> list[str]:
-    """Return the flags on this command line that name a split, without defaults."""
+    """Return the flags that name a split and were written on the command line, not those with a default."""
     return [f"--{name.replace('_', '-')}" for name in _SPLITS if getattr(args, name, None) is not None]
 
 
@@ -32,13 +32,17 @@ def check_splits(args: argparse.Namespace) -> None:
     flags = written_splits(args)
     if "--hold-out" in flags and "--val-split" in flags:
         raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
-    if flags and args.command != "predict":  # which has --bits, and no --data
+    if flags and args.command != "predict":  # predict has --bits but no --data
         of_run = args.command in _OF_RUN and getattr(args, "url", None) is None
         refuse_splits(args.recipe, flags, folder=args.data is not None or of_run)
 
 
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
-    """Add --data, --split, --val-split and --classes; for help texts, `use` is a verb such as "train on"."""
+    """Add --data, --split, --val-split and --classes.
+
+    The verbs `use`, such as "train on", and `val_use`, such as "validate on", say in the help what the images
+    of --split and of --val-split are for.
+    """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
         parser.add_argument(flag, help=f"split to {purpose} (default: {default})")

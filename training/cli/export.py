@@ -101,9 +101,9 @@ def run(args: argparse.Namespace) -> None:
 def write_artifacts(
     args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
 ) -> bool:
-    """Export with the options of this command line; for `data` and `calibration`, see workflows.export.
+    """Export with the options of this command line; `data` and `calibration` are as in workflows.export.
 
-    Return whether every artifact is proved.
+    Return whether every artifact is proved to compute the same as the checkpoint.
     """
     from training.workflows import export
 

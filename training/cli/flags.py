@@ -42,7 +42,7 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
 
 def named(written: str) -> tuple[str, str, str | None]:
-    """Return field, flag and placeholder of a key of `meanings`; by default, the flag is the field's name."""
+    """Split a key of `meanings` into field, flag and placeholder; by default, the flag is --<field>."""
     field, *words = written.split()
     flag = words.pop(0) if words and words[0].startswith("-") else None
     name = field.rpartition(".")[2].removesuffix("_s").replace("_", "-")
@@ -50,7 +50,7 @@ def named(written: str) -> tuple[str, str, str | None]:
 
 
 def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[str, Any]:
-    """Return argparse's arguments for a type; a flag for a tuple of any length can be repeated."""
+    """Return add_argument's arguments for a type; a flag for a tuple of any length can be repeated."""
     if NoneType in get_args(kind):
         kind = get_args(kind)[0]
     if kind is bool:
@@ -64,9 +64,9 @@ def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[st
 
 
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
-    """Return a dataclass of options; each field is read from the argument of the same name, or from `more`.
+    """Return `options` with each field set from the argument of the same name, or from `more`.
 
-    A field without an argument, or with None, keeps its default.
+    A field keeps its default if it has no argument, or if the argument is None.
     """
     written = {field.name: getattr(args, field.name, None) for field in fields(options)}  # type: ignore[arg-type]
     as_tuples = {name: tuple(each) if isinstance(each, list) else each for name, each in written.items()}
@@ -88,6 +88,6 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 def add_shared(parser: argparse.ArgumentParser, *flags: str) -> None:
-    """Add flags of SHARED."""
+    """Add those flags that many commands share; the keys of SHARED name them."""
     for flag in flags:
         parser.add_argument(flag, **SHARED[flag])

@@ -60,12 +60,12 @@ _OVERRIDE = "override "  # prefix of a path in argparse, to tell it from the --p
 
 
 class _Shown(argparse.Action):
-    """A flag that changes the recipe's values: a --help after this flag shows the new values."""
+    """The flag --recipe or --variant: a --help after it shows the settings of that recipe or variant."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
     ) -> None:
-        """Store the value, and update the help of all settings."""
+        """Store the value, and put the recipe's new values into the help of all settings."""
         setattr(namespace, self.dest, values)
         _show(parser, namespace.recipe, namespace.variant)
 

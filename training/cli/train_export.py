@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then export the best checkpoint by validation; with --last, or without validation, the last."""
+    """Train, then export the best checkpoint by validation, or the last with --last or without validation."""
     from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
     from training.workflows.preflight import before_export

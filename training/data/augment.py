@@ -67,7 +67,7 @@ def _compose(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Placed:
-    """Return the image, alone or in a mosaic, after a random affine map and copy-paste."""
+    """Return `first`, alone or in a mosaic of four, after a random affine map and copy-paste."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
@@ -86,7 +86,7 @@ def _compose(
 def _shaken(
     source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> Sample:
-    """Return the image to copy objects from, randomly scaled and mirrored like a training sample."""
+    """Return `source`, from which objects will be copied, randomly scaled and mirrored."""
     shaken = scale_by(scale_sample(source, input_hw), rng.uniform(1 - config.scale, 1 + config.scale))
     return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
 
@@ -94,7 +94,8 @@ def _shaken(
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
     """Return two images of the same size blended, ratio × one + (1 - ratio) × other, with all objects.
 
-    Source: Zhang et al. 2017, arXiv:1710.09412. Unlike there, every label counts fully, whatever the ratio.
+    Source: Zhang et al. 2017, arXiv:1710.09412. The paper weights labels by the ratio;
+    here, every label has full weight.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
     return Placed.joined(image.astype(np.uint8, copy=False), [one, other])
@@ -118,7 +119,7 @@ def draw_affine(
 
 
 def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]) -> Placed:
-    """Apply an affine map to an image and its boxes, and drop objects that are hardly visible any more."""
+    """Apply an affine map to an image and its boxes; drop objects of which too little remains visible."""
     height, width = input_hw
     centres = affine.copy()
     centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5  # from pixel edges to pixel centres
@@ -135,7 +136,7 @@ def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int])
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the upright box around each mapped box, (N, 4)."""
+    """Return the axis-aligned box around each box after the affine map, (N, 4)."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4, 2)
     mapped = corners @ affine[:, :2].T + affine[:, 2]  # (N, 4, 2)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(np.float32)

@@ -17,7 +17,8 @@ def repeat_factors(class_ids: Sequence[NDArray[np.int64]], threshold: float) -> 
 
     Args:
         class_ids: for each image, the class ids of its objects.
-        threshold: 0..1; classes in at least this share of the images have the factor 1. At 0, all have.
+        threshold: 0..1; classes in at least this share of the images have the factor 1. With
+            threshold 0, all classes have the factor 1.
     """
     present = [np.unique(ids) for ids in class_ids]
     holding = np.bincount(np.concatenate(present)) if present else np.zeros(0)  # (C,) images with the class
@@ -29,7 +30,7 @@ def repeat_factors(class_ids: Sequence[NDArray[np.int64]], threshold: float) -> 
 def repeated(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the image indices of one epoch, ascending, each repeated as often as its factor says.
 
-    A factor's whole part is always shown; its fraction is the probability of one more repetition.
+    An image of factor 2.3 is shown twice, and with probability 0.3 a third time.
     """
     times = np.floor(factors).astype(np.int64)
     fraction = factors - times

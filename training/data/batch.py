@@ -24,7 +24,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class BoxBatch(Batch):
-    """Images and all their objects; M is the number of objects in the batch."""
+    """A batch to train a detector: images and all their objects; M is the number of objects in the batch."""
 
     boxes_xyxy: Tensor  # (M, 4) float32, pixels of the model input
     class_ids: Tensor  # (M,) int64
@@ -35,6 +35,6 @@ class BoxBatch(Batch):
 
 @dataclass(frozen=True, eq=False)
 class ClassBatch(Batch):
-    """Images and the class of each."""
+    """A batch to train a classifier: images and the class of each image."""
 
     class_ids: Tensor  # (B,) int64

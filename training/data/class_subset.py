@@ -39,7 +39,7 @@ class ChosenClasses(DatasetView):
             all_there: whether the data set must have all these classes.
 
         Raises:
-            DatasetError: the data set lacks one of the classes, and all_there.
+            DatasetError: all_there is true, and the data set lacks one of the classes.
         """
         unknown = [name for name in class_names if name not in dataset.class_names]
         if unknown and all_there:
@@ -62,8 +62,8 @@ class ChosenClasses(DatasetView):
     def load(self, index: int) -> Sample:
         """Return an image with its objects and regions of the kept classes, under their new ids.
 
-        Regions that are ignored for every class stay. Objects that resemble a kept class become ignored
-        regions, after the image's own.
+        Regions that are ignored for every class stay. Objects of the classes in `like` become ignored
+        regions, and are listed after the regions that the image already has.
         """
         sample = super().load(index)
         class_ids, alike = self._new_ids[sample.class_ids], self._alike[sample.class_ids]
@@ -90,10 +90,10 @@ class ChosenClasses(DatasetView):
 
 
 def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """Return a data set under the class names of a model; classes with the same name are the same class.
+    """Return a data set with the class names and class ids of a model; classes are matched by name.
 
-    Objects of classes that the model lacks are left out and counted in `remarks`; so are images that are
-    labelled as a whole with such a class. A class of the model that the data set lacks has no objects.
+    Objects of classes that the model lacks are left out and counted in `remarks`; if images are labelled as
+    a whole, images of these classes are. A class that the data set lacks has no objects.
 
     Raises:
         DatasetError: the data set and the model have no class in common, or no image is left.

@@ -33,16 +33,16 @@ from training.data.remarks import (
 )
 from training.errors import DatasetError
 
-IGNORED = (None, CROWDS, REGIONS)  # why a box is a region to ignore, by the number kept for it
+IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this
 
 
 def read_coco(root: Path, split: str) -> LabelledFiles:
     """Return one split of a COCO data set: a json file, or a folder that holds one for each split.
 
-    Ids of images and categories may be numbers or texts. Images are ordered by
-    ascending id, as in the COCO API. Class ids count the category ids in ascending order, without their gaps.
+    Ids of images and categories can be numbers or texts. Images are ordered by
+    ascending id, as in the COCO API. Class ids are 0, 1, … in ascending order of category ids.
     An annotation without a bbox gets the box around its outline. A crowd (`iscrowd`), and a box marked
-    `ignore`, become ignored regions of their class. Outlines are not kept, but their stated areas are.
+    `ignore`, become ignored regions of their class. Of outlines, only the stated area is kept.
     Entries that cannot be used are left out; the remarks count them and name the first.
 
     Raises:
@@ -108,7 +108,7 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[str, str, int, float, Box]]:
-        """Yield image id, category id, position in IGNORED, area (NaN: not stated), box of each."""
+        """Yield each annotation's image id, category id, place in IGNORED, area (NaN: none) and box."""
         keys = list(self._keys)
         for place in range(len(self._ids) // 3):
             image, category, ignored = self._ids[3 * place : 3 * place + 3]
@@ -138,7 +138,7 @@ class _Parsed:
 
 
 class _Listed:
-    """The images of a COCO file: the files that exist, their stated sizes, and the place of each id."""
+    """The images of a COCO file: files that exist, their stated sizes, and the list index of each id."""
 
     def __init__(self, parsed: _Parsed, finder: ImageFinder, remarks: Counter[str]) -> None:
         """Find the files; raise DatasetError if there is none, or if ids or names contradict each other."""
@@ -219,10 +219,10 @@ def id_of(value: object) -> str:
 
 
 def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str]) -> dict[str, str]:
-    """Return the category names by category id; in ascending order, if the ids are numbers.
+    """Return the category names by category id, in ascending order of ids if all ids are numbers.
 
-    Category 0 of Roboflow's files is a group of the others; labelme2coco's files list the background as a
-    category. Such a category is no class if no split has boxes of it.
+    In Roboflow's files, category 0 is a group of all other categories. In labelme2coco's files, the
+    background is a category. A group or background of which no split has boxes is left out.
     """
     names: dict[str, str] = {}
     for entry in parsed.document["categories"]:
@@ -255,7 +255,7 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
 
 
 def _ascending(ids: dict[str, str]) -> list[str]:
-    """Return ids in ascending order if all are numbers, else in their own order."""
+    """Return ids in ascending order if all are numbers; otherwise in the given order."""
     # Python refuses to turn texts of over 4300 digits into numbers.
     numbers = all(each.removeprefix("-").isdecimal() and len(each) <= 4300 for each in ids)
     return sorted(ids, key=int) if numbers else list(ids)
@@ -285,7 +285,7 @@ def _area_of(entry: dict[str, Any]) -> float:
     try:
         area = float(entry["area"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        return nan  # the area of the box counts then
+        return nan  # NaN: the area of the box is used
     return area if area > 0 and isfinite(area) else nan
 
 
@@ -309,7 +309,7 @@ def _is_set(flag: object) -> bool:
 
 
 def _shown(entry: object) -> str:
-    """Return a short text that names an entry of the file."""
+    """Return a short text by which a message names an entry of the file."""
     if isinstance(entry, dict):
         short = {key: value for key, value in entry.items() if key != "segmentation"}
         entry = f"id {entry['id']}: {short}" if "id" in entry else short

@@ -10,7 +10,7 @@ from training.errors import DatasetError, NoSuchSplit
 
 COCO_KEYS = ("images", "annotations", "categories")
 PREFIXES = ("annotations/", "instances_", "person_keypoints_")
-NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files of annotations/
+NOT_BOXES = ("captions_", "panoptic_", "stuff_", "image_info_", "labels_")  # other files in annotations/
 OF_THEIR_FOLDER = ("_annotations.coco", "labels", "result", "annotations", "coco")  # names that tell no split
 LOOKED_AT = 20  # json files of a folder that are looked at to recognise another format
 MOST_FILES = 16  # a folder with more json files has one for each image, so it is not searched for COCO files
@@ -42,7 +42,7 @@ def is_coco(root: Path, split: str) -> bool:
 
 
 def label_files(root: Path) -> dict[str, Path]:
-    """Return the COCO files of a folder, by split: those in it, in `annotations/` and in its subfolders.
+    """Return the COCO files by split: those in the folder itself, in `annotations/` and in subfolders.
 
     Raises:
         DatasetError: two files are of the same split.
@@ -61,7 +61,7 @@ def label_files(root: Path) -> dict[str, Path]:
 
 
 def file_of_split(root: Path, split: str) -> Path:
-    """Return the label file of a split; a root that is a file is `train`, or the split in its name.
+    """Return the label file of a split; a root that is a file fits `train` and the split in its name.
 
     Raises:
         DatasetError: the root has no COCO file.
@@ -100,7 +100,7 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
 
 
 def refuse_other_json(root: Path) -> None:
-    """Raise DatasetError if a json file, or one in a folder, has a known format that is not read here."""
+    """Raise DatasetError if `root` is or holds a json file of a known format that cannot be read."""
     some = [root] if root.is_file() else islice(root.rglob("*.json"), LOOKED_AT)
     for path in some:
         for keys, advice in OTHERS.items():

@@ -22,12 +22,12 @@ class ImageFinder:
         self._by_name = [_by_name(folder) for folder in self.folders]
 
     def find(self, file_name: str) -> Path | None:
-        """Return the image file of an entry, or None.
+        """Return the image file of an entry; None if it is not found.
 
-        The name may be a path, also of another machine or of Windows, or an address. The longest end of the
-        path that exists in a folder counts. Upper case and accents may be written differently. If no end
-        exists, the only image of this name in the subfolders of the first folder is taken. If there is none
-        either, the path is followed as it is written, and may lead out of the folders.
+        The name can be a URL or a path, also of another machine or of Windows. Its folders are removed from
+        the front, one by one, until the rest exists in a folder; case and accents can differ. If nothing
+        exists, and exactly one image in subfolders of the first folder has the file name, that image is
+        returned. Otherwise, the whole path is tried as written; it can lead out of the folders.
         """
         for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):
@@ -98,7 +98,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _path_of(file_name: str) -> str:
-    """Return the path in an address such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
+    """Return the path in a URL such as http://host/a%20b.jpg or /data/local-files/?d=a%20b.jpg."""
     if "://" in file_name or "/?d=" in file_name:
         try:
             address = urlsplit(file_name)

@@ -11,7 +11,7 @@ from training.data.label_file import Box
 
 
 def box_of_outline(segmentation: Any) -> Box | None:
-    """Return the box x1, y1, x2, y2 around the `segmentation` of an annotation; None if it shows nothing."""
+    """Return the box x1, y1, x2, y2 around a `segmentation`; None if it is empty or malformed."""
     try:
         if isinstance(segmentation, dict):
             counts, (height, width) = segmentation["counts"], segmentation["size"]
@@ -38,8 +38,8 @@ def _flat(nested: Iterable[Any]) -> Iterator[Any]:
 def _unpacked(text: str) -> list[int]:
     """Return the lengths of the runs of a compressed mask.
 
-    A character holds 6 bits: 5 of a number, and whether more follow. From the fourth number on, each is the
-    difference to the number two before it.
+    A character holds 5 bits of a number, and 1 bit that says whether the number goes on in the next
+    character. From the fourth number on, each is the difference from the run length two places earlier.
     """
     runs: list[int] = []
     value, shift = 0, 0
@@ -57,7 +57,7 @@ def _unpacked(text: str) -> list[int]:
 
 
 def _box_of_runs(runs: Sequence[int], height: int, width: int) -> Box | None:
-    """Return the box around a mask; every second run is of pixels that are set, column by column."""
+    """Return the box around a mask whose runs go down each column, and are unset and set pixels in turn."""
     if height <= 0 or min(runs, default=0) < 0:
         return None
     columns: list[int] = []

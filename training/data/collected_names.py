@@ -13,7 +13,7 @@ class CollectedNames:
     """
 
     def __init__(self, used: Iterable[str], given: tuple[str, ...], remarks: Counter[str]) -> None:
-        """Take the names of all labels, of all splits, and the classes if they are given."""
+        """Take the names in the labels of all splits; `given` are the user's classes, or empty."""
         spelled = Counter(used)
         often_first = sorted(spelled, key=lambda name: (-spelled[name], name))
         self._spelling: dict[str, str] = {}

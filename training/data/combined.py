@@ -43,8 +43,8 @@ class CombinedDataset:
             shared_classes: whether all parts have the same classes, in the same order.
 
         Raises:
-            DatasetError: the parts differ in their classes although classes are shared, or have a class in
-                common although they are not.
+            DatasetError: shared_classes is true and the parts differ in their classes, or it is false and two
+                parts have a class in common.
         """
         if shared_classes:
             self.class_names = _shared(parts, origins)

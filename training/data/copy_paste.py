@@ -41,7 +41,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
     """Return the canvas with some of the source's objects pasted at random places where they fit.
 
     Args:
-        canvas: the image to paste onto; it is not modified, and returned itself if no object fits.
+        canvas: the image to paste onto. It is not modified; if no object fits, it is returned itself.
         source: the image to cut objects from, at the scale at which the objects should appear.
     """
     count = min(len(source.class_ids), MAX_OBJECTS)
@@ -57,7 +57,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
     """Return the part of an image inside a box (4,), or None if too little of the box is inside the image.
 
-    Other objects in the box are clipped to it, or dropped if `without_hidden` drops them.
+    Other objects in the box are clipped to it, or dropped if too little of them remains visible.
     """
     height, width = source.image.shape[:2]
     clipped = clip_boxes(box_xyxy[None], (0, 0, width, height))
@@ -73,7 +73,7 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top, where it must fit; `cover` trims objects below."""
+    """Return the canvas with a patch pasted at left_top, where it must fit; objects below it are trimmed."""
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
@@ -90,10 +90,10 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
 
 
 def cover(placed: Placed, window: Window) -> Placed:
-    """Return an image with its boxes changed as if something covered a window of it; the pixels stay.
+    """Return an image with its boxes changed as if something covered a window of it; pixels do not change.
 
     An object's visible fraction falls by the covered share. If the window covers a whole side of a box, the
-    box shrinks to the rest. Objects that are hardly visible any more are dropped.
+    box shrinks to the uncovered part. Objects of which too little remains visible are dropped.
     """
     boxes = placed.boxes_xyxy
     visible = placed.visible * (1 - area_fraction(clip_boxes(boxes, window), boxes))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, sorted in each folder; hidden ones are skipped.
+    """Yield the files in a folder and its subfolders, sorted in each folder; skip hidden files and folders.
 
-    Links to folders are followed, which pathlib's rglob does not do. Each folder is entered once.
+    Links to folders are followed, which pathlib's rglob does not do. Each folder is entered only once,
+    even if several links lead to it.
     """
     entered = {folder.resolve()}
     for at, subfolders, names in os.walk(folder, followlinks=True):

@@ -12,10 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class HoldOut(DatasetView):
-    """A view of the images that are held out, or of all others.
+    """A view of the images of a data set that are held out for validation, or of all its other images.
 
-    The bytes of an image file decide, not its name, its place or the other images. So an image stays on its
-    side when files are renamed, moved or added, and copies of an image are always on the same side.
+    Only the bytes of an image file decide whether it is held out, not its name, folder or other
+    images. So the decision stays the same when files are renamed, moved or added, and copies of an image
+    are never separated.
     """
 
     def __init__(self, dataset: Dataset, share: float, *, held_out: bool) -> None:

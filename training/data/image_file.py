@@ -28,7 +28,7 @@ VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
 
 def split_names(split: str) -> tuple[str, ...]:
-    """Return the folder names that a split may have, the given name first: `val` may also be `valid`."""
+    """Return the folder names that a split can have, `split` itself first: `val` can also be `valid`."""
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
@@ -59,7 +59,7 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads many images; counts those of which a part was not looked at, and logs the first of each kind."""
+    """Reads many images; counts those with parts that are not read, such as alpha, and logs the first."""
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
         """Start with nothing read; the counts go into `remarks`."""
@@ -98,7 +98,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a path ends like an image file, in any case; hidden files do not count."""
+    """Return whether a path has the suffix of an image file, in upper or lower case, and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 

@@ -22,9 +22,10 @@ HASHED_BYTES = 65536  # first bytes of a file that are hashed: enough to tell im
 class ImageFolderDataset:
     """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` if there are no split folders.
 
-    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` mean the same. Without
+    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` are one split. Without
     split folders, a hash of each file decides: about one image in five is `val`, the others are `train`.
-    Identical files are therefore in the same split.
+    Identical files are therefore
+    in the same split.
     """
 
     def __init__(self, root: Path, split: str) -> None:

@@ -58,7 +58,7 @@ def pair_up(
     labels: Mapping[str, Path],
     remarks: Counter[str],
 ) -> list[tuple[Path, Path]]:
-    """Return (image, label file) for each stem that has both; count missing files in `remarks`.
+    """Return (image, label file) for each of `stems` that has both files; count missing files in `remarks`.
 
     Args:
         where: the folder and split, for the error message.

@@ -49,7 +49,7 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     """Return one split of a LabelMe folder.
 
     The folder `<split>`, at any depth, holds the json files of a split. If no folder has the name of a split,
-    all files are `train`. An image is where `imagePath` says, beside its json file, in `images/`, or
+    all files are `train`. An image is looked for at `imagePath`, beside its json file, in `images/`, and
     in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with the
     same label and `group_id` are one object. Shapes of other types are left out and counted.
 
@@ -113,7 +113,7 @@ def is_labelme(root: Path, split: str) -> bool:
 
 
 def _by_split(root: Path, pattern: str, split: str) -> dict[str, list[Path]]:
-    """Return the files below a folder by the folder in their path that is named as a split."""
+    """Return the files below a folder, grouped by the folder in their path that has the name of a split."""
     found: dict[str, list[Path]] = {}
     for path in sorted(_below(root, pattern)):
         folders = path.relative_to(root).parent.parts
@@ -128,7 +128,10 @@ def _below(root: Path, pattern: str) -> Iterator[Path]:
 def _with_images(
     paths: list[Path], read: Mapping[Path, _Labels | None], of_split: list[Path], remarks: Counter[str]
 ) -> Iterator[tuple[Path, Path, _Labels]]:
-    """Yield each usable json file with its image, or with itself if it holds the image, and its labels."""
+    """Yield (json file, file with its image, labels) for each usable json file that has an image.
+
+    If the json file holds the image, both files are the same.
+    """
     finders: dict[Path, ImageFinder] = {}
     by_stem: dict[str, list[Path]] = {}
     for each in filter(is_image, of_split):

@@ -40,7 +40,7 @@ class LabelRows:
         area: float = nan,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
-        """Add a box; a box without area or wholly outside its image is only counted in `remarks`.
+        """Add a box; if it has no area or is wholly outside its image, only count it in `remarks`.
 
         Args:
             image: the number of the image.

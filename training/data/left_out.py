@@ -1,4 +1,4 @@
-"""Counts the labels that a reader cannot use, so that one bad entry never refuses a data set."""
+"""Counts the labels that a reader cannot use, so that a data set is not refused for a few bad entries."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ class LeftOut:
         self._first: dict[str, str] = {}
 
     def add(self, reason: str, entry: str) -> None:
-        """Count an entry; its text must name it, such as by file and line."""
+        """Count a label that cannot be used; `entry` is a text that names it, such as by file and line."""
         self._counts[reason] += 1
         self._first.setdefault(reason, entry)
 

@@ -49,7 +49,7 @@ class SampleMaker(Protocol):
 
 @dataclass(frozen=True)
 class Share:
-    """The images of a batch that this process loads, if several train together.
+    """The images of a batch that this process loads, if several processes train together.
 
     A batch is made of config.accumulate parts. Each part is cut into `ranks` equal slices, and this process
     loads slice number `rank` of every part.
@@ -59,7 +59,7 @@ class Share:
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return which positions of the batch this process loads for a part."""
+        """Return the positions in the batch of the images that this process loads for a part."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -119,8 +119,8 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Yield the parts of the batches of an epoch, in order, beginning with batch start_batch.
 
-        Epochs and batches are counted from 0. Starting an epoch ends the epoch before. The first epoch begins
-        with decoding images into the cache, which workers share.
+        Epochs and batches are counted from 0. Once an epoch is started, the iterator of an earlier
+        epoch must not be used. The first epoch first decodes images into the cache, which workers share.
 
         Raises:
             DatasetError: an image cannot be loaded or augmented; the message names its file.
@@ -165,7 +165,7 @@ class CachedDataset(DatasetView):
         self.reading = np.full(1, -1)  # index of the last image that was loaded; -1: none
 
     def fill(self, cache_bytes: int) -> None:
-        """Decode the first images into the cache until it has cache_bytes; do nothing the second time.
+        """Decode the first images into the cache until they fill cache_bytes; a second call does nothing.
 
         Raises:
             DatasetError: an image cannot be loaded; the message names its file.

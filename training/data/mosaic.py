@@ -30,7 +30,7 @@ class Placed:
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return an image with the objects of a sample, whose boxes are moved by offset_xy and clipped."""
+        """Return `image` with a sample's objects; boxes are moved by offset_xy and clipped to the window."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -64,7 +64,7 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Drop objects of which less than MIN_VISIBLE is visible or a side is shorter than MIN_SIDE_PX.
+    """Drop objects that are visible by less than MIN_VISIBLE, or have a side shorter than MIN_SIDE_PX.
 
     Ignored regions without area are dropped as well.
     """

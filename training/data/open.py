@@ -30,7 +30,8 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 class Format(NamedTuple):
     """A format of data sets: how to recognise it, and how to read one of its splits.
 
-    Both functions take the root and the split. The root is a folder, or a file that describes the data set.
+    `fits` and `read` take the root and the split. The root is a folder, or a file that describes the
+    data set.
     """
 
     looked_for: str  # the files that show the format, for the message that no format fits
@@ -70,7 +71,7 @@ FORMATS = {
 
 
 def format_of(root: Path, split: str, name: str = "") -> Format:
-    """Return the format that is named, or else the format that the contents of a folder or file show.
+    """Return the format called `name`; if `name` is empty, recognise the format by the files of the root.
 
     Raises:
         DatasetError: the root does not exist, or no format fits.

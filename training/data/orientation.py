@@ -1,11 +1,12 @@
 """Rotates boxes of images that EXIF rotates by a quarter turn, if the boxes refer to the stored pixels.
 
 Images are read upright, and all boxes refer to the upright image, as in the service's answers. Label formats
-do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools differ in it.
+do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools differ.
 If the labels state the stored image's size, the boxes are rotated.
 
-If no size is stated, if the image is square, or if EXIF rotates by a half turn or mirrors, the size tells
-nothing. Then boxes are taken to refer to the upright image, which is what people and browsers see.
+If no size is stated, if the image is square, or if EXIF rotates by a half turn or mirrors, the size does
+not show which image the boxes refer to. Then the boxes are taken to refer to the upright image, which people
+and browsers see.
 """
 
 from collections.abc import Iterable

@@ -43,5 +43,5 @@ PARTS_NOT_READ = {
 
 
 def describe_remarks(remarks: Remarks) -> str:
-    """Return the remarks with a count above 0 as one line of text, such as "crowds, ignored: 3"; else ""."""
+    """Return the remarks with counts above 0 as text, such as "crowds, ignored: 3"; "" if there are none."""
     return "; ".join(f"{what}: {count}" for what, count in remarks.items() if count)

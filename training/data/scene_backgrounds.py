@@ -77,6 +77,6 @@ def _unit_grid(image_hw: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _clouds(image_hw: tuple[int, int], rng: Rng, cells: tuple[int, int]) -> Array:
-    """Return smooth noise (H, W), mostly within -1..1; `cells` are its bumps down and across."""
+    """Return smooth noise (H, W), mostly within -1..1; `cells` is the number of bumps down and across."""
     coarse = rng.normal(0, 0.5, size=cells).astype(np.float32)
     return cv2.resize(coarse, image_hw[::-1], interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)

@@ -53,7 +53,7 @@ Maker = Callable[[Pose, Rng], Thing]
 
 
 def ring_cell(pose: Pose, rng: Rng) -> Thing:
-    """Make a pink cell with a pale middle, as a red blood cell."""
+    """Make a pink cell with a pale middle, like a red blood cell."""
     colour = rng.uniform((188, 120, 130), (212, 152, 158)).astype(np.float32)
     hole, density = rng.uniform(0.4, 0.55), rng.uniform(0.55, 0.8)
 

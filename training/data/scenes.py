@@ -20,7 +20,7 @@ CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
 MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
 MIN_SIDE_PX = 2
 FINER = 4  # subdivisions of a pixel's side when an outline is drawn
-MOST_THINGS = 3  # in a scene of one class
+MOST_THINGS = 3  # objects in a scene of ClassScenesDataset
 
 
 @dataclass(frozen=True)

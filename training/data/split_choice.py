@@ -21,11 +21,11 @@ def folder_of_split(folders: Iterable[str], split: str) -> str:
 
 
 def entry_of(split: str, there: Mapping[str, Entry]) -> Entry | None:
-    """Return the entry of a split, by its name; None if no entry or several entries fit.
+    """Return the entry in `there` whose name fits a split; None if no entry or several entries fit.
 
-    The name equals that of the split, or has it as a word: `train` is found as `train2017` and as
-    `my_train`. `val`, `valid` and `validation` mean the same. If the data set has a single entry whose name
-    is of no split, such as `default` or `result`, this entry is `train`.
+    A name fits if it is the name of the split, or has it as a word: `train` is found as `train2017` and as
+    `my_train`. `val`, `valid` and `validation` mean the same. If the data set has a single entry, and its
+    name has no word for a split, such as `default` or `result`, this entry is `train`.
     """
     names = split_names(split)
     for name in names:

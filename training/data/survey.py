@@ -27,7 +27,7 @@ class _Image(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The images and objects of a data set. A classifier's image counts as one object, without a size."""
+    """What `survey` found in a data set. An image labelled as a whole is one object, without a size."""
 
     class_names: tuple[str, ...]
     files: Sequence[str]  # name of each image's file
@@ -101,7 +101,7 @@ def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
                 images.append(each)
                 progress.update()
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the images that are left
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining images
     none = _Image(b"")  # so that an empty data set can be joined
     counts = [len(each.class_ids) for each in images]
     return Survey(

@@ -16,7 +16,7 @@ class DatasetView:
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
         """Show the images at these indices of `dataset`, in this order; all images if None."""
         self.class_names = dataset.class_names
-        self.remarks: Remarks = dataset.remarks  # of all images of `dataset`
+        self.remarks: Remarks = dataset.remarks  # they count all images of `dataset`
         self._dataset = dataset
         self._indices = range(len(dataset)) if indices is None else indices
 

@@ -113,9 +113,9 @@ def _is_labels(xml: Path) -> bool:
 
 
 def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
-    """Return all images, xml files and other files below a folder, by what images and labels share of a path.
+    """Return all images, xml files and other files, by the part of the path that image and labels share.
 
-    Hidden files are skipped. `JPEGImages/a.jpg` and `Annotations/a.xml` share `a`.
+    This part is `a` for `JPEGImages/a.jpg` and `Annotations/a.xml`. Hidden files are skipped.
     """
     images: _Files = {}
     xmls: _Files = {}
@@ -129,7 +129,7 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
 
 
 def _follow_images(images: _Files, xmls: _Files) -> None:
-    """Move xml files outside the folders of splits to their image's split, if one image has their name."""
+    """Assign xml files outside the folders of splits to the image of the same name, if only one has it."""
     stems = Counter(way[-1] for way in images)
     alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
     for way in images:
@@ -138,7 +138,7 @@ def _follow_images(images: _Files, xmls: _Files) -> None:
 
 
 def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list[Way]:
-    """Return the images of a split: as its list names them, or all of its folder."""
+    """Return the images of a split: those that its list names, or without lists, those in its folder."""
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
         for deeper in root.glob("**/ImageSets/Main"):
@@ -164,7 +164,7 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
 
 
 def _listed(line: str, xmls: _Files) -> Way:
-    """Return the image that a line of a list names; some lists have a second column that marks one class."""
+    """Return the image that a line of a list names, without the column -1, 0 or 1 of lists for one class."""
     named = [line, re.sub(r"\s+-?[01]$", "", line)]
     named += [each.removesuffix(PurePosixPath(each).suffix) for each in named]
     ways = [tuple(PurePosixPath(each.strip('"')).parts) for each in named]
@@ -206,7 +206,7 @@ def _pairs(
 
 
 def _one_of(images: list[Path], name: str) -> Path:
-    """Return the image that has the name, or else the only image; raise DatasetError if several remain."""
+    """Return the image called `name`; if there is none, return the only image, or raise DatasetError."""
     named = [image for image in images if image.name == name]
     if len(images) > 1 and len(named) != 1:
         raise DatasetError(

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = 2  # batches that each worker makes before they are needed
 ALIGNED = 64  # each array of a batch begins at a multiple of so many bytes
-MESSAGE_BYTES = 2**17  # of a job or of a description of a batch, at most
-CHECK_S = 5.0  # from one look at whether a worker lives to the next
+MESSAGE_BYTES = 2**17  # largest message: a job, or the description of a batch
+CHECK_S = 5.0  # seconds between checks that a worker is alive
 SLOW_S = 60.0  # a batch that takes longer is logged once
 ADVICE = {
     "by SIGKILL": "the system does so when memory runs out: give fewer --workers or a smaller --batch",
@@ -103,7 +103,7 @@ class WorkerPool:
     def batches(self, jobs: Iterable[Any]) -> Iterator[Batch]:
         """Yield the batch of each job, in order.
 
-        If the caller stopped an earlier iteration before its end, the batches still due from it are dropped.
+        If the caller stops iterating early, the next call drops the batches that are still being made.
 
         Raises:
             DatasetError: a batch cannot be made; the message names the file.

@@ -48,12 +48,12 @@ class Description(NamedTuple):
     def places(self, text: str, among: Sequence[Path] = ()) -> Iterator[Path]:
         """Yield the paths that a declared path can mean, the most likely first.
 
-        Some exporters write paths that begin one folder above, such as `../train/images` (Roboflow), paths
-        that begin with `data/` (CVAT) or with the name that the folder had, or paths of another machine. They
-        can mean a path in the folder of --data.
+        Some exporters write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with the old name
+        of the data set's folder, or paths of another machine. For such a path, paths in the folder of --data
+        are also yielded.
 
         Args:
-            among: folders that the path can be relative to, before `bases`.
+            among: folders that the path can be relative to; they are tried before `bases`.
         """
         for form in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))):
             yield from self._places(PurePosixPath(form.replace("\\", "/")), among)
@@ -119,12 +119,12 @@ def describe(root: Path) -> Description:
 
 
 def tried(places: Iterable[Path]) -> str:
-    """Return paths as text for an error message, each once."""
+    """Return the paths that were tried, as text for an error message, each path once."""
     return ", ".join(dict.fromkeys(map(str, places)))
 
 
 def without_dots(path: Path) -> Path:
-    """Return the path without `..`, and without following links as long as that is the same file."""
+    """Return the path without `..`; follow links only if removing `..` alone would lead to another file."""
     if ".." not in path.parts:
         return path
     short = Path(os.path.normpath(path))
@@ -136,7 +136,7 @@ def _is_image_list(root: Path) -> bool:
 
 
 def _described_by(home: Path) -> Path | None:
-    """Return the file of a folder that names the classes; None if there is none."""
+    """Return the file in a folder that names the classes of the data set; None if there is none."""
     usual = [home / name for name in NAMES if (home / name).is_file()]
     others = usual or [path for path in _files(home, "*") if path.suffix.lower() in YAML and _has_names(path)]
     if len({path.read_bytes() for path in others}) > 1:
@@ -176,7 +176,7 @@ class _Loader(yaml.BaseLoader):
     """Reads every value as the text that is written, so that classes can be called yes, no or 1.50."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raise ConstructorError if a key stands twice."""
+        """Return the mapping; raise ConstructorError if it has a key twice."""
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:

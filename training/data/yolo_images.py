@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 def split_images(described: Description, split: str, remarks: Counter[str]) -> list[Path]:
     """Return the image files of a split, each once, in the order in which the description names them.
 
-    A declared split is what the description declares: folders with all their subfolders, lists of images, or
-    both. Only for a split that is not declared, the usual folders are read: `<split>/images`,
+    If the description declares the split, its images are in the declared folders and their subfolders, and
+    in the declared lists. If the split is not declared, the usual folders are read: `<split>/images`,
     `images/<split>` or `<split>`; for `train` without any of these, `images`, else the whole folder.
-    Folders of another split, and images that its lists name, are left out.
+    Folders of another split, and images in another split's lists, are left out.
 
     Raises:
         NoSuchSplit: a declared folder or list is missing, or the split has no image.
@@ -62,7 +62,7 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
-    """Return the folders and lists of images of a split; raise NoSuchSplit if one is missing and required."""
+    """Return a split's folders and lists of images; raise NoSuchSplit if a `required` one is missing."""
     home, names = described.home, split_names(split)
     declared = next((described.sources[name] for name in names if name in described.sources), None)
     if declared is None:
@@ -86,7 +86,7 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
 
 
 def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
-    """Return the usual folder of a split that is not declared, if there is one."""
+    """Return the folder, such as `images/train`, of a split that is not declared; empty if none exists."""
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
     found = [folder for parts in usual for folder in _called(parts, home)][:1]
@@ -118,13 +118,13 @@ def _of_others(described: Description, splits: Set[str]) -> set[Path]:
 
 
 def _real(images: Sequence[Path]) -> set[Path]:
-    """Return the paths of images with every link to a folder followed."""
+    """Return the paths of images with the links in their folders resolved."""
     folders = {folder: folder.resolve() for folder in {path.parent for path in images}}
     return {folders[path.parent] / path.name for path in images}
 
 
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
-    """Return the folders with this path below `home`, in any case; first those in lower case."""
+    """Return the folders with this path below `home`, whatever its capital letters; lower case first."""
     found = [home]
     for part in parts:
         there = [path for folder in found for path in folder.iterdir() if path.name.lower() == part]
@@ -133,7 +133,7 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
 
 
 def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
-    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those of others.
+    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those in `others`.
 
     `known` gets the path under which a folder was found first: links can lead to one folder by two paths.
     """
@@ -208,7 +208,7 @@ class LabelFiles:
         last `images` replaced by `labels` (in any case), or else beside the image.
 
         Raises:
-            DatasetError: the label file belongs to another image too, whose name differs in the suffix only.
+            DatasetError: the label file also fits another image, whose name differs only in the suffix.
         """
         if image.parent not in self._by_stem:
             found: dict[str, Path] = {}
@@ -244,5 +244,5 @@ class LabelFiles:
 
 
 def _composed(stem: str) -> str:
-    """Return a name with one character for a letter with its accent: macOS writes two, other tools one."""
+    """Return a name in which an accented letter is one character; macOS writes letter and accent as two."""
     return normalize("NFC", stem)

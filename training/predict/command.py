@@ -30,7 +30,7 @@ class PredictOptions:
     checkpoint: str
     sources: tuple[str, ...]
     output: Path = Path("predictions")
-    conf: float | None = None  # None: the model's default, also of the next four
+    conf: float | None = None  # of this and the next four, None is the model's default
     iou: float | None = None
     max_det: int | None = None
     top_k: int | None = None
@@ -45,21 +45,21 @@ class PredictOptions:
 
 
 class ExpertTally:
-    """How often each expert of one layer ran."""
+    """How often each expert of one mixture layer ran, over all images of a `predict`."""
 
     def __init__(self, experts: int) -> None:
         self._chosen, self._weights = np.zeros(experts), np.zeros(experts)
         self._sets: Counter[bytes] = Counter()
 
     def add(self, gates: np.ndarray) -> None:
-        """Count the experts of one image; gates (E,) are 0 for experts that did not run."""
+        """Count the experts that ran for one image; gates (E,) are 0 for experts that did not run."""
         self._chosen += gates > 0
         self._weights += gates
         self._sets[(gates > 0).tobytes()] += 1
 
     def __str__(self) -> str:
         images = self._sets.total()
-        all_run = self._chosen.min() == images  # then only weights differ between experts
+        all_run = self._chosen.min() == images  # if every expert always ran, only their weights differ
         shares = (self._weights if all_run else self._chosen) / images
         shown = "  ".join(f"{share:4.0%}" for share in shares)
         return f"{'all run, weighing' if all_run else 'chosen'} {shown}, {len(self._sets)} sets of experts"
@@ -80,7 +80,7 @@ class Summary:
     stopped: bool = False
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Count the objects and the experts of one image."""
         self.images += 1
         self.empty += not len(result)
         names = result.class_names
@@ -100,9 +100,9 @@ class Summary:
 
 
 def predict(options: PredictOptions) -> Summary:
-    """Run a model over all sources, and write the results; a source that cannot be read is left out.
+    """Run a model over all sources, and write the results; skip a source that cannot be read.
 
-    Ctrl-C stops between two images. What was written stays.
+    Ctrl-C stops after the current image. Files that are already written are kept.
 
     Raises:
         ConfigError: nothing can be read, a setting is invalid, or a drawn image would replace its source.
@@ -143,7 +143,7 @@ def predict(options: PredictOptions) -> Summary:
 def _frames(
     sources: Sequence[Source], summary: Summary, progress: tqdm, bits: int | None
 ) -> Iterator[tuple[Source, Frame, float]]:
-    """Yield the frames of all sources, and the frames per second; count and name what cannot be read."""
+    """Yield source, frame and frames per second for each frame; count and log sources that cannot be read."""
     images = ImageReader(summary.remarks, bits)
     for source in sources:
         try:

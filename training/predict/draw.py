@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 
 
 def draw(result: Result, *, experts: bool = True) -> Image:
-    """Return a drawn copy of the result's image, as Result.plot does."""
+    """Return a copy of the result's image with boxes or classes drawn on it; see Result.plot."""
     image = np.ascontiguousarray(result.image).copy()
     scale = float(np.clip(sum(image.shape[:2]) / 2 / READABLE_PX, 0.6, 4))
     labels = [f"{name} {score:.2f}" for name, score in zip(result.class_names, result.scores, strict=True)]
@@ -46,7 +46,7 @@ def _box(image: Image, box: NDArray[np.float32], scale: float, colour: Colour) -
 
 
 def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, colour: Colour) -> None:
-    """Draw text on a filled box whose corner is at left_top, moved to the left where it would be cut off."""
+    """Draw text on a filled box with its corner at left_top, or further left if it would be cut off."""
     size = 0.5 * scale
     width = cv2.getTextSize(text, FONT, size, 1)[0][0] + 4
     left, top = max(0, min(left_top[0], image.shape[1] - width)), left_top[1]
@@ -57,7 +57,7 @@ def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, col
 
 
 def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, scale: float) -> Image:
-    """Return a line of the band: the layer's name, and a cell for each expert, darker with its weight."""
+    """Return a layer's line of the band: its name, and a cell for each expert, darker for a higher weight."""
     height, names = _line_px(scale), round(0.3 * width)
     row = np.full((height, width, 3), 255, np.uint8)
     cv2.putText(row[:, :names], layer, (3, round(0.7 * height)), FONT, 0.42 * scale, GREY, 1, cv2.LINE_AA)
@@ -78,7 +78,7 @@ def _line_px(scale: float) -> int:
 
 
 def class_colour(class_id: int) -> Colour:
-    """Return a bright colour, far from those of the classes before it."""
+    """Return a bright colour for a class; classes with successive ids get very different hues."""
     hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
     red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
     return int(red), int(green), int(blue)

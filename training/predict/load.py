@@ -8,11 +8,11 @@ from training.predict.model import Model
 from training.predict.open import MANIFEST_FILE, open_artifact, open_checkpoint
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, STARTER, SUFFIX, find_checkpoint
 
-ON_THE_CPU = ("openvino", "onnx", "npu")  # targets, in the order in which one of several is taken
+ON_THE_CPU = ("openvino", "onnx", "npu")  # export targets; the first that the repository has is loaded
 
 
 def load(model: str | Path, *, device: str | None = None, repository: Path = REPOSITORY) -> Model:
-    """Load a model as training.load does; `repository` is where names are looked up."""
+    """Load a model as training.load does; a name is looked up in the folder `repository`."""
     path = Path(model)
     found = _in_folder(path) if path.is_dir() else path
     if not path.exists():
@@ -29,7 +29,7 @@ def load(model: str | Path, *, device: str | None = None, repository: Path = REP
 
 
 def _in_folder(folder: Path) -> Path:
-    """Return the folder of an artifact's newest version, or the checkpoint of a run, the best one first."""
+    """Return the folder of an artifact's newest version, or a run's checkpoint: the best, else the last."""
     if (folder / MANIFEST_FILE).is_file():
         return folder
     versions = [

@@ -83,7 +83,7 @@ class Model:
 
         Args:
             conf: lowest score of a detection, 0..1.
-            iou: overlap, 0..1, above which the lower-scored of two boxes of a class is dropped.
+            iou: IoU, 0..1, above which the lower-scored of two boxes of a class is dropped.
             max_det: maximum number of detections in an image.
             classes: names or ids of the only classes to report; None or empty: all.
             top: number of classes that a classifier reports.
@@ -161,7 +161,7 @@ def _check_shares(values: dict[str, float | None]) -> None:
 
 
 def _only(outputs: Arrays, class_ids: Sequence[int]) -> Arrays:
-    """Return a detector's outputs in which candidates of other classes have a score that is never kept."""
+    """Return a detector's outputs, with score -1 for candidates of classes that are not in `class_ids`."""
     if SCORES in outputs:
         wanted = np.isin(outputs[CLASS_IDS], class_ids)
         return {**outputs, SCORES: np.where(wanted, outputs[SCORES], np.float32(-1))}

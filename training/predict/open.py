@@ -32,7 +32,7 @@ Run = Callable[[NDArray[np.uint8], RoutingControls], Arrays]
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A loaded model: what it takes, what it answers, and the function that runs it."""
+    """A loaded model: its input size, classes, experts and defaults, and the function that runs it."""
 
     name: str
     task: TaskName
@@ -47,7 +47,7 @@ class LoadedModel:
 
 
 def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
-    """Return a checkpoint that runs in float32 on a device; experts run grouped, as in `evaluate`.
+    """Return a checkpoint that runs in float32 on a device; an expert runs only for images that chose it.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.

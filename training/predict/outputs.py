@@ -52,7 +52,7 @@ class Outputs:
             self._video = None
 
     def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
-        """Write the result of an image, or of a video's frame with this index, from 0."""
+        """Write the result of an image, or of frame `index` (from 0) of a video at `fps` frames/s."""
         name = source.name if index is None else f"{source.name}_{index:06d}"
         if self._draw:
             self._add_drawn(source, result.plot(), index, fps)
@@ -77,7 +77,7 @@ class Outputs:
 
 
 def drawn_path(folder: Path, source: Source) -> Path:
-    """Return the drawn file of a source: a JPEG of a JPEG, a PNG of another image, an MP4 of a video."""
+    """Return the path of a source's drawing: JPEG for a JPEG, PNG for any other image, MP4 for a video."""
     suffix = ".mp4"
     if source.kind == "image":
         suffix = ".jpg" if Path(source.where).suffix.lower() in (".jpg", ".jpeg", ".jfif") else ".png"
@@ -85,7 +85,7 @@ def drawn_path(folder: Path, source: Source) -> Path:
 
 
 def label_rows(result: Result, *, conf: bool) -> list[str]:
-    """Return the rows of a label file: class id and box as YOLO writes them, or score and name of a class.
+    """Return the rows of a label file: class id and box of each object, or score and name of each class.
 
     Centre, width and height of a box are shares of the image, 0..1. A classifier's rows are "0.93 cat".
     """
@@ -104,7 +104,7 @@ def label_rows(result: Result, *, conf: bool) -> list[str]:
 
 
 def as_document(result: Result) -> dict[str, Any]:
-    """Return a result as values for JSON; boxes are centre and size in pixels, as the service's are."""
+    """Return a result as values for JSON; boxes are centre and size in pixels, as in the service's answer."""
     height, width = result.image.shape[:2]
     found = []
     for row, (class_id, name, score) in enumerate(
@@ -125,7 +125,7 @@ def as_document(result: Result) -> dict[str, Any]:
 
 
 class _JsonList:
-    """A JSON list that is written as it grows, beside its final place until it is closed."""
+    """A JSON list that is written item by item to a temporary file, and renamed when it is closed."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._partial = path, path.with_name(f".{path.name}.partial")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.data.image_file import read_rgb
 from training.errors import DatasetError
 
-DEEP_MODES = ("I", "F")  # of PIL: more than 8 bits, which converting to RGB would cut off
+DEEP_MODES = ("I", "F")  # PIL's modes of over 8 bits, which RGB would cut off
 
 
 def as_rgb(image: Any) -> tuple[str, NDArray[np.uint8]]:

@@ -18,7 +18,7 @@ LISTED = 6  # objects that a representation lists by score
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result:
-    """What a model found in one image, highest score first."""
+    """What a model found in one image: the objects or classes, highest score first, and the experts."""
 
     name: str  # of the image
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -29,7 +29,7 @@ class Result:
     routings: Mapping[
         str, tuple[NDArray[Any], NDArray[Any]]
     ]  # by layer: gates and router probabilities, (E,)
-    seconds: float  # that the model took, without reading the image
+    seconds: float  # time of the model, without reading the image
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -22,7 +22,7 @@ VIDEO_SUFFIXES = (
     ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 )
 # fmt: on
-TIMEOUT_MS = 10_000  # until a stream must have answered
+TIMEOUT_MS = 10_000  # a stream must answer within this time
 SHARE_READ = 0.9  # a video's header may announce a few frames too many; below this share, it is damaged
 
 Kind = Literal["image", "video", "stream"]
@@ -48,7 +48,7 @@ class Found:
     sources: list[Source] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)  # other files in folders, by suffix
-    names: set[str] = field(default_factory=set)  # of the sources
+    names: set[str] = field(default_factory=set)  # names of the sources so far
 
 
 class Frame(NamedTuple):
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
 
 def find_sources(words: Sequence[str], output: Path) -> Found:
-    """Return the sources of a command line, in its order; a folder is searched with its subfolders.
+    """Return the sources that a command line names, in this order; search folders and their subfolders.
 
     Args:
         words: paths of files and folders, patterns such as "day*/*.jpg", camera numbers and addresses.
@@ -79,7 +79,7 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
             for match in map(Path, matches):
                 if match.is_file():
                     _add(found, match, os.path.relpath(match, base), searched=Path(base))
-                elif "**" not in word:  # which matches the files of all folders by itself
+                elif "**" not in word:  # "**" already matches the files of all folders
                     _add_folder(found, match, match.relative_to(base))
         if len(found.sources) == before:
             nothing = "no image or video in this folder" if path.is_dir() else "no such file or folder"
@@ -94,7 +94,7 @@ def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
 
 
 def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -> None:
-    """Add a file of the searched folder; one that the user named itself is tried whatever its suffix."""
+    """Add a file of the folder `searched`; None: the user named the file, so add it whatever its suffix."""
     suffix = path.suffix.lower()
     if searched is not None:
         if path.name.startswith(".") or _earlier_result(path, searched, found.output):
@@ -106,13 +106,13 @@ def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -
 
 
 def _earlier_result(path: Path, searched: Path, output: Path) -> bool:
-    """Return whether a file lies in the output folder, and that one is below the searched folder."""
+    """Return whether a file is in the output folder, and the output folder is below the searched folder."""
     below = not searched.resolve().is_relative_to(output)
     return below and path.resolve().is_relative_to(output)
 
 
 def _append(found: Found, kind: Kind, where: Path | str, name: str) -> None:
-    """Append a source under a name not used yet; else a.jpg and a.png would write the same label file."""
+    """Append a source under an unused name, so that a.jpg and a.png do not write the same label file."""
     unused, count = name, 1
     while unused in found.names:
         count += 1
@@ -170,7 +170,7 @@ class FrameReader:
                 break
             yield Frame(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), count)
             count += 1
-        if self.source.kind == "stream" and not self.frames:  # an address may also be that of a file
+        if self.source.kind == "stream" and not self.frames:  # the address can be that of a file, which ends
             raise DatasetError(f"{self.source}: the stream ended after {count} frames")
         if count == 0 or count < SHARE_READ * self.frames:
             raise DatasetError(
@@ -179,8 +179,8 @@ class FrameReader:
 
 
 def _open(source: Source) -> cv2.VideoCapture:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # or FFmpeg writes between the progress bars
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # likewise OpenCV
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's messages break progress bars,
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # and so do OpenCV's
     where = str(source.where)
     if where.isdecimal() and source.kind == "stream":
         capture = cv2.VideoCapture(int(where))

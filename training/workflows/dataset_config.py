@@ -62,13 +62,13 @@ def training_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the training data: the recipe's own data in the folder, or else this split of the folder.
+    """Return the training data: `split` of the folder, or the data of the recipe if the recipe has its own.
 
-    Without a folder, generated scenes are trained on. `classes` keeps only these classes, in this order;
-    empty: all. If `reading` holds out a share of the split, the training data is the other images of it.
+    Without a folder, generated scenes are returned. `classes` are the only classes to keep, in the order of
+    their ids; empty: all. If `reading` holds out a share of the split, only its other images are returned.
 
     Raises:
-        ConfigError: a recipe with its own data needs a folder, or classes of this data cannot be selected.
+        ConfigError: the recipe has its own data and no folder is given, or its data has no classes to select.
     """
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:
@@ -90,7 +90,7 @@ def measured_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on, as training_data does; generated scenes are unseen in training.
+    """Return the data to measure on; arguments as in training_data. Generated scenes are unseen ones.
 
     If `reading` holds out a share of the split, the images held out are measured.
     """
@@ -157,12 +157,12 @@ def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
 
 
 def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data; generated scenes get the labels that the task learns."""
+    """Return the data, with the labels that the task learns (boxes or classes) if it is generated scenes."""
     if isinstance(data, ScenesConfig):
         return replace(data, labels=task_named(task).scene_labels)
     return data
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data for a model, joined by class names; raise DatasetError if no class is in common."""
+    """Open data with the class ids of a model, matched by name; raise DatasetError if no name matches."""
     return joined_by_name(open_dataset(scenes_for(config.task, data)), config.class_names)

@@ -56,7 +56,7 @@ def export(
 
     Args:
         checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
-        data: None: unseen generated scenes, if the model has their classes; otherwise nothing is measured.
+        data: None: generated scenes that training did not use, if the model has their classes; else none.
         calibration: images for the value ranges of int8. None: `data`, or generated scenes of training.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
@@ -100,7 +100,7 @@ def export(
 
 
 def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
-    """Return the model's metric and routing on the data, and all figures of the evaluation."""
+    """Return the metric and routing to compare graphs with, and every figure of the evaluation by name."""
     dataset, task = labelled_for(model, data), task_named(model.config.task)
     log_measured("labels", dataset)
     result = task.evaluate(model.to(compute_device()), dataset)

@@ -30,8 +30,8 @@ def evaluate_checkpoint(
 ) -> Result:
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
-    For None, top_k and weight_threshold are as trained. Classes are joined by name. Errors are those
-    of controls_of and labelled_for.
+    If top_k or weight_threshold is None, the value of the training is used. Classes of model and data are
+    matched by name. Errors are those of controls_of and labelled_for.
     """
     model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
@@ -54,7 +54,7 @@ def _load(checkpoint: Path, top_k: int | None) -> tuple[Detector, RoutingControl
 
 
 def labelled_for(model: Network, data: DataConfig) -> Dataset:
-    """Open data for a model; raise DatasetError for labels of another task, or no class in common."""
+    """Open data for a model; raise DatasetError for labels of another task or without a common class."""
     dataset = open_for(model.config, data)
     task_named(model.config.task).check_labels(dataset)
     return dataset
@@ -70,7 +70,7 @@ def compare_checkpoints(
     """Return the mAP of two checkpoints and the difference, from a paired bootstrap of `draws` samples.
 
     Raises:
-        ConfigError: a model cannot run with its top_k.
+        ConfigError: a model cannot run with the top_k that is given for it.
         DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
     """
     first, second = map(_load, checkpoints, top_ks)
@@ -80,7 +80,7 @@ def compare_checkpoints(
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """Return routing controls, as trained for None; raise ConfigError if the model cannot run with top_k."""
+    """Return routing controls; None stands for the trained value. Raise ConfigError for an invalid top_k."""
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
         allowed = ", ".join(map(str, config.allowed_top_k))
@@ -94,7 +94,7 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> Evaluation:
-    """Return the results of a running service; classes are joined by name.
+    """Return the mAP of a running service on a data set; classes of both are matched by name.
 
     Raises:
         ConfigError: the data has no boxes.

@@ -1,4 +1,4 @@
-"""Checks before the first step of a training what would fail, or be worth nothing, hours later."""
+"""Checks, before the first step of a training, for errors that would otherwise show hours later."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ LEARN, MEASURE = "learn from", "measure on"  # the uses of a split, as messages 
 
 
 class Findings(NamedTuple):
-    """What is wrong with the training and validation data, and what is odd."""
+    """Reasons to refuse the training or validation data, and oddities that are only logged."""
 
     problems: list[str]  # nothing can be learned or measured
     odd: list[str]  # worth knowing
@@ -106,7 +106,7 @@ def look_at(config: TrainConfig, dataset: Dataset, validation: Dataset | None = 
 
 
 def findings(splits: Sequence[Split], input_hw: tuple[int, int], best_by: str) -> Findings:
-    """Return why the images cannot be trained or validated on, if so, and what is odd about them.
+    """Return reasons why the images cannot be used to train or validate, and oddities to log.
 
     Args:
         splits: the training data first, then any data to validate on.
@@ -180,7 +180,7 @@ def _odd(split: Split, input_hw: tuple[int, int], use: str) -> list[str]:
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Check that a folder can be made and written into; raise ConfigError otherwise."""
+    """Raise ConfigError unless a folder can be made and written into; `flag` is the option that names it."""
     existing = _nearest(folder)
     if not existing.is_dir():
         raise ConfigError(f"{flag} {folder}: {existing} is a file; give a folder")
@@ -189,7 +189,7 @@ def check_folder(folder: Path, flag: str) -> None:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Check that a disk has space for files of so many bytes; raise ConfigError otherwise."""
+    """Raise ConfigError unless the disk of a folder has space for `needed` bytes; `what` names the files."""
     free = shutil.disk_usage(_nearest(folder)).free
     if free < needed:
         raise ConfigError(

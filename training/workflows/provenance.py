@@ -15,8 +15,8 @@ OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # fields that descri
 def origin_of(checkpoint: Path) -> dict[str, str]:
     """Return the provenance of a model whose training starts from this checkpoint.
 
-    The provenance keeps the source and the licence that the checkpoint states, however often training goes on
-    from its weights, and adds the checkpoint's name, sha256 and training data.
+    The provenance keeps the source and the licence that the checkpoint states, however many trainings start
+    from one another's weights, and adds the checkpoint's name, sha256 and training data.
 
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.
@@ -33,7 +33,7 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
 
 
 def checkpoint_in_words(provenance: Mapping[str, str]) -> str:
-    """Return the epoch of a checkpoint, and its validation score if that chose the checkpoint, as text."""
+    """Return a checkpoint's epoch as text, and its validation score if it is the best checkpoint of a run."""
     if "epoch" not in provenance:
         return ""
     best = next((f"{name} {float(provenance[name]):.3f}" for name in BEST_BY if name in provenance), None)

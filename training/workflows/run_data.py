@@ -22,12 +22,12 @@ def measured_on(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the selected data to measure a checkpoint on; if none is selected, the data of its own run.
+    """Return the data that the arguments select; if they select none, the data of the checkpoint's run.
 
-    The run's data is its validation data; if `split` is given, it is this split of the run's training folder.
+    The data of a run is its validation data, or with `split`, this split of the run's training folder.
 
     Raises:
-        ConfigError: nothing is selected, and the checkpoint's run is not known or has no such data.
+        ConfigError: no data is selected, and the checkpoint's run is not known or lacks the data.
     """
     if folder is not None or recipe is not None:
         return measured_data(folder, split or reading.usual_split, recipe, classes, reading)

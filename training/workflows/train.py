@@ -58,7 +58,7 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Return training and validation data: the recipe's own, the folder's, or scenes of two seeds.
+    """Return training and validation data: of the recipe, of the folder, or generated scenes of two seeds.
 
     Raises ConfigError if the recipe needs a folder, or if the data has no splits or classes to select.
     """
@@ -102,7 +102,7 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
 
 
 def train(options: TrainOptions, *, processes: Processes = ALONE) -> Outcome:
-    """Start a run, or resume the stopped run in run_dir; a TrainingError says what to do.
+    """Start a run, or resume the stopped run in run_dir; raise a TrainingError that says what to do.
 
     Every process of the run calls this function with the same options.
     """

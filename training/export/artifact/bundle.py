@@ -1,4 +1,4 @@
-"""Export all artifacts of a model or none: stage them, check them, then rename them into the repository."""
+"""Export all artifacts of a model or none: write them to a staging folder, check them, then rename them."""
 
 import json
 import logging
@@ -86,7 +86,7 @@ def export_model(
     Raises:
         ConfigError: the name is no model name, or a target or the model does not support the options.
         ExportError: a graph does not reproduce the checkpoint, the model finds nothing in the images, or a
-            file cannot be released.
+            file cannot be moved into the repository.
     """
     check_name(name)
     check_options(targets, options, model.config)
@@ -134,7 +134,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Raise ConfigError if an older version takes another fixed batch than `fixed`."""
+    """Raise ConfigError if an older version of the model takes another number of images than `fixed`."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(
@@ -175,7 +175,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
 
 
 def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
-    """Log why an artifact is not proved; without the option `unproved`, raise ExportError instead."""
+    """Log why an artifact is not proved; if `options.unproved` is false, raise ExportError instead."""
     why = f"this model is too little trained to prove that its artifact works: {'; '.join(reasons)}"
     served = "the service serves it only with SPARSIGHT_SERVE_UNPROVED=true"
     if not options.unproved:
@@ -187,7 +187,7 @@ def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
 
 
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
-    """Return how far a graph's outputs are from the checkpoint's; raise ExportError beyond the tolerance."""
+    """Return how far a graph's outputs are from its checkpoint's; raise ExportError if it is too far."""
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)

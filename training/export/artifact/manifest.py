@@ -32,7 +32,7 @@ class Provenance:
     data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     attribution: str = ""
-    checkpoint: str = ""  # its epoch, and its score if validation chose it
+    checkpoint: str = ""  # the checkpoint's epoch, and its score if validation chose it
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ each new version and each new model is renamed into place. In this order, the co
 models `<name>-<target>-nms` and `<name>-<target>-detect` always list every version of the graph.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
-has loaded keep working. A server that loads such configurations serves the existing versions, but the -nms
-and -detect models show the number and the class names of the missing version. If that version's tensors
-differ, the older versions do not fit the configuration: then neither they nor the -detect model load. The
-next export of this model and target, or `triton-config`, repairs the configurations.
+has loaded keep working. A server that loads such configurations serves the existing versions, but Triton's
+two other models show the number and the class names of the missing version. If that version's tensors
+differ, the older versions do not fit the configuration: then neither these versions nor
+`<name>-<target>-detect` load. The next export of this model and target, or `triton-config`, repairs the
+configurations.
 """
 
 import os
@@ -26,7 +27,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Yield a new staging folder, and delete it afterwards; also delete those of processes that died."""
+    """Yield a new staging folder, and delete it afterwards; first delete those of processes that died."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Manifests as they are stored in the repository, whatever their schema version."""
+"""Manifests as they are stored in the model repository, in any version of their schema."""
 
 import hashlib
 import json

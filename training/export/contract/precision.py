@@ -12,8 +12,8 @@ Precision = Literal["f32", "bf16", "f16", "int8"]
 class Tolerance:
     """Largest allowed differences from the checkpoint in float32.
 
-    Boxes may differ by boxes_px + boxes_relative × |coordinate|. Outputs of an image are compared only if
-    every layer chose the same experts as the checkpoint.
+    A box coordinate can differ by boxes_px + boxes_relative × |coordinate|. Outputs of an image are compared
+    only if every layer chose the same experts as the checkpoint.
     """
 
     boxes_px: float = 1e-3

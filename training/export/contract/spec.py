@@ -20,12 +20,12 @@ Ports = Literal["f32", "bf16"]
 class GraphSpec:
     """How a graph runs its experts, whether it selects candidates, and which batches it takes."""
 
-    execution: Execution  # sparse: experts that are not chosen are not computed
+    execution: Execution  # sparse: only chosen experts are computed
     selection: Selection  # service: the graph returns every anchor, and the service selects
     candidates: int = 1000
     max_batch: int = 1  # above 1: a run takes 1 to max_batch images, each with its own top_k
     fixed_batch: int | None = None  # sparse without branches: exactly this many images
-    branches: Branches = "best"  # of a sparse graph; per_expert: no bodies for one top_k
+    branches: Branches = "best"  # sparse graphs: per_expert has no bodies for single top_k values
     exactly: int | None = None  # sparse: the graph is valid only for this top_k, without a threshold
     ports: Ports = "f32"  # type of maps that cross a branch; bf16 if the engine computes in bf16
 
@@ -43,7 +43,8 @@ class GraphSpec:
     def top_ks(self, config: ModelConfig) -> range:
         """Return the top_k values that callers may request.
 
-        With a fixed batch, the default is the highest: the graph gathers the weights of so many experts.
+        With a fixed batch, no value above the model's default is allowed, since the graph gathers the weights
+        of exactly so many experts.
         """
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)

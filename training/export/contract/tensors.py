@@ -1,4 +1,4 @@
-"""The inputs and outputs of a graph, one row each. All other code loops over these rows."""
+"""The inputs and outputs of a graph: one row each, over which all other code of the exporter loops."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Tensor:
 class Input(Tensor):
     """One input of a graph, with further entries of its manifest row.
 
-    These are `resize` for images, and `default` with `allowed` or `range` for a control.
+    These entries are `resize` for images, and `default` with `allowed` or `range` for a control.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -85,12 +85,12 @@ class GraphContract:
     def feed(
         self, canvases: Sequence[NDArray[np.uint8]], controls: Sequence[RoutingControls]
     ) -> dict[str, NDArray[Any]]:
-        """Return the arrays of one run by input name; images repeat until the smallest batch is full.
+        """Return the arrays of one run by input name; repeat images until the smallest allowed batch is full.
 
         Args:
             canvases: one or more network inputs, (H, W, 3) each.
-            controls: the controls of each image, as numbers. A graph input of role control takes the field
-            with the name of the input.
+            controls: the controls of each image, as numbers. Each graph input of role control gets the field
+            that has the name of the input.
         """
         count = max(len(canvases), self.batch[0])
         values: dict[str, NDArray[Any]] = {}

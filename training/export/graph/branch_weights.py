@@ -2,7 +2,7 @@
 
 The exporter leaves every weight in the outer graph. ONNX Runtime prepares the weights of a convolution for
 its fast kernels only if they are constants of the graph or branch that holds the convolution. A branch that
-reads weights from outside runs slower kernels, which cost the time that skipping experts saves.
+reads weights from the outer graph runs slower kernels, and loses the time that skipping experts saves.
 """
 
 import onnx

@@ -27,8 +27,9 @@ from training.models.network import Network
 def fold_batch_norm(model: Network) -> Network:
     """Return a copy in which every batch norm after a convolution is merged into the convolution.
 
-    The norm after the weighted sum of experts stays: between it and the experts' last convolutions are
-    activations. Group norm stays as well, since it computes its statistics from each image.
+    The norm after the weighted sum of experts is not merged, since activations are between the experts' last
+    convolutions and this norm. Group norm is not merged either, since it computes its statistics from each
+    image.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():

@@ -1,8 +1,9 @@
-"""Convert a network to half precision: float16 where GPUs multiply fast, float32 where experts are chosen.
+"""Convert a network to half precision: float16 for speed on GPUs, float32 where experts are chosen.
 
-TensorRT computes every tensor in the type that the ONNX file states. These types are chosen in the network,
-not by the converters of onnxconverter-common and ONNX Runtime. Such a converter cannot tell a router from
-other layers: it would have to find every float32 part by node names, and add casts to each node.
+TensorRT computes every tensor in the type that the ONNX file states. This module sets these types in the
+network, instead of using the converters of onnxconverter-common and ONNX Runtime. Such a converter cannot
+tell a router from other layers: it would have to find every float32 part by node names, and add casts to
+each node.
 
 The effect of half precision is measured in PyTorch, where the same network rounds every map to float16.
 OpenVINO on a CPU computes float16 graphs in float32. A run in OpenVINO therefore shows that the file computes
@@ -44,8 +45,9 @@ class InFloat32(nn.Module):
 def half_precision(model: Network) -> Network:
     """Return a copy with folded batch norm, whose convolutions and activations are float16.
 
-    These stay float32: routers and gates, norms that do not fold, the distributions of box sides, the boxes,
-    the sigmoid or softmax of scores, and so the selection of candidates. Inputs and outputs keep their types.
+    These stay float32: routers and gates, norms that cannot be folded, the distributions of box sides, the
+    boxes, the sigmoid or softmax of scores, and the selection of candidates by these scores.
+    Inputs and outputs keep their types.
     """
     halved = fold_batch_norm(model)  # in float32, so that weights are rounded only once
     layers = halved.mixture_layers().values()

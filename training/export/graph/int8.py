@@ -64,7 +64,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
         quantized: ov.Model = nncf.quantize(
             model,
             nncf.Dataset(list(samples)),
-            preset=nncf.QuantizationPreset.MIXED,  # signed weights, and the unsymmetric outputs of SiLU
+            preset=nncf.QuantizationPreset.MIXED,  # weights symmetric; SiLU's outputs are not
             subset_size=len(samples),
             # Ranges are the extremes of all images. NNCF's default is the mean of the images' extremes, which
             # cuts off values that only some images have, such as those of objects. For sparsight-n on
@@ -115,7 +115,10 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise each convolution, also in branches, as its example of the same weights; return their names."""
+    """Quantise each convolution, also in branches, like the one in `examples` with the same weights' name.
+
+    Return the names of the weights of these convolutions.
+    """
     taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}
     for node in model.get_ordered_ops():
@@ -133,7 +136,7 @@ def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
 
 
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
-    """Insert the example's quantisers before an input, or before the PASSING operators in front of it."""
+    """Insert quantisers like those before the example: before an input, or before PASSING operators there."""
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
         key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())

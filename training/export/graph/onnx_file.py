@@ -44,7 +44,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
         _check_operators(proto, TENSORRT_OPERATORS)
-    elif spec.execution == "sparse" and spec.exactly is None:  # a body is not switched again
+    elif spec.execution == "sparse" and spec.exactly is None:  # a body has no bodies of its own
         if spec.branches == "best":
             bodies = {top_k: _trace(model, replace(spec, exactly=top_k)) for top_k in quick_top_ks(model)}
             return switch_by_top_k(proto, bodies) if bodies else proto
@@ -54,7 +54,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values for which a sparse graph has a body without branches, the likeliest first."""
+    """Return the top_k values for which a sparse graph has a body without branches, the default first."""
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.
         return ()

@@ -16,9 +16,9 @@ from training.export.contract.controls import THRESHOLD, TOP_K
 
 
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
-    """Return a graph that runs the body of the requested top_k, or the general graph if there is none.
+    """Return a graph that runs the body for the requested top_k, or `general` if no body is for it.
 
-    With a threshold above 0, the general graph runs.
+    With a threshold above 0, `general` runs.
 
     Args:
         general: valid for every top_k and threshold.
@@ -56,7 +56,7 @@ def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> l
 
 
 def _as_branch(model: onnx.ModelProto, prefix: str, weights: dict[str, onnx.TensorProto]) -> onnx.GraphProto:
-    """Return a model as a branch that reads inputs and weights from outside; add the model's to `weights`."""
+    """Return a model as a branch that reads inputs and weights from outside; add its weights to `weights`."""
     # The exporter numbers its constants: in another body the same name may hold another value.
     renamed = {
         tensor.name: f"{prefix}/{tensor.name}"

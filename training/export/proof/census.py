@@ -49,7 +49,7 @@ def _shown(port: ov.Output) -> str:
 def skippable_experts(graph: Path | bytes) -> int:
     """Return the number of experts that a graph can skip: branches with a convolution on only one side.
 
-    In a graph that selects a body by top_k, count only in the body for every top_k and threshold.
+    If the graph selects a body by top_k, only the body that is valid for every top_k and threshold counts.
 
     Args:
         graph: an OpenVINO or ONNX file, or the bytes of an ONNX file.
@@ -83,7 +83,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _read(name: str, makers: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the names of all values that the value `name` is computed from, with `name` itself."""
+    """Return `name`, and the names of all values from which the value `name` is computed."""
     seen: set[str] = set()
     todo = [name]
     while todo:
@@ -104,7 +104,7 @@ def branches(model: ov.Model) -> Iterator[ov.Node]:
 
 
 def _general_body(model: ov.Model) -> ov.Model:
-    """Return the part of a graph that runs if no part is for the requested top_k alone."""
+    """Return the body that is valid for every top_k; a graph that selects no body is returned whole."""
     for node in model.get_ops():
         if node.get_type_name() == "If" and node.get_output_size() > 1:  # an expert returns one map
             return _general_body(node.get_function(1))

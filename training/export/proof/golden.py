@@ -1,4 +1,4 @@
-"""Make the golden sample of an artifact: an image, and the answer of a correct server, to check servers."""
+"""Make the golden sample of an artifact: an image and its correct answer, by which servers are checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ class Golden:
 def make_golden(
     model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
-    """Run images through the exported graph, and keep the best of those in which the model finds something.
+    """Run images through the exported graph, and return the golden sample of the best one.
 
-    The best is the image whose routing is farthest from a tie. If the model finds nothing in any image, it is
-    the best of all images, and `unproved` says so.
+    Of the images in which the model finds something, the best is that whose routing is farthest from a tie.
+    If the model finds nothing in any image, the best is taken from all images, and `unproved` says so.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)

@@ -1,4 +1,4 @@
-"""Measure how little would have to change for other experts to be chosen for an image."""
+"""Measure how small a change of router probabilities would make an image choose other experts."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,9 @@ from training.models.mixture.routing import RoutingControls
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
     """Return the smallest change of a probability at which a layer would choose other experts.
 
-    In each layer, these gaps count: between the least probable chosen expert and the most probable expert
-    that was not chosen, and between each of the two and the threshold, if it could change the choice.
+    It is the smallest of these gaps in all layers: between the least probable chosen expert and the most
+    probable expert that is not chosen, and between each of these two and the threshold, if
+    crossing the threshold would change the choice.
 
     Args:
         outputs: the outputs for one image, by role; gates and router_probs are (1, L, E).

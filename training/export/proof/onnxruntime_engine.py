@@ -8,7 +8,7 @@ import openvino as ov
 
 from training.export.contract.tensors import Arrays
 
-ERRORS = 3  # severity: the warnings are about weights that a branch does not need
+ERRORS = 3  # log only errors: the warnings are about weights that a branch does not need
 
 
 class OnnxRuntimeEngine:

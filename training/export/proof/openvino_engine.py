@@ -14,7 +14,7 @@ HINTS: Mapping[Precision, str] = {"f32": "f32", "bf16": "bf16", "f16": "f32", "i
 
 
 def save_openvino(onnx_path: Path, xml_path: Path) -> None:
-    """Convert an ONNX file to OpenVINO's format, with float32 weights: float16 weights would break parity."""
+    """Convert an ONNX file to OpenVINO's format; weights stay float32, since float16 would change outputs."""
     ov.save_model(ov.Core().read_model(onnx_path), xml_path, compress_to_fp16=False)
 
 
@@ -27,7 +27,7 @@ def check_precision(precision: Precision, capabilities: Collection[str]) -> None
     """Check that a CPU with these capabilities can compute in a precision.
 
     Raises:
-        ExportError: the CPU cannot, so the graph could not be compared with its checkpoint here.
+        ExportError: the CPU cannot compute in it, so the graph cannot be compared with its checkpoint here.
     """
     if precision == "bf16" and "BF16" not in capabilities:
         raise ExportError(

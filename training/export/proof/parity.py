@@ -44,15 +44,15 @@ class Parity:
     """
 
     images: int
-    distinct_expert_sets: int  # of (layer, experts), without a threshold
-    differences: Mapping[str, float]  # absolute, by role of the output
-    excess: Mapping[str, float]  # beyond the relative tolerance, by role
+    distinct_expert_sets: int  # number of (layer, experts) seen without a threshold
+    differences: Mapping[str, float]  # largest absolute difference, by role of the output
+    excess: Mapping[str, float]  # largest difference beyond the relative tolerance, by role
     allowed: Mapping[str, float]  # largest allowed excess, by role
-    expert_sets: float | None = None  # share over (image, layer, top_k); None: nothing is chosen
+    expert_sets: float | None = None  # share of (image, layer, top_k) with equal sets; None: no layer chooses
     metric: MetricPair | None = None  # None: there was no data
     skippable_experts: int = 0
     compared_boxes: int | None = None  # None: the task has no boxes
-    undecided_top_k: int | None = None  # smallest at which routers are near a tie on every image
+    undecided_top_k: int | None = None  # smallest top_k for which every image is near a tie
     tolerance: Tolerance = field(default_factory=lambda: TOLERANCES["f32"])
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return a copy with the larger differences and the smaller share of equal sets of self and other."""
+        """Return the larger of each difference in self and other, and the smaller share of equal sets."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -78,7 +78,7 @@ class Parity:
         )
 
     def unproved(self) -> list[str]:
-        """Return the reasons why the comparison proves nothing; empty if it proves the graph right."""
+        """Return the reasons why the differences prove nothing; an empty list if there is no such reason."""
         reasons = []
         if self.undecided_top_k is not None:
             reasons.append(
@@ -93,7 +93,7 @@ class Parity:
         """Check every difference against its limit.
 
         Raises:
-            ExportError: a difference is too large; the message names the first.
+            ExportError: a difference is too large; the message names the first one that is.
         """
         if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
@@ -166,10 +166,10 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return the controls to compare an image at: every top_k without a threshold, the highest also with one.
+    """Return the controls with which an image is compared: every top_k without a threshold, and two more.
 
-    The thresholds are the model's own, if it has one, and one that is far from every router probability of
-    the image.
+    These two have the highest top_k. One has the model's own threshold, and is left out if the model has
+    none. The other has a threshold that is far from every router probability of the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
@@ -219,7 +219,8 @@ class _Comparison:
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
         """Compare the graph's outputs for one image with the checkpoint's, and record the differences.
 
-        Skip the image if its router is within TIE of choosing other experts: rounding might decide there.
+        Skip the image if a change of TIE in a router's probabilities would choose other experts, since
+        rounding could do the same.
 
         Args:
             wanted: outputs of the checkpoint for this image alone, by name.

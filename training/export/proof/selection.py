@@ -1,4 +1,4 @@
-"""Time the sparse graph (which skips experts) and the dense graph, and choose the faster on this machine."""
+"""Time the sparse graph, which skips experts, and the dense graph, and select the faster one."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from training.export.contract.tensors import Arrays
 from training.export.proof.engine import Engine
 from training.rounds import time_in_rounds
 
-LEAST_GAIN = 0.03  # machines differ by as much, and a dense graph is simpler
+LEAST_GAIN = 0.03  # machines differ by as much; below it, the dense graph is released, which is simpler
 ROUNDS = 9
 IMAGES = 6
 

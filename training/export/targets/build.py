@@ -1,4 +1,4 @@
-"""Build an ONNX file from a checkpoint: the steps that all targets share."""
+"""The steps from a checkpoint to an ONNX file, which the exports for all targets share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
 
 
 def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:
-    """Raise ExportError unless a sparse graph can skip every expert, and a dense graph none.
+    """Raise ExportError unless the graph can skip every expert if it is sparse, or none if it is dense.
 
     `skippable` is the number of experts that the graph can skip.
     """

@@ -16,10 +16,10 @@ class ExportOptions:
     """The options of one export, for all targets; check_options refuses what a target does not support."""
 
     precision: Precision = "f32"
-    execution: ExecutionChoice = "auto"  # of targets openvino, onnx; auto: the faster one on this machine
+    execution: ExecutionChoice = "auto"  # openvino and onnx only; auto: the faster one on this machine
     calibration_images: int = 64  # number of training images that set the ranges of int8
-    fixed_batch: int | None = None  # of target tensorrt: exactly this many images instead of 1 to 8
-    experts: Experts = "all"  # of target npu; shared: without routed experts
+    fixed_batch: int | None = None  # tensorrt only: exactly this many images instead of 1 to 8
+    experts: Experts = "all"  # npu only; shared: without routed experts
     unproved: bool = False  # also release an artifact that proves nothing, marked as such
 
     def __post_init__(self) -> None:
@@ -29,7 +29,7 @@ class ExportOptions:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 
     def execution_of(self, has_mixture: bool) -> Execution:
-        """Return the execution to build for a target that can skip experts; for auto, return sparse."""
+        """Return the execution to build for a target that can skip experts; sparse if it is auto."""
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 
 

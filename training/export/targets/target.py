@@ -26,7 +26,7 @@ class Served:
 
     backend: str
     file: str
-    kind: str | None = "KIND_CPU"  # of its instances; None: a GPU if there is one
+    kind: str | None = "KIND_CPU"  # kind of Triton's instances; None: a GPU if there is one
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -42,7 +42,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A kind of engine that models are exported for, such as openvino; its form of graph and its options."""
+    """A kind of engine that models are exported for, such as openvino: what it supports, and how to build."""
 
     name: TargetName
     precisions: tuple[Precision, ...]  # the first is the default

@@ -25,7 +25,7 @@ DESCRIPTION_FILE = "model.plan.json"
 def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
     """Return the smallest, the usual and the largest shape of each input; the usual one is a full batch.
 
-    The result is empty for a fixed batch: the graph itself states the shapes then, and trtexec refuses any.
+    For a fixed batch, the result is empty: the graph itself states the shapes, and trtexec accepts no others.
     """
     batches = stored.content["batch"]
     if len(batches) == 1:
@@ -59,7 +59,7 @@ def how_to_build_the_plan(version_folder: Path) -> str:
 
 
 def offer_plan(version_folder: Path) -> None:
-    """Build the plan of an artifact if this machine can; otherwise log what is missing and what to do.
+    """Build the plan of an artifact; if this machine cannot build plans, log what is missing and what to do.
 
     Raises:
         ExportError: TensorRT cannot build the plan; the artifact is unchanged.

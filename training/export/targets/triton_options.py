@@ -13,15 +13,15 @@ Device = Literal["CPU", "NPU"]
 
 @dataclass(frozen=True, kw_only=True)
 class TritonOptions:
-    """How Triton runs a model."""
+    """How Triton runs a model: its instances, queue, batches, threads and device."""
 
     instances: int = 2
     max_queue: int = 64  # number of requests that may wait; others are refused at once
     queue_timeout_s: float = 2.0  # longest wait in the queue, unless a request sets its own
-    max_batch: int = 8  # of target tensorrt without a fixed batch
+    max_batch: int = 8  # tensorrt only, if the batch is not fixed
     batch_delay_s: float = 0.002  # longest wait for other requests to share a batch
-    threads: int | None = None  # of each instance on the CPU; None: the engine decides
-    device: Device = "CPU"  # that runs target npu
+    threads: int | None = None  # threads of each instance on the CPU; None: the engine decides
+    device: Device = "CPU"  # device that runs artifacts of target npu
 
     def __post_init__(self) -> None:
         whole = {"instances": self.instances, "max_queue": self.max_queue, "max_batch": self.max_batch}
@@ -40,5 +40,5 @@ class TritonOptions:
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
 
     def threads_as(self, name: str) -> dict[str, str]:
-        """Return a backend's parameter for the number of threads; empty if the engine decides."""
+        """Return the number of threads as a backend's parameter `name`; empty if the engine decides."""
         return {} if self.threads is None else {name: str(self.threads)}

@@ -37,7 +37,7 @@ def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
 
 
 def _match_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> tuple[Pairs, float]:
-    """Pair candidates by class, position and score, since equal scores may come in another order.
+    """Pair the candidates of two answers by class, position and score, since equal scores can swap places.
 
     Returns:
         The pairs of boxes, and the largest difference of scores.

@@ -39,7 +39,7 @@ def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-    """Return a server's answer for the image: the likeliest classes; of equal ones, the lowest id first."""
+    """Return the correct answer for the image: the likeliest classes; of equal ones, the lowest id first."""
     probabilities = outputs[PROBABILITIES][0]
     best = np.argsort(-probabilities, kind="stable")[:TOP].astype(np.int32)
     return GoldenAnswer({"cls_class_ids": best, "cls_scores": probabilities[best]}, {})

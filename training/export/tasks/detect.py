@@ -47,7 +47,7 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    """Return the graph's outputs: the selected candidates, or every anchor if the service selects."""
+    """Return the graph's outputs: the selected candidates, or every anchor if the service selects them."""
     if spec.selection == "service":
         return model.decode(predictions)
     boxes, class_scores = model.decode(predictions, spec.candidates)
@@ -56,7 +56,7 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-    """Return a server's detections at a confidence in a gap of scores; None if all are below CONF_FLOOR."""
+    """Return the correct detections; the confidence is in a gap of scores, so that rounding cannot matter."""
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
     settings = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
     found = kept(outputs, (image.shape[0], image.shape[1]), input_hw, settings)

@@ -21,7 +21,8 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 class Difference(NamedTuple):
     """The difference of one output in two answers.
 
-    It is infinite if a row has no counterpart in the other answer, and NaN if a value is not finite.
+    The difference is infinite if a row has no counterpart in the other answer, and NaN if a value is not
+    finite.
     """
 
     largest: float  # absolute
@@ -39,7 +40,7 @@ class GoldenAnswer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """What the exporter has to know about a task. All outputs are those for one image, by role."""
+    """What the exporter has to know about a task. Its functions take the outputs for one image, by role."""
 
     resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest

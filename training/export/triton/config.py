@@ -20,8 +20,8 @@ ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest sta
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    The models `<name>-<target>-nms` and `<name>-<target>-detect` take one image. They are left out if the
-    graph takes only several images at once.
+    The models `<name>-<target>-nms` and `<name>-<target>-detect` take one image. They are not written if
+    the graph has a fixed batch of several images.
 
     Args:
         room: the staging folder. It gets the folder `<name>-<target>`, which may already hold versions of the
@@ -80,8 +80,8 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
     """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
 
-    An artifact is identified by the sha256 of its manifest, which changes. Triton's files hold this sha256:
-    write them again afterwards.
+    The sha256 of the manifest identifies an artifact, and changes. Triton's files hold this sha256, so the
+    caller must write them again afterwards.
 
     Args:
         name: rewrite only for this model, for all of its targets; None: for every model.

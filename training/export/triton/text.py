@@ -23,8 +23,8 @@ from training.export.targets.targets import target_of
 from training.export.targets.triton_options import TritonOptions
 
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
-VERSIONS_SERVED = 2  # the old version still answers while callers move to the new one
-LATEST = -1  # model version of a step: the newest loaded version
+VERSIONS_SERVED = 2  # so the previous version still answers while callers move to the newest
+LATEST = -1  # in a step of an ensemble: the newest loaded version
 HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
 TYPES: Mapping[Dtype, str] = {
     "u8": "TYPE_UINT8",
@@ -87,7 +87,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return the number of images that each request must hold; None: one, and Triton may join requests."""
+    """Return the number of images that each request must hold; None: one, and Triton can join requests."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 
@@ -140,9 +140,9 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 
 
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
-    """Return how many versions Triton serves: 1 if their tensors differ, as a config has one shape for all.
+    """Return how many of the newest versions Triton serves: VERSIONS_SERVED, or 1 if their tensors differ.
 
-    Otherwise it is VERSIONS_SERVED.
+    A configuration states one shape of each tensor for all versions.
     """
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
     shapes = {(fixed_batch(stored), stored.inputs, stored.outputs) for stored in latest}
@@ -167,9 +167,9 @@ def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
 
 
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
-    """Limit the queue of waiting requests, with an option of Triton's dynamic batching.
+    """Limit the queue of waiting requests; Triton has this limit only as an option of dynamic batching.
 
-    At max_batch_size 0, dynamic batching joins no requests into batches.
+    If max_batch_size is 0, dynamic batching joins no requests into batches, so it can always be switched on.
     """
     batching = model.dynamic_batching
     if largest := model.max_batch_size:
