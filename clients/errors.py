@@ -50,7 +50,8 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: message to use if a shorter limit of the server has passed; None: the usual message.
+        sentence: the server's message, if the server has a shorter limit and this limit passed; None to use
+            the client's own message, which names `timeout_s`.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:

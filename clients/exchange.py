@@ -46,7 +46,7 @@ C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 
 def opened(kind: type[C], base_url: str, tls: Tls | None, **settings: Any) -> C:
-    """Return an HTTPX client of the given class. The client connects with its first request.
+    """Return an HTTPX client of the class `kind`. The client does not connect before its first request.
 
     Raises:
         BadParameter: the URL, a file of `tls`, or the proxy in the environment variables cannot be used.
@@ -68,7 +68,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
 
     Raises:
         DeadlineExceeded: the deadline passed before the whole answer had arrived.
-        ClientError: the connection failed or broke; the caller's function `unreached` makes this error.
+        ClientError: the connection failed or broke; the error is the one that `unreached` returns.
     """
     request.extensions["timeout"] = _TimeLeft(deadline)
     try:

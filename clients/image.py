@@ -16,14 +16,13 @@ def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB pixels of an image file, or check and return an array of pixels.
 
     Args:
-        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file gives the same pixels as in
-            the service: upright, of a format that the service takes, and with the upper 8 bits of each value.
-            A Python warning says which part of a file is not used: lower bits, transparency or further
-        pages.
+        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file is decoded as the
+            service decodes it: turned upright, with the upper 8 bits of each value. A Python warning says
+            which part of a file is not used: lower bits, transparency or pages after the first.
 
     Raises:
-        BadImage: the file is empty, truncated, damaged or of another format, or the array has another shape
-            or type.
+        BadImage: the file is empty, truncated, damaged or of a format that the service does not take, or
+            the array is not (H, W, 3) uint8.
     """
     if isinstance(image, np.ndarray):
         return _checked(image)

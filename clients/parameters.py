@@ -29,10 +29,11 @@ def share(name: str, value: float) -> float:
 def confidences(
     conf: Confidence | None, class_names: tuple[str, ...]
 ) -> tuple[float | None, dict[int, float]]:
-    """Return the lowest score for all classes, None if `conf` has none, and lowest scores by class id.
+    """Return the score thresholds in `conf`: for all classes (None if there is none), and by class id.
 
     Raises:
-        BadParameter: a number is not from 0 to 1, a class has two numbers, or the model lacks a class.
+        BadParameter: a threshold is not from 0 to 1, `conf` has two thresholds for one class or for all
+            classes, or the model does not have one of the classes.
     """
     if not isinstance(conf, str):
         return None if conf is None else share("conf", conf), {}

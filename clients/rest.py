@@ -31,7 +31,7 @@ class RestClient(Calls):
     An array of pixels is sent as PNG.
 
     Args:
-        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        url: URL of the service, with http:// or https://; if a proxy serves it under a path, with this path.
         model: name of the model; None for the service's default model.
         backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
@@ -75,7 +75,7 @@ class AsyncRestClient(AsyncCalls):
     """Sends images to the models of one service, as RestClient does, but with asyncio.
 
     Args:
-        url: URL of the service, with http:// or https://, and with the path if the service has one.
+        url: URL of the service, with http:// or https://; if a proxy serves it under a path, with this path.
         model: name of the model; None for the service's default model.
         backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
@@ -179,7 +179,7 @@ def _checked(url: str) -> str:
 
 
 def _body(image: bytes | NDArray[Any]) -> bytes:
-    """Return the bytes of an image file unchanged, which the service decodes, or pixels encoded as PNG."""
+    """Return the body of a request: an image file's bytes unchanged, or an array of pixels encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         if not image:
             raise BadImage("there are no image bytes; give the whole file")

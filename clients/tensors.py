@@ -51,7 +51,7 @@ class Question(Protocol[R_co]):
 
 
 class Params(Protocol[R_co]):
-    """The parameters of a call for one task, and how to send them and to read the answer."""
+    """The parameters of a call for one task, with methods that build the request and read the answer."""
 
     @property
     def task(self) -> str:

@@ -46,7 +46,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for calling, say, detect() of a classifier; its message names the right method."""
+    """Return the error for a call whose task is not the model's; its message names the right method."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

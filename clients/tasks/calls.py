@@ -13,7 +13,10 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """The base class of a task's method in synchronous clients; the client implements `_run`."""
+    """The base class of DetectCalls and ClassifyCalls, whose methods call `_run`.
+
+    A synchronous client inherits from these classes, and implements `_run`.
+    """
 
     def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""
@@ -21,7 +24,10 @@ class Caller:
 
 
 class AsyncCaller:
-    """The base class of a task's method in asyncio clients; the client implements `_run`."""
+    """The base class of AsyncDetectCalls and AsyncClassifyCalls, whose methods call `_run`.
+
+    An asyncio client inherits from these classes, and implements `_run`.
+    """
 
     async def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""

@@ -84,7 +84,7 @@ class ClassifyParams:
             manifest: manifest of the model.
 
         Raises:
-            BadParameter: a value is out of range, or the model does not have a given class or control.
+            BadParameter: a value is out of range, or the call names a class or control that the model lacks.
             ManifestMismatch: the manifest lacks an entry that classification needs, or an entry is invalid.
         """
         try:
@@ -119,7 +119,8 @@ class ClassifyParams:
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the answer has boxes, or no predictions; a classifier always returns a class.
+            WrongTask: the answer has boxes, or has no predictions, although a classifier always returns
+                at least one class.
         """
         found = answer.parts("predictions")
         if not found or any(one.has("x") for one in found):
@@ -134,7 +135,7 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image, ready for Triton's graph of a classifier; unlike detection, this needs no ensemble."""
+    """One image, ready for a classifier in Triton: the graph alone, without an ensemble as for detection."""
 
     manifest: Manifest
     canvas: Canvas

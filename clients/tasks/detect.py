@@ -113,8 +113,8 @@ class DetectParams:
             manifest: manifest of the model.
 
         Raises:
-            BadParameter: a value is out of range, the model does not have a given class or control, or
-                agnostic_nms is true, which the ensemble cannot do.
+            BadParameter: a value is out of range, the call names a class or control that the model lacks, or
+                agnostic_nms is true, although the ensemble suppresses boxes only within a class.
             ManifestMismatch: the manifest lacks an entry that detection needs, or an entry is invalid.
         """
         try:
@@ -291,12 +291,12 @@ class DetectCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, 0..1. The text "0.3,fish:0.4" sets another one for the class fish.
+            conf: lowest score to report, 0..1. The text "0.3,fish:0.4" sets 0.4 for fish, 0.3 for the others.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of detections, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.
-            agnostic_nms: whether overlapping boxes of different classes count as one object; only the
-                service can do this.
+            agnostic_nms: whether overlapping boxes of different classes count as one object; a Triton
+                client accepts only False or None.
             controls: values for controls of the model, by name. Models with experts have top_k, the number
                 of experts per image and layer, and weight_threshold, the probability below which an expert
                 does not run; the most probable expert always runs.
