@@ -57,7 +57,7 @@ def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, col
 
 
 def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, scale: float) -> Image:
-    """Return a layer's line of the band: its name, and a cell for each expert, darker for a higher weight."""
+    """Draw a line with the name of a layer and a cell for each expert, darker for a higher gate."""
     height, names = _line_px(scale), round(0.3 * width)
     row = np.full((height, width, 3), 255, np.uint8)
     cv2.putText(row[:, :names], layer, (3, round(0.7 * height)), FONT, 0.42 * scale, GREY, 1, cv2.LINE_AA)

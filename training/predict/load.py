@@ -29,7 +29,11 @@ def load(model: str | Path, *, device: str | None = None, repository: Path = REP
 
 
 def _in_folder(folder: Path) -> Path:
-    """Return the folder of an artifact's newest version, or a run's checkpoint: the best, else the last."""
+    """Return what to load from a folder that a user names.
+
+    If it is one version of an artifact, return the folder; if it holds several versions, that of the newest.
+    If it is the folder of a run, return the best checkpoint by validation, or the last without validation.
+    """
     if (folder / MANIFEST_FILE).is_file():
         return folder
     versions = [

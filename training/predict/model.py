@@ -85,10 +85,11 @@ class Model:
             conf: lowest score of a detection, 0..1.
             iou: IoU, 0..1, above which the lower-scored of two boxes of a class is dropped.
             max_det: maximum number of detections in an image.
-            classes: names or ids of the only classes to report; None or empty: all.
+            classes: names or ids of the classes to report; None or empty: all classes.
             top: number of classes that a classifier reports.
-            top_k: experts per image and layer.
-            weight_threshold: lowest probability, 0..1, of experts beyond the best.
+            top_k: maximum number of experts that run for an image in each layer.
+            weight_threshold: router probability, 0..1, that an expert needs in order to run; a layer's most
+                probable expert always runs.
 
         Raises:
             ConfigError: a setting is invalid or for another task; the message says what is allowed.
@@ -112,7 +113,7 @@ class Model:
         return Settings(self._controls(top_k, weight_threshold), ids, detect, int(values.get("top", 0)))
 
     def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
-        """Return the result of an image (H, W, 3) RGB; `name` is the image's name in it."""
+        """Return the result of an image (H, W, 3) RGB; the result states `name` as the image's name."""
         loaded, started = self._loaded, time.perf_counter()
         outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
         boxes: NDArray[np.float32] | None = None

@@ -84,7 +84,9 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
 
 
 def open_artifact(folder: Path, device: str | None) -> LoadedModel:
-    """Return an artifact that runs on the CPU, in the engine and precision that it was proved in.
+    """Load an artifact to run on the CPU, in the precision in which its export compared it.
+
+    The export compared the artifact's graph with the checkpoint, in the engine that is loaded here.
 
     Args:
         folder: the folder of one version, which holds manifest.json.

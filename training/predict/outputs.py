@@ -17,7 +17,7 @@ LABELS, JSON_FILE, CLASSES_FILE = "labels", "predictions.json", "classes.txt"
 
 
 class Outputs:
-    """The files that one `predict` writes; they are complete even if the command is stopped."""
+    """The files that one `predict` writes; Ctrl-C leaves complete files for the images done so far."""
 
     def __init__(
         self, folder: Path, *, classes: tuple[str, ...], draw: bool, txt: bool, conf: bool, as_json: bool

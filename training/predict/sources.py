@@ -42,7 +42,7 @@ class Source:
 
 @dataclass
 class Found:
-    """The sources that a command line names, and the files and words that are left out."""
+    """The sources that a command line names, the words that name none, and counts of unsuitable files."""
 
     output: Path  # folder of earlier results, which are no sources
     sources: list[Source] = field(default_factory=list)
@@ -59,11 +59,11 @@ class Frame(NamedTuple):
 
 
 def find_sources(words: Sequence[str], output: Path) -> Found:
-    """Return the sources that a command line names, in this order; search folders and their subfolders.
+    """Return the sources that a command line names, in the order of `words`; search folders recursively.
 
     Args:
         words: paths of files and folders, patterns such as "day*/*.jpg", camera numbers and addresses.
-        output: folder of earlier results, which is not searched if it lies below a folder that is.
+        output: folder of earlier results. A search of a folder above it leaves these results out.
     """
     found = Found(output.resolve())
     for word in words:
@@ -94,7 +94,12 @@ def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
 
 
 def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -> None:
-    """Add a file of the folder `searched`; None: the user named the file, so add it whatever its suffix."""
+    """Add a file, with any suffix if the user named it.
+
+    Args:
+        searched: folder whose search found the file. Of these files, only images and videos are added, and
+            no hidden files or earlier results. None: the user named the file.
+    """
     suffix = path.suffix.lower()
     if searched is not None:
         if path.name.startswith(".") or _earlier_result(path, searched, found.output):

@@ -68,7 +68,13 @@ def kitti_data(root: Path) -> Splits:
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
-    """Return the starter's training images in the folds `kept`; of cards, those in the folds `kept_cards`."""
+    """Return a part of the starter's training images.
+
+    Args:
+        root: folder of the three data sets.
+        kept: numbers of the folds to return of blood cells and aquarium animals.
+        kept_cards: numbers of the folds to return of playing cards.
+    """
     cells, fish = (
         replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))
         for name in ("bccd", "aquarium")

@@ -152,7 +152,7 @@ def load_provenance(path: Path) -> dict[str, str]:
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Load the weights of a checkpoint whose names and shapes agree with the model's, and log how many.
+    """Load those tensors of a checkpoint that agree with the model's in name and shape; log their number.
 
     If the checkpoint's classes differ from the model's, the layers that score classes keep their initial
     weights, even if the shapes agree. Return the names of the model's tensors that keep their initial

@@ -37,7 +37,8 @@ class Processes:
     """The number of processes of a run, and the place of this process among them.
 
     Every process has to call the same methods in the same order: each call waits for the other processes, and
-    raises ProcessLost if one has ended. With a single process, values stay unchanged.
+    raises ProcessLost if one has ended. With a single process, the methods leave tensors and gradients
+    unchanged.
     """
 
     rank: int = 0
@@ -52,7 +53,7 @@ class Processes:
 
     @property
     def share(self) -> Share:
-        """Return this process's share of every batch, as its number and the number of shares."""
+        """Return which of the equal shares of every batch this process loads."""
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
@@ -72,7 +73,10 @@ class Processes:
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return a copy with the requested device `wanted`; raise ConfigError if it cannot be used."""
+        """Return a copy of this object whose `device` is the device named `wanted`.
+
+        Raise ConfigError if this machine lacks the device, or if the run has several processes.
+        """
         if self.size > 1:
             raise ConfigError("each of several processes has a device of its own: leave --device out")
         there = ["cpu"]

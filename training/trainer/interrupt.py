@@ -13,10 +13,9 @@ class _Stopped(BaseException):
 
 
 class StopRequest:
-    """A block in which the first Ctrl-C or SIGTERM requests a stop, and the second ends the process as usual.
+    """A `with` block in which the first Ctrl-C or SIGTERM only requests a stop; a second ends the process.
 
-    An interrupt inside an optimizer step would leave weights half updated, and the checkpoint would hold
-    these.
+    If the first signal broke off an optimizer step, the checkpoint would hold half-updated weights.
     """
 
     def __init__(self) -> None:

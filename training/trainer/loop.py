@@ -263,10 +263,11 @@ class Trainer:
         return False
 
     def _next(self, loading: Iterator[Batch], stop: StopRequest) -> list[Batch]:
-        """Return the parts of the next batch; no parts if any process was asked to stop.
+        """Return the parts of the next batch, or an empty list if any process was asked to stop.
 
-        The processes agree on this before every step, so all of them end after the same step. If one fails to
-        load its images, the state is saved before all of them raise.
+        The processes tell one another before every step whether they were asked, so all of them end after the
+        same step. If any process fails to load its images, process 0 saves the state, and then every process
+        raises: the failed ones their error, the others ProcessLost.
         """
         parts, failure = None, None
         try:
@@ -307,9 +308,10 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Save and evaluate if an evaluation is due; return whether one was, or None if stopped on request.
+        """Save the state and evaluate the averaged model, if an evaluation is due after this epoch.
 
-        Only the first process evaluates.
+        Only the first process evaluates. Return whether an evaluation was due; return None if a requested
+        stop prevented it or broke it off.
         """
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
@@ -371,7 +373,7 @@ class Trainer:
 
 
 def _of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; for the CPU's, torch raises a plain RuntimeError."""
+    """Return whether an error means that memory ran out; on a CPU, torch raises a plain RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

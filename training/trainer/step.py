@@ -34,12 +34,13 @@ class Stepper:
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
         """Update the weights once, and return the losses of the whole batch, over all parts and processes.
 
-        The losses of a part are weighted by the part's weight (for a detector, the sum of its target scores).
-        If these weights are at least 1, losses and gradients equal those of the undivided batch, except for
-        the statistics of batch norm. Routing losses are weighted means over parts.
+        Each part counts with its weight (for a detector, the sum of its target scores). If these weights are
+        at least 1, losses and gradients equal those of the undivided batch, except for the statistics of
+        batch norm. Routing losses are weighted means over parts.
 
-        Gradients are weighted instead of losses, because a weighted loss could overflow in half precision: a
-        weight may be several hundred. If the gradient of one part overflows, the scaler skips the step.
+        The weights multiply the gradients of the parts, not their losses: a weight may be several hundred,
+        and a loss times such a weight could overflow in half precision. If the gradient of one part
+        overflows, the scaler skips the step.
 
         Args:
             step: number of the step, from 0, from which all its random numbers are derived.

@@ -90,9 +90,10 @@ def measured_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on; arguments as in training_data. Generated scenes are unseen ones.
+    """Return the data to measure on; the arguments are those of training_data.
 
-    If `reading` holds out a share of the split, the images held out are measured.
+    Without a folder, the generated scenes are not those of training. If `reading` holds out a share of the
+    split, only the images held out are returned.
     """
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:
@@ -157,7 +158,7 @@ def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
 
 
 def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data, with the labels that the task learns (boxes or classes) if it is generated scenes."""
+    """Return the data; generated scenes get the kind of label that the task learns, boxes or classes."""
     if isinstance(data, ScenesConfig):
         return replace(data, labels=task_named(task).scene_labels)
     return data

@@ -52,12 +52,14 @@ def export(
     attribution: str = "",
     metric_prefix: str = "val",
 ) -> list[Exported]:
-    """Measure a checkpoint on its data, then export it for every target; on an error, release nothing.
+    """Measure a checkpoint on `data`, then export it for every target; on an error, release no artifact.
 
     Args:
         checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
-        data: None: generated scenes that training did not use, if the model has their classes; else none.
-        calibration: images for the value ranges of int8. None: `data`, or generated scenes of training.
+        data: labelled data to measure on. None: generated scenes that training did not use; nothing is
+            measured if the model does not have the classes of the scenes.
+        calibration: images for the value ranges of int8. None: the images of `data`, or, if the model was
+            measured on generated scenes, the scenes of training.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
@@ -113,7 +115,7 @@ def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, f
 
 
 def scene_images() -> list[NDArray[np.uint8]]:
-    """Return generated scenes of every kind, free to publish: one of them becomes the golden sample."""
+    """Return generated scenes of every kind; an artifact publishes one of them as its golden sample."""
     scenes = ScenesDataset(PARITY_IMAGES, seed=7, image_hw=(384, 512))
     return [scenes.load(index).image for index in range(len(scenes))]
 
@@ -146,10 +148,10 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, these are a few images of the data, and the generated scenes in `golden`, whose routing differs
-    from that of the data. In other precisions, rounding may change the chosen experts, so many images of the
-    data are needed to count how often. Scenes are then left out: for images unlike the training data, small
-    rounding errors change routing and int8 outputs far more.
+    For f32, these are a few images of `dataset` and the generated scenes `golden`, for which the routers
+    choose other experts than for `dataset`. In other precisions, rounding may change which experts are
+    chosen, and counting how often this happens needs many images of `dataset`. The scenes are then left out:
+    for images unlike the training data, small rounding errors change the choice and int8 outputs far more.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

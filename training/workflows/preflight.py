@@ -80,8 +80,8 @@ def before_export(
     """Check what an export at the end of a training needs.
 
     Raises:
-        ConfigError: the name cannot be a model's, a target or the model does not support the options, or the
-            repository cannot be written or has no space.
+        ConfigError: `name` is not a valid name of a model, a target does not support an option, the options
+            do not fit the model, the repository cannot be written, or its disk has too little space.
         ExportError: a package that the precision needs is missing.
     """
     # A training without an export does not load the packages of the targets.

@@ -15,8 +15,9 @@ OF_THE_RUN = ("recipe", "data", "step", "epoch", *BEST_BY)  # fields that descri
 def origin_of(checkpoint: Path) -> dict[str, str]:
     """Return the provenance of a model whose training starts from this checkpoint.
 
-    The provenance keeps the source and the licence that the checkpoint states, however many trainings start
-    from one another's weights, and adds the checkpoint's name, sha256 and training data.
+    The provenance keeps the source and the licence that the checkpoint states, and adds the checkpoint's
+    name, sha256 and training data. In a chain of trainings, each from the weights of the one before, source
+    and licence of the first weights are therefore kept.
 
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.

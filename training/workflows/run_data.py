@@ -22,9 +22,10 @@ def measured_on(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data that the arguments select; if they select none, the data of the checkpoint's run.
+    """Return the data in `folder` or of `recipe`; without either, data of the run that wrote the checkpoint.
 
-    The data of a run is its validation data, or with `split`, this split of the run's training folder.
+    The data of a run is the split named `split` of its training folder, or without `split`, its validation
+    data.
 
     Raises:
         ConfigError: no data is selected, and the checkpoint's run is not known or lacks the data.
@@ -40,7 +41,10 @@ def measured_on(
 
 
 def config_of_run(checkpoint: Path) -> TrainConfig | None:
-    """Return the configuration beside a checkpoint; None if there is none; ConfigError if it is damaged."""
+    """Return the configuration of the run that wrote a checkpoint, from the file beside the checkpoint.
+
+    Return None if the file does not exist; raise ConfigError if it is damaged.
+    """
     path = checkpoint.with_name(CONFIG_FILE)
     if not path.is_file():
         return None
@@ -51,7 +55,7 @@ def config_of_run(checkpoint: Path) -> TrainConfig | None:
 
 
 def missing_folder(data: DataConfig) -> str | None:
-    """Return the first folder or file of a run's data that is not on this machine; None if all are."""
+    """Return the first folder or file of a run's data that this machine lacks; None if it lacks none."""
     match data:
         case ScenesConfig():
             return None

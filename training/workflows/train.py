@@ -58,9 +58,13 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Return training and validation data: of the recipe, of the folder, or generated scenes of two seeds.
+    """Return the training data and the validation data; None stands for a run without validation.
 
-    Raises ConfigError if the recipe needs a folder, or if the data has no splits or classes to select.
+    Both come from the recipe if it has its own data, else from the user's folder; without a folder, both
+    are generated scenes, of two seeds.
+
+    Raises ConfigError if the recipe needs a folder, or if options select splits or classes of data that does
+    not allow a selection.
     """
     # A dataclass stores defaults as class attributes.
     others = [
@@ -80,7 +84,8 @@ def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
 def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     """Return the whole configuration of a run, and its training data.
 
-    Raises DatasetError if the data cannot be read, ConfigError if settings are not valid or do not fit.
+    Raises DatasetError if the data cannot be read or lacks the labels that the task learns. Raises
+    ConfigError if settings are not valid, or do not fit the recipe, the model or one another.
     """
     train_data, val_data = data_configs(options)
     like = _model_like(options)
