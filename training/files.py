@@ -11,9 +11,9 @@ LONGEST_NAME = 255  # bytes, of a file on the usual systems
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file, text as UTF-8; readers see the whole old or new content, even after a power cut.
+    """Write a file; readers see either the whole old or the whole new content, even after a power cut.
 
-    If writing raises OSError, the old file is unchanged.
+    Text is encoded as UTF-8. If writing raises OSError, the old file is unchanged.
     """
     with written_beside(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -16,7 +16,7 @@ ROUNDING = 1e-12  # tolerance: the same table may be summed in another order
 
 
 class Dependence(NamedTuple):
-    """How much the set of experts that ran for an image, and the image's group, depend on each other."""
+    """The statistical dependence between the set of experts that ran for an image and the image's group."""
 
     nmi: float  # normalised mutual information; 0: independent; 1: each determines the other
     p_value: float  # probability of at least this NMI by chance; never below 1 / (1 + permutations)
@@ -34,10 +34,10 @@ def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.in
 def dependence(
     sets: NDArray[np.int64], groups: NDArray[np.int64], *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> Dependence:
-    """Compare the normalised mutual information (NMI) with the NMI of randomly permuted groups.
+    """Return the normalised mutual information (NMI) of sets and groups, and how probable it is by chance.
 
-    p = (1 + permutations that reach the observed NMI) / (1 + permutations). `sets` and `groups` are as in
-    normalised_mutual_information.
+    Chance is estimated by randomly permuting the groups: p = (1 + number of permutations with at least the
+    observed NMI) / (1 + permutations). `sets` and `groups` are as in normalised_mutual_information.
     """
     observed = normalised_mutual_information(sets, groups)
     rng = np.random.default_rng(seed)

@@ -49,7 +49,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a detector in float32 on the model's device.
 
-    Each expert runs only on the images for which it was chosen.
+    Each expert runs only on the images for which the router chose it.
 
     Raises:
         DatasetError: the data set has other classes than the model, no labelled object, or an image that
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Evaluation:
-    """Evaluate a function that returns the detections of an encoded image; no use of experts is measured."""
+    """Evaluate a function that returns the detections of an encoded image, without measuring routing."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
         for index in range(len(dataset)):

@@ -34,7 +34,10 @@ def group_images(
 
 
 def origin_groups(dataset: Dataset) -> Grouping | None:
-    """Return groups by the data set that an image is from, or the kind of scene; None: only one group."""
+    """Group the images of a combined data set by source, and generated scenes by kind of scene.
+
+    Return None for other data, and if there is only one group.
+    """
     images = range(len(dataset))
     match dataset:
         case CombinedDataset():
@@ -46,10 +49,11 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
-    """Return thirds of the images, sorted by number of boxes; None if every image has the same number.
+    """Return groups of few, of some and of many boxes; None if every image has the same number of boxes.
 
-    Images with the same number of boxes are always in one group: in the third where the middle one of these
-    images falls. So groups may have unequal sizes, and there may be only two.
+    The images, sorted by number of boxes, are cut into thirds. Images with the same number of boxes stay
+    together, in the third that the middle one of them is in. So the groups may have unequal sizes, and there
+    may be only two.
     """
     values, which, images = np.unique(boxes_per_image, return_inverse=True, return_counts=True)
     middle = (np.cumsum(images) - images / 2) / len(boxes_per_image)  # of each number's images, 0..1

@@ -17,7 +17,7 @@ Boxes = NDArray[np.float32]
 
 
 class Matches(NamedTuple):
-    """All detections of a data set, highest score first, with whether each is right, and object counts."""
+    """All detections of a data set, highest score first, which of them are right, and objects per class."""
 
     scores: NDArray[np.float32]  # (D,)
     class_ids: NDArray[np.int64]  # (D,)

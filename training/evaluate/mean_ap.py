@@ -141,7 +141,7 @@ def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
 
     Labels are written with two decimals, and float32 corners are exact to within thousandths of a pixel.
-    Rounding restores the labels, so that an overlap exactly at a threshold stays there.
+    Rounding removes the float32 errors, which could move an overlap that is exactly at a threshold below it.
     """
     boxes = boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]

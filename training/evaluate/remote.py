@@ -23,7 +23,7 @@ class RemoteDetector:
         model: str | None,
         backend: str | None = None,
     ) -> None:
-        """Prepare requests for `model` on `backend`; where one is None, the service chooses it.
+        """Prepare requests for `model` on `backend`; the service chooses the model or backend that is None.
 
         Raises:
             ServiceError: `url` is not an address.

@@ -71,7 +71,7 @@ def route_images(
 ) -> RoutedImages:
     """Run a network on a data set, in float32 on the network's device; return the routing and the labels.
 
-    Each expert runs only on the images for which it was chosen.
+    Each expert runs only on the images for which the router chose it.
 
     Args:
         what: label of the progress bar.

@@ -36,7 +36,7 @@ class LayerRouting:
 
 @dataclass(frozen=True)
 class Goal:
-    """A requirement on routing, what was found, and whether the requirement is met."""
+    """A requirement on routing, the measured values as text, and whether they meet the requirement."""
 
     what: str
     found: str

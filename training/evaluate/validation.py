@@ -17,7 +17,8 @@ def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
     """Return figures on the experts of each layer, as one flat dict.
 
     The keys are "bits LAYER", "sets LAYER" (number of different sets of experts) and "dead LAYER" (number of
-    experts that no image chose). "nmi GROUPING LAYER" is added for each grouping that the data set has.
+    experts that the router chose for no image). For each grouping of the data set's images, there is also
+    the key "nmi GROUPING LAYER".
     """
     scores: dict[str, float] = {}
     nmi = nmi_by_layer(result.routed, dataset)

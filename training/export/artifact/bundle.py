@@ -134,7 +134,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
-    """Raise ConfigError if an older version of the model takes another number of images than `fixed`."""
+    """Raise ConfigError if an older version of the model takes other batch sizes than `fixed`."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
     if others:
         raise ConfigError(

@@ -66,7 +66,8 @@ def build_manifest(
     """Return the manifest of one artifact.
 
     Raises:
-        ExportError: the manifest does not satisfy the schema, because of the model's name or a defect here.
+        ExportError: the manifest does not satisfy the schema; either the model's name is invalid, or the
+            exporter has a defect.
     """
     (spec, precision), (golden, parity, cost, baseline, speed, proved) = form, evidence
     config, task = model.config, export_task(model.config)

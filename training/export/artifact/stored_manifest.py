@@ -62,7 +62,7 @@ class StoredManifest:
 
 
 def check_manifest(manifest: Mapping[str, Any], where: str) -> None:
-    """Check a manifest against the schema of its version, or the newest schema if it states none.
+    """Check a manifest against the schema of the version that it states; without one, the newest schema.
 
     Raises:
         ExportError: an entry does not satisfy the schema; the message names the entry.

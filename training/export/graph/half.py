@@ -43,7 +43,7 @@ class InFloat32(nn.Module):
 
 
 def half_precision(model: Network) -> Network:
-    """Return a copy with folded batch norm, whose convolutions and activations are float16.
+    """Return a copy of the model with folded batch norm, and with convolutions and activations in float16.
 
     These stay float32: routers and gates, norms that cannot be folded, the distributions of box sides, the
     boxes, the sigmoid or softmax of scores, and the selection of candidates by these scores.

@@ -107,7 +107,10 @@ def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> o
 
 
 def save_over(model: ov.Model, xml_path: Path) -> None:
-    """Replace the file of a graph; OpenVINO may still be reading the graph's weights from that file."""
+    """Replace the files of a graph.
+
+    The new files are first written beside the old ones, since OpenVINO may still read weights from the old.
+    """
     partial = xml_path.with_name("partial.xml")
     ov.save_model(model, partial, compress_to_fp16=False)
     for suffix in (".xml", ".bin"):
@@ -115,9 +118,10 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise each convolution, also in branches, like the one in `examples` with the same weights' name.
+    """Quantise every convolution that has an example, also in branches, and return their weights' names.
 
-    Return the names of the weights of these convolutions.
+    The example of a convolution is the quantised convolution with the same weights; `examples` holds these
+    convolutions by the name of their weights.
     """
     taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}
@@ -136,7 +140,11 @@ def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
 
 
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
-    """Insert quantisers like those before the example: before an input, or before PASSING operators there."""
+    """Insert a copy of the quantiser `example` before the input `port`.
+
+    If `example` is a PASSING operator instead, and the same operator is before `port`, continue with the
+    inputs of both operators.
+    """
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
         key = (source.get_node().get_friendly_name(), source.get_index(), example.get_friendly_name())

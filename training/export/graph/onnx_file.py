@@ -121,7 +121,7 @@ def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence the exporter's warnings about optional packages and its own deprecations."""
+    """Silence what PyTorch's ONNX exporter logs and warns of: optional packages, its own deprecations."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

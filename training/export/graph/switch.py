@@ -16,9 +16,9 @@ from training.export.contract.controls import THRESHOLD, TOP_K
 
 
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
-    """Return a graph that runs the body for the requested top_k, or `general` if no body is for it.
+    """Return a graph that runs the body for the requested top_k, or `general` if there is no such body.
 
-    With a threshold above 0, `general` runs.
+    With a threshold above 0, `general` always runs.
 
     Args:
         general: valid for every top_k and threshold.
@@ -43,7 +43,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
 
 
 def _condition(top_k: int, name: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
-    """Return nodes that compute, as the value `name`, whether the top_k input is `top_k` and threshold 0."""
+    """Return nodes whose output `name` is true if the graph's top_k is `top_k` and its threshold is 0."""
     asked, none = f"{name}/asked", f"{name}/none"
     weights[asked] = numpy_helper.from_array(np.array([[top_k]], dtype=np.int64), asked)
     weights[none] = numpy_helper.from_array(np.array([[0]], dtype=np.float32), none)

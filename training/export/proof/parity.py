@@ -64,7 +64,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return the larger of each difference in self and other, and the smaller share of equal sets."""
+        """Return the worse of each figure in self and other, such as the larger difference of an output."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -117,7 +117,7 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return the larger differences, by role; NaN if one is NaN (Python's max may return the other)."""
+    """Return the larger of two differences for each role; if either is NaN, NaN (Python's max may differ)."""
     return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
 
 
@@ -264,7 +264,8 @@ class _Comparison:
         """Return whether every layer chose the same experts in both answers.
 
         Args:
-            counts: whether to add these layers to `expert_sets`; layers without a choice are never added.
+            counts: whether to count these layers in `expert_sets`. A layer that runs none or all of its
+                experts in both answers is never counted.
         """
         every = True
         for row, count in enumerate(self.experts):

@@ -29,7 +29,10 @@ class ExportOptions:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 
     def execution_of(self, has_mixture: bool) -> Execution:
-        """Return the execution to build for a target that can skip experts; sparse if it is auto."""
+        """Return the execution to build for a target that can skip experts; for `auto`, return sparse.
+
+        A model without mixture is always dense.
+        """
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 
 

@@ -42,7 +42,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A kind of engine that models are exported for, such as openvino: what it supports, and how to build."""
+    """The properties of one kind of engine, such as openvino, and the functions that export graphs for it."""
 
     name: TargetName
     precisions: tuple[Precision, ...]  # the first is the default

@@ -101,8 +101,8 @@ def _gatherable(mixture: MixtureConfig) -> bool:
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:
     """Return the values of top_k at which a graph is compared with its checkpoint, in ascending order.
 
-    They are the lowest value, at which nearly every expert is skipped, the highest, at which every expert
-    runs, and between them 1, 2, the default, and the number of experts of each layer.
+    These values are compared: the lowest and the highest that the graph allows, which skip the most and the
+    fewest experts; and, if allowed, 1, 2, the default, and the number of experts of each layer.
     """
     every = spec.top_ks(config)
     sizes = (mixture.num_experts for mixture in config.mixtures.values())

@@ -56,7 +56,10 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-    """Return the correct detections; the confidence is in a gap of scores, so that rounding cannot matter."""
+    """Return the correct detections, and the confidence threshold that they were selected with.
+
+    The threshold lies in a gap between scores, so that rounding moves no score across the threshold.
+    """
     conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
     settings = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
     found = kept(outputs, (image.shape[0], image.shape[1]), input_hw, settings)
@@ -93,7 +96,7 @@ def kept(
 
 
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:
-    """Return a confidence near 0.25 in the widest gap between scores; None if all are too low."""
+    """Return a confidence near 0.25 in the widest gap of scores; None if all scores are below CONF_FLOOR."""
     falling = np.sort(scores.reshape(-1))[::-1]
     if falling[0] < CONF_FLOOR:
         return None

@@ -80,8 +80,8 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
     """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
 
-    The sha256 of the manifest identifies an artifact, and changes. Triton's files hold this sha256, so the
-    caller must write them again afterwards.
+    Each rewritten manifest has a new sha256, by which the service identifies the artifact. Triton's files
+    still hold the old sha256, so the caller must write these files again afterwards.
 
     Args:
         name: rewrite only for this model, for all of its targets; None: for every model.

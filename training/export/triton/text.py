@@ -87,7 +87,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return the number of images that each request must hold; None: one, and Triton can join requests."""
+    """Return the number of images that each request must hold; None if the graph takes several numbers."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 
@@ -169,7 +169,8 @@ def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
     """Limit the queue of waiting requests; Triton has this limit only as an option of dynamic batching.
 
-    If max_batch_size is 0, dynamic batching joins no requests into batches, so it can always be switched on.
+    So dynamic batching is always switched on. If max_batch_size is 0, it limits the queue, but
+    joins no requests into batches.
     """
     batching = model.dynamic_batching
     if largest := model.max_batch_size:

@@ -218,7 +218,7 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return the mAP with top_k experts, and its difference from the mAP with the usual number."""
+    """Return the mAP with top_k experts, and its difference from the mAP with `usual` experts."""
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)

@@ -99,12 +99,12 @@ def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
 def settle(
     rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] = (0,)
 ) -> tuple[Settings, DataConfig]:
-    """Return the settings that all rows share, and the validation data; store the settings in the output.
+    """Return the settings that all rows share, and the validation data.
 
-    The output is the folder options.run_dir.
+    Also store the settings in the output folder options.run_dir.
 
     Raises:
-        ConfigError: the output holds rows with other settings, or there is no validation data.
+        ConfigError: the output folder holds rows with other settings, or there is no validation data.
         DatasetError: the data cannot be read.
     """
     config, dataset = training_config(options_of(rows[0], seeds[0], options))
@@ -220,7 +220,7 @@ def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Re
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """Return the estimated time left as text, by the times of the runs that were never stopped."""
+    """Return the time left as text, estimated from the mean time of the runs that were never interrupted."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
         return ""
