@@ -47,7 +47,7 @@ def check(
     Args:
         options: the folder, its splits and classes, as for `train`; other options are ignored.
         output: .png or .jpg file for a drawing of training images with their labels; None: draw nothing.
-        input_hw: network input, for sizes of objects; None: the usual one of the task.
+        input_hw: size of the network input, at which objects are measured; None: the task's usual size.
         images: largest number of images in the drawing.
 
     Raises:
@@ -89,7 +89,10 @@ def check(
 
 
 def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str, DataConfig]:
-    """Return the validation split and, of one folder, the test split, by their names in the report."""
+    """Return the validation split, if there is one, by its name in the report.
+
+    If the data set is a single folder, return its test split too.
+    """
     others = {} if val_config is None else {_name(val_config, "val"): val_config}
     if isinstance(config, FolderConfig):
         others.setdefault("test", replace(config, split="test", hold_out=0.0, held_out=False))
@@ -97,21 +100,24 @@ def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str
 
 
 def _name(config: DataConfig, usual: str) -> str:
-    """Return the name of a split in the report; for several folders together, it is `usual`."""
+    """Return the name of a split in the report: `usual` if the split joins several folders."""
     if not isinstance(config, FolderConfig):
         return usual
     return "held out" if config.held_out else config.split
 
 
 def _format(config: FolderConfig) -> str:
-    """Return the folder, its format, and what shows the format."""
+    """Return as text the folder, its format, and by what the format was recognised."""
     found = format_of(Path(config.root), config.split, config.format)
     name = next(name for name, each in FORMATS.items() if each is found)
     return f"{config.root}: format {name}, recognised by {found.looked_for}"
 
 
 def _has_image_classes(dataset: Dataset) -> bool:
-    """Return whether images are labelled as a whole, which the first image that can be decoded shows."""
+    """Return whether each image has one class as its label, instead of labelled objects.
+
+    The first image that can be decoded decides this for the whole data set.
+    """
     for index in range(len(dataset)):
         try:
             return dataset.load(index).image_class is not None
@@ -141,7 +147,11 @@ def _described(split: Split) -> list[str]:
 
 
 def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
-    """Return a table row on the objects in the mask `chosen`: counts, COCO's sizes, sizes at the input."""
+    """Return a row of the report's table, on the objects that the mask `chosen` selects.
+
+    The columns are: the name; the number of images that have such objects; the numbers of all, small, medium
+    and large objects, by COCO's sizes; the median size at the network input; the number of too small objects.
+    """
     small, large = COCO_AREAS
     areas, sides = seen.areas[chosen], seen.sides_px[chosen]
     counts = [

@@ -23,9 +23,9 @@ def detection_loss(
 ) -> LossTerms:
     """Return the weighted sum of CIoU, BCE and DFL losses over task-aligned anchors, and the routing losses.
 
-    The box, class and DFL terms are divided by the sum of the batch's target scores, at least 1, which is the
-    result's `weight`. The weighted sum is multiplied by the batch size, because the published learning rates
-    are for such a loss.
+    The box, class and DFL terms are divided by the sum of the batch's target scores, or by 1 if this sum is
+    smaller. The divisor is the result's `weight`. The weighted sum is multiplied by the batch size, because
+    the published learning rates are for such a loss.
 
     Args:
         truth: boxes (M, 4) in pixels of the model input, class ids (M,) and image ids (M,) of the objects.

@@ -22,7 +22,10 @@ Mean = Callable[[Tensor], Tensor]  # (B, ...) to (...)
 
 
 def over_images(values: Tensor) -> Tensor:
-    """Return the mean over the first axis: over a batch's images, if one process has them all."""
+    """Return the mean over the first axis, which holds this process's images.
+
+    It is the mean over the batch only if this process has all images of the batch.
+    """
     return values.mean(dim=0)
 
 
@@ -82,7 +85,7 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
 
     The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
     clearly prefers some experts, and different images prefer different experts. This loss does nothing for an
-    expert that no image prefers; coverage_loss does.
+    expert that no image prefers; coverage_loss raises such an expert's probabilities.
 
     Source: regularised information maximisation, Krause et al. 2010, eq. 4; the limit `bits` is ours.
     """
@@ -93,9 +96,9 @@ def information_loss(routing: Routing, bits: float, mean: Mean = over_images) ->
 def coverage_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     """Return KL(equal shares ‖ the experts' mean probabilities in the batch), in nats.
 
-    The loss is zero if all mean probabilities are equal, and grows without limit as one falls. Its gradient
-    is largest for the least used expert. The probabilities are those before top-K, so experts that are never
-    chosen get a gradient too.
+    The loss is zero if all mean probabilities are equal, and grows without limit as one of them nears zero.
+    Its gradient is largest for the least used expert. The probabilities are those before top-K, so experts
+    that are never chosen get a gradient too.
     """
     share = mean(routing.probs)  # (E,)
     return -(len(share) * share.clamp(min=TINY)).log().mean()

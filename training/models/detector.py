@@ -36,7 +36,7 @@ class Detector(Network):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Predictions:
-        """Return the box and class logits of all anchors, with the routings of all parts."""
+        """Return the box and class logits of all anchors, and the routings of backbone, neck and head."""
         maps, of_neck = self.neck(maps, controls, dispatch)
         found = self.head(maps, controls, dispatch)
         return found._replace(routings={**routings, **of_neck, **found.routings})

@@ -76,7 +76,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
     """Build every graph, then time one group (engine, precision, threads) after the other.
 
     Raises:
-        TrainingError: a subclass of it, if anything fails; the times measured before are lost.
+        TrainingError: anything failed; the error is of a subclass. Times that were already measured are lost.
     """
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:

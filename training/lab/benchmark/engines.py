@@ -51,7 +51,7 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
-    """Return the engine with a name; require_engine must have accepted this engine before."""
+    """Return the engine called `name`; the caller must have checked the engine with require_engine."""
     if name == "openvino":
         engine = OpenVinoEngine(precision, threads)
         return lambda source, inputs: engine.request(source, inputs).infer
@@ -77,7 +77,10 @@ class OpenVinoEngine:
         self._compiled: dict[object, Any] = {}
 
     def request(self, source: Source, inputs: Inputs) -> Any:
-        """Return a new inference request with these inputs; each source is compiled only once."""
+        """Return a new inference request that holds `inputs`.
+
+        A source is compiled only once for inputs of the same shapes.
+        """
         shapes = {name: values.shape for name, values in inputs.items()}
         key = (source, tuple(shapes.items()))
         if key not in self._compiled:

@@ -46,14 +46,17 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share is at least the limit, or a ratio is at most it; False if not measured."""
+        """Return whether a share reaches the limit, or a ratio does not exceed it; False if not measured."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit
 
 
 def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, top_k: int) -> tuple[Goal, ...]:
-    """Return the goals of an OpenVINO graph that skips experts; some compare it with variant `reference`."""
+    """Return the goals of an OpenVINO graph that skips experts.
+
+    Some of the goals compare the graph's time with that of the variant `reference`.
+    """
     config = model.config
     if top_k == config.allowed_top_k[-1]:
         return (Goal("ratio", AT_ALL_EXPERTS),)

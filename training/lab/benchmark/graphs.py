@@ -104,7 +104,11 @@ class Graphs:
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:
-    """Return the graph as it is for OpenVINO; for ONNX Runtime, with the weights moved into branches."""
+    """Return the file of the graph for an engine; write the file if it does not exist.
+
+    For OpenVINO, the graph is converted to OpenVINO's format. For ONNX Runtime, the weights are moved into
+    the branches.
+    """
     made = path.with_suffix(".xml") if engine == "openvino" else path.with_name(f"{path.stem}-moved.onnx")
     if made.exists():
         return made
@@ -146,7 +150,8 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
 def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
     """Return the shape with open sizes (0) filled in: a batch of 1, and height and width of an image.
 
-    Height and width are the last two axes, or the two before 3 channels.
+    Height and width are the last two axes; if the last of four axes has size 3, it holds the channels, and
+    height and width are the two axes before it. Every other open size becomes 3.
     """
     rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
     assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}

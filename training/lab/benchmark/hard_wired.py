@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return, by layer, the experts that run for a network input (H, W, 3) at a top_k without threshold."""
+    """Return, by layer, the experts that run for a network input (H, W, 3) at `top_k`, with no threshold."""
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {
@@ -29,10 +29,10 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 
 
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
-    """Return a copy of the model that has only the experts in `kept`, by layer.
+    """Return a copy of the model in which each mixture layer has only its experts in `kept`.
 
-    The caller must run the copy with top_k equal to the number of experts that a layer keeps. A layer that
-    keeps no expert has only its shared expert.
+    The caller must run the copy with top_k equal to the number of experts that a layer keeps. If `kept` has
+    no expert for a layer, only the layer's shared expert remains.
 
     Raises:
         KeyError: a mixture layer of the model is not in `kept`.
@@ -51,7 +51,7 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
 
 
 class SharedAlone(MixtureLayer):
-    """A mixture layer with only its shared expert; its routing reports one expert that never runs."""
+    """A mixture layer with only its shared expert; its routing is zero, as of one expert that never runs."""
 
     def __init__(self, layer: MixtureLayer) -> None:
         if layer.shared is None:

@@ -29,7 +29,7 @@ def draw(result: Benchmark, path: Path) -> None:
     """Draw one panel for each group (engine, precision, threads), one above the other.
 
     Raises:
-        ConfigError: the machine was too busy: no round of a model with experts was quiet.
+        ConfigError: no round of a model with experts was quiet, as the machine was too busy.
     """
     groups = [group for group in result.groups if _labels(group)]
     if not groups:

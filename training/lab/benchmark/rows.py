@@ -107,7 +107,10 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return a form's times relative to the model's dense form; for the latter, those of an equal graph."""
+    """Return a form's times relative to those of the model's dense form.
+
+    For the dense form itself, return the times of an equal graph relative to it.
+    """
     if form.label not in dense:
         return None
     seconds = np.array(timed.seconds[form])

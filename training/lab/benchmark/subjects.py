@@ -60,7 +60,8 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
     """Return a variant with random weights and 80 classes.
 
     Raises:
-        ConfigError: there is no such variant, or it does not support the size or any of the top_ks.
+        ConfigError: there is no such variant, or it does not support the size, or it supports no top_k
+            of those that were asked for.
     """
     torch.manual_seed(SEED)
     model = Detector(model_config(variant, CLASSES, input_hw))
@@ -73,7 +74,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
 
     Raises:
         CheckpointError: the file is missing, damaged or no saved model.
-        ConfigError: the model does not support the size or any of the top_ks.
+        ConfigError: the model does not support the size, or none of the top_ks that were asked for.
     """
     path = find_checkpoint(path)
     model, _ = load_detector(path)
@@ -108,7 +109,11 @@ def settle(model: Detector) -> None:
 
 
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
-    """Scale the router's scores over `images`: each expert's mean becomes 0, the mean deviation 1."""
+    """Shift and scale the router's scores.
+
+    Over `images`, the mean of each expert's scores becomes 0, and their standard deviation becomes 1 on
+    average over experts.
+    """
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
     model(images)
@@ -128,7 +133,10 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
-    """Return the forms (dense, sparse, bound) in which a model is timed; batches above 1 only as dense."""
+    """Return the forms (dense, sparse, bound) in which a model is timed.
+
+    Batches above 1 are timed only in the dense form.
+    """
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
     for top_k in subject.top_ks:
@@ -175,7 +183,10 @@ def gflops(subject: Subject) -> dict[Form, float]:
 
 
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Return the supported values among `asked`, or, if None, among 1, the model's top_k and all experts."""
+    """Return the values of `asked` that the model supports, in ascending order.
+
+    If `asked` is None, choose from 1, the model's own top_k, and the number of all experts.
+    """
     if not model.mixture_layers():
         return ()
     allowed = model.config.allowed_top_k

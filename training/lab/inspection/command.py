@@ -68,8 +68,8 @@ def inspect(options: InspectOptions) -> Inspection:
     """Route every image of a data set, and measure how much information about the image the routing carries.
 
     Raises:
-        ConfigError: the model has no mixture layer or not the named one, top_k is 0 or not supported, or
-            no folder is given and the checkpoint does not state its training data.
+        ConfigError: the model has no mixture layer, or none with the name in `options`; top_k is 0 or not
+            supported; or no folder is given, and the checkpoint does not state its training data.
         DatasetError: the folder is missing or has other classes, or an image cannot be loaded.
     """
     checkpoint = find_checkpoint(options.checkpoint)

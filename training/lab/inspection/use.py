@@ -22,7 +22,11 @@ NUMBERS_TO = 8  # with more experts than this, numbers do not fit into the panel
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a chart, such as classes: for each row, its number of objects (or images) in each image."""
+    """The rows of a chart, such as classes or groups of images.
+
+    A class has one count per image: the number of its objects in the image. A group of images has 1 for each
+    image in the group, and 0 for all others.
+    """
 
     labels: tuple[str, ...]
     weights: NDArray[np.float64]  # (R, N) counts; no row is all 0

@@ -36,10 +36,10 @@ class PruneOptions:
 
 
 def prune(options: PruneOptions) -> Pruning:
-    """Write a checkpoint without the experts chosen for hardly any image; measure both it and the original.
+    """Write a checkpoint without the least chosen experts, and measure the model before and after.
 
     Raises:
-        TrainingError: a subclass of it, if anything fails; then no file was written.
+        TrainingError: anything failed; the error is of a subclass. No file was written.
     """
     check_output(options.output)
     options = replace(options, checkpoint=find_checkpoint(options.checkpoint))

@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published line beside our figures. A difference of 0.01 means that our figure is 1 % larger."""
+    """A model's published and our own figures. A difference of 0.01 means that our figure is 1 % larger."""
 
     published: Published
     parameters: int
@@ -92,7 +92,7 @@ def measure(named: Named) -> Measured:
 
 
 def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
-    """Return figures of every model of the table, and every published line beside ours."""
+    """Return our figures of every model of the table, and a comparison with all published figures."""
     wanted = dict.fromkeys((*MODELS, *(line.of for line in PUBLISHED)))
     measured = {named: measure(named) for named in wanted}
     comparisons = [

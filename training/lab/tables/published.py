@@ -25,7 +25,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Published:
-    """One published line: a model's parameters and GFLOPs, and our note on any difference from ours."""
+    """A model's published parameters and GFLOPs, and our note on why our own figures differ from them."""
 
     source: str
     of: Named
@@ -39,7 +39,7 @@ def _of(variant: str, classes: int = 80, **choice: Any) -> Named:
 
 
 def _released(size: str) -> Named:
-    """Return ES-MoE as in the release of its weights: with three experts, which all run."""
+    """Return ES-MoE as its weights were released: each layer has three experts, all of which run."""
     return _of(f"esmoe-{size}", num_experts=3, top_k=3)
 
 

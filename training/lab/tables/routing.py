@@ -50,7 +50,7 @@ def routing_table(report: RoutingReport, heading: str) -> str:
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """Return the report as JSON, after `facts` about model and data; GFLOPs in 1e9 operations."""
+    """Return the report as JSON; the fields of `facts`, about model and data, come first."""
     layers = []
     for layer in report.layers:
         dependence = {name: found._asdict() for name, found in layer.by_grouping.items()}

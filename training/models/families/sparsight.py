@@ -7,10 +7,11 @@ from training.models.families.family import Family
 
 
 def _configure(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with mixture layers; experts have 75 % (size n) or 72 % (s) of the operations.
+    """Return the configuration with mixture layers.
 
-    The stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer
-    have the same shape, so that the experts chosen for an image can run as one wide expert.
+    In a model that runs every expert, 75 % (size n) or 72 % (size s) of the operations are in experts. The
+    stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer have
+    the same shape, so that the experts chosen for an image can run as one wide expert.
     """
     mixture = MixtureConfig(
         router=RouterConfig(kind="moments"),

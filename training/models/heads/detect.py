@@ -46,7 +46,10 @@ class DetectHead(nn.Module):
             start_biases(boxes, classes, stride)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Return the predictions for feature maps, finest first; this head has no mixture layers."""
+        """Return the predictions for feature maps, finest first.
+
+        The predictions hold no routings, as this head has no mixture layers.
+        """
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
         return Predictions(*join_levels(per_level, self.reg_max), {})

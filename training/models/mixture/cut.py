@@ -12,8 +12,9 @@ from training.models.mixture.router import SpatialRouter
 def cut_experts(layer: MixtureLayer, kept: Sequence[int]) -> None:
     """Reduce a layer, in place, to the experts at the indices `kept`, in this order.
 
-    The caller has to update the layer's configuration. The router loses the rows of the removed experts, so
-    that the kept experts' probabilities are their former ones, divided by the sum of these.
+    The caller has to update the layer's configuration. The router loses the rows of the removed experts. The
+    probability of a kept expert becomes its old probability, divided by the sum of the old probabilities of
+    all kept experts.
     """
     rows = list(kept)
     layer.experts = nn.ModuleList(layer.experts[row] for row in rows)

@@ -34,7 +34,10 @@ def run_dense(experts: Iterable[nn.Module], x: Tensor, gate: Tensor) -> Tensor:
 
 
 def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: int) -> Tensor:
-    """Return the sum of the experts' outputs, weighted by gate; experts run on images with a gate above 0."""
+    """Return the sum of the experts' outputs, weighted by gate.
+
+    Each expert runs only on the images for which its gate is above 0.
+    """
     weights = gate.to(x.dtype)
     total = x.new_zeros(len(x), c_out, *x.shape[2:])
     for index, expert in enumerate(experts):
@@ -50,7 +53,8 @@ class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
     Each expert is in a branch, which copies the feature map in and out when it runs. A graph for one fixed
-    top_k copies the chosen experts' weights instead of the map, if the weights are smaller (gathered.py).
+    top_k copies the weights of the chosen experts instead of the map, if they are simple experts that
+    can_gather accepts, and an expert has no more weights than the map has values.
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any

@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Computes half of the channels by a convolution; a depthwise one computes the other half from these.
+    """Computes half of the channels by a convolution, and the other half from the first half, depthwise.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """
@@ -61,7 +61,10 @@ class GhostExpert(nn.Module):
 
 
 class InvertedResidualExpert(nn.Module):
-    """A 1×1 convolution to more channels, a k×k depthwise one, and 1×1 back. Source: arXiv:1801.04381."""
+    """A 1×1 convolution to more channels, a k×k depthwise convolution, and a 1×1 convolution back.
+
+    Source: arXiv:1801.04381.
+    """
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()

@@ -22,9 +22,10 @@ SCALED_WEIGHTS = 4
 
 
 def can_gather(experts: nn.ModuleList) -> bool:
-    """Return whether run_gathered accepts experts: all depthwise-separable, or all simple and of one shape.
+    """Return whether run_gathered can compute these experts.
 
-    Return False if the experts' batch norms are not folded into their convolutions.
+    It can if every expert is depthwise-separable, or if every expert is a simple one and all have the same
+    shape. In both cases, the batch norms must have been folded into the convolutions.
     """
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
@@ -40,7 +41,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
     its own weights.
 
     Args:
-        x: (B, C, H, W), the shape of the result too.
+        x: feature maps (B, C, H, W); the result has the same shape.
         gate: (B, E); if an image has more than `slots` weights above zero, the smallest ones are ignored.
 
     Raises:
@@ -69,7 +70,7 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     """Return the weighted sum of simple experts, computed as one wide expert for each image.
 
     Args:
-        x: (B, C, H, W), the shape of the result too.
+        x: feature maps (B, C, H, W); the result has the same shape.
         weight: weights of the experts, (B, n).
         index: the experts of each image, (B, n); None: all experts, for a single image; their weights become
             constants of the graph.
