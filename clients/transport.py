@@ -21,7 +21,7 @@ DATATYPES = {
 
 
 class Deadline:
-    """The time by which a call must end, with all of its steps.
+    """The time at which a call must have ended; all requests that the call sends share this time limit.
 
     Args:
         timeout_s: time limit in seconds, from now.
@@ -60,7 +60,7 @@ class Transport(Protocol):
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
+        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,7 +75,7 @@ class AsyncTransport(Protocol):
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, except outputs that the answer lacks."""
+        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
 
     async def close(self) -> None:
         """Close the connections."""

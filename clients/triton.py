@@ -30,8 +30,8 @@ class TritonClient(Calls):
     The client reads the model's manifest (input size, classes, mixture layers, controls) from the
     configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
     again before a call if the manifest is older than `refresh_s`. It also reads the manifest again if the
-    server refuses a request, or if an answer does not match the manifest. If the manifest has changed, the
-    client sends the image once more. It retries nothing else.
+    server refuses a request, or if an answer does not match the manifest. If the manifest that it then reads
+    differs from the previous one, the client sends the image once more. It retries nothing else.
 
     Args:
         url: host:port of the server.
@@ -40,7 +40,7 @@ class TritonClient(Calls):
         protocol: grpc or http.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
         refresh_s: age in seconds at which the manifest is read again; 0 reads it before every call. After the
-            server loads a new version, answers may have the previous class names and sha256 for this long.
+            server loads a new version, answers can have the old class names and sha256 for up to `refresh_s`.
         tls: certificates for an encrypted connection; None for a plain connection.
     """
 
@@ -200,7 +200,7 @@ class _Known:
         return None if last is None or monotonic() - last[1] >= self._refresh_s else last[0]
 
     def learn(self, parameters: Mapping[str, str]) -> Manifest:
-        """Store and return the newest manifest in a model configuration's parameters.
+        """Find the newest manifest among a model configuration's parameters; store it, and return it.
 
         Raises:
             ManifestMismatch: there is no valid manifest, or it belongs to another model or target.

@@ -100,8 +100,9 @@ class Answer(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a dict with the keys, units and rounding of `POST /detect?moe=full`.
 
-        A program that reads the service's answers can therefore read this dict. The dict lacks the facts
-        that only the service reports (request id, timings, GFLOPs, warnings) if Triton answered directly.
+        A program that reads the service's answers can therefore read this dict. If the client called
+        Triton without the service, the dict lacks the facts that only the service reports: request id,
+        timings, GFLOPs and warnings.
         """
         height, width = self.image_hw
         model = {name: getattr(self.model, name) for name in ("name", "version", "sha256", "backend")}

@@ -64,9 +64,10 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
-        """Install a handler for SIGHUP; call this inside a running event loop.
+        """Install a handler for SIGHUP that loads new models.
 
-        The handler loads new models. If the terminal of the service was closed, it ends the service instead.
+        If the terminal of the service was closed, the handler ends the service instead. The caller must call
+        this method inside a running event loop.
         """
         has_terminal = os.isatty(0)
         running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive

@@ -41,7 +41,8 @@ def create_app(
     Args:
         settings: settings of the service.
         registry: registry for the metrics; None for a new one.
-        on_loaded: called once, in the event loop, with the models when they are loaded, or with the error.
+        on_loaded: called once, in the event loop: with the models after they are loaded, or with the error
+            that prevents it.
     """
     metrics = Metrics(registry or CollectorRegistry())
     service = DetectService(settings, metrics, observers_of(metrics))

@@ -43,7 +43,7 @@ class GraphFile(Part):
 
 
 class SharedInformation(Part):
-    """Normalised mutual information between the chosen expert set and a grouping of the images.
+    """Normalised mutual information between the experts that the router chose and a grouping of the images.
 
     `origin` groups the images by their source, `density` by their number of boxes. A value is None if the
     exporter's data cannot be grouped in this way.
@@ -88,7 +88,7 @@ class Baseline(Part):
 
 
 class Gflops(Part):
-    """Compute for one image, in 1e9 operations: `fixed` outside the experts, and `dense` with all experts."""
+    """The operations for one image, in 1e9: `fixed` counts all but the experts, `dense` also every expert."""
 
     fixed: NotNegative
     dense: NotNegative
@@ -114,7 +114,7 @@ class MetricPair(Part):
 class Parity(Part):
     """The largest difference between graph and checkpoint for each output, measured at export.
 
-    Older exporters measured fewer values.
+    Artifacts of older exporters lack some of the values, which are then None.
     """
 
     images: Positive

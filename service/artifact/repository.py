@@ -23,12 +23,12 @@ class Artifact:
 
 
 def find_artifacts(repository: Path, target: str) -> dict[str, Artifact | ArtifactError]:
-    """Return the highest version of every model for a target by name, sorted, with all files verified.
+    """Return the artifacts for a target by model name, sorted: each model's highest version, verified.
 
     A model whose files are missing, altered or invalid has its error in place of the artifact.
 
-    Folders whose name starts with a dot are unfinished and are ignored. Version folders must be numbers;
-    others are ignored.
+    Folders whose name starts with a dot are ignored, because an exporter has not finished them. Version
+    folders whose name is not a number are ignored, too.
 
     Raises:
         ArtifactMissing: the repository does not exist, or contains no model for the target.

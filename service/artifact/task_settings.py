@@ -55,9 +55,9 @@ class DetectSettings(Part):
         return {role: (*rows, *sizes) for role, sizes in per_row.items() if role in given}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return the roles of the outputs whose values can be compared one by one: none for a detector.
+        """Return the roles of the task's outputs that can be compared value by value: none for a detector.
 
-        Candidates with equal scores may swap places.
+        Candidates with equal scores can swap places, so a row can differ between two correct runs.
         """
         return ()
 
@@ -84,7 +84,7 @@ class ClassifySettings(Part):
         return {"probabilities": (classes,)}
 
     def roles_in_place(self) -> tuple[str, ...]:
-        """Return the roles of the outputs whose values have fixed places and can be compared one by one."""
+        """Return the roles of the task's outputs that can be compared value by value."""
         return ("probabilities",)
 
 

@@ -107,7 +107,7 @@ class ControlInput(TensorRow):
     default: Number
 
     def accepts(self, value: Number) -> bool:
-        """Return whether the graph accepts this value."""
+        """Return whether a request can set this control to `value`."""
         if self.allowed is not None:
             return value in self.allowed
         low, high = self.range or (0.0, 0.0)

@@ -32,5 +32,5 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Free the model. No call of `infer` may follow."""
+        """Free the model. The caller must not call `infer` afterwards."""
         ...

@@ -11,7 +11,7 @@ _ASK_S = 2.0
 
 
 async def read_versions(channel: TritonChannel, target: str) -> tuple[RepositoryVersion, ...]:
-    """Return the versions of every model for a target that the server's repository index lists.
+    """Return all versions of all models that the server's repository index lists for a target.
 
     Raises:
         BackendUnavailable: the server does not answer.
@@ -37,7 +37,7 @@ async def read_manifest(channel: TritonChannel, one: RepositoryVersion) -> tuple
 def manifest_in(parameters: Mapping[str, str], model: str, version: str) -> tuple[Manifest, str] | None:
     """Return the verified manifest and its sha256 from a model configuration's parameters.
 
-    Return None if the parameters contain no manifest of the version.
+    Return None if the parameters contain no manifest of `version`.
 
     Raises:
         ArtifactBroken: the manifest does not match its sha256, is invalid, or is of another model or version.
