@@ -54,7 +54,7 @@ class ArtifactMismatch(ArtifactError):
 
 
 class ArtifactUnproved(ArtifactError):
-    """The model was exported although nothing proves that it works, and the settings forbid such models."""
+    """The model was exported without a proof that it works, and the settings forbid such models."""
 
 
 # ---- the caller's request -------------------------------------------------------------------
@@ -84,7 +84,7 @@ class MalformedForm(ServiceError):
 
 
 class FormTooLarge(ServiceError):
-    """A form has more files, more other fields, or longer headers of a part than the service accepts."""
+    """A form has too many files or fields, a field that is too large, or a file with too long headers."""
 
 
 class EmptyImage(ServiceError):
@@ -207,7 +207,7 @@ class BackendBusy(ServiceError):
 
 
 class BackendUnavailable(ServiceError):
-    """The backend cannot be reached, or cannot run the model now; another backend may be able to.
+    """The backend cannot be reached, or cannot run the model now; another backend may be able to run it.
 
     Args:
         why: the reason, as a sentence without a full stop.

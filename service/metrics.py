@@ -103,7 +103,7 @@ class Metrics:
             self._rejected.labels(reason)
 
     def declare_model(self, model: str, version: str, sha256: str, routing: str) -> None:
-        """Export the info series of a served model at 1, and its counters at 0."""
+        """Export `sparsight_model_info` of a served model at 1, and the counters of the model at 0."""
         self._model_info.labels(model, version, sha256, routing).set(1)
         self._detections.labels(model)
         for kind in ("used", "dense"):
@@ -132,7 +132,7 @@ class Metrics:
             self._backend_errors.labels(backend, reason)
 
     def retire_model(self, model: str, version: str, sha256: str, routing: str) -> None:
-        """Remove the info series of a model that is no longer served; its counters stay."""
+        """Remove `sparsight_model_info` of a model that is no longer served; the model's counters stay."""
         self._model_info.remove(model, version, sha256, routing)
 
     def set_breaker_state(self, backend: str, model: str, state: int) -> None:

@@ -26,7 +26,7 @@ BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
 
 
 class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
-    """Set how OpenVINO runs a model's graph inside this process."""
+    """The settings with which OpenVINO runs a model's graph inside this process."""
 
     performance: Annotated[
         Literal["throughput", "latency"],
@@ -43,7 +43,7 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class OnnxSettings(BaseModel, extra="forbid", frozen=True):
-    """Set how ONNX Runtime runs a model's graph inside this process."""
+    """The settings with which ONNX Runtime runs a model's graph inside this process."""
 
     target: Annotated[
         Literal["onnx", "npu"], Field(description="Export target of the models that ONNX Runtime runs.")
@@ -60,7 +60,7 @@ class OnnxSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class TritonSettings(BaseModel, extra="forbid", frozen=True):
-    """Set the address of a Triton server, and how the service connects to it over gRPC."""
+    """The address of a Triton server, and the settings of the gRPC connection to it."""
 
     url: Annotated[
         str, Field(pattern=r"^[^/\s]+:[0-9]{1,5}$", description="Host and gRPC port, without a scheme.")
@@ -106,7 +106,7 @@ class TritonSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class BreakerSettings(BaseModel, extra="forbid", frozen=True):
-    """Set when the gateway stops sending requests to a failing backend, and how it checks Triton's health."""
+    """The settings of the circuit breakers, and of the probes that check Triton's health."""
 
     failures: Annotated[
         int,

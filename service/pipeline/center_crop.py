@@ -20,9 +20,10 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the crop that scales an image to cover the model input, and cuts out the centre.
+        """Return the crop that scales an image to cover the model input, and keeps the centre.
 
-        If an odd number of pixels is cut off, the extra pixel is cut from the right or the bottom.
+        If an odd number of pixels is cut off along a side, one pixel more is cut off at the right or the
+        bottom than at the left or the top.
         """
         (height, width), (canvas_h, canvas_w) = source_hw, input_hw
         scale = max(canvas_h / height, canvas_w / width)
@@ -46,7 +47,10 @@ class CenterCrop:
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut the centre out of a very long image, so that resizing gives at most _LONGEST / 2 model inputs."""
+    """Return the middle part of a very long image, so that resizing it does not fill the memory.
+
+    After resizing, no side of the part is longer than _LONGEST / 2 times that side of the model input.
+    """
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -7,12 +7,12 @@ from service.pipeline.image_decoding import Decoded, ImageFileError, Unsupported
 
 
 def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Decoded:
-    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on unused parts.
+    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on what was ignored in it.
 
     Args:
         data: the file's bytes. The format is recognised from them, not from a file name or a content type.
         max_pixels: maximum number of pixels that the header may announce.
-        bits: number of bits that a file with 16 bits per value holds; None: decode_image finds the number.
+        bits: number of significant bits in a file with 16 bits per value; with None, decode_image finds it.
 
     Raises:
         EmptyImage: there are no bytes.

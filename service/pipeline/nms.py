@@ -21,7 +21,7 @@ def suppress(
         conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
-        agnostic: whether a box of another class with a higher score can also drop a box.
+        agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
     order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]

@@ -66,7 +66,7 @@ def kept_in_source(
         class_ids: classes to report; None for all. Boxes of classes that are not in it are removed before
             suppression.
         class_conf: lowest score of single classes, by class id; `conf` is for the classes that are not in it.
-        agnostic: whether a box of another class with a higher score can also drop a box.
+        agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:

@@ -12,7 +12,7 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
     Args:
         outputs: the graph's outputs by name; gates and router_probs are (1, L, Emax). An expert with gate 0
             was not chosen.
-        manifest: manifest with the mixture layers and their rows.
+        manifest: manifest that lists the mixture layers, each with its row in gates and router_probs.
     """
     if not manifest.mixture:
         return ()
@@ -37,7 +37,7 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
 
 
 def compute_cost(experts: tuple[ExpertActivation, ...], manifest: Manifest) -> Compute:
-    """Return the compute for one image: the fixed part plus the chosen experts.
+    """Return the compute for one image: that of the network without experts, plus that of the chosen experts.
 
     A dense graph computes every expert, so its compute is the same for every image.
     """

@@ -143,10 +143,10 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
 
 
 def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
-    """Return manifest and sha256 of the version from which a model is described; None if none is known.
+    """Return the manifest and sha256 of the version that describes a model in the list of models.
 
-    It is the version that a request with backend `auto` would get now. If no version could answer now, it is
-    any known version.
+    This is the version that would now answer a request with backend `auto`, or any known version if none
+    could answer. Return None if no backend has reported a version.
     """
     in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:

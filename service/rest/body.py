@@ -31,17 +31,18 @@ class Upload:
 async def read_upload(request: Request, settings: Settings) -> Upload:
     """Return the images of a request: one image per file of a form, or else the body as one image.
 
-    A body with Content-Encoding gzip is unpacked. A body that is text is searched for an image; see unwrap.
+    A body with Content-Encoding gzip or deflate is unpacked. A body that is text is searched for an image;
+    see `unwrap`.
 
     Raises:
         BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.
         BodyTimeout: the body did not arrive in time.
         EmptyImage: the body is empty, or the form has no file.
-        FormTooLarge: the form has more files than the limit, other fields, or a very long file name.
+        FormTooLarge: the form has too many files or fields, a very large field, or a very long file name.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
-        UnsupportedImage: Content-Encoding is not gzip, or the body is text without an image.
-        UndecodableImage: what was packed with gzip or written in base64 is damaged.
+        UnsupportedImage: Content-Encoding is neither gzip nor deflate, or the body is text without an image.
+        UndecodableImage: the compressed body is damaged, or the image's base64 is.
     """
     limit = settings.max_body_bytes
     if int(request.headers.get("content-length", 0)) > limit:

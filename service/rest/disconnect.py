@@ -10,10 +10,13 @@ T = TypeVar("T")
 
 
 async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` and return its result. Before this call, the request's body must have been read.
+    """Run `work` and return its result, unless the caller of the API disconnects earlier.
+
+    Only call this function after the request's body has been read, because the function discards what the
+    caller of the API still sends.
 
     Raises:
-        ClientDisconnect: the caller disconnected first, so `work` was cancelled.
+        ClientDisconnect: the caller of the API disconnected, so `work` was cancelled.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_gone(request))

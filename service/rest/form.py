@@ -16,7 +16,7 @@ _LONGEST_NAME = 255  # characters of a file's name in an answer, as on most file
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, which itself takes a form that is cut short for a whole one."""
+    """Starlette's parser, changed to refuse a form that is cut short; Starlette's own accepts it."""
 
     begun = ended = False
 
@@ -45,7 +45,7 @@ async def read_form(
 
     Raises:
         EmptyImage: the form has no file.
-        FormTooLarge: the form has more files than the limit, many other fields, or a very long file name.
+        FormTooLarge: the form has too many files or fields, a very large field, or a very long file name.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
     """
@@ -72,7 +72,10 @@ def _printable(text: str) -> str:
 
 
 def _refusal(error: MultiPartException, max_files: int) -> ServiceError:
-    """Return the error for a form that the parser refused; only the parser's text names the limit."""
+    """Return the service's error for a form that the parser refused.
+
+    The parser raises one class of error for every reason, so its message decides which error is returned.
+    """
     why = f"{error.message} {error.__cause__ or ''}"
     if "Too many files" in why:
         return FormTooLarge(

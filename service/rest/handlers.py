@@ -20,7 +20,7 @@ _CLIENT_CLOSED_REQUEST = 499  # the caller is gone, so only the metrics show thi
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make an app answer every failure with a problem, including unknown routes and FastAPI's own errors."""
+    """Make an app answer every failure with a problem, also for unknown routes and errors of FastAPI."""
 
     @app.exception_handler(errors.ServiceError)
     async def on_service_error(request: Request, error: errors.ServiceError) -> Response:

@@ -23,7 +23,7 @@ _SMALL = 1_000_000  # after an early answer, the connection is kept only if the 
 
 
 def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collection[str]) -> ASGIApp:
-    """Return `app` in all middleware of this module.
+    """Return `app`, wrapped in all middleware of this module; in CORS only if `origins` is not empty.
 
     Args:
         app: the ASGI app.
@@ -88,7 +88,7 @@ class RequestRecorder:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the id that the caller sent with a request, if it is a single valid one, or else a new id."""
+    """Return the id that the caller sent with a request; a new id if none, several or an invalid one came."""
     sent = Headers(scope=scope).getlist("x-request-id")
     return sent[0] if len(sent) == 1 and _SANE_ID.fullmatch(sent[0]) else new_id()
 
@@ -115,8 +115,9 @@ class HeadAsGet:
 class UnreadBody:
     """ASGI middleware that lets an answer reach a client that is still sending its body.
 
-    A server that closes a connection with unread bytes resets it, and the client may lose the answer. So
-    after an early answer, the rest of the body is read and dropped, within limits on time and bytes.
+    A server that closes a connection with unread bytes resets the connection, and the client may lose the
+    answer. So if the app answers before it has read the whole body, this middleware reads and drops the rest
+    of the body, within limits on time and bytes.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -20,12 +20,13 @@ _CURL = "with curl, write --data-binary @photo.jpg"
 def unwrap(body: bytes) -> bytes:
     """Return the image file in a request's body: the body itself, or what its text holds in base64.
 
-    Text is taken as base64, as a data URL, as {"image": "<base64>"} in JSON or as the form field image. Files
-    that are no images are returned too, because the decoder's error names their format.
+    The text can be base64, a data URL, {"image": "<base64>"} in JSON, or the form field `image`. A file that
+    is no image, for example HTML, is also returned, because the decoder's error names the file's format.
 
     Raises:
         UnsupportedImage: the text holds no image, for example a URL; the message says what to send.
-        UndecodableImage: the base64 is damaged, or newlines and zero bytes of the file are missing.
+        UndecodableImage: the base64 is damaged, or the file has neither newlines nor zero bytes, as after
+            `curl -d`, which removes both.
         EmptyImage: the text holds nothing.
     """
     if _FORM.match(body):

@@ -27,14 +27,16 @@ _IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batc
 
 
 class DetectService:
-    """Predicts objects or classes for images, for any protocol. Call it from the event loop.
+    """Predicts objects or classes for images, whatever protocol brings the requests.
 
-    For each request, enter `admit()`, then call `detect()`. To learn which version would answer, call
-    `choose()`.
+    All methods must be called from the event loop.
+
+    For each request, the caller enters `admit()`, then calls `detect()`, or `detect_all()` for several
+    images. `choose()` tells which version would answer.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
-        """Create the service without models; until models are loaded, `loading` says why there are none."""
+        """Create the service without models; its attribute `loading` says why until they are loaded."""
         self.settings = settings
         self.metrics = metrics
         self.models = Models(settings, metrics)
@@ -102,7 +104,9 @@ class DetectService:
     async def detect_all(
         self, images: Sequence[bytes], params: DetectParams, contexts: Sequence[RequestContext]
     ) -> list[Answered | ServiceError]:
-        """Return an answer or an error for each image of a request, in order; a few images run at once.
+        """Return an answer or an error for each image of a request, in order.
+
+        At most _IMAGES_AT_ONCE images of the request run at once.
 
         Args:
             images: bytes of the image files.
@@ -128,7 +132,8 @@ class DetectService:
     async def preview(self, data: bytes, context: RequestContext, bits: int | None = None) -> bytes:
         """Return an image file as JPEG, upright and with at most 2048 pixels on its longer side.
 
-        `bits` is the number of bits of a 16-bit file, as in a request; None: as the settings say.
+        `bits` is the number of significant bits in a file with 16 bits per value; with None, the setting
+        `bits` applies.
 
         Raises:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
@@ -166,7 +171,7 @@ class DetectService:
         )
 
     def ready_models(self) -> Models:
-        """Return the models, once loading has ended; their backends may be unhealthy by now.
+        """Return the models, if they are loaded; their backends may have become unhealthy since.
 
         Raises:
             NotReady: the models are not loaded yet, or could not be loaded.

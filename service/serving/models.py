@@ -51,7 +51,10 @@ class Models:
         return self._default
 
     def add(self, name: str) -> Mapping[str, Route]:
-        """Return the routes of a model by backend, preferred first; create them without versions if new."""
+        """Return the routes of a model by backend, preferred first.
+
+        A model that has no routes yet gets routes without versions.
+        """
         if name not in self._routes:
             self._routes[name] = {backend: self._route(backend, name) for backend in self._settings.backends}
         return self._routes[name]
@@ -97,7 +100,8 @@ class Models:
     def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
         """Record which local models of a backend cannot be served in their newest version, and why.
 
-        Models that are neither served nor broken any more are forgotten.
+        Models that are neither served nor broken any more are forgotten, unless a Triton server is
+        configured, which may serve them later.
         """
         self.broken[backend] = broken
         self.notes[backend] = "; ".join(f"model {name!r} on {backend}: {why}" for name, why in broken.items())
@@ -114,7 +118,8 @@ class Models:
     def settle_default(self) -> None:
         """Choose the first model by name as the default if none is set; later models do not change it.
 
-        Also set `first_ready` if a backend can serve the default model.
+        Also set the event `first_ready` if a backend can serve the default model; the service waits for this
+        event before it reports that the models are loaded.
         """
         if self._default is None and self._routes:
             self._default = self.names[0]

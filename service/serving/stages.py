@@ -34,7 +34,7 @@ class ImageStages:
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
     def decode_and_preprocess(self, spec: ImagesInput, queued_at: float) -> Placed:
-        """Return the image resized to a model input; `queued_at` is when the image began to wait."""
+        """Return the image resized to a model input; `queued_at` is when it began to wait for a thread."""
         started = perf_counter()
         self.queue_s += started - queued_at
         if self._image is None:

@@ -55,7 +55,7 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
 
 @dataclass(frozen=True)
 class _Judgement:
-    """The result of checking one version with a certain manifest: served, refused or unavailable."""
+    """The result of checking a version: served, refused or unavailable; a new manifest needs a new check."""
 
     status: VersionStatus
     served: ServedVersion | None  # None: refused, not proved in time, or not loaded
@@ -130,7 +130,8 @@ class TritonFollower:
     async def look(self) -> None:
         """Read the repository index anew, and update the routes.
 
-        A reading that is already running may miss the latest change, so another reading follows it.
+        If a reading is already running, wait for it and then read once more, because it may have missed the
+        latest change.
         """
         asked_at = monotonic()
         while self._looked_at < asked_at:
@@ -176,7 +177,11 @@ class TritonFollower:
         self._report()
 
     async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-        """Return manifest and sha256 of a version to check; None if no check is needed or possible."""
+        """Return the manifest and sha256 of a version, if it must be checked.
+
+        Return None if a valid result exists already, or if the version is not ready or has no readable
+        manifest.
+        """
         key = (one.model, one.version)
         self._unproved.pop(key, None)
         judged = self._judged.get(key)
@@ -294,7 +299,7 @@ def _why_empty(model: str, versions: list[RepositoryVersion]) -> str:
 
 
 def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
-    """Return the local artifact with the sha256 of Triton's, to use its golden sample; None without one.
+    """Return the local copy of the artifact that Triton serves, for its golden sample; None without a copy.
 
     Raises:
         ArtifactConflict: the local artifact has the same name, target and version, but another sha256.

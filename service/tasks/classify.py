@@ -83,7 +83,7 @@ class ClassifyTask:
 
         Raises:
             ArtifactBroken: the sample has no classes.
-            ArtifactMismatch: a class or score differs; the message names its place.
+            ArtifactMismatch: a class or score differs; the message names its rank among the best classes.
         """
         want_ids = golden.answer("cls_class_ids").reshape(-1)
         want_scores = golden.answer("cls_scores").astype(np.float64).reshape(-1)

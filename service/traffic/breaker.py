@@ -39,7 +39,10 @@ class Breaker:
         self.why = ""
 
     def begin(self) -> float:
-        """Return the start time of a call, to pass on when the call's outcome is recorded."""
+        """Return the start time of a call.
+
+        The caller passes this time to `succeeded`, `failed` or `probe_failed` when the call has ended.
+        """
         return self._clock()
 
     def idle_s(self) -> float:

@@ -34,7 +34,7 @@ class ConcurrencyLimit:
         """Wait until a call may run, and count it as running during the block; yield the seconds waited.
 
         Raises:
-            DeadlineExceeded: the limit was still reached at the deadline.
+            DeadlineExceeded: the deadline passed before the limit allowed this call to run.
         """
         began = perf_counter()
         self._count(+1)

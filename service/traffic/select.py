@@ -33,8 +33,8 @@ def choose(
 
     Raises:
         BackendNotOffered: the requested backend is not configured.
-        UnknownVersion: none of the allowed backends serves the requested version.
-        BackendUnavailable: no allowed backend is usable; the message gives the reason for each.
+        UnknownVersion: no backend that `params` allows serves the requested version.
+        BackendUnavailable: no backend that `params` allows is usable; the message gives the reasons.
     """
     if params.backend not in ("auto", *routes):
         raise BackendNotOffered(params.backend, tuple(routes))

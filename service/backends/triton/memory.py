@@ -28,9 +28,10 @@ _FOLDER = Path("/dev/shm")
 class ImageSlots:
     """A shared memory region with slots for images: one locked file in /dev/shm.
 
-    The operating system releases the lock when this process ends, for whatever reason. The class does not use
-    multiprocessing.shared_memory, which starts an extra process for cleaning up. That module also does not
-    reserve the memory, so a write ends in SIGBUS if there is too little memory.
+    The operating system releases the lock when this process ends, even by a crash. An unlocked file can
+    therefore be removed as a leftover. The class does not use multiprocessing.shared_memory for two reasons:
+    that module starts an extra process for cleaning up, and it does not reserve the memory, so a write ends
+    in SIGBUS if too little memory is free.
     """
 
     def __init__(self, slot_bytes: int, slots: int, folder: Path = _FOLDER) -> None:
@@ -98,7 +99,10 @@ class SharedImages:
             log.info("shared_memory_leftovers_removed", extra={"regions": ", ".join(removed)})
 
     def region(self, image_bytes: int) -> ImageSlots | None:
-        """Return the region for images of this size; None if they must travel in the gRPC message."""
+        """Return the region for images of `image_bytes` bytes; None if shared memory does not work here.
+
+        If the result is None, the caller sends the images in the gRPC message.
+        """
         if self._works and image_bytes not in self._regions:
             try:
                 self._regions[image_bytes] = ImageSlots(image_bytes, self._slots)
@@ -107,9 +111,10 @@ class SharedImages:
         return self._regions.get(image_bytes) if self._works else None
 
     async def register(self, region: ImageSlots) -> bool:
-        """Register a region with the server; return False if images must be sent in the gRPC message instead.
+        """Register a region with the server; return False if the server cannot use it.
 
-        A region is registered at its first use, and again after the server has restarted.
+        If the result is False, the caller sends the images in the gRPC message. The caller registers a region
+        when the server does not know it: at its first use, and after the server has restarted.
 
         Raises:
             BackendUnavailable: the server does not answer, so it is unknown whether it can use the region.
@@ -152,8 +157,8 @@ class SharedImages:
 def remove_leftovers(folder: Path = _FOLDER) -> list[str]:
     """Remove the regions of processes that have died; return the names of the removed regions.
 
-    A living process holds a lock on its file. The process id in the name is not reliable, because the same id
-    can be another process in another container.
+    A region's process has died if its file is not locked. The process id in the file's name does not show
+    this, because containers can share /dev/shm but number their processes separately.
     """
     removed = []
     for path in folder.glob("sparsight-*"):

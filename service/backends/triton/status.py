@@ -16,7 +16,7 @@ class RegionForgotten(BackendUnavailable):
 
 
 class Meaning(Enum):
-    """What a gRPC status says of request and server, such as a full queue or a lost connection."""
+    """The causes of a failed call that Triton's gRPC statuses tell apart, for example a full queue."""
 
     BUSY = auto()  # the server is healthy, but its queue is full
     NOT_RUN = auto()  # this version is not loaded, so the request was not run
@@ -56,7 +56,10 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
 
 
 def meaning_of(status: str, message: str) -> Meaning:
-    """Return the meaning of a status (`StatusCode.UNAVAILABLE` or `UNAVAILABLE`) and a server's message."""
+    """Return the cause of a failed call, from its gRPC status and the server's message.
+
+    The status is the name of a gRPC status code, with or without the prefix `StatusCode.`.
+    """
     code, words = status.removeprefix("StatusCode."), message.lower()
     return next((meaning for row, part, meaning in TABLE if row == code and part in words), Meaning.UNWELL)
 
@@ -69,7 +72,8 @@ def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, la
         message: the server's message.
         allowed_s: time limit of the call, in seconds.
         own_limit: whether `allowed_s` is the service's own limit, not a shorter limit of the caller.
-        late: whether the deadline has passed; a queue timeout then counts as DeadlineExceeded.
+        late: whether the request's deadline has passed. If it has, a timeout in Triton's queue becomes
+            DeadlineExceeded instead of BackendBusy.
     """
     # The position in the server's files after " At: " is dropped; the server's log has it.
     sentence = " ".join(message.split()).partition(" At: ")[0][:200].rstrip(".") or "no reason given"
