@@ -67,7 +67,7 @@ class _Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterConfig(_Checked):
-    """The router of a mixture layer: the part that scores the experts."""
+    """Settings of the router of a mixture layer: the part that scores the experts."""
 
     kind: RouterKind = "pooled"
     reduction: Count = 8  # hidden width = channels / this, at least min_hidden
@@ -83,7 +83,7 @@ class RouterConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig(_Checked):
-    """One mixture layer. Defaults: ES-MoE, arXiv:2512.23273."""
+    """Settings of one mixture layer; the defaults are those of ES-MoE, arXiv:2512.23273."""
 
     num_experts: Count = 4
     top_k: int = 2  # train with at least 2: at 1 the gate is always 1, and the router gets no gradient
@@ -302,11 +302,12 @@ class TrainConfig(_Checked):
         _require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")
 
     def check_parts(self, processes: int) -> None:
-        """Check that a batch can be split into its parts and over processes.
+        """Check that a batch can be split into `accumulate` parts, and each part over the processes.
 
         Raises:
-            ConfigError: the batch size is not divisible, a share is too small for batch norm or for a loss
-                over several images, or grouped experts would need batch norm over processes.
+            ConfigError: the batch size is not divisible by the number of shares; a process gets too few
+                images for batch norm, or a part has too few for a loss over several images; or grouped
+                experts would need batch norm over processes.
         """
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         shares = self.accumulate * processes

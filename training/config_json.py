@@ -44,9 +44,9 @@ def train_from_json(text: str) -> TrainConfig:
 
 
 def differences(before: Any, now: Any, path: str = "") -> dict[str, str]:
-    """Return the differences of two configurations, given as dicts, as texts by the path of the setting.
+    """Return the settings in which two configurations, as dicts, differ: a text for each setting's path.
 
-    A text states both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
+    The text states both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
     """
     if isinstance(before, tuple) and isinstance(now, tuple) and 2 < len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
@@ -75,7 +75,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
-    """Return values as a configuration; raise ConfigError on a wrong type or an unknown key."""
+    """Return a configuration of type `kind` from a dict; raise ConfigError on a wrong type or unknown key."""
     try:
         # Validated as JSON text, since pydantic in strict mode accepts a list for a tuple only there.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
@@ -93,7 +93,7 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 def _current_model(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a model configuration in the current format.
 
-    In checkpoints of version 0.1, it has one mixture, and a placement: backbone, neck or both.
+    Checkpoints of version 0.1 state one mixture for all layers, and a placement: backbone, neck or both.
     """
     if "mixture" not in values:
         _require_keys(values, _PARTS_OF_MODEL, _NO_MODEL)

@@ -40,7 +40,7 @@ def _quotas(root: Path, own: Path) -> list[float]:
 
 
 def _quota(folder: Path) -> list[float]:
-    """Return the quota of one control group in cores; empty if it has none."""
+    """Return a list with the CPU quota of one control group, in cores; empty if the group has no quota."""
     both, quota, period = (folder / f"cpu.{name}" for name in ("max", "cfs_quota_us", "cfs_period_us"))
     if both.is_file():
         words = both.read_text(encoding="utf-8").split()

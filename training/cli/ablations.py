@@ -46,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train every row whose run is not finished; return 1 if a row failed, 130 if the command was stopped."""
+    """Train every row of the tables whose run is unfinished; return 1 if a row failed, 130 if stopped."""
     rows = command.asked_rows(args.table)
     if args.list:
         print(as_list(rows))

@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure both checkpoints, and print how certain their difference is."""
+    """Measure both checkpoints, and print their mAP and a bootstrap interval of their difference."""
     from training.lab.tables.comparison import comparison_json, comparison_report
     from training.trainer.checkpoint import find_checkpoint
     from training.workflows.measure import compare_checkpoints

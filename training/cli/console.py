@@ -40,7 +40,8 @@ def log_level(name: str, level: int) -> Iterator[logging.Logger]:
 def telling(*, aside: bool, quiet: bool = False) -> Iterator[None]:
     """Show the log of `training` on the console inside the block; `quiet` hides progress bars.
 
-    If `aside` is true, all messages go to stderr; if it is false, only warnings do.
+    If `aside` is true, all messages go to stderr. If it is false, warnings and errors go to stderr, and other
+    messages to stdout.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # as stderr does: a file's name need not be text
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert the file."""
+    """Convert the .pt file to a checkpoint of this project."""
     from training.convert.command import convert
 
     convert(args.file, args.output, input_hw=args.input, expect=args.expect)

@@ -40,8 +40,8 @@ def check_splits(args: argparse.Namespace) -> None:
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
     """Add --data, --split, --val-split and --classes.
 
-    The verbs `use`, such as "train on", and `val_use`, such as "validate on", say in the help what the images
-    of --split and of --val-split are for.
+    `use` is the verb in the help of --split, such as "train on"; `val_use` is the verb in the help of
+    --val-split, such as "validate on".
     """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
@@ -56,7 +56,8 @@ def add_measured_data(
 ) -> None:
     """Add --data, --split, --classes and --recipe for a command that measures.
 
-    `use` is the help of --data; `default` and `of` name the data and the split that are read without a flag.
+    All three texts are for the help. `use` explains --data, `default` names the data that is read without
+    --data, and `of` names the split that is read without --split.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
     parser.add_argument("--split", help=f"split of the folder; default: {of}")
@@ -67,7 +68,7 @@ def add_measured_data(
 
 
 def measured(args: argparse.Namespace) -> "DataConfig":
-    """Return the data that these flags select."""
+    """Return the data that the flags of add_measured_data select on this command line."""
     from training.workflows.dataset_config import measured_data
 
     reading = read(Reading, args)
@@ -94,7 +95,7 @@ def _add_selection(parser: argparse.ArgumentParser, held_out: str) -> None:
 
 
 def add_bits(parser: argparse.ArgumentParser) -> None:
-    """Add --bits."""
+    """Add --bits, the number of bits that image files with 16 bits per value hold."""
     about = (
         "bits that image files with 16 bits per value hold, 8 to 16, such as 12; the upper 8 of them are "
         "used; default: each file's header tells, or else its largest value"

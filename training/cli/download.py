@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Download the data set, or list all of them."""
+    """Download and unpack the named data set; with --list, print all data sets instead."""
     if args.list:
         print(benchmarks_table())
         return

@@ -6,7 +6,7 @@ FLAGS = ("--repository", "--json")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
+    """Print a table of the exported models, or JSON with --json."""
     from training.lab.tables.exports import exports_json, exports_table
 
     print((exports_json if args.json else exports_table)(args.repository))

@@ -26,9 +26,10 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
     Args:
         options: the dataclass; `read` creates it from the command line.
-        meanings: help by field: "rounds", or "input_hw --input SIZE" if the flag or the placeholder has
-            another name. A default is appended to the help unless it is None, () or False.
-        forms: by field, argparse's `type` or the choices, if the type of the field is not enough.
+        meanings: the help of each flag. A key is the name of a field, such as "rounds". If the flag or the
+            placeholder is not named after the field, the key states them: "input_hw --input SIZE".
+            A default is appended to the help unless it is None, () or False.
+        forms: for fields whose type is not enough: argparse's `type`, or the allowed choices.
     """
     hints = get_type_hints(options)
     defaults = {field.name: field.default for field in fields(options)}
@@ -50,7 +51,10 @@ def named(written: str) -> tuple[str, str, str | None]:
 
 
 def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[str, Any]:
-    """Return add_argument's arguments for a type; a flag for a tuple of any length can be repeated."""
+    """Return keyword arguments of add_argument for the type of a field.
+
+    A flag for a tuple of any length can be repeated; each use of it adds one item to the tuple.
+    """
     if NoneType in get_args(kind):
         kind = get_args(kind)[0]
     if kind is bool:

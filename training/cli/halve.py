@@ -19,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the halved checkpoint."""
+    """Write a copy of the checkpoint with most numbers in float16, at half the size."""
     from training.workflows.halve import halve
 
     halve(args.checkpoint, args.output)

@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the samples."""
+    """Draw augmented training samples of one epoch into an image file."""
     from training.lab.preview import look
 
     drawn = look(train_options(args), args.output, epoch=args.epoch, images=args.images)

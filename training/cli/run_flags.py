@@ -60,7 +60,7 @@ _OVERRIDE = "override "  # prefix of a path in argparse, to tell it from the --p
 
 
 class _Shown(argparse.Action):
-    """The flag --recipe or --variant: a --help after it shows the settings of that recipe or variant."""
+    """The argparse action of --recipe and --variant; a --help that follows shows the settings they select."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
@@ -107,7 +107,7 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
-    """Make the help of each setting show the recipe's value for this variant."""
+    """Make the help of each setting show the value that `recipe` has for `variant`."""
     request = Request(class_names=("any",), train_data=ScenesConfig(), variant=variant)
     config = build_config(recipe, request)
     for action in parser._actions:

@@ -33,7 +33,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then export the best checkpoint by validation, or the last with --last or without validation."""
+    """Train, then export a checkpoint; if the training was stopped, return its exit code instead.
+
+    The checkpoint is the one that was best on the validation images. With --last, and in a training without
+    validation, it is that of the last epoch.
+    """
     from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
     from training.workflows.preflight import before_export

@@ -6,7 +6,7 @@ FLAGS = ("--json",)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
+    """Print a table of the models' parameters and GFLOPs, or JSON with --json."""
     from training.lab.tables.models import variants_json, variants_table
 
     print(variants_json() if args.json else variants_table())

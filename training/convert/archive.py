@@ -62,7 +62,7 @@ class Archive:
                 raise CheckpointError(f"has {shown(order)} as its byte order, which this machine cannot read")
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the open file, even if its path has been given to another file since."""
+        """Return the SHA-256 of the file that was opened, even if another file has taken its path since."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 
@@ -85,7 +85,7 @@ class Archive:
         return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
 
     def _check_entries(self) -> str:
-        """Check the names and sizes of all entries, and return the folder of the pickle."""
+        """Check the names and sizes of all zip entries; return the folder, within the zip, of the pickle."""
         entries = self._zip.infolist()
         if len(entries) > ENTRIES_LIMIT:
             raise CheckpointError(f"has {len(entries)} entries; {ENTRIES_LIMIT} is the limit")

@@ -136,7 +136,11 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 
 
 def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the input size of the file's training, rounded up to multiples of STRIDE as its trainer did."""
+    """Return the input size that the detector was trained at.
+
+    The file states the size that the user requested; the original training rounded it up to multiples of
+    STRIDE, and so does this function.
+    """
     sizes = [
         arguments.get("imgsz")
         for arguments in (saved.get("train_args"), model.get("args"))

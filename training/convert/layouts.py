@@ -131,7 +131,7 @@ def _listed(sources: tuple[int, ...]) -> str:
 
 
 def _sources(index: int, written: Any) -> tuple[int, ...]:
-    """Return the indices of a layer's inputs; those below 0 in the file count back from the layer."""
+    """Return the indices of a layer's inputs; a negative index in the file counts back from the layer."""
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
         return ()

@@ -162,7 +162,7 @@ class _Machine:
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list on top of the stack; for a record, drop the items."""
+        """Append items to the list on top of the stack; drop them if a record is there: it keeps no items."""
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
@@ -170,7 +170,7 @@ class _Machine:
             raise CheckpointError(f"appends to {_describe(target)}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Set alternating keys and values in the dict on top of the stack; for a record, drop them."""
+        """Set alternating keys and values in the dict on top of the stack; drop them if a record is there."""
         pairs, target = _pairs(items), self.top()
         if isinstance(target, dict):
             target.update(pairs)

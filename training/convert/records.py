@@ -42,7 +42,7 @@ class Record:
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Raise CheckpointError if an attribute differs from `settings`; the message names `place`."""
+        """Raise CheckpointError, naming `place`, if an attribute has another value than in `settings`."""
         for name, value in settings.items():
             if self.get(name) != value:
                 raise CheckpointError(
@@ -63,7 +63,7 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Return the size in bytes."""
+        """Return the size of the storage in bytes."""
         return self.numel * self.dtype.itemsize
 
 
@@ -90,7 +90,7 @@ class StoredTensor:
 
     @property
     def numel(self) -> int:
-        """Return the number of elements."""
+        """Return the number of elements of the tensor."""
         return math.prod(self.shape)
 
 

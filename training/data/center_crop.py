@@ -13,7 +13,7 @@ LONGEST = 32  # sides of the model input; longer scaled images could exhaust mem
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Which part of a source image the model input shows: x_input = x_source * scale - left."""
+    """The scale and crop of a source image: x_input = x_source * scale - left, and for y with top."""
 
     scale: float
     left: int
@@ -39,7 +39,7 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut the centre out of a very long image; scaled, it is at most LONGEST / 2 model inputs long."""
+    """Return the centre of a very long image; after scaling, it is at most LONGEST / 2 input sides long."""
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)
     top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2

@@ -92,8 +92,9 @@ class ChosenClasses(DatasetView):
 def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     """Return a data set with the class names and class ids of a model; classes are matched by name.
 
-    Objects of classes that the model lacks are left out and counted in `remarks`; if images are labelled as
-    a whole, images of these classes are. A class that the data set lacks has no objects.
+    Objects of classes that the model lacks are left out and counted in `remarks`. If each image is labelled
+    as a whole, the images of these classes are left out instead. A class of the model that the data set
+    lacks stays in the list of classes, without objects.
 
     Raises:
         DatasetError: the data set and the model have no class in common, or no image is left.

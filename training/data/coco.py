@@ -42,7 +42,8 @@ def read_coco(root: Path, split: str) -> LabelledFiles:
     Ids of images and categories can be numbers or texts. Images are ordered by
     ascending id, as in the COCO API. Class ids are 0, 1, … in ascending order of category ids.
     An annotation without a bbox gets the box around its outline. A crowd (`iscrowd`), and a box marked
-    `ignore`, become ignored regions of their class. Of outlines, only the stated area is kept.
+    `ignore`, become ignored regions of their class. The outline itself is not kept, only the
+    area that the file states for it.
     Entries that cannot be used are left out; the remarks count them and name the first.
 
     Raises:
@@ -108,7 +109,10 @@ class _Parsed:
         self.document: dict[str, Any] = document
 
     def annotations(self) -> Iterator[tuple[str, str, int, float, Box]]:
-        """Yield each annotation's image id, category id, place in IGNORED, area (NaN: none) and box."""
+        """Yield each annotation's image id, category id, reason to ignore it, area and box.
+
+        The reason is an index into IGNORED. The area is NaN if the file states none.
+        """
         keys = list(self._keys)
         for place in range(len(self._ids) // 3):
             image, category, ignored = self._ids[3 * place : 3 * place + 3]
@@ -121,7 +125,7 @@ class _Parsed:
         return {keys[number] for number in set(self._ids[1::3])}
 
     def _take(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """Store an annotation in the arrays and return None; return any other JSON object as it is."""
+        """Store a JSON object in the arrays if it is an annotation; otherwise return it unchanged."""
         if "image_id" not in entry or "category_id" not in entry:
             return entry
         try:
@@ -255,7 +259,7 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
 
 
 def _ascending(ids: dict[str, str]) -> list[str]:
-    """Return ids in ascending order if all are numbers; otherwise in the given order."""
+    """Return ids in ascending order if all are numbers; otherwise in the order of `ids`."""
     # Python refuses to turn texts of over 4300 digits into numbers.
     numbers = all(each.removeprefix("-").isdecimal() and len(each) <= 4300 for each in ids)
     return sorted(ids, key=int) if numbers else list(ids)
