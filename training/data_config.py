@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def usual_split(self) -> str:
-        """Return the split to measure on if none is named: train if a share of it is held out, else val."""
+        """Return the split to measure on if the user names none: train if a share is held out, else val."""
         return "train" if self.hold_out else "val"
 
 
@@ -86,7 +86,11 @@ AS_FOUND = Reading()  # the contents show the format, and nothing is held out
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedConfig:
-    """Several folders as one data set: all have the same classes, or their classes follow one another."""
+    """Several folders as one data set.
+
+    With `shared_classes`, all folders have the same classes. Without it, no two folders share a class, and
+    the data set has the classes of the first folder, then those of the second, and so on.
+    """
 
     kind: Literal["combined"] = "combined"
     parts: tuple[FolderConfig, ...]

@@ -61,7 +61,7 @@ def label_files(root: Path) -> dict[str, Path]:
 
 
 def file_of_split(root: Path, split: str) -> Path:
-    """Return the label file of a split; a root that is a file fits `train` and the split in its name.
+    """Return the label file of a split; if the root is a file, it serves `train` and the split in its name.
 
     Raises:
         DatasetError: the root has no COCO file.
@@ -100,7 +100,7 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
 
 
 def refuse_other_json(root: Path) -> None:
-    """Raise DatasetError if `root` is or holds a json file of a known format that cannot be read."""
+    """Raise DatasetError if `root` is, or holds, a json file in a known format other than COCO."""
     some = [root] if root.is_file() else islice(root.rglob("*.json"), LOOKED_AT)
     for path in some:
         for keys, advice in OTHERS.items():
@@ -119,7 +119,7 @@ def _json_files(root: Path) -> list[Path]:
 
 
 def _name(path: Path, root: Path) -> str:
-    """Return the name of a label file's split: its path, without usual parts such as `annotations/`."""
+    """Return the name of a label file's split: its path below `root` without parts such as `annotations/`."""
     name = path.relative_to(root).with_suffix("").as_posix()
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
@@ -128,7 +128,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
-    """Return whether a json file has all keys at any depth; large files are not parsed for this."""
+    """Return whether the text of a json file contains all keys; parsing large files would take too long."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             wide = text[:4].count(0) > 0  # UTF-16, as PowerShell writes

@@ -14,7 +14,7 @@ UPLOADED = re.compile(r"[0-9a-f]{8}-+")  # what Label Studio puts before the nam
 
 
 class ImageFinder:
-    """Finds image files by the `file_name` of their entry, in several folders."""
+    """Finds the image file that an entry of a label file names in `file_name`, in several folders."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         """Take the folders to look in, the likeliest first; those that do not exist are skipped."""
@@ -24,10 +24,10 @@ class ImageFinder:
     def find(self, file_name: str) -> Path | None:
         """Return the image file of an entry; None if it is not found.
 
-        The name can be a URL or a path, also of another machine or of Windows. Its folders are removed from
+        The name can be a URL or a path, even of another machine or of Windows. Its folders are removed from
         the front, one by one, until the rest exists in a folder; case and accents can differ. If nothing
         exists, and exactly one image in subfolders of the first folder has the file name, that image is
-        returned. Otherwise, the whole path is tried as written; it can lead out of the folders.
+        returned. Otherwise, the whole path is tried as written, even if it leads out of the folders.
         """
         for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):

@@ -57,7 +57,10 @@ def _unpacked(text: str) -> list[int]:
 
 
 def _box_of_runs(runs: Sequence[int], height: int, width: int) -> Box | None:
-    """Return the box around a mask whose runs go down each column, and are unset and set pixels in turn."""
+    """Return the box around a mask, given as run lengths; None if the mask is empty or malformed.
+
+    The runs go down the columns; unset and set pixels alternate, beginning with unset ones.
+    """
     if height <= 0 or min(runs, default=0) < 0:
         return None
     columns: list[int] = []

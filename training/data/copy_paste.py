@@ -31,7 +31,7 @@ FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patc
 
 @dataclass(frozen=True)
 class Patch:
-    """One object cut out of its image, with a border around it and all other objects inside its box."""
+    """An object cut out of its image: the pixels of its box and a border, and other objects in the box."""
 
     content: Placed  # in the patch's own pixels; boxes are clipped to `solid`
     solid: Window  # the object's box in whole pixels, pasted at full opacity

@@ -17,7 +17,7 @@ from training.data.sample import Dataset, Sample, no_boxes
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of an image, in pixels of the image as loaded; fields as in Sample."""
+    """The labels of an image, in pixels of the loaded image; the fields mean what they mean in Sample."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)

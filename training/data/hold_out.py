@@ -25,7 +25,7 @@ class HoldOut(DatasetView):
         Args:
             share: share of the images that are held out, above 0 and below 1. Chance decides about each
                 image, so the number differs a little from this share.
-            held_out: whether to show the images that are held out, or the others.
+            held_out: True: show the images that are held out; False: show all other images.
 
         Raises:
             DatasetError: an image file cannot be read, or there are not two images with different bytes.

@@ -33,10 +33,11 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def read_image(path: Path, bits: int | None = None) -> Decoded:
-    """Return the upright image in a file, its EXIF orientation, and notes on what of it was not looked at.
+    """Return the upright image in a file, its EXIF orientation, and notes on the parts that are not read.
 
     Args:
-        bits: number of bits that a file with 16 bits per value holds; None: decode_image finds the number.
+        bits: how many bits of each value are used in a file with 16 bits per value; None: decode_image
+            finds the number.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
@@ -48,7 +49,7 @@ def read_image(path: Path, bits: int | None = None) -> Decoded:
 
 
 def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
-    """Return the upright image in a file as (H, W, 3) RGB; log which part of the file is not looked at.
+    """Return the upright image in a file as (H, W, 3) RGB; log which parts of the file are not read.
 
     Arguments and errors are those of read_image.
     """
@@ -59,7 +60,7 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads many images; counts those with parts that are not read, such as alpha, and logs the first."""
+    """Reads many images; counts those with an unread part, such as alpha, and logs the first of each kind."""
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
         """Start with nothing read; the counts go into `remarks`."""
@@ -103,7 +104,7 @@ def is_image(path: Path) -> bool:
 
 
 def passed_over(files: Iterable[Path]) -> Counter[str]:
-    """Return remarks that count the images of each format that is not read."""
+    """Return remarks on image files in unsupported formats: how many there are of each format."""
     suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
     return Counter(
         {

@@ -24,8 +24,7 @@ class ImageFolderDataset:
 
     The classes are the folders of `train`, sorted. `val`, `valid` and `validation` are one split. Without
     split folders, a hash of each file decides: about one image in five is `val`, the others are `train`.
-    Identical files are therefore
-    in the same split.
+    Identical files are therefore in the same split.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -123,7 +122,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Return the files of a split; the hash of each file decides its split."""
+    """Return those of `files` that are in a split; without split folders, a hash of each file decides."""
     if split not in SPLITS:
         raise NoSuchSplit(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"

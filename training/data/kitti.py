@@ -28,9 +28,8 @@ def read_kitti(root: Path, split: str) -> LabelledFiles:
 
     The split `training` has all images. `train` and `val` have the images that `ImageSets/<split>.txt` lists.
     Without such a list, the sorted images are dealt to five folds in turn: `val` is the first fold, `train`
-    the other four. Frames of one drive can then be in both splits; published lists keep all
-    frames of a drive in one split.
-    A DontCare region is ignored for every class.
+    the other four. Frames of one drive can then be in both splits, while published lists keep all frames of
+    a drive in one split. A DontCare region is ignored for every class.
 
     Raises:
         DatasetError: the split or a folder does not exist, a line is malformed, or no image has a label file.

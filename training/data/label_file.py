@@ -81,6 +81,6 @@ def pair_up(
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return a folder's own files that have this suffix (in any case), by name without it, sorted."""
+    """Return the files directly in a folder that have a suffix (in any case), by name without it, sorted."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
     return {path.stem: path for path in files}

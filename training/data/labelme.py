@@ -37,7 +37,7 @@ class _Object(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """What a json file says of its image."""
+    """The contents of a json file: where its image is, how large the image is, and which objects it has."""
 
     image_path: str
     has_image: bool  # whether the file holds the image
@@ -128,9 +128,9 @@ def _below(root: Path, pattern: str) -> Iterator[Path]:
 def _with_images(
     paths: list[Path], read: Mapping[Path, _Labels | None], of_split: list[Path], remarks: Counter[str]
 ) -> Iterator[tuple[Path, Path, _Labels]]:
-    """Yield (json file, file with its image, labels) for each usable json file that has an image.
+    """Yield (json file, file that holds the image, labels) for each usable json file that has an image.
 
-    If the json file holds the image, both files are the same.
+    The second file is the json file itself if the image is embedded there.
     """
     finders: dict[Path, ImageFinder] = {}
     by_stem: dict[str, list[Path]] = {}
@@ -154,7 +154,10 @@ def _with_images(
 
 
 def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | None:
-    """Return what a json file says; count the shapes, or the file, that cannot be used."""
+    """Return the contents of a json file; None if the file cannot be used.
+
+    The argument `left_out` counts such files, and the shapes that cannot be used.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -186,7 +189,7 @@ def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | Non
 
 
 def _object(shape: Mapping[str, Any]) -> _Object:
-    """Return the object of a shape; raise ValueError, or KeyError and the like, if the shape is malformed."""
+    """Return the object of a shape; raise one of the errors that _read catches if it is malformed."""
     label = str(shape["label"] or "").strip()
     if label in ("", "_background_"):
         raise ValueError("a shape has no label")

@@ -24,7 +24,7 @@ PACKED = Struct("=qq?5d")  # the layout of ROW
 
 
 class LabelRows:
-    """Collects boxes in any order of images; `remarks` counts those left out, ignored or clipped."""
+    """Collects boxes in any order of images; `remarks` counts boxes that are left out, ignored or clipped."""
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()

@@ -21,7 +21,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the place of a source that is scaled until it just fits the model input, and centred."""
+        """Return the Letterbox that centres a source image in the model input, as large as fits."""
         scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
@@ -41,7 +41,7 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 def letterbox_image(
     image: NDArray[np.uint8], input_hw: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its place there."""
+    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its Letterbox."""
     placed = Letterbox.fit(image.shape[:2], input_hw)
     scaled = scale_image(image, placed.scale)
     height, width = scaled.shape[:2]
@@ -51,7 +51,7 @@ def letterbox_image(
 
 
 def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) scaled; the same array if its size stays."""
+    """Return an image (h, w, 3) scaled by a factor; the image itself if its size does not change."""
     height, width = scaled_hw(image.shape[:2], scale)
     if (height, width) == image.shape[:2]:
         return image
@@ -59,12 +59,12 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample at the scale of its letterbox, without padding; scaling again changes nothing."""
+    """Return the sample at the scale of its letterbox, unpadded; scaling the result again changes nothing."""
     return scale_by(sample, Letterbox.fit(sample.image.shape[:2], input_hw).scale)
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample with its image and boxes scaled."""
+    """Return the sample with its image, boxes and ignored regions scaled by a factor."""
     return replace(
         sample,
         image=scale_image(sample.image, scale),

@@ -33,7 +33,7 @@ class SampleMaker(Protocol):
     """The part of a task that turns the images of its data sets into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which it is cached; scaling it again changes nothing."""
+        """Return a sample at the size at which it is cached; scaling the result again changes nothing."""
         ...
 
     def augment(
@@ -232,7 +232,7 @@ class _Parts:
         self._maker = maker
 
     def make(self, draws: Sequence[_Draw]) -> Batch:
-        """Return the part with these samples; raise DatasetError, which names the file, if that fails."""
+        """Return the part made of these samples; raise DatasetError, which names the file, if one fails."""
         return self._maker.collate([self._sample(draw) for draw in draws])
 
     def _sample(self, draw: _Draw) -> Sample:

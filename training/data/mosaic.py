@@ -30,7 +30,7 @@ class Placed:
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return `image` with a sample's objects; boxes are moved by offset_xy and clipped to the window."""
+        """Return `image` with a sample's objects, their boxes moved by offset_xy and clipped to `window`."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -38,7 +38,7 @@ class Placed:
 
     @classmethod
     def joined(cls, image: NDArray[np.uint8], parts: Sequence[Self]) -> Self:
-        """Return an image with the objects of all parts."""
+        """Return `image` with the objects of all parts; the images of the parts are not used."""
         names = ("boxes_xyxy", "class_ids", "visible", "ignored_xyxy")
         return cls(image, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 

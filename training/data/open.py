@@ -105,7 +105,7 @@ def _advice(root: Path) -> str:
 
 
 def open_dataset(config: DataConfig) -> Dataset:
-    """Return the data set of a configuration: a reader of a folder, generated scenes, or several as one.
+    """Return the data set that a configuration describes: a folder, several folders, or generated scenes.
 
     Raises:
         DatasetError: a folder is missing, is of no known format or is malformed, or its classes or splits

@@ -17,7 +17,7 @@ def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Return blue-green water, darker below, with light from above and specks, (H, W, 3) 0..255."""
+    """Return blue-green water that darkens downwards, lit from above, with specks in it, (H, W, 3) 0..255."""
     top = rng.uniform((14, 82, 104), (34, 118, 138)).astype(np.float32)
     bottom = rng.uniform((4, 22, 38), (10, 42, 56)).astype(np.float32)
     y, x = _unit_grid(image_hw)

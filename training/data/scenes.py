@@ -187,7 +187,10 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
-    """Blend an object in; return the mask of pixels that it covers by at least half, and the mask's x, y."""
+    """Blend an object into the canvas; return the mask of its pixels, and where the mask begins: x, y.
+
+    The mask has the pixels of which the object covers at least half.
+    """
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
     high = np.ceil(thing.outline.max(axis=0)).astype(int) + 1

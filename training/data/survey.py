@@ -27,7 +27,10 @@ class _Image(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What `survey` found in a data set. An image labelled as a whole is one object, without a size."""
+    """What `survey` found in a data set: its files, problems and objects.
+
+    An image labelled with a class, without boxes, counts as one object, which has no size.
+    """
 
     class_names: tuple[str, ...]
     files: Sequence[str]  # name of each image's file
@@ -47,7 +50,7 @@ class Survey:
 
     @property
     def whole_images(self) -> bool:
-        """Return whether the images are labelled as a whole."""
+        """Return whether the data set labels each image with a class, instead of objects with boxes."""
         return bool(np.isnan(self.areas).any())
 
     def classes_without_objects(self) -> list[str]:
@@ -62,7 +65,7 @@ class Survey:
         return [(one, other) for one, other in pairs if one != other]
 
     def shared_with(self, other: "Survey") -> list[tuple[str, str]]:
-        """Return (own file, file of `other`) for each image that `other` has with the same bytes."""
+        """Return pairs of files with the same bytes: the first of this data set, the second of `other`."""
         theirs = dict(other._decoded())
         return [(file, theirs[digest]) for digest, file in self._decoded() if digest in theirs]
 

@@ -29,7 +29,7 @@ _Object = tuple[str, Box, bool]  # class name, box as stated, whether it is mark
 
 
 class _Labels(NamedTuple):
-    """What an xml file says of its image."""
+    """The contents of an xml file: the name and the size of its image, and which objects the image has."""
 
     file_name: str
     stated_hw: tuple[float, float] | None
@@ -113,9 +113,9 @@ def _is_labels(xml: Path) -> bool:
 
 
 def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
-    """Return all images, xml files and other files, by the part of the path that image and labels share.
+    """Return the images, the xml files and the other files, each by the path that pairs image and labels.
 
-    This part is `a` for `JPEGImages/a.jpg` and `Annotations/a.xml`. Hidden files are skipped.
+    For `JPEGImages/a.jpg` and `Annotations/a.xml`, this path is `a`. Hidden files are skipped.
     """
     images: _Files = {}
     xmls: _Files = {}
@@ -129,7 +129,10 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
 
 
 def _follow_images(images: _Files, xmls: _Files) -> None:
-    """Assign xml files outside the folders of splits to the image of the same name, if only one has it."""
+    """Pair xml files outside the split folders with images inside them, by name without suffix.
+
+    Names that several images have are left unpaired.
+    """
     stems = Counter(way[-1] for way in images)
     alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
     for way in images:
@@ -138,7 +141,7 @@ def _follow_images(images: _Files, xmls: _Files) -> None:
 
 
 def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list[Way]:
-    """Return the images of a split: those that its list names, or without lists, those in its folder."""
+    """Return the images of a split: those in its list or, if there are no lists, those in its folder."""
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
         for deeper in root.glob("**/ImageSets/Main"):
@@ -164,7 +167,10 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
 
 
 def _listed(line: str, xmls: _Files) -> Way:
-    """Return the image that a line of a list names, without the column -1, 0 or 1 of lists for one class."""
+    """Return the image that a line of a list names.
+
+    In a list for a single class, -1, 0 or 1 follows the name; it is dropped.
+    """
     named = [line, re.sub(r"\s+-?[01]$", "", line)]
     named += [each.removesuffix(PurePosixPath(each).suffix) for each in named]
     ways = [tuple(PurePosixPath(each.strip('"')).parts) for each in named]
@@ -178,7 +184,7 @@ def _pairs(
     read: Mapping[Path, _Labels | None],
     remarks: Counter[str],
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield each image of a split with its xml file; count images and files that lack their partner."""
+    """Yield each image of a split with its xml file; count images and xml files without a counterpart."""
     by_stem: dict[str, list[Way]] = {}
     for way in images:
         by_stem.setdefault(way[-1], []).append(way)
@@ -206,7 +212,7 @@ def _pairs(
 
 
 def _one_of(images: list[Path], name: str) -> Path:
-    """Return the image called `name`; if there is none, return the only image, or raise DatasetError."""
+    """Return the image called `name`, or else the only image; raise DatasetError if it is unclear which."""
     named = [image for image in images if image.name == name]
     if len(images) > 1 and len(named) != 1:
         raise DatasetError(
@@ -217,10 +223,12 @@ def _one_of(images: list[Path], name: str) -> Path:
 
 
 def _read(xml: Path, left_out: LeftOut) -> _Labels | None:
-    """Return what an xml file says; count the objects, or the file, that cannot be used.
+    """Return the contents of an xml file; None if the file cannot be used.
+
+    The argument `left_out` counts such files, and the objects that cannot be used.
 
     Raises:
-        DatasetError: the file is of another format, which is not read.
+        DatasetError: the file is in CVAT's own format, which is not supported.
     """
     try:
         root = ElementTree.parse(xml).getroot()

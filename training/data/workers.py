@@ -47,7 +47,7 @@ ADVICE = {
 
 
 class Reader(Protocol):
-    """The data set from which batches are made."""
+    """A data set as workers need it: it states the image loaded last, for the message if a worker ends."""
 
     reading: NDArray[np.int64]  # (1,) index of the last image that was loaded; -1: none
 
@@ -61,11 +61,11 @@ class Maker(Protocol):
 
     @property
     def dataset(self) -> Reader:
-        """Return the data set."""
+        """Return the data set from which the batches are made."""
         ...
 
     def make(self, job: Any) -> Batch:
-        """Return a batch; raise DatasetError, which names the file, if that fails."""
+        """Return the batch of a job; raise DatasetError, which names the file, if an image cannot be used."""
         ...
 
 
@@ -77,7 +77,7 @@ class _Worker:
 
 
 def workers_possible() -> bool:
-    """Return whether this system can have workers: only Linux has memory without a name."""
+    """Return whether this system can have workers: they need anonymous shared memory (memfd), as in Linux."""
     return hasattr(os, "memfd_create")
 
 
@@ -222,7 +222,10 @@ def _send(own: socket.socket, batch: Batch) -> None:
 
 
 def _mapped(kind: type[Batch], arrays: Sequence[tuple[str, tuple[int, ...]]], descriptor: int) -> Batch:
-    """Return the batch in the memory of a file descriptor, which is closed; the tensors keep the memory."""
+    """Return the batch whose tensors lie in the shared memory of a file descriptor.
+
+    The descriptor is closed; the memory lives as long as the tensors.
+    """
     try:
         memory = mmap.mmap(descriptor, 0)
     finally:

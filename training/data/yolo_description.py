@@ -48,9 +48,9 @@ class Description(NamedTuple):
     def places(self, text: str, among: Sequence[Path] = ()) -> Iterator[Path]:
         """Yield the paths that a declared path can mean, the most likely first.
 
-        Some exporters write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with the old name
-        of the data set's folder, or paths of another machine. For such a path, paths in the folder of --data
-        are also yielded.
+        Some exporters write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with the former
+        name of the data set's folder; others write absolute paths of another machine. For each of these, the
+        path without its beginning is also tried in the folder of --data.
 
         Args:
             among: folders that the path can be relative to; they are tried before `bases`.
@@ -124,7 +124,10 @@ def tried(places: Iterable[Path]) -> str:
 
 
 def without_dots(path: Path) -> Path:
-    """Return the path without `..`; follow links only if removing `..` alone would lead to another file."""
+    """Return the path without `..`.
+
+    Links in the path stay, unless the path without `..` would lead to another file; then they are resolved.
+    """
     if ".." not in path.parts:
         return path
     short = Path(os.path.normpath(path))
@@ -227,10 +230,11 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
 
 
 def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:
-    """Return the folders that paths are relative to.
+    """Return the folders that the paths in a description are relative to, in the order of trying.
 
-    If `path` is inside the folder of --data, it comes first. Any other path comes only after this folder,
-    since it may be a path of another machine. If --data names the file (`given`), `path` always comes first.
+    They are the folder of --data (`home`), and the folder that the description declares as `path`. The
+    latter comes first if it is inside `home`, or if --data names the description file (`given`). Otherwise
+    it comes second, since it may be a path of another machine.
     """
     if path is None:
         return (home,)
@@ -270,7 +274,15 @@ def _names_in_yaml(file: Path, names: Any) -> dict[int, str]:
 
 
 def _checked(file: Path, names: Mapping[int, Any], count: Any, key: str) -> dict[int, str]:
-    """Return names by ascending id; raise DatasetError if one is empty or repeated, or `count` differs."""
+    """Return the class names by ascending id.
+
+    Args:
+        count: the number of classes that the file declares under `key`; None: it declares no number.
+
+    Raises:
+        DatasetError: there is no name, a name is empty or repeated, an id is negative, or `count` is neither
+            the number of names nor the highest id plus 1.
+    """
     owners: dict[str, int] = {}
     for class_id, name in sorted(names.items()):
         if not isinstance(name, str) or not name.strip():

@@ -31,7 +31,8 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
     If the description declares the split, its images are in the declared folders and their subfolders, and
     in the declared lists. If the split is not declared, the usual folders are read: `<split>/images`,
-    `images/<split>` or `<split>`; for `train` without any of these, `images`, else the whole folder.
+    `images/<split>` or `<split>`. For `train`, if none of these exists and no split is declared,
+    `images` is read, or the whole folder if there is no `images`.
     Folders of another split, and images in another split's lists, are left out.
 
     Raises:
@@ -101,7 +102,7 @@ def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
 
 
 def _in_any_case(text: str, home: Path) -> Path | None:
-    """Return the folder below `home` with this path, whatever its capital letters; None if there is none."""
+    """Return the folder at a path below `home`, in upper or lower case; None if there is none."""
     parts = [part.lower() for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return next(iter(_called(parts, home)), None) if parts else None
 
@@ -124,7 +125,7 @@ def _real(images: Sequence[Path]) -> set[Path]:
 
 
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
-    """Return the folders with this path below `home`, whatever its capital letters; lower case first."""
+    """Return the folders at a path below `home`, in upper or lower case; lower case comes first."""
     found = [home]
     for part in parts:
         there = [path for folder in found for path in folder.iterdir() if path.name.lower() == part]
@@ -135,7 +136,8 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
 def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
     """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those in `others`.
 
-    `known` gets the path under which a folder was found first: links can lead to one folder by two paths.
+    Links can lead to one folder by two paths. Its images are yielded under the path that was found first;
+    this function adds that path to `known`, by the folder's real path.
     """
     entered = {source.resolve()}
     for at, subfolders, names in os.walk(source, onerror=_refuse, followlinks=True):

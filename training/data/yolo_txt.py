@@ -31,8 +31,8 @@ def read_yolo(root: Path, split: str) -> LabelledFiles:
 
     An image without a label file has no objects. A row is `class centre_x centre_y width height`, or `class
     x1 y1 x2 y2 x3 y3 ...`: an outline, which becomes the box that encloses it. If data.yaml has a kpt_shape,
-    keypoints follow the box, and are not read. A sixth column, of a confidence or a track, is not read
-    either. A row that is malformed is left out; the remarks count these rows and name the first.
+    keypoints follow the box, and are not read. A sixth column, such as a confidence or a track id, is not
+    read either. Malformed rows are left out; the remarks count them and name the first.
 
     Raises:
         DatasetError: the description is malformed, no image has a label file, or more than half of the rows
@@ -88,7 +88,7 @@ class _RowReader:
         self._first: dict[str, str] = {}  # file and line of the first row, by reason
 
     def rows(self, path: Path) -> Iterator[_Row]:
-        """Yield the rows of a file that are well-formed; raise DatasetError if it cannot be read."""
+        """Yield the well-formed rows of a file; raise DatasetError if the file cannot be read."""
         for number, line in enumerate(_lines(path), start=1):
             if not line.strip():
                 continue
@@ -113,7 +113,7 @@ class _RowReader:
         }
 
     def is_label_file(self, path: Path) -> bool:
-        """Return whether the first row of a text file is that of a label."""
+        """Return whether the first row of a text file has the form of a YOLO label."""
         try:
             self._parse(next(iter(_lines(path)), ""))
         except ValueError:

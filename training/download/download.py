@@ -92,7 +92,8 @@ def in_bytes(count: int) -> str:
 def _is_there(archive: Archive, folder: Path) -> bool:
     """Return whether an archive is already unpacked.
 
-    Files that the user has unpacked count too, unless the archive or a part of it is still in the folder.
+    Files that the user has unpacked count too. They do not count while the archive, or a part of it, is in
+    the folder, since this command then still has to unpack it.
     """
     if not all((folder / path).exists() for path in archive.holds):
         return False
@@ -158,7 +159,7 @@ def _check(archive: Archive, path: Path) -> str:
 
 
 def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> None:
-    """Unpack into a temporary folder, move its contents into `folder`, then record that this is done."""
+    """Unpack an archive into a temporary folder, move the contents into `folder`, and record its SHA-256."""
     beside = folder / RECORDS / f"{archive.name}.unpacking"
     unpacked = unpack(path, beside, archive.unpacked_limit)
     missing = [held for held in archive.holds if not (beside / held).exists()]

@@ -55,7 +55,10 @@ class _Passing(Exception):
 
 
 class _Origin(NamedTuple):
-    """The server's file whose first bytes a partial file holds; stored beside the partial file."""
+    """Which file of a server a partial file is from, so that a download continues only that file.
+
+    It is stored beside the partial file.
+    """
 
     url: str = ""
     validator: str | None = None  # a strong ETag or a date, for If-Range
@@ -159,7 +162,7 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return how many bytes of the partial file can be kept, and which file of the server they are from."""
+    """Return how many bytes of the partial file can be kept, and the record of the server's file."""
     offset = length(partial)
     try:
         origin = _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
@@ -253,7 +256,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Replace an error of httpx by _Passing if a retry may help, by DownloadError if a person has to act."""
+    """Turn an error of httpx into _Passing if a retry may help, into DownloadError if the user must act."""
     try:
         yield
     except httpx.TooManyRedirects as error:

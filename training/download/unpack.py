@@ -121,7 +121,7 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 def _inside(archive: Path, name: str) -> PurePosixPath:
     """Return the path of an archive's member; raise DownloadError if it could leave the folder.
 
-    The rules of every operating system are applied, not only those of the current one.
+    The path is checked by the rules of every operating system, not only of the current one.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):

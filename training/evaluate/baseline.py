@@ -21,7 +21,11 @@ class Baseline:
 
 
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return, by layer and grouping, the normalised mutual information of image group and set of experts."""
+    """Return the normalised mutual information (NMI) between the groups of images and the chosen experts.
+
+    There is one NMI for each mixture layer and each grouping. The experts that a layer chooses for an image
+    count as one set.
+    """
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}
     for layer, gates in routed.gates.items():

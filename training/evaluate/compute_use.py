@@ -27,9 +27,12 @@ class ComputeUse:
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return each image's GFLOPs, (N,): of the part that always runs, and of experts with a gate above 0.
+    """Return the GFLOPs of each image, (N,): those of the part that always runs, and of the chosen experts.
 
-    `gates` are (N, E), by layer.
+    An expert is chosen for an image if its gate is above 0.
+
+    Args:
+        gates: by mixture layer, (N, E).
     """
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)
@@ -38,9 +41,10 @@ def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray
 def compute_use(
     cost: Cost, used: NDArray[np.float64], boxes_per_image: NDArray[np.int64], density: Grouping | None
 ) -> ComputeUse:
-    """Return a summary of the GFLOPs that images used, (N,).
+    """Return a summary of the GFLOPs that the images used.
 
     Args:
+        used: GFLOPs of each image, (N,).
         boxes_per_image: number of labelled objects in each image, (N,).
         density: groups of images by number of boxes; None: there is only one group.
     """

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Precision, recall and F1 of each class that occurs in the labels, at IoU 0.5; 0..1 each."""
+    """Precision, recall and F1, all 0..1 and at IoU 0.5, of each class that occurs in the labels."""
 
     class_names: tuple[str, ...]  # (K,)
     objects: tuple[int, ...]  # (K,) labelled
