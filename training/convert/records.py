@@ -42,7 +42,10 @@ class Record:
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Raise CheckpointError, naming `place`, if an attribute has another value than in `settings`."""
+        """Check that this record's attributes have the values in `settings`; else raise CheckpointError.
+
+        The message names `place`, which says where in the file the record is.
+        """
         for name, value in settings.items():
             if self.get(name) != value:
                 raise CheckpointError(
