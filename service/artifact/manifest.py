@@ -88,14 +88,14 @@ class Baseline(Part):
 
 
 class Gflops(Part):
-    """The operations for one image, in 1e9: `fixed` counts all but the experts, `dense` also every expert."""
+    """The operations for one image, in 1e9: `fixed` leaves out the experts, `dense` includes them all."""
 
     fixed: NotNegative
     dense: NotNegative
 
 
 class GoldenSpec(Part):
-    """The parameters with which golden.npz was recorded, and the tolerance for its input."""
+    """The parameters with which golden.npz was recorded, and the tolerance for the resized image in it."""
 
     controls: dict[str, Number]
     params: dict[str, Number]

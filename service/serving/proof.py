@@ -31,7 +31,7 @@ class Replay:
 
 
 def check_proved(manifest: Manifest, settings: Settings) -> None:
-    """Check that the exporter proved the artifact, or that the settings allow unproved ones.
+    """Check that the exporter proved that the artifact works, or that the settings allow unproved artifacts.
 
     Raises:
         ArtifactUnproved: the artifact is unproved, and the settings forbid it; the message says what to do.
@@ -80,7 +80,9 @@ def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
 
 
 async def prove_by_blank(manifest: Manifest, backend: Backend, allowed_s: float) -> None:
-    """Check that a backend returns finite numbers for a blank image: for versions without a golden sample.
+    """Check that a backend returns finite numbers for a blank image.
+
+    This check is for versions that have no golden sample.
 
     Raises:
         ArtifactMismatch: an output contains NaN or infinity.

@@ -39,7 +39,8 @@ def _unpacked(text: str) -> list[int]:
     """Return the lengths of the runs of a compressed mask.
 
     A character holds 5 bits of a number, and 1 bit that says whether the number goes on in the next
-    character. From the fourth number on, each is the difference from the run length two places earlier.
+    character. The first three numbers are run lengths. Every later number is the difference between its run
+    length and the run length two places earlier.
     """
     runs: list[int] = []
     value, shift = 0, 0

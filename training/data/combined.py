@@ -61,7 +61,7 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """Return an image with class ids of the combined data set; its name begins with that of its part."""
+        """Return a sample with class ids of the combined data set; its name begins with its part's origin."""
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]
@@ -75,7 +75,7 @@ class CombinedDataset:
         )
 
     def name(self, index: int) -> str:
-        """Return the path of an image's file."""
+        """Return the path of an image's file, or the name of a generated image, for messages."""
         part, within = self._place(index)
         return self._parts[part].name(within)
 
@@ -85,7 +85,7 @@ class CombinedDataset:
         return self._parts[part].encoded(within)
 
     def path(self, index: int) -> Path | None:
-        """Return the file of an image."""
+        """Return the path of an image's file; None if the image is generated."""
         part, within = self._place(index)
         return self._parts[part].path(within)
 

@@ -6,14 +6,14 @@ from training.errors import DatasetError
 
 
 class LeftOut:
-    """Counts entries by the reason why they are left out, and keeps the first of each reason."""
+    """Counts the labels that cannot be used, by reason, and keeps the first label for each reason."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
     def add(self, reason: str, entry: str) -> None:
-        """Count a label that cannot be used; `entry` is a text that names it, such as by file and line."""
+        """Count a label that cannot be used; `entry` says where it is, for example its file and line."""
         self._counts[reason] += 1
         self._first.setdefault(reason, entry)
 

@@ -24,8 +24,8 @@ def entry_of(split: str, there: Mapping[str, Entry]) -> Entry | None:
     """Return the entry in `there` whose name fits a split; None if no entry or several entries fit.
 
     A name fits if it is the name of the split, or has it as a word: `train` is found as `train2017` and as
-    `my_train`. `val`, `valid` and `validation` mean the same. If the data set has a single entry, and its
-    name has no word for a split, such as `default` or `result`, this entry is `train`.
+    `my_train`. `val`, `valid` and `validation` mean the same split. A single entry whose name contains no
+    word for any split is taken as `train`; examples are `default` and `result`.
     """
     names = split_names(split)
     for name in names:

@@ -84,9 +84,9 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
 
 
 def open_artifact(folder: Path, device: str | None) -> LoadedModel:
-    """Load an artifact to run on the CPU, in the precision in which its export compared it.
+    """Load an artifact to run on the CPU, in the engine and precision in which its export tested it.
 
-    The export compared the artifact's graph with the checkpoint, in the engine that is loaded here.
+    The exporter tests the graph of each artifact against the checkpoint in this engine and precision.
 
     Args:
         folder: the folder of one version, which holds manifest.json.

@@ -152,12 +152,11 @@ def load_provenance(path: Path) -> dict[str, str]:
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Load those tensors of a checkpoint that agree with the model's in name and shape; log their number.
+    """Load the tensors that a checkpoint and a model share, by name and shape; log how many there are.
 
-    If the checkpoint's classes differ from the model's, the layers that score classes keep their initial
-    weights, even if the shapes agree. Return the names of the model's tensors that keep their initial
-    weights; raise CheckpointError if no tensor of the checkpoint has the name and shape of one of the
-    model's.
+    If the checkpoint and the model have different classes, the layers that score classes keep their initial
+    weights, even if the shapes agree. Return the names of all tensors of the model that keep their initial
+    weights. Raise CheckpointError if they share no tensor.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()

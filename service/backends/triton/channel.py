@@ -81,7 +81,7 @@ class TritonChannel:
         return bool(await self._ask(self._client.is_server_live(client_timeout=timeout_s), timeout_s))
 
     async def is_ready(self, model: str, version: str, timeout_s: float) -> bool:
-        """Return whether a version is loaded; the answer stays True after the process that runs it dies."""
+        """Return whether a version is loaded; True even after the process that runs the version has died."""
         question = self._client.is_model_ready(model, version, client_timeout=timeout_s)
         return bool(await self._ask(question, timeout_s))
 
@@ -105,7 +105,7 @@ class TritonChannel:
         outputs: Sequence[aio.InferRequestedOutput],
         context: RequestContext,
     ) -> aio.InferResult:
-        """Run a version of a model; if the task is cancelled, the call on the server is cancelled as well."""
+        """Run a version of a model; cancelling the asyncio task cancels the call on the server as well."""
         left_s = context.left_s()
         headers = {"x-request-id": context.request_id} if context.request_id else {}
         if context.traceparent is not None:

@@ -31,8 +31,9 @@ def make_golden(
 ) -> Golden:
     """Run images through the exported graph, and return the golden sample of the best one.
 
-    Of the images in which the model finds something, the best is that whose routing is farthest from a tie.
-    If the model finds nothing in any image, the best is taken from all images, and `unproved` says so.
+    The best image is the one whose routing is farthest from a tie, among the images in which the model finds
+    something. If it finds nothing in any image, the best is chosen among all images, and the field `unproved`
+    of the result says so.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)

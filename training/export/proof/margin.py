@@ -13,9 +13,9 @@ from training.models.mixture.routing import RoutingControls
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
     """Return the smallest change of a probability at which a layer would choose other experts.
 
-    It is the smallest of these gaps in all layers: between the least probable chosen expert and the most
-    probable expert that is not chosen, and between each of these two and the threshold, if
-    crossing the threshold would change the choice.
+    Two experts of each layer count: the least probable chosen one, and the most probable one that is not
+    chosen. The result is the smallest gap, over all layers, between the probabilities of these two experts,
+    or between one of them and the threshold if crossing the threshold would change the choice.
 
     Args:
         outputs: the outputs for one image, by role; gates and router_probs are (1, L, E).

@@ -27,7 +27,7 @@ def _build(folder: Path, spec: GraphSpec, source: Source) -> Path:
 
 
 def on_onnxruntime(options: TritonOptions) -> Served:
-    """Return how Triton runs a graph in ONNX Runtime on the CPU."""
+    """Return the Triton backend, file and parameters for a graph that runs in ONNX Runtime on the CPU."""
     return Served("onnxruntime", ONNX_FILE, parameters=options.threads_as("intra_op_thread_count"))
 
 

@@ -20,16 +20,17 @@ ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest sta
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    The models `<name>-<target>-nms` and `<name>-<target>-detect` take one image. They are not written if
-    the graph has a fixed batch of several images.
+    For a detector, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`, unless the
+    graph has a fixed batch of several images: these two models take one image.
 
     Args:
-        room: the staging folder. It gets the folder `<name>-<target>`, which may already hold versions of the
-            graph, and the folders of the two models.
+        room: the staging folder. Each model is written into a folder of its own here. The folder
+            `<name>-<target>` may already exist and hold versions of the graph.
         manifests: the manifest of every version that will be in the repository.
 
     Raises:
-        ConfigError: the model does not support the options, or only some of its versions take single images.
+        ConfigError: the model does not support the options; only some of its versions have a fixed batch of
+            several images; or its versions have different tasks.
     """
     name = manifests[0].model_name
     several = [(text.fixed_batch(stored) or 1) > 1 for stored in manifests]

@@ -67,7 +67,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the number of pairs in the same order, and this number minus that of pairs in opposite order."""
+    """Return the number of pairs in the same order, and by how much it exceeds that in opposite order."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)

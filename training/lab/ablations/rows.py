@@ -63,8 +63,8 @@ def _row(
 ) -> Row:
     """Return a row of the paper; `losses` are the weights of the DFL and the balance loss.
 
-    The defaults are the paper's final model. The paper does not state the losses of tables 5 to 7. We use
-    the losses of the final model, since the final model's figure in table 1 is also in table 5.
+    The defaults are the paper's final model. The paper does not state the weights of the losses for tables 5
+    to 7. We use those of the final model, since the final model's figure in table 1 is also in table 5.
     """
     mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
     overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}

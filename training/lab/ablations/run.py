@@ -48,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class RoutingFigures:
-    """Routing of one run on the validation data; figures by layer are at the model's own top_k."""
+    """The routing of one run's model on validation data; figures by layer are measured at its own top_k."""
 
     map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer

@@ -72,8 +72,8 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     Args:
         x: feature maps (B, C, H, W); the result has the same shape.
         weight: weights of the experts, (B, n).
-        index: the experts of each image, (B, n); None: all experts, for a single image; their weights become
-            constants of the graph.
+        index: the experts of each image, (B, n). With None, all experts run, x must hold a single image,
+            and an exported graph holds the convolutions' weights as constants.
     """
     simple = [expert for expert in experts if isinstance(expert, SimpleExpert)]
     first, second = [each.expand.conv for each in simple], [each.project.conv for each in simple]
