@@ -31,7 +31,7 @@ class RestClient(Calls):
     An array of pixels is sent as PNG.
 
     Args:
-        url: URL of the service, with http:// or https://; if a proxy serves it under a path, with this path.
+        url: URL of the service, with http:// or https://; if a proxy serves it under a path, add the path.
         model: name of the model; None for the service's default model.
         backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.
@@ -75,7 +75,7 @@ class AsyncRestClient(AsyncCalls):
     """Sends images to the models of one service, as RestClient does, but with asyncio.
 
     Args:
-        url: URL of the service, with http:// or https://; if a proxy serves it under a path, with this path.
+        url: URL of the service, with http:// or https://; if a proxy serves it under a path, add the path.
         model: name of the model; None for the service's default model.
         backend: backend that runs the model, for example triton; None lets the service choose.
         version: version of the model; None for the highest version that is ready.

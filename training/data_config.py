@@ -77,7 +77,10 @@ class Reading:
 
     @property
     def usual_split(self) -> str:
-        """Return the split to measure on if the user names none: train if a share is held out, else val."""
+        """Return the split to measure on if the user names none.
+
+        It is `train` if a share of the images is held out, else `val`.
+        """
         return "train" if self.hold_out else "val"
 
 

@@ -23,8 +23,8 @@ class DetectDefaults(Part):
 class DetectSettings(Part):
     """The settings of a detector.
 
-    The graph or the service selects the best (anchor, class) pairs, as `selection` says; `candidates` is the
-    number of selected pairs.
+    The best (anchor, class) pairs are selected by the graph or by the service: `selection` names which of the
+    two. `candidates` is the number of selected pairs.
     """
 
     resize_mode: ClassVar[str] = "letterbox"
@@ -57,7 +57,8 @@ class DetectSettings(Part):
     def roles_in_place(self) -> tuple[str, ...]:
         """Return the roles of the task's outputs that can be compared value by value: none for a detector.
 
-        Candidates with equal scores can swap places, so a row can differ between two correct runs.
+        A detector's candidates with equal scores can swap places, so the same row can hold different
+        candidates in two correct runs.
         """
         return ()
 

@@ -54,7 +54,7 @@ def kept_in_source(
     """Return the candidates to report, with boxes in source pixels.
 
     The steps are: remove classes that are not in `class_ids` and scores below `conf`, suppress overlapping
-    boxes, keep `max_det`, map the boxes to the source image, and clip them.
+    boxes, keep the best `max_det` boxes, map the boxes to the source image, and clip them.
 
     Args:
         candidates: boxes in pixels of the model input.
@@ -65,7 +65,7 @@ def kept_in_source(
         max_det: maximum number of detections to return.
         class_ids: classes to report; None for all. Boxes of classes that are not in it are removed before
             suppression.
-        class_conf: lowest score of single classes, by class id; `conf` is for the classes that are not in it.
+        class_conf: lowest scores of some classes, by class id; all other classes use `conf`.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
     rows = np.arange(len(candidates.scores), dtype=np.int64)

@@ -36,7 +36,7 @@ class DetectService:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
-        """Create the service without models; its attribute `loading` says why until they are loaded."""
+        """Create the service without models; until they are loaded, `loading` says why there are none."""
         self.settings = settings
         self.metrics = metrics
         self.models = Models(settings, metrics)
@@ -204,6 +204,9 @@ class DetectService:
             raise NotReady("it is stopping")
 
     async def close(self) -> None:
-        """Stop the service: wait for the stages that are running. No other call may follow."""
+        """Stop the service: wait for the stages that are running.
+
+        The caller must not call any other method afterwards.
+        """
         self.stopping = True
         await asyncio.to_thread(self._threads.close)

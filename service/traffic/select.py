@@ -68,11 +68,11 @@ async def choose_next(
     failed: dict[str, BackendUnavailable],
     context: RequestContext,
 ) -> Choice:
-    """Return the next route and version after the attempt `choice` failed with `error`.
+    """Return the route and version to try next; the attempt with `choice` has failed with `error`.
 
-    If the backend answered that it does not have the version, and so did not run the request, its versions
-    are read again and the same route is tried once more. In all other cases, the backend is added to `failed`
-    and the next route is chosen.
+    If the backend answered that it does not have the version, it did not run the request. Then the list
+    of its versions is read again, and the same route is returned, at most once. In all other cases, the
+    backend is added to `failed`, and the next route is returned.
 
     Raises:
         BackendUnavailable: no backend is left; the error of the last attempt is raised.

@@ -18,7 +18,7 @@ class _Console(logging.Handler):
         self._aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message at once; if the stream is a closed pipe, raise BrokenPipeError, as print does."""
+        """Write the message at once; raise BrokenPipeError if the stream is a pipe whose reader is gone."""
         stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
         tqdm.write(self.format(record), file=stream)
         stream.flush()  # tqdm does not

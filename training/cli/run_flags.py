@@ -60,7 +60,10 @@ _OVERRIDE = "override "  # prefix of a path in argparse, to tell it from the --p
 
 
 class _Shown(argparse.Action):
-    """The argparse action of --recipe and --variant; a --help that follows shows the settings they select."""
+    """The argparse action of --recipe and --variant.
+
+    If --help follows on the command line, it shows the settings of the selected recipe and variant.
+    """
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None

@@ -83,7 +83,10 @@ def _check_complete(model: Detector, tensors: Found, found: ForeignDetector) -> 
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignDetector) -> None:
-    """Check what is not a weight: upsampling, concatenation, strides, and bins of the box distributions."""
+    """Raise CheckpointError if a part of the file that is not a weight has an unexpected value.
+
+    These parts are upsampling, concatenation, strides, and the bins of the box distributions.
+    """
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))
     head, path = found.layers[-1], f"model.{len(found.layers) - 1}"

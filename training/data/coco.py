@@ -37,14 +37,14 @@ IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an inde
 
 
 def read_coco(root: Path, split: str) -> LabelledFiles:
-    """Return one split of a COCO data set: a json file, or a folder that holds one for each split.
+    """Return one split of a COCO data set, which is a json file, or a folder with a json file for each split.
 
     Ids of images and categories can be numbers or texts. Images are ordered by
     ascending id, as in the COCO API. Class ids are 0, 1, … in ascending order of category ids.
-    An annotation without a bbox gets the box around its outline. A crowd (`iscrowd`), and a box marked
-    `ignore`, become ignored regions of their class. The outline itself is not kept, only the
-    area that the file states for it.
-    Entries that cannot be used are left out; the remarks count them and name the first.
+    An annotation without a bbox gets the box around its outline. Crowds (`iscrowd`) and boxes
+    marked `ignore` become ignored regions of their class. Outlines are not kept, only the area that the file
+    states for each annotation.
+    Entries that cannot be used are left out; the remarks count these entries and name the first.
 
     Raises:
         DatasetError: the label file is missing, truncated or of another format, none of its images exists,
@@ -145,7 +145,11 @@ class _Listed:
     """The images of a COCO file: files that exist, their stated sizes, and the list index of each id."""
 
     def __init__(self, parsed: _Parsed, finder: ImageFinder, remarks: Counter[str]) -> None:
-        """Find the files; raise DatasetError if there is none, or if ids or names contradict each other."""
+        """Find the image files.
+
+        Raise DatasetError if none exists, if one id has two file names, or if two file names mean the same
+        file.
+        """
         path = parsed.path
         names: dict[str, str] = {}
         self.sizes: dict[str, Size] = {}
@@ -226,7 +230,7 @@ def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str])
     """Return the category names by category id, in ascending order of ids if all ids are numbers.
 
     In Roboflow's files, category 0 is a group of all other categories. In labelme2coco's files, the
-    background is a category. A group or background of which no split has boxes is left out.
+    background is a category. Such a category is left out if it has no boxes in any split.
     """
     names: dict[str, str] = {}
     for entry in parsed.document["categories"]:
@@ -266,7 +270,7 @@ def _ascending(ids: dict[str, str]) -> list[str]:
 
 
 def _box_of(entry: dict[str, Any]) -> Box:
-    """Return the box of an annotation: its bbox, or if that has no area, the box around the outline."""
+    """Return the box of an annotation: its bbox, or the box around its outline if the bbox has no area."""
     bbox = entry.get("bbox")
     if isinstance(bbox, str):
         bbox = bbox.strip("[]() ").replace(",", " ").split()

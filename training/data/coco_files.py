@@ -42,7 +42,10 @@ def is_coco(root: Path, split: str) -> bool:
 
 
 def label_files(root: Path) -> dict[str, Path]:
-    """Return the COCO files by split: those in the folder itself, in `annotations/` and in subfolders.
+    """Return the label files of a folder by split.
+
+    They are the files `annotations/instances_*.json`; if there are none, the COCO files directly in the
+    folder and in its subfolders.
 
     Raises:
         DatasetError: two files are of the same split.
@@ -61,7 +64,9 @@ def label_files(root: Path) -> dict[str, Path]:
 
 
 def file_of_split(root: Path, split: str) -> Path:
-    """Return the label file of a split; if the root is a file, it serves `train` and the split in its name.
+    """Return the label file of a split.
+
+    If the root is a file, it is the label file of `train`, and also of the split that its name states.
 
     Raises:
         DatasetError: the root has no COCO file.

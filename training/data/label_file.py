@@ -36,7 +36,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
 
 
 def finite_numbers(texts: Sequence[str]) -> list[float]:
-    """Return texts as numbers; raise ValueError if one is no number, or is NaN or infinite."""
+    """Return texts as numbers; raise ValueError if a text is not a number, or is NaN or infinite."""
     values = [float(text) for text in texts]
     if not all(map(isfinite, values)):
         raise ValueError(f"not all of {', '.join(texts)} are finite numbers")
@@ -81,6 +81,9 @@ def pair_up(
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files directly in a folder that have a suffix (in any case), by name without it, sorted."""
+    """Return the files directly in a folder whose suffix is `suffix`, in upper or lower case.
+
+    The keys are the file names without suffix, sorted.
+    """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
     return {path.stem: path for path in files}

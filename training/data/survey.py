@@ -29,7 +29,7 @@ class _Image(NamedTuple):
 class Survey:
     """What `survey` found in a data set: its files, problems and objects.
 
-    An image labelled with a class, without boxes, counts as one object, which has no size.
+    If an image is labelled with a class instead of boxes, the whole image counts as one object without size.
     """
 
     class_names: tuple[str, ...]

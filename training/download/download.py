@@ -60,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free bytes that the archives `wanted` need if each unpacks to its unpacked_limit."""
+    """Return the free bytes that `wanted` needs if each archive unpacks to its unpacked_limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -92,8 +92,8 @@ def in_bytes(count: int) -> str:
 def _is_there(archive: Archive, folder: Path) -> bool:
     """Return whether an archive is already unpacked.
 
-    Files that the user has unpacked count too. They do not count while the archive, or a part of it, is in
-    the folder, since this command then still has to unpack it.
+    Files that the user has unpacked count too, but not while the archive or a part of it is in the folder:
+    in that case, this command still has to unpack the archive.
     """
     if not all((folder / path).exists() for path in archive.holds):
         return False
@@ -159,7 +159,7 @@ def _check(archive: Archive, path: Path) -> str:
 
 
 def _unpack_into(archive: Archive, path: Path, folder: Path, sum_got: str) -> None:
-    """Unpack an archive into a temporary folder, move the contents into `folder`, and record its SHA-256."""
+    """Unpack an archive via a temporary folder into `folder`, and record the archive's SHA-256."""
     beside = folder / RECORDS / f"{archive.name}.unpacking"
     unpacked = unpack(path, beside, archive.unpacked_limit)
     missing = [held for held in archive.holds if not (beside / held).exists()]

@@ -37,8 +37,8 @@ def assign(
     The alignment of an anchor with an object is score^alpha × IoU^beta: its score for the object's class,
     and the overlap of its predicted box with the object.
 
-    An anchor is assigned to at most one object. Overlaps are computed only if an anchor is inside an object,
-    which is true of a few per cent of all (object, anchor) pairs.
+    An anchor is assigned to at most one object. To save time, overlaps are computed only for the (object,
+    anchor) pairs whose anchor is inside the object: a few per cent of all pairs.
 
     Args:
         boxes_xyxy: predicted boxes (B, A, 4), in pixels of the model input.

@@ -55,8 +55,9 @@ class Model:
         """Return the result of an image, or a list with the result of each image of a list.
 
         Args:
-            images: the path of an image file, a uint8 array, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, a
-                PIL image, or a list of these. OpenCV's arrays are BGR: pass `array[..., ::-1]`.
+            images: the path of an image file; a PIL image; a uint8 array with the shape (H, W, 3) for RGB,
+                (H, W, 4) for RGBA or (H, W) for grey; or a list of paths, PIL images and arrays.
+                OpenCV's arrays are BGR: pass `array[..., ::-1]`.
             settings: as in Model.settings.
 
         Raises:
@@ -171,7 +172,7 @@ def _only(outputs: Arrays, class_ids: Sequence[int]) -> Arrays:
 
 
 def _likeliest(outputs: Arrays, settings: Settings) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the highest probabilities and their classes; of equal ones, the lowest id first."""
+    """Return the highest probabilities and their class ids; for equal probabilities, the lowest id first."""
     probabilities = outputs[PROBABILITIES][0]
     ids = np.array(sorted(settings.class_ids), dtype=np.int64)
     best = ids[np.argsort(-probabilities[ids], kind="stable")[: settings.top]]

@@ -22,10 +22,10 @@ def measured_on(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data in `folder` or of `recipe`; without either, data of the run that wrote the checkpoint.
+    """Return the data to measure on: that of `folder` or `recipe`, or else that of the checkpoint's run.
 
-    The data of a run is the split named `split` of its training folder, or without `split`, its validation
-    data.
+    If neither `folder` nor `recipe` is set, the data is that of the run that wrote the checkpoint: the split
+    named `split` of the run's training folder, or the run's validation data if `split` is None.
 
     Raises:
         ConfigError: no data is selected, and the checkpoint's run is not known or lacks the data.
@@ -55,7 +55,7 @@ def config_of_run(checkpoint: Path) -> TrainConfig | None:
 
 
 def missing_folder(data: DataConfig) -> str | None:
-    """Return the first folder or file of a run's data that this machine lacks; None if it lacks none."""
+    """Return the first folder or file of a run's data that is missing on this machine; None if all exist."""
     match data:
         case ScenesConfig():
             return None

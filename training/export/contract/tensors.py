@@ -64,7 +64,10 @@ class Input(Tensor):
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """One output of a graph; a value may differ from the checkpoint's by absolute + relative × |value|."""
+    """One output of a graph, with its tolerance.
+
+    A value is allowed to differ from the checkpoint's value by at most absolute + relative × |value|.
+    """
 
     absolute: float = 0.0
     relative: float = 0.0
@@ -89,8 +92,8 @@ class GraphContract:
 
         Args:
             canvases: one or more network inputs, (H, W, 3) each.
-            controls: the controls of each image, as numbers. Each graph input of role control gets the field
-            that has the name of the input.
+            controls: the controls of each image, as numbers. Each graph input of role control is filled
+            from the field of the same name.
         """
         count = max(len(canvases), self.batch[0])
         values: dict[str, NDArray[Any]] = {}

@@ -39,7 +39,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     """Return the network as ONNX, traced with folded batch norm.
 
     Raises:
-        ExportError: the graph holds an operator that engines of its target may lack.
+        ExportError: the graph holds an operator that the engines for which it is exported may lack.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
@@ -54,7 +54,10 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values for which a sparse graph has a body without branches, the default first."""
+    """Return the top_k values for which a sparse graph has a subgraph of its own, without branches.
+
+    The model's default top_k comes first. There are no values if no mixture layer has simple experts.
+    """
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.
         return ()
@@ -92,7 +95,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
-    """Return the inputs to trace with: blank images, no threshold, and a top_k at which experts run."""
+    """Return the inputs to trace with: blank images, no threshold, and the graph's or the default top_k."""
     # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
     height, width = model.config.input_hw
@@ -103,7 +106,7 @@ def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[t
 
 
 def _forget_origin(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's notes on each node: paths and stack traces of the exporting machine."""
+    """Remove the metadata that the exporter wrote: paths and stack traces of the exporting machine."""
     for each in (graph, *graph.input, *graph.output, *graph.value_info, *graph.node):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
@@ -121,7 +124,10 @@ def _check_operators(proto: onnx.ModelProto, allowed: frozenset[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what PyTorch's ONNX exporter logs and warns of: optional packages, its own deprecations."""
+    """Silence logs and warnings inside the block.
+
+    PyTorch's ONNX exporter reports optional packages that are missing, and deprecations of its own code.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -43,7 +43,9 @@ def measure_speed(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time both graphs in turn on the same images, since the experts differ from image to image.
+    """Time both graphs in turn on the same images.
+
+    On different images, the graphs could run different experts, so the times could not be compared.
 
     Args:
         inputs: one run's inputs by name, for each image; at most IMAGES (6) images are timed.

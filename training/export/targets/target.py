@@ -61,8 +61,8 @@ class Target:
         If the graph can be sparse or dense and the user requested neither, write the faster one.
 
         Raises:
-            ExportError: a sparse graph cannot skip every expert, or the graph holds an operator that engines
-                of the target may lack.
+            ExportError: some expert of a sparse graph cannot be skipped, or the graph holds an operator that
+                engines of the target may lack.
         """
         options = source.options
         if spec.execution != "sparse" or not self.chooses_execution or options.execution != "auto":

@@ -96,7 +96,11 @@ def kept(
 
 
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:
-    """Return a confidence near 0.25 in the widest gap of scores; None if all scores are below CONF_FLOOR."""
+    """Return the middle of the widest gap between neighbouring scores near 0.25.
+
+    If all scores are lower, use the gaps near the highest score. If there is no gap, return half of the
+    highest score, at most 0.175. Return None if all scores are below CONF_FLOOR.
+    """
     falling = np.sort(scores.reshape(-1))[::-1]
     if falling[0] < CONF_FLOOR:
         return None

@@ -51,7 +51,10 @@ def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
 
 
 class SharedAlone(MixtureLayer):
-    """A mixture layer with only its shared expert; its routing is zero, as of one expert that never runs."""
+    """A mixture layer with only its shared expert.
+
+    Its routing consists of zeros, as if the layer had one routed expert that never runs.
+    """
 
     def __init__(self, layer: MixtureLayer) -> None:
         if layer.shared is None:
