@@ -44,9 +44,10 @@ def train_from_json(text: str) -> TrainConfig:
 
 
 def differences(before: Any, now: Any, path: str = "") -> dict[str, str]:
-    """Return the settings in which two configurations, as dicts, differ: a text for each setting's path.
+    """Return the settings in which two configurations, given as dicts, differ.
 
-    The text states both values: {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
+    The keys are the paths of the settings, and each text states both values:
+    {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
     """
     if isinstance(before, tuple) and isinstance(now, tuple) and 2 < len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
@@ -91,9 +92,10 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 
 
 def _current_model(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a model configuration in the current format.
+    """Convert a model configuration, as a dict, to the current format if it has the format of version 0.1.
 
-    Checkpoints of version 0.1 state one mixture for all layers, and a placement: backbone, neck or both.
+    In version 0.1, a model has one mixture configuration for all mixture layers, and a placement: backbone,
+    neck or both.
     """
     if "mixture" not in values:
         _require_keys(values, _PARTS_OF_MODEL, _NO_MODEL)

@@ -17,7 +17,7 @@ def bar(total: int | None, unit: str, what: str | None = None) -> tqdm:
 
     Args:
         total: number of units; None if not known.
-        unit: name of one unit, such as "image"; for bytes, "B", the bar shows kB, MB, ….
+        unit: name of one unit, such as "image". If the unit is "B" (bytes), the bar shows kB, MB and so on.
         what: text in front of the bar.
     """
     return tqdm(total=total, unit=unit, desc=what, unit_scale=unit == "B", disable=hidden(), leave=False)

@@ -35,9 +35,9 @@ def time_in_rounds(
 ) -> Timed[Key]:
     """Time each function in every round until enough rounds were quiet, and return the seconds per call.
 
-    Each function is called once untimed before it is timed, because a server runs one model repeatedly and
-    finds its weights in the caches. The order changes between rounds, because clock speeds drift and each
-    function affects the next one.
+    Before its timed calls, each function is called once untimed. This call fills the processor's caches, as
+    in a server, which runs the same model again and again. The order of the functions changes between
+    rounds, because clock speeds drift and each function affects the next one.
 
     Args:
         twins: pairs of names whose functions do the same. If their times differ by more than NOISE, the

@@ -93,7 +93,7 @@ class Route:
             model: name of the model.
             breaker: circuit breaker of this backend and model.
             limit: concurrency limit of this backend, shared by all its models.
-            on_error: called with the error of every call that was not answered.
+            on_error: called with every ServiceError that `infer` raises.
         """
         self.backend_name = backend_name
         self.model = model
@@ -169,8 +169,8 @@ class Route:
             version: the version to run.
             inputs: the graph's input arrays, by name.
             context: id and deadline of the request.
-            movable: whether another backend can run the request. If so, and if the breaker opens during this
-                call, the call is cancelled.
+            movable: whether another backend can run the request. If true, and the breaker opens during this
+                call, the call is cancelled and raises BackendUnavailable.
         """
         try:
             return await self._infer(version, inputs, context, movable=movable)

@@ -43,7 +43,11 @@ examples; the --help of each command has more
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of a command line; declare only the flags of the command that the line names."""
+    """Return the parser for a command line.
+
+    The parser knows all commands, but only the flags of the command that the line names: only this
+    command's module is imported.
+    """
     as_written = argparse.RawDescriptionHelpFormatter
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."
     parser = argparse.ArgumentParser("python -m training", None, about, EXAMPLES, formatter_class=as_written)

@@ -35,8 +35,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, then export a checkpoint; if the training was stopped, return its exit code instead.
 
-    The checkpoint is the one that was best on the validation images. With --last, and in a training without
-    validation, it is that of the last epoch.
+    The exported checkpoint is the one with the best validation result. With --last, or without validation,
+    the checkpoint of the last epoch is exported.
     """
     from training.trainer.checkpoint import MODEL_FILE
     from training.workflows.dataset_config import training_data
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _held_out(args: argparse.Namespace) -> DataConfig | None:
-    """Return the data to measure the export on; None if the training uses every image."""
+    """Return the held-out data, to measure the export on; None if no images are held out from training."""
     from training.workflows.dataset_config import measured_data
 
     split, reading = "val" if args.val_split is None else args.val_split, read(Reading, args)

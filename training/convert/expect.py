@@ -22,7 +22,10 @@ ARRAYS = {"images": ("uint8", 4), "boxes": ("float32", 3), "scores": ("float32",
 
 @dataclass(frozen=True)
 class Differences:
-    """The largest absolute differences from the original over an image's anchors; NaN if an output is NaN."""
+    """The largest absolute differences between our outputs and the original detector's, for one image.
+
+    The maximum is over all anchors; it is NaN if an output is NaN.
+    """
 
     scores: float
     boxes_px: float

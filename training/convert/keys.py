@@ -99,8 +99,8 @@ def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Fo
         name: the counterpart's path in our detector.
 
     Raises:
-        CheckpointError: a part or tensor is missing, superfluous or of a wrong shape, or computes something
-            else; the message names it by its path in the foreign model.
+        CheckpointError: a part or tensor is missing or superfluous, a tensor has a wrong shape, or a part
+            computes something else than its counterpart. The message gives the path in the foreign model.
     """
     if isinstance(module, nn.Sequential | nn.ModuleList):
         names = {*submodules(record), *dict(module.named_children())}

@@ -36,7 +36,7 @@ class ChosenClasses(DatasetView):
             like: maps a class that is left out to the kept class that it resembles. Objects of the class
                 left out become regions that are ignored for the kept class, so detecting them is no error.
             whole_images: whether each image has one class as a whole, as a classifier learns.
-            all_there: whether the data set must have all these classes.
+            all_there: whether the data set must have every class in class_names.
 
         Raises:
             DatasetError: all_there is true, and the data set lacks one of the classes.

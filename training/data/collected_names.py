@@ -13,7 +13,10 @@ class CollectedNames:
     """
 
     def __init__(self, used: Iterable[str], given: tuple[str, ...], remarks: Counter[str]) -> None:
-        """Take the names in the labels of all splits; `given` are the user's classes, or empty."""
+        """Collect the classes from the names in the labels of all splits.
+
+        If the user has named the classes, `given` holds these names, and they are the classes.
+        """
         spelled = Counter(used)
         often_first = sorted(spelled, key=lambda name: (-spelled[name], name))
         self._spelling: dict[str, str] = {}

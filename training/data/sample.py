@@ -20,8 +20,8 @@ class Sample:
     """An image and its objects, with boxes in pixels of the image.
 
     Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
-    there, and evaluation counts detections there neither as right nor as wrong. Only evaluation uses the
-    classes of regions and the areas, so augmented samples have neither.
+    there, and evaluation counts detections there neither as right nor as wrong. `ignored_class_ids` and
+    `areas` are None in augmented samples, because only evaluation uses these two fields.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB

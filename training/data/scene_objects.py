@@ -27,12 +27,12 @@ class Pose:
     angle: float
 
     def to_canvas(self, points_uv: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the pixel coordinates (K, 2) of points (K, 2) given in the object's own axes u, v."""
+        """Convert points (K, 2) from the object's own axes u, v to pixel coordinates (K, 2)."""
         cos, sin = self.radius * np.cos(self.angle), self.radius * np.sin(self.angle)
         return points_uv @ np.array([[cos, sin], [-sin, cos]]) + [self.x, self.y]
 
     def to_local(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return the coordinates u, v, in the object's own axes, of pixel coordinates x, y."""
+        """Convert pixel coordinates x, y to the object's own axes u, v."""
         cos, sin = np.float32(np.cos(self.angle) / self.radius), np.float32(np.sin(self.angle) / self.radius)
         across, down = x - np.float32(self.x), y - np.float32(self.y)
         return across * cos + down * sin, down * cos - across * sin

@@ -26,7 +26,9 @@ ONLY_SPLIT = "all"  # name of the split of a folder whose name does not tell the
 
 
 def read_visdrone(root: Path, split: str) -> LabelledFiles:
-    """Return one split: `images/` and `annotations/` in `VisDrone2019-DET-<split>/`, `<split>/` or the root.
+    """Return the images and labels of one split.
+
+    The folders `images/` and `annotations/` are in `VisDrone2019-DET-<split>/`, in `<split>/` or in the root.
 
     Categories 0 (ignored regions) and 11 (others) are regions to ignore for every class. A line with
     score 0 is a region to ignore for its own class. Truncated and occluded boxes are ordinary objects.
@@ -59,7 +61,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def _parse(line: str) -> tuple[Box, int, bool]:
-    """Return a line's box, class id and whether the box is to be ignored; raise ValueError if malformed."""
+    """Return the box and class id of a line, and whether to ignore it; a malformed line raises ValueError."""
     columns = [column.strip() for column in line.removesuffix("\n").split(",")]
     if len(columns) == COLUMNS + 1 and not columns[-1]:
         columns.pop()  # some files end their lines with a comma

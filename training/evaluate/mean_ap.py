@@ -21,8 +21,8 @@ class MeanAp(NamedTuple):
     """COCO precision and recall, 0..1, averaged over the classes that occur in the labels.
 
     The figure for a size is None if no object has this size. Objects are small below an area of 32² pixels,
-    and large above 96². If the labels state the area of an object's outline, as COCO's do, this area counts;
-    otherwise the box's area does.
+    and large above 96². The area is that of the object's outline if the labels state it, as COCO's do, and
+    otherwise that of its box.
     """
 
     map50_95: float
@@ -47,8 +47,8 @@ def mean_average_precision(
     """Score detections against the labels of the same images, in the same order.
 
     An ignored region is treated as the COCO API treats a crowd: a detection of the region's class counts
-    neither as right nor as wrong if enough of its area is inside. A region may be for all classes. Detections
-    of equal score rank in the order of the images.
+    neither as right nor as wrong if enough of the detection's area is inside the region. Some regions are
+    for all classes. Detections of equal score rank in the order of the images.
 
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.
@@ -141,7 +141,8 @@ def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
 
     Labels are written with two decimals, and float32 corners are exact to within thousandths of a pixel.
-    Rounding removes the float32 errors, which could move an overlap that is exactly at a threshold below it.
+    Rounding removes the float32 errors. Without rounding, an overlap that is exactly equal to a threshold
+    could come out below the threshold.
     """
     boxes = boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]

@@ -12,14 +12,14 @@ from training.models.classifier import ClassPredictions
 def classification_loss(
     predictions: ClassPredictions, class_ids: Tensor, config: LossConfig, total: Total = alone
 ) -> LossTerms:
-    """Return the weighted sum of softmax cross entropy, with label smoothing, and the routing losses.
+    """Return the loss of a batch: weighted cross entropy with label smoothing, plus the routing losses.
 
-    The sum is multiplied by the batch size, because the published learning rates are for such a loss. The
-    result's `weight` is the number of images in the batch.
+    The loss is multiplied by the batch size, because the published learning rates assume this. The result's
+    `weight` is the number of images in the batch.
 
     Args:
         class_ids: the class of each image, (B,).
-        total: a function that sums over the processes that share the batch, as in detection_loss.
+        total: sums a tensor over all processes that share the batch; detection_loss has the same argument.
     """
     logits = predictions.class_logits.float()
     own = functional.cross_entropy(logits, class_ids, reduction="sum", label_smoothing=config.label_smoothing)

@@ -49,7 +49,7 @@ class Result:
         return found
 
     def plot(self, *, experts: bool = True) -> NDArray[np.uint8]:
-        """Return the image with boxes or best classes drawn on it, as RGB (H, W, 3).
+        """Return the image with its boxes, or a classifier's best classes, drawn on it, as RGB (H, W, 3).
 
         Args:
             experts: add a band under the image that shows which experts ran in each layer.

@@ -13,7 +13,7 @@ _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  #
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
-    """Return the configuration with new values for some fields, named as `epochs` or `optimizer.lr`.
+    """Return the configuration with new values for some fields; keys are paths such as `optimizer.lr`.
 
     A new `optimizer.lr` scales `optimizer.final_lr` by the same factor, unless both are given.
 

@@ -148,10 +148,10 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, these are a few images of `dataset` and the generated scenes `golden`, for which the routers
-    choose other experts than for `dataset`. In other precisions, rounding may change which experts are
-    chosen, and counting how often this happens needs many images of `dataset`. The scenes are then left out:
-    for images unlike the training data, small rounding errors change the choice and int8 outputs far more.
+    For f32, these are a few images of `dataset`, and the generated scenes `golden`, which make the routers
+    choose other experts. In other precisions, rounding can change which experts are chosen, and many images
+    of `dataset` are needed to count how often. The scenes are then left out: on images unlike the training
+    data, small rounding errors change the chosen experts and the int8 outputs far more than usual.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

@@ -62,7 +62,9 @@ class StoredManifest:
 
 
 def check_manifest(manifest: Mapping[str, Any], where: str) -> None:
-    """Check a manifest against the schema of the version that it states; without one, the newest schema.
+    """Check a manifest against the schema of the version that it states.
+
+    A manifest that states no schema version is checked against the newest schema.
 
     Raises:
         ExportError: an entry does not satisfy the schema; the message names the entry.

@@ -14,7 +14,7 @@ DTYPES = {"boolean": "bool"}  # where OpenVINO's name of a type is not the manif
 
 
 def check_ports(graph_path: Path, contract: GraphContract) -> None:
-    """Check that the inputs and outputs of a graph are those of `contract`, which its manifest will state.
+    """Check that a graph has the inputs and outputs of `contract`; its artifact's manifest will state them.
 
     Raises:
         ExportError: a tensor is missing, superfluous, or of another type or size; the message names it.
@@ -47,9 +47,10 @@ def _shown(port: ov.Output) -> str:
 
 
 def skippable_experts(graph: Path | bytes) -> int:
-    """Return the number of experts that a graph can skip: branches with a convolution on only one side.
+    """Return the number of experts that a graph can skip.
 
-    If the graph selects a body by top_k, only the body that is valid for every top_k and threshold counts.
+    An `If` operator counts as such an expert if only one of its two sides has a convolution. If the graph
+    selects a body by top_k, only the body that is valid for every top_k and threshold is searched.
 
     Args:
         graph: an OpenVINO or ONNX file, or the bytes of an ONNX file.
@@ -58,10 +59,11 @@ def skippable_experts(graph: Path | bytes) -> int:
 
 
 def check_branches(proto: onnx.ModelProto) -> None:
-    """Check that every branch depends on an input of the graph.
+    """Check that the condition of every `If` operator depends on an input of the graph.
 
     Raises:
-        ExportError: a branch depends only on constants: tracing has fixed the experts of one image.
+        ExportError: a condition depends only on constants. Tracing has then stored the choice of experts
+            for one image, and the graph would use it for every image.
     """
     given = {value.name for value in proto.graph.input}
     nodes = list(_nodes(proto.graph))

@@ -24,10 +24,10 @@ def cpu_capabilities() -> Collection[str]:
 
 
 def check_precision(precision: Precision, capabilities: Collection[str]) -> None:
-    """Check that a CPU with these capabilities can compute in a precision.
+    """Check that a CPU with these capabilities can compute in `precision`.
 
     Raises:
-        ExportError: the CPU cannot compute in it, so the graph cannot be compared with its checkpoint here.
+        ExportError: the CPU cannot, so the graph cannot be compared with its checkpoint on this machine.
     """
     if precision == "bf16" and "BF16" not in capabilities:
         raise ExportError(

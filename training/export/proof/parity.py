@@ -117,7 +117,10 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return the larger of two differences for each role; if either is NaN, NaN (Python's max may differ)."""
+    """Return the larger of two differences for each role; NaN if either difference is NaN.
+
+    Python's max does not do this: with NaN, its result depends on the order of the arguments.
+    """
     return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
 
 
@@ -166,10 +169,11 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return the controls with which an image is compared: every top_k without a threshold, and two more.
+    """Return the controls with which an image is compared: every top_k without a threshold, and two with one.
 
-    These two have the highest top_k. One has the model's own threshold, and is left out if the model has
-    none. The other has a threshold that is far from every router probability of the image.
+    The two controls with a threshold have the highest top_k. One has the model's own threshold, and is left
+    out if the model has none. The other has a threshold that is far from every router probability of the
+    image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
@@ -264,7 +268,7 @@ class _Comparison:
         """Return whether every layer chose the same experts in both answers.
 
         Args:
-            counts: whether to count these layers in `expert_sets`. A layer that runs none or all of its
+            counts: whether to count the layers in `expert_sets`. A layer that runs none or all of its
                 experts in both answers is never counted.
         """
         every = True

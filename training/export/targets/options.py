@@ -29,9 +29,9 @@ class ExportOptions:
             raise ConfigError(f"fixed_batch={self.fixed_batch} is not a whole number from 1")
 
     def execution_of(self, has_mixture: bool) -> Execution:
-        """Return the execution to build for a target that can skip experts; for `auto`, return sparse.
+        """Return whether to build a sparse or a dense graph, for a target whose graphs can skip experts.
 
-        A model without mixture is always dense.
+        `auto` means sparse here. The graph of a model without mixture layers is always dense.
         """
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 

@@ -218,7 +218,7 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return the mAP with top_k experts, and its difference from the mAP with `usual` experts."""
+    """Return the mAP at `top_k`, and its difference from the mAP at the top_k `usual`, as text."""
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)
@@ -254,7 +254,7 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
 
 
 def as_list(rows: Sequence[Row]) -> str:
-    """Return every row with its cost and the paper's figures, as text."""
+    """Return every row with the cost of its model and the paper's figures, as text."""
     measure_once = cache(measure)
     lines = [f"at 640 × 640, {VOC_CLASSES} classes; GFLOPs with all experts, as in training, and at K"]
     for table in build_tables(rows, (), Progress({}, {}, False)):

@@ -24,7 +24,7 @@ def set_name(experts: tuple[int, ...]) -> str:
 
 
 def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> Figure:
-    """Draw one panel for each layer, with one bar for each group, divided by set of experts."""
+    """Draw one panel for each layer, with one bar for each group; the bar shows each expert set's share."""
     figure = new_figure(
         len(routed.gates) * (0.55 + 0.24 * len(grouping.labels)),
         f"Sets of experts by {grouping.name}",
@@ -75,7 +75,9 @@ def _panel(
 
 
 def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> Figure:
-    """Draw a row of images for each of the commonest sets in a layer, evenly spaced among the set's images.
+    """Draw a row of example images for each of the commonest expert sets in a layer.
+
+    The examples are spread evenly over the images of the set, in the order of the data set.
 
     Raises:
         DatasetError: an image cannot be loaded.

@@ -46,7 +46,7 @@ def exports_table(repository: Path) -> str:
 
 
 def exports_json(repository: Path) -> str:
-    """Return name, form, routing, parity and speed of each artifact as JSON."""
+    """Return a JSON list of the artifacts: name, version, graph, routing, parity and speed of each."""
     keys = ("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed")
     manifests = [stored.content for stored in read_repository(repository)]
     return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
