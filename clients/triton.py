@@ -30,8 +30,8 @@ class TritonClient(Calls):
     The client reads the model's manifest (input size, classes, mixture layers, controls) from the
     configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
     again before a call if the manifest is older than `refresh_s`. It also reads the manifest again if the
-    server refuses a request, or if an answer does not match the manifest. If the manifest that it then reads
-    differs from the previous one, the client sends the image once more. It retries nothing else.
+    server refuses a request, or if an answer does not match the manifest. If the newly read manifest then
+    differs from the previous one, the client sends the image once more. It retries in no other case.
 
     Args:
         url: host:port of the server.

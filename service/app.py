@@ -41,8 +41,8 @@ def create_app(
     Args:
         settings: settings of the service.
         registry: registry for the metrics; None for a new one.
-        on_loaded: called once, in the event loop: with the models after they are loaded, or with the error
-            that prevents it.
+        on_loaded: a function that the service calls once, in the event loop: with the models after they are
+            loaded, or with the error because of which they cannot be loaded.
     """
     metrics = Metrics(registry or CollectorRegistry())
     service = DetectService(settings, metrics, observers_of(metrics))

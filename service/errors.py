@@ -212,7 +212,7 @@ class BackendUnavailable(ServiceError):
     Args:
         why: the reason, as a sentence without a full stop.
         lost: whether the connection is lost, so that the next request would also fail.
-        not_run: whether the backend answered that it does not have the model, so it did not run the request.
+        not_run: whether the backend answered that it does not have the model, and so has not run the request.
         retry_after_s: seconds after which the caller may retry.
     """
 

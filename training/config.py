@@ -200,7 +200,8 @@ class ModelConfig(_Checked):
 class AugmentConfig(_Checked):
     """Random augmentation of training images; zero turns an augmentation off.
 
-    Defaults: arXiv:2502.12524, table 7, size n, except copy_paste, which recipes set.
+    The defaults are those of arXiv:2502.12524, table 7, size n, except for copy_paste, which is 0 here and
+    which recipes set.
     """
 
     mosaic: UpToOne = 1.0  # probability
@@ -224,8 +225,8 @@ class AugmentConfig(_Checked):
 class LossConfig(_Checked):
     """Weights of the terms of the loss; zero turns a term off.
 
-    The weighted sum is multiplied only by the batch size. If a paper multiplies a term by a further gain,
-    multiply the term's weight here by this gain.
+    The weighted sum is multiplied by the batch size, and by nothing else. If a paper gives a term both a
+    weight and a gain, the field must hold their product.
     """
 
     box: NotNegative = 7.5
@@ -305,9 +306,9 @@ class TrainConfig(_Checked):
         """Check that a batch can be split into `accumulate` parts, and each part over the processes.
 
         Raises:
-            ConfigError: the batch size is not divisible by the number of shares; a process gets too few
-                images for batch norm, or a part has too few for a loss over several images; or grouped
-                experts would need batch norm over processes.
+            ConfigError: the batch size is not divisible by accumulate × processes; a process gets too few
+                images for the batch norm in routers; a part has too few images for a loss that compares
+                images; or grouped experts would need batch norm over several processes.
         """
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         shares = self.accumulate * processes

@@ -63,7 +63,7 @@ class Models:
         """Return the routes of a model by backend, preferred first; None stands for the default model.
 
         Raises:
-            NotReady: there is no model yet, or the default model is requested and is not there yet.
+            NotReady: there is no model yet; or `name` is None, and the default model is not available yet.
             UnknownModel: there is no model with this name.
         """
         wanted = self._default if name is None else name
@@ -85,7 +85,7 @@ class Models:
         versions: Mapping[str, ServedVersion],
         statuses: Sequence[VersionStatus],
     ) -> None:
-        """Replace the served versions of a model on a backend; requests that begin later use the new ones."""
+        """Replace the served versions of a model on a backend; later requests use the new versions."""
         route = self.add(name)[backend]
         before = route.current
         route.set_versions(versions)
@@ -100,8 +100,8 @@ class Models:
     def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
         """Record which local models of a backend cannot be served in their newest version, and why.
 
-        Models that are neither served nor broken any more are forgotten, unless a Triton server is
-        configured, which may serve them later.
+        Also forget the models that are neither served nor broken any more, unless a Triton server is
+        configured: it may serve these models later.
         """
         self.broken[backend] = broken
         self.notes[backend] = "; ".join(f"model {name!r} on {backend}: {why}" for name, why in broken.items())

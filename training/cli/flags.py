@@ -27,8 +27,9 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
     Args:
         options: the dataclass; `read` creates it from the command line.
         meanings: the help of each flag. A key is the name of a field, such as "rounds". If the flag or the
-            placeholder is not named after the field, the key states them: "input_hw --input SIZE".
-            A default is appended to the help unless it is None, () or False.
+            flag's placeholder is not named after the field, the key also states the flag or the placeholder:
+            "input_hw --input SIZE". The field's default is appended to the help, unless the default is None,
+            () or False.
         forms: for fields whose type is not enough: argparse's `type`, or the allowed choices.
     """
     hints = get_type_hints(options)
@@ -70,7 +71,7 @@ def value_of(kind: Any, metavar: str | None = None, form: Any = None) -> dict[st
 def read(options: Callable[..., Options], args: argparse.Namespace, **more: Any) -> Options:
     """Return `options` with each field set from the argument of the same name, or from `more`.
 
-    A field keeps its default if it has no argument, or if the argument is None.
+    A field keeps its default if `args` has no argument of the field's name, or if this argument is None.
     """
     written = {field.name: getattr(args, field.name, None) for field in fields(options)}  # type: ignore[arg-type]
     as_tuples = {name: tuple(each) if isinstance(each, list) else each for name, each in written.items()}

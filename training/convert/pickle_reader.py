@@ -162,7 +162,7 @@ class _Machine:
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list on top of the stack; drop them if a record is there: it keeps no items."""
+        """Append items to the list on top of the stack; if a record is on top, drop them: it keeps none."""
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
@@ -170,7 +170,7 @@ class _Machine:
             raise CheckpointError(f"appends to {_describe(target)}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Set alternating keys and values in the dict on top of the stack; drop them if a record is there."""
+        """Set alternating keys and values in the top dict of the stack; if a record is on top, drop them."""
         pairs, target = _pairs(items), self.top()
         if isinstance(target, dict):
             target.update(pairs)
@@ -194,7 +194,7 @@ class _Machine:
         self.stack.append(_make(callee, args))
 
     def call_with_keywords(self) -> None:
-        """Act as `call` does, after dropping the keyword arguments: a record does not need them."""
+        """Drop the keyword arguments, which no record needs, and then act as `call` does."""
         self.pop()
         self.call()
 

@@ -15,7 +15,7 @@ NAME_LIMIT = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of a class or function; it is never imported or called."""
+    """The name of a class or function in a pickle; what it names is never imported or called."""
 
     module: str
     name: str
@@ -110,5 +110,5 @@ def plain_name(name: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a foreign value as short text for a message, however large or nested the value is."""
+    """Return a value from the file as short text for a message, however large or deeply nested it is."""
     return reprlib.repr(value)

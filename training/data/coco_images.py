@@ -24,10 +24,11 @@ class ImageFinder:
     def find(self, file_name: str) -> Path | None:
         """Return the image file of an entry; None if it is not found.
 
-        The name can be a URL or a path, even of another machine or of Windows. Its folders are removed from
-        the front, one by one, until the rest exists in a folder; case and accents can differ. If nothing
-        exists, and exactly one image in subfolders of the first folder has the file name, that image is
-        returned. Otherwise, the whole path is tried as written, even if it leads out of the folders.
+        The name can be a URL or a path, even of another machine or of Windows. The leading folders of the
+        name are removed, one by one, until the rest is the path of a file in one of the folders to look in;
+        case and accents can differ. If there is no such file, and exactly one image in subfolders of the
+        first folder to look in has the same file name, that image is returned. Otherwise, the whole path is
+        tried as written, even if it leads out of the folders to look in.
         """
         for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):

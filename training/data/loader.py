@@ -85,7 +85,7 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Prepare the order of images; the first epoch decodes images and starts the workers.
+        """Prepare the order of images; leave decoding and the start of the workers to the first epoch.
 
         Args:
             cache_bytes: limit of the cache, in bytes of decoded images.
@@ -143,9 +143,10 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
 
 
 def default_workers(processes: int) -> int:
-    """Return how many workers each of several training processes on this machine gets, at most MOST_WORKERS.
+    """Return the number of loader workers for each of `processes` training processes on this machine.
 
-    The cores that this process may use are shared evenly, and one core of each share is left for training.
+    The usable cores are divided evenly among the training processes, and each of these keeps one core of its
+    share for training. The number is at least 1 and at most MOST_WORKERS.
     """
     return min(MOST_WORKERS, max(1, usable_cores() // processes - 1))
 

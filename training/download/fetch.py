@@ -47,7 +47,7 @@ USUAL_PATIENCE = Patience()
 
 
 class _Passing(Exception):
-    """A failure that may be over soon, so that the request is tried again."""
+    """A failure that may soon be over; the request is therefore tried again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -162,7 +162,7 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return how many bytes of the partial file can be kept, and the record of the server's file."""
+    """Return how many bytes of the partial file can be kept, and the record of where the file is from."""
     offset = length(partial)
     try:
         origin = _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))
@@ -199,8 +199,8 @@ def _check_continues(response: httpx.Response, offset: int, origin: _Origin, par
     """Check that the response goes on where the partial file ends, for a file of the same size.
 
     Raises:
-        _Passing: the response does not go on there. The partial file is removed, and the next attempt starts
-            from the first byte.
+        _Passing: the response does not continue the partial file, which has been removed; the next attempt
+            starts from the first byte.
     """
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
@@ -246,7 +246,7 @@ def _append(
 
 
 def full_disk(error: OSError, path: Path) -> Exception:
-    """Return a DownloadError with advice if the error says that the disk is full, else the error itself."""
+    """Return a DownloadError with advice if `error` says that the disk is full; return `error` otherwise."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return DownloadError(

@@ -81,7 +81,8 @@ def _by_recall(right: NDArray[np.int64], objects: int) -> Array:
 def _middle_of_best(f1: Array) -> int:
     """Return the index of the middle one of the confidences that have the highest F1.
 
-    The middle one is chosen because there a small change of the confidence changes F1 least.
+    These confidences are usually neighbours. At their middle, a small change of the confidence therefore
+    changes F1 least.
     """
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return int(best[len(best) // 2])

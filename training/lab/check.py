@@ -149,8 +149,9 @@ def _described(split: Split) -> list[str]:
 def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
     """Return a row of the report's table, on the objects that the mask `chosen` selects.
 
-    The columns are: the name; the number of images that have such objects; the numbers of all, small, medium
-    and large objects, by COCO's sizes; the median size at the network input; the number of too small objects.
+    The columns are: the name; the number of images that have a selected object; the numbers of all, small,
+    medium and large selected objects, by COCO's sizes; their median size at the network input; the number of
+    selected objects that are too small.
     """
     small, large = COCO_AREAS
     areas, sides = seen.areas[chosen], seen.sides_px[chosen]

@@ -42,7 +42,7 @@ class Source:
 
 @dataclass
 class Found:
-    """The sources that a command line names, the words that name none, and counts of unsuitable files."""
+    """The sources that a command line names, the words that name no source, and counts of other files."""
 
     output: Path  # folder of earlier results, which are no sources
     sources: list[Source] = field(default_factory=list)
@@ -94,11 +94,11 @@ def _add_folder(found: Found, folder: Path, under: Path = Path()) -> None:
 
 
 def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -> None:
-    """Add a file, with any suffix if the user named it.
+    """Add a file as a source; if a search found the file, add it only if it is an image or a video.
 
     Args:
-        searched: folder whose search found the file. Of these files, only images and videos are added, and
-            no hidden files or earlier results. None: the user named the file.
+        searched: folder whose search found the file. Hidden files and earlier results that a search found
+            are not added. None: the user named the file, which is then added whatever its suffix.
     """
     suffix = path.suffix.lower()
     if searched is not None:

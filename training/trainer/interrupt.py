@@ -15,7 +15,8 @@ class _Stopped(BaseException):
 class StopRequest:
     """A `with` block in which the first Ctrl-C or SIGTERM only requests a stop; a second ends the process.
 
-    If the first signal broke off an optimizer step, the checkpoint would hold half-updated weights.
+    The first signal never breaks off an optimizer step: otherwise, the checkpoint that is written at the
+    stop would hold half-updated weights.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal returned it
 
     def unless_requested(self, work: Callable[[], Result]) -> Result | None:
-        """Return work(), or None if a stop is requested before or during `work`, which is then left at once.
+        """Return work(), or at once None if a stop is requested before or during `work`.
 
         Args:
             work: a function that can be interrupted anywhere, because it changes nothing that is used after a

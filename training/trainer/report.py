@@ -61,7 +61,7 @@ class Report:
                 each.close()
 
     def step(self, position: Position, epochs: int, scalars: Mapping[str, float]) -> None:
-        """Advance the bar by one optimizer step; `position` is the position after this step."""
+        """Advance the bar by one optimizer step; `position` is where the run is after this step."""
         self._bar.set_description(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
         self._bar.update()

@@ -34,13 +34,14 @@ class Stepper:
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
         """Update the weights once, and return the losses of the whole batch, over all parts and processes.
 
-        Each part counts with its weight (for a detector, the sum of its target scores). If these weights are
-        at least 1, losses and gradients equal those of the undivided batch, except for the statistics of
-        batch norm. Routing losses are weighted means over parts.
+        Each part counts in proportion to its own weight (for a detector, the sum of the part's target
+        scores, raised to 1 if it is smaller). Unless a sum was raised, losses and gradients equal those of
+        the undivided batch, except for the statistics of batch norm. Routing losses are weighted means over
+        parts.
 
-        The weights multiply the gradients of the parts, not their losses: a weight may be several hundred,
-        and a loss times such a weight could overflow in half precision. If the gradient of one part
-        overflows, the scaler skips the step.
+        The weight of a part multiplies the part's gradients, not its loss: a part's weight may be several
+        hundred, and a loss times several hundred could overflow in half precision. If the gradient of one
+        part overflows, the scaler skips the step.
 
         Args:
             step: number of the step, from 0, from which all its random numbers are derived.
@@ -105,7 +106,7 @@ class Stepper:
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Make batch norms use their stored statistics without updating these, until the next model.train()."""
+    """Make batch norms use their stored statistics and not update them, until model.train() is called."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()

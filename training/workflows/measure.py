@@ -30,8 +30,8 @@ def evaluate_checkpoint(
 ) -> Result:
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
-    If top_k or weight_threshold is None, the value of the training is used. Classes of model and data are
-    matched by name. Errors are those of controls_of and labelled_for.
+    If top_k or weight_threshold is None, the value that was set in training is used. Classes of model and
+    data are matched by name. Errors are those of controls_of and labelled_for.
     """
     model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
@@ -70,8 +70,8 @@ def compare_checkpoints(
     """Return the mAP of two checkpoints and the difference, from a paired bootstrap of `draws` samples.
 
     Raises:
-        ConfigError: a model cannot run with the top_k that is given for it.
-        DatasetError: the data set is not labelled with the classes of both, or has fewer than two images.
+        ConfigError: a model cannot run with its value in top_ks.
+        DatasetError: the data set's classes do not suit both checkpoints, or it has fewer than two images.
     """
     first, second = map(_load, checkpoints, top_ks)
     dataset = labelled_for(first[0], data)

@@ -16,8 +16,8 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
     """Return the provenance of a model whose training starts from this checkpoint.
 
     The provenance keeps the source and the licence that the checkpoint states, and adds the checkpoint's
-    name, sha256 and training data. In a chain of trainings, each from the weights of the one before, source
-    and licence of the first weights are therefore kept.
+    name, sha256 and training data. If several trainings follow one another, each from the weights of the
+    previous training, the source and licence of the very first weights are therefore kept.
 
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.

@@ -84,7 +84,7 @@ def export_model(
             Tolerance.metric. None: no metric is compared.
 
     Raises:
-        ConfigError: the name is no model name, or a target or the model does not support the options.
+        ConfigError: `name` is not allowed, or the options do not suit a target or the model.
         ExportError: a graph does not reproduce the checkpoint, the model finds nothing in the images, or a
             file cannot be moved into the repository.
     """
@@ -175,7 +175,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
 
 
 def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
-    """Log why an artifact is not proved; if `options.unproved` is false, raise ExportError instead."""
+    """Log why an artifact is not proved to work; raise ExportError instead if `options` require a proof."""
     why = f"this model is too little trained to prove that its artifact works: {'; '.join(reasons)}"
     served = "the service serves it only with SPARSIGHT_SERVE_UNPROVED=true"
     if not options.unproved:
@@ -187,7 +187,7 @@ def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
 
 
 def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
-    """Return how far a graph's outputs are from its checkpoint's; raise ExportError if it is too far."""
+    """Return how far a graph's outputs are from its checkpoint's; raise ExportError if they are too far."""
     source, model, spec = job.source, job.source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)

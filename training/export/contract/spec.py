@@ -43,8 +43,8 @@ class GraphSpec:
     def top_ks(self, config: ModelConfig) -> range:
         """Return the top_k values that callers may request.
 
-        A graph with a fixed batch gathers the weights of as many experts as the model's default top_k, and
-        can run no more experts than these. So with a fixed batch, no value above the default is allowed.
+        A graph with a fixed batch gathers the weights of as many experts as the model's default top_k. It
+        cannot run more experts, so with a fixed batch no value above the default is allowed.
         """
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)

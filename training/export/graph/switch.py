@@ -18,12 +18,12 @@ from training.export.contract.controls import THRESHOLD, TOP_K
 def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelProto]) -> onnx.ModelProto:
     """Return a graph that runs the body for the requested top_k, or `general` if there is no such body.
 
-    With a threshold above 0, `general` always runs.
+    If a request's threshold is above 0, the returned graph runs `general`, whatever the top_k.
 
     Args:
-        general: valid for every top_k and threshold.
-        bodies: by the only top_k for which each body is valid, the likeliest first. Each body has the inputs
-            and outputs of the general graph.
+        general: a graph that is valid for every top_k and threshold.
+        bodies: graphs with the inputs and outputs of `general`. The key of each is the only top_k for which
+            the graph is valid; the likeliest top_k comes first.
     """
     weights: dict[str, onnx.TensorProto] = {}
     answer = _as_branch(general, "general", weights)

@@ -64,7 +64,7 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
 
 
 def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:
-    """Raise ExportError unless the graph can skip every expert if it is sparse, or none if it is dense.
+    """Raise ExportError if a sparse graph cannot skip every expert, or if a dense graph can skip any.
 
     `skippable` is the number of experts that the graph can skip.
     """

@@ -167,10 +167,10 @@ def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
 
 
 def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
-    """Limit the queue of waiting requests; Triton has this limit only as an option of dynamic batching.
+    """Limit the queue of waiting requests.
 
-    So dynamic batching is always switched on. If max_batch_size is 0, it limits the queue, but
-    joins no requests into batches.
+    Triton has this limit only as an option of dynamic batching, so dynamic batching is always switched on.
+    If max_batch_size is 0, dynamic batching limits the queue, but joins no requests into batches.
     """
     batching = model.dynamic_batching
     if largest := model.max_batch_size:

@@ -46,7 +46,10 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Return whether a share reaches the limit, or a ratio does not exceed it; False if not measured."""
+        """Return whether the goal is met; False if the value was not measured.
+
+        A share must be at least the limit, and a ratio at most the limit.
+        """
         if self.value is None:
             return False
         return self.value >= self.limit if self.quantity == "share" else self.value <= self.limit

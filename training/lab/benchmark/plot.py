@@ -29,7 +29,7 @@ def draw(result: Benchmark, path: Path) -> None:
     """Draw one panel for each group (engine, precision, threads), one above the other.
 
     Raises:
-        ConfigError: no round of a model with experts was quiet, as the machine was too busy.
+        ConfigError: the machine was too busy in every round in which a model with experts was timed.
     """
     groups = [group for group in result.groups if _labels(group)]
     if not groups:

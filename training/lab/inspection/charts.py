@@ -25,7 +25,7 @@ def require_folder(folder: Path) -> None:
 def telling_layer(uses: Sequence[LayerUse]) -> str:
     """Return the layer whose router carries the most bits about the image.
 
-    Layers in which only one set of experts ran are chosen last.
+    A layer that ran the same set of experts for every image is returned only if all layers did so.
     """
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 

@@ -31,7 +31,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Latency:
-    """Times with OpenVINO, float32, one thread, one generated scene, at each model's own top_k."""
+    """Times before and after pruning, with OpenVINO in float32 on one thread.
+
+    Both models run on the same generated scene, each with its own top_k.
+    """
 
     machine: str
     rounds: int

@@ -27,7 +27,7 @@ LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level, with boxes and classes as one map that a mixture layer can weight."""
+    """A light head for one level; boxes and classes are one map, which a mixture layer can multiply."""
 
     def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MixtureDetectHead(nn.Module):
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Return predictions for feature maps, finest first: the weighted mean of the experts' logits."""
+        """Return the weighted mean of the experts' logits for each feature map, finest map first."""
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)
