@@ -55,7 +55,7 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
 
 @dataclass(frozen=True)
 class _Judgement:
-    """The result of checking a version: served, refused or unavailable; a new manifest needs a new check."""
+    """The result of checking a version with one manifest: the version is served, refused or unavailable."""
 
     status: VersionStatus
     served: ServedVersion | None  # None: refused, not proved in time, or not loaded
@@ -73,7 +73,7 @@ class _Judgement:
 
 @dataclass(frozen=True)
 class _Proof:
-    """A check of a version (a proof) that is running."""
+    """A running check of a version; the code calls such a check a proof."""
 
     task: asyncio.Task[None]
     began_at: float  # on the clock of time.monotonic
@@ -130,8 +130,8 @@ class TritonFollower:
     async def look(self) -> None:
         """Read the repository index anew, and update the routes.
 
-        If a reading is already running, wait for it and then read once more, because it may have missed the
-        latest change.
+        If the index is already being read, wait until this is done and read once more, because the first
+        reading may have missed the latest change.
         """
         asked_at = monotonic()
         while self._looked_at < asked_at:

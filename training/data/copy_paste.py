@@ -31,7 +31,7 @@ FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patc
 
 @dataclass(frozen=True)
 class Patch:
-    """An object cut out of its image: the pixels of its box and a border, and other objects in the box."""
+    """An object cut out of its image: the pixels in and around its box, and the labels in the box."""
 
     content: Placed  # in the patch's own pixels; boxes are clipped to `solid`
     solid: Window  # the object's box in whole pixels, pasted at full opacity
@@ -41,7 +41,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
     """Return the canvas with some of the source's objects pasted at random places where they fit.
 
     Args:
-        canvas: the image to paste onto. It is not modified; if no object fits, it is returned itself.
+        canvas: the image to paste onto. It is not modified; if no object fits, the same canvas is returned.
         source: the image to cut objects from, at the scale at which the objects should appear.
     """
     count = min(len(source.class_ids), MAX_OBJECTS)
@@ -73,7 +73,10 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top, where it must fit; objects below it are trimmed."""
+    """Return the canvas with a patch pasted at left_top; boxes of covered objects shrink or are dropped.
+
+    The patch at left_top must be inside the canvas.
+    """
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
@@ -129,7 +132,10 @@ def _moved(window: Window, left_top: Offset) -> Window:
 
 
 def _opacity(patch_hw: tuple[int, int], solid: Window) -> NDArray[np.float32]:
-    """Return the opacity of a patch, (h, w, 1): 1 in the solid window, falling linearly across the border."""
+    """Return the opacity of a patch, (h, w, 1).
+
+    It is 1 in the window `solid`, and falls linearly across the border around this window.
+    """
     rows, columns = (
         np.interp(np.arange(side), [first - FADE_PX, first, last - 1, last - 1 + FADE_PX], [0, 1, 1, 0])
         for side, first, last in zip(patch_hw, (solid[1], solid[0]), (solid[3], solid[2]), strict=True)

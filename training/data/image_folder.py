@@ -22,9 +22,9 @@ HASHED_BYTES = 65536  # first bytes of a file that are hashed: enough to tell im
 class ImageFolderDataset:
     """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` if there are no split folders.
 
-    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` are one split. Without
-    split folders, a hash of each file decides: about one image in five is `val`, the others are `train`.
-    Identical files are therefore in the same split.
+    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` name the same split.
+    Without split folders, a hash of each file decides: about one image in five is `val`, the others are
+    `train`. Identical files are therefore in the same split.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -86,7 +86,7 @@ class ImageFolderDataset:
 
 
 def is_image_folder(root: Path, split: str) -> bool:
-    """Return whether the folder of a split, or else the root, has class folders with images."""
+    """Return whether the split's folder (the root, if there are no split folders) has folders of images."""
     return root.is_dir() and bool(class_folders(split_folder(root, split) or root))
 
 
@@ -122,7 +122,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Return those of `files` that are in a split; without split folders, a hash of each file decides."""
+    """Return the files of a split, for a root without split folders: a hash of each file decides."""
     if split not in SPLITS:
         raise NoSuchSplit(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"

@@ -51,8 +51,8 @@ def upright_boxes(
 def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
     """Return the stated (height, width) of an image, or the upright image's size if the stated one is wrong.
 
-    The image is only read if a box exceeds the stated size. That size is wrong if it is neither the size of
-    the stored pixels nor that of the upright image.
+    The image is only read if a box exceeds the stated size. The stated size is then wrong if it is
+    neither the size of the stored pixels nor that of the upright image.
     """
     if stated_hw is None:
         return None

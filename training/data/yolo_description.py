@@ -49,8 +49,8 @@ class Description(NamedTuple):
         """Yield the paths that a declared path can mean, the most likely first.
 
         Some exporters write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with the former
-        name of the data set's folder; others write absolute paths of another machine. For each of these, the
-        path without its beginning is also tried in the folder of --data.
+        name of the data set's folder; others write absolute paths of another machine. In all these
+        cases, the path without its beginning is also tried in the folder of --data.
 
         Args:
             among: folders that the path can be relative to; they are tried before `bases`.
@@ -176,7 +176,7 @@ def _has_names(path: Path) -> bool:
 
 
 class _Loader(yaml.BaseLoader):
-    """Reads every value as the text that is written, so that classes can be called yes, no or 1.50."""
+    """Reads every YAML value as text, exactly as written, so that classes can be called yes, no or 1.50."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping; raise ConstructorError if it has a key twice."""
@@ -232,9 +232,9 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
 def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:
     """Return the folders that the paths in a description are relative to, in the order of trying.
 
-    They are the folder of --data (`home`), and the folder that the description declares as `path`. The
-    latter comes first if it is inside `home`, or if --data names the description file (`given`). Otherwise
-    it comes second, since it may be a path of another machine.
+    There are up to two: the folder of --data (`home`), and the folder that the description declares as
+    `path`. The declared folder comes first if it is inside `home`, or if --data names the description file
+    (`given`). Otherwise the declared folder comes second, since it may be a path of another machine.
     """
     if path is None:
         return (home,)

@@ -64,6 +64,6 @@ def or_dash(value: float | None) -> str:
 
 
 def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:
-    """Return `figures` and the use of experts as JSON; only `figures` if `uses` is empty."""
+    """Return all arguments as one JSON object; its member `experts` is `uses`, or null if there are none."""
     experts = [vars(use) for use in uses] or None
     return json.dumps({"images": images, **figures._asdict(), **more, "experts": experts})

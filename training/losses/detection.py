@@ -64,7 +64,8 @@ def _local_sums(
     """Return the BCE, CIoU and DFL losses of this process's images, each summed over anchors.
 
     Args:
-        truth: boxes of objects (M, 4), and factors on each anchor's BCE (B, A, 1); None: 1.
+        truth: boxes of objects (M, 4), and the factor on each anchor's BCE (B, A, 1). If None stands in place
+            of the factors, every factor is 1.
     """
     truth_boxes, counted = truth
     classes = functional.binary_cross_entropy_with_logits(

@@ -23,7 +23,7 @@ def scaled_repeats(config: ModelConfig, repeats: int) -> int:
 
 
 class Backbone(nn.Module):
-    """The stages of YOLOv12 (arXiv:2502.12524, section 3.4): p2 to p5, at strides 4, 8, 16 and 32."""
+    """The backbone of YOLOv12 (arXiv:2502.12524, section 3.4): stages p2 to p5, at strides 4, 8, 16, 32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -72,8 +72,8 @@ def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) 
 
     Args:
         root: folder of the three data sets.
-        kept: numbers of the folds to return of blood cells and aquarium animals.
-        kept_cards: numbers of the folds to return of playing cards.
+        kept: which folds of the blood cells and of the aquarium animals to return, by number.
+        kept_cards: which folds of the playing cards to return, by number.
     """
     cells, fish = (
         replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))

@@ -53,11 +53,11 @@ class Processes:
 
     @property
     def share(self) -> Share:
-        """Return which of the equal shares of every batch this process loads."""
+        """Return the share of every batch that this process loads; all processes have equal shares."""
         return Share(self.rank, self.size)
 
     def device(self) -> torch.device:
-        """Return the requested device; without one, this process's own GPU, or the CPU if it has no GPU.
+        """Return the device that `on` set; otherwise this process's own GPU, or the CPU if there is no GPU.
 
         Raise ConfigError if this machine has fewer GPUs than processes.
         """
@@ -73,7 +73,7 @@ class Processes:
         return torch.device("cuda", self.local_rank) if self.size > 1 else torch.device("cuda")
 
     def on(self, wanted: str) -> "Processes":
-        """Return a copy of this object whose `device` is the device named `wanted`.
+        """Return a copy of this object that computes on the device named `wanted`.
 
         Raise ConfigError if this machine lacks the device, or if the run has several processes.
         """

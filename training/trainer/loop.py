@@ -71,8 +71,8 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32.
 
-    With `auto`, it is bf16 where the device supports it; otherwise f16 on a GPU, float32 on a CPU. Raise
-    ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
+    With precision `auto`, it is bf16 where the device supports it; otherwise f16 on a GPU, float32 on a
+    CPU. Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -147,8 +147,8 @@ class Trainer:
 
         A run can be lengthened: `epochs` can be larger than before. After this call, learning rate and
         augmentation follow the schedule of the new length, so a stopped run ends as if it had been started
-        with this length. In a run that was finished, the learning rate rises again; at its final value, the
-        model would learn next to nothing in further epochs.
+        with this length. If the run was already finished, the learning rate rises again, because at the final
+        learning rate the model would learn next to nothing in further epochs.
 
         Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
         """
@@ -179,8 +179,9 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
-        On a signal, a validation, the wait for a batch and the decoding of images end at once; an optimizer
-        step is completed. A checkpoint is also written if images cannot be loaded or a loader process ends.
+        A signal ends a validation, the wait for a batch and the decoding of images at once, but a running
+        optimizer step is completed. A checkpoint is also written if images cannot be loaded or a loader
+        process ends.
 
         Args:
             evaluate: returns the metrics of a model on the validation data.
@@ -217,7 +218,7 @@ class Trainer:
     def _epochs(
         self, loader: TrainingLoader, report: Report, stop: StopRequest, validate: Callable[[], bool | None]
     ) -> bool:
-        """Train epoch by epoch; return False if stopped on request."""
+        """Train epoch by epoch; return True at the end of training, False after a requested stop."""
         while self.position.epoch < self.config.epochs and not self._out_of_patience():
             if self._epoch(loader, report, stop):
                 return False
@@ -230,7 +231,7 @@ class Trainer:
         return True
 
     def _epoch(self, loader: TrainingLoader, report: Report, stop: StopRequest) -> bool:
-        """Train one epoch; return True if stopped on request."""
+        """Train one epoch; return True if a requested stop ended it early, else False."""
         epoch, batches, first = self.position.epoch, len(loader), self.position.batch
         if first >= batches:  # stopped after the last batch and before the evaluation, or images were removed
             return False
@@ -308,7 +309,7 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """Save the state and evaluate the averaged model, if an evaluation is due after this epoch.
+        """If an evaluation is due after this epoch, save the state and evaluate the averaged model.
 
         Only the first process evaluates. Return whether an evaluation was due; return None if a requested
         stop prevented it or broke it off.

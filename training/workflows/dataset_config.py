@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def log_remarks(of: str, dataset: Dataset) -> None:
-    """Log in one line which labels are left out, ignored or clipped; log nothing if there are none."""
+    """Log in one line which labels are left out, ignored or clipped; log nothing if no label is."""
     if remarks := describe_remarks(dataset.remarks):
         log.info(f"{of}: {remarks}")
 
@@ -40,7 +40,7 @@ def log_measured(of: str, dataset: Dataset) -> None:
     """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out.
 
     Raises:
-        DatasetError: there is no object to measure.
+        DatasetError: the data has no labelled object, so nothing can be measured.
     """
     log_remarks(of, dataset)
     if dataset.path(0) is None:
@@ -65,7 +65,8 @@ def training_data(
     """Return the training data: `split` of the folder, or the data of the recipe if the recipe has its own.
 
     Without a folder, generated scenes are returned. `classes` are the only classes to keep, in the order of
-    their ids; empty: all. If `reading` holds out a share of the split, only its other images are returned.
+    their ids; an empty `classes` keeps all. If `reading` holds out a share of the split, the images held
+    out are not returned.
 
     Raises:
         ConfigError: the recipe has its own data and no folder is given, or its data has no classes to select.
@@ -120,7 +121,7 @@ def _of_classes(data: DataConfig, classes: Sequence[str]) -> DataConfig:
 
 
 def described(data: DataConfig) -> str:
-    """Return the folder, the split and the folds as text for the user."""
+    """Describe data for the user: its folder, its split, and the part of the split that is used."""
     match data:
         case ScenesConfig():
             return GENERATED if data.seed == SCENES_FOR_TRAINING.seed else f"unseen {GENERATED}"

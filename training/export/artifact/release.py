@@ -73,7 +73,7 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield source and destination of every file to replace and of every folder to rename as a whole."""
+    """Yield the (source, destination) paths of single files, and of folders that are moved as a whole."""
     # A version is renamed as a whole, which fails if its folder exists: versions are never merged.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final

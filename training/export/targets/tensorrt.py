@@ -16,7 +16,7 @@ MAX_BATCH = 8
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    """Return the form of the graph: it runs every expert, or for a fixed batch gathers the chosen ones."""
+    """Return the form of the graph: with a fixed batch size, it gathers chosen experts; else it runs all."""
     if options.fixed_batch is not None:
         return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
     return GraphSpec("dense", "graph", max_batch=MAX_BATCH)

@@ -16,7 +16,10 @@ ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest 
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of one run of a graph, by operator and by layer. A branch's time includes its layers."""
+    """Seconds of one run of a graph, by operator and by layer.
+
+    The time of a branch includes the times of the layers inside it.
+    """
 
     label: str
     precision: BenchmarkPrecision

@@ -13,7 +13,7 @@ from training.models.mixture.cut import cut_experts
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Keep either a fixed number of experts in every layer, or the experts chosen for enough images."""
+    """Which experts to keep: a fixed number in every layer, or those chosen for enough of the images."""
 
     keep: int | None = None  # number of experts to keep, the most used of each layer
     min_share: float | None = None  # keep experts that at least this share of images chose, 0..1
@@ -33,9 +33,10 @@ class Rule:
 
 
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
-    """Return how many experts the pruned model runs for an image: `asked`, or the number before pruning.
+    """Return how many experts of a layer the pruned model runs for an image.
 
-    The use of experts is measured with this number too.
+    This is `asked`; if `asked` is None, it is the number of the model before pruning. The use of experts is
+    measured while the model runs this number of experts.
 
     Raises:
         ConfigError: the model has no experts, or the rule keeps fewer experts than run for each image.
@@ -77,9 +78,9 @@ def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int 
     """Return a detector that has only the experts in `kept`.
 
     If all experts chosen for an image are kept, its detections are the same up to rounding, since gates are
-    normalised over the experts that run. For other images, the next best kept experts run. The probabilities
-    of the kept experts grow, as those of all experts must sum to 1. So with a weight threshold more experts
-    can run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
+    normalised over the experts that run. For other images, the next best kept experts run. The
+    probabilities of a layer's experts sum to 1, so they grow when experts are removed. With a weight
+    threshold, more experts can therefore run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
 
     Args:
         kept: ascending expert ids, for every mixture layer.

@@ -58,8 +58,8 @@ class MixtureLayer(nn.Module):
     ) -> tuple[Tensor, Routing]:
         """Return the output (B, c_out, H, W) for x (B, C, H, W), and the routing.
 
-        `dispatch` is how experts are computed, see dispatch.py; None: as the configuration's train_dispatch
-        says.
+        `dispatch` says how to compute the experts, see dispatch.py. If it is None, the configuration's
+        train_dispatch says how.
         """
         routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
