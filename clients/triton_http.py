@@ -61,7 +61,7 @@ class HttpTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
+        """Run a model; return the requested outputs by name, without those that the server did not send."""
         header = json.dumps(_infer_header(inputs, deadline.left_s())).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}

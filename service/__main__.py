@@ -66,8 +66,8 @@ class _Server(uvicorn.Server):
     def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
         """Install a handler for SIGHUP that loads new models.
 
-        If the terminal of the service was closed, the handler ends the service instead. The caller must call
-        this method inside a running event loop.
+        A terminal that is closed also sends SIGHUP. If the terminal of the service was closed, the handler
+        therefore ends the service. The caller must call this method inside a running event loop.
         """
         has_terminal = os.isatty(0)
         running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive

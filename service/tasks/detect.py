@@ -149,9 +149,10 @@ class DetectTask:
 def compare_detections(
     got: Detections, want: Detections, *, conf: float, boxes: Tolerance, scores: Tolerance
 ) -> None:
-    """Compare two sets of detections, matched by class and IoU, because rows with equal scores may swap.
+    """Compare two sets of detections, matched by class and IoU, because rows with equal scores can swap.
 
-    A detection whose score is within tolerance of `conf` may be missing from one of the sets.
+    If a score differs from `conf` by no more than the tolerance, its detection is allowed to be in only one
+    of the sets.
 
     Raises:
         ArtifactMismatch: a box or score differs, or a detection is missing or extra.

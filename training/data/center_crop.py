@@ -13,7 +13,10 @@ LONGEST = 32  # sides of the model input; longer scaled images could exhaust mem
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The scale and crop of a source image: x_input = x_source * scale - left, and for y with top."""
+    """The scale and crop of a source image.
+
+    A source point is in the input at x_input = x_source * scale - left, y_input = y_source * scale - top.
+    """
 
     scale: float
     left: int
@@ -39,7 +42,10 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of a very long image; after scaling, it is at most LONGEST / 2 input sides long."""
+    """Return the centre of a very long image, cut so that scaling the centre cannot exhaust memory.
+
+    After scaling by `scale`, each side of the centre is at most LONGEST / 2 times that of the model input.
+    """
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)
     top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2

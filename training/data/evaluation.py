@@ -17,7 +17,7 @@ from training.data.sample import Dataset, Sample, no_boxes
 
 @dataclass(frozen=True)
 class Truth:
-    """The labels of an image, in pixels of the loaded image; the fields mean what they mean in Sample."""
+    """The labels of an image, in pixels of the loaded image; Sample documents the fields."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4)
     class_ids: NDArray[np.int64]  # (N,)
@@ -37,7 +37,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """Images in the order of the data set, with the index and the labels of each."""
+    """Images in the order of the data set; each image has its labels and its index in the data set."""
 
     indices: list[int]
     images: Tensor  # (B, H, W, 3) uint8 RGB

@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 class HoldOut(DatasetView):
     """A view of the images of a data set that are held out for validation, or of all its other images.
 
-    Only the bytes of an image file decide whether it is held out, not its name, folder or other
-    images. So the decision stays the same when files are renamed, moved or added, and copies of an image
-    are never separated.
+    Whether an image is held out depends only on the bytes of its file: not on the file's name or folder,
+    and not on which other images there are. So the decision stays the same when files are renamed, moved
+    or added, and two copies of an image are either both held out or both not. There is one exception: if
+    all images or none would be held out, the decision for one image changes, and for its copies.
     """
 
     def __init__(self, dataset: Dataset, share: float, *, held_out: bool) -> None:

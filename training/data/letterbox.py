@@ -59,7 +59,10 @@ def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample at the scale of its letterbox, unpadded; scaling the result again changes nothing."""
+    """Return the sample scaled by the factor of its letterbox, without padding.
+
+    A sample that already has this scale stays the same.
+    """
     return scale_by(sample, Letterbox.fit(sample.image.shape[:2], input_hw).scale)
 
 

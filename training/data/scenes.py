@@ -61,7 +61,7 @@ class DrawnScenes(ABC):
         return None
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the class ids of a scene's labels, after drawing the scene."""
+        """Draw a scene, and return the class ids of its labels."""
         return self.load(index).labelled_classes
 
     def load(self, index: int) -> Sample:
@@ -90,7 +90,10 @@ class ScenesDataset(DrawnScenes):
 
 
 class ClassScenesDataset(DrawnScenes):
-    """Generated scenes with one to three objects of class i modulo 5 in scene i, on a random background."""
+    """Generated scenes for classifiers; scene i is of class i modulo 5.
+
+    A scene shows one to three objects, all of its class, on a random background.
+    """
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
         image_class = index % len(CLASS_NAMES)
@@ -187,9 +190,10 @@ def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.f
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
-    """Blend an object into the canvas; return the mask of its pixels, and where the mask begins: x, y.
+    """Blend an object into the canvas; return the mask of its pixels, and x and y of the mask's corner.
 
-    The mask has the pixels of which the object covers at least half.
+    The mask is true for pixels of which the object covers at least half. Its corner, the upper left one,
+    is in pixels of the canvas.
     """
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1

@@ -12,7 +12,7 @@ from training.evaluate.routed import RoutedImages
 
 @dataclass(frozen=True)
 class Baseline:
-    """Routing figures of a data set, at the model's default top_k and threshold."""
+    """How a model routes the images of a data set, at its default top_k and threshold."""
 
     data: str  # name of the data set
     images: int

@@ -31,8 +31,9 @@ def load(model: str | Path, *, device: str | None = None, repository: Path = REP
 def _in_folder(folder: Path) -> Path:
     """Return what to load from a folder that a user names.
 
-    If it is one version of an artifact, return the folder; if it holds several versions, that of the newest.
-    If it is the folder of a run, return the best checkpoint by validation, or the last without validation.
+    The folder of one version of an artifact is returned itself. From a folder of several versions, the
+    folder of the newest version is returned. From the folder of a run, the checkpoint that was best on
+    the validation images is returned; if the run had no validation, its last checkpoint is returned.
     """
     if (folder / MANIFEST_FILE).is_file():
         return folder

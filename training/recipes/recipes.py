@@ -89,7 +89,7 @@ def starter(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
 
-    The batch size is 32, as on each of the 8 devices on which YOLOv12 was trained with 256 images per step.
+    The batch size is 32. YOLOv12 was trained on 8 devices with 256 images per step, so 32 on each device.
 
     Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """

@@ -45,7 +45,7 @@ class Identity:
 
 
 class Evidence(NamedTuple):
-    """The measurements of an artifact that its manifest states."""
+    """What was measured on an artifact; the manifest of the artifact states these results."""
 
     golden: Golden
     parity: Parity

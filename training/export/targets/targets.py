@@ -51,7 +51,8 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
 
     Raises:
         ConfigError: a target or the model does not support an option.
-        ExportError: this machine lacks NNCF or a CPU that computes in the precision.
+        ExportError: the precision is int8 and NNCF is not installed, or it is bf16 and this CPU cannot
+            compute in bf16.
     """
     export_task(config)
     asked = [target_of(name) for name in targets]
@@ -101,8 +102,9 @@ def _gatherable(mixture: MixtureConfig) -> bool:
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:
     """Return the values of top_k at which a graph is compared with its checkpoint, in ascending order.
 
-    These values are compared: the lowest and the highest that the graph allows, which skip the most and the
-    fewest experts; and, if allowed, 1, 2, the default, and the number of experts of each layer.
+    The lowest and the highest value that the graph allows are always among them: the lowest skips the most
+    experts, the highest the fewest. The values 1 and 2, the default, and each layer's number of experts
+    are added if the graph allows them.
     """
     every = spec.top_ks(config)
     sizes = (mixture.num_experts for mixture in config.mixtures.values())

@@ -15,7 +15,10 @@ Pairs = tuple[NDArray[Any], NDArray[Any]]
 
 
 def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the differences of boxes and scores, by role; selected candidates are paired within a class."""
+    """Return the differences of boxes and scores, by role.
+
+    If the graph selects candidates, only candidates of the same class are compared with each other.
+    """
     if "class_scores" in want:
         scores = equal_order(want["class_scores"], got["class_scores"])
         pairs, found = _likely_boxes(want, got), {"class_scores": scores}

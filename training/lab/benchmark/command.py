@@ -112,7 +112,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
 def _look_closer(
     graphs: Graphs, subjects: dict[str, Subject], options: BenchmarkOptions
 ) -> tuple[tuple[Profile, ...], tuple[Throughput, ...]]:
-    """Return profiles and throughputs if they were requested; only OpenVINO provides them."""
+    """Measure and return the profiles and throughputs that `options` requests; both need OpenVINO."""
     profiles, throughputs = list[Profile](), list[Throughput]()
     if "openvino" not in options.engines or not (options.throughput or options.profile):
         return (), ()

@@ -185,7 +185,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
     """Return the values of `asked` that the model supports, in ascending order.
 
-    If `asked` is None, choose from 1, the model's own top_k, and the number of all experts.
+    None stands for three values: 1, the model's default top_k, and the largest top_k that it allows.
     """
     if not model.mixture_layers():
         return ()

@@ -12,7 +12,10 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return, for every expert, its share of images, its mean weight, and whether it is removed."""
+    """Return a table: each expert's share of images and mean weight, and whether pruning removes it.
+
+    The share of images is the share for which the router chose the expert.
+    """
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
         for expert, (share, weight) in enumerate(zip(use.expert_share, use.mean_weight, strict=True)):
