@@ -57,7 +57,7 @@ TABLE: tuple[tuple[str, str, Meaning], ...] = (
 
 
 def meaning_of(status: str, message: str) -> Meaning:
-    """Return what a gRPC status, for example `UNAVAILABLE`, means together with the server's message."""
+    """Return the meaning of a gRPC status, such as `UNAVAILABLE`; it also depends on the server's message."""
     words = message.lower()
     return next((meaning for row, part, meaning in TABLE if row == status and part in words), Meaning.UNWELL)
 

@@ -29,7 +29,7 @@ class CheckpointError(TrainingError):
 
 
 class DownloadError(TrainingError):
-    """A data set cannot be downloaded or is not the expected one; a download that can be resumed is kept."""
+    """A data set cannot be downloaded, or is not the expected one; partial files that can be resumed stay."""
 
 
 class ExportError(TrainingError):

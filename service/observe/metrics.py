@@ -11,7 +11,7 @@ class MetricsObserver:
     """An observer that records every image in the service's metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Record images in the given metrics."""
+        """Create an observer that records images in `metrics`."""
         self._metrics = metrics
 
     def answered(self, image: Answered) -> None:

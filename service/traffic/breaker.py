@@ -6,7 +6,7 @@ from time import monotonic
 
 
 class State(IntEnum):
-    """The states of a circuit breaker; the metric exports the same values."""
+    """The states of a circuit breaker; the metric `sparsight_breaker_state` exports the same numbers."""
 
     CLOSED = 0  # requests go to the backend
     HALF_OPEN = 1  # only a probe goes to the backend

@@ -26,9 +26,10 @@ BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSErr
 
 @contextmanager
 def open_archive(path: Path) -> Iterator["Archive"]:
-    """Open a checkpoint file, and yield it as an Archive; errors raised in the block get the file's name.
+    """Open a checkpoint file, and yield it as an Archive.
 
-    The sizes that the zip declares are checked before any entry is read.
+    The sizes that the zip declares are checked before any entry is read. If the block of the `with` statement
+    raises a CheckpointError, the file's name is put before its message.
 
     Raises:
         CheckpointError: the file is missing, truncated or not a zip of torch.save.
@@ -85,7 +86,7 @@ class Archive:
         return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
 
     def _check_entries(self) -> str:
-        """Check the names and sizes of all zip entries; return the folder, within the zip, of the pickle."""
+        """Check the names and sizes of all zip entries; return the folder of the pickle in the zip."""
         entries = self._zip.infolist()
         if len(entries) > ENTRIES_LIMIT:
             raise CheckpointError(f"has {len(entries)} entries; {ENTRIES_LIMIT} is the limit")

@@ -28,7 +28,7 @@ VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
 
 def split_names(split: str) -> tuple[str, ...]:
-    """Return the folder names that a split can have, `split` itself first: `val` can also be `valid`."""
+    """Return the names that the folder of a split can have, `split` first: for `val`, also `valid`."""
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
@@ -60,10 +60,13 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads many images; counts those with an unread part, such as alpha, and logs the first of each kind."""
+    """Reads images; counts the images that have a part that is not read, such as an alpha channel.
+
+    For each kind of such a part, the first image that has it is also logged.
+    """
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
-        """Start with nothing read; the counts go into `remarks`."""
+        """Create a reader that adds its counts to `remarks`; `bits` is the argument of read_image."""
         self.bits = bits  # see read_image
         self._remarks = remarks
         self._counted: set[tuple[Path, str]] = set()

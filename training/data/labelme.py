@@ -57,8 +57,8 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
         class_names: the classes, in the order of their ids; empty: all labels of all splits, sorted.
 
     Raises:
-        DatasetError: the split does not exist, none of its images exists, no json file can be used, or one
-            has a label that is not in class_names.
+        DatasetError: the split does not exist, none of its images exists, no json file can be used, or a
+            json file has a label that is not in class_names.
     """
     if root.is_file():
         raise DatasetError(f"{root}: the labels of one image; give the folder that holds all of them")
@@ -189,7 +189,10 @@ def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | Non
 
 
 def _object(shape: Mapping[str, Any]) -> _Object:
-    """Return the object of a shape; raise one of the errors that _read catches if it is malformed."""
+    """Return the object that a shape describes.
+
+    If the shape is malformed, raise an error of one of the types that _read catches.
+    """
     label = str(shape["label"] or "").strip()
     if label in ("", "_background_"):
         raise ValueError("a shape has no label")

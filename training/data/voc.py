@@ -52,7 +52,7 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
 
     Raises:
         DatasetError: the split does not exist or is empty, no image has its xml file, no xml file can be
-            used, or one names a class that is not in class_names.
+            used, or an xml file names a class that is not in class_names.
     """
     if root.is_file():
         raise DatasetError(f"{root}: the labels of one image; give the folder that holds all of them")
@@ -212,7 +212,11 @@ def _pairs(
 
 
 def _one_of(images: list[Path], name: str) -> Path:
-    """Return the image called `name`, or else the only image; raise DatasetError if it is unclear which."""
+    """Return the image called `name`; if `images` holds a single image, return this image under any name.
+
+    Raises:
+        DatasetError: there are several images, and none or more than one of them is called `name`.
+    """
     named = [image for image in images if image.name == name]
     if len(images) > 1 and len(named) != 1:
         raise DatasetError(

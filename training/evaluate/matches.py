@@ -63,7 +63,10 @@ def match_by_class(
 
 
 def _best_of_class(found: Detections) -> NDArray[np.bool_]:
-    """Return whether each detection is among its image's best 100 of its class, which COCO counts, (N,)."""
+    """Return for each detection of an image whether the COCO API counts it, (N,).
+
+    The API counts the 100 detections of each class with the highest scores.
+    """
     best = np.zeros(len(found.scores), dtype=np.bool_)
     for class_id in np.unique(found.class_ids):
         mine = np.flatnonzero(found.class_ids == class_id)

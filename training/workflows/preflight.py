@@ -51,7 +51,7 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, name: str, dataset: Dataset, input_hw: tuple[int, int], *, needed: bool = True) -> Self:
-        """Look at every image of a split."""
+        """Decode every image of a split, and return the split with what was found in the images."""
         return cls(name, dataset, survey(dataset, input_hw, f"checking {name}"), needed)
 
 
@@ -180,7 +180,7 @@ def _odd(split: Split, input_hw: tuple[int, int], use: str) -> list[str]:
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Raise ConfigError unless a folder can be made and written into; `flag` is the option that names it."""
+    """Raise ConfigError unless `folder` can be made and written into; `flag` is the option that sets it."""
     existing = _nearest(folder)
     if not existing.is_dir():
         raise ConfigError(f"{flag} {folder}: {existing} is a file; give a folder")
@@ -206,7 +206,7 @@ def weight_bytes(config: ModelConfig) -> int:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or the nearest of its parents that exists."""
+    """Return `folder` if it exists, and otherwise its nearest parent that exists."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 

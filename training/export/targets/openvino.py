@@ -43,7 +43,10 @@ def _convert(onnx_path: Path) -> Path:
 
 
 def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
-    """Replace a graph by its 8-bit form, with the value ranges of the dense graph."""
+    """Replace a graph by its 8-bit form; a sparse graph gets the value ranges of the dense graph.
+
+    In the dense graph, every image passes through every expert, so each expert's ranges come from all images.
+    """
     dense_path = path
     if spec.execution == "sparse":
         dense_path = path.with_name("dense.onnx")

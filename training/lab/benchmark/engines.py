@@ -79,7 +79,8 @@ class OpenVinoEngine:
     def request(self, source: Source, inputs: Inputs) -> Any:
         """Return a new inference request that holds `inputs`.
 
-        A source is compiled only once for inputs of the same shapes.
+        The graph in `source` is compiled on the first request for each set of input shapes. Later requests
+        with the same shapes use the compiled graph again.
         """
         shapes = {name: values.shape for name, values in inputs.items()}
         key = (source, tuple(shapes.items()))
@@ -95,7 +96,7 @@ class OpenVinoEngine:
 
 
 def _onnxruntime(threads: int, provider: str) -> Prepare:
-    """Return ONNX Runtime; on a GPU, each run copies inputs from the host and outputs to it."""
+    """Return ONNX Runtime; on a GPU, each run copies the inputs to the GPU and the outputs to the host."""
     import onnxruntime
 
     from training.export.proof.onnxruntime_engine import session_options
