@@ -43,7 +43,7 @@ class GrpcTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
+        """Run a model; return the named outputs, without those that the server's answer lacks."""
         try:
             answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -73,7 +73,7 @@ class AsyncGrpcTransport:
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
+        """Run a model; return the named outputs, without those that the server's answer lacks."""
         try:
             answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:

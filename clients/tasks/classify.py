@@ -135,7 +135,10 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image, ready for a classifier in Triton: the graph alone, without an ensemble as for detection."""
+    """One image, ready for a classifier in Triton.
+
+    The request goes directly to the model's graph; a classifier needs no ensemble, unlike a detector.
+    """
 
     manifest: Manifest
     canvas: Canvas

@@ -25,7 +25,7 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 class Part(BaseModel):
-    """The base class of the manifest's JSON objects: unknown keys and values of another type are errors."""
+    """The base class of the manifest's JSON objects; refuses unknown keys, and values of a wrong type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

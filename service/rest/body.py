@@ -42,7 +42,7 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
         UnsupportedImage: Content-Encoding is neither gzip nor deflate, or the body is text without an image.
-        UndecodableImage: the compressed body is damaged, or the image's base64 is.
+        UndecodableImage: the compressed body is damaged, or the base64 text of the image is damaged.
     """
     limit = settings.max_body_bytes
     if int(request.headers.get("content-length", 0)) > limit:

@@ -23,7 +23,7 @@ _SMALL = 1_000_000  # after an early answer, the connection is kept only if the 
 
 
 def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collection[str]) -> ASGIApp:
-    """Return `app`, wrapped in all middleware of this module; in CORS only if `origins` is not empty.
+    """Return `app`, wrapped in all middleware of this module, and in CORS middleware if there are origins.
 
     Args:
         app: the ASGI app.
@@ -49,7 +49,7 @@ class RequestRecorder:
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
         """Wrap `app`. In the metrics, all paths outside `paths` share the label "other".
 
-        A caller can request any path, so a label for each path would have no limit.
+        Callers can request any path, so with a label for each path, the number of labels would have no limit.
         """
         self._app = app
         self._metrics = metrics

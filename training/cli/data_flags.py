@@ -95,7 +95,7 @@ def _add_selection(parser: argparse.ArgumentParser, held_out: str) -> None:
 
 
 def add_bits(parser: argparse.ArgumentParser) -> None:
-    """Add --bits, the number of bits that image files with 16 bits per value hold."""
+    """Add --bits: how many of the 16 bits of each value are in use in a 16-bit image file, such as 12."""
     about = (
         "bits that image files with 16 bits per value hold, 8 to 16, such as 12; the upper 8 of them are "
         "used; default: each file's header tells, or else its largest value"

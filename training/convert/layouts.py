@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """A foreign detector in our terms: its family, our configuration of it, and notes for the user."""
+    """What is known about a recognised detector of another project, and how to build it in this project."""
 
     config: ModelConfig
     family: str  # commonly used name
@@ -37,10 +37,11 @@ class Recognised(NamedTuple):
 
 
 def recognise(found: ForeignDetector) -> Recognised:
-    """Return the known layout that a foreign detector matches, with our configuration of that detector.
+    """Return the family and layers of another project's detector, and our configuration of this detector.
 
     Raises:
-        CheckpointError: no known layout matches; the message names the first layer that differs.
+        CheckpointError: the detector belongs to no known family; the message names the first layer that
+            differs.
     """
     family = _family(found.layers)
     layers = known_layers(family)
@@ -131,7 +132,10 @@ def _listed(sources: tuple[int, ...]) -> str:
 
 
 def _sources(index: int, written: Any) -> tuple[int, ...]:
-    """Return the indices of a layer's inputs; a negative index in the file counts back from the layer."""
+    """Return the indices of the layers that layer `index` reads; empty if `written` is malformed.
+
+    `written` holds these indices as the checkpoint has them: a negative one counts back from `index`.
+    """
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
         return ()

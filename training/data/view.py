@@ -11,7 +11,7 @@ from training.data.sample import Dataset, Sample
 
 
 class DatasetView:
-    """All or some images of a data set, unchanged; subclasses override what they change."""
+    """All or some images of a data set. The images are unchanged, unless a subclass overrides a method."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
         """Show the images at these indices of `dataset`, in this order; all images if None."""

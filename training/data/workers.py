@@ -47,7 +47,7 @@ ADVICE = {
 
 
 class Reader(Protocol):
-    """A data set as workers need it: it states the image loaded last, for the message if a worker ends."""
+    """A data set for workers. If a worker dies, the message names the image in `reading`."""
 
     reading: NDArray[np.int64]  # (1,) index of the last image that was loaded; -1: none
 
@@ -224,7 +224,7 @@ def _send(own: socket.socket, batch: Batch) -> None:
 def _mapped(kind: type[Batch], arrays: Sequence[tuple[str, tuple[int, ...]]], descriptor: int) -> Batch:
     """Return the batch whose tensors lie in the shared memory of a file descriptor.
 
-    The descriptor is closed; the memory lives as long as the tensors.
+    Close the descriptor. The memory is freed only when the last of these tensors is freed.
     """
     try:
         memory = mmap.mmap(descriptor, 0)

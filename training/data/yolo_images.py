@@ -63,7 +63,10 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
-    """Return a split's folders and lists of images; raise NoSuchSplit if a `required` one is missing."""
+    """Return a split's folders and lists of images that exist.
+
+    If `required`, raise NoSuchSplit if a declared one is missing, or if there are none.
+    """
     home, names = described.home, split_names(split)
     declared = next((described.sources[name] for name in names if name in described.sources), None)
     if declared is None:
@@ -87,7 +90,11 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
 
 
 def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
-    """Return the folder, such as `images/train`, of a split that is not declared; empty if none exists."""
+    """Return the usual folder, such as `images/train`, of a split that is not declared, in a list of one.
+
+    For `train` in data that declares no split, `images` or `home` itself can stand in for this folder.
+    If there is no folder, raise NoSuchSplit if `required`, else return an empty list.
+    """
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
     found = [folder for parts in usual for folder in _called(parts, home)][:1]
@@ -102,7 +109,7 @@ def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
 
 
 def _in_any_case(text: str, home: Path) -> Path | None:
-    """Return the folder at a path below `home`, in upper or lower case; None if there is none."""
+    """Return the folder at the path `text` below `home`, in upper or lower case letters; None if missing."""
     parts = [part.lower() for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return next(iter(_called(parts, home)), None) if parts else None
 
@@ -125,7 +132,10 @@ def _real(images: Sequence[Path]) -> set[Path]:
 
 
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
-    """Return the folders at a path below `home`, in upper or lower case; lower case comes first."""
+    """Return the folders at the path `parts` below `home`, whatever the case of their letters.
+
+    The parts are in lower case. Folders whose last name is in lower case too come first.
+    """
     found = [home]
     for part in parts:
         there = [path for folder in found for path in folder.iterdir() if path.name.lower() == part]
@@ -134,7 +144,9 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
 
 
 def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
-    """Yield the images of a folder and its subfolders, sorted; skip hidden folders and those in `others`.
+    """Yield the images of a folder and its subfolders, sorted; skip hidden subfolders.
+
+    Also skip the subfolders and images in `others`, which belong to other splits.
 
     Links can lead to one folder by two paths. Its images are yielded under the path that was found first;
     this function adds that path to `known`, by the folder's real path.
@@ -194,10 +206,14 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
 
 
 class LabelFiles:
-    """Finds label files: each folder of images is looked at once."""
+    """Finds the label files of images; lists the files of each image folder only once."""
 
     def __init__(self, home: Path) -> None:
-        """Take the folder of --data; only below it, a folder `images` is replaced by `labels`."""
+        """Remember `home`, the folder of --data.
+
+        To find the labels of an image inside `home`, only a folder `images` below `home` is replaced by
+        `labels`, never a folder above it.
+        """
         self._home = home
         self._by_stem: dict[Path, dict[str, Path]] = {}
         self._owners: dict[Path, Path] = {}

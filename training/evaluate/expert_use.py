@@ -23,7 +23,7 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that the router chose for no image; at top_k 0, these are all experts."""
+        """Return the experts that ran for no image; at top_k 0, no routed expert runs: return all."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 
@@ -42,7 +42,10 @@ def entropy_bits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def chosen_sets(gates: NDArray[np.float32]) -> ChosenSets:
-    """Return the sets of experts that ran together, and each image's set, from gates (images, E)."""
+    """Return the sets of experts that ran together, and which of these sets ran for each image.
+
+    `gates` has the shape (images, E); an expert ran for an image if its gate is above 0.
+    """
     rows, ids, counts = np.unique(gates > 0, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     sets = tuple(tuple(np.flatnonzero(row).tolist()) for row in rows[order])

@@ -51,9 +51,9 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
     """Return groups of few, of some and of many boxes; None if every image has the same number of boxes.
 
-    The images, sorted by number of boxes, are cut into thirds. Images with the same number of boxes stay
-    together, in the third that the middle one of them is in. So the groups may have unequal sizes, and there
-    may be only two.
+    The images are sorted by number of boxes and cut into thirds. If a cut separates images with the same
+    number of boxes, all of these go to the third that contains their middle image. So the groups may have
+    unequal sizes, and there may be only two groups.
     """
     values, which, images = np.unique(boxes_per_image, return_inverse=True, return_counts=True)
     middle = (np.cumsum(images) - images / 2) / len(boxes_per_image)  # of each number's images, 0..1

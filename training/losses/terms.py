@@ -18,5 +18,5 @@ class LossTerms(NamedTuple):
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the values unchanged: the sum over processes when there is only one process."""
+    """Return the values unchanged; with only one process, they already are the sum over processes."""
     return values

@@ -68,7 +68,8 @@ class AggregationStage(nn.Module):
     Args:
         areas: number of strips of the attention blocks; None: use convolutional blocks instead.
         mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: return the stage's input + a learned factor × its output; c_in must equal c_out.
+        scaled_residual: multiply the result of the merging convolution by a learned factor per channel, and
+            add the stage's input; c_in must equal c_out.
     """
 
     def __init__(

@@ -17,7 +17,11 @@ LABELS, JSON_FILE, CLASSES_FILE = "labels", "predictions.json", "classes.txt"
 
 
 class Outputs:
-    """The files that one `predict` writes; Ctrl-C leaves complete files for the images done so far."""
+    """The files that one run of `predict` writes.
+
+    If Ctrl-C stops the run, every file is complete, and the files hold the results of all images that were
+    processed before.
+    """
 
     def __init__(
         self, folder: Path, *, classes: tuple[str, ...], draw: bool, txt: bool, conf: bool, as_json: bool

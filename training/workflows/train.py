@@ -60,11 +60,11 @@ class TrainOptions:
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
     """Return the training data and the validation data; None stands for a run without validation.
 
-    Both come from the recipe if it has its own data, else from the user's folder; without a folder, both
-    are generated scenes, of two seeds.
+    Both come from the recipe if it has its own data, else from the user's folder. Without a folder, both
+    are generated scenes, with different seeds.
 
-    Raises ConfigError if the recipe needs a folder, or if options select splits or classes of data that does
-    not allow a selection.
+    Raises ConfigError if the recipe needs a folder but the user gives none, or if an option selects splits
+    or classes but the data does not allow this.
     """
     # A dataclass stores defaults as class attributes.
     others = [

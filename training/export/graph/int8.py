@@ -118,10 +118,10 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise every convolution that has an example, also in branches, and return their weights' names.
+    """Quantise the convolutions that have an example; return the names of the weights of these convolutions.
 
-    The example of a convolution is the quantised convolution with the same weights; `examples` holds these
-    convolutions by the name of their weights.
+    The example of a convolution is the convolution with the same weights in the quantised dense graph.
+    `examples` has the name of the weights as its key. Convolutions in branches are quantised too.
     """
     taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}
@@ -142,8 +142,8 @@ def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
     """Insert a copy of the quantiser `example` before the input `port`.
 
-    If `example` is a PASSING operator instead, and the same operator is before `port`, continue with the
-    inputs of both operators.
+    If `example` is no quantiser but a PASSING operator, and an operator of the same type is before `port`,
+    do the same for each pair of inputs of these two operators.
     """
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
@@ -163,7 +163,11 @@ def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str],
 
 
 def _float_nodes(model: ov.Model) -> Iterator[str]:
-    """Yield the names of nodes that must stay float."""
+    """Yield the names of the nodes that NNCF must leave in float.
+
+    These are the convolutions that FLOAT_PARTS selects, the convolutions with computed weights, and all other
+    operators that are not PASSING.
+    """
     for node in model.get_ops():
         kind = node.get_type_name()
         if kind in CONVOLUTIONS:

@@ -40,5 +40,5 @@ class TritonOptions:
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
 
     def threads_as(self, name: str) -> dict[str, str]:
-        """Return the number of threads as a backend's parameter `name`; empty if the engine decides."""
+        """Return the backend parameter `name` with the number of threads; {} if the engine chooses it."""
         return {} if self.threads is None else {name: str(self.threads)}

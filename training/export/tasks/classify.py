@@ -26,8 +26,8 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str, Difference]:
     """Compare the probability of every class.
 
-    The likeliest class may differ only if the two answers' likeliest classes are equally likely within the
-    tolerance.
+    The likeliest class of `got` may differ from the likeliest class of `want` only if, in `want`, the
+    probabilities of these two classes are equal within the tolerance.
     """
     wanted, found = want[PROBABILITIES], got[PROBABILITIES]
     difference = equal_order(wanted, found)

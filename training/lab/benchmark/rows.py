@@ -57,8 +57,10 @@ class Group:
 def realised_share(sparse: float, bound: float) -> float | None:
     """Return (1 - sparse) / (1 - bound): the time that skipping experts saves, divided by what it could save.
 
-    Both times are relative to the dense form. At 1, sparse is as fast as the bound; at 0, as slow as dense;
-    below 0, slower than dense. None: the bound saves nothing.
+    `sparse` is the time of the sparse form, and `bound` is the time of a graph that holds only the chosen
+    experts. Both are relative to the time of the dense form. A share of 1 means that the sparse form is as
+    fast as the bound; 0, as slow as the dense form; below 0, slower than the dense form. Return None if the
+    bound is hardly faster than the dense form.
     """
     return None if bound > 0.99 else (1 - sparse) / (1 - bound)
 
@@ -70,12 +72,13 @@ def build_rows(
     reference: str,
     goals_hold: BenchmarkPrecision | None,
 ) -> tuple[Row, ...]:
-    """Return rows in the order of the forms; no rows if no round was quiet.
+    """Return one row per form except twins, in the order of the forms; no rows if no round was quiet.
 
     Args:
         counted: GFLOPs of each form, for one image.
-        reference: label of the subject whose dense form all other forms are compared with.
-        goals_hold: precision for which goals are added; None: there are no goals for this engine.
+        reference: label of a subject; ratio_to_reference compares every form with its dense form.
+        goals_hold: precision whose goals are added to the rows of sparse forms; None: add no goals, because
+            this engine has none.
     """
     if not timed.rounds:
         return ()
@@ -107,9 +110,10 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return a form's times relative to those of the model's dense form.
+    """Return a form's times divided by the times of the same model's dense form; None for a peer.
 
-    For the dense form itself, return the times of an equal graph relative to it.
+    For the dense form itself, return the times of its twin divided by its own times. The twin is an equal
+    graph, so this ratio shows how exact the measurement is.
     """
     if form.label not in dense:
         return None
