@@ -43,7 +43,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one engine, precision and number of threads; the forms were run in turns."""
+    """The rows of one engine, precision and number of threads, one row for each form of each model.
+
+    All forms were run in turns, so that a change of the machine's speed affects all of them.
+    """
 
     engine: EngineName
     precision: BenchmarkPrecision

@@ -125,6 +125,6 @@ def test_evaluate_says_precision_recall_and_f1_and_writes_plots(capsys, monkeypa
     report = json.loads((plots / "report.json").read_text())
     assert report["best_f1"]["by_class"].keys() == report["map50_by_class"].keys()
     (tmp_path / "file").write_text("")
-    assert "name a folder for the plots" in failure(
+    assert "is a file; give a folder" in failure(
         capsys, "evaluate", checkpoint, "--plots", str(tmp_path / "file")
     )
