@@ -50,8 +50,8 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: the server's message, if the server has a shorter limit and this limit passed; None to use
-            the client's own message, which names `timeout_s`.
+        sentence: the server's message, if the server's own time limit passed before that of the call; None
+            to use the client's message, which names `timeout_s`.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:

@@ -177,7 +177,7 @@ class Unauthorized(ServiceError):
 
 
 class ReloadIncomplete(ServiceError):
-    """After reading the repository again, at least one model could not be loaded or removed."""
+    """The service read the repository again, but could not load or remove at least one model."""
 
 
 class Overloaded(ServiceError):

@@ -49,7 +49,8 @@ class CenterCrop:
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the middle part of a very long image, so that resizing it does not fill the memory.
 
-    After resizing, no side of the part is longer than _LONGEST / 2 times that side of the model input.
+    The height of the resized part is at most _LONGEST / 2 times the height of the model input; the same
+    holds for the width.
     """
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))

@@ -94,7 +94,7 @@ def _from_text(text: str) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    """Return the bytes that a base64 text without padding stands for; no bytes if the text is not base64."""
+    """Decode a base64 text whose padding was removed; return no bytes if the text is not base64."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -24,7 +24,7 @@ class CenterCrop:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the central part of a source that is scaled until it just covers the model input."""
+        """Return the crop that scales a source image to just cover the model input, and keeps its centre."""
         scale = max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
@@ -44,7 +44,8 @@ def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> ND
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the centre of a very long image, cut so that scaling the centre cannot exhaust memory.
 
-    After scaling by `scale`, each side of the centre is at most LONGEST / 2 times that of the model input.
+    The height of the scaled centre is at most LONGEST / 2 times the height of the model input; the same
+    holds for the width.
     """
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)

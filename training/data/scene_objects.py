@@ -166,7 +166,10 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Return the approximate distance to the outline of a suit's symbol, about 1 high; negative inside it."""
+    """Return the approximate distance of points to the outline of a suit's symbol, negative inside it.
+
+    The symbol extends from about y = -1 to y = 1.
+    """
     if suit == "diamond":
         return np.abs(x) / 0.75 + np.abs(y) - 1
     if suit == "club":

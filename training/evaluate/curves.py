@@ -38,7 +38,7 @@ class Curves:
         return [float(CONFIDENCES[_middle_of_best(f1)]) for f1 in self.f1]
 
     def at_best(self) -> dict[str, object]:
-        """Return precision, recall and F1 at the best confidence: of each class, and their means."""
+        """Return precision, recall and F1 at the best confidence, of each class and averaged over classes."""
         three = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         by_class = {}
         for row, (name, own) in enumerate(zip(self.class_names, self.best_by_class, strict=True)):

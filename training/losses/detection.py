@@ -32,7 +32,8 @@ def detection_loss(
         ignored: regions (R, 4) in pixels of the model input, and image ids (R,). Anchors inside a region
             that are assigned to no object have no class loss.
         total: a function that sums over the processes that share the batch. With it, each process gets the
-            loss of the whole batch, and gradients that must be summed over processes.
+            loss of the whole batch, but only its own part of the gradient; the caller must sum the gradients
+            over the processes.
     """
     boxes, scores = model.decode(predictions)
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
@@ -64,8 +65,8 @@ def _local_sums(
     """Return the BCE, CIoU and DFL losses of this process's images, each summed over anchors.
 
     Args:
-        truth: boxes of objects (M, 4), and the factor on each anchor's BCE (B, A, 1). If None stands in place
-            of the factors, every factor is 1.
+        truth: boxes of objects (M, 4), and factors on the anchors' BCE, (B, A, 1); None in place of these
+            factors means that every factor is 1.
     """
     truth_boxes, counted = truth
     classes = functional.binary_cross_entropy_with_logits(

@@ -30,10 +30,10 @@ class Outputs:
 
         Args:
             classes: names of the model's classes.
-            draw: write drawn images and videos.
-            txt: write a label file for each image, and the names of the classes.
-            conf: end each row of a label file with the score.
-            as_json: write predictions.json.
+            draw: whether to write drawn images and videos.
+            txt: whether to write a label file for each image, and a file with the names of the classes.
+            conf: whether each row of a detector's label file ends with the score.
+            as_json: whether to write predictions.json.
         """
         self.folder, self._draw, self._txt, self._conf = folder, draw, txt, conf
         self._video: _Video | None = None
@@ -91,7 +91,8 @@ def drawn_path(folder: Path, source: Source) -> Path:
 def label_rows(result: Result, *, conf: bool) -> list[str]:
     """Return the rows of a label file: class id and box of each object, or score and name of each class.
 
-    Centre, width and height of a box are shares of the image, 0..1. A classifier's rows are "0.93 cat".
+    Centre, width and height of a box are shares of the image, 0..1. A row of a classifier is for example
+    "0.9300 cat".
     """
     if result.boxes_xyxy is None:
         pairs = zip(result.scores, result.class_names, strict=True)

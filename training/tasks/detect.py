@@ -55,13 +55,13 @@ class _Detect:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample resized to fit into the model input, with its aspect ratio and without padding."""
+        """Return a sample resized to fit into the model input; keep its aspect ratio, and add no padding."""
         return scale_sample(sample, input_hw)
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return an augmented sample; the last epochs are without mosaic, mixup and copy-paste."""
+        """Return an augmented sample; in the last epochs, mosaic, mixup and copy-paste are switched off."""
         mosaic = epoch < config.epochs - config.augment.close_mosaic_epochs
         return augment(dataset, index, rng, config.augment, config.model.input_hw, mosaic)
 

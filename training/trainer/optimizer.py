@@ -24,7 +24,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_steps: int) -> float:
-    """Return the learning rate of a step: a linear rise from 0 to lr, then a fall to final_lr at the end."""
+    """Return the learning rate of a step.
+
+    It rises linearly from 0 to lr during the warm-up, and then falls until it is final_lr at the last step.
+    """
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(total_steps - 1 - warmup_steps, 1)

@@ -95,7 +95,10 @@ def before_export(
 
 
 def look_at(config: TrainConfig, dataset: Dataset, validation: Dataset | None = None) -> Findings:
-    """Decode every image of a run's data, and return the findings; generated scenes are not looked at."""
+    """Decode every image of a run's data, and return the findings.
+
+    Generated scenes are not decoded, and have no findings.
+    """
     if dataset.path(0) is None:
         return Findings([], [])
     input_hw = config.model.input_hw

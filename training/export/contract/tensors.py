@@ -106,5 +106,5 @@ class GraphContract:
         return values
 
     def by_role(self, outputs: Arrays, rows: slice = slice(None)) -> dict[str, NDArray[Any]]:
-        """Return outputs by role instead of by name, of all images or of some rows of the batch."""
+        """Convert outputs by name to outputs by role; keep only the images of the batch in `rows`."""
         return {each.role: outputs[each.name][rows] for each in self.outputs}

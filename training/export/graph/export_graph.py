@@ -100,7 +100,7 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Return the outputs of one run by name; `inputs` are by name too."""
+        """Run the network once, on inputs by name, and return the outputs by name."""
         outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
         names = [each.name for each in self.contract.outputs]
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}

@@ -46,9 +46,10 @@ class AlwaysRunning(nn.Module):
 
 
 def without_routed_experts(model: Network) -> Network:
-    """Return a copy of a model without routers and routed experts; its outputs are the model's at top_k 0.
+    """Return a copy of a model without routers and routed experts.
 
-    The copy has no mixture layers, and so no run-time controls and no gates.
+    The copy computes what the model computes at top_k 0. It has no mixture layers, and therefore no run-time
+    controls and no gates.
 
     Raises:
         ExportError: the model has no mixture, or a mixture has no shared expert.

@@ -64,7 +64,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return the worse of each figure in self and other, such as the larger difference of an output."""
+        """Return, for each figure, the worse of its two values in self and in other."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -93,7 +93,7 @@ class Parity:
         """Check every difference against its limit.
 
         Raises:
-            ExportError: a difference is too large; the message names the first one that is.
+            ExportError: a difference exceeds its limit; the message names the first such difference.
         """
         if self.expert_sets is not None and not self.expert_sets >= self.tolerance.expert_sets:
             raise ExportError(
@@ -169,11 +169,11 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return the controls with which an image is compared: every top_k without a threshold, and two with one.
+    """Return the controls with which an image is compared: settings of top_k and weight threshold.
 
-    The two controls with a threshold have the highest top_k. One has the model's own threshold, and is left
-    out if the model has none. The other has a threshold that is far from every router probability of the
-    image.
+    First come all values of top_k, each without a threshold. For a model with mixture layers, the highest
+    top_k is then combined with the model's own threshold, if it has one, and with a threshold that should be
+    far from every router probability of the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()

@@ -19,7 +19,10 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return, by layer, the experts that run for a network input (H, W, 3) at `top_k`, with no threshold."""
+    """Return, by layer, the experts that run for a network input (H, W, 3) at `top_k`.
+
+    No weight threshold is applied.
+    """
     with torch.inference_mode():
         predictions = model(torch.from_numpy(canvas)[None], RoutingControls(top_k), "dense")
     return {

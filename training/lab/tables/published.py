@@ -16,7 +16,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A variant with settings of its mixtures and a number of classes (COCO has 80, ImageNet 1000)."""
+    """A model variant, the settings of its mixtures, and its number of classes (COCO 80, ImageNet 1000)."""
 
     variant: str
     choice: MixtureChoice = field(default_factory=MixtureChoice)
