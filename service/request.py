@@ -14,7 +14,7 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class DetectParams:
-    """The parameters that a request gives; the service or the model has defaults for missing parameters."""
+    """The parameters of a request as the request states them, before defaults replace the missing ones."""
 
     model: str | None = None
     backend: str = "auto"

@@ -61,9 +61,9 @@ class LocalModels:
     async def read(self) -> Changes:
         """Read the repository, and serve the highest version of every model.
 
-        A new version replaces the old one once it has reproduced its golden sample, so that no request fails.
-        A model that is broken does not affect the others, and its old version stays. Models that left the
-        repository are removed, except the default model.
+        The old version of a model answers until the new version has reproduced its golden sample, so that no
+        request fails in between. If the new version is broken, the old version stays in service; other models
+        are not affected. Models that are no longer in the repository are removed, except the default model.
 
         Raises:
             ArtifactMissing: the repository does not exist, or has no model; nothing is changed.

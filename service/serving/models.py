@@ -51,9 +51,9 @@ class Models:
         return self._default
 
     def add(self, name: str) -> Mapping[str, Route]:
-        """Return the routes of a model by backend, preferred first.
+        """Add a model unless it is already known; return its routes by backend, preferred first.
 
-        A model that has no routes yet gets routes without versions.
+        The routes of a new model have no versions yet.
         """
         if name not in self._routes:
             self._routes[name] = {backend: self._route(backend, name) for backend in self._settings.backends}
@@ -100,8 +100,8 @@ class Models:
     def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
         """Record which local models of a backend cannot be served in their newest version, and why.
 
-        Also forget the models that are neither served nor broken any more, unless a Triton server is
-        configured: it may serve these models later.
+        Also forget the models that are neither served nor broken any more. With a configured Triton server,
+        forget none, because Triton may serve these models later.
         """
         self.broken[backend] = broken
         self.notes[backend] = "; ".join(f"model {name!r} on {backend}: {why}" for name, why in broken.items())

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How often a request is tried, and how long it waits for the server."""
+    """How many attempts in a row may receive nothing, the waits between attempts, and their timeouts."""
 
     attempts: int = 6  # most attempts in a row that receive no byte
     first_wait_s: float = 1.0  # doubled after each failure
@@ -39,7 +39,7 @@ class Patience:
     read_s: float = 60.0  # longest time without a byte
 
     def wait_s(self, failures: int) -> float:
-        """Return the seconds to wait before the next attempt, after `failures` failures in a row."""
+        """Return the seconds to wait before the next attempt, after `failures` attempts without a byte."""
         return float(min(self.first_wait_s * 2 ** max(failures - 1, 0), self.longest_wait_s))
 
 
@@ -47,7 +47,7 @@ USUAL_PATIENCE = Patience()
 
 
 class _Passing(Exception):
-    """A failure that may soon be over; the request is therefore tried again."""
+    """A failure whose cause may soon pass, such as a broken connection; `fetch` tries the request again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -162,7 +162,11 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return how many bytes of the partial file can be kept, and the record of where the file is from."""
+    """Return the number of bytes that the download can continue after, and the record of the file's origin.
+
+    Remove the partial file and return 0 if the file is too long, or if nothing could prove that its bytes
+    and the missing bytes are from the same file.
+    """
     offset = length(partial)
     try:
         origin = _Origin(**json.loads(_origin_path(partial).read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that ran for no image; at top_k 0, no routed expert runs: return all."""
+        """Return the experts that ran for no image: all of them at top_k 0, where no routed expert runs."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 

@@ -61,8 +61,9 @@ class RoutingReport:
     def goals(self) -> tuple[Goal, ...]:
         """Return the goals and whether they are met.
 
-        The goals are: enough bits about the image, no unused expert, and a choice of experts that depends on
-        each grouping.
+        The goals: in at least half of the layers, the router's information about the image is large enough;
+        every expert runs for some image; and for each grouping, in at least half of the layers, the choice
+        of experts depends on the image's group.
         """
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)

@@ -98,10 +98,10 @@ class CrossStage(nn.Module):
 
 
 class SplitStage(nn.Module):
-    """Splits the channels in two, chains blocks on one half, and merges both halves with all blocks' outputs.
+    """A stage that splits its channels into two halves and runs a chain of blocks on the second half.
 
-    Each half has hidden_ratio * c_out channels. The blocks are bottlenecks; if `deep` is true, they are cross
-    stages.
+    A convolution then merges both halves and the output of every block. Each half has hidden_ratio * c_out
+    channels. The blocks are bottlenecks or, if `deep` is true, cross stages.
     """
 
     def __init__(

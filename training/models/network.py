@@ -43,9 +43,10 @@ class Network(nn.Module):
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
     ) -> Any:
-        """Return the task's predictions for the backbone's maps; `routings` are the backbone's.
+        """Return the task's predictions for the backbone's feature maps.
 
-        The predictions hold these routings, and those of the mixture layers in neck and head.
+        `routings` are those of the mixture layers in the backbone. The predictions hold these routings, and
+        the routings of the mixture layers in neck and head.
         """
         raise NotImplementedError
 

@@ -87,9 +87,10 @@ def starter(request: Request) -> TrainConfig:
 
 
 def paper(request: Request) -> TrainConfig:
-    """Return the papers' configuration for large data: 600 epochs of SGD, augmentation by model size.
+    """Return the papers' configuration for large data: 600 epochs of SGD.
 
-    The batch size is 32. YOLOv12 was trained on 8 devices with 256 images per step, so 32 on each device.
+    The strength of the augmentation depends on the model size. The batch size is 32, the share of one device
+    in the training of YOLOv12, which used 256 images per step on 8 devices.
 
     Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """

@@ -118,10 +118,11 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise the convolutions that have an example; return the names of the weights of these convolutions.
+    """Quantise convolutions, also those in branches, like their counterparts in the quantised dense graph.
 
-    The example of a convolution is the convolution with the same weights in the quantised dense graph.
-    `examples` has the name of the weights as its key. Convolutions in branches are quantised too.
+    `examples` holds the convolutions of the quantised dense graph by the name of their weights. A
+    convolution whose weights are not in `examples` stays in float. Return the names of the weights of the
+    quantised convolutions.
     """
     taken: set[str] = set()
     placed: dict[tuple[str, int, str], ov.Node] = {}

@@ -16,7 +16,10 @@ MAX_BATCH = 8
 
 
 def _spec(has_mixture: bool, options: ExportOptions) -> GraphSpec:
-    """Return the form of the graph: with a fixed batch size, it gathers chosen experts; else it runs all."""
+    """Return the form of the graph: sparse if the batch size is fixed, dense otherwise.
+
+    A sparse graph gathers the weights of the chosen experts; a dense graph runs all experts.
+    """
     if options.fixed_batch is not None:
         return GraphSpec("sparse", "graph", fixed_batch=options.fixed_batch)
     return GraphSpec("dense", "graph", max_batch=MAX_BATCH)

@@ -87,7 +87,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return the number of images that each request must hold; None if the graph takes several numbers."""
+    """Return the number of images that each request must hold; None if the graph has several batch sizes."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 

@@ -75,13 +75,16 @@ def build_rows(
     reference: str,
     goals_hold: BenchmarkPrecision | None,
 ) -> tuple[Row, ...]:
-    """Return one row per form except twins, in the order of the forms; no rows if no round was quiet.
+    """Return one row per form, in the order of the forms; no rows if no round was quiet.
+
+    A twin, the second copy of a dense graph, gets no row.
 
     Args:
         counted: GFLOPs of each form, for one image.
-        reference: label of a subject; ratio_to_reference compares every form with its dense form.
-        goals_hold: precision whose goals are added to the rows of sparse forms; None: add no goals, because
-            this engine has none.
+        reference: label of a subject; in every row, ratio_to_reference is the time relative to the time of
+            this subject's dense form.
+        goals_hold: the precision for which goals are added to the rows of sparse forms; None: add no goals,
+            because there are none for this engine.
     """
     if not timed.rounds:
         return ()
@@ -113,10 +116,11 @@ def build_rows(
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:
-    """Return a form's times divided by the times of the same model's dense form; None for a peer.
+    """Return a form's times divided by the times of the same model's dense form.
 
     For the dense form itself, return the times of its twin divided by its own times. The twin is an equal
-    graph, so this ratio shows how exact the measurement is.
+    graph, so this ratio shows how exact the measurement is. Return None for a peer, a foreign ONNX model,
+    because it has no dense form.
     """
     if form.label not in dense:
         return None

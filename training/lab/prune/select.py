@@ -13,7 +13,7 @@ from training.models.mixture.cut import cut_experts
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Which experts to keep: a fixed number in every layer, or those chosen for enough of the images."""
+    """Which experts of a layer to keep: the `keep` most used, or all that run for enough images."""
 
     keep: int | None = None  # number of experts to keep, the most used of each layer
     min_share: float | None = None  # keep experts that at least this share of images chose, 0..1
@@ -35,11 +35,12 @@ class Rule:
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
     """Return how many experts of a layer the pruned model runs for an image.
 
-    This is `asked`; if `asked` is None, it is the number of the model before pruning. The use of experts is
-    measured while the model runs this number of experts.
+    The number is `asked` or, if `asked` is None, the top_k of the model before pruning. It must be at least
+    1, because the use of experts is measured while the model runs this number of experts.
 
     Raises:
-        ConfigError: the model has no experts, or the rule keeps fewer experts than run for each image.
+        ConfigError: the model has no experts, the number is below 1 or larger than a layer's number of
+            experts, or the rule keeps fewer experts than run for each image.
     """
     if not config.mixtures:
         raise ConfigError(f"{config.variant} is dense: it has no experts to drop")
@@ -78,9 +79,10 @@ def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int 
     """Return a detector that has only the experts in `kept`.
 
     If all experts chosen for an image are kept, its detections are the same up to rounding, since gates are
-    normalised over the experts that run. For other images, the next best kept experts run. The
-    probabilities of a layer's experts sum to 1, so they grow when experts are removed. With a weight
-    threshold, more experts can therefore run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
+    normalised over the experts that run. For other images, the kept experts with the next highest
+    probabilities take the places of the removed ones. The probabilities of a layer's experts always sum to
+    1, so removing experts raises the probabilities of the others. Therefore more experts can exceed a weight
+    threshold and run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
 
     Args:
         kept: ascending expert ids, for every mixture layer.
