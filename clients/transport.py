@@ -60,7 +60,7 @@ class Transport(Protocol):
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,7 +75,7 @@ class AsyncTransport(Protocol):
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return outputs by name: those of `outputs` that the server's answer contains."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
 
     async def close(self) -> None:
         """Close the connections."""

@@ -59,7 +59,7 @@ class ServiceFacts:
 
 
 class Common(TypedDict):
-    """The fields of an answer that do not depend on the task; Answer describes them."""
+    """The fields of an answer that do not depend on the task; the class Answer documents each field."""
 
     model: ModelRef
     image_hw: tuple[int, int]

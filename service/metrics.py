@@ -98,7 +98,7 @@ class Metrics:
         )  # fmt: skip
 
     def declare_reasons(self, reasons: Iterable[str]) -> None:
-        """Export the rejection counter at 0 for each of the reasons, before the first rejection."""
+        """Export the rejection counter of each reason in `reasons` at 0, before the first rejection."""
         for reason in reasons:
             self._rejected.labels(reason)
 

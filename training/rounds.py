@@ -61,7 +61,7 @@ def time_in_rounds(
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:
-    """Return the keys in the order of a round: rotated by one more each round, and reversed in odd rounds."""
+    """Return the keys in the order of round `number`: rotated by `number`; in odd rounds, also reversed."""
     start = number % len(keys)
     rotated = [*keys[start:], *keys[:start]]
     return rotated[::-1] if number % 2 else rotated

@@ -95,7 +95,7 @@ class Gflops(Part):
 
 
 class GoldenSpec(Part):
-    """The parameters with which golden.npz was recorded, and the tolerance for the resized image in it."""
+    """The parameters with which golden.npz was recorded, and the tolerance for its resized image."""
 
     controls: dict[str, Number]
     params: dict[str, Number]
@@ -206,7 +206,7 @@ class Manifest(Part):
         raise KeyError(role)
 
     def read(self, outputs: RawOutputs, role: str) -> NDArray[Any]:
-        """Return the output array that has the given role."""
+        """Return the output array that has the role `role`."""
         return outputs[self.output(role).name]
 
     def feed(self, images: NDArray[np.uint8], controls: Mapping[str, Number]) -> dict[str, NDArray[Any]]:

@@ -121,6 +121,6 @@ def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
 
 
 def classes_without_objects(dataset: Dataset) -> list[str]:
-    """Return the names of the classes that no label of a data set has, in order."""
+    """Return the names of the classes that no label of a data set has, in the order of their ids."""
     seen = {int(class_id) for index in range(len(dataset)) for class_id in dataset.class_ids(index)}
     return [name for class_id, name in enumerate(dataset.class_names) if class_id not in seen]

@@ -133,7 +133,10 @@ def _name(path: Path, root: Path) -> str:
 
 
 def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
-    """Return whether the text of a json file contains all keys; parsing large files would take too long."""
+    """Return whether a json file's text contains all keys.
+
+    The file is not parsed, since parsing a large file would take too long.
+    """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             wide = text[:4].count(0) > 0  # UTF-16, as PowerShell writes

@@ -43,7 +43,7 @@ class SampleMaker(Protocol):
         ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Return the batch made of these augmented samples."""
+        """Combine augmented samples into a batch."""
         ...
 
 
@@ -59,7 +59,7 @@ class Share:
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return the positions in the batch of the images that this process loads for a part."""
+        """Return which positions of a batch this process loads for one part of the batch."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -233,7 +233,7 @@ class _Parts:
         self._maker = maker
 
     def make(self, draws: Sequence[_Draw]) -> Batch:
-        """Return the part made of these samples; raise DatasetError, which names the file, if one fails."""
+        """Return one part of a batch; raise DatasetError, which names the file, if a sample fails."""
         return self._maker.collate([self._sample(draw) for draw in draws])
 
     def _sample(self, draw: _Draw) -> Sample:

@@ -126,7 +126,8 @@ def tried(places: Iterable[Path]) -> str:
 def without_dots(path: Path) -> Path:
     """Return the path without `..`.
 
-    Links in the path stay, unless the path without `..` would lead to another file; then they are resolved.
+    Symbolic links in the path stay. If the path without `..` would then lead to another file, the links
+    are resolved instead.
     """
     if ".." not in path.parts:
         return path
@@ -338,7 +339,7 @@ def _of_darknet(file: Path, home: Path) -> Description:
 
 
 def _names_in_lists(file: Path, home: Path) -> dict[int, str]:
-    """Return the names in a list of classes; raise DatasetError if another list of the folder disagrees."""
+    """Return the names in a list of classes; raise DatasetError if a list of that file name differs."""
     names = _lines(file)
     for below in BELOW:
         for other in home.glob(f"{below}{file.name}"):

@@ -60,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free bytes that `wanted` needs if each archive unpacks to its unpacked_limit."""
+    """Return the free bytes that the archives in `wanted` need if each unpacks to its unpacked_limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -92,8 +92,8 @@ def in_bytes(count: int) -> str:
 def _is_there(archive: Archive, folder: Path) -> bool:
     """Return whether an archive is already unpacked.
 
-    Files that the user has unpacked count too, but not while the archive or a part of it is in the folder:
-    in that case, this command still has to unpack the archive.
+    Files that the user has unpacked count too, unless the folder also holds the archive or a partial
+    download of it.
     """
     if not all((folder / path).exists() for path in archive.holds):
         return False

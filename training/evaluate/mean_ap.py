@@ -47,8 +47,8 @@ def mean_average_precision(
     """Score detections against the labels of the same images, in the same order.
 
     An ignored region is treated as the COCO API treats a crowd: a detection of the region's class counts
-    neither as right nor as wrong if enough of the detection's area is inside the region. Some regions are
-    for all classes. Detections of equal score rank in the order of the images.
+    neither as right nor as wrong if enough of the detection's area is inside the region. A region without
+    a class applies to detections of every class. Detections of equal score rank in the order of the images.
 
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.

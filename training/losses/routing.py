@@ -81,7 +81,7 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
 
 
 def information_loss(routing: Routing, bits: float, mean: Mean = over_images) -> Tensor:
-    """Return how far the routing's information about the images is below `bits`, in bits, at least zero.
+    """Return by how many bits the routing's information about the images falls short of `bits`, or 0.
 
     The information is H(mean p) - mean H(p), with the probabilities p before top-K. It is high if each image
     clearly prefers some experts, and different images prefer different experts. This loss does nothing for an
@@ -112,7 +112,7 @@ def _entropy(probs: Tensor) -> Tensor:
 def routing_loss(
     routings: Mapping[str, Routing], config: LossConfig, like: Tensor, mean: Mean = over_images
 ) -> Tensor:
-    """Return the weighted sum of all routing losses; without mixtures, 0 on the device of `like`.
+    """Return the weighted sum of all routing losses; if there are no mixtures, return 0 on like's device.
 
     Diversity, information and coverage losses are means over layers; the others are sums over layers.
     """

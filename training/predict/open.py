@@ -47,7 +47,7 @@ class LoadedModel:
 
 
 def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
-    """Return a checkpoint that runs in float32 on a device; an expert runs only for images that chose it.
+    """Load a checkpoint to run in float32 on a device; each expert runs only for images routed to it.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.
@@ -84,15 +84,15 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
 
 
 def open_artifact(folder: Path, device: str | None) -> LoadedModel:
-    """Load an artifact to run on the CPU, in the engine and precision in which its export tested it.
+    """Load an artifact to run on the CPU.
 
-    The exporter tests the graph of each artifact against the checkpoint in this engine and precision.
+    It runs in the engine and precision in which the exporter tested its graph against the checkpoint.
 
     Args:
         folder: the folder of one version, which holds manifest.json.
 
     Raises:
-        ConfigError: a device other than the CPU is given, or this machine cannot run the artifact.
+        ConfigError: `device` is neither None nor the CPU, or this machine cannot run the artifact.
         CheckpointError: a file is missing or damaged.
     """
     if device not in (None, "cpu"):

@@ -75,7 +75,7 @@ def find_checkpoint(named: Path, *, last: bool = False) -> Path:
 
 
 def _what_instead(folder: Path) -> str:
-    """Return what to do about a folder without a checkpoint."""
+    """Return the advice in the error message for a folder without a checkpoint."""
     if (folder / STATE_FILE).is_file() or (folder / CONFIG_FILE).is_file():
         return "its run was stopped before the first one was saved; the same train command resumes it"
     return "give the folder of a run, or a checkpoint"
@@ -156,7 +156,7 @@ def load_matching_weights(path: Path, model: Network) -> list[str]:
 
     If the checkpoint and the model have different classes, the layers that score classes keep their initial
     weights, even if the shapes agree. Return the names of all tensors of the model that keep their initial
-    weights. Raise CheckpointError if they share no tensor.
+    weights. Raise CheckpointError if the checkpoint and the model share no tensor.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()

@@ -40,5 +40,5 @@ class TritonOptions:
             raise ConfigError(f"device={self.device!r} is neither 'CPU' nor 'NPU'")
 
     def threads_as(self, name: str) -> dict[str, str]:
-        """Return the backend parameter `name` with the number of threads; {} if the engine chooses it."""
+        """Return the backend parameter `name` with the number of threads, or {} if that is None."""
         return {} if self.threads is None else {name: str(self.threads)}

@@ -47,7 +47,7 @@ def _output_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> 
 
 
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
-    """Return the graph's outputs: the selected candidates, or every anchor if the service selects them."""
+    """Return the graph's outputs: the candidates, or every anchor if the service selects the candidates."""
     if spec.selection == "service":
         return model.decode(predictions)
     boxes, class_scores = model.decode(predictions, spec.candidates)
@@ -98,8 +98,9 @@ def kept(
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:
     """Return the middle of the widest gap between neighbouring scores near 0.25.
 
-    If all scores are lower, use the gaps near the highest score. If there is no gap, return half of the
-    highest score, at most 0.175. Return None if all scores are below CONF_FLOOR.
+    Near means from 0.15 to 0.35, or from half of the highest score if that score is below 0.3. If fewer
+    than two scores are near, return half of the highest score, at most 0.175. Return None if all
+    scores are below CONF_FLOOR.
     """
     falling = np.sort(scores.reshape(-1))[::-1]
     if falling[0] < CONF_FLOOR:

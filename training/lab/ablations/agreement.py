@@ -28,7 +28,7 @@ class Agreement:
 
 
 def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
-    """Compare the order of published figures with that of ours; None if all published figures are equal.
+    """Compare the order of published figures with that of ours; return None if all published ones are equal.
 
     Args:
         ours: for each row, its figures of one or more seeds, in the unit of the published figures.
@@ -67,7 +67,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the number of pairs in the same order, and by how much it exceeds that in opposite order."""
+    """Return the number of pairs in the same order, and this number minus that of pairs in opposite order."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)

@@ -48,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class RoutingFigures:
-    """The routing of one run's model on validation data; figures by layer are measured at its own top_k."""
+    """The routing of one run's model on validation data; figures by layer are at the model's own top_k."""
 
     map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer
@@ -56,7 +56,7 @@ class RoutingFigures:
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
 
     def mean_nmi(self, grouping: str) -> float | None:
-        """Return the NMI with a grouping, as the mean over layers; None: the data has no such grouping."""
+        """Return the mean over layers of the NMI with a grouping; None if the data lacks this grouping."""
         found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
         return fmean(found) if found else None
 
@@ -86,7 +86,10 @@ class Progress:
 
 
 def options_of(row: Row, seed: int, usual: TrainOptions) -> TrainOptions:
-    """Return the options of `train` for one run; usual.run_dir is the folder of all runs."""
+    """Return the options of `train` for one run.
+
+    `usual` holds the options that all runs share; its run_dir is the folder of all runs.
+    """
     return replace(
         usual,
         run_dir=usual.run_dir / row.run / f"seed-{seed}",

@@ -59,7 +59,7 @@ class Inspection:
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Raise ConfigError if `layer` is no mixture layer of the model; None is always valid."""
+    """Raise ConfigError if `layer` names no mixture layer of the model; accept None for every model."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; layers with mixtures: {', '.join(layers)}")
 

@@ -42,7 +42,7 @@ class Rows:
 
 
 def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
-    """Return one row for each class that has objects, at most the commonest MOST_CLASSES classes."""
+    """Return one row for each class that has objects, or for the MOST_CLASSES commonest of these classes."""
     counts = np.stack([np.bincount(one.class_ids, minlength=len(class_names)) for one in routed.truths], 1)
     commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]  # of (C, N)
     return _present([class_names[index] for index in commonest], counts[commonest])

@@ -53,8 +53,9 @@ class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
     Each expert is in a branch, which copies the feature map in and out when it runs. A graph for one fixed
-    top_k copies the weights of the chosen experts instead of the map if two conditions hold: can_gather
-    accepts the experts, which must be simple, and an expert has no more weights than the map has values.
+    top_k copies the weights of the chosen experts instead of the map if three conditions hold: all experts
+    are of the class SimpleExpert, can_gather accepts the experts, and an expert has no more weights than
+    the map has values.
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
@@ -73,7 +74,7 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
 
     Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order but
     copy the inputs and outputs of a branch as they are. If a branch took (B, C, H, W), the engine would
-    reorder each map, which takes as much time as skipping experts saves.
+    reorder each map. The reordering would take as much time as skipping experts saves.
 
     Raise ValueError if B is not 1: the first image's gate would decide for all images.
     """
