@@ -29,7 +29,10 @@ class CheckpointError(TrainingError):
 
 
 class DownloadError(TrainingError):
-    """A data set cannot be downloaded, or is not the expected one; partial files that can be resumed stay."""
+    """A data set cannot be downloaded, or the downloaded file is not the expected one.
+
+    Partial files stay if their download can be resumed.
+    """
 
 
 class ExportError(TrainingError):

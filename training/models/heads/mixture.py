@@ -27,7 +27,10 @@ LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level; boxes and classes are one map, which a mixture layer can multiply."""
+    """A light head for one level.
+
+    Box and class logits are one map, because a mixture layer multiplies a single map by the gate.
+    """
 
     def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
         super().__init__()
