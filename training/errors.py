@@ -36,7 +36,10 @@ class DownloadError(TrainingError):
 
 
 class ExportError(TrainingError):
-    """An exported model does not reproduce its checkpoint; no files were written."""
+    """An export failed, and wrote no files.
+
+    For example, the exported graph does not reproduce its checkpoint.
+    """
 
 
 def in_a_sentence(error: BaseException) -> str:

@@ -170,7 +170,10 @@ class _Machine:
             raise CheckpointError(f"appends to {_describe(target)}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Put alternating keys and values into the dict on top of the stack; drop them if it is a record."""
+        """Put alternating keys and values into the dict on top of the stack.
+
+        If a record is on top instead, drop the keys and values.
+        """
         pairs, target = _pairs(items), self.top()
         if isinstance(target, dict):
             target.update(pairs)

@@ -38,7 +38,7 @@ class HeadExpert(nn.Module):
         self.classes = light_branch(channels, widths[1] // LIGHT, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to (B, 4R + C, H, W)."""
+        """Map features (B, channels, H, W) to logits (B, box_outputs + num_classes, H, W)."""
         return torch.cat([self.boxes(x), self.classes(x)], dim=1)
 
 
