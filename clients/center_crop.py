@@ -29,7 +29,7 @@ def center_crop(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut out the centre; after resizing, each side is at most _LONGEST / 2 times that of the model input."""
+    """Cut out the image's centre: at most _LONGEST / 2 times the model input after scaling by `scale`."""
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))
     kept_w = min(width, max(1, int(_LONGEST / 2 * canvas_w / scale)))

@@ -29,11 +29,17 @@ class CheckpointError(TrainingError):
 
 
 class DownloadError(TrainingError):
-    """A data set cannot be downloaded, or is not the expected one; partial files that can be resumed stay."""
+    """A data set cannot be downloaded, or the downloaded file is not the expected one.
+
+    Partial files stay if their download can be resumed.
+    """
 
 
 class ExportError(TrainingError):
-    """An exported model does not reproduce its checkpoint; no files were written."""
+    """An export failed, and wrote no files.
+
+    For example, the exported graph does not reproduce its checkpoint.
+    """
 
 
 def in_a_sentence(error: BaseException) -> str:

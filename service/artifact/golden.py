@@ -41,7 +41,7 @@ def load_golden(artifact: Artifact) -> Golden:
     """Return the golden sample of an artifact, read from golden.npz without pickle.
 
     Raises:
-        ArtifactBroken: the file cannot be read, or an array is missing or has another shape.
+        ArtifactBroken: the file cannot be read, or an array is missing or has a wrong shape.
     """
     path = artifact.folder / "golden.npz"
     try:

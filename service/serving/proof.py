@@ -72,7 +72,8 @@ def check_replay(replay: Replay, golden: Golden, manifest: Manifest) -> None:
 
     Raises:
         ArtifactBroken: the sample lacks the task's predictions.
-        ArtifactMismatch: a value differs by more than its tolerance; the message names it and the difference.
+        ArtifactMismatch: a value differs by more than its tolerance; the message names the value
+            and the difference.
     """
     compare_input(replay.input, golden, manifest)
     compare_outputs(replay.outputs, golden, manifest)

@@ -55,7 +55,10 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
 
 @dataclass(frozen=True)
 class _Judgement:
-    """The result of checking a version with one manifest: the version is served, refused or unavailable."""
+    """The result of checking a version: served, refused or unavailable.
+
+    The result applies to the manifest that the version had during the check.
+    """
 
     status: VersionStatus
     served: ServedVersion | None  # None: refused, not proved in time, or not loaded
@@ -130,8 +133,8 @@ class TritonFollower:
     async def look(self) -> None:
         """Read the repository index anew, and update the routes.
 
-        If the index is already being read, wait until this is done and read once more, because the first
-        reading may have missed the latest change.
+        If the index is already being read, wait for the end of that reading, then read the index once
+        more, because that reading may have missed the latest change.
         """
         asked_at = monotonic()
         while self._looked_at < asked_at:

@@ -162,7 +162,7 @@ class _Machine:
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list on top of the stack; if a record is on top, drop them: it keeps none."""
+        """Append items to the list on top of the stack; if a record is on top instead, drop the items."""
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
@@ -170,7 +170,10 @@ class _Machine:
             raise CheckpointError(f"appends to {_describe(target)}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Set alternating keys and values in the top dict of the stack; if a record is on top, drop them."""
+        """Put alternating keys and values into the dict on top of the stack.
+
+        If a record is on top instead, drop the keys and values.
+        """
         pairs, target = _pairs(items), self.top()
         if isinstance(target, dict):
             target.update(pairs)
@@ -300,7 +303,8 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 def _key(value: Any) -> Any:
     """Return a value as a dict key; raise CheckpointError if an attacker could choose its hash.
 
-    Many keys with the same hash, such as large numbers, would take hours to put into a dict.
+    Many keys with the same hash would take hours to put into a dict. An attacker could choose large
+    numbers that have the same hash.
     """
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
@@ -315,7 +319,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes that BUILD sets, as one dict, or as two: the second holds those in __slots__."""
+    """Return the attributes that BUILD sets: a dict, or two dicts, of which the second is for __slots__."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

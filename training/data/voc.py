@@ -129,9 +129,9 @@ def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
 
 
 def _follow_images(images: _Files, xmls: _Files) -> None:
-    """Pair xml files outside the split folders with images inside them, by name without suffix.
+    """Pair each xml file outside the split folders with the image of the same name inside a split folder.
 
-    Names that several images have are left unpaired.
+    Suffixes are ignored. If several images have the same name, none of them is paired.
     """
     stems = Counter(way[-1] for way in images)
     alone = {way[-1]: way for way in xmls if way not in images and not folder_of_split(way[:-1], "")}
@@ -169,7 +169,7 @@ def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list
 def _listed(line: str, xmls: _Files) -> Way:
     """Return the image that a line of a list names.
 
-    In a list for a single class, -1, 0 or 1 follows the name; it is dropped.
+    In a list for a single class, the name is followed by -1, 0 or 1; this number is dropped.
     """
     named = [line, re.sub(r"\s+-?[01]$", "", line)]
     named += [each.removesuffix(PurePosixPath(each).suffix) for each in named]

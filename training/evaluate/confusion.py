@@ -20,9 +20,9 @@ def detection_confusion(
     """Return the confusion matrix (C + 1, C + 1) of a detector; the last row and column are background.
 
     Each object is paired with at most one detection that overlaps it, whatever the detection's class. Pairs
-    of equal class are made first, and pairs with a larger overlap before others. An object without a
-    detection counts in the last column. A detection without an object counts in the last row, unless it is
-    inside an ignored region.
+    of equal class are made before pairs of different classes. In each of these two groups, pairs with
+    a larger overlap are made first. An object without a detection counts in the last column. A
+    detection without an object counts in the last row, unless it is inside an ignored region.
 
     Args:
         conf: lowest score of a detection, inclusive.

@@ -44,7 +44,7 @@ class Stepper:
         part overflows, the scaler skips the step.
 
         Args:
-            step: number of the step, from 0, from which all its random numbers are derived.
+            step: the step's number, counted from 0. The step's random numbers are derived from this number.
         """
         top_k = self._seeded_top_k(step)
         self.model.train()

@@ -63,8 +63,8 @@ def export(
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
-        ConfigError: as before_export, or calibration has no images.
-        ExportError: a graph does not reproduce the checkpoint.
+        ConfigError: before_export raises it (its docstring lists the cases), or calibration has no images.
+        ExportError: a package is missing, or a graph does not reproduce the checkpoint.
     """
     checkpoint = find_checkpoint(checkpoint)
     model, stored = load_model(checkpoint)
@@ -148,10 +148,11 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, these are a few images of `dataset`, and the generated scenes `golden`, which make the routers
-    choose other experts. In other precisions, rounding can change which experts are chosen, and many images
-    of `dataset` are needed to count how often. The scenes are then left out: on images unlike the training
-    data, small rounding errors change the chosen experts and the int8 outputs far more than usual.
+    For f32, these are a few images of `dataset`, and the generated scenes `golden`, for which the routers
+    choose other experts than for the images of `dataset`. In other precisions, rounding can change which
+    experts are chosen, and many images of `dataset` are needed to count how often. The scenes are then left
+    out: on images unlike the training data, small rounding errors change the chosen experts and the int8
+    outputs far more than usual.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

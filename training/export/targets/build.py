@@ -64,7 +64,7 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
 
 
 def check_census(skippable: int, spec: GraphSpec, source: Source) -> None:
-    """Raise ExportError if a sparse graph cannot skip every expert, or if a dense graph can skip any.
+    """Raise ExportError unless a sparse graph can skip all of its experts, and a dense graph none.
 
     `skippable` is the number of experts that the graph can skip.
     """

@@ -79,7 +79,7 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
-    """Rewrite every manifest.json of version 1 as version 2; graphs and their checksums stay the same.
+    """Convert every manifest.json from format version 1 to 2; graphs and their checksums stay the same.
 
     Each rewritten manifest has a new sha256, by which the service identifies the artifact. Triton's files
     still hold the old sha256, so the caller must write these files again afterwards.
@@ -91,7 +91,7 @@ def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path
         The manifests that were rewritten.
 
     Raises:
-        ExportError: a manifest is broken; then none is rewritten.
+        ExportError: a manifest is broken, so no manifest was rewritten.
     """
     old = [
         (repository / stored.model_name / str(stored.version) / "manifest.json", stored.content)

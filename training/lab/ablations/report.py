@@ -156,7 +156,7 @@ def _section(table: Table) -> list[str]:
 
 
 def _agreement(table: Table) -> Agreement | None:
-    """Return the agreement of our order with the paper's, over the rows with at least one finished seed."""
+    """Return how well our order of the rows by mAP agrees with the paper's; omit rows without a run."""
     there = [(row.map50_95, [100 * run.map50_95 for run in runs]) for row, runs, _ in table.lines if runs]
     return agreement([published for published, _ in there], [ours for _, ours in there], spread())
 
@@ -218,7 +218,7 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return the mAP at `top_k`, and its difference from the mAP at the top_k `usual`, as text."""
+    """Return as text the mAP with top_k = `top_k`, and its difference from the mAP with `usual`."""
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)

@@ -27,7 +27,10 @@ LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level; boxes and classes are one map, which a mixture layer can multiply."""
+    """A light head for one level.
+
+    Box and class logits are one map, because a mixture layer multiplies a single map by the gate.
+    """
 
     def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
         super().__init__()
@@ -35,7 +38,7 @@ class HeadExpert(nn.Module):
         self.classes = light_branch(channels, widths[1] // LIGHT, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to (B, 4R + C, H, W)."""
+        """Map features (B, channels, H, W) to logits (B, box_outputs + num_classes, H, W)."""
         return torch.cat([self.boxes(x), self.classes(x)], dim=1)
 
 
