@@ -79,7 +79,7 @@ class Facts:
         yield from ((key, part.number(key)) for key in self._members[name])
 
     def list_of(self, name: str, *kinds: type, empty: bool = False) -> list[Any]:
-        """Return the member `name`, a list whose items have one of the types `kinds`.
+        """Return the member `name`, a list; the type of each item must be one of `kinds`.
 
         Raises:
             ValueError: an item has another type, or the list is empty and `empty` is False.

@@ -44,7 +44,10 @@ def flush(path: Path) -> None:
 
 
 def sha256_of(path: Path, progress: Callable[[int], object] = lambda count: None) -> str:
-    """Return the SHA-256 of a file as hexadecimal text; `progress` gets the number of bytes of each chunk."""
+    """Return the SHA-256 of a file as hexadecimal text.
+
+    After each chunk that is read, `progress` is called with the chunk's number of bytes.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

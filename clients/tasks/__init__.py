@@ -28,7 +28,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
     Args:
         manifest: manifest of the model.
-        asked: parameters of the task and controls of the model, by name; a None value counts as not given.
+        asked: parameters of the task and controls of the model, by name; None values are ignored.
 
     Raises:
         BadParameter: one of the parameters belongs to another task.
@@ -46,7 +46,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for a call whose task is not the model's; its message names the right method."""
+    """Return the error for a call of one task with a model of another; the message names the right method."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

@@ -63,7 +63,7 @@ def kept_in_source(
         conf: lowest score of a box to keep, inclusive.
         iou: IoU above which the box with the lower score is dropped.
         max_det: maximum number of detections to return.
-        class_ids: classes to report; None for all. Boxes of classes that are not in it are removed before
+        class_ids: ids of the classes to report; None for all. Boxes of all other classes are removed before
             suppression.
         class_conf: lowest scores of some classes, by class id; all other classes use `conf`.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.

@@ -70,9 +70,9 @@ async def choose_next(
 ) -> Choice:
     """Return the route and version to try next; the attempt with `choice` has failed with `error`.
 
-    If the backend answered that it does not have the version, it did not run the request. Then the list
-    of its versions is read again, and the same route is returned, at most once. In all other cases, the
-    backend is added to `failed`, and the next route is returned.
+    If the backend answered that it does not have the version, its list of versions is read again; if it
+    then serves the request's version, the same route is returned. A choice is renewed like this at most
+    once. In all other cases, the backend is added to `failed`, and the next route is returned.
 
     Raises:
         BackendUnavailable: no backend is left; the error of the last attempt is raised.

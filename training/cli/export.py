@@ -70,7 +70,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def export_options(args: argparse.Namespace) -> ExportOptions:
-    """Return the export options of this command line; raise ConfigError for calibration without int8."""
+    """Return the export options of this command line.
+
+    Raises:
+        ConfigError: a calibration flag is set, but the precision is not int8.
+    """
     options = read(ExportOptions, args)
     idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
     idle += ["--calibration"] * (args.calibration_images is not None)
@@ -103,7 +107,7 @@ def write_artifacts(
 ) -> bool:
     """Export with the options of this command line; `data` and `calibration` are as in workflows.export.
 
-    Return whether every artifact is proved to compute the same as the checkpoint.
+    Return True if every artifact was shown to compute the same as the checkpoint.
     """
     from training.workflows import export
 

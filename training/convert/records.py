@@ -34,7 +34,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """Return the name of the class without its module, since modules move between releases."""
+        """Return the name of the record's class, without the module, since classes move between modules."""
         return self.type.name
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -58,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A sequence of numbers of one type in the archive."""
+    """A sequence of numbers of one type, stored as one entry of the .pt archive."""
 
     key: str  # the archive's entry is data/<key>
     dtype: torch.dtype
@@ -72,7 +72,11 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor, not yet read, as a view of a storage; raises CheckpointError if it exceeds the storage."""
+    """A tensor that is not yet read, as a view of a storage.
+
+    Raises:
+        CheckpointError: offset, shape and stride fit no tensor, or the tensor exceeds the storage.
+    """
 
     storage: Storage
     offset: int

@@ -142,7 +142,7 @@ class _Parsed:
 
 
 class _Listed:
-    """The images of a COCO file: files that exist, their stated sizes, and the list index of each id."""
+    """The images of a COCO file: existing files, their stated sizes, and the list index of each image id."""
 
     def __init__(self, parsed: _Parsed, finder: ImageFinder, remarks: Counter[str]) -> None:
         """Find the image files.

@@ -13,7 +13,7 @@ from training.data.sample import Sample
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image is in the model input: x_input = x_source * scale + left."""
+    """Where a source image is in the model input: x_input = x_source * scale + left, and y with `top`."""
 
     scale: float
     left: int

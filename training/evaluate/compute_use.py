@@ -14,7 +14,7 @@ SAME = 1e-9  # relative to the mean; smaller differences between costs are round
 
 @dataclass(frozen=True)
 class ComputeUse:
-    """The GFLOPs that images used, counted as in models.cost; experts that did not run count 0."""
+    """The GFLOPs that images used, as models.cost counts them; experts that did not run are left out."""
 
     dense: float  # with every expert
     fixed: float  # of the part that always runs
@@ -46,7 +46,7 @@ def compute_use(
     Args:
         used: GFLOPs of each image, (N,).
         boxes_per_image: number of labelled objects in each image, (N,).
-        density: groups of images by number of boxes; None: there is only one group.
+        density: the images, grouped by number of boxes; None if all images would be in one group.
     """
     by_density = {}
     if density is not None:

@@ -17,7 +17,7 @@ Boxes = NDArray[np.float32]
 
 
 class Matches(NamedTuple):
-    """All detections of a data set, highest score first, which of them are right, and objects per class."""
+    """The detections of a data set, highest score first, each right or wrong, and the objects per class."""
 
     scores: NDArray[np.float32]  # (D,)
     class_ids: NDArray[np.int64]  # (D,)
@@ -31,8 +31,8 @@ def match_by_class(
     """Return which detections are right, by the rules of the COCO API.
 
     By descending score, each detection takes the object of its class that it overlaps most and that no other
-    detection has taken. A detection that finds no such object is wrong; inside an ignored region, it is left
-    out.
+    detection has taken. A detection that finds no such object is left out of the result if it is inside an
+    ignored region; otherwise it is wrong.
 
     Args:
         truths, detections: labels and detections of the same images, in the same order.

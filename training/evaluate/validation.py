@@ -14,11 +14,12 @@ SAID_GROUPINGS = (*GROUPINGS, "class")
 
 
 def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
-    """Return figures on the experts of each layer, as one flat dict.
+    """Return numbers that describe the routing of each layer, as one flat dict.
 
-    The keys are "bits LAYER", "sets LAYER" (number of different sets of experts) and "dead LAYER" (number of
-    experts that the router chose for no image). For each grouping of the data set's images, there is also
-    the key "nmi GROUPING LAYER".
+    The keys are "bits LAYER" (information about the image in the router's output), "sets LAYER" (number of
+    different sets of experts) and "dead LAYER" (number of experts that the router chose for no image). For
+    each grouping of the images, "nmi GROUPING LAYER" is the normalised mutual information between the groups
+    and the chosen experts.
     """
     scores: dict[str, float] = {}
     nmi = nmi_by_layer(result.routed, dataset)

@@ -108,7 +108,7 @@ def _best_per_object(
 
 
 def _first_of_each(keys: Tensor, values: Tensor) -> Tensor:
-    """Return, for each distinct key, the index of its highest value."""
+    """Return, for each distinct key, the index of the highest value among the entries with this key."""
     order = torch.argsort(values, descending=True, stable=True)
     order = order[torch.argsort(keys[order], stable=True)]
     _, runs = torch.unique_consecutive(keys[order], return_counts=True)

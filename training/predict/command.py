@@ -45,7 +45,7 @@ class PredictOptions:
 
 
 class ExpertTally:
-    """How often each expert of one mixture layer ran, over all images of a `predict`."""
+    """How often each expert of one mixture layer ran, over all images of one call of `predict`."""
 
     def __init__(self, experts: int) -> None:
         self._chosen, self._weights = np.zeros(experts), np.zeros(experts)
@@ -67,7 +67,7 @@ class ExpertTally:
 
 @dataclass
 class Summary:
-    """Counts of the images, objects and experts of one `predict`."""
+    """Counts of the images, the objects and the experts that ran, for one call of `predict`."""
 
     what: str  # the things that `objects` counts: "objects", or "likeliest classes"
     images: int = 0

@@ -114,7 +114,7 @@ class Model:
         return Settings(self._controls(top_k, weight_threshold), ids, detect, int(values.get("top", 0)))
 
     def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
-        """Return the result of an image (H, W, 3) RGB; the result states `name` as the image's name."""
+        """Return the result of an RGB image (H, W, 3); `name` is the image's name in the result."""
         loaded, started = self._loaded, time.perf_counter()
         outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
         boxes: NDArray[np.float32] | None = None

@@ -87,7 +87,7 @@ class Processes:
         return replace(self, wanted=wanted)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum of `values` over processes; the sum's gradient goes to this process's `values` only.
+        """Return the sum of `values` over processes; its gradient goes back to this process's `values` only.
 
         If every process computes a loss from such sums, the loss's gradient is the sum of the processes'
         gradients, which add_up_gradients computes.

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 class _Stopped(BaseException):
-    """Raised by the first signal in work that can be stopped anywhere; not caught by `except Exception`."""
+    """Raised by the first signal during `unless_requested`; `except Exception` does not catch it."""
 
 
 class StopRequest:
@@ -34,11 +34,13 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal returned it
 
     def unless_requested(self, work: Callable[[], Result]) -> Result | None:
-        """Return work(), or at once None if a stop is requested before or during `work`.
+        """Call `work` and return its result; return None if a stop is requested before or during the call.
+
+        A request during the call interrupts `work` immediately.
 
         Args:
-            work: a function that can be interrupted anywhere, because it changes nothing that is used after a
-                stop: a validation, or the wait for a batch.
+            work: must be safe to interrupt at any point: nothing that it changes is used after a stop.
+                Examples are a validation and the wait for a batch.
         """
         try:
             self._may_leave = True

@@ -24,11 +24,12 @@ def measured_on(
 ) -> DataConfig:
     """Return the data to measure on: that of `folder` or `recipe`, or else that of the checkpoint's run.
 
-    If neither `folder` nor `recipe` is set, the data is that of the run that wrote the checkpoint: the split
-    named `split` of the run's training folder, or the run's validation data if `split` is None.
+    The data of a run is the split named `split` of its training folder, or its validation data if `split`
+    is None.
 
     Raises:
-        ConfigError: no data is selected, and the checkpoint's run is not known or lacks the data.
+        ConfigError: without `folder` and `recipe`, the checkpoint's run is not known or lacks the data, or
+            `classes` or `reading` is set, which would change the run's own data.
     """
     if folder is not None or recipe is not None:
         return measured_data(folder, split or reading.usual_split, recipe, classes, reading)

@@ -27,7 +27,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Delete the staging folders of dead processes, then yield a new one and delete it after the block."""
+    """Yield a new staging folder, deleted after the block; first delete those that dead processes left."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"
@@ -73,7 +73,7 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the (source, destination) paths of single files, and of folders that are moved as a whole."""
+    """Yield a (source, destination) pair for each move: of one file, or of one folder as a whole."""
     # A version is renamed as a whole, which fails if its folder exists: versions are never merged.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final

@@ -32,14 +32,14 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 
 
 class Graphs:
-    """The graphs of a benchmark's models, and of other projects' ONNX files (peers), by form and engine."""
+    """The graphs to benchmark: of each model by form and engine, and other projects' ONNX files (peers)."""
 
     def __init__(self, folder: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._folder, self._subjects, self._peers = folder, subjects, peers
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return an engine's graph of a form (such as dense or sparse); it is traced when first requested."""
+        """Return the graph for a form (such as dense or sparse) and an engine; the first call traces it."""
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
@@ -122,7 +122,7 @@ def _for_engine(path: Path, engine: EngineName) -> Path:
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
-    """Return random values for every input of an ONNX model; open sizes are set to those of one image.
+    """Return random values for every input of an ONNX model; dynamic sizes are those of one image.
 
     Raises:
         ConfigError: the file is not an ONNX model, or an input has a type that images do not have.
@@ -148,10 +148,11 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
 
 
 def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
-    """Return the shape with open sizes (0) filled in: a batch of 1, and height and width of an image.
+    """Return the shape with each dynamic size (0) replaced: by 1 for the batch, or by the height or width.
 
     Height and width are the last two axes; if the last of four axes has size 3, it holds the channels, and
-    height and width are the two axes before it. Every other open size becomes 3.
+    height and width are the two axes before it. Any other dynamic size becomes 3, as it is usually
+    the number of channels.
     """
     rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
     assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}

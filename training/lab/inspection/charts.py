@@ -25,7 +25,7 @@ def require_folder(folder: Path) -> None:
 def telling_layer(uses: Sequence[LayerUse]) -> str:
     """Return the layer whose router carries the most bits about the image.
 
-    A layer that ran the same set of experts for every image is returned only if all layers did so.
+    A layer that ran one set of experts for all images is returned only if every layer is like that.
     """
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
@@ -34,7 +34,7 @@ def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) 
     """Draw every chart into a folder, and return their files; charts of the same name are replaced.
 
     Args:
-        layer: example images are sorted by the experts that ran in this layer; None: the layer that
+        layer: name of the layer by whose experts the example images are grouped; None for the layer that
             telling_layer returns.
 
     Raises:

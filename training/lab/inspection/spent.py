@@ -61,7 +61,7 @@ def _means(axes: Axes, density: Grouping, boxes: NDArray[np.int64], used: NDArra
 
 
 def _levels(axes: Axes, cost: Cost) -> None:
-    """Draw dashed lines at the GFLOPs with every expert, and at those of the part that always runs."""
+    """Draw two dashed lines: at the GFLOPs if every expert runs, and at the GFLOPs if no expert runs."""
     for level, what in ((cost.dense, "every expert"), (cost.fixed, "fixed part, no expert")):
         axes.axhline(level, color=FAINT, linewidth=1, linestyle="dashed")
         style: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "color": FAINT}

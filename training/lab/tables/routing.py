@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """Return the table of layers, the goals, and the GFLOPs that images used, as text."""
+    """Return the report as text: a table of layers, the GFLOPs of the images, and the goals met or missed."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]

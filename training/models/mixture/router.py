@@ -139,7 +139,7 @@ def hidden_width(channels: int, config: RouterConfig) -> int:
 def shrink(x: Tensor, pool: int) -> Tensor:
     """Return the map averaged over squares of `pool` × `pool` cells; unchanged if H or W is at most `pool`.
 
-    Cells left over at the right and the bottom are ignored, as in the models whose weights can be imported.
+    Cells left over at the right and the bottom are ignored. The models that `convert` imports do the same.
     """
     if x.shape[2] <= pool or x.shape[3] <= pool:
         return x

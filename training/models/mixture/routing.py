@@ -24,16 +24,17 @@ class RoutingControls(NamedTuple):
 
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
-    """Return the routing: a softmax over all experts, cut to the best top_k and renormalised.
+    """Return which experts run, and their weights: softmax probabilities, renormalised over these experts.
 
-    At top_k 0 no expert runs, which suits layers with a shared expert. At a higher top_k, the best expert
-    always runs; each other expert among the best top_k runs only if its probability reaches the threshold.
+    At top_k 0, no expert is chosen; a layer with a shared expert still has that expert's output. At a higher
+    top_k, the best expert always runs; each other expert among the best top_k runs only if its probability
+    reaches the threshold.
     In a tie, the expert with the lower index ranks higher. Ranks are computed by comparisons instead of a
     sort, so that an exported graph needs no TopK operator and top_k stays a run-time input.
 
     Args:
         logits: scores of the router (B, E); converted to float32.
-        epsilon: added to the divisor of the weights, for models that were trained with it.
+        epsilon: added to the divisor of the weights; 0 unless the model was trained with an epsilon.
 
     Source: arXiv:2512.23273, eq. 6 to 9; here, training and inference use the same formula.
     """
