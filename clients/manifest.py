@@ -100,7 +100,7 @@ class Manifest:
 
 
 def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
-    """Return the manifest of the highest version that the parameters of a model configuration hold.
+    """Return the manifest of the highest version among those in a model configuration's parameters.
 
     Args:
         parameters: for each version, `manifest.<version>` holds the JSON document, and `sha256.<version>`

@@ -145,8 +145,8 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
 def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
     """Return the manifest and sha256 of the version that describes a model in the list of models.
 
-    This is the version that would now answer a request with backend `auto`, or any known version if none
-    could answer. Return None if no backend has reported a version.
+    This version is the one that would now answer a request with backend `auto`. If no version could answer,
+    it is any version that a backend has reported. Return None if no backend has reported a version.
     """
     in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
     if in_force:

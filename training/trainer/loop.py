@@ -71,8 +71,8 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32.
 
-    With precision `auto`, it is bf16 where the device supports it; otherwise f16 on a GPU, float32 on a
-    CPU. Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
+    With precision `auto`, compute in bf16 if the device supports bf16; otherwise in f16 on a GPU and in
+    float32 on a CPU. Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -309,10 +309,10 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate | None, describe: Describe, report: Report, stop: StopRequest
     ) -> bool | None:
-        """If an evaluation is due after this epoch, save the state and evaluate the averaged model.
+        """Save the state and evaluate the averaged model, if an evaluation is due after this epoch.
 
-        Only the first process evaluates. Return whether an evaluation was due; return None if a requested
-        stop prevented it or broke it off.
+        Only the first process evaluates. Return whether an evaluation was due; return None if it was due but
+        a requested stop prevented or interrupted it.
         """
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
@@ -374,7 +374,10 @@ class Trainer:
 
 
 def _of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out; on a CPU, torch raises a plain RuntimeError."""
+    """Return whether an error means that memory ran out.
+
+    If memory runs out on a CPU, torch raises a RuntimeError that only its message distinguishes.
+    """
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -64,9 +64,9 @@ def training_data(
 ) -> DataConfig:
     """Return the training data: `split` of the folder, or the data of the recipe if the recipe has its own.
 
-    Without a folder, generated scenes are returned. `classes` are the only classes to keep, in the order of
-    their ids; an empty `classes` keeps all. If `reading` holds out a share of the split, the images held
-    out are not returned.
+    If there is neither a folder nor data of the recipe, return generated scenes. Only the classes in
+    `classes` are kept, and the first of them gets id 0; if `classes` is empty, all are kept. If `reading`
+    holds out a share of the split, the images held out are not returned.
 
     Raises:
         ConfigError: the recipe has its own data and no folder is given, or its data has no classes to select.

@@ -16,7 +16,7 @@ class RegionForgotten(BackendUnavailable):
 
 
 class Meaning(Enum):
-    """The causes of a failed call that Triton's gRPC statuses tell apart, for example a full queue."""
+    """The cause of a failed call, such as a full queue, as far as the gRPC status and message show it."""
 
     BUSY = auto()  # the server is healthy, but its queue is full
     NOT_RUN = auto()  # this version is not loaded, so the request was not run
@@ -71,7 +71,7 @@ def to_error(status: str, message: str, *, allowed_s: float, own_limit: bool, la
         status: the status, as the client library gives it.
         message: the server's message.
         allowed_s: time limit of the call, in seconds.
-        own_limit: whether `allowed_s` is the service's own limit, not a shorter limit of the caller.
+        own_limit: True if `allowed_s` is the service's limit; False if the caller asked for a shorter one.
         late: whether the request's deadline has passed. If it has, a timeout in Triton's queue becomes
             DeadlineExceeded instead of BackendBusy.
     """

@@ -59,7 +59,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Measured:
-    """The checkpoint's metric and routing on a data set, with which exported graphs are compared."""
+    """The checkpoint's metric and routing on a data set; exported graphs are compared with this metric."""
 
     dataset: Dataset
     metric: float  # the task's metric, 0..1
@@ -80,8 +80,8 @@ def export_model(
     """Export a model for every target under the next free version; on an error, release nothing.
 
     Args:
-        measured: the checkpoint's metric on a data set; a graph's metric on it may be lower by at most
-            Tolerance.metric. None: no metric is compared.
+        measured: the checkpoint's metric on a data set. A graph's metric on the same data may be lower by
+            at most Tolerance.metric. None: no metric is compared.
 
     Raises:
         ConfigError: `name` is not allowed, or the options do not suit a target or the model.

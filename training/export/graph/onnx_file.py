@@ -39,7 +39,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     """Return the network as ONNX, traced with folded batch norm.
 
     Raises:
-        ExportError: the graph holds an operator that the engines for which it is exported may lack.
+        ExportError: the graph contains an operator that an engine for which it is exported may not support.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
@@ -56,7 +56,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 def quick_top_ks(model: Network) -> tuple[int, ...]:
     """Return the top_k values for which a sparse graph has a subgraph of its own, without branches.
 
-    The model's default top_k comes first. There are no values if no mixture layer has simple experts.
+    The model's default top_k comes first. The tuple is empty if no mixture layer consists of SimpleExpert.
     """
     if not any(isinstance(layer.experts[0], SimpleExpert) for layer in model.mixture_layers().values()):
         # There is nothing to gather, and inside a branch CPUs sum the outputs of light experts one by one.

@@ -27,7 +27,7 @@ class Speed:
 
     @property
     def faster(self) -> Execution:
-        """Return the execution to release: sparse if it is faster by at least LEAST_GAIN (3 %)."""
+        """Return which graph to release: sparse if it is faster by at least LEAST_GAIN (3 %), else dense."""
         return "sparse" if self.sparse_to_dense <= 1 - LEAST_GAIN else "dense"
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Computes half of the channels by a convolution, and the other half from the first half, depthwise.
+    """Computes half of the channels by a convolution; a depthwise convolution of them gives the other half.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """

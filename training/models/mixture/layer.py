@@ -58,8 +58,8 @@ class MixtureLayer(nn.Module):
     ) -> tuple[Tensor, Routing]:
         """Return the output (B, c_out, H, W) for x (B, C, H, W), and the routing.
 
-        `dispatch` says how to compute the experts, see dispatch.py. If it is None, the configuration's
-        train_dispatch says how.
+        `dispatch` names the way in which the experts are computed; dispatch.py describes the ways. If
+        `dispatch` is None, the configuration's train_dispatch is used.
         """
         routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
