@@ -43,7 +43,7 @@ class GrpcTransport:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the named outputs, without those that the server's answer lacks."""
+        """Run a model; return those of the requested outputs that the server's answer contains, by name."""
         try:
             answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:
@@ -73,7 +73,7 @@ class AsyncGrpcTransport:
     async def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the named outputs, without those that the server's answer lacks."""
+        """Run a model; return those of the requested outputs that the server's answer contains, by name."""
         try:
             answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
         except InferenceServerException as error:

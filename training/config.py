@@ -180,7 +180,10 @@ class ModelConfig(_Checked):
 
     @property
     def weight_threshold(self) -> float:
-        """Return the default probability below which an expert other than the best does not run."""
+        """Return the default probability below which an expert does not run.
+
+        In each layer, the most probable expert always runs.
+        """
         return next((mixture.weight_threshold for mixture in self.mixtures.values()), 0.0)
 
     @property
@@ -308,7 +311,7 @@ class TrainConfig(_Checked):
         Raises:
             ConfigError: the batch size is not divisible by accumulate × processes; a process gets too few
                 images for the batch norm in routers; a part has too few images for a loss that compares
-                images; or grouped experts would need batch norm over several processes.
+                images; or experts with the dispatch `grouped` would need batch norm over several processes.
         """
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         shares = self.accumulate * processes

@@ -77,7 +77,7 @@ class ClassifyParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "ClassifyQuestion":
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: (H, W, 3) RGB pixels.

@@ -23,8 +23,8 @@ class DetectDefaults(Part):
 class DetectSettings(Part):
     """The settings of a detector.
 
-    The best (anchor, class) pairs are selected by the graph or by the service: `selection` names which of the
-    two. `candidates` is the number of selected pairs.
+    Either the graph or the service selects the best (anchor, class) pairs; `selection` names the one that
+    does. `candidates` is the number of selected pairs.
     """
 
     resize_mode: ClassVar[str] = "letterbox"

@@ -29,7 +29,9 @@ class Upload:
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
-    """Return the images of a request: one image per file of a form, or else the body as one image.
+    """Return the images of a request.
+
+    Each file of a form is one image. If the body is not a form, the whole body is one image.
 
     A body with Content-Encoding gzip or deflate is unpacked. A body that is text is searched for an image;
     see `unwrap`.

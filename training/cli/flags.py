@@ -30,7 +30,8 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
             flag's placeholder is not named after the field, the key also states the flag or the placeholder:
             "input_hw --input SIZE". The field's default is appended to the help, unless the default is None,
             () or False.
-        forms: for fields whose type is not enough: argparse's `type`, or the allowed choices.
+        forms: by the name of a field, argparse's `type` or the allowed choices, for a field whose own type
+            does not say enough to read the flag.
     """
     hints = get_type_hints(options)
     defaults = {field.name: field.default for field in fields(options)}

@@ -17,7 +17,7 @@ class HoldOut(DatasetView):
     Whether an image is held out depends only on the bytes of its file: not on the file's name or folder,
     and not on which other images there are. So the decision stays the same when files are renamed, moved
     or added, and two copies of an image are either both held out or both not. There is one exception: if
-    all images or none would be held out, the decision for one image changes, and for its copies.
+    the decisions would hold out all images or none, the decision for one image and its copies is reversed.
     """
 
     def __init__(self, dataset: Dataset, share: float, *, held_out: bool) -> None:

@@ -64,7 +64,7 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Drop objects that are visible by less than MIN_VISIBLE, or have a side shorter than MIN_SIDE_PX.
+    """Drop objects whose visible fraction is below MIN_VISIBLE, or whose box has a side below MIN_SIDE_PX.
 
     Ignored regions without area are dropped as well.
     """
@@ -80,7 +80,7 @@ def without_hidden(placed: Placed) -> Placed:
 
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int) -> Window:
-    """Copy an image onto the canvas, and return the window that it fills; the canvas's edge cuts it off."""
+    """Copy an image, cut off at the canvas's edge, onto the canvas; return the window that it fills."""
     x1, y1 = max(0, left), max(0, top)
     x2 = min(canvas.shape[1], left + image.shape[1])
     y2 = min(canvas.shape[0], top + image.shape[0])

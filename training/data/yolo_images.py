@@ -63,9 +63,9 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
-    """Return a split's folders and lists of images that exist.
+    """Return the existing folders of a split, and its existing lists of images.
 
-    If `required`, raise NoSuchSplit if a declared one is missing, or if there are none.
+    With `required`, raise NoSuchSplit if a declared folder or list is missing, or if the split has neither.
     """
     home, names = described.home, split_names(split)
     declared = next((described.sources[name] for name in names if name in described.sources), None)
@@ -90,10 +90,10 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
 
 
 def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
-    """Return the usual folder, such as `images/train`, of a split that is not declared, in a list of one.
+    """Return a list with the usual folder, such as `images/train`, of a split that is not declared.
 
     For `train` in data that declares no split, `images` or `home` itself can stand in for this folder.
-    If there is no folder, raise NoSuchSplit if `required`, else return an empty list.
+    If there is no such folder, the list is empty; with `required`, NoSuchSplit is raised instead.
     """
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
@@ -134,7 +134,7 @@ def _real(images: Sequence[Path]) -> set[Path]:
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
     """Return the folders at the path `parts` below `home`, whatever the case of their letters.
 
-    The parts are in lower case. Folders whose last name is in lower case too come first.
+    Every item of `parts` must be in lower case. Folders whose own name is in lower case are returned first.
     """
     found = [home]
     for part in parts:
@@ -144,12 +144,13 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
 
 
 def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
-    """Yield the images of a folder and its subfolders, sorted; skip hidden subfolders.
+    """Yield the images of a folder and its subfolders, sorted.
 
-    Also skip the subfolders and images in `others`, which belong to other splits.
+    Hidden subfolders are skipped, and so are the subfolders and images in `others`, which belong to other
+    splits.
 
-    Links can lead to one folder by two paths. Its images are yielded under the path that was found first;
-    this function adds that path to `known`, by the folder's real path.
+    Links can lead to one folder by two paths. The folder's images are yielded under the path that was found
+    first. This function adds that path to `known`; the key is the folder's real path.
     """
     entered = {source.resolve()}
     for at, subfolders, names in os.walk(source, onerror=_refuse, followlinks=True):

@@ -81,7 +81,10 @@ class ResampledMap:
         self._matched = matched.reshape(-1, len(truths))  # (classes, images)
 
     def of(self, images: NDArray[np.int64]) -> float:
-        """Return the mAP50-95 of N images, which may repeat, 0..1; 0 if they hold no object."""
+        """Return the mAP50-95, 0..1, of N images; 0 if these hold no object.
+
+        The same image may be among the N images several times.
+        """
         self._evaluation._evalImgs_cpp = self._matched[:, images].ravel().tolist()
         self._evaluation.accumulate()
         precision = self._evaluation.eval["precision"]

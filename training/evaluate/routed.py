@@ -43,7 +43,7 @@ class RoutedImages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """The results that the evaluation of every task has: routing and labels. Subclasses add figures."""
+    """The result of an evaluation: routing and labels. A subclass for each task adds the task's metrics."""
 
     task: ClassVar[TaskName]
     routed: RoutedImages

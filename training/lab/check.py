@@ -89,9 +89,9 @@ def check(
 
 
 def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str, DataConfig]:
-    """Return the validation split, if there is one, by its name in the report.
+    """Return the splits other than the training split, by their names in the report.
 
-    If the data set is a single folder, return its test split too.
+    They are the validation split, if there is one, and the test split, if the data set is a single folder.
     """
     others = {} if val_config is None else {_name(val_config, "val"): val_config}
     if isinstance(config, FolderConfig):
@@ -107,7 +107,7 @@ def _name(config: DataConfig, usual: str) -> str:
 
 
 def _format(config: FolderConfig) -> str:
-    """Return as text the folder, its format, and by what the format was recognised."""
+    """Return a text that names the folder, its format, and the sign by which the format was recognised."""
     found = format_of(Path(config.root), config.split, config.format)
     name = next(name for name, each in FORMATS.items() if each is found)
     return f"{config.root}: format {name}, recognised by {found.looked_for}"

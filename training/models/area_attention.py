@@ -66,10 +66,10 @@ class AggregationStage(nn.Module):
     """YOLOv12's R-ELAN stage: a convolution merges the input and all outputs of a narrow chain of blocks.
 
     Args:
-        areas: number of strips of the attention blocks; None: use convolutional blocks instead.
+        areas: number of strips of the attention blocks; if None, the blocks are convolutional.
         mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: multiply the result of the merging convolution by a learned factor per channel, and
-            add the stage's input; c_in must equal c_out.
+        scaled_residual: if true, the result of the merging convolution is multiplied by a learned factor per
+            channel, and the stage's input is added; c_in must then equal c_out.
     """
 
     def __init__(

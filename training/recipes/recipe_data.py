@@ -72,8 +72,8 @@ def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) 
 
     Args:
         root: folder of the three data sets.
-        kept: which folds of the blood cells and of the aquarium animals to return, by number.
-        kept_cards: which folds of the playing cards to return, by number.
+        kept: numbers of the folds whose images of blood cells and of aquarium animals are returned.
+        kept_cards: numbers of the folds whose images of playing cards are returned.
     """
     cells, fish = (
         replace(_folder(root / name, "train"), folds=CHOICE_FOLDS, kept=tuple(kept))
@@ -122,7 +122,7 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
 
 
 def recipe_splits(recipe: str, root: Path | None) -> Splits | None:
-    """Return the splits of a recipe's own data set in the folder `root`; None if the recipe takes any data.
+    """Return the splits of a recipe's own data set in `root`; None if the recipe has no data set of its own.
 
     Raises:
         ConfigError: the recipe has its own data set, but `root` is None.

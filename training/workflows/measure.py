@@ -31,7 +31,7 @@ def evaluate_checkpoint(
     """Return a checkpoint's metric on a data set and the use of its experts, in float32.
 
     If top_k or weight_threshold is None, the value that was set in training is used. Classes of model and
-    data are matched by name. Errors are those of controls_of and labelled_for.
+    data are matched by name. The function raises the errors of controls_of and labelled_for.
     """
     model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
@@ -54,7 +54,11 @@ def _load(checkpoint: Path, top_k: int | None) -> tuple[Detector, RoutingControl
 
 
 def labelled_for(model: Network, data: DataConfig) -> Dataset:
-    """Open data for a model; raise DatasetError for labels of another task or without a common class."""
+    """Open a data set for a model.
+
+    Raises:
+        DatasetError: the labels are for another task, or the data and the model have no class in common.
+    """
     dataset = open_for(model.config, data)
     task_named(model.config.task).check_labels(dataset)
     return dataset
@@ -80,7 +84,10 @@ def compare_checkpoints(
 
 
 def controls_of(model: Network, top_k: int | None, weight_threshold: float | None = None) -> RoutingControls:
-    """Return routing controls; None stands for the trained value. Raise ConfigError for an invalid top_k."""
+    """Return routing controls; raise ConfigError for an invalid top_k.
+
+    If an argument is None, the value that was set in training is used.
+    """
     config = model.config
     if top_k is not None and top_k not in config.allowed_top_k:
         allowed = ", ".join(map(str, config.allowed_top_k))

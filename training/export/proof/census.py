@@ -14,7 +14,7 @@ DTYPES = {"boolean": "bool"}  # where OpenVINO's name of a type is not the manif
 
 
 def check_ports(graph_path: Path, contract: GraphContract) -> None:
-    """Check that a graph has the inputs and outputs of `contract`; its artifact's manifest will state them.
+    """Check that a graph has the inputs and outputs of `contract`, which the artifact's manifest will state.
 
     Raises:
         ExportError: a tensor is missing, superfluous, or of another type or size; the message names it.
@@ -49,8 +49,9 @@ def _shown(port: ov.Output) -> str:
 def skippable_experts(graph: Path | bytes) -> int:
     """Return the number of experts that a graph can skip.
 
-    An `If` operator counts as such an expert if only one of its two sides has a convolution. If the graph
-    selects a body by top_k, only the body that is valid for every top_k and threshold is searched.
+    An `If` operator counts as an expert that can be skipped if only one of its two branches has a
+    convolution. Some graphs hold several variants of the network (bodies), and select one by top_k. In such
+    a graph, only the body that is valid for every top_k and threshold is searched.
 
     Args:
         graph: an OpenVINO or ONNX file, or the bytes of an ONNX file.

@@ -32,7 +32,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph on disk, its form, and the time of a sparse and a dense graph if both were built."""
+    """A graph on disk and its specification; if a sparse and a dense graph were built, the times of both."""
 
     path: Path
     spec: GraphSpec

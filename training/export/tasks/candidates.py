@@ -33,14 +33,16 @@ def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> di
 
 
 def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
-    """Return the boxes of anchors with a score of at least MIN_SCORE, or of all anchors if there are none."""
+    """Return the boxes of the anchors that score at least MIN_SCORE; if no anchor does, of all anchors."""
     likely = (want["class_scores"] >= MIN_SCORE).any(axis=-1)
     rows = likely if likely.any() else np.ones_like(likely)
     return want["boxes_xyxy"][rows], got["boxes_xyxy"][rows]
 
 
 def _match_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> tuple[Pairs, float]:
-    """Pair the candidates of two answers by class, position and score, since equal scores can swap places.
+    """Pair the candidates of two answers by class, position and score.
+
+    They cannot be paired by row, since candidates with equal scores can swap places.
 
     Returns:
         The pairs of boxes, and the largest difference of scores.

@@ -76,7 +76,8 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
     """Build every graph, then time one group (engine, precision, threads) after the other.
 
     Raises:
-        TrainingError: anything failed; the error is of a subclass. Times that were already measured are lost.
+        TrainingError: a step failed; the subclass of the error shows the kind of failure. The times measured
+            before the failure are lost.
     """
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:

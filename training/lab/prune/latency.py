@@ -22,7 +22,7 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True)
 class Pair:
-    """The times of one form (dense or sparse) before and after pruning, and their ratio."""
+    """The times of one kind of graph (dense or sparse) before and after pruning, and their ratio."""
 
     before_s: Quartiles
     after_s: Quartiles
