@@ -133,8 +133,8 @@ class _Call:
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
         """Return a request's query, body and headers.
 
-        The query's timeout_ms is the time that is left of the call; the service counts it from the arrival of
-        the whole body.
+        The query's timeout_ms is the time that remains until the deadline; the service measures it from the
+        moment when it has received the whole body.
         """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {

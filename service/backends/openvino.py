@@ -119,7 +119,7 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
 
 
 def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:
-    """Return the engine's ports; if a port has several names, use the name that a manifest row has."""
+    """Return the engine's ports; of a port's several names, use the one that the manifest also uses."""
     wanted = {row.name for row in rows}
     described = []
     for port in ports:

@@ -27,7 +27,7 @@ class Answered:
 
 
 class Observer(Protocol):
-    """Receives every image. It runs in the event loop, so it must be fast, and it must not raise."""
+    """Is told about every image. It runs in the event loop, so it must be fast, and it must not raise."""
 
     def answered(self, image: Answered) -> None:
         """Handle an image that was answered."""

@@ -7,7 +7,7 @@ from service.pipeline.image_decoding import Decoded, ImageFileError, Unsupported
 
 
 def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Decoded:
-    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on what was ignored in it.
+    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on its ignored parts.
 
     Args:
         data: the file's bytes. The format is recognised from them, not from a file name or a content type.

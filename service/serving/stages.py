@@ -18,8 +18,8 @@ from service.types import Compute, ExpertActivation, RawOutputs, Timings
 class ImageStages:
     """The stages of one image: decode, preprocess, postprocess.
 
-    The image is decoded once. If the request moves to another backend, and the model version there has a
-    different model input, the image is resized again. The methods run in threads, one after the other.
+    The image is decoded once. If the request moves to a backend whose version of the model has a different
+    model input, the image is resized again. The methods run in threads, one after the other.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:

@@ -17,7 +17,7 @@ from service.types import RawOutputs
 
 @dataclass(frozen=True)
 class Classes:
-    """The best classes of one image, best first."""
+    """The most probable classes of one image, highest probability first."""
 
     class_ids: NDArray[np.int64]  # (N,)
     scores: NDArray[np.float32]  # (N,)  0..1
@@ -79,7 +79,7 @@ class ClassifyTask:
         ]
 
     def compare(self, result: Classes, golden: Golden) -> None:
-        """Compare the best classes with the golden sample; equally probable classes may swap places.
+        """Compare the best classes with the golden sample; equally probable classes may be in either order.
 
         Raises:
             ArtifactBroken: the sample has no classes.

@@ -149,7 +149,9 @@ class DetectTask:
 def compare_detections(
     got: Detections, want: Detections, *, conf: float, boxes: Tolerance, scores: Tolerance
 ) -> None:
-    """Compare two sets of detections, matched by class and IoU, because rows with equal scores can swap.
+    """Compare two sets of detections, matched by class and IoU.
+
+    They are not matched by row, because detections with equal scores can be in either order.
 
     If a score differs from `conf` by no more than the tolerance, its detection is allowed to be in only one
     of the sets.

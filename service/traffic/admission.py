@@ -21,7 +21,7 @@ class Admission:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Count a request as in flight during the block.
+        """Count a request as in flight while the block of the `with` statement runs.
 
         Raises:
             Overloaded: the maximum number of requests is already in flight.

@@ -95,7 +95,12 @@ class Prober:
         breaker.probe_succeeded()
 
     async def _slow_or_dead(self, version: ServedVersion, began: float, sentence: str) -> None:
-        """Record a probe that timed out: count a failure if the server is live, or else open the breaker."""
+        """Record a probe that timed out.
+
+        If the breaker is closed, the probe counts as one failure if the server is live, and opens the breaker
+        if the server is dead; it has no effect if a request was answered after the probe began. A breaker
+        that is not closed becomes open, or stays open.
+        """
         breaker = self._route.breaker
         try:
             if breaker.state is State.CLOSED:

@@ -28,7 +28,7 @@ examples; without a model: {", ".join(DEFAULT_VARIANTS)}, with OpenVINO in float
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `benchmark`: fields of BenchmarkOptions."""
+    """Declare the flags of `benchmark`, which set the fields of BenchmarkOptions."""
     files = "any number of checkpoints (model.safetensors)"
     parser.add_argument("checkpoints", type=Path, nargs="*", metavar="checkpoint", help=files)
     meanings = {

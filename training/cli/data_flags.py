@@ -56,8 +56,8 @@ def add_measured_data(
 ) -> None:
     """Add --data, --split, --classes and --recipe for a command that measures.
 
-    All three texts are for the help. `use` explains --data, `default` names the data that is read without
-    --data, and `of` names the split that is read without --split.
+    `use`, `default` and `of` are texts for the help: `use` explains --data, `default` names the data that is
+    read without --data, and `of` names the split that is read without --split.
     """
     parser.add_argument("--data", type=Path, help=f"{use}; default: {default}")
     parser.add_argument("--split", help=f"split of the folder; default: {of}")

@@ -29,7 +29,7 @@ def open_archive(path: Path) -> Iterator["Archive"]:
     """Open a checkpoint file, and yield it as an Archive.
 
     The sizes that the zip declares are checked before any entry is read. If the block of the `with` statement
-    raises a CheckpointError, the file's name is put before its message.
+    raises a CheckpointError, the file's name is put before the error's message.
 
     Raises:
         CheckpointError: the file is missing, truncated or not a zip of torch.save.

@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """What is known about a recognised detector of another project, and how to build it in this project."""
+    """A detector of another project: its family and layers, and our configuration of this detector."""
 
     config: ModelConfig
     family: str  # commonly used name

@@ -20,7 +20,7 @@ class FoldedDataset(DatasetView):
     """A view of some folds of a data set; image i belongs to fold i modulo `folds`."""
 
     def __init__(self, dataset: Dataset, folds: int, kept: Sequence[int]) -> None:
-        """Keep the images of the folds in `kept`; raise DatasetError if there are none."""
+        """Select the images of the folds in `kept`; raise DatasetError if these folds have no images."""
         indices = [index for index in range(len(dataset)) if index % folds in kept]
         if not indices:
             raise DatasetError(f"{len(dataset)} images leave none in fold {list(kept)} of {folds}")
@@ -61,7 +61,10 @@ class CombinedDataset:
         return self._ends[-1]
 
     def load(self, index: int) -> Sample:
-        """Return a sample with class ids of the combined data set; its name begins with its part's origin."""
+        """Return a sample whose class ids are those of the combined data set.
+
+        The sample's name begins with the origin of its part.
+        """
         part, within = self._place(index)
         sample = self._parts[part].load(within)
         first = self._first_classes[part]

@@ -33,7 +33,7 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def read_image(path: Path, bits: int | None = None) -> Decoded:
-    """Return the upright image in a file, its EXIF orientation, and notes on the parts that are not read.
+    """Return the upright image in a file, its EXIF orientation, and notes on the file's ignored parts.
 
     Args:
         bits: how many bits of each value are used in a file with 16 bits per value; None: decode_image
@@ -60,9 +60,9 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads images; counts the images that have a part that is not read, such as an alpha channel.
+    """Reads images, and counts those whose files have ignored parts, such as an alpha channel.
 
-    For each kind of such a part, the first image that has it is also logged.
+    For each kind of ignored part, the first file that has one is also logged.
     """
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:

@@ -10,7 +10,7 @@ Total = Callable[[Tensor], Tensor]
 
 
 class LossTerms(NamedTuple):
-    """The loss of one batch, its terms, and the batch's weight in averages over batches."""
+    """The loss of one batch, the terms of this loss, and the batch's weight in averages over batches."""
 
     total: Tensor  # the weighted sum times the batch size
     parts: Mapping[str, Tensor]  # terms by name, without weights; `routing` is a weighted sum
@@ -18,5 +18,5 @@ class LossTerms(NamedTuple):
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the values unchanged; with only one process, they already are the sum over processes."""
+    """Return the values unchanged, because the sum over only one process is that process's own values."""
     return values

@@ -29,11 +29,11 @@ class Golden:
 def make_golden(
     model: Network, engine: Runner, spec: GraphSpec, images: Sequence[NDArray[np.uint8]]
 ) -> Golden:
-    """Run images through the exported graph, and return the golden sample of the best one.
+    """Run images through the exported graph, and return the golden sample of the best image.
 
-    The best image is the one whose routing is farthest from a tie, among the images in which the model finds
-    something. If it finds nothing in any image, the best is chosen among all images, and the field `unproved`
-    of the result says so.
+    Among the images in which the model finds something, the best is the one whose routing is farthest from
+    a tie. If the model finds nothing in any image, the best is chosen among all images, and the result's
+    field `unproved` says that nothing was found.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)

@@ -51,8 +51,8 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
 
     Raises:
         ConfigError: a target or the model does not support an option.
-        ExportError: the precision is int8 and NNCF is not installed, or it is bf16 and this CPU cannot
-            compute in bf16.
+        ExportError: the precision is int8 and NNCF is not installed, or the precision is bf16 and this CPU
+            cannot compute in bf16.
     """
     export_task(config)
     asked = [target_of(name) for name in targets]

@@ -75,8 +75,8 @@ def offer_plan(version_folder: Path) -> None:
 def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
     """Write model.plan, and then the plan's description, beside model.onnx.
 
-    If both files exist, and the description states what a build would state now (graph, plan, GPU, version of
-    TensorRT and arguments), write nothing.
+    Write nothing if both files exist, and the description still matches the graph, the plan, the GPU, the
+    version of TensorRT and the arguments.
 
     Args:
         version_folder: folder of an artifact of target tensorrt.

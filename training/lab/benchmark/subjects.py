@@ -60,8 +60,8 @@ def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int]
     """Return a variant with random weights and 80 classes.
 
     Raises:
-        ConfigError: there is no such variant, or it does not support the size, or it supports no top_k
-            of those that were asked for.
+        ConfigError: there is no such variant, or it does not support the input size, or it supports none
+            of `top_ks`.
     """
     torch.manual_seed(SEED)
     model = Detector(model_config(variant, CLASSES, input_hw))
@@ -74,7 +74,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
 
     Raises:
         CheckpointError: the file is missing, damaged or no saved model.
-        ConfigError: the model does not support the size, or none of the top_ks that were asked for.
+        ConfigError: the model does not support the input size, or it supports none of `top_ks`.
     """
     path = find_checkpoint(path)
     model, _ = load_detector(path)
@@ -149,9 +149,10 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
 def time_forms(
     runs: Mapping[Form, Callable[[], object]], labels: Collection[str], rounds: int, what: str
 ) -> Timed[Form]:
-    """Time forms of models in turns until enough rounds were quiet; `what` labels the progress bar.
+    """Time forms of models in turns until `rounds` rounds were quiet; `what` labels the progress bar.
 
-    A round is quiet if each model's dense form and its twin, an equal graph, took about the same time.
+    Each model's dense graph runs twice in a round, as the forms "dense" and "twin". The round is quiet if
+    the two took about the same time.
     """
     refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
@@ -185,7 +186,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
     """Return the values of `asked` that the model supports, in ascending order.
 
-    None stands for three values: 1, the model's default top_k, and the largest top_k that it allows.
+    If `asked` is None, use three values: 1, the model's default top_k, and the largest that it allows.
     """
     if not model.mixture_layers():
         return ()

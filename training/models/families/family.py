@@ -11,7 +11,7 @@ Placement = Literal["backbone", "neck", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """An architecture in several sizes: the configurations of its models, their losses and schedule."""
+    """An architecture in several sizes: how its models are configured, and how they are trained."""
 
     name: str
     sizes: str  # one letter per size, smallest first
