@@ -86,7 +86,7 @@ def _outputs(
     selection: str,
     candidates: int,
 ) -> list[dict[str, Any]]:
-    """Return the rows of the outputs; limits are golden.tolerance of version 1."""
+    """Return the list of outputs for a manifest of version 2; version 1 states their limits in golden.tolerance."""
 
     def output(
         name: str, dtype: str, sizes: Sequence[int], role: str, limit: float, relative: float = 0

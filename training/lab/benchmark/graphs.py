@@ -67,7 +67,10 @@ class Graphs:
         return _for_engine(source, engine) if isinstance(source, Path) else source
 
     def inputs(self, form: Form) -> Inputs:
-        """Return the benchmark's image and the controls; for a peer, random values in its input shapes."""
+        """Return the inputs of a graph: the benchmark's image and the controls.
+
+        A peer, which is another project's model, gets random values in the shapes of its inputs instead.
+        """
         if form.kind == "peer":
             first = next(iter(self._subjects.values()))
             return peer_inputs(self._peers[form.label], first.model.config.input_hw)
