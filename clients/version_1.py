@@ -86,7 +86,7 @@ def _outputs(
     selection: str,
     candidates: int,
 ) -> list[dict[str, Any]]:
-    """Return the list of outputs for a manifest of version 2; version 1 states their limits in golden.tolerance."""
+    """Return the outputs as a manifest of version 2 lists them; golden.tolerance of version 1 has their limits."""
 
     def output(
         name: str, dtype: str, sizes: Sequence[int], role: str, limit: float, relative: float = 0
