@@ -88,7 +88,7 @@ class RequestRecorder:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the id that the caller sent with a request; if none, several or an invalid one came, a new id."""
+    """Return the id that the caller sent; a new id if the caller sent none, several or an invalid one."""
     sent = Headers(scope=scope).getlist("x-request-id")
     return sent[0] if len(sent) == 1 and _SANE_ID.fullmatch(sent[0]) else new_id()
 

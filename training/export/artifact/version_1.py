@@ -86,7 +86,7 @@ def _outputs(
     selection: str,
     candidates: int,
 ) -> list[dict[str, Any]]:
-    """Return the outputs as a manifest of version 2 lists them; golden.tolerance of version 1 has their limits."""
+    """Return the outputs as version 2 lists them; in version 1, golden.tolerance holds their limits."""
 
     def output(
         name: str, dtype: str, sizes: Sequence[int], role: str, limit: float, relative: float = 0

@@ -32,7 +32,7 @@ class Speed:
 
     def __str__(self) -> str:
         ratio = f"sparse/dense {self.sparse_to_dense:.3f}, the median of {ROUNDS} rounds"
-        times = f"medians {self.sparse_ms:.3g} and {self.dense_ms:.3g} ms"
+        times = f"medians {self.sparse_ms:.3g} ms and {self.dense_ms:.3g} ms"
         gain = "" if self.faster == "sparse" else f", a gain of less than {LEAST_GAIN:.0%}"
         return f"{ratio} ({times}){gain}: {self.faster} is chosen"
 
