@@ -134,7 +134,7 @@ def test_a_model_without_anything_to_choose_has_no_controls(browser, start, tmp_
 
 @pytest.fixture
 def slow_then_small(tmp_path):
-    """A large image without objects, and a small one with an object."""
+    """Write a large image without objects, and a small one with an object; return their paths."""
     large = tmp_path / "large.png"
     large.write_bytes(image_bytes(np.random.default_rng(0).integers(0, 2, (6000, 6000, 3), np.uint8)))
     small = tmp_path / "small.png"
@@ -174,7 +174,7 @@ def test_an_image_chosen_while_the_models_load_is_answered(page, red):
 
 @pytest.fixture
 def three(tmp_path):
-    """An image with an object, an image without one, and a file that is no image."""
+    """Write an image with an object, one without and a file that is no image; return their paths."""
     names = ("red.png", "black.png", "note.txt")
     contents = (image_bytes(golden_image()), image_bytes(np.zeros((64, 64, 3), np.uint8)), b"hello")
     for name, content in zip(names, contents, strict=True):

@@ -21,7 +21,7 @@ def root(tmp_path):
 
 
 def held(root, share=0.25, *, held_out=True):
-    """The grey values of the images on one side."""
+    """Return the grey values of the images on one side."""
     dataset = open_dataset(FolderConfig(root=str(root), hold_out=share, held_out=held_out))
     return {int(dataset.load(index).image[0, 0, 0]) for index in range(len(dataset))}
 

@@ -13,7 +13,7 @@ ROW = "1 0.5 0.5 0.5 0.5\n"
 
 @pytest.fixture
 def root(tmp_path):
-    """One image in images/train, its label in labels/train."""
+    """Write one image in images/train and its label in labels/train."""
     write_pair(tmp_path / "set", "images/train/a.png", "labels/train/a.txt")
     return tmp_path / "set"
 

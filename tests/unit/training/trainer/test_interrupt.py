@@ -14,7 +14,7 @@ BOTH = [signal.SIGINT, signal.SIGTERM]
 
 @pytest.fixture
 def ctrl_c():
-    """Python's own handler of Ctrl-C; a process started in the background ignores the signal instead."""
+    """Use Python's own handler of Ctrl-C; a process started in the background ignores the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
