@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.masks import Mask
 from training.data.remarks import Remarks
 
 
@@ -32,6 +33,10 @@ class Sample:
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
     areas: NDArray[np.float64] | None = None  # (N,) of outlines, source pixels²; NaN: use the box's area
     image_class: int | None = None  # class of the whole image; None: its objects are labelled instead
+    masks: tuple[Mask, ...] | None = None  # N; None: the data set has no masks
+    # (N, P, 3) x, y in pixels, and 0: not labelled, 1: hidden, 2: visible; None: there are no keypoints
+    keypoints: NDArray[np.float32] | None = None
+    corners: NDArray[np.float32] | None = None  # (N, 4, 2) of oriented boxes, in order; None: there are none
 
     @property
     def labelled_classes(self) -> NDArray[np.int64]:
@@ -49,8 +54,10 @@ class Sample:
         regions = self.ignored_class_ids
         if regions is not None and len(regions) != len(self.ignored_xyxy):
             raise ValueError(f"{self.name}: {len(regions)} classes of {len(self.ignored_xyxy)} regions")
-        if self.areas is not None and len(self.areas) != n:
-            raise ValueError(f"{self.name}: {len(self.areas)} areas of {n} objects")
+        for name in ("areas", "masks", "keypoints", "corners"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise ValueError(f"{self.name}: {len(values)} {name} of {n} objects")
 
 
 class Dataset(Protocol):

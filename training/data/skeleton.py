@@ -1,0 +1,26 @@
+"""The keypoints that a data set labels on each object."""
+
+from dataclasses import dataclass
+
+from training.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """Names of keypoints, and how they belong together; P is the number of keypoints."""
+
+    names: tuple[str, ...]  # P
+    flip_ids: tuple[int, ...]  # P: the keypoint that each one becomes in a mirrored image; itself if central
+    edges: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a drawing connects
+    sigmas: tuple[float, ...] = ()  # P: spread of correct labels, for OKS; empty: 0.05 for every keypoint
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if sorted(self.flip_ids) != list(range(count)):
+            raise DatasetError(f"flip_ids={list(self.flip_ids)} must name each of {count} keypoints once")
+        if any(self.flip_ids[other] != point for point, other in enumerate(self.flip_ids)):
+            raise DatasetError(f"flip_ids={list(self.flip_ids)} must pair keypoints: left with right")
+        if any(not 0 <= end < count for edge in self.edges for end in edge):
+            raise DatasetError(f"edges={list(self.edges)} must name keypoints from 0 to {count - 1}")
+        if self.sigmas and (len(self.sigmas) != count or min(self.sigmas) <= 0):
+            raise DatasetError(f"sigmas={list(self.sigmas)} must hold {count} positive numbers")
