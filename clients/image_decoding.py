@@ -1,4 +1,4 @@
-"""Decode image files to upright RGB with 8 bits per value, and say what of a file was not looked at.
+"""Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
 
 Copies of this file, byte for byte the same, are in training/data, service/pipeline and clients, so that the
 same file gives the same pixels everywhere. It imports nothing of its package.
