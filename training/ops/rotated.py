@@ -103,7 +103,7 @@ def prob_iou(a: Tensor, b: Tensor) -> Tensor:
     and the inverse of the mean covariance are written as sums of positive terms in the boxes' own frames, so
     that thin boxes lose no precision.
 
-    Source: Llerena et al. 2021, arXiv:2106.06072, eq. 3 to 8.
+    Source: Llerena et al. 2021, arXiv:2106.06072.
     """
     a, b = a.float(), b.float()
     a_wide, a_high = (a[..., 2:4].clamp(min=MIN_SIDE).square() / 12).unbind(dim=-1)  # variances
