@@ -186,7 +186,10 @@ class ModelConfig(_Checked):
 
     def _check_keypoints(self) -> None:
         count = len(self.keypoints)
-        _require((self.task == "pose") == (count > 0), f"task {self.task} with {count} keypoints cannot work")
+        _require(
+            (self.task == "pose") == (count > 0),
+            f"{count} keypoints with task={self.task!r}: pose needs some, and other tasks have none",
+        )
         _require(len(set(self.keypoints)) == count, f"keypoints repeat: {self.keypoints}")
         paired = sorted(self.flip_ids) == list(range(len(self.flip_ids))) and all(
             self.flip_ids[other] == point for point, other in enumerate(self.flip_ids)
