@@ -13,9 +13,15 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
-TaskName = Literal["detect", "classify"]
-TASK_SUFFIXES: dict[TaskName, str] = {"detect": "", "classify": "-cls"}  # of variant names
-TASKS = tuple(TASK_SUFFIXES)
+TaskName = Literal["detect", "classify", "segment", "pose", "obb"]
+TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
+    "detect": "",
+    "classify": "-cls",
+    "segment": "-seg",
+    "pose": "-pose",
+    "obb": "-obb",
+}
+TASKS: tuple[TaskName, ...] = ("detect", "classify")  # those that can be trained
 Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model input; names as in manifests
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
@@ -135,6 +141,10 @@ class ModelConfig(_Checked):
     variant: str = "yolov12-n"
     task: TaskName = "detect"
     class_names: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()  # pose only: names of the points that every object has
+    flip_ids: tuple[int, ...] = ()  # pose: the point that each one becomes in a mirrored image
+    edges: tuple[tuple[int, int], ...] = ()  # pose: pairs of points that a drawing connects
+    sigmas: tuple[float, ...] = ()  # pose: spread of correct labels, for OKS; empty: 0.05 for every point
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage
     width: float = 0.25  # factor on channels
@@ -169,9 +179,33 @@ class ModelConfig(_Checked):
             mixture = self.mixtures[place]
             bare = mixture.shared_kernel is None and not mixture.residual and not mixture.activate
             _require(bare, f"{place}: experts of a head have no shared expert, residual or activation")
+        self._check_keypoints()
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
             _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
+
+    def _check_keypoints(self) -> None:
+        count = len(self.keypoints)
+        _require(
+            (self.task == "pose") == (count > 0),
+            f"{count} keypoints with task={self.task!r}: pose needs some, and other tasks have none",
+        )
+        _require(len(set(self.keypoints)) == count, f"keypoints repeat: {self.keypoints}")
+        paired = sorted(self.flip_ids) == list(range(len(self.flip_ids))) and all(
+            self.flip_ids[other] == point for point, other in enumerate(self.flip_ids)
+        )
+        _require(
+            len(self.flip_ids) in (0, count) and paired,
+            f"flip_ids={self.flip_ids} must pair each of {count} keypoints with one",
+        )
+        _require(
+            all(0 <= end < count for edge in self.edges for end in edge),
+            f"edges={self.edges} must name keypoints from 0 to {count - 1}",
+        )
+        _require(
+            len(self.sigmas) in (0, count) and all(sigma > 0 for sigma in self.sigmas),
+            f"sigmas={self.sigmas} must hold a positive number for each of {count} keypoints",
+        )
 
     @property
     def top_k(self) -> int:
@@ -235,6 +269,9 @@ class LossConfig(_Checked):
     box: NotNegative = 7.5
     classes: NotNegative = 0.5
     dfl: NotNegative = 1.5
+    mask: NotNegative = 7.5  # segment only
+    keypoints: NotNegative = 12.0  # pose only, as the next
+    visibility: NotNegative = 1.0
     balance: NotNegative = 1.5  # arXiv:2512.23273, table 8
     load: NotNegative = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
     z: NotNegative = 0.0

@@ -59,7 +59,8 @@ def evaluate(
     found: list[Detections] = []
 
     def keep(batch: EvaluationBatch, predictions: Predictions) -> None:
-        candidates = select_candidates(*model.decode(predictions), DetectConfig.candidates)
+        all_boxes, all_scores, *_ = model.decode(predictions)
+        candidates = select_candidates(all_boxes, all_scores, DetectConfig.candidates)
         for row, truth in enumerate(batch.truths):
             boxes, scores, class_ids = (part[row] for part in candidates)
             placed = Letterbox.fit(truth.image_hw, model.config.input_hw)

@@ -3,6 +3,7 @@
 Source: task-aligned assignment, Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -24,13 +25,36 @@ class Targets(NamedTuple):
     class_scores: Tensor  # (B, A, C) 0..1; the scaled alignment for the assigned class, 0 for others
 
 
+class Geometry(NamedTuple):
+    """What assignment needs to know about a kind of boxes, which have D numbers each."""
+
+    inside: Callable[[Tensor, Tensor], Tensor]  # boxes (M, D), points (A, 2) to (M, A) bool
+    overlap: Callable[[Tensor, Tensor], Tensor]  # two times boxes (P, D) to (P,), at most 1
+
+
+def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
+    """Return whether each anchor is inside each object, (M, A) bool.
+
+    An object smaller than the finest cell is enlarged to one cell; otherwise no anchor might be inside it.
+    """
+    center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
+    half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
+    x_inside = (points[None, :, 0] - center[:, None, 0]).abs() <= half[:, None, 0]
+    y_inside = (points[None, :, 1] - center[:, None, 1]).abs() <= half[:, None, 1]
+    return x_inside & y_inside
+
+
+UPRIGHT = Geometry(anchors_inside, complete_iou)  # of boxes xyxy
+
+
 @torch.no_grad()
 def assign(
-    boxes_xyxy: Tensor,
+    boxes: Tensor,
     class_scores: Tensor,
     points: Tensor,
     truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
+    geometry: Geometry = UPRIGHT,
 ) -> Targets:
     """Return the targets of all anchors: each object gets the anchors that predict it best.
 
@@ -41,25 +65,26 @@ def assign(
     anchor) pairs whose anchor is inside the object: a few per cent of all pairs.
 
     Args:
-        boxes_xyxy: predicted boxes (B, A, 4), in pixels of the model input.
+        boxes: predicted boxes (B, A, D), in pixels of the model input; D = 4, xyxy, if they are upright.
         class_scores: predicted scores (B, A, C), 0..1.
         points: cell centres (A, 2), in pixels of the model input.
-        truth: boxes (M, 4), class ids (M,) and image ids (M,) of the batch's objects.
+        truth: boxes (M, D), class ids (M,) and image ids (M,) of the batch's objects.
         config: holds assign_top_k (the largest number of anchors per object) and the exponents of the
             alignment.
+        geometry: how points and boxes relate.
     """
     truth_boxes, truth_classes, image_ids = truth
     batch, anchors, classes = class_scores.shape
-    device = boxes_xyxy.device
+    device = boxes.device
     target_scores = torch.zeros(batch, anchors, classes, device=device)
     foreground = torch.zeros(batch, anchors, dtype=torch.bool, device=device)
     object_of_anchor = torch.zeros(batch, anchors, dtype=torch.int64, device=device)
     if len(truth_boxes) == 0:
         return Targets(foreground, object_of_anchor, target_scores)
 
-    object_ids, anchor_ids = _anchors_inside(truth_boxes, points).nonzero(as_tuple=True)  # (P,)
+    object_ids, anchor_ids = geometry.inside(truth_boxes, points).nonzero(as_tuple=True)  # (P,)
     images = image_ids[object_ids]
-    overlap = complete_iou(truth_boxes[object_ids], boxes_xyxy[images, anchor_ids]).clamp(min=0)
+    overlap = geometry.overlap(truth_boxes[object_ids], boxes[images, anchor_ids]).clamp(min=0)
     score = class_scores[images, anchor_ids, truth_classes[object_ids]]
     alignment = score.pow(config.assign_alpha) * overlap.pow(config.assign_beta)  # (P,)
 
@@ -81,18 +106,6 @@ def assign(
     object_of_anchor[images, anchor_ids] = object_ids
     target_scores[images, anchor_ids, truth_classes[object_ids]] = wanted
     return Targets(foreground, object_of_anchor, target_scores)
-
-
-def _anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
-    """Return whether each anchor is inside each object, (M, A) bool.
-
-    An object smaller than the finest cell is enlarged to one cell; otherwise no anchor might be inside it.
-    """
-    center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
-    half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
-    x_inside = (points[None, :, 0] - center[:, None, 0]).abs() <= half[:, None, 0]
-    y_inside = (points[None, :, 1] - center[:, None, 1]).abs() <= half[:, None, 1]
-    return x_inside & y_inside
 
 
 def _best_per_object(

@@ -1,4 +1,7 @@
-"""The loss of a detector for one batch."""
+"""The loss of a detector for one batch, and what the losses of all networks with anchors share."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +14,22 @@ from training.losses.routing import routing_loss
 from training.losses.terms import LossTerms, Total, alone
 from training.models.detector import Detector, Predictions
 from training.ops.boxes import complete_iou
+
+# B batch · A anchors · M objects of the batch · F matched anchors of this process's images
+
+
+class Matches(NamedTuple):
+    """The anchors that objects are assigned to."""
+
+    image_ids: Tensor  # (F,) int64
+    anchor_ids: Tensor  # (F,) int64
+    object_ids: Tensor  # (F,) int64, row in the batch's objects
+    weights: Tensor  # (F,) 0..1, the target score of the anchor
+
+
+# Returns terms of the loss by name, each summed over the matched anchors with their weights. The names are
+# those of the weights in LossConfig.
+Sums = Callable[[Matches], Mapping[str, Tensor]]
 
 
 def detection_loss(
@@ -35,57 +54,99 @@ def detection_loss(
             loss of the whole batch, but only its own part of the gradient; the caller must sum the gradients
             over the processes.
     """
-    boxes, scores = model.decode(predictions)
-    targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
-    counts = torch.stack([targets.class_scores.sum(), boxes.new_tensor(len(boxes))])
-    weight_sum, images = total(counts).unbind()
-    weight_sum = weight_sum.clamp(min=1)
-
-    # Every process must call `total` equally often: no call below may depend on this process's images.
-    counted = _counted(targets.foreground, model.points, ignored)
-    sums = _local_sums(model, predictions, boxes, targets, (truth[0], counted), config)
-    classes, box, dfl = (total(torch.stack(sums)) / weight_sum).unbind()
-    routing = routing_loss(
-        predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
-    )
-    weighted = config.box * box + config.classes * classes + config.dfl * dfl + routing
-    parts = {"box": box, "classes": classes, "dfl": dfl, "routing": routing}
-    shown = {name: term.detach() for name, term in parts.items()}
-    return LossTerms(weighted * images, shown, weight_sum.detach())
+    return upright_loss(model, predictions, truth, config, ignored=ignored, total=total)
 
 
-def _local_sums(
+def upright_loss(
     model: Detector,
     predictions: Predictions,
-    boxes: Tensor,
-    targets: Targets,
-    truth: tuple[Tensor, Tensor | None],
+    truth: tuple[Tensor, Tensor, Tensor],
     config: LossConfig,
-) -> list[Tensor]:
-    """Return the BCE, CIoU and DFL losses of this process's images, each summed over anchors.
+    *,
+    terms: tuple[str, ...] = (),
+    further: Sums = lambda matches: {},
+    ignored: tuple[Tensor, Tensor] | None = None,
+    total: Total = alone,
+) -> LossTerms:
+    """Return the loss of a detector of upright boxes that may predict more; arguments as in detection_loss.
 
     Args:
-        truth: boxes of objects (M, 4), and factors on the anchors' BCE, (B, A, 1); None in place of these
-            factors means that every factor is 1.
+        terms: names of the terms for what the network predicts besides boxes and classes.
+        further: returns these terms; one that it leaves out is 0.
     """
-    truth_boxes, counted = truth
-    classes = functional.binary_cross_entropy_with_logits(
-        predictions.class_logits.float(), targets.class_scores, weight=counted, reduction="sum"
-    )
-    box = dfl = boxes.sum() * 0  # has a gradient even if no object is in the batch
-    image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
-    if len(image_ids):
-        matched = truth_boxes[targets.object_ids[image_ids, anchor_ids]]  # (F, 4)
-        weight = targets.class_scores[image_ids, anchor_ids].sum(dim=-1)  # (F,)
+    boxes, scores = model.decode_rows(model.select(predictions, None))
+    targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
+
+    def sums(matches: Matches) -> dict[str, Tensor]:
+        image_ids, anchor_ids, object_ids, weights = matches
+        matched = truth[0][object_ids]  # (F, 4)
         overlap = complete_iou(boxes[image_ids, anchor_ids], matched)
-        box = ((1 - overlap) * weight).sum()
+        found = {"box": ((1 - overlap) * weights).sum()}
         if config.dfl:
             distances = side_distances(
                 model.points[anchor_ids], model.strides[anchor_ids], matched, model.config.reg_max
             )
             loss = distribution_focal_loss(predictions.box_logits[image_ids, anchor_ids], distances)
-            dfl = (loss * weight).sum()
-    return [classes, box, dfl]
+            found["dfl"] = (loss * weights).sum()
+        return {**found, **further(matches)}
+
+    terms = ("box", "dfl", *terms)
+    return assigned_loss(
+        model, predictions, targets, config, terms=terms, sums=sums, ignored=ignored, total=total
+    )
+
+
+def assigned_loss(
+    model: Detector,
+    predictions: Predictions,
+    targets: Targets,
+    config: LossConfig,
+    *,
+    terms: tuple[str, ...],
+    sums: Sums,
+    ignored: tuple[Tensor, Tensor] | None,
+    total: Total,
+) -> LossTerms:
+    """Return the class loss of all anchors, the terms of those matched, and the routing losses.
+
+    detection_loss says how they are combined, and what `ignored` and `total` are. A term that `sums` leaves
+    out is 0.
+    """
+    counts = torch.stack([targets.class_scores.sum(), model.points.new_tensor(len(targets.foreground))])
+    weight_sum, images = total(counts).unbind()
+    weight_sum = weight_sum.clamp(min=1)
+
+    # Every process must call `total` equally often: no call below may depend on this process's images.
+    counted = _counted(targets.foreground, model.points, ignored)
+    matches = _matches(targets)
+    found = dict(sums(matches)) if len(matches.weights) else {}
+    found["classes"] = functional.binary_cross_entropy_with_logits(
+        predictions.class_logits.float(), targets.class_scores, weight=counted, reduction="sum"
+    )
+    names = (terms[0], "classes", *terms[1:])
+    nothing = _nothing(predictions)
+    local = torch.stack([found.get(name, nothing) for name in names])
+    parts = dict(zip(names, (total(local) / weight_sum).unbind(), strict=True))
+    routing = routing_loss(
+        predictions.routings, config, parts["classes"], lambda values: total(values.sum(dim=0)) / images
+    )
+    weighted = routing.new_zeros(())
+    for name, term in parts.items():
+        weighted = weighted + getattr(config, name) * term
+    shown = {name: term.detach() for name, term in {**parts, "routing": routing}.items()}
+    return LossTerms((weighted + routing) * images, shown, weight_sum.detach())
+
+
+def _matches(targets: Targets) -> Matches:
+    image_ids, anchor_ids = targets.foreground.nonzero(as_tuple=True)
+    weights = targets.class_scores[image_ids, anchor_ids].sum(dim=-1)
+    return Matches(image_ids, anchor_ids, targets.object_ids[image_ids, anchor_ids], weights)
+
+
+def _nothing(predictions: Predictions) -> Tensor:
+    """Return a 0 that gives every output of the network a gradient, for terms without a matched anchor."""
+    outputs = (predictions.box_logits, predictions.extras, predictions.prototypes)
+    return torch.stack([each.float().mean() * 0 for each in outputs if each is not None]).sum()
 
 
 def _counted(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:

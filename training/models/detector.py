@@ -1,5 +1,7 @@
 """The detector: maps uint8 images to raw predictions and the routing of every mixture layer."""
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from training.config import HEAD_PLACES, STRIDES, ModelConfig
@@ -14,7 +16,17 @@ from training.ops.anchors import anchor_points, decode_boxes
 
 __all__ = ("Detector", "Predictions")
 
-# B batch · A anchors of all levels · C classes
+# B batch · A anchors of all levels · N selected anchors · C classes
+
+
+class AnchorRows(NamedTuple):
+    """The raw predictions of the selected anchors, or of all anchors."""
+
+    box_logits: Tensor  # (B, N, 4, R)
+    class_logits: Tensor  # (B, N, C) float32
+    extras: Tensor | None  # (B, N, K); None: the network predicts nothing more than boxes and classes
+    points: Tensor  # (A, 2), or per image, (B, N, 2)
+    strides: Tensor  # (A, 1), or per image, (B, N, 1)
 
 
 class Detector(Network):
@@ -39,25 +51,39 @@ class Detector(Network):
         """Return the box and class logits of all anchors, and the routings of backbone, neck and head."""
         maps, of_neck = self.neck(maps, controls, dispatch)
         found = self.head(maps, controls, dispatch)
-        return found._replace(routings={**routings, **of_neck, **found.routings})
+        return self.add_extras(found._replace(routings={**routings, **of_neck, **found.routings}), maps)
 
-    def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
+        """Return the predictions with those that a subclass makes from the neck's maps, finest first."""
+        return predictions
+
+    def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
         """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
         With `limit`, return only the `limit` anchors of each image with the highest class scores, in any
-        order. An image's `limit` best (anchor, class) pairs are always among these anchors.
+        order. An image's `limit` best (anchor, class) pairs are always among these anchors. Subclasses return
+        further predictions of the same anchors.
         """
+        return self.decode_rows(self.select(predictions, limit))
+
+    def decode_rows(self, rows: AnchorRows) -> tuple[Tensor, Tensor]:
+        """Return the boxes (B, N, 4) and class scores (B, N, C) of selected anchors."""
+        return decode_boxes(rows.box_logits, rows.points, rows.strides), rows.class_logits.sigmoid()
+
+    def select(self, predictions: Predictions, limit: int | None) -> AnchorRows:
+        """Return the predictions of the `limit` anchors that `decode` returns; None: of all anchors."""
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
-        points, strides = self.points, self.strides
+        extras, points, strides = predictions.extras, self.points, self.strides
         if limit is not None and limit < len(points):
             best = class_logits.amax(dim=-1).topk(limit, sorted=False).indices  # (B, limit)
             box_logits = _rows(box_logits.flatten(2), best).unflatten(2, box_logits.shape[2:])
             class_logits = _rows(class_logits, best)
+            extras = None if extras is None else _rows(extras, best)
             points, strides = (
                 each.index_select(0, best.flatten()).reshape(-1, limit, each.shape[1])
                 for each in (points, strides)
             )
-        return decode_boxes(box_logits, points, strides), class_logits.sigmoid()
+        return AnchorRows(box_logits, class_logits, extras, points, strides)
 
 
 def _rows(values: Tensor, ids: Tensor) -> Tensor:

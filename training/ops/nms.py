@@ -40,13 +40,21 @@ def class_aware_nms(
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes_xyxy[order], class_ids[order]
     clashes = (iou(boxes[:, None], boxes[None]) > iou_threshold) & (classes[:, None] == classes[None])
+    return order[keep_without_clashes(clashes, max_det)]
+
+
+def keep_without_clashes(clashes: Tensor, max_det: int) -> Tensor:
+    """Return the indices to keep, at most max_det, of candidates with the best first.
+
+    A candidate is dropped if it clashes with a kept one: clashes (N, N) bool.
+    """
     clash_rows = clashes.numpy(force=True)
-    suppressed = np.zeros(len(order), dtype=bool)
+    suppressed = np.zeros(len(clash_rows), dtype=bool)
     kept: list[int] = []
-    for index in range(len(order)):
+    for index in range(len(clash_rows)):
         if len(kept) == max_det:
             break
         if not suppressed[index]:
             kept.append(index)
             suppressed |= clash_rows[index]
-    return order[torch.tensor(kept, dtype=torch.int64)]
+    return torch.tensor(kept, dtype=torch.int64)

@@ -1,6 +1,7 @@
 """The detection head: predicts side distances and class scores for every cell of every level."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ class Predictions(NamedTuple):
     box_logits: Tensor  # (B, A, 4, R)
     class_logits: Tensor  # (B, A, C)
     routings: dict[str, Routing]  # by layer name, in the order in which the layers run
+    extras: Tensor | None = None  # (B, A, K): what the networks of further tasks predict for each anchor
+    prototypes: Tensor | None = None  # (B, 32, H / 4, W / 4): masks that segmentation sums up
 
 
 class DetectHead(nn.Module):
@@ -102,9 +105,23 @@ def start_biases(
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
     """Join the levels' box and class maps, (B, 4R, H, W) and (B, C, H, W), to (B, A, 4, R) and (B, A, C)."""
-    # Before joining, channels become the last axis: this costs nothing if convolutions are channels-last.
-    boxes, classes = (
-        torch.cat([maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in branch], dim=1)
-        for branch in zip(*per_level, strict=True)
-    )
+    boxes, classes = (join_anchors(branch) for branch in zip(*per_level, strict=True))
     return boxes.unflatten(2, (4, reg_max)), classes
+
+
+def join_anchors(maps: Sequence[Tensor]) -> Tensor:
+    """Join maps (B, K, H, W) of all levels to the rows of all anchors, (B, A, K)."""
+    # Before joining, channels become the last axis: this costs nothing if convolutions are channels-last.
+    return torch.cat([each.permute(0, 2, 3, 1).flatten(1, 2) for each in maps], dim=1)
+
+
+class AnchorBranches(nn.Module):
+    """A branch at each level that predicts K further numbers for each anchor; levels share no weights."""
+
+    def __init__(self, channels: tuple[int, int, int], width: int, outputs: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(box_branch(c, width, outputs) for c in channels)
+
+    def forward(self, maps: Maps) -> Tensor:
+        """Return the numbers of all anchors, (B, A, K), for feature maps, finest first."""
+        return join_anchors([branch(x) for branch, x in zip(self.levels, maps, strict=True)])

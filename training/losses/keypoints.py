@@ -1,0 +1,92 @@
+"""The loss of a pose network for one batch."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import LossConfig
+from training.losses.detection import Matches, upright_loss
+from training.losses.terms import LossTerms, Total, alone
+from training.models.detector import Predictions
+from training.models.heads.pose import decode_keypoints
+from training.models.pose_estimator import PoseEstimator
+from training.ops.boxes import area
+
+# M objects of the batch · F matched anchors · P keypoints
+
+
+def pose_loss(
+    model: PoseEstimator,
+    predictions: Predictions,
+    truth: tuple[Tensor, Tensor, Tensor, Tensor],
+    config: LossConfig,
+    ignored: tuple[Tensor, Tensor] | None = None,
+    total: Total = alone,
+) -> LossTerms:
+    """Return the loss of a detector, and the weighted terms `keypoints` and `visibility`.
+
+    Anchors count with their target scores, as in the other terms. An object without labelled keypoints
+    teaches nothing about keypoints: data sets leave them out where objects are small or crowded.
+
+    Args:
+        truth: boxes (M, 4) in pixels of the model input, class ids (M,), image ids (M,), and keypoints
+            (M, P, 3) of the objects: x, y in pixels, and 0: not labelled, 1: hidden, 2: visible.
+        ignored: as in detection_loss, and so is total.
+    """
+    boxes, keypoints = truth[0], truth[3]
+
+    def further(matches: Matches) -> dict[str, Tensor]:
+        assert predictions.extras is not None
+        anchor_ids = matches.anchor_ids
+        raw = predictions.extras[matches.image_ids, anchor_ids]  # (F, 3P)
+        found = decode_keypoints(raw[None], model.points[anchor_ids], model.strides[anchor_ids])[0]
+        wanted, areas = keypoints[matches.object_ids], area(boxes[matches.object_ids])
+        location = location_loss(found[..., :2], wanted, areas, model.sigmas)
+        visibility = visibility_loss(found[..., 2], wanted)
+        losses = {"keypoints": location, "visibility": visibility}
+        return {name: (loss * matches.weights).sum() for name, loss in losses.items()}
+
+    return upright_loss(
+        model,
+        predictions,
+        truth[:3],
+        config,
+        terms=("keypoints", "visibility"),
+        further=further,
+        ignored=ignored,
+        total=total,
+    )
+
+
+def location_loss(found_xy: Tensor, wanted: Tensor, areas: Tensor, sigmas: Tensor) -> Tensor:
+    """Return 1 - the object keypoint similarity of each object, (F,), over its labelled points; 0 without.
+
+    The similarity of a point at distance d is exp(-d² / (2 · area · (2 sigma)²)).
+
+    Args:
+        found_xy: (F, P, 2), in pixels.
+        wanted: (F, P, 3), x, y in pixels, and 0 for points that are not labelled.
+        areas: of the objects' boxes (F,), in square pixels: outlines are not always labelled.
+        sigmas: spread of correct labels, (P,).
+
+    Source: Maji et al. 2022, YOLO-Pose, arXiv:2204.06806; the similarity is COCO's.
+    """
+    labelled = wanted[..., 2] > 0
+    distance2 = (found_xy - wanted[..., :2]).square().sum(dim=-1)  # (F, P)
+    similarity = torch.exp(-distance2 / (2 * areas[:, None].clamp(min=1) * (2 * sigmas).square()))
+    return ((1 - similarity) * labelled).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
+
+
+def visibility_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean binary cross entropy of each object's points, (F,); 0 if no point is labelled.
+
+    A point is to be called visible if its place is labelled, even if something hides it: a user of the
+    visibility wants to know which places can be relied on.
+
+    Args:
+        logits: (F, P).
+        wanted: (F, P, 3), with 0 in the last column for points that are not labelled.
+    """
+    labelled = wanted[..., 2] > 0
+    loss = functional.binary_cross_entropy_with_logits(logits, labelled.float(), reduction="none")
+    return loss.mean(dim=-1) * labelled.any(dim=-1)

@@ -1,0 +1,84 @@
+"""The loss of a segmentation network for one batch."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import LossConfig
+from training.losses.detection import Matches, upright_loss
+from training.losses.terms import LossTerms, Total, alone
+from training.models.detector import Predictions
+from training.models.heads.segment import MASK_STRIDE
+from training.models.segmenter import Segmenter
+
+# M objects of the batch · F matched anchors · h, w size of a prototype
+
+
+def segmentation_loss(
+    model: Segmenter,
+    predictions: Predictions,
+    truth: tuple[Tensor, Tensor, Tensor, Tensor],
+    config: LossConfig,
+    ignored: tuple[Tensor, Tensor] | None = None,
+    total: Total = alone,
+) -> LossTerms:
+    """Return the loss of a detector, and the weighted term `mask`, the mean mask loss of matched anchors.
+
+    Anchors count with their target scores, as in the other terms.
+
+    Args:
+        truth: boxes (M, 4) in pixels of the model input, class ids (M,), image ids (M,), and masks
+            (M, H / 4, W / 4) bool of the objects.
+        ignored: as in detection_loss, and so is total.
+    """
+    boxes, masks = truth[0], truth[3]
+
+    def further(matches: Matches) -> dict[str, Tensor]:
+        if not config.mask:
+            return {}
+        assert predictions.extras is not None
+        assert predictions.prototypes is not None
+        sums = []
+        # Image by image, since the logits of all anchors of a batch would take much memory.
+        for image_id in matches.image_ids.unique().tolist():
+            rows = matches.image_ids == image_id
+            objects = matches.object_ids[rows]
+            coefficients = predictions.extras[image_id, matches.anchor_ids[rows]]
+            logits = mask_logits(coefficients, predictions.prototypes[image_id])
+            sums.append((mask_loss(logits, masks[objects], boxes[objects]) * matches.weights[rows]).sum())
+        return {"mask": torch.stack(sums).sum()}
+
+    return upright_loss(
+        model, predictions, truth[:3], config, terms=("mask",), further=further, ignored=ignored, total=total
+    )
+
+
+def mask_logits(coefficients: Tensor, prototypes: Tensor) -> Tensor:
+    """Return mask logits (F, h, w) from coefficients (F, 32) and an image's prototypes (32, h, w)."""
+    return torch.einsum("fk,khw->fhw", coefficients.float(), prototypes.float())
+
+
+def mask_loss(logits: Tensor, masks: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """Return the mean binary cross entropy of each mask over the cells that its box touches, (F,).
+
+    Large and small objects thus weigh the same. Outside the box, where masks are cut off, nothing is learnt.
+
+    Args:
+        logits: (F, h, w).
+        masks: (F, h, w) bool.
+        boxes_xyxy: (F, 4), in pixels of the model input, of which a cell has MASK_STRIDE per side.
+
+    Source: Bolya et al. 2019, YOLACT, arXiv:1904.02689.
+    """
+    inside = _touched(boxes_xyxy, (logits.shape[1], logits.shape[2]))
+    loss = functional.binary_cross_entropy_with_logits(logits, masks.float(), reduction="none")
+    return (loss * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
+
+
+def _touched(boxes_xyxy: Tensor, cells_hw: tuple[int, int]) -> Tensor:
+    """Return which cells each box touches, (F, h, w) bool: at least one for a box in the image."""
+    left, top, right, bottom = (boxes_xyxy / MASK_STRIDE)[..., None].unbind(dim=1)  # (F, 1)
+    rows, columns = (torch.arange(size, device=boxes_xyxy.device) for size in cells_hw)
+    in_row = (rows + 1 > top) & (rows < bottom)  # (F, h)
+    in_column = (columns + 1 > left) & (columns < right)
+    return in_row[:, :, None] & in_column[:, None, :]

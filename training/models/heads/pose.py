@@ -1,0 +1,30 @@
+"""The keypoint head: predicts the keypoints of an object for every cell of every level."""
+
+import torch
+from torch import Tensor
+
+from training.models.heads.detect import AnchorBranches
+
+# B batch · N anchors · P keypoints
+
+
+def keypoint_branches(points: int, channels: tuple[int, int, int]) -> AnchorBranches:
+    """Return the branches that predict x, y and the visibility's logit of each keypoint, (B, A, 3P)."""
+    return AnchorBranches(channels, max(channels[0] // 4, 3 * points), 3 * points)
+
+
+def decode_keypoints(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Return keypoints (B, N, P, 3): x, y in pixels of the model input, and the logit of the visibility.
+
+    A raw coordinate is half the distance from the cell's first corner, in strides: cell + 2 · raw.
+
+    Args:
+        raw: (B, N, 3P).
+        points: cell centres in pixels, (A, 2), or per image, (B, N, 2).
+        strides: strides in pixels, (A, 1), or per image, (B, N, 1).
+
+    Source: the decoding of published YOLO pose networks, so that their weights keep their meaning.
+    """
+    grouped = raw.float().unflatten(2, (-1, 3))
+    corner = (points - strides / 2).unsqueeze(-2)  # of the cell
+    return torch.cat([grouped[..., :2] * 2 * strides.unsqueeze(-2) + corner, grouped[..., 2:]], dim=-1)

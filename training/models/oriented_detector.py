@@ -1,0 +1,34 @@
+"""The network for oriented boxes: a detector that also predicts the angle of each box."""
+
+from torch import Tensor
+
+from training.config import ModelConfig
+from training.models.backbone import Maps
+from training.models.detector import Detector, Predictions
+from training.models.heads.obb import angle_branches, decode_angles, turn_boxes
+
+# B batch · N anchors
+
+
+class OrientedDetector(Detector):
+    """A detector with an angle branch at each level; side distances are along the axes of the turned box."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.angles = angle_branches(self.neck.channels)
+
+    def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
+        """Return the predictions with the raw numbers of angles, (B, A, 1)."""
+        return predictions._replace(extras=self.angles(maps))
+
+    def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
+        """Return boxes before rotation, class scores as a detector does, and angles (B, N), float32.
+
+        Boxes are (B, N, 4) xyxy in pixels of the model input. Angles are in -π/4..3π/4 radians, clockwise,
+        around the box's centre.
+        """
+        rows = self.select(predictions, limit)
+        assert rows.extras is not None
+        boxes, scores = self.decode_rows(rows)
+        angles = decode_angles(rows.extras)
+        return turn_boxes(boxes, rows.points, angles), scores, angles
