@@ -1,4 +1,4 @@
-"""Random augmentation of a training image and its boxes.
+"""Random augmentation of a training image and its labels.
 
 Box coordinates refer to pixel edges: pixel 0 covers 0..1. OpenCV's refer to pixel centres: pixel 0 is at 0.
 """
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from training.config import PAD_VALUE, AugmentConfig
 from training.data.copy_paste import paste_objects
 from training.data.letterbox import letterbox_image, scale_by, scale_sample
-from training.data.mosaic import Placed, area_fraction, clip_boxes, join_four, without_hidden
+from training.data.mosaic import Placed, area_fraction, join_four, without_hidden
 from training.data.sample import Dataset, Sample
+from training.data.shapes import Shapes, Window, clip_boxes, to_pixel_centres
+from training.data.skeleton import Skeleton
 
 # Both parameters of the beta distribution of mixup ratios. The objects of both images are labelled, so both
 # images must be clearly visible: with this value, 95 % of all ratios are between 0.38 and 0.62.
@@ -42,7 +44,7 @@ def augment(
         mosaic: whether config's mosaic, mixup and copy_paste apply; the last epochs of a run switch them off.
 
     Raises:
-        DatasetError: an image cannot be loaded.
+        DatasetError: an image cannot be loaded, or has keypoints and must be mirrored without a skeleton.
     """
     first = dataset.load(index)
     shown = _compose(dataset, first, rng, config, input_hw, mosaic)
@@ -52,11 +54,12 @@ def augment(
         shown = mix(shown, _compose(dataset, other, rng, config, input_hw, mosaic), ratio)
     shown = replace(shown, image=shift_colours(shown.image, rng, config))
     if rng.random() < config.flip_horizontal:
-        shown = flip(shown, axis=1)
+        shown = flip(shown, 1, dataset.skeleton)
     if rng.random() < config.flip_vertical:
-        shown = flip(shown, axis=0)
+        shown = flip(shown, 0, dataset.skeleton)
     image = np.ascontiguousarray(shown.image)
-    return Sample(image, shown.boxes_xyxy, shown.class_ids, first.name, shown.ignored_xyxy)
+    labels = Shapes.of(shown)._asdict()
+    return Sample(image, shown.boxes_xyxy, shown.class_ids, first.name, shown.ignored_xyxy, **labels)
 
 
 def _compose(
@@ -79,16 +82,21 @@ def _compose(
     shown = warp(placed, draw_affine(rng, config, placed.image.shape, input_hw), input_hw)
     if mosaic and config.copy_paste and rng.random() < config.copy_paste:
         source = dataset.load(int(rng.integers(len(dataset))))  # may be the image itself
-        shown = paste_objects(shown, _shaken(source, rng, config, input_hw), rng)
+        shaken = _shaken(source, rng, config, input_hw, dataset.skeleton)
+        shown = paste_objects(shown, shaken, rng)
     return shown
 
 
 def _shaken(
-    source: Sample, rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
+    source: Sample,
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    input_hw: tuple[int, int],
+    skeleton: Skeleton | None,
 ) -> Sample:
     """Return `source`, from which objects will be copied, randomly scaled and mirrored."""
     shaken = scale_by(scale_sample(source, input_hw), rng.uniform(1 - config.scale, 1 + config.scale))
-    return flip(shaken, axis=1) if rng.random() < config.flip_horizontal else shaken
+    return flip(shaken, 1, skeleton) if rng.random() < config.flip_horizontal else shaken
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
@@ -119,20 +127,22 @@ def draw_affine(
 
 
 def warp(placed: Placed, affine: NDArray[np.float64], input_hw: tuple[int, int]) -> Placed:
-    """Apply an affine map to an image and its boxes; drop objects of which too little remains visible."""
+    """Apply an affine map to an image and its labels; drop objects of which too little remains visible."""
     height, width = input_hw
-    centres = affine.copy()
-    centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5  # from pixel edges to pixel centres
     image = cv2.warpAffine(
-        placed.image, centres, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD_VALUE,) * 3
+        placed.image,
+        to_pixel_centres(affine),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderValue=(PAD_VALUE,) * 3,
     ).astype(np.uint8, copy=False)
     whole = _enclosing(placed.boxes_xyxy, affine)
-    window = (0, 0, width, height)
+    window: Window = (0, 0, width, height)
     boxes, ignored = clip_boxes(whole, window), clip_boxes(_enclosing(placed.ignored_xyxy, affine), window)
-    visible = placed.visible * area_fraction(boxes, whole)
-    return without_hidden(
-        replace(placed, image=image, boxes_xyxy=boxes, visible=visible, ignored_xyxy=ignored)
-    )
+    turned = bool(affine[0, 1] or affine[1, 0])
+    mapped = Shapes.of(placed).mapped(affine)
+    shapes, boxes, share = mapped.cut(window, boxes, area_fraction(boxes, whole), turned=turned)
+    return without_hidden(Placed(image, boxes, placed.class_ids, placed.visible * share, ignored, *shapes))
 
 
 def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -160,14 +170,19 @@ def shift_colours(
     return cv2.cvtColor(shifted, cv2.COLOR_HSV2RGB).astype(np.uint8, copy=False)
 
 
-def flip(shown: Shown, axis: int) -> Shown:
-    """Return the image and its boxes mirrored: axis 1 swaps left and right, axis 0 top and bottom."""
+def flip(shown: Shown, axis: int, skeleton: Skeleton | None = None) -> Shown:
+    """Return the image and its labels mirrored: axis 1 swaps left and right, axis 0 top and bottom.
+
+    Raises:
+        DatasetError: there are keypoints, but no skeleton that says which of them change places.
+    """
     side = shown.image.shape[axis]
     return replace(
         shown,
         image=np.flip(shown.image, axis),
         boxes_xyxy=_mirrored(shown.boxes_xyxy, side, axis),
         ignored_xyxy=_mirrored(shown.ignored_xyxy, side, axis),
+        **Shapes.of(shown).mirrored(side, axis, skeleton)._asdict(),
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from training.data.labels import ANY_CLASS
 from training.data.remarks import ALIKE
 from training.data.sample import Dataset, Sample
+from training.data.shapes import Shapes
 from training.data.view import DatasetView
 from training.errors import DatasetError
 
@@ -81,6 +82,7 @@ class ChosenClasses(DatasetView):
             image_class=None if sample.image_class is None else int(self._new_ids[sample.image_class]),
             ignored_xyxy=np.concatenate([sample.ignored_xyxy[meant], sample.boxes_xyxy[alike >= 0]]),
             ignored_class_ids=np.concatenate([new_regions[meant], alike[alike >= 0]]),
+            **Shapes.of(sample).kept(kept)._asdict(),
         )
 
     def class_ids(self, index: int) -> NDArray[np.int64]:

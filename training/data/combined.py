@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.data.remarks import Remarks
 from training.data.sample import Dataset, Sample
+from training.data.skeleton import Skeleton
 from training.data.view import DatasetView
 from training.errors import DatasetError
 
@@ -44,7 +45,7 @@ class CombinedDataset:
 
         Raises:
             DatasetError: shared_classes is true and the parts differ in their classes, or it is false and two
-                parts have a class in common.
+                parts have a class in common. Or the parts differ in their keypoints.
         """
         if shared_classes:
             self.class_names = _shared(parts, origins)
@@ -52,6 +53,7 @@ class CombinedDataset:
         else:
             self.class_names = _each_once(parts, origins)
             self._first_classes = [0, *accumulate(len(part.class_names) for part in parts)]
+        self.skeleton = _same_skeleton(parts, origins)
         self.origins = tuple(origins)
         self.remarks: Remarks = sum((Counter(part.remarks) for part in parts), Counter())
         self._parts = tuple(parts)
@@ -106,6 +108,15 @@ class CombinedDataset:
             raise IndexError(index)
         part = bisect_right(self._ends, index)
         return part, index - (self._ends[part - 1] if part else 0)
+
+
+def _same_skeleton(parts: Sequence[Dataset], origins: Sequence[str]) -> Skeleton | None:
+    for part, origin in zip(parts, origins, strict=True):
+        if part.skeleton != parts[0].skeleton:
+            raise DatasetError(
+                f"the keypoints of {origins[0]} and {origin} differ; give both the same keypoints, or none"
+            )
+    return parts[0].skeleton
 
 
 def _each_once(parts: Sequence[Dataset], origins: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from training.config import Resize
 from training.data.center_crop import center_crop_image
 from training.data.letterbox import letterbox_image
+from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
 
 
@@ -27,6 +28,9 @@ class Truth:
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
     areas: NDArray[np.float64] | None = None  # (N,) areas of outlines; NaN: use the box's area
     image_class: int | None = None
+    masks: tuple[Mask, ...] | None = None  # N
+    keypoints: NDArray[np.float32] | None = None  # (N, P, 3)
+    corners: NDArray[np.float32] | None = None  # (N, 4, 2)
 
     @classmethod
     def of(cls, sample: Sample) -> Self:

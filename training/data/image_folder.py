@@ -11,6 +11,7 @@ from training.data.files_below import files_below
 from training.data.image_file import VALIDATION, ImageReader, is_image, passed_over, read_bytes, split_names
 from training.data.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
+from training.data.skeleton import Skeleton
 from training.errors import DatasetError, NoSuchSplit
 
 SPLITS = ("train", *VALIDATION)
@@ -26,6 +27,8 @@ class ImageFolderDataset:
     Without split folders, a hash of each file decides: about one image in five is `val`, the others are
     `train`. Identical files are therefore in the same split.
     """
+
+    skeleton: Skeleton | None = None
 
     def __init__(self, root: Path, split: str) -> None:
         """Find the image files of a split.

@@ -9,16 +9,20 @@ from numpy.typing import NDArray
 
 from training.data.image_file import ImageReader, read_bytes
 from training.data.labels import LabelRows
-from training.data.mosaic import clip_boxes, have_area
+from training.data.mosaic import have_area
 from training.data.orientation import upright_boxes
 from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.sample import Sample
+from training.data.shapes import clip_boxes
+from training.data.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
 
 class LabelledFiles:
     """One split of a data set on disk: image files, and the boxes of their objects."""
+
+    skeleton: Skeleton | None = None
 
     def __init__(
         self,

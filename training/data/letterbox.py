@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from training.config import PAD_VALUE
 from training.data.sample import Sample
+from training.data.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Letterbox:
         """Return boxes (N, 4), given in pixels of the model input, in source pixels; nothing is clipped."""
         offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         return (boxes_xyxy - offset) / np.float32(self.scale)
+
+    def points_to_source(self, points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return points (..., 2), given in pixels of the model input, in source pixels."""
+        return (points_xy - np.array([self.left, self.top], dtype=np.float32)) / np.float32(self.scale)
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -67,10 +72,13 @@ def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample with its image, boxes and ignored regions scaled by a factor."""
+    """Return the sample with its image, all labels and ignored regions scaled by a factor."""
+    image = scale_image(sample.image, scale)
+    shapes = Shapes.of(sample).scaled(scale, sample.image.shape[:2], image.shape[:2])
     return replace(
         sample,
-        image=scale_image(sample.image, scale),
+        image=image,
         boxes_xyxy=sample.boxes_xyxy * np.float32(scale),
         ignored_xyxy=sample.ignored_xyxy * np.float32(scale),
+        **shapes._asdict(),
     )

@@ -9,38 +9,54 @@ from numpy.typing import NDArray
 
 from training.config import PAD_VALUE
 from training.data.letterbox import scale_sample
+from training.data.masks import Mask
 from training.data.sample import Sample, no_boxes
+from training.data.shapes import Shapes, Window, clip_boxes
 
 MIN_VISIBLE = 0.1  # smallest visible fraction of an object's area at which the object stays labelled
 MIN_SIDE_PX = 2.0
 
-Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 Offset = tuple[int, int]  # x, y
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An image with its objects, and the visible fraction of each object."""
+    """An image with its objects, and the visible fraction of each object; Sample documents other fields.
+
+    The fraction is the product over all steps that cut or cover an object, such as mosaic and affine map.
+    """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     boxes_xyxy: NDArray[np.float32]  # (N, 4) clipped to the visible part
     class_ids: NDArray[np.int64]  # (N,)
     visible: NDArray[np.float32]  # (N,) 0..1, the fraction of the object's area that is not cut off
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4) clipped; may have no area
+    masks: tuple[Mask, ...] | None = None  # N, cut off to the visible part
+    keypoints: NDArray[np.float32] | None = None  # (N, P, 3) unlabelled where they are cut off
+    corners: NDArray[np.float32] | None = None  # (N, 4, 2) whole, even if they are not visible
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return `image` with a sample's objects, their boxes moved by offset_xy and clipped to `window`."""
+        """Return `image` with a sample's objects, moved by offset_xy and cut off at `window`."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
-        return cls(image, boxes, sample.class_ids, area_fraction(boxes, moved), ignored)
+        whole = Shapes.of(sample).moved(offset_xy)
+        shapes, boxes, visible = whole.cut(window, boxes, area_fraction(boxes, moved), turned=False)
+        return cls(image, boxes, sample.class_ids, visible, ignored, *shapes)
 
     @classmethod
     def joined(cls, image: NDArray[np.uint8], parts: Sequence[Self]) -> Self:
-        """Return `image` with the objects of all parts; the images of the parts are not used."""
+        """Return `image` with the objects of all parts; the images of the parts are not used.
+
+        Raises:
+            DatasetError: objects of some parts have masks, keypoints or corners, and those of others not.
+        """
         names = ("boxes_xyxy", "class_ids", "visible", "ignored_xyxy")
-        return cls(image, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        boxes, ids, visible, ignored = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in names
+        )
+        return cls(image, boxes, ids, visible, ignored, *Shapes.joined(parts))
 
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
@@ -76,6 +92,7 @@ def without_hidden(placed: Placed) -> Placed:
         class_ids=placed.class_ids[keep],
         visible=placed.visible[keep],
         ignored_xyxy=placed.ignored_xyxy[have_area(placed.ignored_xyxy)],
+        **Shapes.of(placed).kept(keep)._asdict(),
     )
 
 
@@ -86,12 +103,6 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: i
     y2 = min(canvas.shape[0], top + image.shape[0])
     canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
     return x1, y1, x2, y2
-
-
-def clip_boxes(boxes_xyxy: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Return boxes (N, 4) clipped to a window; a box wholly outside gets an area of 0."""
-    low, high = np.array(window, dtype=np.float32).reshape(2, 2)
-    return np.clip(boxes_xyxy, np.tile(low, 2), np.tile(high, 2))
 
 
 def have_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:

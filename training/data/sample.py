@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.masks import Mask
 from training.data.remarks import Remarks
+from training.data.skeleton import Skeleton
 
 
 def no_boxes() -> NDArray[np.float32]:
@@ -65,6 +66,7 @@ class Dataset(Protocol):
 
     class_names: tuple[str, ...]
     remarks: Remarks  # how many labels were left out, ignored or clipped
+    skeleton: Skeleton | None  # what the keypoints of each object are; None: the data set has no keypoints
 
     def __len__(self) -> int: ...
 

@@ -15,6 +15,7 @@ from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
 from training.data.scene_objects import Maker, Pose, Rng, Thing
+from training.data.skeleton import Skeleton
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
 MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
@@ -37,6 +38,7 @@ class DrawnScenes(ABC):
     """Generated scenes, drawn when loaded; an index always gives the same scene."""
 
     class_names: tuple[str, ...] = CLASS_NAMES
+    skeleton: Skeleton | None = None
 
     def __init__(self, images: int, seed: int, image_hw: tuple[int, int]) -> None:
         self.remarks: Remarks = {}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from training.data.remarks import Remarks
 from training.data.sample import Dataset, Sample
+from training.data.skeleton import Skeleton
 
 
 class DatasetView:
@@ -16,6 +17,7 @@ class DatasetView:
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
         """Show the images at these indices of `dataset`, in this order; all images if None."""
         self.class_names = dataset.class_names
+        self.skeleton: Skeleton | None = dataset.skeleton
         self.remarks: Remarks = dataset.remarks  # they count all images of `dataset`
         self._dataset = dataset
         self._indices = range(len(dataset)) if indices is None else indices

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.data.remarks import Remarks
 from training.data.sample import Sample
+from training.data.skeleton import Skeleton
 from training.errors import DatasetError
 
 GREY = 60
@@ -33,6 +34,7 @@ class MemoryDataset:
 
     class_names: tuple[str, ...] = ("red", "green", "blue", "yellow")
     remarks: Remarks = {}  # noqa: RUF012  (no remarks)
+    skeleton: Skeleton | None = None
 
     def __init__(self, samples: list[Sample | None]) -> None:
         self._samples = samples

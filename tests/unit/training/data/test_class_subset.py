@@ -20,6 +20,7 @@ class ThreeClasses:
 
     class_names = ("a", "b", "c")
     remarks = MappingProxyType({"crowds, ignored": 2})
+    skeleton = None
 
     def __len__(self):
         return 2

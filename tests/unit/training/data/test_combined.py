@@ -17,6 +17,7 @@ class Numbered:
     def __init__(self, count, class_names):
         self.class_names = class_names
         self.remarks = {NO_AREA: count}
+        self.skeleton = None
         self.count = count
 
     def __len__(self):

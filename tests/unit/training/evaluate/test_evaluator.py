@@ -21,6 +21,7 @@ class TwoClassScenes:
 
     class_names = ("disc", "ring")
     remarks = MappingProxyType({})
+    skeleton = None
 
     def __init__(self, images):
         self._scenes = open_dataset(ScenesConfig(images=images, image_hw=(64, 96)))

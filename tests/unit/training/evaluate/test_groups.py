@@ -19,6 +19,7 @@ class Renamed:
     def __init__(self, images, name):
         self.class_names = (name,)
         self.remarks = {}
+        self.skeleton = None
         self._images = images
 
     def __len__(self):

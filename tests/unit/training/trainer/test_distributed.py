@@ -73,6 +73,7 @@ from training.trainer.loop import Trainer
 class Torn:
     def __init__(self, dataset):
         self.dataset, self.class_names, self.remarks = dataset, dataset.class_names, dataset.remarks
+        self.skeleton = dataset.skeleton
 
     def __len__(self):
         return len(self.dataset)

@@ -34,6 +34,7 @@ class OwnFindings:
 
     class_names = ("disc", "ring")
     remarks = MappingProxyType({})
+    skeleton = None
 
     def __init__(self, model):
         self.images = [image.numpy() for image in diverse_images(3)]
