@@ -166,7 +166,7 @@ def test_prob_iou_of_a_box_and_itself_is_1_however_it_is_described():
     box = torch.tensor([50.0, 40.0, 200.0, 2.0, 0.3])
     turned = torch.tensor([50.0, 40.0, 2.0, 200.0, 0.3 + math.pi / 2])
     opposite = torch.tensor([50.0, 40.0, 200.0, 2.0, 0.3 + math.pi])
-    assert prob_iou(box, torch.stack([box, turned, opposite])).tolist() == pytest.approx([1, 1, 1], abs=2e-3)
+    assert prob_iou(box, torch.stack([box, turned, opposite])).tolist() == pytest.approx([1, 1, 1], abs=4e-4)
 
 
 def test_points_inside_are_those_of_polygons():
