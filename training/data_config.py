@@ -19,6 +19,9 @@ FORMATS = (
 )  # see the table in data/open.py
 
 
+Labels = Literal["boxes", "masks", "keypoints"]  # what a reader of files keeps
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScenesConfig:
     """Scenes generated in memory, with exact boxes; the same seed gives the same scenes."""
@@ -46,6 +49,7 @@ class FolderConfig:
     root: str  # a folder, or a file such as data.yaml, labels.json or obj.data
     format: str = ""  # one of FORMATS; empty: the contents show the format
     split: str = "train"
+    labels: Labels = "boxes"  # masks and keypoints come with boxes; reading them takes memory
     class_names: tuple[str, ...] = ()  # VOC has no list of classes; empty: collect them from its labels
     folds: int = 1
     kept: tuple[int, ...] = (0,)

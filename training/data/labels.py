@@ -3,10 +3,12 @@
 from collections import Counter
 from math import nan
 from struct import Struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.label_shapes import ShapeTexts
 from training.data.remarks import CLIPPED, NO_AREA, OUTSIDE
 
 ANY_CLASS = -1  # class id of a region that is ignored for every class
@@ -18,9 +20,10 @@ ROW = np.dtype(
         ("ignored", np.bool_),  # a region whose objects count neither as right nor as wrong
         ("box_xyxy", np.float64, (4,)),  # as written: pixels, or fractions of the image
         ("area", np.float64),  # stated area of the object's outline; NaN if none is stated
+        ("shape", np.int64),  # its number in LabelRows.shapes; -1: none
     ]
 )
-PACKED = Struct("=qq?5d")  # the layout of ROW
+PACKED = Struct("=qq?5dq")  # the layout of ROW
 
 
 class LabelRows:
@@ -28,6 +31,7 @@ class LabelRows:
 
     def __init__(self) -> None:
         self.remarks: Counter[str] = Counter()
+        self.shapes = ShapeTexts()
         self._rows = bytearray()
 
     def add(
@@ -38,6 +42,7 @@ class LabelRows:
         *,
         ignored: str | None = None,
         area: float = nan,
+        shape: Any = None,
         image_hw: tuple[float, float] | None = None,
     ) -> None:
         """Add a box; if it has no area or is wholly outside its image, only count it in `remarks`.
@@ -47,6 +52,7 @@ class LabelRows:
             box_xyxy: the box as the labels state it; it is clipped when the image is loaded.
             ignored: the reason, one of remarks.py, why the box is a region to ignore; None: it is an object.
             area: the stated area of the object's outline; NaN: use the box's area.
+            shape: the object's outline or keypoints, if they are read; None: it has none.
             image_hw: the image's (height, width) as the labels state it; None: not stated.
         """
         x1, y1, x2, y2 = box_xyxy
@@ -62,7 +68,8 @@ class LabelRows:
             self.remarks[CLIPPED] += over > EDGE_TOLERANCE_PX
         if ignored is not None:
             self.remarks[ignored] += 1
-        self._rows += PACKED.pack(image, class_id, ignored is not None, *box_xyxy, area)
+        number = -1 if shape is None else self.shapes.add(shape)
+        self._rows += PACKED.pack(image, class_id, ignored is not None, *box_xyxy, area, number)
 
     def by_image(self, images: int) -> list[NDArray[np.void]]:
         """Return the rows of each image as an array of ROW, in the order in which they were added."""

@@ -125,13 +125,22 @@ def open_dataset(config: DataConfig) -> Dataset:
             assert_never(config)
 
 
+def _read(found: Format, config: FolderConfig) -> Dataset:
+    root, split = Path(config.root), config.split
+    if config.labels != "boxes":
+        if found.read is not read_coco:
+            raise DatasetError(f"{root}: {config.labels} are read from COCO files; this is another format")
+        return read_coco(root, split, config.labels)
+    # Only VOC and LabelMe have no list of their classes.
+    unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
+    return unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
+
+
 def _open_folder(config: FolderConfig) -> Dataset:
     root, split = Path(config.root), config.split
     found = format_of(root, split, config.format)
     try:
-        # Only VOC and LabelMe have no list of their classes.
-        unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
-        dataset = unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
+        dataset = _read(found, config)
     except NotADirectoryError as error:
         raise DatasetError(f"{root}: --format {config.format} reads folders, and this is a file") from error
     except NoSuchSplit as error:

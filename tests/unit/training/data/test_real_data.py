@@ -96,3 +96,26 @@ def test_trash_has_its_published_counts_and_a_class_for_each_image():
     samples = [val.load(index) for index in range(0, 228, 19)]
     assert {sample.image_class for sample in samples} == set(range(6))
     assert {sample.image.shape for sample in samples} == {(192, 256, 3)}
+
+
+def test_the_masks_of_nuclei_have_their_published_areas():
+    nuclei = open_dataset(FolderConfig(root=str(Path(DATA) / "nuclei"), split="val", labels="masks"))
+    assert len(nuclei) == 108
+    for sample in map(nuclei.load, range(0, 108, 20)):
+        assert [mask.bitmap.sum() for mask in sample.masks] == sample.areas.tolist()
+        corners = [
+            (m.left, m.top, m.left + m.bitmap.shape[1], m.top + m.bitmap.shape[0]) for m in sample.masks
+        ]
+        np.testing.assert_array_equal(sample.boxes_xyxy, corners)
+
+
+def test_mice_have_seven_keypoints_inside_their_images():
+    mice = open_dataset(FolderConfig(root=str(Path(DATA) / "mouse_pose"), split="val", labels="keypoints"))
+    assert len(mice) == 18
+    assert len(mice.skeleton.names) == 7
+    for sample in map(mice.load, range(18)):
+        height, width = sample.image.shape[:2]
+        seen = sample.keypoints[sample.keypoints[..., 2] > 0]
+        assert len(seen)
+        assert ((seen[:, :2] >= 0) & (seen[:, :2] <= [width, height])).all()
+        assert not sample.keypoints[sample.keypoints[..., 2] == 0].any()

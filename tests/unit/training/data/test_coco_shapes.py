@@ -1,0 +1,182 @@
+"""Masks and keypoints of COCO files, against the COCO API's own rasteriser and by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from faster_coco_eval.core import mask as coco_mask
+from PIL import Image
+
+from training.data.coco import read_coco
+from training.data.coco_keypoints import mirrored
+from training.data.open import open_dataset
+from training.data_config import FolderConfig
+from training.errors import DatasetError
+
+HW = (30, 40)
+L_SHAPE = [[2, 3, 20, 3, 20, 9, 9, 9, 9, 25, 2, 25]]
+
+
+def written(root: Path, annotations: list[dict[str, Any]], category: dict[str, Any] | None = None) -> Path:
+    (root / "images").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    cv2.imwrite(str(root / "images/one.png"), np.zeros((*HW, 3), np.uint8))
+    rows = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": [2, 3, 18, 22], "iscrowd": 0, **each}
+        for i, each in enumerate(annotations)
+    ]
+    document = {
+        "images": [{"id": 1, "file_name": "one.png", "height": HW[0], "width": HW[1]}],
+        "categories": [{"id": 1, "name": "thing", **(category or {})}],
+        "annotations": rows,
+    }
+    (root / "annotations/instances_train.json").write_text(json.dumps(document))
+    return root
+
+
+def drawn() -> np.ndarray:
+    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(L_SHAPE, *HW)))).astype(bool)
+
+
+def as_counts(mask: np.ndarray) -> list[int]:
+    flat = mask.T.reshape(-1)
+    bounds = np.flatnonzero(np.diff(flat.astype(int), prepend=0)).tolist()
+    return np.diff([0, *bounds, len(flat)]).tolist()
+
+
+def test_every_form_of_an_outline_gives_the_same_mask(tmp_path: Path) -> None:
+    whole = drawn()
+    compressed = coco_mask.encode(np.asfortranarray(whole.astype(np.uint8)))["counts"].decode()
+    forms = [
+        L_SHAPE,
+        {"size": list(HW), "counts": as_counts(whole)},
+        {"size": list(HW), "counts": compressed},
+    ]
+    root = written(tmp_path / "data", [{"segmentation": form, "area": i + 1} for i, form in enumerate(forms)])
+    sample = read_coco(root, "train", "masks").load(0)
+    assert whole.sum() > 100
+    assert sample.masks is not None
+    # Rows with the same box are one object written twice, so only the first is kept.
+    assert len(sample.masks) == 1
+    for form in forms:
+        again = written(tmp_path / str(forms.index(form)), [{"segmentation": form}])
+        masks = read_coco(again, "train", "masks").load(0).masks
+        assert masks is not None
+        np.testing.assert_array_equal(masks[0].on(HW), whole)
+
+
+def test_an_object_without_an_outline_has_its_box_as_mask(tmp_path: Path) -> None:
+    masks = read_coco(written(tmp_path / "data", [{}]), "train", "masks").load(0).masks
+    expected = np.zeros(HW, dtype=bool)
+    expected[3:25, 2:20] = True
+    assert masks is not None
+    np.testing.assert_array_equal(masks[0].on(HW), expected)
+
+
+def test_without_being_asked_no_shape_is_kept(tmp_path: Path) -> None:
+    sample = read_coco(written(tmp_path / "data", [{"segmentation": L_SHAPE}]), "train").load(0)
+    assert (sample.masks, sample.keypoints) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3, 4]], "a polygon needs three points"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon needs three points"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "not finite"),
+        ({"size": [30, 40], "counts": [1, 2]}, "do not fill its size"),
+        ({"size": [30], "counts": "04"}, "needs its size"),
+        ({"size": [30, 40]}, "needs counts"),
+    ],
+)
+def test_an_outline_that_is_none_is_left_out_and_named(
+    tmp_path: Path, segmentation: object, message: str
+) -> None:
+    good = {"segmentation": L_SHAPE, "bbox": [1, 1, 5, 5]}
+    dataset = read_coco(written(tmp_path / "data", [good, {"segmentation": segmentation}]), "train", "masks")
+    assert any(message in reason for reason in dataset.remarks)
+    assert len(dataset.load(0).class_ids) == 1
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None:
+    small = {"size": [3, 4], "counts": [2, 10]}
+    dataset = read_coco(written(tmp_path / "data", [{"segmentation": small}]), "train", "masks")
+    with pytest.raises(DatasetError, match=r"one\.png: a mask has the size \[3, 4\]"):
+        dataset.load(0)
+
+
+POINTS = {"keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
+
+
+def test_keypoints_come_with_their_skeleton(tmp_path: Path) -> None:
+    rows = [{"keypoints": [5, 6, 2, 9, 9, 1, 7, 7, 0]}, {"bbox": [1, 1, 4, 4]}]
+    dataset = read_coco(written(tmp_path / "data", rows, POINTS), "train", "keypoints")
+    assert dataset.skeleton is not None
+    assert dataset.skeleton.names == ("nose", "left_ear", "right_ear")
+    assert dataset.skeleton.flip_ids == (0, 2, 1)
+    assert dataset.skeleton.edges == ((0, 1), (0, 2))
+    found = dataset.load(0).keypoints
+    expected = np.zeros((2, 3, 3))
+    expected[0, :2] = [[5, 6, 2], [9, 9, 1]]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_keypoints_of_another_number_are_refused(tmp_path: Path) -> None:
+    root = written(tmp_path / "data", [{"keypoints": [5, 6, 2]}], POINTS)
+    with pytest.raises(DatasetError, match="3 times x, y and visibility"):
+        read_coco(root, "train", "keypoints")
+
+
+def test_a_file_without_keypoints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no category lists keypoints"):
+        read_coco(written(tmp_path / "data", [{}]), "train", "keypoints")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("nose", "left_eye", "right_eye"), (0, 2, 1)),
+        (("eyeL", "eyeR", "tail"), (1, 0, 2)),
+        (("LeftHand", "RightHand"), (1, 0)),
+        (("l-paw", "r-paw", "l-ear"), (1, 0, 2)),
+        (("left_to_right", "right_to_left"), (0, 1)),  # two sides in one name
+        (("collar", "leftover"), (0, 1)),
+    ],
+)
+def test_keypoints_are_paired_by_their_names(names: tuple[str, ...], expected: tuple[int, ...]) -> None:
+    assert mirrored(names) == expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_shapes_turn_with_the_image(tmp_path: Path, orientation: int) -> None:
+    rows = [{"segmentation": L_SHAPE, "keypoints": [5, 6, 2, 6, 20, 1, 19, 4, 2]}]
+    root = written(tmp_path / "data", rows, POINTS)
+    whole = drawn()
+    stored = Image.fromarray(np.repeat(whole[..., None].astype(np.uint8) * 255, 3, axis=2))
+    for x, y in ((5, 6), (6, 20), (19, 4)):
+        stored.putpixel((x, y), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(root / "images/one.png", exif=exif)
+    masked = read_coco(root, "train", "masks").load(0)
+    pointed = read_coco(root, "train", "keypoints").load(0)
+    assert masked.masks is not None
+    assert pointed.keypoints is not None
+    if orientation < 5:  # the labels are then taken to refer to the upright image
+        np.testing.assert_array_equal(masked.masks[0].on(HW), whole)
+        return
+    np.testing.assert_array_equal(masked.masks[0].on(masked.image.shape[:2]), masked.image[..., 0] > 127)
+    red = (pointed.image[..., 0] > 127) & (pointed.image[..., 1] < 128)
+    # A pixel's corner turns into another corner of the turned pixel: the point is at one of its four.
+    for x, y, _ in pointed.keypoints[0]:
+        around = red[max(int(y) - 1, 0) : int(y) + 1, max(int(x) - 1, 0) : int(x) + 1]
+        assert around.any()
+
+
+def test_other_formats_have_no_masks(tmp_path: Path) -> None:
+    (tmp_path / "training/label_2").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="masks are read from COCO files"):
+        open_dataset(FolderConfig(root=str(tmp_path), labels="masks"))
