@@ -34,6 +34,27 @@ class BoxBatch(Batch):
 
 
 @dataclass(frozen=True, eq=False)
+class SegmentBatch(BoxBatch):
+    """A batch to train a detector of masks."""
+
+    masks: Tensor  # (M, H/4, W/4) bool
+
+
+@dataclass(frozen=True, eq=False)
+class PoseBatch(BoxBatch):
+    """A batch to train a detector of keypoints; P is the number of keypoints of each object."""
+
+    keypoints: Tensor  # (M, P, 3) float32: x, y in pixels, and 0: not labelled, 1: hidden, 2: visible
+
+
+@dataclass(frozen=True, eq=False)
+class OrientedBatch(BoxBatch):
+    """A batch to train a detector of oriented boxes; boxes_xyxy holds the visible boxes around them."""
+
+    corners: Tensor  # (M, 4, 2) float32, pixels; may lie outside the image
+
+
+@dataclass(frozen=True, eq=False)
 class ClassBatch(Batch):
     """A batch to train a classifier: images and the class of each image."""
 

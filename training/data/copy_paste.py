@@ -1,8 +1,9 @@
-"""Copy-paste augmentation: copies the boxes of objects from one image onto another.
+"""Copy-paste augmentation: copies objects from one image onto another.
 
-Source: Ghiasi et al. 2020, arXiv:2012.07177. There, objects have masks. A box also contains background, so
-here pasted boxes cover other objects only a little. They fade out at their edges, since a visible seam would
-give an object away.
+Source: Ghiasi et al. 2020, arXiv:2012.07177. There, objects have masks, and exactly the pixels of a mask are
+pasted. The same is done here for objects that have masks; of others, the box is pasted. A box also contains
+background, so pasted boxes fade out at their edges, since a visible seam would give an object away. Unlike
+in the paper, pasted objects cover others only a little.
 """
 
 from dataclasses import dataclass, replace
@@ -10,17 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.masks import Mask
 from training.data.mosaic import (
     MIN_SIDE_PX,
     MIN_VISIBLE,
     Offset,
     Placed,
-    Window,
     area_fraction,
-    clip_boxes,
     without_hidden,
 )
-from training.data.sample import Sample
+from training.data.sample import Sample, no_boxes
+from training.data.shapes import Shapes, Window, clip_boxes, seen, tight_box
 
 MAX_HIDDEN = 0.3  # largest share of an existing object's box that a pasted object may cover
 MAX_OBJECTS = 8  # most objects pasted onto one image; more would cost time and rarely find a place
@@ -31,10 +32,15 @@ FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patc
 
 @dataclass(frozen=True)
 class Patch:
-    """An object cut out of its image: the pixels in and around its box, and the labels in the box."""
+    """An object cut out of its image.
+
+    With an outline, only the pixels of the object and its own labels are pasted. Without one, all pixels in
+    and around its box, and all labels in the box.
+    """
 
     content: Placed  # in the patch's own pixels; boxes are clipped to `solid`
     solid: Window  # the object's box in whole pixels, pasted at full opacity
+    outline: NDArray[np.bool_] | None = None  # (h, w) pixels of the object, at the size of content.image
 
 
 def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> Placed:
@@ -48,7 +54,10 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
     if count == 0:
         return canvas
     for index in rng.permutation(len(source.class_ids))[: rng.integers(1, count + 1)]:
-        patch = cut_out(source, source.boxes_xyxy[index])
+        if source.masks is not None and source.masks[index].bitmap.any():
+            patch = cut_outline(source, int(index))
+        else:
+            patch = cut_out(source, source.boxes_xyxy[index])
         if patch and (place := _find_place(canvas, patch, rng)):
             canvas = paste_patch(canvas, patch, place)
     return canvas
@@ -72,15 +81,44 @@ def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
     return Patch(without_hidden(content), solid)
 
 
+def cut_outline(source: Sample, index: int) -> Patch | None:
+    """Return the pixels of an object's mask, or None if too little of the object is inside the image."""
+    assert source.masks is not None
+    height, width = source.image.shape[:2]
+    alone = np.arange(len(source.class_ids)) == index
+    visible = Mask.of(source.masks[index].on((height, width)))
+    if not visible.bitmap.any():
+        return None
+    left, top, right, bottom = (int(end) for end in tight_box(visible))
+    solid = (0, 0, right - left, bottom - top)
+    single = replace(
+        source,
+        boxes_xyxy=source.boxes_xyxy[alone],
+        class_ids=source.class_ids[alone],
+        ignored_xyxy=no_boxes(),  # pixels of the object are pasted, none of the regions around it
+        ignored_class_ids=None,
+        areas=None,
+        **Shapes.of(source).kept(alone)._asdict(),
+    )
+    content = without_hidden(
+        Placed.through(solid, single, source.image[top:bottom, left:right], (-left, -top))
+    )
+    return Patch(content, solid, visible.bitmap) if len(content.class_ids) else None
+
+
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top; boxes of covered objects shrink or are dropped.
+    """Return the canvas with a patch pasted at left_top; covered objects lose their hidden part.
 
     The patch at left_top must be inside the canvas.
     """
     left, top = left_top
     height, width = patch.content.image.shape[:2]
     below = canvas.image[top : top + height, left : left + width].astype(np.float32)
-    blended = below + _opacity((height, width), patch.solid) * (patch.content.image - below)
+    if patch.outline is None:
+        opacity = _opacity((height, width), patch.solid)
+    else:
+        opacity = patch.outline.astype(np.float32)[..., None]
+    blended = below + opacity * (patch.content.image - below)
     image = canvas.image.copy()
     image[top : top + height, left : left + width] = np.round(blended)
     offset = np.array([left, top, left, top], dtype=np.float32)
@@ -88,25 +126,94 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
         patch.content,
         boxes_xyxy=patch.content.boxes_xyxy + offset,
         ignored_xyxy=patch.content.ignored_xyxy + offset,
+        **Shapes.of(patch.content).moved(left_top)._asdict(),
     )
-    return Placed.joined(image, [cover(canvas, _moved(patch.solid, left_top)), pasted])
+    return Placed.joined(image, [cover(canvas, *_covered(patch, left_top)), pasted])
 
 
-def cover(placed: Placed, window: Window) -> Placed:
-    """Return an image with its boxes changed as if something covered a window of it; pixels do not change.
+def cover(placed: Placed, window: Window, outline: Mask | None = None) -> Placed:
+    """Return an image with its labels changed as if something covered a part of it; pixels do not change.
 
-    An object's visible fraction falls by the covered share. If the window covers a whole side of a box, the
-    box shrinks to the uncovered part. Objects of which too little remains visible are dropped.
+    An object's visible fraction falls by the covered share, and its mask loses the covered pixels. Visible
+    keypoints that are covered become hidden ones. If the window covers a whole side of a box, the box shrinks
+    to the uncovered part, except around corners, which stay whole. Objects of which too little remains
+    visible are dropped.
+
+    Args:
+        window: what is covered.
+        outline: the covered pixels inside the window; None: all of them.
+    """
+    hidden = hidden_shares(placed, window, outline)
+    boxes, visible = placed.boxes_xyxy, placed.visible * (1 - hidden)
+    if outline is None and placed.corners is None:
+        boxes = _shrunk(boxes, window)
+    masks, keypoints = placed.masks, placed.keypoints
+    area = _area_mask(window) if outline is None else outline
+    if masks is not None:
+        before, masks = masks, tuple(_without(mask, area) for mask in masks)
+        # An object with a mask shrinks to its pixels. Its share is known already.
+        boxes, _ = seen(before, masks, _unless_masked(before, placed.boxes_xyxy, boxes), visible)
+    if keypoints is not None:
+        points = np.floor(keypoints[..., :2]).astype(int)
+        covered = area.on(placed.image.shape[:2])
+        x, y = (np.clip(points[..., axis], 0, covered.shape[1 - axis] - 1) for axis in (0, 1))
+        keypoints = keypoints.copy()
+        keypoints[..., 2] = np.where(covered[y, x], np.minimum(keypoints[..., 2], 1), keypoints[..., 2])
+    return without_hidden(
+        replace(placed, boxes_xyxy=boxes, visible=visible, masks=masks, keypoints=keypoints)
+    )
+
+
+def hidden_shares(placed: Placed, window: Window, outline: Mask | None) -> NDArray[np.float32]:
+    """Return the share (N,) of what is visible of each object that something in a window would cover.
+
+    It is a share of the mask's pixels if the object has some, otherwise of the box's area.
     """
     boxes = placed.boxes_xyxy
-    visible = placed.visible * (1 - area_fraction(clip_boxes(boxes, window), boxes))
+    shares = area_fraction(clip_boxes(boxes, window), boxes)
+    area = _area_mask(window) if outline is None else outline
+    for index in range(len(boxes)):
+        if placed.masks is not None and (whole := np.count_nonzero(placed.masks[index].bitmap)):
+            shares[index] = 1 - np.count_nonzero(_without(placed.masks[index], area).bitmap) / whole
+        elif outline is not None and shares[index] > 0:
+            x1, y1, x2, y2 = (int(end) for end in np.round(boxes[index]))
+            inside = Mask(outline.left - x1, outline.top - y1, outline.bitmap).on((y2 - y1, x2 - x1))
+            shares[index] = inside.mean() if inside.size else 0
+    return shares
+
+
+def _shrunk(boxes: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+    """Return boxes (N, 4), without the part that a window covers if it covers a whole side of the box."""
     low, high = boxes[:, :2], boxes[:, 2:]  # (N, 2) x and y
     first, last = np.array(window[:2], dtype=np.float32), np.array(window[2:], dtype=np.float32)
     reaches_across = ((first <= low) & (last >= high))[:, ::-1]  # along x, the window spans the box's height
     cuts_low = reaches_across & (first <= low) & (last > low)
     cuts_high = reaches_across & (last >= high) & (first < high)
-    shrunk = np.concatenate([np.where(cuts_low, last, low), np.where(cuts_high, first, high)], axis=1)
-    return without_hidden(replace(placed, boxes_xyxy=shrunk, visible=visible))
+    return np.concatenate([np.where(cuts_low, last, low), np.where(cuts_high, first, high)], axis=1)
+
+
+def _unless_masked(
+    masks: tuple[Mask, ...], boxes: NDArray[np.float32], shrunk: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    masked = np.array([mask.bitmap.any() for mask in masks], dtype=np.bool_)
+    return np.where(masked[:, None], boxes, shrunk)
+
+
+def _area_mask(window: Window) -> Mask:
+    x1, y1, x2, y2 = window
+    return Mask(x1, y1, np.ones((y2 - y1, x2 - x1), dtype=np.bool_))
+
+
+def _without(mask: Mask, area: Mask) -> Mask:
+    """Return a mask without the pixels of `area`."""
+    inside = Mask(area.left - mask.left, area.top - mask.top, area.bitmap).on(mask.bitmap.shape)
+    return Mask(mask.left, mask.top, mask.bitmap & ~inside)
+
+
+def _covered(patch: Patch, left_top: Offset) -> tuple[Window, Mask | None]:
+    """Return what a patch at left_top covers, as arguments of `cover`."""
+    outline = None if patch.outline is None else Mask(*left_top, patch.outline)
+    return _moved(patch.solid, left_top), outline
 
 
 def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offset | None:
@@ -119,9 +226,7 @@ def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offse
         return None
     for _ in range(PLACES_TRIED):
         left_top = int(rng.integers(free_x + 1)), int(rng.integers(free_y + 1))
-        window = _moved(patch.solid, left_top)
-        hidden = area_fraction(clip_boxes(canvas.boxes_xyxy, window), canvas.boxes_xyxy)
-        if (hidden <= MAX_HIDDEN).all():
+        if (hidden_shares(canvas, *_covered(patch, left_top)) <= MAX_HIDDEN).all():
             return left_top
     return None
 

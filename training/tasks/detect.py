@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 
 from training.config import AugmentConfig, LossConfig, ModelConfig, TaskName, TrainConfig
 from training.data.augment import augment
 from training.data.batch import Batch, BoxBatch
+from training.data.collate import collate_boxes
 from training.data.letterbox import scale_sample
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
@@ -67,16 +67,7 @@ class _Detect:
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Return a batch of images with all their objects and ignored regions."""
-        counts = [len(sample.class_ids) for sample in samples]
-        regions = [len(sample.ignored_xyxy) for sample in samples]
-        return BoxBatch(
-            images=torch.from_numpy(np.stack([sample.image for sample in samples])),
-            boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in samples])),
-            class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in samples])),
-            image_ids=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
-            ignored_xyxy=torch.from_numpy(np.concatenate([sample.ignored_xyxy for sample in samples])),
-            ignored_image_ids=torch.from_numpy(np.repeat(np.arange(len(samples)), regions)),
-        )
+        return collate_boxes(samples)
 
     def loss(
         self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
