@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Self
+from typing import Literal, Self
 
 from service.errors import DeadlineExceeded
 
 Number = int | float
+MaskForm = Literal["rle", "polygon", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class DetectParams:
     values: Mapping[str, Number] = field(default_factory=dict)  # parameters of the task, such as conf
     class_conf: Mapping[str, float] = field(default_factory=dict)  # conf for single classes, by name or id
     agnostic_nms: bool | None = None
+    masks: MaskForm | None = None
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 
@@ -36,6 +38,7 @@ class ResolvedParams:
     class_conf: Mapping[int, float]  # by id; values["conf"] is for all other classes
     agnostic_nms: bool  # whether boxes also suppress boxes of other classes
     controls: Mapping[str, Number]  # a value for each control of the graph
+    masks: MaskForm = "rle"  # how an answer reports the masks of a segmenter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -245,3 +245,50 @@ def _model(
 
 def _initializers(values: dict[str, NDArray[Any]]) -> list[onnx.TensorProto]:
     return [numpy_helper.from_array(value, name) for name, value in values.items()]
+
+
+def build_constant(
+    repository: Path,
+    task: str,
+    settings: dict[str, Any],
+    found: dict[str, NDArray[Any]],
+    answer: dict[str, NDArray[Any]],
+) -> BuiltArtifact:
+    """Write an artifact whose graph returns the same for every image: `<repository>/<task>-onnx/1`.
+
+    Args:
+        repository: created if missing.
+        task: the model's task, which is also its name.
+        settings: the task's settings beside those of detection.
+        found: the outputs for one image, by role, with the batch axis.
+        answer: the arrays of the golden sample's predictions.
+    """
+    manifest = manifest_for(task, "1", "graph")
+    names = {"float32": "f32", "float16": "f16", "int32": "i32"}
+    manifest |= {
+        "target": "onnx",
+        "graphs": [{"name": "model", "file": "model.onnx"}],
+        "execution": "dense",
+        "mixture": [],
+        "task": task,
+        "outputs": [
+            output_row(role, role, list(array.shape[1:]), dtype=names[array.dtype.name])
+            for role, array in found.items()
+        ],
+    }
+    manifest["task_settings"] |= {"candidates": found["scores"].shape[1], **settings}
+    manifest["inputs"] = manifest["inputs"][:1]
+    manifest["golden"] |= {"controls": {}, "router_margin": None}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "every"], ["mean"], keepdims=0),  # (1,)
+        helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+        helper.make_node("Add", ["zero", "value_scores"], ["scores"]),
+        *(helper.make_node("Identity", [f"value_{role}"], [role]) for role in found if role != "scores"),
+    ]
+    constants = {f"value_{role}": array for role, array in found.items()}
+    constants |= {"every": np.array([1, 2, 3], np.int64), "nothing": np.array(0, np.float32)}
+    kinds = {"float32": "FLOAT", "float16": "FLOAT16", "int32": "INT32"}
+    outputs = {role: (kinds[array.dtype.name], list(array.shape)) for role, array in found.items()}
+    graph = _model(nodes, {"images": ("UINT8", [1, CANVAS, CANVAS, 3])}, outputs, constants)
+    return _write(repository, graph, manifest, found | answer)

@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from service.artifact.task_settings import SETTINGS_OF, Share, Sizes, TaskName, TaskSettings
 from service.artifact.tensors import (
@@ -174,6 +181,24 @@ class Manifest(Part):
     speed: Speed | None = None
     provenance: Provenance
 
+    @field_validator("task_settings", mode="wrap")
+    @classmethod
+    def _settings_of_the_task(
+        cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> TaskSettings:
+        # The task chooses the class, because two tasks may have the same keys.
+        if "task" not in info.data or isinstance(value, Part):
+            settings: TaskSettings = handler(value)
+            return settings
+        try:
+            return SETTINGS_OF[info.data["task"]].model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            try:
+                other: TaskSettings = handler(value)
+            except ValidationError:
+                raise error from None
+            return other  # of another task, which a check below tells
+
     @property
     def images(self) -> ImagesInput:
         """Return the manifest's row for the image input."""
@@ -253,7 +278,7 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _outputs_are_those_of_the_task(self) -> Self:
-        if not isinstance(self.task_settings, SETTINGS_OF[self.task]):
+        if type(self.task_settings) is not SETTINGS_OF[self.task]:
             raise ValueError(f"task_settings: these are not the settings of task {self.task}")
         if self.images.resize.mode != self.task_settings.resize_mode:
             mode = self.task_settings.resize_mode

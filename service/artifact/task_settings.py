@@ -1,15 +1,16 @@
 """Define the manifest's `task_settings`, with one class for each value of `task`."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from service.artifact.tensors import Part, Positive
 
-TaskName = Literal["detect", "classify"]
+TaskName = Literal["detect", "classify", "segment", "pose", "obb"]
 Sizes = tuple[int, ...]  # the dimensions of an output after the batch dimension
 Share = Annotated[float, Field(ge=0, le=1)]
+NotNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class DetectDefaults(Part):
@@ -89,6 +90,69 @@ class ClassifySettings(Part):
         return ("probabilities",)
 
 
-TaskSettings = DetectSettings | ClassifySettings
+class SegmentSettings(DetectSettings):
+    """The settings of a segmenter: those of a detector, and the size of its prototypes."""
 
-SETTINGS_OF: dict[TaskName, type[TaskSettings]] = {"detect": DetectSettings, "classify": ClassifySettings}
+    mask_stride: Positive  # width of a prototype's cell, in pixels of the model input
+    prototypes: Positive
+
+    def needed_roles(self) -> tuple[str, ...]:
+        """Return the roles of the outputs that the task requires."""
+        return (*super().needed_roles(), "mask_coefficients", "prototypes")
+
+    def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:
+        """Return the sizes that the task's outputs must have, by role; see DetectSettings.sizes."""
+        rows = given["boxes_xyxy"][:1] or (1,)
+        cells = given["prototypes"][1:3] if len(given["prototypes"]) == 3 else (1, 1)
+        return super().sizes(given, classes) | {
+            "mask_coefficients": (*rows, self.prototypes),
+            "prototypes": (self.prototypes, *cells),
+        }
+
+
+class PoseSettings(DetectSettings):
+    """The settings of a pose model: those of a detector, the names of the keypoints, and the skeleton."""
+
+    keypoints: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    skeleton: tuple[tuple[NotNegativeInt, NotNegativeInt], ...]  # pairs of keypoints to join with a line
+
+    def needed_roles(self) -> tuple[str, ...]:
+        """Return the roles of the outputs that the task requires."""
+        return (*super().needed_roles(), "keypoints")
+
+    def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:
+        """Return the sizes that the task's outputs must have, by role; see DetectSettings.sizes."""
+        rows = given["boxes_xyxy"][:1] or (1,)
+        return super().sizes(given, classes) | {"keypoints": (*rows, len(self.keypoints), 3)}
+
+    @model_validator(mode="after")
+    def _lines_join_known_keypoints(self) -> Self:
+        if len(set(self.keypoints)) != len(self.keypoints):
+            raise ValueError("keypoints: a name appears twice")
+        for line in self.skeleton:
+            if max(line) >= len(self.keypoints):
+                raise ValueError(f"skeleton: {list(line)} names a keypoint that does not exist")
+        return self
+
+
+class OrientedSettings(DetectSettings):
+    """The settings of a detector of rotated boxes."""
+
+    def needed_roles(self) -> tuple[str, ...]:
+        """Return the roles of the outputs that the task requires."""
+        return (*super().needed_roles(), "angles")
+
+    def sizes(self, given: Mapping[str, Sizes], classes: int) -> dict[str, Sizes]:
+        """Return the sizes that the task's outputs must have, by role; see DetectSettings.sizes."""
+        return super().sizes(given, classes) | {"angles": given["boxes_xyxy"][:1] or (1,)}
+
+
+TaskSettings = DetectSettings | ClassifySettings | SegmentSettings | PoseSettings | OrientedSettings
+
+SETTINGS_OF: dict[TaskName, type[DetectSettings] | type[ClassifySettings]] = {
+    "detect": DetectSettings,
+    "classify": ClassifySettings,
+    "segment": SegmentSettings,
+    "pose": PoseSettings,
+    "obb": OrientedSettings,
+}

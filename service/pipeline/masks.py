@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from service.pipeline.letterbox import Letterbox
 
+_BLOCK_PIXELS = 1 << 20
+
 # K prototypes · h, w of a prototype · H, W of the source image
 
 
@@ -53,7 +55,13 @@ def object_mask(
     logits = np.tensordot(coefficients.astype(np.float32), needed, axes=1)
     y_low, y_high, x_low, x_high = y_low - y_first, y_high - y_first, x_low - x_first, x_high - x_first
     wide = logits[:, x_low] * (1 - x_share) + logits[:, x_high] * x_share
-    bitmap = wide[y_low] * (1 - y_share[:, None]) + wide[y_high] * y_share[:, None] > 0
+    bitmap = np.empty((len(rows), len(columns)), dtype=np.bool_)
+    # In blocks of rows, because the logits of a large image would take many times the memory of its mask.
+    block = max(1, _BLOCK_PIXELS // len(columns))
+    for first in range(0, len(rows), block):
+        here = slice(first, first + block)
+        share = y_share[here, None]
+        bitmap[here] = wide[y_low[here]] * (1 - share) + wide[y_high[here]] * share > 0
     return Mask(int(columns[0]), int(rows[0]), bitmap)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
+from service.pipeline.rotated import suppress_rotated
 from service.types import Candidates
 
 
@@ -16,6 +17,14 @@ class Kept(NamedTuple):
 
     rows: NDArray[np.int64]  # (N,) row numbers in the arrays of the candidates
     boxes_xyxy: NDArray[np.float32]  # (N, 4) source pixels
+
+
+class Pairs(NamedTuple):
+    """The best N (anchor, class) pairs of one image, best first."""
+
+    anchors: NDArray[np.int64]  # (N,)
+    class_ids: NDArray[np.int64]  # (N,)
+    scores: NDArray[np.float32]  # (N,)
 
 
 def select_candidates(
@@ -28,6 +37,17 @@ def select_candidates(
         class_scores: (A, C) scores of all anchors and classes.
         limit: maximum number of pairs to return.
     """
+    pairs = best_pairs(class_scores, limit)
+    return Candidates(boxes_xyxy[pairs.anchors], pairs.scores, pairs.class_ids)
+
+
+def best_pairs(class_scores: NDArray[np.float32], limit: int) -> Pairs:
+    """Return the best (anchor, class) pairs, best first; pairs of equal score keep their order.
+
+    Args:
+        class_scores: (A, C) scores of all anchors and classes.
+        limit: maximum number of pairs to return.
+    """
     flat = class_scores.reshape(-1)
     if len(flat) > limit:  # keep all pairs that tie with the last score, to sort them stably
         worst = np.partition(flat, -limit)[-limit]
@@ -36,7 +56,7 @@ def select_candidates(
         pairs = np.arange(len(flat))
     pairs = pairs[np.argsort(-flat[pairs], kind="stable")][:limit]
     anchors, class_ids = np.divmod(pairs, class_scores.shape[1])
-    return Candidates(boxes_xyxy[anchors], flat[pairs], class_ids.astype(np.int64))
+    return Pairs(anchors.astype(np.int64), class_ids.astype(np.int64), flat[pairs])
 
 
 def kept_in_source(
@@ -68,6 +88,42 @@ def kept_in_source(
         class_conf: lowest scores of some classes, by class id; all other classes use `conf`.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
+    rows = kept_rows(
+        candidates,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        class_ids=class_ids,
+        class_conf=class_conf,
+        agnostic=agnostic,
+    )
+    return Kept(rows, clipped(letterbox.to_source(candidates.boxes_xyxy[rows]), source_hw))
+
+
+def clipped(boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Return (N, 4) boxes in source pixels, clipped to the image of height and width `source_hw`."""
+    height, width = source_hw
+    return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=np.float32))
+
+
+def kept_rows(
+    candidates: Candidates,
+    *,
+    conf: float,
+    iou: float,
+    max_det: int,
+    class_ids: Collection[int] | None = None,
+    class_conf: Mapping[int, float] | None = None,
+    agnostic: bool = False,
+    angles: NDArray[np.floating] | None = None,
+) -> NDArray[np.int64]:
+    """Return the rows of the candidates to report, highest score first.
+
+    Args:
+        candidates: N boxes in pixels of the model input.
+        conf, iou, max_det, class_ids, class_conf, agnostic: as for kept_in_source.
+        angles: (N,) radians, clockwise, by which the boxes are turned; None for boxes that are not turned.
+    """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:
         rows = rows[np.isin(candidates.class_ids, np.array(sorted(class_ids), dtype=np.int64))]
@@ -75,8 +131,6 @@ def kept_in_source(
     lowest = np.full(len(rows), conf, dtype=np.float32)
     for class_id, value in (class_conf or {}).items():
         lowest[wanted.class_ids == class_id] = value
-    rows = rows[suppress(wanted, lowest, iou, max_det, agnostic=agnostic)]
-    boxes = letterbox.to_source(candidates.boxes_xyxy[rows])
-    height, width = source_hw
-    limits = np.array([width, height, width, height], dtype=np.float32)
-    return Kept(rows, np.clip(boxes, 0, limits))
+    if angles is None:
+        return rows[suppress(wanted, lowest, iou, max_det, agnostic=agnostic)]
+    return rows[suppress_rotated(wanted, angles[rows], lowest, iou, max_det, agnostic=agnostic)]

@@ -20,6 +20,24 @@ def encode_rle(mask: Mask, image_hw: tuple[int, int]) -> str:
     return _compress(_run_lengths(mask, image_hw))
 
 
+def decode_rle(counts: str, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask (H, W) that encode_rle wrote as `counts`, at the size `image_hw` of its image."""
+    lengths: list[int] = []
+    number = shift = 0
+    for byte in counts.encode("ascii"):
+        bits = byte - 48
+        number |= (bits & (2**_BITS - 1)) << shift
+        shift += _BITS
+        if not bits & _MORE:
+            number -= (1 << shift) if bits & _SIGN else 0
+            lengths.append(number + (lengths[-2] if len(lengths) > 2 else 0))
+            number = shift = 0
+    height, width = image_hw
+    inside = np.arange(len(lengths)) % 2 == 1
+    mask: NDArray[np.bool_] = np.repeat(inside, lengths).reshape(width, height).T
+    return mask
+
+
 def polygons(mask: Mask) -> list[Ring]:
     """Return the outlines of a mask as rings of x, y along the edges of pixels, in pixels of the image.
 

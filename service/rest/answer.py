@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from service.artifact.manifest import Manifest
+from service.artifact.task_settings import PoseSettings
 from service.errors import NotReady
 from service.observe.protocol import Answered
 from service.rest import wire
@@ -106,6 +107,8 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
         return None
     manifest, sha256 = described
     height, width = manifest.images.canvas_hw
+    settings = manifest.task_settings
+    pose = settings if isinstance(settings, PoseSettings) else None
     return wire.ModelInfo(
         name=manifest.name,
         version=manifest.version,
@@ -121,6 +124,8 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
         classes=list(manifest.class_names),
         task=manifest.task,
         drawn_as=task_of(manifest).drawn_as,
+        keypoints=None if pose is None else list(pose.keypoints),
+        skeleton=None if pose is None else list(pose.skeleton),
         defaults=manifest.task_settings.defaults.model_dump()
         | {row.name: row.default for row in manifest.controls},
         controls=_controls(manifest),

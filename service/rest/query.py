@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema
 
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
-from service.request import DetectParams, RequestContext
+from service.request import DetectParams, MaskForm, RequestContext
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
 
@@ -128,6 +128,10 @@ class DetectQuery(BaseModel):
         OrUnset[Count],
         Field(description="Number of classes to report, for a classifier: a whole number from 1 to 10000."),
     ] = None
+    masks: Annotated[
+        OrUnset[MaskForm],
+        Field(description="Form of the masks, for a segmenter: one of rle (the default), polygon, off."),
+    ] = None
     classes: Annotated[
         OrUnset[str], Field(description="Names or ids of the classes to report, separated by commas.")
     ] = None
@@ -167,7 +171,14 @@ class DetectQuery(BaseModel):
     ] = "json"
 
     def params(self) -> DetectParams:
-        """Return the parameters for the service, without those that only concern the HTTP answer."""
+        """Return the parameters for the service, without those that only concern the HTTP answer.
+
+        Raises:
+            InvalidParameter: polygons are asked for in the COCO format, whose polygons cannot have holes.
+        """
+        if self.format == "coco" and self.masks == "polygon":
+            sentence = "format=coco writes masks as RLE, because its polygons have no holes"
+            raise InvalidParameter("masks", f"{sentence}; use masks=rle, masks=off or format=json")
         others: dict[str, str] = self.model_extra or {}
         conf, class_conf = (None, {}) if self.conf is None else split_confidences(self.conf)
         values = self.model_dump(include=set(_VALUES), exclude_none=True)
@@ -180,6 +191,7 @@ class DetectQuery(BaseModel):
             values=values if conf is None else values | {"conf": conf},
             class_conf=class_conf,
             agnostic_nms=self.agnostic_nms,
+            masks=self.masks,
             controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
         )
 

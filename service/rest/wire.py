@@ -178,6 +178,11 @@ class ModelInfo(BaseModel):
         Literal["boxes", "labels"],
         Field(description="How a page shows predictions: boxes on the image, or labels beside it."),
     ]
+    keypoints: Annotated[list[str] | None, Field(description="Names of the keypoints; null: no pose model.")]
+    skeleton: Annotated[
+        list[tuple[int, int]] | None,
+        Field(description="Pairs of keypoints to join with a line, by position in `keypoints`, or null."),
+    ]
     defaults: Annotated[dict[str, int | float], Field(description="Default of each parameter and control.")]
     controls: list[ControlInfo]
     top_k: TopKChoice | None

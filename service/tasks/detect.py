@@ -1,7 +1,7 @@
 """Post-process detection: report boxes, each with a class and a confidence."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from service.artifact.task_settings import DetectSettings
 from service.artifact.tensors import Tolerance
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.pipeline.letterbox import Letterbox
-from service.pipeline.postprocess import kept_in_source, select_candidates
+from service.pipeline.postprocess import best_pairs, clipped, kept_rows
 from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
 from service.types import Candidates, RawOutputs
@@ -62,37 +62,17 @@ class DetectTask:
         """Create the post-processing for the model of a manifest."""
         assert isinstance(manifest.task_settings, DetectSettings)
         self._manifest = manifest
-        self._settings = manifest.task_settings
 
     def candidates(self, outputs: RawOutputs) -> Candidates:
         """Return the best boxes before suppression, best first, in pixels of the model input.
 
         If the manifest's `selection` is "service", this method selects the boxes; otherwise the graph did.
         """
-        manifest = self._manifest
-        boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
-        if self._settings.selection == "graph":
-            scores, class_ids = manifest.read(outputs, "scores")[0], manifest.read(outputs, "class_ids")[0]
-            return Candidates(boxes_xyxy, scores, class_ids.astype(np.int64))
-        class_scores = manifest.read(outputs, "class_scores")[0]
-        return select_candidates(boxes_xyxy, class_scores, self._settings.candidates)
+        return found_candidates(self._manifest, outputs)[0]
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Detections:
         """Return the detections of one image, in pixels of the source image."""
-        assert isinstance(placed.place, Letterbox)
-        candidates = self.candidates(outputs)
-        kept = kept_in_source(
-            candidates,
-            placed.place,
-            placed.source_hw,
-            conf=params.values["conf"],
-            iou=params.values["iou"],
-            max_det=int(params.values["max_det"]),
-            class_ids=params.class_ids,
-            class_conf=params.class_conf,
-            agnostic=params.agnostic_nms,
-        )
-        return Detections(kept.boxes_xyxy, candidates.scores[kept.rows], candidates.class_ids[kept.rows])
+        return find(self._manifest, outputs, params, placed).detections
 
     def count(self, result: Detections) -> int:
         """Return the number of detected objects."""
@@ -100,25 +80,7 @@ class DetectTask:
 
     def describe(self, result: Detections) -> list[Prediction]:
         """Return the predictions for the HTTP answer, highest confidence first."""
-        names = self._manifest.class_names
-        rows = zip(
-            result.boxes_xyxy.astype(float).tolist(),
-            result.scores.astype(float).tolist(),
-            result.class_ids.tolist(),
-            strict=True,
-        )
-        return [
-            Prediction(
-                x=round((left + right) / 2, 3),
-                y=round((top + bottom) / 2, 3),
-                width=round(right - left, 3),
-                height=round(bottom - top, 3),
-                class_name=names[class_id],
-                class_id=class_id,
-                confidence=round(score, 6),
-            )
-            for (left, top, right, bottom), score, class_id in rows
-        ]
+        return [Prediction(**fields) for fields in prediction_fields(result, self._manifest)]
 
     def compare(self, result: Detections, golden: Golden) -> None:
         """Compare the detections with those of the golden sample.
@@ -127,29 +89,118 @@ class DetectTask:
             ArtifactBroken: the sample has no detections, or their arrays do not fit each other.
             ArtifactMismatch: a box or score differs, or a detection is missing or extra.
         """
-        boxes, scores_of, ids = (
-            golden.answer(f"det_{part}") for part in ("boxes_xyxy", "scores", "class_ids")
+        compare_golden(result, golden, self._manifest)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The detections in one image, and where the graph's outputs hold more about each of them."""
+
+    detections: Detections
+    rows: NDArray[np.int64]  # (N,) of the outputs that have one row for each box
+
+
+def found_candidates(manifest: Manifest, outputs: RawOutputs) -> tuple[Candidates, NDArray[np.int64]]:
+    """Return the best boxes before suppression, and for each box its row in the graph's outputs."""
+    settings = manifest.task_settings
+    assert isinstance(settings, DetectSettings)
+    boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
+    if settings.selection == "graph":
+        scores, class_ids = manifest.read(outputs, "scores")[0], manifest.read(outputs, "class_ids")[0]
+        return Candidates(boxes_xyxy, scores, class_ids.astype(np.int64)), np.arange(len(scores))
+    pairs = best_pairs(manifest.read(outputs, "class_scores")[0], settings.candidates)
+    return Candidates(boxes_xyxy[pairs.anchors], pairs.scores, pairs.class_ids), pairs.anchors
+
+
+def find(manifest: Manifest, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Found:
+    """Return the detections of one image in source pixels.
+
+    Boxes of a model with the role `angles` are suppressed as rotated boxes and not clipped to the image.
+    """
+    assert isinstance(placed.place, Letterbox)
+    candidates, places = found_candidates(manifest, outputs)
+    turned = manifest.task == "obb"
+    kept = kept_rows(
+        candidates,
+        conf=params.values["conf"],
+        iou=params.values["iou"],
+        max_det=int(params.values["max_det"]),
+        class_ids=params.class_ids,
+        class_conf=params.class_conf,
+        agnostic=params.agnostic_nms,
+        angles=manifest.read(outputs, "angles")[0][places] if turned else None,
+    )
+    boxes = placed.place.to_source(candidates.boxes_xyxy[kept])
+    if not turned:
+        boxes = clipped(boxes, placed.source_hw)
+    return Found(Detections(boxes, candidates.scores[kept], candidates.class_ids[kept]), places[kept])
+
+
+def prediction_fields(detections: Detections, manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the values of the fields of a Prediction for each detection, highest confidence first."""
+    names = manifest.class_names
+    rows = zip(
+        detections.boxes_xyxy.astype(float).tolist(),
+        detections.scores.astype(float).tolist(),
+        detections.class_ids.tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "x": round((left + right) / 2, 3),
+            "y": round((top + bottom) / 2, 3),
+            "width": round(right - left, 3),
+            "height": round(bottom - top, 3),
+            "class_name": names[class_id],
+            "class_id": class_id,
+            "confidence": round(score, 6),
+        }
+        for (left, top, right, bottom), score, class_id in rows
+    ]
+
+
+def compare_golden(result: Detections, golden: Golden, manifest: Manifest) -> list[tuple[int, int]]:
+    """Compare detections with those of the golden sample; return the pairs of rows, result's row first.
+
+    Raises:
+        ArtifactBroken: the sample has no detections, or their arrays do not fit each other.
+        ArtifactMismatch: a box or score differs, or a detection is missing or extra.
+    """
+    settings = manifest.task_settings
+    assert isinstance(settings, DetectSettings)
+    boxes, scores_of, ids = (golden.answer(f"det_{part}") for part in ("boxes_xyxy", "scores", "class_ids"))
+    try:
+        want = Detections(
+            boxes.astype(np.float32).reshape(-1, 4), scores_of.astype(np.float32), ids.astype(np.int64)
         )
-        try:
-            want = Detections(
-                boxes.astype(np.float32).reshape(-1, 4), scores_of.astype(np.float32), ids.astype(np.int64)
-            )
-        except ValueError as error:
-            raise ArtifactBroken(f"{golden.where}: its detections cannot be read: {error}") from error
-        scores = "scores" if self._settings.selection == "graph" else "class_scores"
-        compare_detections(
-            result,
-            want,
-            conf=float(self._manifest.golden.params.get("conf", self._settings.defaults.conf)),
-            boxes=self._manifest.output("boxes_xyxy").tolerance,
-            scores=self._manifest.output(scores).tolerance,
-        )
+    except ValueError as error:
+        raise ArtifactBroken(f"{golden.where}: its detections cannot be read: {error}") from error
+    scores = "scores" if settings.selection == "graph" else "class_scores"
+    return compare_detections(
+        result,
+        want,
+        conf=float(manifest.golden.params.get("conf", settings.defaults.conf)),
+        boxes=manifest.output("boxes_xyxy").tolerance,
+        scores=manifest.output(scores).tolerance,
+    )
+
+
+def golden_rows(golden: Golden, name: str, sizes: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of the golden sample that has one row of `sizes` for each golden detection.
+
+    Raises:
+        ArtifactBroken: the array is missing or has another shape.
+    """
+    array, shape = golden.answer(name), (len(golden.answer("det_scores")), *sizes)
+    if array.shape != shape:
+        raise ArtifactBroken(f"{golden.where}: {name} is {array.shape}, not {shape}")
+    return array
 
 
 def compare_detections(
     got: Detections, want: Detections, *, conf: float, boxes: Tolerance, scores: Tolerance
-) -> None:
-    """Compare two sets of detections, matched by class and IoU.
+) -> list[tuple[int, int]]:
+    """Compare two sets of detections, matched by class and IoU; return the pairs (row of got, of want).
 
     They are not matched by row, because detections with equal scores can be in either order.
 
@@ -161,6 +212,7 @@ def compare_detections(
     """
     free = np.ones(len(got), dtype=bool)
     at_conf = float(scores.limits(np.array(conf)))
+    pairs: list[tuple[int, int]] = []
     for i in range(len(want)):
         same = free & (got.class_ids == want.class_ids[i])
         ious = np.where(same, _ious(want.boxes_xyxy[i], got.boxes_xyxy), 0.0)
@@ -170,10 +222,12 @@ def compare_detections(
                 raise ArtifactMismatch("detections", 1.0, 0.0, f"golden detection {i} was not found")
             continue
         free[best] = False
+        pairs.append((best, i))
         _compare_pair(got, best, want, i, (boxes, scores))
     for extra in np.flatnonzero(free):
         if not abs(got.scores[extra] - conf) <= at_conf:
             raise ArtifactMismatch("detections", 1.0, 0.0, f"detection {extra} is not in the golden sample")
+    return pairs
 
 
 def _compare_pair(

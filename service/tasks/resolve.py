@@ -20,6 +20,7 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
         class_conf=_class_conf(params.class_conf, manifest.class_names),
         agnostic_nms=bool(params.agnostic_nms),
         controls=_controls(params, manifest),
+        masks=params.masks or "rle",
     )
 
 
@@ -31,9 +32,12 @@ def golden_params(manifest: Manifest) -> ResolvedParams:
 
 def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
     defaults: dict[str, Number] = manifest.task_settings.defaults.model_dump()
-    known = [*defaults, *(["agnostic_nms"] if manifest.task == "detect" else [])]
+    known = [*defaults, *([] if manifest.task == "classify" else ["agnostic_nms"])]
+    known += ["masks"] if manifest.task == "segment" else []
     asked = [*params.values, *(["conf"] if params.class_conf else [])]
-    for name in asked if params.agnostic_nms is None else [*asked, "agnostic_nms"]:
+    asked += [] if params.agnostic_nms is None else ["agnostic_nms"]
+    asked += [] if params.masks is None else ["masks"]
+    for name in asked:
         if name not in known:
             raise InvalidParameter(
                 name,

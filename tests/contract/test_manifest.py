@@ -82,9 +82,35 @@ def classifying(detecting):
     return document
 
 
-@pytest.fixture(scope="module", params=["detect", "classify"])
+MORE_OUTPUTS = {
+    "segment": {"mask_coefficients": ["B", 252, 32], "prototypes": ["B", 32, 16, 16]},
+    "pose": {"keypoints": ["B", 252, 3, 3]},
+    "obb": {"angles": ["B", 252]},
+}
+MORE_SETTINGS = {
+    "segment": {"mask_stride": 4, "prototypes": 32},
+    "pose": {"keypoints": ["nose", "left eye", "right eye"], "skeleton": [[0, 1], [0, 2]]},
+    "obb": {},
+}
+
+
+def finding_more(detecting, task):
+    """Return the manifest changed to a task that adds outputs and settings to those of detection."""
+    document = copy.deepcopy(detecting)
+    rows, boxes = MORE_OUTPUTS[task], document["outputs"][0]
+    for role, dims in rows.items():
+        sizes = [boxes["dims"][1] if size == 252 else size for size in dims]
+        document["outputs"].append({**boxes, "name": role, "role": role, "dims": sizes})
+    document["task"] = task
+    document["task_settings"] |= MORE_SETTINGS[task]
+    return document
+
+
+@pytest.fixture(scope="module", params=["detect", "classify", *MORE_OUTPUTS])
 def manifest(request, tmp_path_factory):
     document = exported(tmp_path_factory.mktemp("artifact"))
+    if request.param in MORE_OUTPUTS:
+        return finding_more(document, request.param)
     return document if request.param == "detect" else classifying(document)
 
 

@@ -13,6 +13,8 @@ from service.rest.formats.protocol import Outcome
 from service.rest.problems import to_problem
 from service.rest.wire import Problem
 from service.tasks.detect import Detections
+from service.tasks.pose import Poses
+from service.tasks.segment import RleMask, Segments
 
 
 class CocoImage(BaseModel):
@@ -38,6 +40,8 @@ class CocoResult(BaseModel):
     category_id: int
     bbox: tuple[float, float, float, float]
     score: float
+    segmentation: RleMask | None = None  # task segment, unless masks=off
+    keypoints: list[float] | None = None  # task pose: x, y and visibility 0..1 of each keypoint
 
 
 class CocoAnswer(BaseModel):
@@ -53,12 +57,15 @@ class CocoFormat:
     """Writes COCO results; the structure is the same for one image and for several."""
 
     def check(self, manifest: Manifest) -> None:
-        """Check that the model returns boxes, as the COCO format requires.
+        """Check that the model returns boxes that are not turned, as the COCO format requires.
 
         Raises:
-            InvalidParameter: the model's task is not detection.
+            InvalidParameter: the model is a classifier, or its boxes are rotated.
         """
-        if manifest.task != "detect":
+        if manifest.task == "obb":
+            sentence = f"format=coco has no rotated boxes, and model {manifest.name!r} returns them"
+            raise InvalidParameter("format", f"{sentence}; use format=json")
+        if manifest.task == "classify":
             sentence = f"format=coco needs boxes, and the task of model {manifest.name!r} is {manifest.task}"
             raise InvalidParameter("format", f"{sentence}; use format=json")
 
@@ -87,7 +94,8 @@ class CocoFormat:
 
 
 def _results(image_id: int, found: Answered) -> list[CocoResult]:
-    detections = found.result
+    result = found.result
+    detections = result.detections if isinstance(result, Segments | Poses) else result
     assert isinstance(detections, Detections)
     rows = zip(
         detections.boxes_xyxy.astype(float).tolist(),
@@ -95,7 +103,7 @@ def _results(image_id: int, found: Answered) -> list[CocoResult]:
         detections.class_ids.tolist(),
         strict=True,
     )
-    return [
+    results = [
         CocoResult(
             image_id=image_id,
             category_id=class_id,
@@ -104,3 +112,11 @@ def _results(image_id: int, found: Answered) -> list[CocoResult]:
         )
         for (left, top, right, bottom), score, class_id in rows
     ]
+    if isinstance(result, Segments):
+        for one, mask in zip(results, result.masks, strict=False):  # there are no masks with masks=off
+            assert isinstance(mask, RleMask)  # the query refuses polygons in this format
+            one.segmentation = mask
+    if isinstance(result, Poses):
+        for one, points in zip(results, result.keypoints.astype(float), strict=True):
+            one.keypoints = points.round(3).reshape(-1).tolist()
+    return results

@@ -1,0 +1,125 @@
+"""Compute with rotated boxes: their corners, their IoU, and the suppression of non-maxima.
+
+A rotated box is an unrotated box and the angle by which it is turned around its centre: the direction of the
+width axis in radians, clockwise on the image, where y points down.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.types import Candidates
+
+
+def corners_of(boxes_xyxy: NDArray[np.floating], angles: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the corners (N, 4, 2) of N rotated boxes, in the unit of the boxes.
+
+    The order is that of the unrotated box: top left, top right, bottom right, bottom left.
+
+    Args:
+        boxes_xyxy: (N, 4) the boxes before they are turned.
+        angles: (N,) radians, clockwise.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    half = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)[:, None] / 2
+    offsets = half * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])  # (N, 4, 2)
+    cosine, sine = np.cos(angles.astype(np.float64))[:, None], np.sin(angles.astype(np.float64))[:, None]
+    x, y = offsets[..., 0], offsets[..., 1]
+    turned: NDArray[np.float64] = np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+    return centres + turned
+
+
+def rotated_ious(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the exact IoU (N,) of a box's corners (4, 2) with those of N boxes, (N, 4, 2).
+
+    Two boxes without area have IoU 0. Only boxes whose enclosing boxes overlap are intersected.
+    """
+    ious = np.zeros(len(others))
+    near = np.flatnonzero(
+        ((one.min(axis=0) < others.max(axis=1)) & (others.min(axis=1) < one.max(axis=0))).all(axis=1)
+    )
+    if not len(near):
+        return ious
+    # Near the origin, the coordinates of small boxes keep more digits.
+    centre = one.mean(axis=0)
+    mine, theirs = one - centre, others[near] - centre
+    overlap = _intersection_areas(theirs, mine)
+    union = _areas(mine[None])[0] + _areas(theirs) - overlap
+    ious[near] = np.divide(overlap, union, out=np.zeros(len(near)), where=union > 0)
+    return ious
+
+
+def suppress_rotated(
+    candidates: Candidates,
+    angles: NDArray[np.floating],
+    conf: float | NDArray[np.float32],
+    iou: float,
+    max_det: int,
+    *,
+    agnostic: bool = False,
+) -> NDArray[np.int64]:
+    """Return the row numbers of the rotated boxes to keep, as nms.suppress does for boxes.
+
+    Args:
+        candidates: N boxes before they are turned, in pixels of the model input.
+        angles: (N,) radians, clockwise.
+        conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
+        iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
+        max_det: maximum number of rows to return.
+        agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
+    """
+    order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
+    order = order[np.argsort(-candidates.scores[order], kind="stable")]
+    corners = corners_of(candidates.boxes_xyxy[order], angles[order])
+    class_ids = candidates.class_ids[order]
+    if agnostic:
+        class_ids = np.zeros_like(class_ids)
+    alive = np.ones(len(order), dtype=bool)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == max_det:
+            break
+        rivals = i + 1 + np.flatnonzero(alive[i + 1 :] & (class_ids[i + 1 :] == class_ids[i]))
+        alive[rivals[rotated_ious(corners[i], corners[rivals]) > iou]] = False
+    return order[kept].astype(np.int64)
+
+
+def _intersection_areas(polygons: NDArray[np.float64], clip: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the areas (N,) that N convex polygons (N, 4, 2) have in common with one of (4, 2).
+
+    Each edge of `clip` in turn cuts off what lies on its outer side (Sutherland and Hodgman, "Reentrant
+    polygon clipping", 1974). The corners of all have the same sense of rotation.
+    """
+    for begin, end in zip(clip, np.roll(clip, -1, axis=0), strict=True):
+        if polygons.shape[1] == 0:
+            break
+        following = np.roll(polygons, -1, axis=1)
+        side = _cross(end - begin, polygons - begin)
+        next_side = np.roll(side, -1, axis=1)
+        inside, next_inside = side >= 0, next_side >= 0
+        crossed = inside != next_inside
+        share = np.divide(side, side - next_side, out=np.zeros_like(side), where=crossed)
+        points = np.stack([polygons + (following - polygons) * share[..., None], following], axis=2)
+        valid = np.stack([crossed, next_inside], axis=2).reshape(len(polygons), -1)
+        points = points.reshape(len(polygons), -1, 2)
+        # Bring the valid corners to the front; repeat the first one in the rest, which adds no area.
+        counts = valid.sum(axis=1)
+        order = np.argsort(~valid, axis=1, kind="stable")[:, : int(counts.max(initial=0))]
+        order = np.where(np.arange(order.shape[1]) < counts[:, None], order, order[:, :1])
+        polygons = np.take_along_axis(points, order[..., None], axis=1)
+    return np.maximum(_areas(polygons), 0)
+
+
+def _areas(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
+    if polygons.shape[1] == 0:
+        return np.zeros(len(polygons))
+    areas: NDArray[np.float64] = _cross(polygons, np.roll(polygons, -1, axis=1)).sum(axis=1) / 2
+    return areas
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    product: NDArray[np.float64] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return product
