@@ -55,6 +55,7 @@ class DrawnScenes(ABC):
     """Generated scenes, drawn when loaded; an index always gives the same scene."""
 
     class_names: tuple[str, ...] = CLASS_NAMES
+    skeleton: Skeleton | None = None
 
     def __init__(self, images: int, seed: int, image_hw: tuple[int, int]) -> None:
         self.remarks: Remarks = {}
@@ -99,7 +100,8 @@ class ScenesDataset(DrawnScenes):
     With labels "masks", the scenes are those of "boxes", and each object also has the mask of its visible
     pixels. With "keypoints", they show rays seen from above, with the points of RAY_SKELETON. With "corners",
     they show only elongated objects, since round ones have no direction; an oriented box is that of the
-    whole object, also where it is covered or outside the image, and `boxes_xyxy` holds its extent.
+    whole object, also where it is covered or outside the image, and `boxes_xyxy` holds its extent in the
+    image.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class ScenesDataset(DrawnScenes):
         super().__init__(images, seed, image_hw)
         self.labels = labels
         self.class_names = {"keypoints": POSED_CLASSES, "corners": ORIENTED_CLASSES}.get(labels, CLASS_NAMES)
-        self.skeleton: Skeleton | None = RAY_SKELETON if labels == "keypoints" else None
+        self.skeleton = RAY_SKELETON if labels == "keypoints" else None
 
     def regime(self, index: int) -> str:
         """Return the regime of a scene: one of REGIMES."""
@@ -135,7 +137,8 @@ class ScenesDataset(DrawnScenes):
                 rectangles = [each.thing.corners() for each in shown]
                 corners = np.array(rectangles, dtype=np.float32).reshape(-1, 4, 2)
                 around = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-                return replace(sample, boxes_xyxy=around, corners=corners)
+                edges = np.array([*image_hw[::-1]] * 2, dtype=np.float32)
+                return replace(sample, boxes_xyxy=np.clip(around, 0, edges), corners=corners)
             case _:
                 return sample
 

@@ -60,7 +60,7 @@ def draw_keypoints(
         if drawn[one] and drawn[other]:
             ends = (points[one].tolist(), points[other].tolist())
             cv2.line(image, *ends, colour, max(1, round(2 * scale)), cv2.LINE_8, SHIFT)
-    radius = max(2, round(4 * scale))
+    radius = max(3, round(4 * scale))
     for place in np.flatnonzero(drawn).tolist():
         centre, own = points[place].tolist(), class_colour(place)
         if keypoints[place, 2] >= 2:
