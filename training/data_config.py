@@ -30,7 +30,8 @@ class ScenesConfig:
     images: int = 512
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
-    labels: Literal["boxes", "class"] = "boxes"  # class: one kind of object per scene
+    # class: one kind of object per scene; keypoints: only rays; corners: only elongated objects
+    labels: Literal["boxes", "class", "masks", "keypoints", "corners"] = "boxes"
 
     def __post_init__(self) -> None:
         if self.images < 1:

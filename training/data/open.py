@@ -113,8 +113,9 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     match config:
         case ScenesConfig():
-            scenes = ScenesDataset if config.labels == "boxes" else ClassScenesDataset
-            return scenes(config.images, config.seed, config.image_hw)
+            if config.labels == "class":
+                return ClassScenesDataset(config.images, config.seed, config.image_hw)
+            return ScenesDataset(config.images, config.seed, config.image_hw, config.labels)
         case FolderConfig():
             return _open_folder(config)
         case CombinedConfig():

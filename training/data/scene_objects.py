@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.skeleton import Skeleton
+
 Array = NDArray[np.floating]
 Painter = Callable[[Array, Array], tuple[Array, Array]]  # u, v (h, w) to RGB (h, w, 3) and alpha (h, w)
 Rng = np.random.Generator
@@ -47,6 +49,19 @@ class Thing:
     outline: NDArray[np.float64]  # (K, 2) pixels
     paint: Painter
     see_through: bool = False  # whether objects under it stay visible
+    keypoints: NDArray[np.float64] | None = None  # (P, 2) pixels; None: the object has none
+
+    def corners(self) -> NDArray[np.float64]:
+        """Return the corners (4, 2) of the smallest rectangle along the object's own axes, in pixels.
+
+        They begin at the smallest u and v, and go round clockwise: for angle 0 that is top left, top right,
+        bottom right, bottom left. The side from the first to the second lies along u.
+        """
+        along = np.array([np.cos(self.pose.angle), np.sin(self.pose.angle)])
+        across = np.array([-along[1], along[0]])
+        u, v = (self.outline @ axis for axis in (along, across))
+        order = ((u.min(), v.min()), (u.max(), v.min()), (u.max(), v.max()), (u.min(), v.max()))
+        return np.array([at_u * along + at_v * across for at_u, at_v in order])
 
 
 Maker = Callable[[Pose, Rng], Thing]
@@ -156,6 +171,46 @@ def card(pose: Pose, rng: Rng) -> Thing:
     return Thing("card", pose, pose.to_canvas(_card_outline()), paint)
 
 
+def rod(pose: Pose, rng: Rng) -> Thing:
+    """Make a rod with round ends and a dark rim, like a bacterium under the microscope."""
+    colour = rng.uniform((70, 105, 120), (120, 165, 175)).astype(np.float32)
+    half_v = float(rng.uniform(0.24, 0.34))
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        past_end = np.maximum(np.abs(u) - np.float32(1 - half_v), 0)
+        rim = _soft(np.float32(half_v - 0.06) - np.hypot(past_end, v), 0.08)
+        return _mix(colour, colour * np.float32(0.55), rim), np.full_like(u, 0.92)
+
+    return Thing("rod", pose, pose.to_canvas(_rod_outline(half_v)), paint)
+
+
+RAY_SKELETON = Skeleton(
+    names=("nose", "left_fin", "right_fin", "tail_root", "tail_tip"),
+    flip_ids=(0, 2, 1, 3, 4),
+    edges=((0, 1), (0, 2), (1, 3), (2, 3), (3, 4)),
+)
+RAY_POINTS = np.array([[0.84, 0], [-0.03, -0.78], [-0.03, 0.78], [-0.38, 0], [-0.9, 0]])  # u, v
+# Both fins look alike: only nose and tail tell left from right, so that a mirrored image shows a true ray.
+RAY_SPOTS = ((250, 220, 40), (245, 245, 245), (245, 245, 245), (20, 20, 24), (230, 40, 40))
+RAY_SPOT = 0.08  # radius of a spot ÷ radius of the ray
+
+
+def ray(pose: Pose, rng: Rng) -> Thing:
+    """Make a ray seen from above, with a spot at each keypoint of RAY_SKELETON."""
+    colour = rng.uniform((60, 80, 70), (130, 135, 150)).astype(np.float32)
+
+    def paint(u: Array, v: Array) -> tuple[Array, Array]:
+        spine = np.float32(0.3) * _soft(np.abs(v) - 0.03, 0.06)
+        painted = _mix(colour, np.float32(20), spine)
+        for (at_u, at_v), spot in zip(RAY_POINTS.astype(np.float32), RAY_SPOTS, strict=True):
+            inside = _soft(np.hypot(u - at_u, v - at_v) - np.float32(RAY_SPOT), 0.04)
+            painted = _mix(painted, np.array(spot, dtype=np.float32), inside)
+        return painted, np.ones_like(u)
+
+    outline, keypoints = pose.to_canvas(_ray_outline()), pose.to_canvas(RAY_POINTS)
+    return Thing("ray", pose, outline, paint, keypoints=keypoints)
+
+
 _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
     ((0.0, 0.0),),
     ((-0.4, 0.0), (0.4, 0.0)),
@@ -218,6 +273,21 @@ def _card_outline() -> NDArray[np.float64]:
     round_corner = arc + np.array([half_u - corner, half_u * CARD_ASPECT - corner])
     half = np.concatenate([round_corner, round_corner[::-1] * [-1, 1]])
     return np.concatenate([half, -half])
+
+
+def _rod_outline(half_v: float) -> NDArray[np.float64]:
+    """Return a rod's outline: a rectangle with half circles at u = -1 and u = 1."""
+    turn = np.linspace(-np.pi / 2, np.pi / 2, 17)  # odd, so that the very end is one of the points
+    end = half_v * np.column_stack([np.cos(turn), np.sin(turn)]) + [1 - half_v, 0]
+    return np.concatenate([end, -end])
+
+
+def _ray_outline() -> NDArray[np.float64]:
+    """Return a ray's outline: its nose is at u = 1, the end of its tail at u = -1."""
+    head = [[1.0, 0.0], [0.93, 0.13], [0.55, 0.32], [0.15, 0.75]]
+    fin = [[-0.05, 0.98], [-0.15, 0.9], [-0.2, 0.5], [-0.45, 0.14]]
+    side = np.array([*head, *fin, [-0.92, 0.09], [-1.0, 0.0]])
+    return np.concatenate([side, side[-2:0:-1] * [1, -1]])
 
 
 def _soft(distance: Array, width: float) -> Array:

@@ -3,21 +3,25 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data import scene_objects
+from training.data.masks import Mask
 from training.data.remarks import Remarks
 from training.data.sample import Sample, no_boxes
 from training.data.scene_backgrounds import aquarium_water, finish, microscope_field, table_top
-from training.data.scene_objects import Maker, Pose, Rng, Thing
+from training.data.scene_objects import RAY_SKELETON, Maker, Pose, Rng, Thing
 from training.data.skeleton import Skeleton
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
+POSED_CLASSES = ("ray",)
+ORIENTED_CLASSES = ("rod", "fish", "card")
 MIN_VISIBLE = 0.15  # smallest visible fraction of an object at which the object is labelled
 MIN_SIDE_PX = 2
 FINER = 4  # subdivisions of a pixel's side when an outline is drawn
@@ -32,6 +36,19 @@ class Plan:
     radius: tuple[float, float]  # smallest and largest, as fractions of the image's shorter side
     spacing: float  # smallest distance of two centres ÷ the sum of their radii
     makers: tuple[tuple[Maker, float], ...]  # each with its probability
+
+
+class Shown(NamedTuple):
+    """An object of a scene, and those of its pixels that later opaque objects leave visible."""
+
+    thing: Thing
+    mask: Mask  # its window is the object's visible extent
+    keypoints: NDArray[np.float32]  # (P, 3) x, y, and 1: hidden, 2: visible; all 0: outside the image
+
+    def box(self) -> tuple[int, int, int, int]:
+        """Return the extent of the visible pixels: left, top, right and bottom."""
+        height, width = self.mask.bitmap.shape
+        return self.mask.left, self.mask.top, self.mask.left + width, self.mask.top + height
 
 
 class DrawnScenes(ABC):
@@ -78,7 +95,26 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Generated scenes whose objects are labelled with boxes; scene i is of regime i modulo 3."""
+    """Generated scenes whose objects are labelled one by one; scene i is of regime i modulo 3.
+
+    With labels "masks", the scenes are those of "boxes", and each object also has the mask of its visible
+    pixels. With "keypoints", they show rays seen from above, with the points of RAY_SKELETON. With "corners",
+    they show only elongated objects, since round ones have no direction; an oriented box is that of the
+    whole object, also where it is covered or outside the image, and `boxes_xyxy` holds its extent in the
+    image.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        seed: int,
+        image_hw: tuple[int, int],
+        labels: Literal["boxes", "masks", "keypoints", "corners"] = "boxes",
+    ) -> None:
+        super().__init__(images, seed, image_hw)
+        self.labels = labels
+        self.class_names = {"keypoints": POSED_CLASSES, "corners": ORIENTED_CLASSES}.get(labels, CLASS_NAMES)
+        self.skeleton = RAY_SKELETON if labels == "keypoints" else None
 
     def regime(self, index: int) -> str:
         """Return the regime of a scene: one of REGIMES."""
@@ -87,8 +123,33 @@ class ScenesDataset(DrawnScenes):
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
         regime = self.regime(index)
         canvas = BACKGROUNDS[regime](image_hw, rng)
-        boxes_xyxy, class_ids = draw(canvas, place(_plan(regime, rng), image_hw, rng))
-        return Sample(finish(canvas, regime, rng), boxes_xyxy, class_ids, name)
+        shown = paint(canvas, place(self._plan(regime, rng), image_hw, rng))
+        boxes, class_ids = _boxes(shown, self.class_names)
+        sample = Sample(finish(canvas, regime, rng), boxes, class_ids, name)
+        match self.labels:
+            case "masks":
+                return replace(sample, masks=tuple(each.mask for each in shown))
+            case "keypoints":
+                found = [each.keypoints for each in shown]
+                points = np.array(found, dtype=np.float32).reshape(-1, len(RAY_SKELETON.names), 3)
+                return replace(sample, keypoints=points)
+            case "corners":
+                rectangles = [each.thing.corners() for each in shown]
+                corners = np.array(rectangles, dtype=np.float32).reshape(-1, 4, 2)
+                around = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+                edges = np.array([*image_hw[::-1]] * 2, dtype=np.float32)
+                return replace(sample, boxes_xyxy=np.clip(around, 0, edges), corners=corners)
+            case _:
+                return sample
+
+    def _plan(self, regime: str, rng: Rng) -> Plan:
+        match self.labels:
+            case "keypoints":
+                return Plan(int(rng.integers(1, 7)), (0.08, 0.2), 0.7, ((scene_objects.ray, 1.0),))
+            case "corners":
+                return replace(_plan(regime, rng), makers=((_ELONGATED[regime], 1.0),))
+            case _:
+                return _plan(regime, rng)
 
 
 class ClassScenesDataset(DrawnScenes):
@@ -134,6 +195,7 @@ def _plan(regime: str, rng: Rng) -> Plan:
 
 _CELLS = ((scene_objects.ring_cell, 0.7), (scene_objects.disc_cell, 0.3))
 _CARDS = ((scene_objects.card, 0.8), (scene_objects.coin, 0.2))
+_ELONGATED = {"microscope": scene_objects.rod, "aquarium": scene_objects.fish, "table": scene_objects.card}
 _SWIMMERS = ((scene_objects.fish, 0.8), (scene_objects.starfish, 0.2))
 BACKGROUNDS: Mapping[str, Callable[[tuple[int, int], Rng], NDArray[np.float32]]] = {
     "microscope": microscope_field,
@@ -164,31 +226,51 @@ def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
 
 
 def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Paint objects onto an image (H, W, 3), first to last; return their boxes (N, 4) and class ids (N,).
+    """Paint objects as `paint` does; return the boxes (N, 4) and class ids (N,) of those that are labelled.
 
-    A box is the exact extent of an object's pixels that later opaque objects leave visible. Objects with less
-    than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX, are painted but not labelled.
+    A box is the exact extent of an object's visible pixels.
+    """
+    return _boxes(paint(canvas, things), CLASS_NAMES)
+
+
+def _boxes(shown: list[Shown], class_names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    boxes = np.array([each.box() for each in shown], dtype=np.float32).reshape(-1, 4)
+    return boxes, np.array([class_names.index(each.thing.class_name) for each in shown], dtype=np.int64)
+
+
+def paint(canvas: NDArray[np.float32], things: list[Thing]) -> list[Shown]:
+    """Paint objects onto an image (H, W, 3), first to last; return those to label, in the same order.
+
+    Objects with less than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX, are painted
+    but not labelled.
     """
     masks = [_paint(canvas, thing) for thing in things]
     covered = np.zeros(canvas.shape[:2], dtype=bool)
-    boxes, class_ids = [], []
+    found = []
     for thing, (mask, x, y) in zip(reversed(things), reversed(masks), strict=True):
         window = covered[y : y + mask.shape[0], x : x + mask.shape[1]]
         visible = mask & ~window
+        keypoints = _seen(thing, covered)
         if not thing.see_through:
             window |= mask
         if visible.sum() < MIN_VISIBLE * mask.sum() or not visible.any():
             continue
-        columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
-        box = (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)
-        if min(box[2] - box[0], box[3] - box[1]) >= MIN_SIDE_PX:
-            boxes.append(box)
-            class_ids.append(CLASS_NAMES.index(thing.class_name))
-    # Collected last to first; labels are returned in the order of drawing.
-    return (
-        np.array(boxes[::-1], dtype=np.float32).reshape(-1, 4),
-        np.array(class_ids[::-1], dtype=np.int64),
-    )
+        tight = Mask.of(visible)
+        if min(tight.bitmap.shape) >= MIN_SIDE_PX:
+            found.append(Shown(thing, Mask(x + tight.left, y + tight.top, tight.bitmap), keypoints))
+    return found[::-1]  # collected last to first
+
+
+def _seen(thing: Thing, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return an object's keypoints (P, 3), given the pixels (H, W) that later objects cover."""
+    if thing.keypoints is None:
+        return np.zeros((0, 3), dtype=np.float32)
+    height, width = covered.shape
+    seen = np.zeros((len(thing.keypoints), 3), dtype=np.float32)
+    for row, (x, y) in zip(seen, thing.keypoints, strict=True):
+        if 0 <= x < width and 0 <= y < height:
+            row[:] = x, y, 1 if covered[int(y), int(x)] else 2
+    return seen
 
 
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:

@@ -1,4 +1,4 @@
-"""The command `python -m training look`: draw training samples with their boxes and ignored regions."""
+"""The command `python -m training look`: draw training samples with their labels and ignored regions."""
 
 import logging
 from collections.abc import Sequence
@@ -14,16 +14,21 @@ from training.config import PAD_VALUE, TrainConfig
 from training.data.batch import Batch, BoxBatch, ClassBatch
 from training.data.letterbox import letterbox_image, scale_image, scale_sample
 from training.data.loader import TrainingLoader
+from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
+from training.data.skeleton import Skeleton
 from training.errors import ConfigError
 from training.files import write_atomically
-from training.predict.draw import class_colour, encode
+from training.predict.draw import encode
+from training.predict.shapes import Colour, class_colour, draw_corners, draw_keypoints, draw_mask
 from training.tasks.choose import task_named
 from training.workflows.dataset_config import log_remarks
 from training.workflows.preflight import look_at
 from training.workflows.train import TrainOptions, training_config
 
 log = logging.getLogger(__name__)
+
+Edge = tuple[int, int]  # two keypoints that a line connects
 
 COLUMNS = 4
 TILE_PX = 320  # the longer side of a sample
@@ -60,7 +65,7 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 1
     for problem in found.problems:
         log.warning(problem)
     shown = training_samples(dataset, config, epoch - 1, images)
-    write_sheet(shown, dataset.class_names, output)
+    write_sheet(shown, dataset.class_names, output, edges_of(dataset))
     return len(shown)
 
 
@@ -70,18 +75,36 @@ def check_suffix(output: Path) -> None:
         raise ConfigError(f"{output}: images are written as {', '.join(SUFFIXES)}")
 
 
-def write_sheet(samples: Sequence[Sample], class_names: Sequence[str], output: Path) -> None:
-    """Draw samples of the same size into one image file; an existing file is replaced."""
-    write_atomically(output, encode(contact_sheet(samples, class_names), output.suffix.lower()))
+def write_sheet(
+    samples: Sequence[Sample], class_names: Sequence[str], output: Path, edges: Sequence[Edge] = ()
+) -> None:
+    """Draw samples of the same size into one image file as contact_sheet does; replace an existing file."""
+    write_atomically(output, encode(contact_sheet(samples, class_names, edges), output.suffix.lower()))
+
+
+def edges_of(dataset: Dataset) -> tuple[Edge, ...]:
+    """Return the pairs of keypoints that a drawing connects; none if the data set has no skeleton."""
+    skeleton: Skeleton | None = getattr(dataset, "skeleton", None)
+    return skeleton.edges if skeleton else ()
 
 
 def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return a sample with its boxes at the size of the network input, not augmented."""
+    """Return a sample with its labels at the size of the network input, not augmented."""
     scaled = scale_sample(sample, input_hw)
     image, placed = letterbox_image(scaled.image, input_hw)
     offset = np.array([placed.left, placed.top] * 2, dtype=np.float32)
     boxes, ignored = scaled.boxes_xyxy + offset, scaled.ignored_xyxy + offset
-    return replace(scaled, image=image, boxes_xyxy=boxes, ignored_xyxy=ignored)
+    masks, keypoints, corners = scaled.masks, scaled.keypoints, scaled.corners
+    if masks is not None:
+        masks = tuple(Mask(placed.left + left, placed.top + top, bitmap) for left, top, bitmap in masks)
+    if keypoints is not None:
+        labelled = keypoints[..., 2:] > 0  # the others stay at 0, 0
+        shifted = keypoints + np.array([placed.left, placed.top, 0], dtype=np.float32)
+        keypoints = np.where(labelled, shifted, keypoints)
+    if corners is not None:
+        corners = corners + offset[:2]
+    placed_labels = replace(scaled, masks=masks, keypoints=keypoints, corners=corners)
+    return replace(placed_labels, image=image, boxes_xyxy=boxes, ignored_xyxy=ignored)
 
 
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
@@ -115,12 +138,15 @@ def _sample(batch: Batch, place: int) -> Sample:
             raise TypeError(f"no samples can be drawn of a {type(batch).__name__}")
 
 
-def contact_sheet(samples: Sequence[Sample], class_names: Sequence[str]) -> NDArray[np.uint8]:
+def contact_sheet(
+    samples: Sequence[Sample], class_names: Sequence[str], edges: Sequence[Edge] = ()
+) -> NDArray[np.uint8]:
     """Return one or more samples of the same size in rows of COLUMNS, as one RGB image (H, W, 3).
 
-    If a sample has ignored regions, a legend is at the bottom.
+    Keypoints are dots, or rings where they are hidden; `edges` are the pairs that lines connect. If a sample
+    has ignored regions, a legend is at the bottom.
     """
-    tiles = [_tile(sample, class_names) for sample in samples]
+    tiles = [_tile(sample, class_names, edges) for sample in samples]
     height, width = tiles[0].shape[:2]
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -145,21 +171,42 @@ def _legend(width: int) -> NDArray[np.uint8]:
     return legend
 
 
-def _tile(sample: Sample, class_names: Sequence[str]) -> NDArray[np.uint8]:
+def _tile(sample: Sample, class_names: Sequence[str], edges: Sequence[Edge]) -> NDArray[np.uint8]:
     scale = TILE_PX / max(sample.image.shape[:2])
     tile = scale_image(sample.image, scale).copy()
     for region in np.rint(sample.ignored_xyxy * scale).astype(int).tolist():
         _hatch(tile, region)
+    colours = [class_colour(class_id) for class_id in sample.class_ids.tolist()]
+    _shapes(tile, sample, colours, edges)
     boxes = np.rint(sample.boxes_xyxy * scale).astype(int).tolist()
-    for (x1, y1, x2, y2), class_id in zip(boxes, sample.class_ids, strict=True):
-        colour = class_colour(int(class_id))
-        cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
+    for (x1, y1, x2, y2), class_id, colour in zip(boxes, sample.class_ids, colours, strict=True):
+        if sample.corners is None:  # an oriented box is drawn instead
+            cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), colour, 1)
         if x2 - x1 >= NAMED_PX:
             cv2.putText(tile, class_names[class_id], (x1 + 1, y1 + 9), cv2.FONT_HERSHEY_SIMPLEX, 0.33, colour)
     if sample.image_class is not None:
         colour = class_colour(sample.image_class)
         cv2.putText(tile, class_names[sample.image_class], (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
     return tile
+
+
+def _shapes(
+    tile: NDArray[np.uint8], sample: Sample, colours: Sequence[Colour], edges: Sequence[Edge]
+) -> None:
+    """Draw masks, keypoints and oriented boxes of a sample, each where it has them, into its scaled image."""
+    scale = TILE_PX / max(sample.image.shape[:2])
+    source_hw = (sample.image.shape[0], sample.image.shape[1])
+    for mask, colour in zip(sample.masks or (), colours, strict=False):
+        whole = cv2.resize(
+            mask.on(source_hw).astype(np.uint8), tile.shape[1::-1], interpolation=cv2.INTER_NEAREST
+        )
+        draw_mask(tile, Mask(0, 0, whole > 0), colour, 1)
+    if sample.keypoints is not None:
+        for points, colour in zip(sample.keypoints, colours, strict=True):
+            draw_keypoints(tile, points * np.array([scale, scale, 1]), edges, colour, scale=0.5)
+    if sample.corners is not None:
+        for corners, colour in zip(sample.corners, colours, strict=True):
+            draw_corners(tile, corners * scale, colour, 1)
 
 
 def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Draw a result: boxes with class and score, or the likeliest classes, and a band with the experts."""
+"""Draw a result: objects with class and score, or the likeliest classes, and a band with the experts."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.predict.result import Result
+from training.predict.result import SEEN, Result
+from training.predict.shapes import Colour, Image, class_colour, draw_corners, draw_keypoints, draw_mask
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK, GREY, PALE = (255, 255, 255), (0, 0, 0), (90, 90, 90), (235, 235, 235)
 EXPERT = np.array([0, 114, 178])  # the colour of an expert with weight 1; lighter for less
 READABLE_PX = 640  # the mean side of an image on which text has its usual size
 
-Colour = tuple[int, int, int]
-Image = NDArray[np.uint8]
-
 
 def draw(result: Result, *, experts: bool = True) -> Image:
-    """Return a copy of the result's image with boxes or classes drawn on it; see Result.plot."""
+    """Return a copy of the result's image with its objects or classes drawn on it; see Result.plot."""
     image = np.ascontiguousarray(result.image).copy()
     scale = float(np.clip(sum(image.shape[:2]) / 2 / READABLE_PX, 0.6, 4))
     labels = [f"{name} {score:.2f}" for name, score in zip(result.class_names, result.scores, strict=True)]
@@ -26,23 +24,55 @@ def draw(result: Result, *, experts: bool = True) -> Image:
         for line, (label, class_id) in enumerate(zip(labels, result.class_ids, strict=True)):
             _label(image, label, (2, 2 + line * _line_px(scale)), scale, class_colour(int(class_id)))
     else:
-        rows = list(zip(result.boxes_xyxy, result.class_ids, labels, strict=True))
-        corners = [_box(image, box, scale, class_colour(int(class_id))) for box, class_id, _ in rows]
+        colours = [class_colour(class_id) for class_id in result.class_ids.tolist()]
+        _shapes(image, result, colours, scale)
+        corners = _boxes(image, result, colours, scale)
         # Labels after all boxes, and the highest score last, so that its label is above the others.
-        for (_, class_id, label), corner in reversed(list(zip(rows, corners, strict=True))):
-            _label(image, label, corner, scale, class_colour(int(class_id)))
+        for label, corner, colour in reversed(list(zip(labels, corners, colours, strict=True))):
+            _label(image, label, corner, scale, colour)
     if experts and result.routings:
         band = [_row(layer, gates, image.shape[1], scale) for layer, (gates, _) in result.routings.items()]
         image = np.concatenate([image, *band])
     return image
 
 
-def _box(image: Image, box: NDArray[np.float32], scale: float, colour: Colour) -> tuple[int, int]:
-    """Draw a box, and return the corner of its label: above the box, or inside it at the upper edge."""
+def _shapes(image: Image, result: Result, colours: list[Colour], scale: float) -> None:
+    """Draw the masks and keypoints, the highest score last."""
+    masks, keypoints = result.masks, result.keypoints
+    for row in reversed(range(len(result))):
+        if masks is not None:
+            draw_mask(image, masks[row], colours[row], max(1, round(scale)))
+        if keypoints is not None:
+            shown = keypoints[row].copy()
+            shown[:, 2] = np.where(shown[:, 2] >= SEEN, 2, 0)
+            draw_keypoints(image, shown, result.skeleton, colours[row], scale)
+
+
+def _boxes(image: Image, result: Result, colours: list[Colour], scale: float) -> list[tuple[int, int]]:
+    """Draw the boxes, oriented if there are corners, and return the corners of their labels."""
+    thickness = max(1, round(2 * scale))
+    if result.corners is not None:
+        found = []
+        for corners, colour in zip(result.corners, colours, strict=True):
+            draw_corners(image, corners, colour, thickness)
+            left, top = corners.min(axis=0).tolist()
+            found.append(_above(round(left), round(top), scale))
+        return found
+    assert result.boxes_xyxy is not None
+    return [_box(image, *pair, scale) for pair in zip(result.boxes_xyxy, colours, strict=True)]
+
+
+def _box(image: Image, box: NDArray[np.float32], colour: Colour, scale: float) -> tuple[int, int]:
+    """Draw a box, and return the corner of its label."""
     left, top, right, bottom = (round(float(edge)) for edge in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, max(1, round(2 * scale)))
+    return _above(left, top, scale)
+
+
+def _above(left: int, top: int, scale: float) -> tuple[int, int]:
+    """Return the corner of a box's label: above the box, or inside it at the upper edge."""
     above = top - _line_px(scale)
-    return left, above if above >= 0 else top
+    return left, above if above >= 0 else max(0, top)
 
 
 def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, colour: Colour) -> None:
@@ -75,13 +105,6 @@ def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, s
 
 def _line_px(scale: float) -> int:
     return round(20 * scale)
-
-
-def class_colour(class_id: int) -> Colour:
-    """Return a bright colour for a class; classes with successive ids get very different hues."""
-    hue = np.uint8(class_id * 111 % 180)  # near the golden angle, in OpenCV's half degrees
-    red, green, blue = cv2.cvtColor(np.array([[[hue, 255, 255]]], dtype=np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
-    return int(red), int(green), int(blue)
 
 
 def encode(image: Image, suffix: str) -> bytes:

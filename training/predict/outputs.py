@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from training.files import flush, write_atomically
 from training.predict.draw import encode
 from training.predict.result import Result
+from training.predict.rows import as_document, label_rows
 from training.predict.sources import Source
 
 LABELS, JSON_FILE, CLASSES_FILE = "labels", "predictions.json", "classes.txt"
@@ -86,47 +87,6 @@ def drawn_path(folder: Path, source: Source) -> Path:
     if source.kind == "image":
         suffix = ".jpg" if Path(source.where).suffix.lower() in (".jpg", ".jpeg", ".jfif") else ".png"
     return folder / f"{source.name}{suffix}"
-
-
-def label_rows(result: Result, *, conf: bool) -> list[str]:
-    """Return the rows of a label file: class id and box of each object, or score and name of each class.
-
-    Centre, width and height of a box are shares of the image, 0..1. A row of a classifier is for example
-    "0.9300 cat".
-    """
-    if result.boxes_xyxy is None:
-        pairs = zip(result.scores, result.class_names, strict=True)
-        return [f"{score:.4f} {name}" for score, name in pairs]
-    height, width = result.image.shape[:2]
-    rows = []
-    for box, class_id, score in zip(result.boxes_xyxy, result.class_ids, result.scores, strict=True):
-        left, top, right, bottom = (float(edge) for edge in box)
-        center, size = ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
-        shares = [center[0] / width, center[1] / height, size[0] / width, size[1] / height]
-        numbers = [*shares, float(score)] if conf else shares
-        rows.append(" ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]))
-    return rows
-
-
-def as_document(result: Result) -> dict[str, Any]:
-    """Return a result as values for JSON; boxes are centre and size in pixels, as in the service's answer."""
-    height, width = result.image.shape[:2]
-    found = []
-    for row, (class_id, name, score) in enumerate(
-        zip(result.class_ids.tolist(), result.class_names, result.scores.tolist(), strict=True)
-    ):
-        place = {}
-        if result.boxes_xyxy is not None:
-            left, top, right, bottom = result.boxes_xyxy[row].tolist()
-            place = {"x": (left + right) / 2, "y": (top + bottom) / 2}
-            place |= {"width": right - left, "height": bottom - top}
-            place = {side: round(value, 3) for side, value in place.items()}
-        found.append({**place, "class": name, "class_id": class_id, "confidence": round(score, 6)})
-    experts = {
-        layer: {str(expert): round(weight, 6) for expert, weight in ran.items()}
-        for layer, ran in result.experts.items()
-    }
-    return {"image": {"width": width, "height": height}, "predictions": found, "experts": experts}
 
 
 class _JsonList:

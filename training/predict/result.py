@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.masks import Mask
 from training.errors import ConfigError
 
-# N objects, or best classes of a classifier · E experts of a layer
+# N objects, or best classes of a classifier · E experts of a layer · P keypoints of an object
+
+SEEN = 0.5  # smallest visibility at which a keypoint is drawn, and written to label files
 
 LISTED = 6  # objects that a representation lists by score
 
@@ -30,6 +33,13 @@ class Result:
         str, tuple[NDArray[Any], NDArray[Any]]
     ]  # by layer: gates and router probabilities, (E,)
     seconds: float  # time of the model, without reading the image
+    masks: tuple[Mask, ...] | None = None  # N, in source pixels
+    keypoints: NDArray[np.float32] | None = None  # (N, P, 3) x, y in source pixels, visibility 0..1
+    keypoint_names: tuple[str, ...] = ()  # P
+    skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a drawing connects
+    # (N, 4, 2) of oriented boxes in source pixels, clockwise; before the rotation, the first is the upper
+    # left one. They stand for the boxes then, and boxes_xyxy only shows that the result is no classifier's.
+    corners: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,8 +58,15 @@ class Result:
             found[layer] = {int(expert): float(gates[expert]) for expert in order if gates[expert] > 0}
         return found
 
+    @property
+    def extents_xyxy(self) -> NDArray[np.float32]:
+        """Return the boxes, or the extents of the oriented boxes, (N, 4) in pixels."""
+        if self.corners is not None:
+            return np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
+        return np.zeros((0, 4), dtype=np.float32) if self.boxes_xyxy is None else self.boxes_xyxy
+
     def plot(self, *, experts: bool = True) -> NDArray[np.uint8]:
-        """Return the image with its boxes, or a classifier's best classes, drawn on it, as RGB (H, W, 3).
+        """Return the image with its objects, or a classifier's best classes, drawn on it, as RGB (H, W, 3).
 
         Args:
             experts: add a band under the image that shows which experts ran in each layer.
@@ -59,7 +76,11 @@ class Result:
         return draw(self, experts=experts)
 
     def to_supervision(self) -> Any:
-        """Return the objects as supervision.Detections, or the classes as supervision.Classifications.
+        """Return the objects as supervision.Detections or KeyPoints, or the classes as Classifications.
+
+        Masks are in `mask`, (N, H, W) bool. Corners of oriented boxes are in `data["xyxyxyxy"]`, (N, 4, 2),
+        where supervision's OrientedBoxAnnotator looks for them. KeyPoints has no boxes; its `data["score"]`
+        holds the scores of the objects.
 
         Raises:
             ConfigError: the package supervision is not installed.
@@ -72,11 +93,20 @@ class Result:
             ) from error
         if self.boxes_xyxy is None:
             return supervision.Classifications(class_id=self.class_ids, confidence=self.scores)
+        data: dict[str, Any] = {"class_name": np.array(self.class_names, dtype=str)}
+        if self.keypoints is not None:
+            data["score"] = self.scores
+            points, visibility = self.keypoints[..., :2], self.keypoints[..., 2]
+            # By position, since supervision 0.29 gives the third argument another name.
+            return supervision.KeyPoints(points, self.class_ids, visibility, data=data)
+        if self.corners is not None:
+            data["xyxyxyxy"] = self.corners
+        more = {}
+        if self.masks is not None:
+            hw = (self.image.shape[0], self.image.shape[1])
+            more["mask"] = np.array([mask.on(hw) for mask in self.masks], dtype=bool).reshape(-1, *hw)
         return supervision.Detections(
-            xyxy=self.boxes_xyxy,
-            confidence=self.scores,
-            class_id=self.class_ids,
-            data={"class_name": np.array(self.class_names, dtype=str)},
+            xyxy=self.extents_xyxy, confidence=self.scores, class_id=self.class_ids, data=data, **more
         )
 
     def __repr__(self) -> str:

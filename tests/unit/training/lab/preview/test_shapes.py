@@ -1,0 +1,78 @@
+"""The preview draws masks, keypoints and oriented boxes in the right places."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.unit.training.data.small_data import GREY, MemoryDataset, sample
+from training.data.masks import Mask
+from training.data.scene_objects import RAY_SKELETON
+from training.data.scenes import ScenesDataset
+from training.lab.preview import GAP_PX, contact_sheet, edges_of, letterboxed
+from training.predict.shapes import class_colour
+
+
+def grey(**labels):
+    """A grey sample (40, 80) with one object, its box at the lower right; tiles are four times as large."""
+    made = sample((40, 80), [[70, 30, 80, 40]], [0])
+    made.image[:] = GREY
+    return replace(made, **labels)
+
+
+def tile(made, edges=()):
+    return contact_sheet([made], ("",), edges)[GAP_PX:-GAP_PX, GAP_PX:-GAP_PX]
+
+
+def test_a_mask_is_mixed_with_its_colour():
+    drawn = tile(grey(masks=(Mask(10, 5, np.ones((20, 30), dtype=bool)),)))
+    changed = (drawn[:, :260] != GREY).any(axis=2)
+    wanted = np.zeros_like(changed)
+    wanted[20:100, 40:160] = True
+    np.testing.assert_array_equal(changed, wanted)
+    np.testing.assert_array_equal(drawn[60, 100], (GREY + np.array(class_colour(0))) // 2)
+    np.testing.assert_array_equal(drawn[20, 40], class_colour(0))  # the contour
+
+
+def test_keypoints_are_dots_if_visible_rings_if_hidden_and_else_left_out():
+    points = np.array([[[10, 10, 2], [40, 10, 1], [60, 10, 0]]], np.float32)
+    drawn = tile(grey(keypoints=points), edges=((0, 1), (1, 2)))
+    np.testing.assert_array_equal(drawn[40, 40], class_colour(0))
+    np.testing.assert_array_equal(drawn[40, 100], class_colour(0))  # on the edge between the two
+    np.testing.assert_array_equal(drawn[40, 200], GREY)  # no edge to a keypoint that is not labelled
+    assert (drawn[36:45, 236:245] == GREY).all()
+    alone = tile(grey(keypoints=points))
+    np.testing.assert_array_equal(alone[39, 159], GREY)  # the middle of a ring
+    assert (alone[36:44, 156:164] != GREY).any()
+    np.testing.assert_array_equal(alone[40, 100], GREY)
+
+
+def test_an_oriented_box_stands_for_the_upright_one():
+    corners = np.array([[[40, 5], [60, 15], [40, 25], [20, 15]]], np.float32)
+    drawn = (tile(grey(boxes_xyxy=np.array([[20, 5, 60, 25]], np.float32), corners=corners)) != GREY).any(
+        axis=2
+    )
+    y, x = np.nonzero(drawn)
+    # A rhomb around (160, 60), 160 wide and 80 high: |x| / 80 + |y| / 40 is 1 on its sides.
+    off = np.abs(np.abs(x + 0.5 - 160) / 80 + np.abs(y + 0.5 - 60) / 40 - 1)
+    assert len(off) > 300
+    assert off.max() < 0.05
+    assert [x.min(), x.max()] == pytest.approx([80, 240], abs=1.5)
+
+
+def test_letterboxed_labels_move_with_the_image():
+    points = np.array([[[10, 10, 2], [0, 0, 0]]], np.float32)
+    corners = np.array([[[40, 5], [60, 15], [40, 25], [20, 15]]], np.float32)
+    made = grey(masks=(Mask(10, 5, np.ones((2, 3), dtype=bool)),), keypoints=points, corners=corners)
+    placed = letterboxed(made, (80, 80))  # 20 rows of padding above and below
+    assert placed.masks[0][:2] == (10, 25)
+    assert placed.keypoints.tolist() == [[[10, 30, 2], [0, 0, 0]]]
+    np.testing.assert_array_equal(placed.corners, corners + np.array([0, 20]))
+    plain = letterboxed(grey(), (80, 80))
+    assert (plain.masks, plain.keypoints, plain.corners) == (None, None, None)
+
+
+def test_edges_are_those_of_the_data_sets_skeleton():
+    assert edges_of(ScenesDataset(1, 0, (64, 64), "keypoints")) == RAY_SKELETON.edges
+    assert edges_of(ScenesDataset(1, 0, (64, 64))) == ()
+    assert edges_of(MemoryDataset([grey()])) == ()
