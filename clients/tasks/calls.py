@@ -15,7 +15,7 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """The base class of DetectCalls and ClassifyCalls, whose methods call `_run`.
+    """The base class of DetectCalls and its like, whose methods call `_run`.
 
     A synchronous client inherits from these classes, and implements `_run`.
     """
@@ -26,7 +26,7 @@ class Caller:
 
 
 class AsyncCaller:
-    """The base class of AsyncDetectCalls and AsyncClassifyCalls, whose methods call `_run`.
+    """The base class of AsyncDetectCalls and its like, whose methods call `_run`.
 
     An asyncio client inherits from these classes, and implements `_run`.
     """

@@ -61,6 +61,7 @@ class OrientedDetections(Detections):
             NotInstalled: the package supervision is not installed.
         """
         found = super().to_supervision()
+        # boxes_xyxy are the boxes before they are turned, which is not where the objects are.
         found.xyxy = np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
         found.data["xyxyxyxy"] = self.corners
         return found

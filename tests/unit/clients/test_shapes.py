@@ -141,3 +141,10 @@ def test_supervision_gets_what_was_found():
     poses = PoseParams().read(Facts(ANSWERS["pose"][1])).to_supervision()
     assert isinstance(poses, supervision.KeyPoints)
     assert poses.xy.tolist() == [[[3.25, -1.5], [30.5, 8]]]
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+def test_supervision_gets_nothing_if_nothing_was_found(task):
+    pytest.importorskip("supervision")
+    found = ANSWERS[task][0].read(Facts(ANSWER | {"predictions": []}))
+    assert len(found.to_supervision()) == 0
