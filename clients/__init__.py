@@ -7,6 +7,9 @@ from .errors import ClientError
 from .rest import AsyncRestClient, RestClient
 from .tasks.classify import Classification
 from .tasks.detect import Detections
+from .tasks.obb import OrientedDetections
+from .tasks.pose import Poses
+from .tasks.segment import Segments
 from .tls import Tls
 from .triton import AsyncTritonClient, TritonClient
 
@@ -16,7 +19,10 @@ __all__ = [
     "Classification",
     "ClientError",
     "Detections",
+    "OrientedDetections",
+    "Poses",
     "RestClient",
+    "Segments",
     "Tls",
     "TritonClient",
 ]

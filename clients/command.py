@@ -23,6 +23,12 @@ _PORTS = {"grpc": 8001, "http": 8000}
 _SERVICE = "http://127.0.0.1:8000"
 _OF_MODEL = "default: set by the model"
 
+_SHAPES = {
+    "segment": "detect objects and their masks",
+    "pose": "detect objects and their keypoints",
+    "obb": "detect objects with rotated boxes",
+}
+
 _DESCRIPTION = "Detect objects in images or classify images, and show which experts of the model ran."
 _EXAMPLES = """
 examples:
@@ -76,7 +82,7 @@ def _rest(args: argparse.Namespace) -> None:
         timeout_s=args.timeout,
         tls=None if args.ca is None else Tls(ca_file=args.ca),
     ) as client:
-        ask: Callable[..., Answer] = getattr(client, args.task)
+        ask: Callable[..., Answer] = getattr(client, "detect_oriented" if args.task == "obb" else args.task)
         _ask_all(args, ask)
 
 
@@ -103,7 +109,7 @@ def _ask_all(args: argparse.Namespace, ask: Callable[..., Answer]) -> None:
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("conf", "iou", "max_det", "classes", "agnostic_nms", "top", "top_k", "weight_threshold")
+    names = ("conf", "iou", "max_det", "classes", "agnostic_nms", "masks", "top", "top_k", "weight_threshold")
     given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     if "classes" in given:
         given["classes"] = given["classes"].split(",")
@@ -143,6 +149,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_common(classify)
     _add_service(classify)
     _add_classify(classify)
+    for task, what in _SHAPES.items():
+        shaped = commands.add_parser(task, help=f"{what} with the service", allow_abbrev=False)
+        shaped.description = f"{what[0].upper()}{what[1:]} with the service."
+        shaped.set_defaults(run=_rest, task=task)
+        _add_common(shaped)
+        _add_service(shaped)
+        _add_detect(shaped)
+        if task == "segment":
+            shaped.add_argument("--masks", choices=("rle", "polygon", "off"), help="default: rle")
     triton = commands.add_parser(
         "triton", help="detect or classify directly on an NVIDIA Triton server", allow_abbrev=False
     )

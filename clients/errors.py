@@ -29,7 +29,8 @@ class WrongTask(ClientError):
     """The model's task is not the task of the call; for example, detect() was called for a classifier."""
 
     def __init__(self, model: str, task: str) -> None:
-        super().__init__(f"model {model!r} is for the task {task!r}; call {task}() instead")
+        method = "detect_oriented" if task == "obb" else task
+        super().__init__(f"model {model!r} is for the task {task!r}; call {method}() instead")
         self.model = model
         self.task = task
 

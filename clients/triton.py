@@ -61,7 +61,7 @@ class TritonClient(Calls):
         self._transport = _open(_address(url), protocol, tls)
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Call the method `detect` or `classify`, depending on the task of the model.
+        """Call the method for the task of the model: `detect` or `classify`; the others need the service.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.

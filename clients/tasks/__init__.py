@@ -10,17 +10,20 @@ from ..tensors import Params
 from ..types import Answer
 from .classify import AsyncClassifyCalls, ClassifyCalls, ClassifyParams
 from .detect import AsyncDetectCalls, DetectCalls, DetectParams
+from .obb import AsyncOrientedCalls, OrientedCalls, OrientedParams
+from .pose import AsyncPoseCalls, PoseCalls, PoseParams
+from .segment import AsyncSegmentCalls, SegmentCalls, SegmentParams
 
-_Kind = type[DetectParams] | type[ClassifyParams]
-_KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams)
+_Kind = type[DetectParams] | type[ClassifyParams]  # the other tasks' parameters are kinds of DetectParams
+_KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams, SegmentParams, PoseParams, OrientedParams)
 
 
-class Calls(DetectCalls, ClassifyCalls):
-    """The methods of a synchronous client for every task: detection and classification."""
+class Calls(DetectCalls, ClassifyCalls, SegmentCalls, PoseCalls, OrientedCalls):
+    """The methods of a synchronous client, one for each task."""
 
 
-class AsyncCalls(AsyncDetectCalls, AsyncClassifyCalls):
-    """The methods of an asynchronous client for every task: detection and classification."""
+class AsyncCalls(AsyncDetectCalls, AsyncClassifyCalls, AsyncSegmentCalls, AsyncPoseCalls, AsyncOrientedCalls):
+    """The methods of an asynchronous client, one for each task."""
 
 
 def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
@@ -54,14 +57,11 @@ def wrong_task(manifest: Manifest) -> ClientError:
 
 
 def _kind_of(manifest: Manifest) -> _Kind:
-    match manifest.task:
-        case "detect":
-            return DetectParams
-        case "classify":
-            return ClassifyParams
-        case other:
-            known = " and ".join(kind.task for kind in _KINDS)
-            raise ManifestMismatch(manifest.name, f"its task is {other!r}; this client supports {known}")
+    for kind in _KINDS:
+        if kind.task == manifest.task:
+            return kind
+    known = ", ".join(kind.task for kind in _KINDS)
+    raise ManifestMismatch(manifest.name, f"its task is {manifest.task!r}; this client supports {known}")
 
 
 def _own(kind: _Kind) -> list[str]:

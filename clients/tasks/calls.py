@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from ..errors import ClientError
+from ..facts import Facts
 from ..tensors import Params
 
 R = TypeVar("R")
@@ -13,7 +15,7 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """The base class of DetectCalls and ClassifyCalls, whose methods call `_run`.
+    """The base class of DetectCalls and its like, whose methods call `_run`.
 
     A synchronous client inherits from these classes, and implements `_run`.
     """
@@ -24,7 +26,7 @@ class Caller:
 
 
 class AsyncCaller:
-    """The base class of AsyncDetectCalls and AsyncClassifyCalls, whose methods call `_run`.
+    """The base class of AsyncDetectCalls and its like, whose methods call `_run`.
 
     An asyncio client inherits from these classes, and implements `_run`.
     """
@@ -32,3 +34,19 @@ class AsyncCaller:
     async def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""
         raise NotImplementedError
+
+
+def service_only(model: str, task: str) -> ClientError:
+    """Return the error for a direct call to Triton of a task that only the service offers."""
+    return ClientError(
+        f"model {model!r} is for the task {task!r}, which needs the service: call the service;"
+        " Triton directly serves detection and classification"
+    )
+
+
+def task_of(prediction: Facts) -> str:
+    """Return the task that a prediction of the service belongs to, by its members."""
+    if not prediction.has("x"):
+        return "classify"
+    keys = {"mask": "segment", "keypoints": "pose", "corners": "obb"}
+    return next((task for key, task in keys.items() if prediction.has(key)), "detect")

@@ -15,7 +15,7 @@ from ..parameters import Classes, as_text, class_ids, given, resolve_controls, w
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
 from ..types import Answer, Layout
-from .calls import AsyncCaller, Caller, Image
+from .calls import AsyncCaller, Caller, Image, task_of
 
 # C classes of the model · N reported classes
 
@@ -124,7 +124,7 @@ class ClassifyParams:
         """
         found = answer.parts("predictions")
         if not found or any(one.has("x") for one in found):
-            raise WrongTask(answer.part("model").text("name"), "detect")
+            raise WrongTask(answer.part("model").text("name"), task_of(found[0]) if found else "detect")
         return Classification(
             **common_of_answer(answer),
             class_ids=np.array([one.whole("class_id") for one in found], dtype=np.int64),

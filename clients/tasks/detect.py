@@ -30,7 +30,8 @@ from ..parameters import (
 from ..service_answer import common as common_of_answer
 from ..tensors import Canvas, Tensors, check, common, graph_inputs, graph_name, routing_outputs, rows_of
 from ..types import Answer, Layout
-from .calls import AsyncCaller, Caller, Image
+from .calls import AsyncCaller, Caller, Image, task_of
+from .optional import supervision
 
 _MOST_DETECTIONS = 10_000  # highest max_det; the service has the same limit
 # Tensors that the ensemble has in addition to the graph's tensors.
@@ -81,6 +82,19 @@ class Detections(Answer):
     def predictions(self) -> list[dict[str, Any]]:
         """Return the detections as dicts, as in the service's answer; x and y are the centre of the box."""
         return [_prediction(detection) for detection in self]
+
+    def to_supervision(self) -> Any:
+        """Return the objects as supervision.Detections, for the package supervision.
+
+        Raises:
+            NotInstalled: the package supervision is not installed.
+        """
+        return supervision().Detections(
+            xyxy=self.boxes_xyxy,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
 
     def layout(self) -> Layout:
         """Return the detections as a table with one detection per row."""
@@ -156,19 +170,9 @@ class DetectParams:
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are classes of the whole image, without boxes.
+            WrongTask: the predictions are those of another task.
         """
-        predictions = answer.parts("predictions")
-        if predictions and not any(prediction.has("x") for prediction in predictions):
-            raise WrongTask(answer.part("model").text("name"), "classify")
-        found = [_from_prediction(prediction) for prediction in predictions]
-        return Detections(
-            **common_of_answer(answer),
-            boxes_xyxy=np.array([one.box_xyxy for one in found], dtype=np.float32).reshape(-1, 4),
-            scores=np.array([one.score for one in found], dtype=np.float32),
-            class_ids=np.array([one.class_id for one in found], dtype=np.int64),
-            class_names=tuple(one.class_name for one in found),
-        )
+        return Detections(**found_in(answer, "detect"))
 
 
 @dataclass(frozen=True)
@@ -339,6 +343,30 @@ class AsyncDetectCalls(AsyncCaller):
             controls=given(controls),
         )
         return await self._run(image, params)
+
+
+def found_in(answer: Facts, *tasks: str) -> dict[str, Any]:
+    """Return the fields of Detections, read from the service's answer.
+
+    Args:
+        answer: the answer to `POST /detect`.
+        tasks: the tasks whose predictions the caller can read.
+
+    Raises:
+        ValueError: a member of the answer is missing, or has another type.
+        WrongTask: the predictions are those of another task.
+    """
+    predictions = answer.parts("predictions")
+    if predictions and (task := task_of(predictions[0])) not in tasks:
+        raise WrongTask(answer.part("model").text("name"), task)
+    found = [_from_prediction(prediction) for prediction in predictions]
+    return {
+        **common_of_answer(answer),
+        "boxes_xyxy": np.array([one.box_xyxy for one in found], dtype=np.float32).reshape(-1, 4),
+        "scores": np.array([one.score for one in found], dtype=np.float32),
+        "class_ids": np.array([one.class_id for one in found], dtype=np.int64),
+        "class_names": tuple(one.class_name for one in found),
+    }
 
 
 def _prediction(detection: Detection) -> dict[str, Any]:

@@ -146,8 +146,8 @@ def test_a_model_that_is_asked_for_another_task_says_which_call_is_its_own(trans
     transport.documents = [classifier_document()]
     with pytest.raises(WrongTask, match=r"call classify\(\) instead"):
         open_client().detect(IMAGE)
-    transport.documents = [detector_document(task="segment")]
-    with pytest.raises(ManifestMismatch, match="'segment'; this client supports detect and classify"):
+    transport.documents = [detector_document(task="depth")]
+    with pytest.raises(ManifestMismatch, match="'depth'; this client supports detect, classify, segment"):
         open_client().detect(IMAGE)
     assert transport.sent == []
 

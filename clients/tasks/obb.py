@@ -1,0 +1,155 @@
+"""Detect objects with rotated boxes: request them from the service."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..facts import Facts
+from ..manifest import Manifest
+from ..parameters import Classes, Confidence, given
+from ..types import Layout
+from .calls import AsyncCaller, Caller, Image, service_only
+from .detect import Detections, DetectParams, found_in
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OrientedDetections(Detections):
+    """The objects in one image and their rotated boxes, best first.
+
+    boxes_xyxy are the boxes before they are turned around their centres; they may leave the image.
+    """
+
+    rotations: NDArray[np.float32]  # (N,)  degrees clockwise, 0..180
+    corners: NDArray[np.float32]  # (N, 4, 2)  source pixels: top left, top right, bottom right, bottom left
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rotations.shape != (len(self),) or self.corners.shape != (len(self), 4, 2):
+            raise ValueError(f"{self.rotations.shape=} {self.corners.shape=} do not fit n={len(self)}")
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return the objects as dicts, as in the service's answer."""
+        rotations, corners = self.rotations.astype(float).tolist(), self.corners.astype(float).tolist()
+        return [
+            {
+                **row,
+                "rotation": round(degrees, 3),
+                "corners": [[round(x, 3), round(y, 3)] for x, y in points],
+            }
+            for row, degrees, points in zip(super().predictions(), rotations, corners, strict=True)
+        ]
+
+    def layout(self) -> Layout:
+        """Return the objects as a table with one rotated box per row."""
+        rows = [
+            (
+                row["class"],
+                row["confidence"],
+                *(row[name] for name in ("x", "y", "width", "height", "rotation")),
+            )
+            for row in self.predictions()
+        ]
+        headers = ("class", "score", "x", "y", "width", "height", "degrees")
+        return Layout(f"{len(self)} found", headers, ("", ".3f", *[".1f"] * 5), rows)
+
+    def to_supervision(self) -> Any:
+        """Return supervision.Detections: the boxes around the corners, and data["xyxyxyxy"], (N, 4, 2).
+
+        Raises:
+            NotInstalled: the package supervision is not installed.
+        """
+        found = super().to_supervision()
+        # boxes_xyxy are the boxes before they are turned, which is not where the objects are.
+        found.xyxy = np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
+        found.data["xyxyxyxy"] = self.corners
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrientedParams(DetectParams):
+    """The parameters of a call for rotated boxes; a field that is None stands for the model's default."""
+
+    task: ClassVar[str] = "obb"
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
+        """Raise ClientError, because Triton has no ensemble for this task."""
+        raise service_only(manifest.name, self.task)
+
+    def read(self, answer: Facts) -> OrientedDetections:
+        """Return the rotated boxes, read from the service's answer.
+
+        Raises:
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are those of another task.
+        """
+        found = found_in(answer, "obb")
+        predictions = answer.parts("predictions")
+        corners = [_corners(prediction) for prediction in predictions]
+        return OrientedDetections(
+            **found,
+            rotations=np.array([one.number("rotation") for one in predictions], dtype=np.float32),
+            corners=np.array(corners, dtype=np.float32).reshape(-1, 4, 2),
+        )
+
+
+def _corners(prediction: Facts) -> NDArray[np.float32]:
+    corners = np.array(prediction.list_of("corners", list), dtype=np.float32)
+    if corners.shape != (4, 2):
+        raise ValueError("corners is not a list of four [x, y]")
+    return corners
+
+
+class OrientedCalls(Caller):
+    """The method `detect_oriented` of synchronous clients."""
+
+    def detect_oriented(
+        self,
+        image: Image,
+        *,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> OrientedDetections:
+        """Return the objects in an image with rotated boxes.
+
+        A parameter that is left out gets the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            conf: lowest score to report, as for `detect`.
+            iou: IoU above which two boxes of one class count as one object, 0..1.
+            max_det: maximum number of objects, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
+            controls: values for controls of the model, by name; see `detect`.
+
+        Raises:
+            ClientError: the call failed; the message says what to do.
+        """
+        params = OrientedParams(
+            conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)
+        )
+        return self._run(image, params)
+
+
+class AsyncOrientedCalls(AsyncCaller):
+    """The method `detect_oriented` of asyncio clients."""
+
+    async def detect_oriented(
+        self,
+        image: Image,
+        *,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> OrientedDetections:
+        """Return the objects in an image with rotated boxes; see OrientedCalls.detect_oriented."""
+        params = OrientedParams(
+            conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)
+        )
+        return await self._run(image, params)

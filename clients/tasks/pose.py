@@ -1,0 +1,150 @@
+"""Find objects and their keypoints: request boxes and keypoints from the service."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..facts import Facts
+from ..manifest import Manifest
+from ..parameters import Classes, Confidence, given
+from ..types import Layout
+from .calls import AsyncCaller, Caller, Image, service_only
+from .detect import Detections, DetectParams, found_in
+from .optional import supervision
+
+# N objects · P keypoints of each
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Poses(Detections):
+    """The objects in one image and their keypoints, best first."""
+
+    keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
+    keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
+    keypoint_names: tuple[str, ...]  # P; empty if nothing was found
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shape = (len(self), len(self.keypoint_names))
+        if self.keypoints.shape != (*shape, 2) or self.keypoint_scores.shape != shape:
+            raise ValueError(f"{self.keypoints.shape=} {self.keypoint_scores.shape=} do not fit {shape=}")
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return the objects as dicts, as in the service's answer."""
+        points, scores = self.keypoints.astype(float).tolist(), self.keypoint_scores.astype(float).tolist()
+        return [
+            {
+                **row,
+                "keypoints": [
+                    {"name": name, "x": round(x, 3), "y": round(y, 3), "confidence": round(score, 6)}
+                    for name, (x, y), score in zip(self.keypoint_names, places, sure, strict=True)
+                ],
+            }
+            for row, places, sure in zip(super().predictions(), points, scores, strict=True)
+        ]
+
+    def layout(self) -> Layout:
+        """Return the objects as a table; its last column counts the keypoints that are likely visible."""
+        boxes = super().layout()
+        visible = (self.keypoint_scores >= 0.5).sum(axis=1).tolist()
+        counts = [f"{count} of {len(self.keypoint_names)}" for count in visible]
+        rows = [(*row, count) for row, count in zip(boxes.rows, counts, strict=True)]
+        return Layout(boxes.summary, (*boxes.headers, "keypoints"), (*boxes.formats, ""), rows)
+
+    def to_supervision(self) -> Any:
+        """Return the keypoints as supervision.KeyPoints.
+
+        Raises:
+            NotInstalled: the package supervision is not installed.
+        """
+        return supervision().KeyPoints(
+            xy=self.keypoints,
+            keypoint_confidence=self.keypoint_scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseParams(DetectParams):
+    """The parameters of a pose call; a field that is None stands for the model's default."""
+
+    task: ClassVar[str] = "pose"
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
+        """Raise ClientError, because Triton has no ensemble for this task."""
+        raise service_only(manifest.name, self.task)
+
+    def read(self, answer: Facts) -> Poses:
+        """Return the objects and their keypoints, read from the service's answer.
+
+        Raises:
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are those of another task.
+        """
+        found = found_in(answer, "pose")
+        objects = [prediction.parts("keypoints") for prediction in answer.parts("predictions")]
+        names = tuple(point.text("name") for point in objects[0]) if objects else ()
+        if any(tuple(point.text("name") for point in points) != names for points in objects):
+            raise ValueError("the predictions have different keypoints")
+        shape = (len(objects), len(names))
+        xy = [[(point.number("x"), point.number("y")) for point in points] for points in objects]
+        scores = [[point.share("confidence") for point in points] for points in objects]
+        return Poses(
+            **found,
+            keypoints=np.array(xy, dtype=np.float32).reshape(*shape, 2),
+            keypoint_scores=np.array(scores, dtype=np.float32).reshape(shape),
+            keypoint_names=names,
+        )
+
+
+class PoseCalls(Caller):
+    """The method `pose` of synchronous clients."""
+
+    def pose(
+        self,
+        image: Image,
+        *,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Poses:
+        """Return the objects in an image with their keypoints.
+
+        A parameter that is left out gets the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            conf: lowest score to report, as for `detect`.
+            iou: IoU above which two boxes of one class count as one object, 0..1.
+            max_det: maximum number of objects, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
+            controls: values for controls of the model, by name; see `detect`.
+
+        Raises:
+            ClientError: the call failed; the message says what to do.
+        """
+        params = PoseParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return self._run(image, params)
+
+
+class AsyncPoseCalls(AsyncCaller):
+    """The method `pose` of asyncio clients."""
+
+    async def pose(
+        self,
+        image: Image,
+        *,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Poses:
+        """Return the objects in an image with their keypoints; see PoseCalls.pose."""
+        params = PoseParams(conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls))
+        return await self._run(image, params)

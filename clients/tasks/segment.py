@@ -1,0 +1,159 @@
+"""Segment objects: request boxes and masks from the service."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..facts import Facts
+from ..manifest import Manifest
+from ..parameters import Classes, Confidence, given
+from ..rle import decode_rle, fill_polygons
+from .calls import AsyncCaller, Caller, Image, service_only
+from .detect import Detections, DetectParams, found_in
+
+MaskForm = Literal["rle", "polygon", "off"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segments(Detections):
+    """The objects in one image and their masks, best first."""
+
+    encoded_masks: tuple[dict[str, Any], ...] | None  # N, as in the service's answer; None with masks="off"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoded_masks is not None and len(self.encoded_masks) != len(self):
+            raise ValueError(f"{len(self.encoded_masks)} masks do not fit {len(self)} objects")
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return the masks in source pixels, (N, H, W); they are decoded at each call.
+
+        Raises:
+            ValueError: the answer has no masks, or a mask that cannot be read.
+        """
+        if self.encoded_masks is None:
+            raise ValueError('there are no masks; leave out masks="off" in the call')
+        found = np.zeros((len(self), *self.image_hw), dtype=np.bool_)
+        for row, mask in zip(found, self.encoded_masks, strict=True):
+            if "polygon" in mask:
+                row[:] = fill_polygons(mask["polygon"], self.image_hw)
+            else:
+                row[:] = decode_rle(mask["counts"], self.image_hw)
+        return found
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return the objects as dicts, as in the service's answer."""
+        rows = super().predictions()
+        if self.encoded_masks is None:
+            return rows
+        return [{**row, "mask": mask} for row, mask in zip(rows, self.encoded_masks, strict=True)]
+
+    def to_supervision(self) -> Any:
+        """Return the objects as supervision.Detections, with masks if the answer has them.
+
+        Raises:
+            NotInstalled: the package supervision is not installed.
+        """
+        found = super().to_supervision()
+        if self.encoded_masks is not None and len(self):
+            found.mask = self.masks()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentParams(DetectParams):
+    """The parameters of a segmentation call; a field that is None stands for the model's default."""
+
+    task: ClassVar[str] = "segment"
+
+    masks: MaskForm | None = None
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
+        """Raise ClientError, because Triton has no ensemble for this task."""
+        raise service_only(manifest.name, self.task)
+
+    def query(self) -> dict[str, str | float]:
+        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        return super().query() | ({} if self.masks is None else {"masks": self.masks})
+
+    def read(self, answer: Facts) -> Segments:
+        """Return the objects and their masks, read from the service's answer.
+
+        Raises:
+            ValueError: a member of the answer is missing, or has another type.
+            WrongTask: the predictions are those of another task.
+        """
+        off = self.masks == "off"  # then the predictions look like those of detection
+        found = found_in(answer, "segment", *(["detect"] if off else []))
+        if off:
+            return Segments(**found, encoded_masks=None)
+        masks = [prediction.part("mask") for prediction in answer.parts("predictions")]
+        return Segments(**found, encoded_masks=tuple(_checked(mask, found["image_hw"]) for mask in masks))
+
+
+def _checked(mask: Facts, image_hw: tuple[int, int]) -> dict[str, Any]:
+    if mask.has("polygon"):
+        return {"polygon": mask.list_of("polygon", list, empty=True)}
+    size = mask.list_of("size", int)
+    if tuple(size) != image_hw:
+        raise ValueError(f"the mask's size {size} is not that of the image, {list(image_hw)}")
+    return {"size": size, "counts": mask.text("counts")}
+
+
+class SegmentCalls(Caller):
+    """The method `segment` of synchronous clients."""
+
+    def segment(
+        self,
+        image: Image,
+        *,
+        masks: MaskForm | None = None,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Segments:
+        """Return the objects in an image with their masks.
+
+        A parameter that is left out gets the model's default.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            masks: how the service sends masks: rle (its default), polygon, or off for no masks.
+            conf: lowest score to report, as for `detect`.
+            iou: IoU above which two boxes of one class count as one object, 0..1.
+            max_det: maximum number of objects, 1..10,000.
+            classes: names or ids of the classes to report; None for all classes.
+            controls: values for controls of the model, by name; see `detect`.
+
+        Raises:
+            ClientError: the call failed; the message says what to do.
+        """
+        params = SegmentParams(
+            masks=masks, conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)
+        )
+        return self._run(image, params)
+
+
+class AsyncSegmentCalls(AsyncCaller):
+    """The method `segment` of asyncio clients."""
+
+    async def segment(
+        self,
+        image: Image,
+        *,
+        masks: MaskForm | None = None,
+        conf: Confidence | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Classes | None = None,
+        **controls: float | None,
+    ) -> Segments:
+        """Return the objects in an image with their masks; see SegmentCalls.segment."""
+        params = SegmentParams(
+            masks=masks, conf=conf, iou=iou, max_det=max_det, classes=classes, controls=given(controls)
+        )
+        return await self._run(image, params)
