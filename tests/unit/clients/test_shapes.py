@@ -127,24 +127,3 @@ def test_without_supervision_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(NotInstalled, match="pip install supervision"):
         DetectParams().read(Facts(answer())).to_supervision()
-
-
-def test_supervision_gets_what_was_found():
-    supervision = pytest.importorskip("supervision")
-    segments = SegmentParams().read(Facts(ANSWERS["segment"][1])).to_supervision()
-    assert isinstance(segments, supervision.Detections)
-    np.testing.assert_array_equal(segments.mask, MASK[None].astype(bool))
-    assert segments.xyxy.tolist() == [[0, 6, 32, 11]]
-    oriented = OrientedParams().read(Facts(ANSWERS["obb"][1])).to_supervision()
-    assert oriented.data["xyxyxyxy"].tolist() == [CORNERS]
-    assert oriented.xyxy.tolist() == [[13.5, -7.5, 18.5, 24.5]]
-    poses = PoseParams().read(Facts(ANSWERS["pose"][1])).to_supervision()
-    assert isinstance(poses, supervision.KeyPoints)
-    assert poses.xy.tolist() == [[[3.25, -1.5], [30.5, 8]]]
-
-
-@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
-def test_supervision_gets_nothing_if_nothing_was_found(task):
-    pytest.importorskip("supervision")
-    found = ANSWERS[task][0].read(Facts(ANSWER | {"predictions": []}))
-    assert len(found.to_supervision()) == 0
