@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from training.data.image_file import ImageReader, read_bytes
 from training.data.labels import LabelRows
 from training.data.mosaic import have_area
-from training.data.orientation import upright_boxes
+from training.data.object_shapes import Upright, corners_of, keypoints_of, masks_of
+from training.data.orientation import turn_of, upright_boxes
 from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.sample import Sample
 from training.data.shapes import clip_boxes
@@ -32,17 +33,25 @@ class LabelledFiles:
         *,
         fractions: bool = False,
         stated_hw: Sequence[tuple[float, float] | None] = (),
+        skeleton: Skeleton | None = None,
     ) -> None:
         """Group the labels by image, and count the images without labels.
+
+        If `rows` keeps masks, keypoints or corners, samples have them.
 
         Args:
             rows: the labels of all images; a row's image number is a position in `images`.
             fractions: whether boxes are fractions of the image size instead of pixels.
             stated_hw: each image's (height, width) as the labels state it; empty if the format has no sizes.
+            skeleton: what the keypoints of each object are; needed if `rows` keeps keypoints.
         """
         self.class_names = class_names
         self._images = images
+        self.skeleton = skeleton
+        self.labels = rows.labels
         self._labels = rows.by_image(len(images))
+        self._shapes = None if rows.labels == "boxes" else rows.shapes()
+        self._firsts = np.cumsum([0, *map(len, self._labels)])  # place of each image's first row
         without_rows = sum(len(labels) == 0 for labels in self._labels)
         rows.remarks[NO_OBJECTS] += without_rows - rows.remarks[NO_LABELS_KEPT]
         self.remarks: Remarks = rows.remarks
@@ -74,6 +83,18 @@ class LabelledFiles:
         if not inside.all():
             log.warning(f"{path}: boxes wholly outside the image, left out: {(~inside).sum()}")
         objects, regions = inside & ~labels["ignored"], inside & labels["ignored"]
+        masks, keypoints, corners = None, None, None
+        if self._shapes is not None:
+            packed = self._shapes.of(self._firsts[index] + np.flatnonzero(objects))
+            stated = self._stated_hw[index] if self._stated_hw else None
+            turn = turn_of(stated, (height, width), orientation)
+            upright = Upright((height, width), turn, self._fractions)
+            if self.labels == "masks":
+                masks = masks_of(packed, clipped[objects], upright)
+            elif self.labels == "corners":
+                corners = corners_of(packed, clipped[objects], upright)
+            elif self.skeleton is not None:
+                keypoints = keypoints_of(packed, len(self.skeleton.names), upright)
         return Sample(
             image,
             clipped[objects],
@@ -82,6 +103,9 @@ class LabelledFiles:
             ignored_xyxy=clipped[regions],
             ignored_class_ids=labels["class_id"][regions],
             areas=labels["area"][objects],
+            masks=masks,
+            keypoints=keypoints,
+            corners=corners,
         )
 
     def name(self, index: int) -> str:
