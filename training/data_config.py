@@ -7,9 +7,11 @@ from typing import Literal
 from training.errors import ConfigError
 
 BITS = range(8, 17)  # numbers of bits that an image file with 16 bits per value may hold
+LabelKind = Literal["boxes", "masks", "keypoints", "corners"]  # corners: oriented boxes
 FORMATS = (
     "yolo",
     "coco",
+    "dota",
     "sku110k",
     "kitti",
     "visdrone",
@@ -17,9 +19,6 @@ FORMATS = (
     "labelme",
     "images",
 )  # see the table in data/open.py
-
-
-Labels = Literal["boxes", "masks", "keypoints"]  # what a reader of files keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,6 @@ class FolderConfig:
     root: str  # a folder, or a file such as data.yaml, labels.json or obj.data
     format: str = ""  # one of FORMATS; empty: the contents show the format
     split: str = "train"
-    labels: Labels = "boxes"  # masks and keypoints come with boxes; reading them takes memory
     class_names: tuple[str, ...] = ()  # VOC has no list of classes; empty: collect them from its labels
     folds: int = 1
     kept: tuple[int, ...] = (0,)
@@ -58,6 +56,7 @@ class FolderConfig:
     bits: int | None = None  # used bits of image files with 16 bits per value; None: as each file says
     hold_out: float = 0.0  # share of the split's images that are held out; 0: none
     held_out: bool = False  # True: only the images held out; False: only the others
+    labels: LabelKind = "boxes"  # what is read of each object beside its box
 
     def __post_init__(self) -> None:
         if self.bits is not None and self.bits not in BITS:

@@ -13,15 +13,16 @@ from typing import Any
 
 from training.data.coco_files import COCO_KEYS, file_of_split, image_folders, label_files, refuse_other_json
 from training.data.coco_images import ImageFinder
-from training.data.coco_keypoints import read_skeleton
-from training.data.coco_outline import box_of_outline
+from training.data.coco_keypoints import packed_keypoints, skeleton_of
+from training.data.coco_outline import box_of_outline, packed_outline
 from training.data.image_file import UNREAD_SUFFIXES, passed_over
 from training.data.label_file import Box
-from training.data.label_shapes import ShapeTexts, checked_keypoints, checked_outline
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
 from training.data.left_out import LeftOut
+from training.data.object_shapes import outline_points, packed_numbers
 from training.data.orientation import Size, checked_hw
+from training.data.oriented import smallest_rectangle
 from training.data.remarks import (
     CROWDS,
     EQUAL_NAMES,
@@ -34,31 +35,32 @@ from training.data.remarks import (
     describe_remarks,
 )
 from training.data.skeleton import Skeleton
-from training.data_config import Labels
+from training.data_config import LabelKind
 from training.errors import DatasetError
 
+KEYPOINT_BYTES = 24  # x, y, visibility as doubles
 IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this
 
 
-def read_coco(root: Path, split: str, labels: Labels = "boxes") -> LabelledFiles:
+def read_coco(root: Path, split: str, *, labels: LabelKind = "boxes") -> LabelledFiles:
     """Return one split of a COCO data set, which is a json file, or a folder with a json file for each split.
 
     Ids of images and categories can be numbers or texts. Images are ordered by
     ascending id, as in the COCO API. Class ids are 0, 1, … in ascending order of category ids.
     An annotation without a bbox gets the box around its outline. Crowds (`iscrowd`) and boxes
-    marked `ignore` become ignored regions of their class. Outlines and keypoints are kept only if `labels`
-    asks for them; the mask of an object without an outline is its box.
+    marked `ignore` become ignored regions of their class. The area is the one that the file states for each
+    annotation. Outlines and keypoints are kept only if `labels` asks for them. An oriented box is the
+    smallest rectangle around the outline.
     Entries that cannot be used are left out; the remarks count these entries and name the first.
 
     Raises:
         DatasetError: the label file is missing, truncated or of another format, none of its images exists,
-            two images share an id or a file, or no annotation can be used.
+            two images share an id or a file, no annotation can be used, or keypoints are asked for and there
+            are none, or not as many for every object.
     """
     path = file_of_split(root, split)
     parsed = _Parsed(path, labels)
-    if labels == "keypoints":
-        parsed.skeleton = read_skeleton(parsed.document["categories"], path)
-    rows = LabelRows()
+    rows = LabelRows(labels)
     names = _categories(parsed, label_files(root) if root.is_dir() else {}, rows.remarks)
     class_names = tuple(dict.fromkeys(names.values()))
     class_ids = {category: class_names.index(name) for category, name in names.items()}
@@ -71,30 +73,31 @@ def read_coco(root: Path, split: str, labels: Labels = "boxes") -> LabelledFiles
             rows.remarks[UNLISTED] += 1
         elif image in listed.places:
             place, class_id = listed.places[image], class_ids[category]
-            mark = array("d", (place, class_id, ignored, *box_xyxy)).tobytes()
+            mark = array("d", (place, class_id, ignored, *box_xyxy)).tobytes() + shape
             if mark in seen:
                 rows.remarks[REPEATED] += 1
                 continue
             seen.add(mark)
             image_hw = listed.checked_hw(place, box_xyxy)
-            stated = {"area": area, "shape": shape, "image_hw": image_hw}
-            rows.add(place, box_xyxy, class_id, ignored=IGNORED[ignored], **stated)
+            why = IGNORED[ignored]
+            rows.add(place, box_xyxy, class_id, ignored=why, area=area, image_hw=image_hw, shape=shape)
     parsed.left_out.remark(path, rows.remarks, kept=len(seen) or not parsed.document["annotations"])
-    return LabelledFiles(
-        class_names, listed.files, rows, stated_hw=listed.stated_hw, labels=labels, skeleton=parsed.skeleton
-    )
+    skeleton = parsed.skeleton() if labels == "keypoints" else None
+    return LabelledFiles(class_names, listed.files, rows, stated_hw=listed.stated_hw, skeleton=skeleton)
 
 
 class _Parsed:
-    """A parsed COCO file, with its annotations in flat arrays; outlines and keypoints only if asked for.
+    """A parsed COCO file, with its annotations in flat arrays; outlines are dropped unless asked for.
 
     For the COCO data set, outlines would take gigabytes of memory, and a dictionary per box half a gigabyte.
     """
 
-    def __init__(self, path: Path, labels: Labels = "boxes") -> None:
-        self.path, self._kind = path, labels
-        self.skeleton: Skeleton | None = None
-        self._shapes, self._shape_numbers = ShapeTexts(), array("q")
+    def __init__(self, path: Path, labels: LabelKind = "boxes") -> None:
+        self.path = path
+        self._labels = labels
+        self._shapes = bytearray()  # of each annotation, packed; empty if only boxes are asked for
+        self._ends = array("q")  # of each annotation in _shapes
+        self._counts: set[int] = set()  # numbers of keypoints of annotations
         self._keys: dict[str, int] = {}  # the number that stands for an id in the arrays
         self._ids = array("q")  # image, category, position in IGNORED
         self._numbers = array("d")  # area, x1, y1, x2, y2
@@ -119,20 +122,24 @@ class _Parsed:
                 self.left_out.add("needs an image_id, a category_id and a bbox or an outline", _shown(left))
         self.document: dict[str, Any] = document
 
-    def annotations(self) -> Iterator[tuple[str, str, int, float, Box, Any]]:
-        """Yield each annotation's image id, category id, reason to ignore it, area, box and shape.
+    def annotations(self) -> Iterator[tuple[str, str, int, float, Box, bytes]]:
+        """Yield each annotation's image id, category id, reason to ignore it, area, box and packed shape.
 
-        The reason is an index into IGNORED. The area is NaN if the file states none. The shape is the outline
-        or the keypoints, as label_shapes checks them; None if there is none, or none was asked for.
+        The reason is an index into IGNORED. The area is NaN if the file states none.
         """
         keys = list(self._keys)
+        start = 0
         for place in range(len(self._ids) // 3):
             image, category, ignored = self._ids[3 * place : 3 * place + 3]
             area, x1, y1, x2, y2 = self._numbers[5 * place : 5 * place + 5]
-            shape = self._shapes.shape(self._shape_numbers[place])
-            if self.skeleton is not None and not ignored:
-                shape = self._checked_points(shape)
+            end = self._ends[place]
+            shape = bytes(self._shapes[start:end])
+            start = end
             yield keys[image], keys[category], ignored, area, (x1, y1, x2, y2), shape
+
+    def skeleton(self) -> Skeleton:
+        """Return what the keypoints of the objects are; raise DatasetError as skeleton_of."""
+        return skeleton_of(self.path, self.document["categories"], self._counts)
 
     def categories_used(self) -> set[str]:
         """Return the ids of the categories that have boxes."""
@@ -146,32 +153,19 @@ class _Parsed:
         try:
             image, category = id_of(entry["image_id"]), id_of(entry["category_id"])
             box = _box_of(entry)
-            shape = self._shape_of(entry)
+            shape = _shape_of(entry, self._labels)
         except (TypeError, ValueError) as error:
             self.left_out.add(str(error), _shown(entry))
             return None
         ignored = 1 if _is_set(entry.get("iscrowd")) else 2 if _is_set(entry.get("ignore")) else 0
         self._ids.extend(self._keys.setdefault(key, len(self._keys)) for key in (image, category))
         self._ids.append(ignored)
-        self._shape_numbers.append(-1 if shape is None else self._shapes.add(shape))
         self._numbers.extend((_area_of(entry), *box))
+        self._shapes += shape
+        self._ends.append(len(self._shapes))
+        if self._labels == "keypoints" and shape:
+            self._counts.add(len(shape) // KEYPOINT_BYTES)
         return None
-
-    def _shape_of(self, entry: dict[str, Any]) -> Any:
-        """Return the outline or the keypoints of an annotation; raise ValueError if they are malformed."""
-        match self._kind:
-            case "masks":
-                return checked_outline(entry.get("segmentation"))
-            case "keypoints":  # their number is known when the categories are read
-                return entry.get("keypoints") or None
-        return None
-
-    def _checked_points(self, numbers: Any) -> list[float] | None:
-        assert self.skeleton is not None
-        try:
-            return checked_keypoints(numbers, len(self.skeleton.names))
-        except (TypeError, ValueError) as error:
-            raise DatasetError(f"{self.path}: {error}, but an annotation has {_shown(numbers)}") from error
 
 
 class _Listed:
@@ -320,6 +314,19 @@ def _box_of(entry: dict[str, Any]) -> Box:
     if not usable:
         raise ValueError("bbox is not x, y, width, height, and there is no outline")
     return x, y, x + width, y + height
+
+
+def _shape_of(entry: dict[str, Any], labels: LabelKind) -> bytes:
+    """Return what is asked for of an annotation, packed; raise ValueError if it is malformed."""
+    if labels == "boxes":
+        return b""
+    if labels == "keypoints":
+        return packed_keypoints(entry)
+    outline = packed_outline(entry.get("segmentation"))
+    if labels == "masks" or not outline:
+        return outline
+    points = outline_points(outline)
+    return packed_numbers(smallest_rectangle(points).ravel().tolist()) if len(points) else b""
 
 
 def _area_of(entry: dict[str, Any]) -> float:

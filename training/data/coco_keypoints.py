@@ -1,64 +1,107 @@
-"""The keypoints that the categories of a COCO file describe."""
+"""Reads the keypoints of a COCO file: those of each object, and what its categories say about them.
+
+Source: the data format at https://cocodataset.org/#format-data. Coordinates are taken as written.
+"""
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from training.data.mirrored_names import flip_ids
+from training.data.object_shapes import packed_numbers
 from training.data.skeleton import Skeleton
 from training.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
-# Names in which one word tells left from right, as left_eye, eye-L and RightHand.
-SIDES = (("left", "right"), ("l", "r"))
+LABELLED = (0, 1, 2)  # not labelled, hidden, visible
+# Spread of correct labels of COCO's 17 keypoints of a person, from cocoeval.py of the COCO API.
+PERSON = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee"),
+    *("right_knee", "left_ankle", "right_ankle"),
+)
+PERSON_SIGMAS = (
+    *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107),
+    *(0.087, 0.087, 0.089, 0.089),
+)
 
 
-def read_skeleton(categories: Sequence[Mapping[str, Any]], path: Path) -> Skeleton:
-    """Return the keypoints that all categories share.
-
-    COCO files do not state which keypoints change places in a mirrored image. Keypoints whose names differ
-    only in left and right do; all others stay.
+def packed_keypoints(entry: dict[str, Any]) -> bytes:
+    """Return the keypoints of an annotation, packed as in object_shapes.py; empty if it has none.
 
     Raises:
-        DatasetError: no category has keypoints, or two categories have different ones.
+        ValueError: they are malformed.
     """
-    described = [each for each in categories if each.get("keypoints")]
-    if not described:
-        raise DatasetError(f"{path}: no category lists keypoints; give a COCO file with keypoints")
-    names = tuple(str(name) for name in described[0]["keypoints"])
-    for each in described:
-        if tuple(map(str, each["keypoints"])) != names:
-            raise DatasetError(
-                f"{path}: the categories {described[0].get('name')} and {each.get('name')} have different "
-                "keypoints, which one model cannot learn; keep the categories with the same keypoints"
-            )
     try:
-        edges = tuple((int(a) - 1, int(b) - 1) for a, b in described[0].get("skeleton") or ())
+        values = [float(value) for value in entry.get("keypoints") or ()]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("keypoints are not x, y, visibility of each") from error
+    if len(values) % 3 or not all(map(isfinite, values)):
+        raise ValueError("keypoints are not x, y, visibility of each")
+    if any(visibility not in LABELLED for visibility in values[2::3]):
+        raise ValueError("the visibility of a keypoint is not 0, 1 or 2")
+    return packed_numbers(values)
+
+
+def skeleton_of(path: Path, categories: Sequence[dict[str, Any]], counts: set[int]) -> Skeleton:
+    """Return what the keypoints are. Keypoints without names are called 1, 2, …
+
+    Args:
+        path: the file, for messages.
+        categories: the entries of categories.
+        counts: the numbers of keypoints of the annotations.
+
+    Raises:
+        DatasetError: there are no keypoints, objects or categories have different numbers of them, or names
+            or edges are malformed.
+    """
+    named = [each for each in categories if each.get("keypoints")]
+    for each in named:
+        if not isinstance(each["keypoints"], list) or len(set(map(str, each["keypoints"]))) < len(
+            each["keypoints"]
+        ):
+            raise DatasetError(f"{path}: category {each['name']}: keypoints must list different names")
+    lists = [tuple(map(str, each["keypoints"])) for each in named]
+    lengths = sorted({*map(len, lists), *counts})
+    if not lengths:
+        raise DatasetError(
+            f"{path}: has no keypoints; give a file whose annotations and categories have them"
+        )
+    if len(lengths) > 1:
+        raise DatasetError(
+            f"{path}: objects with {' and '.join(map(str, lengths))} keypoints; a model predicts the same "
+            "number for every class: keep classes of one number, and correct the others"
+        )
+    if len(set(lists)) > 1:
+        log.warning(
+            f"{path}: categories name their keypoints differently; the names of {named[0]['name']} count"
+        )
+    if not lists:
+        names = tuple(str(1 + place) for place in range(lengths[0]))
+        log.warning(f"{path}: keypoints have no names, so horizontal flips will not swap any")
+        return Skeleton(names=names, flip_ids=tuple(range(len(names))))
+    names = lists[0]
+    return Skeleton(
+        names=names,
+        flip_ids=flip_ids(names, str(path)),
+        edges=_edges(path, named[0], len(names)),
+        sigmas=PERSON_SIGMAS if names == PERSON else (),
+    )
+
+
+def _edges(path: Path, category: dict[str, Any], count: int) -> tuple[tuple[int, int], ...]:
+    """Return pairs of keypoints; COCO counts them from 1."""
+    try:
+        edges = [(int(first) - 1, int(second) - 1) for first, second in category.get("skeleton") or ()]
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: the skeleton is not a list of pairs of keypoints ({error})") from error
-    flip_ids = mirrored(names)
-    if flip_ids == tuple(range(len(names))):
-        log.warning(f"{path}: no keypoint is named left or right, so none changes places in mirrored images")
-    return Skeleton(names=names, flip_ids=flip_ids, edges=edges)
-
-
-def mirrored(names: Sequence[str]) -> tuple[int, ...]:
-    """Return for each keypoint the one that it becomes in a mirrored image; itself, if it has no side."""
-    words = [tuple(_words(name)) for name in names]
-    return tuple(next((i for i in _others(words, place)), place) for place in range(len(names)))
-
-
-def _others(words: Sequence[tuple[str, ...]], place: int) -> list[int]:
-    swap = {one: other for pair in SIDES for one, other in (pair, pair[::-1])}
-    mine = words[place]
-    if sum(word in swap for word in mine) != 1:
-        return []
-    wanted = tuple(swap.get(word, word) for word in mine)
-    return [i for i, other in enumerate(words) if other == wanted] if words.count(wanted) == 1 else []
-
-
-def _words(name: str) -> list[str]:
-    """Return the words of a name in lower case, divided at signs and at capitals."""
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+        raise DatasetError(
+            f"{path}: category {category['name']}: skeleton must list pairs of numbers"
+        ) from error
+    if any(not 0 <= end < count for edge in edges for end in edge):
+        raise DatasetError(
+            f"{path}: category {category['name']}: skeleton must name keypoints from 1 to {count}"
+        )
+    return tuple(edges)

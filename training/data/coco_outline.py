@@ -1,4 +1,4 @@
-"""Computes the box around an outline of a COCO file: polygons, or a run-length encoded mask.
+"""Reads the outline of an object of a COCO file: polygons, or a run-length encoded mask.
 
 Source: the mask format of the COCO API, https://github.com/cocodataset/cocoapi (maskApi.c).
 """
@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
+from faster_coco_eval.core import mask as coco_mask
+
 from training.data.label_file import Box
+from training.data.object_shapes import packed_polygons, packed_runs
 
 
 def box_of_outline(segmentation: Any) -> Box | None:
@@ -24,6 +27,34 @@ def box_of_outline(segmentation: Any) -> Box | None:
         return None
     x, y = numbers[::2], numbers[1::2]
     return min(x), min(y), max(x), max(y)
+
+
+def packed_outline(segmentation: Any) -> bytes:
+    """Return a `segmentation` packed as in object_shapes.py; empty if it has no outline.
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    if not segmentation:
+        return b""
+    try:
+        if isinstance(segmentation, dict):
+            counts, (height, width) = segmentation["counts"], map(int, segmentation["size"])
+            runs = _unpacked(counts) if isinstance(counts, str) else [int(run) for run in counts]
+            if min(height, width, *runs) < 0 or sum(runs) != height * width:
+                raise ValueError("runs do not fill the size")
+            whole = {"counts": runs, "size": [height, width]}
+            return packed_runs(bytes(coco_mask.frPyObjects(whole, height, width)["counts"]), height, width)
+        nested = isinstance(segmentation[0], list)
+        polygons = [
+            [float(number) for number in each] for each in (segmentation if nested else [segmentation])
+        ]
+    except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
+        raise ValueError("segmentation is neither polygons nor a whole run-length encoded mask") from error
+    if any(len(each) % 2 or not all(map(isfinite, each)) for each in polygons):
+        raise ValueError("a polygon of segmentation is not x1, y1, x2, y2, …")
+    polygons = [each for each in polygons if len(each) >= 6]
+    return packed_polygons(polygons) if polygons else b""
 
 
 def _flat(nested: Iterable[Any]) -> Iterator[Any]:

@@ -3,22 +3,19 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.image_file import ImageReader, read_bytes
-from training.data.label_shapes import outline_mask, placed_keypoints
 from training.data.labels import LabelRows
 from training.data.mosaic import have_area
-from training.data.orientation import upright_boxes
+from training.data.object_shapes import Upright, corners_of, keypoints_of, masks_of
+from training.data.orientation import turn_of, upright_boxes
 from training.data.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.sample import Sample
 from training.data.shapes import clip_boxes
 from training.data.skeleton import Skeleton
-from training.data_config import Labels
-from training.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +23,7 @@ log = logging.getLogger(__name__)
 class LabelledFiles:
     """One split of a data set on disk: image files, and the boxes of their objects."""
 
-    skeleton: Skeleton | None  # None unless `labels` is keypoints
+    skeleton: Skeleton | None = None
 
     def __init__(
         self,
@@ -36,23 +33,25 @@ class LabelledFiles:
         *,
         fractions: bool = False,
         stated_hw: Sequence[tuple[float, float] | None] = (),
-        labels: Labels = "boxes",
         skeleton: Skeleton | None = None,
     ) -> None:
         """Group the labels by image, and count the images without labels.
 
+        If `rows` keeps masks, keypoints or corners, samples have them.
+
         Args:
             rows: the labels of all images; a row's image number is a position in `images`.
             fractions: whether boxes are fractions of the image size instead of pixels.
-            labels: what the samples hold beside boxes; the rows must have these shapes.
-            skeleton: the keypoints of each object, if `labels` is keypoints.
             stated_hw: each image's (height, width) as the labels state it; empty if the format has no sizes.
+            skeleton: what the keypoints of each object are; needed if `rows` keeps keypoints.
         """
         self.class_names = class_names
-        self.skeleton = skeleton
-        self._kind, self._shapes = labels, rows.shapes
         self._images = images
+        self.skeleton = skeleton
+        self.labels = rows.labels
         self._labels = rows.by_image(len(images))
+        self._shapes = None if rows.labels == "boxes" else rows.shapes()
+        self._firsts = np.cumsum([0, *map(len, self._labels)])  # place of each image's first row
         without_rows = sum(len(labels) == 0 for labels in self._labels)
         rows.remarks[NO_OBJECTS] += without_rows - rows.remarks[NO_LABELS_KEPT]
         self.remarks: Remarks = rows.remarks
@@ -84,7 +83,18 @@ class LabelledFiles:
         if not inside.all():
             log.warning(f"{path}: boxes wholly outside the image, left out: {(~inside).sum()}")
         objects, regions = inside & ~labels["ignored"], inside & labels["ignored"]
-        shapes = self._decoded(labels[objects], clipped[objects], index, (height, width), orientation)
+        masks, keypoints, corners = None, None, None
+        if self._shapes is not None:
+            packed = self._shapes.of(self._firsts[index] + np.flatnonzero(objects))
+            stated = self._stated_hw[index] if self._stated_hw else None
+            turn = turn_of(stated, (height, width), orientation)
+            upright = Upright((height, width), turn, self._fractions)
+            if self.labels == "masks":
+                masks = masks_of(packed, clipped[objects], upright)
+            elif self.labels == "corners":
+                corners = corners_of(packed, clipped[objects], upright)
+            elif self.skeleton is not None:
+                keypoints = keypoints_of(packed, len(self.skeleton.names), upright)
         return Sample(
             image,
             clipped[objects],
@@ -93,34 +103,10 @@ class LabelledFiles:
             ignored_xyxy=clipped[regions],
             ignored_class_ids=labels["class_id"][regions],
             areas=labels["area"][objects],
-            **shapes,
+            masks=masks,
+            keypoints=keypoints,
+            corners=corners,
         )
-
-    def _decoded(
-        self,
-        rows: NDArray[np.void],
-        boxes: NDArray[np.float32],
-        index: int,
-        image_hw: tuple[int, int],
-        orientation: int,
-    ) -> dict[str, Any]:
-        """Return the masks or keypoints of the objects of an image, by the name of their field in Sample."""
-        stated_hw = self._stated_hw[index] if self._stated_hw else None
-        found = [self._shapes.shape(number) for number in rows["shape"].tolist()]
-        where = (stated_hw, image_hw, orientation)
-        match self._kind:
-            case "masks":
-                try:
-                    pairs = zip(found, boxes.astype(np.float64), strict=True)
-                    return {"masks": tuple(outline_mask(each, box, *where) for each, box in pairs)}
-                except ValueError as error:
-                    raise DatasetError(f"{self._images[index]}: {error}") from error
-            case "keypoints":
-                assert self.skeleton is not None
-                count = len(self.skeleton.names)
-                placed = [placed_keypoints(each, count, *where) for each in found]
-                return {"keypoints": np.stack(placed) if placed else np.zeros((0, count, 3), np.float32)}
-        return {}
 
     def name(self, index: int) -> str:
         """Return the path of an image's file."""

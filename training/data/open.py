@@ -8,6 +8,7 @@ from training.data.class_subset import ChosenClasses
 from training.data.coco import read_coco
 from training.data.coco_files import is_coco, refuse_other_json
 from training.data.combined import CombinedDataset, FoldedDataset
+from training.data.dota import is_dota, read_dota
 from training.data.hold_out import HoldOut
 from training.data.image_file import VALIDATION
 from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
@@ -21,7 +22,7 @@ from training.data.visdrone import read_visdrone, split_folders
 from training.data.voc import is_voc, read_voc
 from training.data.yolo_description import NAMES, is_yolo
 from training.data.yolo_txt import read_yolo
-from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
+from training.data_config import CombinedConfig, DataConfig, FolderConfig, LabelKind, ScenesConfig
 from training.errors import DatasetError, NoSuchSplit
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
@@ -36,18 +37,24 @@ class Format(NamedTuple):
 
     looked_for: str  # the files that show the format, for the message that no format fits
     fits: Callable[[Path, str], bool]
-    read: Callable[[Path, str], Dataset]  # raises NoSuchSplit if there is no such split
+    read: Callable[..., Dataset]  # raises NoSuchSplit if there is no such split
     like: Mapping[str, str] | None = None  # see ChosenClasses
+    labels: tuple[LabelKind, ...] = ()  # what the labels can state beside boxes; passed to `read`
 
 
 def _holds(*patterns: str) -> Callable[[Path, str], bool]:
     return lambda root, _: any(any(root.glob(pattern)) for pattern in patterns)
 
 
+BEYOND_BOXES: tuple[LabelKind, ...] = ("masks", "keypoints", "corners")
+
 # The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
 FORMATS = {
-    "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo),
-    "coco": Format("a json file with images, annotations and categories (COCO)", is_coco, read_coco),
+    "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo, labels=BEYOND_BOXES),
+    "coco": Format(
+        "a json file with images, annotations and categories (COCO)", is_coco, read_coco, labels=BEYOND_BOXES
+    ),
+    "dota": Format("images/ and labelTxt/ (DOTA)", is_dota, read_dota, labels=("corners",)),
     "sku110k": Format(
         "annotations/annotations_*.csv (SKU-110K)", _holds("annotations/annotations_*.csv"), read_sku110k
     ),
@@ -68,6 +75,10 @@ FORMATS = {
         ImageFolderDataset,
     ),
 }
+
+
+# Formats without a list of their classes.
+UNLISTED: tuple[Callable[..., Dataset], ...] = (read_voc, read_labelme, read_dota)
 
 
 def format_of(root: Path, split: str, name: str = "") -> Format:
@@ -126,22 +137,18 @@ def open_dataset(config: DataConfig) -> Dataset:
             assert_never(config)
 
 
-def _read(found: Format, config: FolderConfig) -> Dataset:
-    root, split = Path(config.root), config.split
-    if config.labels != "boxes":
-        if found.read is not read_coco:
-            raise DatasetError(f"{root}: {config.labels} are read from COCO files; this is another format")
-        return read_coco(root, split, config.labels)
-    # Only VOC and LabelMe have no list of their classes.
-    unlisted = next((each for each in (read_voc, read_labelme) if each is found.read), None)
-    return unlisted(root, split, config.class_names) if unlisted else found.read(root, split)
-
-
 def _open_folder(config: FolderConfig) -> Dataset:
     root, split = Path(config.root), config.split
     found = format_of(root, split, config.format)
+    if config.labels != "boxes" and config.labels not in found.labels:
+        others = ", ".join(name for name, each in FORMATS.items() if config.labels in each.labels)
+        raise DatasetError(
+            f"{root}: read as {found.looked_for}, which has no {config.labels}; formats with them: {others}"
+        )
     try:
-        dataset = _read(found, config)
+        named = (config.class_names,) if found.read in UNLISTED else ()
+        asked = {"labels": config.labels} if config.labels != "boxes" else {}
+        dataset = found.read(root, split, *named, **asked)
     except NotADirectoryError as error:
         raise DatasetError(f"{root}: --format {config.format} reads folders, and this is a file") from error
     except NoSuchSplit as error:

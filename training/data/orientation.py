@@ -37,45 +37,41 @@ def upright_boxes(
         image_hw: (height, width) of the upright image.
         orientation: the EXIF orientation of the stored image, 1 to 8.
     """
-    if not is_turned(stated_hw, image_hw, orientation):
+    turn = turn_of(stated_hw, image_hw, orientation)
+    if turn < QUARTER_TURN:
         return boxes_xyxy
+    ends = upright_points(boxes_xyxy.reshape(-1, 2, 2), turn, image_hw)
+    return np.concatenate([ends.min(axis=1), ends.max(axis=1)], axis=1)
+
+
+def turn_of(stated_hw: Size, image_hw: tuple[int, int], orientation: int) -> int:
+    """Return the EXIF orientation by which labels have to be turned to fit the upright image; 1: they fit."""
     height, width = image_hw
-    turned = boxes_xyxy[:, [1, 0, 3, 2]]
-    if orientation in (6, 7):
-        turned[:, [0, 2]] = width - turned[:, [2, 0]]
-    if orientation in (7, 8):
-        turned[:, [1, 3]] = height - turned[:, [3, 1]]
+    if orientation < QUARTER_TURN or height == width or stated_hw != (width, height):
+        return 1  # without a quarter turn, the labels just swap width and height
+    return orientation
+
+
+def upright_points(points: NDArray[np.float64], turn: int, image_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Return points (..., 2) in pixels of the upright image; `turn` is that of turn_of."""
+    if turn < QUARTER_TURN:
+        return points
+    height, width = image_hw
+    turned = points[..., ::-1].copy()
+    if turn in (6, 7):
+        turned[..., 0] = width - turned[..., 0]
+    if turn in (7, 8):
+        turned[..., 1] = height - turned[..., 1]
     return turned
 
 
-def is_turned(stated_hw: Size, image_hw: tuple[int, int], orientation: int) -> bool:
-    """Return whether labels refer to the stored pixels of an image that EXIF rotates by a quarter turn.
-
-    Without a quarter turn, labels of another size just swap width and height.
-    """
-    height, width = image_hw
-    return orientation >= QUARTER_TURN and height != width and stated_hw == (width, height)
-
-
-def turned_points(
-    points_xy: NDArray[np.float64], image_hw: tuple[int, int], orientation: int
-) -> NDArray[np.float64]:
-    """Return points (K, 2) of the stored pixels in pixels of the upright image, whose size is image_hw."""
-    height, width = image_hw
-    turned = points_xy[:, ::-1].copy()
-    if orientation in (6, 7):
-        turned[:, 0] = width - turned[:, 0]
-    if orientation in (7, 8):
-        turned[:, 1] = height - turned[:, 1]
-    return turned
-
-
-def turned_mask(whole: NDArray[np.bool_], orientation: int) -> NDArray[np.bool_]:
-    """Return a mask of the stored pixels (W, H) as a mask of the upright image (H, W)."""
-    turned = whole.T
-    if orientation in (6, 7):
-        turned = turned[:, ::-1]
-    return turned[::-1] if orientation in (7, 8) else turned
+def upright_bitmap(stored: NDArray[np.bool_], turn: int) -> NDArray[np.bool_]:
+    """Return a mask (H, W) of the upright image from that of the stored pixels; `turn` is that of turn_of."""
+    if turn < QUARTER_TURN:
+        return stored
+    turned = stored.T
+    turned = turned[:, ::-1] if turn in (6, 7) else turned
+    return turned[::-1] if turn in (7, 8) else turned
 
 
 def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from training.data_config import LabelKind
+
 Remarks = Mapping[str, int]  # number of labels or images by reason; a reason can also name a file
 
 NO_AREA = "boxes without area, left out"
@@ -30,6 +32,12 @@ LISTED_ELSEWHERE = "images that a list of another split names, left out"
 OUTLINES = "outlines, read as the box around each"
 JOINED = "shapes joined with others of their label and group_id"
 NO_OBJECTS = "images without objects, kept"
+# Objects whose labels lack what was asked for, by kind of labels.
+WITHOUT: Mapping[LabelKind, str] = {
+    "masks": "objects without an outline, whose mask is the rectangle of their box",
+    "keypoints": "objects without keypoints, kept with none labelled",
+    "corners": "objects without an oriented box, kept as upright boxes",
+}
 
 
 # Images of which a part was not looked at, by kind of note; counted when an image is read.

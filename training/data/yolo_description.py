@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -44,6 +45,7 @@ class Description(NamedTuple):
     names: Mapping[int, str]  # name of each class id, by ascending id; there can be gaps
     sources: Mapping[str, tuple[str, ...]]  # declared folders and lists of images of each split
     keypoints: tuple[int, int] | None = None  # number of keypoints, and of columns for each
+    keypoint_keys: Mapping[str, Any] = MappingProxyType({})  # flip_idx and kpt_names, as written
 
     def places(self, text: str, among: Sequence[Path] = ()) -> Iterator[Path]:
         """Yield the paths that a declared path can mean, the most likely first.
@@ -162,7 +164,9 @@ def _files(home: Path, pattern: str) -> list[Path]:
 def _has_labels(home: Path) -> bool:
     """Return whether there are label files in folders called labels, or beside images."""
     folders = [path for pattern in ("*", "*/*") for path in home.glob(pattern) if path.is_dir()]
-    return any(path.name.lower() == "labels" and any(path.rglob("*.txt")) for path in folders) or any(
+    return any(
+        path.name.lower() in ("labels", "labels_obb") and any(path.rglob("*.txt")) for path in folders
+    ) or any(
         path.with_suffix(".txt").exists()
         for folder in (home, *folders)
         for path in filter(is_image, folder.iterdir())
@@ -227,7 +231,8 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
     if len({sources[split] for split in validation}) > 1:
         raise DatasetError(f"{file}: {' and '.join(validation)} mean the same split, but differ; keep one")
     bases = _bases(file, home, values.get("path"), given=given)
-    return Description(file, home, bases, names, sources, _keypoints(file, values.get("kpt_shape")))
+    keys: dict[str, Any] = {key: values[key] for key in ("flip_idx", "kpt_names") if key in values}
+    return Description(file, home, bases, names, sources, _keypoints(file, values.get("kpt_shape")), keys)
 
 
 def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:

@@ -209,13 +209,14 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
 class LabelFiles:
     """Finds the label files of images; lists the files of each image folder only once."""
 
-    def __init__(self, home: Path) -> None:
-        """Remember `home`, the folder of --data.
+    def __init__(self, home: Path, names: Sequence[str] = ("labels",)) -> None:
+        """Remember `home`, the folder of --data, and the names, in lower case, of folders of labels.
 
         To find the labels of an image inside `home`, only a folder `images` below `home` is replaced by
         `labels`, never a folder above it.
         """
         self._home = home
+        self._names = names
         self._by_stem: dict[Path, dict[str, Path]] = {}
         self._owners: dict[Path, Path] = {}
         self.without_image: list[Path] = []  # text files whose image is missing, or that are no labels
@@ -257,7 +258,8 @@ class LabelFiles:
         places = [place for place, part in enumerate(parts) if part.lower() in IMAGE_FOLDERS]
         if places:
             above = above.joinpath(*parts[: places[-1]])
-            named = _called(["labels"], above) or [above / "labels"]
+            there = (_called([name], above) for name in self._names)
+            named = next(filter(None, there), [above / "labels"])
             found = [*(path.joinpath(*parts[places[-1] + 1 :]) for path in named), images]
         return found
 

@@ -9,9 +9,12 @@ from typing import NamedTuple
 from training.data.label_file import Box
 from training.data.labelled_files import LabelledFiles
 from training.data.labels import LabelRows
+from training.data.object_shapes import packed_numbers, packed_polygons
 from training.data.remarks import CLIPPED, EXTRA_COLUMN, NO_IMAGE, NO_LABELS_KEPT, OUTLINES, OUTSIDE, REPEATED
 from training.data.yolo_description import Description, describe
 from training.data.yolo_images import LabelFiles, split_images
+from training.data.yolo_keypoints import packed_keypoints, skeleton_of
+from training.data_config import LabelKind
 from training.errors import DatasetError
 
 TOLERANCE = 1e-3  # a box that reaches over the edge by at most this share of the image is not counted
@@ -24,47 +27,51 @@ class _Row(NamedTuple):
     box: Box  # fractions of the image; can reach over its edge
     extra_column: bool
     outline: bool
+    shape: bytes = b""  # the outline, keypoints or corners, if asked for; see object_shapes.py
 
 
-def read_yolo(root: Path, split: str) -> LabelledFiles:
+def read_yolo(root: Path, split: str, *, labels: LabelKind = "boxes") -> LabelledFiles:
     """Return one split of a YOLO data set; see describe, split_images and LabelFiles for its files.
 
     An image without a label file has no objects. A row is `class centre_x centre_y width height`, or `class
-    x1 y1 x2 y2 x3 y3 ...`: an outline, which becomes the box that encloses it. If data.yaml has a kpt_shape,
-    keypoints follow the box, and are not read. A sixth column, such as a confidence or a track id, is not
-    read either. Malformed rows are left out; the remarks count them and name the first.
+    x1 y1 x2 y2 x3 y3 ...`: an outline, which becomes the box that encloses it; with `labels` "masks" the
+    outline is kept as well, and with "corners" the row must have four points, an oriented box. The labels of
+    oriented boxes can also be in folders labels_obb. If data.yaml has a kpt_shape, keypoints follow the box,
+    and are kept only with "keypoints". A sixth column, such as a confidence or a track id, is not read.
+    Malformed rows are left out; the remarks count them and name the first.
 
     Raises:
-        DatasetError: the description is malformed, no image has a label file, or more than half of the rows
-            are malformed.
+        DatasetError: the description is malformed, no image has a label file, more than half of the rows
+            are malformed, or keypoints are asked for and data.yaml has no kpt_shape.
         NoSuchSplit: the split does not exist or has no images.
     """
     described = describe(root)
-    rows = LabelRows()
+    skeleton = skeleton_of(described) if labels == "keypoints" else None
+    rows = LabelRows(labels)
     images = split_images(described, split, rows.remarks)
-    files = LabelFiles(described.home)
-    labels = [files.of(image) for image in images]
-    if not any(labels):
+    files = LabelFiles(described.home, ("labels_obb", "labels") if labels == "corners" else ("labels",))
+    paths = [files.of(image) for image in images]
+    if not any(paths):
         looked = ", ".join(map(str, files.folders(images[0].parent)))
         raise DatasetError(
             f"{images[0].parent}: {len(images)} images and not one label file; looked in {looked} for "
             f"{images[0].stem}.txt and others; put them there (only an image without objects needs no file)"
         )
-    rows.remarks[NO_LABELS_KEPT] += labels.count(None)
-    reader = _RowReader(described)
+    rows.remarks[NO_LABELS_KEPT] += paths.count(None)
+    reader = _RowReader(described, labels)
     rows.remarks[NO_IMAGE] += sum(map(reader.is_label_file, files.without_image))
-    for image, path in enumerate(labels):
-        known: set[tuple[int, Box]] = set()
+    for image, path in enumerate(paths):
+        known: set[tuple[int, Box, bytes]] = set()
         for row in reader.rows(path) if path else ():
-            if (row.class_id, row.box) in known:
+            if (row.class_id, row.box, row.shape) in known:
                 rows.remarks[REPEATED] += 1
                 continue
-            known.add((row.class_id, row.box))
+            known.add((row.class_id, row.box, row.shape))
             rows.remarks[EXTRA_COLUMN] += row.extra_column
-            rows.remarks[OUTLINES] += row.outline
+            rows.remarks[OUTLINES] += row.outline and not row.shape
             _add(rows, image, row)
     rows.remarks.update(reader.remarks())
-    return LabelledFiles(tuple(described.names.values()), images, rows, fractions=True)
+    return LabelledFiles(tuple(described.names.values()), images, rows, fractions=True, skeleton=skeleton)
 
 
 def _add(rows: LabelRows, image: int, row: _Row) -> None:
@@ -73,13 +80,14 @@ def _add(rows: LabelRows, image: int, row: _Row) -> None:
         rows.remarks[OUTSIDE] += 1
         return
     rows.remarks[CLIPPED] += max(-x1, -y1, x2 - 1, y2 - 1) > TOLERANCE
-    rows.add(image, (max(x1, 0), max(y1, 0), min(x2, 1), min(y2, 1)), row.class_id)
+    rows.add(image, (max(x1, 0), max(y1, 0), min(x2, 1), min(y2, 1)), row.class_id, shape=row.shape)
 
 
 class _RowReader:
     """Reads the rows of label files, and counts those that are malformed."""
 
-    def __init__(self, described: Description) -> None:
+    def __init__(self, described: Description, labels: LabelKind = "boxes") -> None:
+        self._labels = labels
         self._class_ids = {class_id: place for place, class_id in enumerate(described.names)}
         self._keypoints = described.keypoints
         self._file = described.file.name
@@ -132,10 +140,9 @@ class _RowReader:
         if number not in self._class_ids:
             what = "has no name in" if number.is_integer() else "is no whole number, as a class must be; see"
             raise ValueError(f"class {columns[0]} {what} {self._file}")
+        shape = b""
         if len(columns) > 6 and self._keypoints is not None:
-            wanted = 5 + self._keypoints[0] * self._keypoints[1]
-            if len(columns) != wanted:
-                raise ValueError(f"{len(columns)} columns, but kpt_shape makes it {wanted}")
+            shape = self._keypoints_in(values)
             values = values[:4]
         elif len(columns) < 5 or (len(columns) > 6 and not len(columns) % 2):
             raise ValueError(
@@ -147,7 +154,27 @@ class _RowReader:
             hint = "; keypoints need a kpt_shape in data.yaml" if len(box_values) > 4 else ""
             raise ValueError(f"coordinates must be fractions of the image, 0..1{hint}")
         outline = len(box_values) > 4
-        return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6, outline)
+        shape = _packed(box_values, self._labels) if outline else shape
+        return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6, outline, shape)
+
+    def _keypoints_in(self, values: list[float]) -> bytes:
+        """Return the packed keypoints of a row if they are asked for."""
+        assert self._keypoints is not None
+        count, columns = self._keypoints
+        if len(values) != 4 + count * columns:
+            raise ValueError(f"{1 + len(values)} columns, but kpt_shape makes it {5 + count * columns}")
+        return packed_keypoints(values[4:], columns) if self._labels == "keypoints" else b""
+
+
+def _packed(outline: list[float], labels: LabelKind) -> bytes:
+    """Return an outline packed as a mask or an oriented box, if either is asked for."""
+    if labels == "masks":
+        return packed_polygons([outline])
+    if labels != "corners":
+        return b""
+    if len(outline) != 8:
+        raise ValueError(f"{1 + len(outline)} columns; an oriented box has 9: class, x and y of 4 corners")
+    return packed_numbers(outline)
 
 
 def _box(values: list[float]) -> Box:
