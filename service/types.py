@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,19 @@ class Candidates:
     boxes_xyxy: NDArray[np.float32]  # (N, 4)  pixels of the model input
     scores: NDArray[np.float32]  # (N,)  0..1
     class_ids: NDArray[np.int64]  # (N,)
+    angles: NDArray[np.floating] | None = None  # (N,) radians, clockwise; None: the boxes are not rotated
 
     def __post_init__(self) -> None:
         n = len(self.scores)
         if self.boxes_xyxy.shape != (n, 4) or self.class_ids.shape != (n,):
             raise ValueError(f"{self.boxes_xyxy.shape=} {self.class_ids.shape=} do not fit {n=}")
+        if self.angles is not None and self.angles.shape != (n,):
+            raise ValueError(f"{self.angles.shape=} does not fit {n=}")
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the boxes of some rows, in the order of the rows."""
+        angles = None if self.angles is None else self.angles[rows]
+        return type(self)(self.boxes_xyxy[rows], self.scores[rows], self.class_ids[rows], angles)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class DetectSettings(Part):
     """
 
     resize_mode: ClassVar[str] = "letterbox"
+    further_params: ClassVar[tuple[str, ...]] = ("agnostic_nms",)  # that requests may set; no defaults
 
     selection: Literal["graph", "service"]
     candidates: Positive
@@ -74,6 +75,7 @@ class ClassifySettings(Part):
     """The settings of a classifier: its default parameters, and the way in which its images are resized."""
 
     resize_mode: ClassVar[str] = "center_crop"
+    further_params: ClassVar[tuple[str, ...]] = ()
 
     defaults: ClassifyDefaults
 
@@ -92,6 +94,8 @@ class ClassifySettings(Part):
 
 class SegmentSettings(DetectSettings):
     """The settings of a segmenter: those of a detector, and the size of its prototypes."""
+
+    further_params: ClassVar[tuple[str, ...]] = ("agnostic_nms", "masks")
 
     mask_stride: Positive  # width of a prototype's cell, in pixels of the model input
     prototypes: Positive

@@ -40,8 +40,11 @@ class Letterbox:
 
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, 4) boxes from model input pixels to source image pixels, without clipping."""
-        offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
-        return (boxes_xyxy - offset) / np.float32(self.scale)
+        return self.points_to_source(boxes_xyxy.reshape(-1, 2, 2)).reshape(-1, 4)
+
+    def points_to_source(self, points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map points (..., 2) from model input pixels to source image pixels, without clipping."""
+        return (points_xy - np.array([self.left, self.top], dtype=np.float32)) / np.float32(self.scale)
 
 
 def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -19,32 +19,15 @@ class Kept(NamedTuple):
     boxes_xyxy: NDArray[np.float32]  # (N, 4) source pixels
 
 
-class Pairs(NamedTuple):
-    """The best N (anchor, class) pairs of one image, best first."""
-
-    anchors: NDArray[np.int64]  # (N,)
-    class_ids: NDArray[np.int64]  # (N,)
-    scores: NDArray[np.float32]  # (N,)
-
-
 def select_candidates(
     boxes_xyxy: NDArray[np.float32], class_scores: NDArray[np.float32], limit: int
-) -> Candidates:
-    """Return the best (anchor, class) pairs of one image, best first; pairs of equal score keep their order.
+) -> tuple[Candidates, NDArray[np.int64]]:
+    """Return the best (anchor, class) pairs of one image, best first, and the anchor of each pair, (N,).
+
+    Pairs of equal score keep their order.
 
     Args:
         boxes_xyxy: (A, 4) boxes of all A anchors, in pixels of the model input.
-        class_scores: (A, C) scores of all anchors and classes.
-        limit: maximum number of pairs to return.
-    """
-    pairs = best_pairs(class_scores, limit)
-    return Candidates(boxes_xyxy[pairs.anchors], pairs.scores, pairs.class_ids)
-
-
-def best_pairs(class_scores: NDArray[np.float32], limit: int) -> Pairs:
-    """Return the best (anchor, class) pairs, best first; pairs of equal score keep their order.
-
-    Args:
         class_scores: (A, C) scores of all anchors and classes.
         limit: maximum number of pairs to return.
     """
@@ -56,7 +39,7 @@ def best_pairs(class_scores: NDArray[np.float32], limit: int) -> Pairs:
         pairs = np.arange(len(flat))
     pairs = pairs[np.argsort(-flat[pairs], kind="stable")][:limit]
     anchors, class_ids = np.divmod(pairs, class_scores.shape[1])
-    return Pairs(anchors.astype(np.int64), class_ids.astype(np.int64), flat[pairs])
+    return Candidates(boxes_xyxy[anchors], flat[pairs], class_ids.astype(np.int64)), anchors
 
 
 def kept_in_source(
@@ -74,10 +57,11 @@ def kept_in_source(
     """Return the candidates to report, with boxes in source pixels.
 
     The steps are: remove classes that are not in `class_ids` and scores below `conf`, suppress overlapping
-    boxes, keep the best `max_det` boxes, map the boxes to the source image, and clip them.
+    boxes, keep the best `max_det` boxes, map the boxes to the source image, and clip them unless they are
+    rotated.
 
     Args:
-        candidates: boxes in pixels of the model input.
+        candidates: N boxes in pixels of the model input.
         letterbox: position of the image in the model input.
         source_hw: height and width of the source image.
         conf: lowest score of a box to keep, inclusive.
@@ -88,49 +72,17 @@ def kept_in_source(
         class_conf: lowest scores of some classes, by class id; all other classes use `conf`.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
-    rows = kept_rows(
-        candidates,
-        conf=conf,
-        iou=iou,
-        max_det=max_det,
-        class_ids=class_ids,
-        class_conf=class_conf,
-        agnostic=agnostic,
-    )
-    return Kept(rows, clipped(letterbox.to_source(candidates.boxes_xyxy[rows]), source_hw))
-
-
-def clipped(boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Return (N, 4) boxes in source pixels, clipped to the image of height and width `source_hw`."""
-    height, width = source_hw
-    return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], dtype=np.float32))
-
-
-def kept_rows(
-    candidates: Candidates,
-    *,
-    conf: float,
-    iou: float,
-    max_det: int,
-    class_ids: Collection[int] | None = None,
-    class_conf: Mapping[int, float] | None = None,
-    agnostic: bool = False,
-    angles: NDArray[np.floating] | None = None,
-) -> NDArray[np.int64]:
-    """Return the rows of the candidates to report, highest score first.
-
-    Args:
-        candidates: N boxes in pixels of the model input.
-        conf, iou, max_det, class_ids, class_conf, agnostic: as for kept_in_source.
-        angles: (N,) radians, clockwise, by which the boxes are turned; None for boxes that are not turned.
-    """
     rows = np.arange(len(candidates.scores), dtype=np.int64)
     if class_ids is not None:
         rows = rows[np.isin(candidates.class_ids, np.array(sorted(class_ids), dtype=np.int64))]
-    wanted = Candidates(candidates.boxes_xyxy[rows], candidates.scores[rows], candidates.class_ids[rows])
+    wanted = candidates.take(rows)
     lowest = np.full(len(rows), conf, dtype=np.float32)
     for class_id, value in (class_conf or {}).items():
         lowest[wanted.class_ids == class_id] = value
-    if angles is None:
-        return rows[suppress(wanted, lowest, iou, max_det, agnostic=agnostic)]
-    return rows[suppress_rotated(wanted, angles[rows], lowest, iou, max_det, agnostic=agnostic)]
+    if wanted.angles is not None:
+        rows = rows[suppress_rotated(wanted, lowest, iou, max_det, agnostic=agnostic)]
+        return Kept(rows, letterbox.to_source(candidates.boxes_xyxy[rows]))
+    rows = rows[suppress(wanted, lowest, iou, max_det, agnostic=agnostic)]
+    height, width = source_hw
+    edges = np.array([width, height, width, height], dtype=np.float32)
+    return Kept(rows, np.clip(letterbox.to_source(candidates.boxes_xyxy[rows]), 0, edges))

@@ -7,6 +7,7 @@ width axis in radians, clockwise on the image, where y points down.
 import numpy as np
 from numpy.typing import NDArray
 
+from service.pipeline.nms import keep_best
 from service.types import Candidates
 
 
@@ -51,7 +52,6 @@ def rotated_ious(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArr
 
 def suppress_rotated(
     candidates: Candidates,
-    angles: NDArray[np.floating],
     conf: float | NDArray[np.float32],
     iou: float,
     max_det: int,
@@ -61,30 +61,19 @@ def suppress_rotated(
     """Return the row numbers of the rotated boxes to keep, as nms.suppress does for boxes.
 
     Args:
-        candidates: N boxes before they are turned, in pixels of the model input.
-        angles: (N,) radians, clockwise.
+        candidates: N boxes with their angles, in pixels of the model input.
         conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
     """
-    order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
-    order = order[np.argsort(-candidates.scores[order], kind="stable")]
-    corners = corners_of(candidates.boxes_xyxy[order], angles[order])
-    class_ids = candidates.class_ids[order]
-    if agnostic:
-        class_ids = np.zeros_like(class_ids)
-    alive = np.ones(len(order), dtype=bool)
-    kept: list[int] = []
-    for i in range(len(order)):
-        if not alive[i]:
-            continue
-        kept.append(i)
-        if len(kept) == max_det:
-            break
-        rivals = i + 1 + np.flatnonzero(alive[i + 1 :] & (class_ids[i + 1 :] == class_ids[i]))
-        alive[rivals[rotated_ious(corners[i], corners[rivals]) > iou]] = False
-    return order[kept].astype(np.int64)
+    assert candidates.angles is not None
+    corners = corners_of(candidates.boxes_xyxy, candidates.angles)
+
+    def overlapping(best: int, rivals: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return rotated_ious(corners[best], corners[rivals]) > iou
+
+    return keep_best(candidates, conf, max_det, overlapping, agnostic=agnostic)
 
 
 def _intersection_areas(polygons: NDArray[np.float64], clip: NDArray[np.float64]) -> NDArray[np.float64]:

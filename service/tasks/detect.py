@@ -1,6 +1,6 @@
 """Post-process detection: report boxes, each with a class and a confidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from service.artifact.task_settings import DetectSettings
 from service.artifact.tensors import Tolerance
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.pipeline.letterbox import Letterbox
-from service.pipeline.postprocess import best_pairs, clipped, kept_rows
+from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.pipeline.preprocess import Placed
 from service.request import ResolvedParams
 from service.types import Candidates, RawOutputs
@@ -63,13 +63,6 @@ class DetectTask:
         assert isinstance(manifest.task_settings, DetectSettings)
         self._manifest = manifest
 
-    def candidates(self, outputs: RawOutputs) -> Candidates:
-        """Return the best boxes before suppression, best first, in pixels of the model input.
-
-        If the manifest's `selection` is "service", this method selects the boxes; otherwise the graph did.
-        """
-        return found_candidates(self._manifest, outputs)[0]
-
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Detections:
         """Return the detections of one image, in pixels of the source image."""
         return find(self._manifest, outputs, params, placed).detections
@@ -100,40 +93,55 @@ class Found:
     rows: NDArray[np.int64]  # (N,) of the outputs that have one row for each box
 
 
-def found_candidates(manifest: Manifest, outputs: RawOutputs) -> tuple[Candidates, NDArray[np.int64]]:
-    """Return the best boxes before suppression, and for each box its row in the graph's outputs."""
+def candidates_in(manifest: Manifest, outputs: RawOutputs) -> tuple[Candidates, NDArray[np.int64]]:
+    """Return the best boxes before suppression, best first, and for each its row in the graph's outputs.
+
+    If the manifest's `selection` is "service", the boxes are selected here; otherwise the graph did it. They
+    are in pixels of the model input.
+    """
     settings = manifest.task_settings
     assert isinstance(settings, DetectSettings)
     boxes_xyxy = manifest.read(outputs, "boxes_xyxy")[0]
     if settings.selection == "graph":
         scores, class_ids = manifest.read(outputs, "scores")[0], manifest.read(outputs, "class_ids")[0]
         return Candidates(boxes_xyxy, scores, class_ids.astype(np.int64)), np.arange(len(scores))
-    pairs = best_pairs(manifest.read(outputs, "class_scores")[0], settings.candidates)
-    return Candidates(boxes_xyxy[pairs.anchors], pairs.scores, pairs.class_ids), pairs.anchors
+    return select_candidates(boxes_xyxy, manifest.read(outputs, "class_scores")[0], settings.candidates)
 
 
-def find(manifest: Manifest, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Found:
+def find(
+    manifest: Manifest,
+    outputs: RawOutputs,
+    params: ResolvedParams,
+    placed: Placed,
+    angles: NDArray[np.floating] | None = None,
+) -> Found:
     """Return the detections of one image in source pixels.
 
-    Boxes of a model with the role `angles` are suppressed as rotated boxes and not clipped to the image.
+    Args:
+        manifest: manifest of the model.
+        outputs: the graph's outputs by name, for a batch of one image.
+        params: the resolved parameters of the request.
+        placed: the image in the model input.
+        angles: radians, clockwise, of every row of the outputs, if the model's boxes are rotated. Such boxes
+            are not clipped to the image.
     """
     assert isinstance(placed.place, Letterbox)
-    candidates, places = found_candidates(manifest, outputs)
-    turned = manifest.task == "obb"
-    kept = kept_rows(
+    candidates, places = candidates_in(manifest, outputs)
+    if angles is not None:
+        candidates = replace(candidates, angles=angles[places])
+    kept = kept_in_source(
         candidates,
+        placed.place,
+        placed.source_hw,
         conf=params.values["conf"],
         iou=params.values["iou"],
         max_det=int(params.values["max_det"]),
         class_ids=params.class_ids,
         class_conf=params.class_conf,
         agnostic=params.agnostic_nms,
-        angles=manifest.read(outputs, "angles")[0][places] if turned else None,
     )
-    boxes = placed.place.to_source(candidates.boxes_xyxy[kept])
-    if not turned:
-        boxes = clipped(boxes, placed.source_hw)
-    return Found(Detections(boxes, candidates.scores[kept], candidates.class_ids[kept]), places[kept])
+    scores, class_ids = candidates.scores[kept.rows], candidates.class_ids[kept.rows]
+    return Found(Detections(kept.boxes_xyxy, scores, class_ids), places[kept.rows])
 
 
 def prediction_fields(detections: Detections, manifest: Manifest) -> list[dict[str, Any]]:

@@ -55,9 +55,9 @@ class OrientedTask:
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> OrientedBoxes:
         """Return the rotated boxes of one image."""
-        found = find(self._manifest, outputs, params, placed)
-        angles = self._manifest.read(outputs, "angles")[0][found.rows].astype(np.float64)
-        return OrientedBoxes(found.detections, np.mod(angles, math.pi).astype(np.float32))
+        angles = self._manifest.read(outputs, "angles")[0].astype(np.float64)
+        found = find(self._manifest, outputs, params, placed, angles)
+        return OrientedBoxes(found.detections, np.mod(angles[found.rows], math.pi).astype(np.float32))
 
     def count(self, result: OrientedBoxes) -> int:
         """Return the number of boxes."""

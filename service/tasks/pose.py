@@ -61,11 +61,8 @@ class PoseTask:
         assert isinstance(placed.place, Letterbox)
         found = find(self._manifest, outputs, params, placed)
         keypoints = self._manifest.read(outputs, "keypoints")[0][found.rows].astype(np.float32)
-        points = keypoints[..., :2].reshape(-1, 2)
-        # A point is mapped as a box of no size.
-        there = placed.place.to_source(np.concatenate([points, points], axis=1))[:, :2]
-        visible = np.clip(keypoints[..., 2:], 0, 1)
-        return Poses(found.detections, np.concatenate([there.reshape(*keypoints.shape[:2], 2), visible], -1))
+        points, visible = placed.place.points_to_source(keypoints[..., :2]), keypoints[..., 2:].clip(0, 1)
+        return Poses(found.detections, np.concatenate([points, visible], axis=-1))
 
     def count(self, result: Poses) -> int:
         """Return the number of objects."""

@@ -32,11 +32,9 @@ def golden_params(manifest: Manifest) -> ResolvedParams:
 
 def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:
     defaults: dict[str, Number] = manifest.task_settings.defaults.model_dump()
-    known = [*defaults, *([] if manifest.task == "classify" else ["agnostic_nms"])]
-    known += ["masks"] if manifest.task == "segment" else []
+    known = [*defaults, *manifest.task_settings.further_params]
     asked = [*params.values, *(["conf"] if params.class_conf else [])]
-    asked += [] if params.agnostic_nms is None else ["agnostic_nms"]
-    asked += [] if params.masks is None else ["masks"]
+    asked += [name for name in ("agnostic_nms", "masks") if getattr(params, name) is not None]
     for name in asked:
         if name not in known:
             raise InvalidParameter(

@@ -98,7 +98,7 @@ def test_all_copies_keep_the_same_detections(triton, seed, anchors, classes):
     placed = Letterbox.fit(image_hw, (200, 200))
     ours = keep_detections((picked[0][0], picked[1][0], picked[2][0]), placed, image_hw, config)
 
-    canvas = select_candidates(boxes[0], class_scores[0], 100)
+    canvas, _ = select_candidates(boxes[0], class_scores[0], 100)
     by_graph = Candidates(picked[0][0].numpy(), picked[1][0].numpy(), picked[2][0].numpy())
     for candidates in (canvas, by_graph):
         theirs = kept_in_source(
@@ -162,7 +162,7 @@ def test_a_cut_through_equal_scores_keeps_the_lowest_pairs(triton):
     boxes = np.zeros((1, 6, 4), dtype=np.float32)
     class_scores = np.full((1, 6, 2), 0.25, dtype=np.float32)
     class_scores[0, 4, 1] = 0.75
-    canvas = select_candidates(boxes[0], class_scores[0], 3)
+    canvas, _ = select_candidates(boxes[0], class_scores[0], 3)
     _, scores, class_ids = triton.select_candidates(boxes[0], class_scores[0], 3)
     assert scores.tolist() == canvas.scores.tolist() == [0.75, 0.25, 0.25]
     assert class_ids.tolist() == canvas.class_ids.tolist() == [1, 0, 1]

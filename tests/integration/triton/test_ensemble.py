@@ -16,7 +16,7 @@ from service.artifact.manifest import parse_manifest
 from service.pipeline.decode import decode
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.nms import suppress
-from service.tasks.detect import Detections, DetectTask, compare_detections
+from service.tasks.detect import Detections, candidates_in, compare_detections
 from tests.builders import build_artifact, golden_image
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton
@@ -84,7 +84,7 @@ def served(request, project_repository):
 
 def expected(served, raw, conf, iou, max_det):
     """What the service makes of the graph's outputs, on the canvas."""
-    candidates = DetectTask(served.manifest).candidates(raw)
+    candidates, _ = candidates_in(served.manifest, raw)
     kept = suppress(candidates, conf, iou, max_det)
     return {
         "boxes": candidates.boxes_xyxy[kept],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.masks import Mask, object_mask
-from service.pipeline.rle import encode_rle, polygons
+from service.pipeline.rle import decode_rle, encode_rle, polygons
 
 STRIDE = 4
 
@@ -129,3 +129,10 @@ def test_polygons_hold_exactly_the_pixels_of_the_mask(name: str, draw: object) -
             assert x1 == x2 or y1 == y2
             inside ^= (x1 == x2) & (x1 > xs) & ((y1 > ys) != (y2 > ys))
     np.testing.assert_array_equal(inside, bitmap)
+
+
+@pytest.mark.parametrize(("name", "draw"), MASKS)
+def test_an_encoding_is_read_back(name: str, draw: object) -> None:
+    bitmap = draw(np.random.default_rng(3))  # type: ignore[operator]
+    encoded = coco.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode()
+    np.testing.assert_array_equal(decode_rle(encoded, bitmap.shape), bitmap)

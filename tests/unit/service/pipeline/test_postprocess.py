@@ -22,19 +22,19 @@ def every_anchor(class_scores):
 
 
 def test_the_best_pairs_of_anchor_and_class_are_selected():
-    selected = select_candidates(*every_anchor([[0.1, 0.8], [0.9, 0.2], [0.3, 0.7]]), 4)
+    selected, anchors = select_candidates(*every_anchor([[0.1, 0.8], [0.9, 0.2], [0.3, 0.7]]), 4)
     assert selected.scores.round(3).tolist() == np.array([0.9, 0.8, 0.7, 0.3], np.float32).round(3).tolist()
     assert selected.class_ids.tolist() == [0, 1, 1, 0]
-    assert selected.boxes_xyxy[:, 0].tolist() == [1, 0, 2, 2]
+    assert selected.boxes_xyxy[:, 0].tolist() == anchors.tolist() == [1, 0, 2, 2]
 
 
 def test_equal_scores_are_selected_in_order():
-    selected = select_candidates(*every_anchor([[0.5, 0.5], [0.5, 0.9]]), 2)
+    selected, _ = select_candidates(*every_anchor([[0.5, 0.5], [0.5, 0.9]]), 2)
     assert list(zip(selected.boxes_xyxy[:, 0], selected.class_ids, strict=True)) == [(1, 1), (0, 0)]
 
 
 def test_fewer_pairs_than_asked_for_are_all_selected():
-    assert len(select_candidates(*every_anchor([[0.5, 0.4]]), 9).scores) == 2
+    assert len(select_candidates(*every_anchor([[0.5, 0.4]]), 9)[1]) == 2
 
 
 def test_boxes_are_mapped_back_and_clipped_to_the_image():

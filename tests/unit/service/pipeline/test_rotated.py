@@ -44,7 +44,7 @@ def test_suppression_keeps_what_a_loop_over_all_pairs_keeps(agnostic):
         )
         if scores[i] >= 0.2 and all(overlap <= 0.3 for overlap in overlaps):
             kept.append(int(i))
-    candidates = Candidates(boxes.astype(np.float32), scores, classes)
-    found = suppress_rotated(candidates, angles, 0.2, 0.3, 1000, agnostic=agnostic)
+    candidates = Candidates(boxes.astype(np.float32), scores, classes, angles)
+    found = suppress_rotated(candidates, 0.2, 0.3, 1000, agnostic=agnostic)
     assert found.tolist() == kept
-    assert suppress_rotated(candidates, angles, 0.2, 0.3, 5, agnostic=agnostic).tolist() == kept[:5]
+    assert suppress_rotated(candidates, 0.2, 0.3, 5, agnostic=agnostic).tolist() == kept[:5]

@@ -10,7 +10,7 @@ from service.artifact.golden import load_golden
 from service.artifact.manifest import parse_manifest
 from service.artifact.tensors import Tolerance
 from service.errors import ArtifactBroken, ArtifactMismatch
-from service.tasks.detect import Detections, DetectTask, compare_detections
+from service.tasks.detect import Detections, DetectTask, candidates_in, compare_detections
 
 BOXES = Tolerance(absolute=1e-3, relative=1e-5)
 SCORES = Tolerance(absolute=1e-4, relative=0.0)
@@ -41,7 +41,7 @@ def test_what_the_graph_selected_is_taken_as_it_is_whatever_it_is_called(tiny):
         "output1": np.array([[0.9, 0.5]], np.float32),
         "output2": np.array([[1, 0]], np.int32),
     }
-    selected = DetectTask(manifest).candidates(outputs)
+    selected, _ = candidates_in(manifest, outputs)
     assert selected.class_ids.tolist() == [1, 0]
     assert selected.boxes_xyxy.shape == (2, 4)
 
