@@ -5,8 +5,8 @@ In a checkout this package is named `clients`; when installed, it is named `spar
 
 from .errors import ClientError
 from .rest import AsyncRestClient, RestClient
+from .tasks.boxes import Detections
 from .tasks.classify import Classification
-from .tasks.detect import Detections
 from .tasks.obb import OrientedDetections
 from .tasks.pose import Poses
 from .tasks.segment import Segments

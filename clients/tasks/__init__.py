@@ -14,7 +14,7 @@ from .obb import AsyncOrientedCalls, OrientedCalls, OrientedParams
 from .pose import AsyncPoseCalls, PoseCalls, PoseParams
 from .segment import AsyncSegmentCalls, SegmentCalls, SegmentParams
 
-_Kind = type[DetectParams] | type[ClassifyParams]  # the other tasks' parameters are kinds of DetectParams
+_Kind = type[DetectParams | ClassifyParams | SegmentParams | PoseParams | OrientedParams]
 _KINDS: tuple[_Kind, ...] = (DetectParams, ClassifyParams, SegmentParams, PoseParams, OrientedParams)
 
 

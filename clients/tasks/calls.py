@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from ..errors import ClientError
 from ..facts import Facts
 from ..tensors import Params
 
@@ -34,14 +33,6 @@ class AsyncCaller:
     async def _run(self, image: Image, params: Params[R]) -> R:
         """Send one image with the parameters of a call, and return the server's answer."""
         raise NotImplementedError
-
-
-def service_only(model: str, task: str) -> ClientError:
-    """Return the error for a direct call to Triton of a task that only the service offers."""
-    return ClientError(
-        f"model {model!r} is for the task {task!r}, which needs the service: call the service;"
-        " Triton directly serves detection and classification"
-    )
 
 
 def task_of(prediction: Facts) -> str:

@@ -1,17 +1,16 @@
 """Detect objects with rotated boxes: request them from the service."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
-from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
 from ..types import Layout
-from .calls import AsyncCaller, Caller, Image, service_only
-from .detect import Detections, DetectParams, found_in
+from .boxes import Detections, ServiceParams, found_in
+from .calls import AsyncCaller, Caller, Image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,14 +67,10 @@ class OrientedDetections(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrientedParams(DetectParams):
+class OrientedParams(ServiceParams):
     """The parameters of a call for rotated boxes; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "obb"
-
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
-        """Raise ClientError, because Triton has no ensemble for this task."""
-        raise service_only(manifest.name, self.task)
 
     def read(self, answer: Facts) -> OrientedDetections:
         """Return the rotated boxes, read from the service's answer.

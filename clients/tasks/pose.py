@@ -1,17 +1,16 @@
 """Find objects and their keypoints: request boxes and keypoints from the service."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
-from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
 from ..types import Layout
-from .calls import AsyncCaller, Caller, Image, service_only
-from .detect import Detections, DetectParams, found_in
+from .boxes import Detections, ServiceParams, found_in
+from .calls import AsyncCaller, Caller, Image
 from .optional import supervision
 
 # N objects · P keypoints of each
@@ -68,14 +67,10 @@ class Poses(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseParams(DetectParams):
+class PoseParams(ServiceParams):
     """The parameters of a pose call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "pose"
-
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
-        """Raise ClientError, because Triton has no ensemble for this task."""
-        raise service_only(manifest.name, self.task)
 
     def read(self, answer: Facts) -> Poses:
         """Return the objects and their keypoints, read from the service's answer.

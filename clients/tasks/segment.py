@@ -1,17 +1,16 @@
 """Segment objects: request boxes and masks from the service."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
-from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
 from ..rle import decode_rle, fill_polygons
-from .calls import AsyncCaller, Caller, Image, service_only
-from .detect import Detections, DetectParams, found_in
+from .boxes import Detections, ServiceParams, found_in
+from .calls import AsyncCaller, Caller, Image
 
 MaskForm = Literal["rle", "polygon", "off"]
 
@@ -63,16 +62,12 @@ class Segments(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentParams(DetectParams):
+class SegmentParams(ServiceParams):
     """The parameters of a segmentation call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "segment"
 
     masks: MaskForm | None = None
-
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
-        """Raise ClientError, because Triton has no ensemble for this task."""
-        raise service_only(manifest.name, self.task)
 
     def query(self) -> dict[str, str | float]:
         """Return these parameters as the query of `POST /detect`, without those that are None."""

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from clients.tasks.detect import Detection, Detections, DetectParams
+from clients.tasks.boxes import Detection, Detections
+from clients.tasks.detect import DetectParams
 from clients.types import ExpertActivation, ModelRef
 from service.rest import wire
 from service.tasks.detect import Prediction
