@@ -13,6 +13,7 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
+MASK_STRIDE = 4  # pixels of the model input per cell of a mask, in both directions
 TaskName = Literal["detect", "classify", "segment", "pose", "obb"]
 TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
     "detect": "",

@@ -11,12 +11,11 @@ from typing import Any
 
 from training.data.mirrored_names import flip_ids
 from training.data.object_shapes import packed_numbers
-from training.data.skeleton import Skeleton
+from training.data.skeleton import VISIBILITIES, Skeleton
 from training.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
-LABELLED = (0, 1, 2)  # not labelled, hidden, visible
 # Spread of correct labels of COCO's 17 keypoints of a person, from cocoeval.py of the COCO API.
 PERSON = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
@@ -41,7 +40,7 @@ def packed_keypoints(entry: dict[str, Any]) -> bytes:
         raise ValueError("keypoints are not x, y, visibility of each") from error
     if len(values) % 3 or not all(map(isfinite, values)):
         raise ValueError("keypoints are not x, y, visibility of each")
-    if any(visibility not in LABELLED for visibility in values[2::3]):
+    if any(visibility not in VISIBILITIES for visibility in values[2::3]):
         raise ValueError("the visibility of a keypoint is not 0, 1 or 2")
     return packed_numbers(values)
 
@@ -80,9 +79,8 @@ def skeleton_of(path: Path, categories: Sequence[dict[str, Any]], counts: set[in
             f"{path}: categories name their keypoints differently; the names of {named[0]['name']} count"
         )
     if not lists:
-        names = tuple(str(1 + place) for place in range(lengths[0]))
         log.warning(f"{path}: keypoints have no names, so horizontal flips will not swap any")
-        return Skeleton(names=names, flip_ids=tuple(range(len(names))))
+        return Skeleton.unnamed(lengths[0])
     names = lists[0]
     return Skeleton(
         names=names,

@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.config import MASK_STRIDE
 from training.data.batch import BoxBatch, OrientedBatch, PoseBatch, SegmentBatch
 from training.data.masks import Mask
 from training.data.sample import Sample
-
-MASK_STRIDE = 4  # pixels of the model input along each side of a mask's cell
 
 
 def collate_boxes(samples: Sequence[Sample]) -> BoxBatch:

@@ -1,5 +1,6 @@
 """Finds the oriented box of an object: the rectangle of smallest area around its outline."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,20 +45,9 @@ def as_rectangles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the corners of the convex hull in order, clockwise on the image (Andrew's monotone chain)."""
-    ordered = np.unique(points, axis=0)
-    if len(ordered) < 3:
-        return ordered
-    halves = []
-    for way in (ordered, ordered[::-1]):
-        chain: list[tuple[float, float]] = []
-        for x, y in way.tolist():
-            while len(chain) > 1 and _turns_back(chain[-2], chain[-1], (x, y)):
-                chain.pop()
-            chain.append((x, y))
-        halves += chain[:-1]
-    return np.array(halves)
-
-
-def _turns_back(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0
+    """Return the corners of the convex hull in order, clockwise on the image."""
+    distinct = np.unique(points, axis=0)
+    # OpenCV computes in float32, so only its choice of points is used, and near the origin.
+    near = (distinct - distinct.mean(axis=0)).astype(np.float32)
+    chosen = cv2.convexHull(near, clockwise=False, returnPoints=False)  # OpenCV's y axis points up
+    return np.asarray(distinct[chosen[:, 0]])

@@ -1,8 +1,11 @@
 """The keypoints that a data set labels on each object."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from training.errors import DatasetError
+
+VISIBILITIES = (0, 1, 2)  # of a labelled keypoint: not labelled, hidden, visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +16,11 @@ class Skeleton:
     flip_ids: tuple[int, ...]  # P: the keypoint that each one becomes in a mirrored image; itself if central
     edges: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a drawing connects
     sigmas: tuple[float, ...] = ()  # P: spread of correct labels, for OKS; empty: 0.05 for every keypoint
+
+    @classmethod
+    def unnamed(cls, count: int) -> Self:
+        """Return keypoints called 1, 2, …; none of them changes places in a mirrored image."""
+        return cls(names=tuple(str(1 + place) for place in range(count)), flip_ids=tuple(range(count)))
 
     def __post_init__(self) -> None:
         count = len(self.names)

@@ -7,11 +7,9 @@ from typing import Any
 
 from training.data.mirrored_names import flip_ids
 from training.data.object_shapes import packed_numbers
-from training.data.skeleton import Skeleton
+from training.data.skeleton import VISIBILITIES, Skeleton
 from training.data.yolo_description import Description
 from training.errors import DatasetError
-
-LABELLED = (0, 1, 2)  # not labelled, hidden, visible
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +32,15 @@ def skeleton_of(described: Description) -> Skeleton:
         given = next(iter(given.values()), None)
     if given is not None and (not isinstance(given, list) or len(given) != count):
         raise DatasetError(f"{described.file}: kpt_names must list {count} names, as kpt_shape says")
-    names = tuple(map(str, given)) if given else tuple(str(1 + place) for place in range(count))
+    unnamed = Skeleton.unnamed(count)
+    names = tuple(map(str, given)) if given else unnamed.names
     flips = described.keypoint_keys.get("flip_idx")
     if flips is not None:
         return Skeleton(names=names, flip_ids=_checked_flips(described, flips, count))
     if given:
         return Skeleton(names=names, flip_ids=flip_ids(names, str(described.file)))
     log.warning(f"{described.file}: no flip_idx, so horizontal flips will not swap any keypoints")
-    return Skeleton(names=names, flip_ids=tuple(range(count)))
+    return unnamed
 
 
 def packed_keypoints(values: Sequence[float], columns: int) -> bytes:
@@ -58,7 +57,7 @@ def packed_keypoints(values: Sequence[float], columns: int) -> bytes:
     for place in range(0, len(values), columns):
         x, y = values[place : place + 2]
         visibility = values[place + 2] if columns == 3 else 2.0 * (x != 0 or y != 0)
-        if visibility not in LABELLED:
+        if visibility not in VISIBILITIES:
             raise ValueError("the visibility of a keypoint is not 0, 1 or 2")
         if visibility and not (-1 <= x < 2 and -1 <= y < 2):
             raise ValueError("keypoints must be fractions of the image, 0..1")

@@ -16,7 +16,7 @@ from training.data.letterbox import letterbox_image, scale_image, scale_sample
 from training.data.loader import TrainingLoader
 from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
-from training.data.skeleton import Skeleton
+from training.data.shapes import Shapes
 from training.errors import ConfigError
 from training.files import write_atomically
 from training.predict.draw import encode
@@ -84,8 +84,7 @@ def write_sheet(
 
 def edges_of(dataset: Dataset) -> tuple[Edge, ...]:
     """Return the pairs of keypoints that a drawing connects; none if the data set has no skeleton."""
-    skeleton: Skeleton | None = getattr(dataset, "skeleton", None)
-    return skeleton.edges if skeleton else ()
+    return dataset.skeleton.edges if dataset.skeleton else ()
 
 
 def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
@@ -94,17 +93,8 @@ def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
     image, placed = letterbox_image(scaled.image, input_hw)
     offset = np.array([placed.left, placed.top] * 2, dtype=np.float32)
     boxes, ignored = scaled.boxes_xyxy + offset, scaled.ignored_xyxy + offset
-    masks, keypoints, corners = scaled.masks, scaled.keypoints, scaled.corners
-    if masks is not None:
-        masks = tuple(Mask(placed.left + left, placed.top + top, bitmap) for left, top, bitmap in masks)
-    if keypoints is not None:
-        labelled = keypoints[..., 2:] > 0  # the others stay at 0, 0
-        shifted = keypoints + np.array([placed.left, placed.top, 0], dtype=np.float32)
-        keypoints = np.where(labelled, shifted, keypoints)
-    if corners is not None:
-        corners = corners + offset[:2]
-    placed_labels = replace(scaled, masks=masks, keypoints=keypoints, corners=corners)
-    return replace(placed_labels, image=image, boxes_xyxy=boxes, ignored_xyxy=ignored)
+    shapes = Shapes.of(scaled).moved((placed.left, placed.top))._asdict()
+    return replace(scaled, image=image, boxes_xyxy=boxes, ignored_xyxy=ignored, **shapes)
 
 
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:

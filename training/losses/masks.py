@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import LossConfig
+from training.config import MASK_STRIDE, LossConfig
 from training.losses.detection import Matches, upright_loss
 from training.losses.terms import LossTerms, Total, alone
 from training.models.detector import Predictions
-from training.models.heads.segment import MASK_STRIDE
 from training.models.segmenter import Segmenter
 
 # M objects of the batch · F matched anchors · h, w size of a prototype

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.masks import Mask
+from training.data.shapes import boxes_around
 from training.errors import ConfigError
 
 # N objects, or best classes of a classifier · E experts of a layer · P keypoints of an object
@@ -62,7 +63,7 @@ class Result:
     def extents_xyxy(self) -> NDArray[np.float32]:
         """Return the boxes, or the extents of the oriented boxes, (N, 4) in pixels."""
         if self.corners is not None:
-            return np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
+            return boxes_around(self.corners)
         return np.zeros((0, 4), dtype=np.float32) if self.boxes_xyxy is None else self.boxes_xyxy
 
     def plot(self, *, experts: bool = True) -> NDArray[np.uint8]:

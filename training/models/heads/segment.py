@@ -10,7 +10,6 @@ from training.models.layers import ConvBlock
 # B batch · A anchors of all levels · H, W size of the model input
 
 PROTOTYPES = 32
-MASK_STRIDE = 4  # pixels of the model input per cell of a prototype
 PROTOTYPE_WIDTH = 256  # channels before the width factor is applied
 MIN_WIDTH = 32  # of the branches for coefficients
 
