@@ -21,19 +21,19 @@ def black():
 
 
 def white(thing):
-    """The object in one opaque colour, so that its pixels can be counted."""
+    """Return the object in one opaque colour, so that its pixels can be counted."""
     return replace(thing, paint=lambda u, v: (np.full((*u.shape, 3), 255, np.float32), np.ones_like(u)))
 
 
 def alone(thing):
-    """The pixels of an object painted on its own, (H, W)."""
+    """Return the pixels of an object painted on its own, (H, W)."""
     canvas = black()
     paint(canvas, [white(thing)])
     return canvas[..., 0] >= 127.5
 
 
 def things_of(monkeypatch, dataset, index):
-    """The sample of a scene, and the objects of which it was painted."""
+    """Return the sample of a scene, and the objects of which it was painted."""
     placed = []
     place = scenes.place
 

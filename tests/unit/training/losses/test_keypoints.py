@@ -70,7 +70,7 @@ def test_the_visibility_loss_asks_which_places_are_labelled():
 
 
 def right_keypoints(model):
-    """Raw keypoints (1, A, 9) of a network that knows POINTS."""
+    """Return raw keypoints (1, A, 9) of a network that knows POINTS."""
     corner = model.points - model.strides / 2
     xy = (POINTS[0, None, :, :2] - corner[:, None]) / model.strides[:, None] / 2  # (A, P, 2)
     logits = torch.where(POINTS[0, :, 2:] > 0, 20.0, -20.0).expand(84, -1, -1)

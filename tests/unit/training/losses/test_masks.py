@@ -24,7 +24,7 @@ def model():
 
 
 def disc():
-    """A disc of radius 14 around (30, 34), as a mask of 16 × 16 cells of 4 pixels."""
+    """Draw a disc of radius 14 around (30, 34), as a mask of 16 × 16 cells of 4 pixels."""
     centers = torch.arange(16) * 4 + 2
     return (centers[None] - 30) ** 2 + (centers[:, None] - 34) ** 2 < 14**2
 

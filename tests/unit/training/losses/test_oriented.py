@@ -29,7 +29,7 @@ def model():
 
 
 def truth_of(*boxes):
-    """Objects of class 1 in the first image."""
+    """Return objects of class 1 in the first image."""
     count = len(boxes)
     ids = torch.ones(count, dtype=torch.int64)
     return torch.tensor(boxes).reshape(-1, 5), ids, torch.zeros(count, dtype=torch.int64)
@@ -134,7 +134,7 @@ def test_a_box_is_turned_to_the_side_that_the_network_predicts():
 
 
 def right_answer(model, box):
-    """The predictions of a network that knows an object of class 1."""
+    """Return the predictions of a network that knows an object of class 1."""
     boxes = torch.tensor([box]).expand(84, 5)
     distances = turned_distances(model.points, model.strides, boxes, 16)
     below = distances.floor().long()[..., None]

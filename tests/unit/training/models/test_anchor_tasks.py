@@ -37,7 +37,7 @@ def noise(images=2):
 
 
 def predictions_of(model, images=2):
-    """Predictions with logits and extras that differ between anchors, as a trained network's do."""
+    """Return predictions with logits and extras that differ between anchors, as a trained network's do."""
     found = model(noise(images))
     generator = torch.Generator().manual_seed(2)
     outputs = ("box_logits", "class_logits", "extras")

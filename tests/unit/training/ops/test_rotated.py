@@ -24,7 +24,7 @@ from training.ops.rotated import (
 
 
 def some_boxes(count, seed=0):
-    """Oriented boxes (count, 5) that often overlap, of sides 4 to 64, in an image of 128 × 128."""
+    """Draw oriented boxes (count, 5) that often overlap, of sides 4 to 64, in an image of 128 × 128."""
     generator = torch.Generator().manual_seed(seed)
     low = torch.tensor([32.0, 32.0, 4.0, 4.0, 0.0])
     span = torch.tensor([64.0, 64.0, 60.0, 60.0, math.pi])
@@ -32,7 +32,7 @@ def some_boxes(count, seed=0):
 
 
 def polygon(box):
-    """The polygon of an oriented box, with corners from complex numbers."""
+    """Return the polygon of an oriented box, with corners from complex numbers."""
     x, y, width, height, angle = (float(value) for value in box)
     turn = complex(math.cos(angle), math.sin(angle))
     corners = []

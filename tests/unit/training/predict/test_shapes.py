@@ -34,7 +34,7 @@ def result(boxes=((10, 20, 30, 50),), **values):
 
 
 def inside(rings, hw):
-    """The pixels whose centres lie inside the rings, by counting crossings to the left, (H, W)."""
+    """Return the pixels whose centres lie inside the rings, by counting crossings to the left, (H, W)."""
     y, x = np.mgrid[: hw[0], : hw[1]] + 0.5
     odd = np.zeros(hw, dtype=bool)
     for ring in rings:
@@ -46,7 +46,7 @@ def inside(rings, hw):
 
 
 def parts_and_filled(whole):
-    """The number of parts, connected by sides, and the pixels with all holes filled."""
+    """Return the number of parts, connected by sides, and the pixels with all holes filled."""
     count, _ = cv2.connectedComponents(whole.astype(np.uint8), connectivity=4)
     outside = cv2.connectedComponents(
         np.pad(~whole, 1, constant_values=True).astype(np.uint8), connectivity=8
@@ -174,7 +174,7 @@ def test_supervision_gets_masks_corners_and_keypoints(monkeypatch):
 
 
 def plain(**values):
-    """The drawing of an object whose box and label are at the lower right, out of the way."""
+    """Return the drawing of an object whose box and label are at the lower right, out of the way."""
     return result([[70, 50, 79, 59]], **values).plot()
 
 
