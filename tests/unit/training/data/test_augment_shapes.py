@@ -34,7 +34,7 @@ def ellipse(image_hw, centre, axes, angle):
 
 
 def shaped(image_hw=(120, 160), seed=0):
-    """Return a sample of three objects: ellipses with masks, three keypoints and a rectangle turned with them."""
+    """Return three objects: ellipses with masks, three keypoints, and a rectangle turned with them."""
     rng = np.random.default_rng(seed)
     height, width = image_hw
     masks, corners, keypoints = [], [], []

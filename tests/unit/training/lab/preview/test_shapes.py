@@ -14,7 +14,7 @@ from training.predict.shapes import class_colour
 
 
 def grey(**labels):
-    """Make a grey sample (40, 80) with one object, its box at the lower right; tiles are four times as large."""
+    """Make a grey sample (40, 80) with one object at the lower right; tiles are four times as large."""
     made = sample((40, 80), [[70, 30, 80, 40]], [0])
     made.image[:] = GREY
     return replace(made, **labels)
