@@ -1,7 +1,7 @@
 """Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
 
-Copies of this file, byte for byte the same, are in training/data, service/pipeline and clients, so that the
-same file gives the same pixels everywhere. It imports nothing of its package.
+Copies of this file, byte for byte the same, are in training/data/images, service/pipeline and clients, so
+that the same file gives the same pixels everywhere. It imports nothing of its package.
 """
 
 import io

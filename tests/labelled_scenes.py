@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from training.data.sample import Sample
-from training.data.scenes import CLASS_NAMES, ScenesDataset
+from training.data.scenes.scenes import CLASS_NAMES, ScenesDataset
 
 _DATA_YAML = """train: ../train/images
 val: ../valid/images

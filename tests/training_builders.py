@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import PLAIN_PLACES, ModelConfig
-from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
-from training.data.scenes import ClassScenesDataset
+from training.data.scenes.scenes import CLASS_NAMES as SCENE_CLASSES
+from training.data.scenes.scenes import ClassScenesDataset
 from training.evaluate.mean_ap import MeanAp
 from training.export.graph.export_graph import Eager
 from training.models.classifier import Classifier

@@ -14,8 +14,8 @@ from service.pipeline.nms import suppress
 from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.types import Candidates
 from training.config import PAD_VALUE
-from training.data.center_crop import CenterCrop, center_crop_image
-from training.data.letterbox import Letterbox, letterbox_image
+from training.data.images.center_crop import CenterCrop, center_crop_image
+from training.data.images.letterbox import Letterbox, letterbox_image
 from training.evaluate.detections import DetectConfig, keep_detections
 from training.ops import nms
 

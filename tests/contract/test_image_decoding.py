@@ -11,10 +11,10 @@ from clients.image import as_pixels
 from service.pipeline.decode import decode
 from tests.builders import image_bytes
 from tests.image_files import deep, png_with_chunk, tiff_bytes
-from training.data.image_file import read_rgb
+from training.data.images.image_file import read_rgb
 
 ROOT = Path(__file__).parents[2]
-COPIES = ("service/pipeline", "training/data", "clients")
+COPIES = ("service/pipeline", "training/data/images", "clients")
 
 
 def test_the_copies_are_byte_for_byte_the_same():

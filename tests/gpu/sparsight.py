@@ -4,7 +4,7 @@ from training.config import TrainConfig
 from training.data.combined import FoldedDataset
 from training.data.evaluation import evaluation_batches
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES as SCENE_CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES as SCENE_CLASS_NAMES
 from training.data_config import CombinedConfig, ScenesConfig
 from training.evaluate.evaluator import Evaluation, evaluate
 from training.export.graph.half import half_precision

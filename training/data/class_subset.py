@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.labels import ANY_CLASS
-from training.data.remarks import ALIKE
+from training.data.augmentation.shapes import Shapes
+from training.data.labels.remarks import ALIKE
+from training.data.labels.rows import ANY_CLASS
 from training.data.sample import Dataset, Sample
-from training.data.shapes import Shapes
 from training.data.view import DatasetView
 from training.errors import DatasetError
 

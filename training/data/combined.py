@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.remarks import Remarks
+from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
 from training.data.skeleton import Skeleton
 from training.data.view import DatasetView

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import Resize
-from training.data.center_crop import center_crop_image
-from training.data.letterbox import letterbox_image
+from training.data.images.center_crop import center_crop_image
+from training.data.images.letterbox import letterbox_image
 from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
 

@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from training.data.class_subset import ChosenClasses
-from training.data.coco import read_coco
-from training.data.coco_files import is_coco, refuse_other_json
 from training.data.combined import CombinedDataset, FoldedDataset
-from training.data.dota import is_dota, read_dota
 from training.data.hold_out import HoldOut
-from training.data.image_file import VALIDATION
-from training.data.image_folder import ImageFolderDataset, is_image_folder, split_folder
-from training.data.kitti import LIKE, read_kitti
-from training.data.labelled_files import LabelledFiles
-from training.data.labelme import is_labelme, read_labelme
+from training.data.images.image_file import VALIDATION
+from training.data.labels.labelled_files import LabelledFiles
+from training.data.readers.coco import read_coco
+from training.data.readers.coco_files import is_coco, refuse_other_json
+from training.data.readers.dota import is_dota, read_dota
+from training.data.readers.image_folder import ImageFolderDataset, is_image_folder, split_folder
+from training.data.readers.kitti import LIKE, read_kitti
+from training.data.readers.labelme import is_labelme, read_labelme
+from training.data.readers.sku110k import read_sku110k
+from training.data.readers.visdrone import read_visdrone, split_folders
+from training.data.readers.voc import is_voc, read_voc
+from training.data.readers.yolo_description import NAMES, is_yolo
+from training.data.readers.yolo_txt import read_yolo
 from training.data.sample import Dataset
-from training.data.scenes import ClassScenesDataset, ScenesDataset
-from training.data.sku110k import read_sku110k
-from training.data.visdrone import read_visdrone, split_folders
-from training.data.voc import is_voc, read_voc
-from training.data.yolo_description import NAMES, is_yolo
-from training.data.yolo_txt import read_yolo
+from training.data.scenes.scenes import ClassScenesDataset, ScenesDataset
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, LabelKind, ScenesConfig
 from training.errors import DatasetError, NoSuchSplit
 

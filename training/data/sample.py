@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.labels.remarks import Remarks
 from training.data.masks import Mask
-from training.data.remarks import Remarks
 from training.data.skeleton import Skeleton
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from training.data.image_file import VALIDATION, split_names
+from training.data.images.image_file import VALIDATION, split_names
 
 Entry = TypeVar("Entry")
 WORDS = frozenset({"train", "training", "trainval", *VALIDATION, "test", "testing"})  # names of splits

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.letterbox import Letterbox
-from training.data.mosaic import MIN_SIDE_PX
+from training.data.augmentation.mosaic import MIN_SIDE_PX
+from training.data.images.letterbox import Letterbox
 from training.data.sample import Dataset, no_boxes
 from training.errors import DatasetError
 from training.progress import bar

@@ -6,7 +6,7 @@ from pathlib import Path
 from numpy import int64
 from numpy.typing import NDArray
 
-from training.data.remarks import Remarks
+from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
 from training.data.skeleton import Skeleton
 

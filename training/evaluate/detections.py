@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.letterbox import Letterbox
+from training.data.images.letterbox import Letterbox
 from training.ops.nms import class_aware_nms
 
 

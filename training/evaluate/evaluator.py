@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from training.data.evaluation import EvaluationBatch, Truth
-from training.data.letterbox import Letterbox
+from training.data.images.letterbox import Letterbox
 from training.data.sample import Dataset
 from training.errors import DatasetError
 from training.evaluate.curves import Curves, curves_of

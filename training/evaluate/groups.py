@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from training.data.combined import CombinedDataset
 from training.data.sample import Dataset
-from training.data.scenes import REGIMES, ScenesDataset
+from training.data.scenes.scenes import REGIMES, ScenesDataset
 
 TERTILES = 3
 

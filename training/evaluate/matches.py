@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
-from training.data.labels import ANY_CLASS
+from training.data.labels.rows import ANY_CLASS
 from training.evaluate.detections import Detections
 from training.evaluate.mean_ap import COCO_MAX_DETECTIONS
 

@@ -9,7 +9,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
-from training.data.labels import ANY_CLASS
+from training.data.labels.rows import ANY_CLASS
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 

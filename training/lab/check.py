@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.columns import in_columns
+from training.data.augmentation.mosaic import MIN_SIDE_PX
 from training.data.class_subset import joined_by_name
-from training.data.mosaic import MIN_SIDE_PX
+from training.data.labels.remarks import describe_remarks
 from training.data.open import FORMATS, format_of, open_dataset
-from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data.survey import Survey
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig

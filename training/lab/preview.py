@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import PAD_VALUE, TrainConfig
-from training.data.batch import Batch, BoxBatch, ClassBatch
-from training.data.letterbox import letterbox_image, scale_image, scale_sample
-from training.data.loader import TrainingLoader
+from training.data.augmentation.shapes import Shapes
+from training.data.images.letterbox import letterbox_image, scale_image, scale_sample
+from training.data.loading.batch import Batch, BoxBatch, ClassBatch
+from training.data.loading.loader import TrainingLoader
 from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
-from training.data.shapes import Shapes
 from training.errors import ConfigError
 from training.files import write_atomically
 from training.predict.draw import encode

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from training.columns import in_columns
-from training.data.image_file import ImageReader
-from training.data.remarks import describe_remarks
+from training.data.images.image_file import ImageReader
+from training.data.labels.remarks import describe_remarks
 from training.errors import ConfigError, DatasetError
 from training.predict.load import load
 from training.predict.outputs import Outputs, drawn_path

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import read_rgb
+from training.data.images.image_file import read_rgb
 from training.errors import DatasetError
 
 DEEP_MODES = ("I", "F")  # PIL's modes of over 8 bits, which RGB would cut off

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.augmentation.shapes import boxes_around
 from training.data.masks import Mask
-from training.data.shapes import boxes_around
 from training.errors import ConfigError
 
 # N objects, or best classes of a classifier · E experts of a layer · P keypoints of an object

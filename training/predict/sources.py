@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_file import IMAGE_SUFFIXES, read_rgb
+from training.data.images.image_file import IMAGE_SUFFIXES, read_rgb
 from training.errors import DatasetError
 
 # fmt: off

@@ -9,9 +9,9 @@ import torch
 
 from training.columns import in_columns
 from training.config import LossConfig, ModelConfig, TaskName, TrainConfig
-from training.data.batch import Batch, ClassBatch
-from training.data.letterbox import scale_image
-from training.data.random_crop import augment_whole
+from training.data.augmentation.random_crop import augment_whole
+from training.data.images.letterbox import scale_image
+from training.data.loading.batch import Batch, ClassBatch
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 
 from training.config import AugmentConfig, LossConfig, ModelConfig, TaskName, TrainConfig
-from training.data.augment import augment
-from training.data.batch import Batch, BoxBatch
-from training.data.collate import collate_boxes
-from training.data.letterbox import scale_sample
+from training.data.augmentation.augment import augment
+from training.data.images.letterbox import scale_sample
+from training.data.loading.batch import Batch, BoxBatch
+from training.data.loading.collate import collate_boxes
 from training.data.sample import Dataset, Sample
 from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TaskName, TrainConfig
-from training.data.batch import Batch
+from training.data.loading.batch import Batch
 from training.data.sample import Dataset, Sample
 from training.evaluate.routed import Result
 from training.losses.terms import LossTerms, Total

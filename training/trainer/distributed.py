@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.data.loader import Share
+from training.data.loading.loader import Share
 from training.errors import ConfigError, TrainingError
 
 # The other processes wait while the first validates. They notice at once if a process dies.

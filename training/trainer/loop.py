@@ -13,8 +13,8 @@ import torch
 
 from training.config import TrainConfig
 from training.config_json import differences, to_json
-from training.data.batch import Batch
-from training.data.loader import CACHE_BYTES, TrainingLoader
+from training.data.loading.batch import Batch
+from training.data.loading.loader import CACHE_BYTES, TrainingLoader
 from training.data.sample import Dataset
 from training.errors import CheckpointError, ConfigError, TrainingError
 from training.files import write_atomically

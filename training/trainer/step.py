@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.config import TrainConfig
-from training.data.batch import Batch
+from training.data.loading.batch import Batch
 from training.losses.terms import LossTerms
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from training.config import ModelConfig, TaskName
 from training.data.class_subset import classes_without_objects, joined_by_name
+from training.data.labels.remarks import describe_remarks
 from training.data.open import open_dataset
-from training.data.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data_config import (
     AS_FOUND,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from training.config import ModelConfig
 from training.data.sample import Dataset
-from training.data.scenes import CLASS_NAMES as SCENE_CLASSES
-from training.data.scenes import ScenesDataset
+from training.data.scenes.scenes import CLASS_NAMES as SCENE_CLASSES
+from training.data.scenes.scenes import ScenesDataset
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import Baseline, nmi_by_layer

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from training.config import ModelConfig, TrainConfig
-from training.data.mosaic import MIN_SIDE_PX
-from training.data.remarks import describe_remarks
+from training.data.augmentation.mosaic import MIN_SIDE_PX
+from training.data.labels.remarks import describe_remarks
 from training.data.sample import Dataset
 from training.data.survey import Survey, survey
 from training.errors import ConfigError, DatasetError

@@ -16,7 +16,7 @@ from clients.triton import TritonClient
 from tests.builders import image_bytes
 from tests.training_builders import taught_classifier
 from tests.triton_server import start_triton
-from training.data.scenes import ClassScenesDataset
+from training.data.scenes.scenes import ClassScenesDataset
 from training.evaluate.classification import evaluate_classes
 from training.export.artifact.bundle import export_model
 from training.export.artifact.manifest import Provenance

@@ -20,7 +20,7 @@ from service.tasks.detect import Detections, candidates_in, compare_detections
 from tests.builders import build_artifact, golden_image
 from tests.training_builders import plain_model
 from tests.triton_server import ROOT, start_triton
-from training.data.scenes import ScenesDataset
+from training.data.scenes.scenes import ScenesDataset
 from training.export.artifact.bundle import export_model
 from training.export.artifact.manifest import Provenance
 from training.export.targets.build import ExportImages

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.training.command_line import failure
 from training.__main__ import main
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import FolderConfig
 from training.models.detector import Detector
 from training.models.variants import model_config

@@ -10,7 +10,7 @@ from tests.unit.training.command_line import failure
 from training.__main__ import main
 from training.cli.commands import COMMANDS, build_parser
 from training.cli.run_flags import train_options
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.export.targets.options import ExportOptions
 from training.models.detector import Detector

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.config import PAD_VALUE, STRIDES, ModelConfig
 from training.data.evaluation import Truth
-from training.data.letterbox import Letterbox
+from training.data.images.letterbox import Letterbox
 from training.evaluate.detections import DetectConfig, Detections, keep_detections
 from training.evaluate.mean_ap import mean_average_precision
 from training.export.contract.precision import Tolerance

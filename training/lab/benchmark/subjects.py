@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.data.letterbox import letterbox_image
-from training.data.scenes import ScenesDataset
+from training.data.images.letterbox import letterbox_image
+from training.data.scenes.scenes import ScenesDataset
 from training.errors import ConfigError
 from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
 from training.models.cost import measure_cost

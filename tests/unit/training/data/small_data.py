@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.remarks import Remarks
+from training.data.labels.remarks import Remarks
 from training.data.sample import Sample
 from training.data.skeleton import Skeleton
 from training.errors import DatasetError

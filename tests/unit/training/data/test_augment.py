@@ -5,8 +5,8 @@ import pytest
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample, with_regions
 from training.config import PAD_VALUE, AugmentConfig
-from training.data.augment import augment, flip, mix, shift_colours, warp
-from training.data.mosaic import MIN_SIDE_PX, Placed
+from training.data.augmentation.augment import augment, flip, mix, shift_colours, warp
+from training.data.augmentation.mosaic import MIN_SIDE_PX, Placed
 from training.recipes.recipes import PAPER_AUGMENT
 
 NOTHING = AugmentConfig(

@@ -8,14 +8,14 @@ import pytest
 
 from tests.unit.training.data.small_data import MemoryDataset, sample
 from training.config import AugmentConfig
-from training.data.augment import augment, flip, mix, warp
+from training.data.augmentation.augment import augment, flip, mix, warp
+from training.data.augmentation.copy_paste import cover, cut_outline, paste_objects, paste_patch
+from training.data.augmentation.mosaic import Placed, join_four
 from training.data.class_subset import ChosenClasses
 from training.data.combined import CombinedDataset
-from training.data.copy_paste import cover, cut_outline, paste_objects, paste_patch
 from training.data.evaluation import Truth
-from training.data.letterbox import letterbox_image, scale_sample
+from training.data.images.letterbox import letterbox_image, scale_sample
 from training.data.masks import Mask
-from training.data.mosaic import Placed, join_four
 from training.data.sample import Sample
 from training.data.skeleton import Skeleton
 from training.errors import DatasetError

@@ -7,11 +7,11 @@ import pytest
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, write_image, write_xml
 from training.config import AugmentConfig, ModelConfig, TrainConfig
-from training.data.balance import repeat_factors, repeated
 from training.data.combined import CombinedDataset
-from training.data.loader import TrainingLoader
+from training.data.loading.balance import repeat_factors, repeated
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
-from training.data.scenes import ScenesDataset
+from training.data.scenes.scenes import ScenesDataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
 from training.tasks.detect import DETECT

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data.center_crop import CenterCrop, center_crop_image
+from training.data.images.center_crop import CenterCrop, center_crop_image
 
 
 @pytest.mark.parametrize(

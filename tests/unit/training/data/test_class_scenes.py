@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES, ClassScenesDataset
+from training.data.scenes.scenes import CLASS_NAMES, ClassScenesDataset
 from training.data_config import ScenesConfig
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from training.data.class_subset import ChosenClasses, classes_without_objects, joined_by_name
-from training.data.labels import ANY_CLASS
-from training.data.remarks import ALIKE
+from training.data.labels.remarks import ALIKE
+from training.data.labels.rows import ANY_CLASS
 from training.data.sample import Sample
-from training.data.scenes import ClassScenesDataset
+from training.data.scenes.scenes import ClassScenesDataset
 from training.errors import DatasetError
 
 REGIONS = np.float32([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]])  # of every class, of b and of c

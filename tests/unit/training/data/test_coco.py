@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.coco import read_coco
-from training.data.remarks import (
+from training.data.labels.remarks import (
     CLIPPED,
     CROWDS,
     LISTED_TWICE,
@@ -17,6 +16,7 @@ from training.data.remarks import (
     OUTSIDE,
     UNLISTED,
 )
+from training.data.readers.coco import read_coco
 from training.errors import DatasetError
 
 

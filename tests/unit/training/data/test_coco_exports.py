@@ -3,9 +3,7 @@
 import pytest
 
 from tests.unit.training.data.small_data import coco_document, write_image, write_json
-from training.data.coco import read_coco
-from training.data.open import open_dataset
-from training.data.remarks import (
+from training.data.labels.remarks import (
     EQUAL_NAMES,
     GROUPS,
     LISTED_TWICE,
@@ -15,6 +13,8 @@ from training.data.remarks import (
     REGIONS,
     REPEATED,
 )
+from training.data.open import open_dataset
+from training.data.readers.coco import read_coco
 from training.data_config import FolderConfig
 from training.errors import DatasetError, NoSuchSplit
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.unit.training.data.small_data import coco_document, write_image, write_json
-from training.data.coco import read_coco
-from training.data.coco_files import is_coco
 from training.data.open import open_dataset
+from training.data.readers.coco import read_coco
+from training.data.readers.coco_files import is_coco
 from training.data_config import FolderConfig
 from training.errors import DatasetError
 

@@ -10,7 +10,7 @@ import pytest
 from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
 
-from training.data.coco import read_coco
+from training.data.readers.coco import read_coco
 
 HW = (30, 40)
 L_SHAPE = [[2, 3, 20, 3, 20, 9, 9, 9, 9, 25, 2, 25]]

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from tests.unit.training.data.small_data import sample
-from training.data.collate import collate_boxes, collate_corners, collate_keypoints, collate_masks, mask_cells
+from training.data.loading.collate import (
+    collate_boxes,
+    collate_corners,
+    collate_keypoints,
+    collate_masks,
+    mask_cells,
+)
 from training.data.masks import Mask
 
 TWO = sample((32, 48), [[2, 3, 10, 12], [20, 4, 40, 28]], [0, 2])

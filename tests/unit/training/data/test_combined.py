@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from training.data.combined import CombinedDataset, FoldedDataset
-from training.data.labels import ANY_CLASS
-from training.data.remarks import NO_AREA
+from training.data.labels.remarks import NO_AREA
+from training.data.labels.rows import ANY_CLASS
 from training.data.sample import Sample
 from training.data_config import CombinedConfig, FolderConfig
 from training.errors import ConfigError, DatasetError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import GREY, sample, with_regions
-from training.data.copy_paste import (
+from training.data.augmentation.copy_paste import (
     MAX_HIDDEN,
     MAX_OBJECTS,
     SOFT_EDGE_PX,
@@ -15,7 +15,7 @@ from training.data.copy_paste import (
     paste_objects,
     paste_patch,
 )
-from training.data.mosaic import MIN_VISIBLE, Placed
+from training.data.augmentation.mosaic import MIN_VISIBLE, Placed
 
 
 def noise(image_hw, boxes, class_ids=None, seed=0):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.files_below import files_below
+from training.data.labels.files_below import files_below
 from training.data.open import open_dataset
 from training.data_config import FolderConfig
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.image_files import deep, tiff_bytes
 from tests.unit.training.data.small_data import write_image
-from training.data.image_file import ImageReader, images_by_stem, read_rgb
-from training.data.remarks import PARTS_NOT_READ
+from training.data.images.image_file import ImageReader, images_by_stem, read_rgb
+from training.data.labels.remarks import PARTS_NOT_READ
 from training.errors import DatasetError
 
 

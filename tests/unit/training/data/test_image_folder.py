@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.image_folder import ImageFolderDataset
 from training.data.open import open_dataset
+from training.data.readers.image_folder import ImageFolderDataset
 from training.data_config import CombinedConfig, FolderConfig
 from training.errors import DatasetError
 

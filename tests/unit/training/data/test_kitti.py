@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.kitti import read_kitti
-from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
+from training.data.labels.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
+from training.data.readers.kitti import read_kitti
 from training.errors import DatasetError
 
 REST = "1.5 1.6 3.7 -16.5 2.4 58.5 1.6"

@@ -9,14 +9,14 @@ from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
 
 from tests.unit.training.data.small_data import write_image
-from training.data.coco import read_coco
-from training.data.dota import read_dota
-from training.data.mirrored_names import flip_ids
+from training.data.labels.mirrored_names import flip_ids
+from training.data.labels.orientation import upright_bitmap, upright_points
+from training.data.labels.oriented import smallest_rectangle
+from training.data.labels.remarks import DIFFICULT, WITHOUT
 from training.data.open import open_dataset
-from training.data.orientation import upright_bitmap, upright_points
-from training.data.oriented import smallest_rectangle
-from training.data.remarks import DIFFICULT, WITHOUT
-from training.data.yolo_txt import read_yolo
+from training.data.readers.coco import read_coco
+from training.data.readers.dota import read_dota
+from training.data.readers.yolo_txt import read_yolo
 from training.data_config import FolderConfig
 from training.errors import DatasetError
 

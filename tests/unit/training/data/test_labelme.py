@@ -6,9 +6,9 @@ from base64 import b64encode
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.labelme import is_labelme, read_labelme
+from training.data.labels.remarks import CLIPPED, DIFFICULT, EQUAL_NAMES, JOINED, NO_IMAGE, NO_LABELS, REGIONS
 from training.data.open import format_of, open_dataset
-from training.data.remarks import CLIPPED, DIFFICULT, EQUAL_NAMES, JOINED, NO_IMAGE, NO_LABELS, REGIONS
+from training.data.readers.labelme import is_labelme, read_labelme
 from training.data_config import FolderConfig
 from training.errors import DatasetError, NoSuchSplit
 

@@ -3,7 +3,7 @@ import pytest
 
 from tests.unit.training.data.small_data import extent, sample
 from training.config import PAD_VALUE
-from training.data.letterbox import Letterbox, letterbox_image, scale_sample
+from training.data.images.letterbox import Letterbox, letterbox_image, scale_sample
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import AugmentConfig, ModelConfig, TrainConfig
-from training.data.batch import BoxBatch
-from training.data.loader import CachedDataset, Share, TrainingLoader
+from training.data.loading.batch import BoxBatch
+from training.data.loading.loader import CachedDataset, Share, TrainingLoader
 from training.data_config import ScenesConfig
 from training.errors import DatasetError
 from training.tasks.detect import DETECT

@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.unit.training.data.small_data import GREY, extent, sample
 from training.config import PAD_VALUE
-from training.data.mosaic import area_fraction, clip_boxes, join_four
+from training.data.augmentation.mosaic import area_fraction, clip_boxes, join_four
 
 
 def quarters():

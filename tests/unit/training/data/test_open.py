@@ -6,14 +6,14 @@ from tests.builders import image_bytes
 from tests.image_files import deep
 from tests.unit.training.data.small_data import write_image, write_xml
 from training import data_config
-from training.data.coco import read_coco
-from training.data.kitti import read_kitti
 from training.data.open import FORMATS, format_of, open_dataset
-from training.data.scenes import ScenesDataset
-from training.data.sku110k import read_sku110k
-from training.data.visdrone import read_visdrone
-from training.data.voc import read_voc
-from training.data.yolo_txt import read_yolo
+from training.data.readers.coco import read_coco
+from training.data.readers.kitti import read_kitti
+from training.data.readers.sku110k import read_sku110k
+from training.data.readers.visdrone import read_visdrone
+from training.data.readers.voc import read_voc
+from training.data.readers.yolo_txt import read_yolo
+from training.data.scenes.scenes import ScenesDataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 

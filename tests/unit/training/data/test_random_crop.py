@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.config import AugmentConfig
-from training.data.random_crop import augment_whole, random_crop
+from training.data.augmentation.random_crop import augment_whole, random_crop
 from training.errors import ConfigError
 
 STILL = AugmentConfig(

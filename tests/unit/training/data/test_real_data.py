@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.data.labels.remarks import CROWDS, NO_AREA, NO_OBJECTS, REGIONS
 from training.data.open import open_dataset
-from training.data.remarks import CROWDS, NO_AREA, NO_OBJECTS, REGIONS
 from training.data_config import FolderConfig
 
 DATA = os.environ.get("SPARSIGHT_DATA")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import extent
-from training.data import scene_objects, scenes
 from training.data.open import open_dataset
-from training.data.scene_objects import RAY_SKELETON, RAY_SPOTS, Pose
-from training.data.scenes import ORIENTED_CLASSES, ScenesDataset, paint
+from training.data.scenes import objects as scene_objects
+from training.data.scenes import scenes
+from training.data.scenes.objects import RAY_SKELETON, RAY_SPOTS, Pose
+from training.data.scenes.scenes import ORIENTED_CLASSES, ScenesDataset, paint
 from training.data_config import ScenesConfig
 
 SIZE = (160, 192)

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import extent
-from training.data import scene_objects
-from training.data.scene_objects import Pose, Thing
-from training.data.scenes import CLASS_NAMES, REGIMES, ScenesDataset, draw
+from training.data.scenes import objects as scene_objects
+from training.data.scenes.objects import Pose, Thing
+from training.data.scenes.scenes import CLASS_NAMES, REGIMES, ScenesDataset, draw
 
 MAKERS = {
     "ring_cell": scene_objects.ring_cell,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.labels import LabelRows
-from training.data.remarks import CLIPPED, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE
-from training.data.sku110k import read_sku110k
+from training.data.labels.remarks import CLIPPED, NO_AREA, NO_IMAGE, NO_OBJECTS, OUTSIDE
+from training.data.labels.rows import LabelRows
+from training.data.readers.sku110k import read_sku110k
 from training.errors import DatasetError
 
 LINE = "train_1.jpg,1,2,11,12,object,30,20"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
-from training.data.visdrone import read_visdrone
+from training.data.labels.remarks import NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, REGIONS
+from training.data.readers.visdrone import read_visdrone
 from training.errors import DatasetError
 
 

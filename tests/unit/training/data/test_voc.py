@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
-from training.data.remarks import DIFFICULT, NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, OTHER_SIZE
-from training.data.voc import read_voc
+from training.data.labels.remarks import DIFFICULT, NO_AREA, NO_IMAGE, NO_LABELS, NO_OBJECTS, OTHER_SIZE
+from training.data.readers.voc import read_voc
 from training.errors import DatasetError
 
 

@@ -3,9 +3,17 @@
 import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
+from training.data.labels.remarks import (
+    CLIPPED,
+    DIFFICULT,
+    EQUAL_NAMES,
+    NO_IMAGE,
+    NO_LABELS,
+    OUTSIDE,
+    SWAPPED,
+)
 from training.data.open import open_dataset
-from training.data.remarks import CLIPPED, DIFFICULT, EQUAL_NAMES, NO_IMAGE, NO_LABELS, OUTSIDE, SWAPPED
-from training.data.voc import read_voc
+from training.data.readers.voc import read_voc
 from training.data_config import FolderConfig
 from training.errors import DatasetError, NoSuchSplit
 

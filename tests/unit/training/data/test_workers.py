@@ -17,8 +17,8 @@ import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample
 from training.config import AugmentConfig, ModelConfig, TrainConfig
-from training.data import workers
-from training.data.loader import TrainingLoader, default_workers
+from training.data.loading import workers
+from training.data.loading.loader import TrainingLoader, default_workers
 from training.data_config import ScenesConfig
 from training.errors import DatasetError, LoaderError
 from training.tasks.detect import DETECT
@@ -224,7 +224,7 @@ def test_no_file_descriptor_is_left_over():
     ("cores", "processes", "count"), [(1, 1, 1), (2, 1, 1), (4, 1, 3), (16, 1, 8), (16, 4, 3), (2, 4, 1)]
 )
 def test_workers_by_default_leave_a_core_to_each_training_process(monkeypatch, cores, processes, count):
-    monkeypatch.setattr("training.data.loader.usable_cores", lambda: cores)
+    monkeypatch.setattr("training.data.loading.loader.usable_cores", lambda: cores)
     assert default_workers(processes) == count
 
 

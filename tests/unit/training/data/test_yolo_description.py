@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image
 from training.data.open import open_dataset
-from training.data.yolo_description import describe
+from training.data.readers.yolo_description import describe
 from training.data_config import FolderConfig
 from training.errors import DatasetError
 

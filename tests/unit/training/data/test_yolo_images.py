@@ -6,7 +6,7 @@ from unicodedata import normalize
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import (
+from training.data.labels.remarks import (
     IN_SUBFOLDERS,
     LISTED_ELSEWHERE,
     LISTED_TWICE,
@@ -14,7 +14,7 @@ from training.data.remarks import (
     OTHER_SPLITS,
     SHARED,
 )
-from training.data.yolo_txt import read_yolo
+from training.data.readers.yolo_txt import read_yolo
 from training.errors import DatasetError
 
 ROW = "1 0.5 0.5 0.5 0.5\n"

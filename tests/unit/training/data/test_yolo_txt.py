@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import write_image
-from training.data.remarks import (
+from training.data.labels.remarks import (
     CLIPPED,
     NO_AREA,
     NO_IMAGE,
@@ -15,7 +15,7 @@ from training.data.remarks import (
     REPEATED,
     describe_remarks,
 )
-from training.data.yolo_txt import read_yolo
+from training.data.readers.yolo_txt import read_yolo
 from training.errors import DatasetError
 
 

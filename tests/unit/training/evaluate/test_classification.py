@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample
-from training.data.center_crop import center_crop_image
 from training.data.evaluation import Truth
+from training.data.images.center_crop import center_crop_image
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.errors import DatasetError

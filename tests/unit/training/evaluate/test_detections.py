@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from training.data.letterbox import Letterbox
+from training.data.images.letterbox import Letterbox
 from training.evaluate.detections import DetectConfig, keep_detections
 
 PLACED = Letterbox(scale=0.5, left=0, top=16)  # an image of 64 by 128 on a canvas of 64 by 64

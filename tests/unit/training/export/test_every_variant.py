@@ -19,7 +19,7 @@ from tests.training_builders import conditioned, diverse_images, reference_outpu
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import onnxruntime, poisoned
 from training.config import MixtureConfig, RouterConfig
-from training.data.letterbox import letterbox_image
+from training.data.images.letterbox import letterbox_image
 from training.errors import ExportError
 from training.export.artifact.bundle import export_model
 from training.export.graph.branch_weights import move_weights_into_branches

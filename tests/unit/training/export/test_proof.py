@@ -17,7 +17,7 @@ from tests.unit.training.export.artifact.test_bundle import PROVENANCE, SPARSE, 
 from tests.unit.training.export.engines import ask
 from tests.unit.training.messages import collecting
 from training.config import PLAIN_PLACES
-from training.data.letterbox import letterbox_image
+from training.data.images.letterbox import letterbox_image
 from training.errors import ExportError
 from training.export.artifact import bundle
 from training.export.artifact.bundle import export_model

@@ -13,7 +13,7 @@ from tests.unit.training.command_line import failure
 from tests.unit.training.evaluate.test_bootstrap import NAMES, scenes
 from training.__main__ import main
 from training.data.evaluation import Truth
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.evaluate.accuracy import accuracy
 from training.evaluate.classification import ClassEvaluation

@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.training.data.small_data import write_image, write_xml
 from training.__main__ import main
-from training.data.labels import ANY_CLASS
+from training.data.labels.remarks import ALIKE
+from training.data.labels.rows import ANY_CLASS
 from training.data.open import open_dataset
-from training.data.remarks import ALIKE
 from training.data_config import FolderConfig, ScenesConfig
 from training.download.catalogue import BENCHMARKS
 from training.errors import ConfigError

@@ -8,8 +8,8 @@ import torch
 
 from tests.unit.training.data.small_data import MemoryDataset, sample, with_regions
 from training.config import TASKS, LossConfig, ModelConfig, TrainConfig
-from training.data.batch import BoxBatch, ClassBatch
-from training.data.loader import TrainingLoader
+from training.data.loading.batch import BoxBatch, ClassBatch
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.errors import ConfigError, DatasetError

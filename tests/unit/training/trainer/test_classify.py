@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from tests.training_builders import shallow
 from training.config import AugmentConfig, TrainConfig
-from training.data.loader import TrainingLoader
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import CheckpointError
 from training.models.classifier import Classifier

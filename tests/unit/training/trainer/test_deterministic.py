@@ -9,7 +9,7 @@ import torch
 from tests.training_builders import shallow
 from training.config import TrainConfig
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.models.variants import model_config
 from training.trainer.deterministic import deterministic_algorithms

@@ -17,9 +17,9 @@ from torch import nn
 from tests.training_builders import settled, shallow
 from training.config import LossConfig, OptimizerConfig, TrainConfig
 from training.config_json import to_json
-from training.data.loader import TrainingLoader
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.models.detector import Detector
@@ -64,7 +64,7 @@ import os, sys
 from pathlib import Path
 import torch
 from training.config_json import train_from_json
-from training.data.loader import TrainingLoader
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
 from training.errors import DatasetError, TrainingError
 from training.trainer.distributed import joined

@@ -7,7 +7,7 @@ import pytest
 
 from training.config import AugmentConfig
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.recipes.recipes import Request, build_config
 from training.trainer.loop import Trainer

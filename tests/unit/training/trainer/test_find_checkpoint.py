@@ -7,7 +7,7 @@ import torch
 
 from tests.training_builders import shallow
 from tests.unit.training.messages import collecting
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.errors import CheckpointError
 from training.models.classifier import Classifier
 from training.models.detector import Detector

@@ -9,7 +9,7 @@ from tests.unit.training.messages import collecting
 from training.config import AugmentConfig, OptimizerConfig, TrainConfig
 from training.config_json import differences
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import CombinedConfig, FolderConfig, ScenesConfig
 from training.errors import CheckpointError
 from training.models.variants import model_config

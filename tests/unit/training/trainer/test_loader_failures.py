@@ -147,8 +147,8 @@ def test_loader_processes_of_a_killed_run_end_by_themselves(data, tmp_path):
 SLOW = """
 import sys, time
 from training import __main__
-from training.data.labelled_files import LabelledFiles
-from training.data.loader import CachedDataset
+from training.data.labels.labelled_files import LabelledFiles
+from training.data.loading.loader import CachedDataset
 from training.tasks.detect import DETECT
 kind, *argv = sys.argv[1:]
 def slowly(read):

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from training.config import TrainConfig
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import ConfigError, TrainingError
 from training.models.variants import model_config

@@ -16,7 +16,7 @@ from tests.training_builders import shallow
 from training.config import AugmentConfig, OptimizerConfig, TrainConfig
 from training.config_json import to_json, train_from_json
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.models.variants import model_config
 from training.trainer.checkpoint import MODEL_FILE, STATE_FILE, load_model, read_state_config

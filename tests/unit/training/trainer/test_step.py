@@ -8,9 +8,9 @@ from torch import nn
 
 from tests.training_builders import settled, shallow
 from training.config import AugmentConfig, TrainConfig
-from training.data.loader import TrainingLoader
+from training.data.loading.loader import TrainingLoader
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.losses.terms import LossTerms

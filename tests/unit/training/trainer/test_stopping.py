@@ -14,7 +14,7 @@ import torch
 from tests.training_builders import shallow
 from training.config import OptimizerConfig, TrainConfig
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.errors import CheckpointError, DatasetError, TrainingError
 from training.losses.terms import LossTerms

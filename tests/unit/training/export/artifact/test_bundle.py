@@ -17,8 +17,8 @@ from service.artifact.repository import read_artifact
 from tests.builders import manifest_for
 from tests.training_builders import plain_model, reference_outputs
 from tests.unit.training.export.engines import ask, onnxruntime, openvino, poisoned
-from training.data.letterbox import letterbox_image
-from training.data.scenes import ScenesDataset
+from training.data.images.letterbox import letterbox_image
+from training.data.scenes.scenes import ScenesDataset
 from training.errors import ExportError
 from training.export.artifact import bundle
 from training.export.artifact.bundle import export_model, next_version

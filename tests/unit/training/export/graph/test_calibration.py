@@ -8,7 +8,7 @@ import pytest
 
 from tests.training_builders import plain_model
 from training.__main__ import main
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import FolderConfig
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions

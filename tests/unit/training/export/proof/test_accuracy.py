@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training_builders import diverse_images, reference_outputs, tiny_model
-from training.data.letterbox import letterbox_image
+from training.data.images.letterbox import letterbox_image
 from training.data.sample import Sample, no_boxes
 from training.errors import ExportError
 from training.evaluate.detections import DetectConfig

@@ -10,7 +10,7 @@ import pytest
 from tests.training_builders import conditioned
 from training.__main__ import main
 from training.data.open import open_dataset
-from training.data.scenes import CLASS_NAMES
+from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import ConfigError
 from training.lab.ablations.command import ablations, asked_rows

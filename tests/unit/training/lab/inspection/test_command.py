@@ -9,7 +9,7 @@ import pytest
 from training.__main__ import main
 from training.config import TrainConfig
 from training.config_json import to_json
-from training.data.scenes import CLASS_NAMES, ScenesDataset
+from training.data.scenes.scenes import CLASS_NAMES, ScenesDataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.expert_use import LayerUse

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, extent, sample, with_regions
 from training.config import PAD_VALUE, AugmentConfig, ModelConfig, TrainConfig
-from training.data.loader import TrainingLoader
+from training.data.loading.loader import TrainingLoader
 from training.data_config import ScenesConfig
 from training.lab.preview import GAP_PX, LEGEND_PX, TILE_PX, contact_sheet, training_samples
 from training.tasks.detect import DETECT

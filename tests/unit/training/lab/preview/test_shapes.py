@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, sample
 from training.data.masks import Mask
-from training.data.scene_objects import RAY_SKELETON
-from training.data.scenes import ScenesDataset
+from training.data.scenes.objects import RAY_SKELETON
+from training.data.scenes.scenes import ScenesDataset
 from training.lab.preview import GAP_PX, contact_sheet, edges_of, letterboxed
 from training.predict.shapes import class_colour
 

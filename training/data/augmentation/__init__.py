@@ -1,0 +1,1 @@
+"""Random changes of training images, which move the labels along."""

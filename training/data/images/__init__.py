@@ -1,0 +1,1 @@
+"""Image files as pixels, and how an image becomes the model input."""

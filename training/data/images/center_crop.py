@@ -1,0 +1,53 @@
+"""Scales an image to cover the model input, and cuts out its centre."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.images.letterbox import scale_image, scaled_hw
+
+LONGEST = 32  # sides of the model input; longer scaled images could exhaust memory, so they are cropped first
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """The scale and crop of a source image.
+
+    A source point is in the input at x_input = x_source * scale - left, y_input = y_source * scale - top.
+    """
+
+    scale: float
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
+        """Return the crop that scales a source image to just cover the model input, and keeps its centre."""
+        scale = max(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
+        height, width = scaled_hw(source_hw, scale)
+        return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
+
+
+def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the centre of an image (h, w, 3), scaled to fill the model input (H, W, 3)."""
+    source_hw = image.shape[:2]
+    placed = CenterCrop.fit(source_hw, input_hw)
+    height, width = scaled_hw(source_hw, placed.scale)
+    if height > LONGEST * input_hw[0] or width > LONGEST * input_hw[1]:
+        return center_crop_image(_middle(image, placed.scale, input_hw), input_hw)
+    scaled = scale_image(image, placed.scale)
+    return scaled[placed.top : placed.top + input_hw[0], placed.left : placed.left + input_hw[1]]
+
+
+def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the centre of a very long image, cut so that scaling the centre cannot exhaust memory.
+
+    The height of the scaled centre is at most LONGEST / 2 times the height of the model input; the same
+    holds for the width.
+    """
+    sizes = zip(image.shape[:2], input_hw, strict=True)
+    kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)
+    top, left = (image.shape[0] - kept_h) // 2, (image.shape[1] - kept_w) // 2
+    return image[top : top + kept_h, left : left + kept_w]

@@ -1,0 +1,391 @@
+"""Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
+
+Copies of this file, byte for byte the same, are in training/data/images, service/pipeline and clients, so
+that the same file gives the same pixels everywhere. It imports nothing of its package.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+_OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "AVIF": AvifImageFile,
+}
+# How the files of a format begin, also of formats that are refused; the first pattern that matches counts.
+_BEGINNINGS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "GIF": rb"GIF8[79]a",
+    "AVIF": rb".{4}ftyp.{0,60}avi[fs]",
+    "HEIC": rb".{4}ftyp.{0,60}(he[iv][cmsx]|mif1|msf1)",
+    "RAW": rb".{4}ftypcrx |II\*\0.{4}CR|II(RO|RS|U\0)|MMOR|FUJIFILMCCD-RAW|\0MRM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM",
+    "video": rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|0&\xb2u",
+    "DICOM": rb".{128}DICM",
+    "PDF": rb"%PDF",
+    "SVG": rb"(?i:(\xef\xbb\xbf)?\s*<(svg|!doctype svg|\?xml.*<svg))",
+    "HTML": rb"(?i:(\xef\xbb\xbf)?\s*<(html|head|body|!doctype html))",
+    "JPEG 2000": rb"\0{3}\x0cjP|\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0{3}\x0cJXL",
+    "Photoshop": rb"8BPS",
+    "OpenEXR": rb"v/1\x01",
+    "NumPy": rb"\x93NUMPY",
+    "PNM": rb"P[1-7]\s",
+    "an image read as text": rb"(\xef\xbf\xbd|\xc2\x89)PNG|(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
+    "a Git LFS pointer": rb"version https://git-lfs",
+    "gzip": rb"\x1f\x8b",
+    "zip": rb"PK\x03\x04",
+}
+_INSTEAD = {  # what to send instead of a format that is refused by name
+    "HEIC": "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible",
+    "RAW": "it is a sensor's own values; develop it to JPEG, or to a TIFF with 8 or 16 bits",
+    "DICOM": "export it as PNG, with the window (brightness and contrast) in which people look at it",
+    "PDF": "save its page or image as JPEG or PNG",
+    "SVG": "it is a drawing without pixels; draw it as PNG",
+    "HTML": "it is a web page, often an error or a login in place of an image; give the image's own bytes",
+    "video": "give one of its frames as JPEG or PNG",
+    "gzip": "unpack it first, or send it over HTTP with the header Content-Encoding: gzip",
+    "an image read as text": "read the file as bytes, since reading it as text destroys it",
+    "a Git LFS pointer": "run `git lfs pull` to get the image itself",
+    "zip": "unpack it, and give the images in it one by one",
+}
+_ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
+_RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
+_Tags = dict[int, tuple[int, ...]]  # values of a TIFF page, by the number of their tag
+_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, _SUB_DIRECTORIES, 338, 339}
+_TAG_TYPES = dict(zip((1, 2, 3, 4, 13, 16, 18), "BBHIIQQ", strict=True))  # of whole numbers and text
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
+_USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
+# With IMREAD_COLOR_RGB and IMREAD_ANYDEPTH, OpenCV 5.0 garbles a TIFF with 16 bits per value.
+_BGR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_HEADER_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error)
+
+
+class Note(NamedTuple):
+    """Something in an image file that was not looked at."""
+
+    kind: str  # bits-dropped, further-images, preview-only, damaged or transparency-dropped
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.sentence}"
+
+
+class Decoded(NamedTuple):
+    """The pixels of an image file, and what the file holds beside them."""
+
+    pixels: NDArray[np.uint8]  # (H, W, 3)  RGB, upright
+    orientation: int  # EXIF orientation of the stored pixels, 1 to 8; `pixels` are upright already
+    notes: tuple[Note, ...]
+
+
+class ImageFileError(Exception):
+    """An image file is empty, truncated or damaged; the message says what to do."""
+
+
+class UnsupportedFormat(ImageFileError):
+    """A file has no format that is decoded; the message names its format, if that is known."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    size: tuple[int, int]  # width and height
+    orientation: int = 1
+    depth: int = 8  # bits per value in the file
+    bits: int | None = None  # bits of each value that the header calls significant
+    page: int = 0  # of a TIFF
+    notes: tuple[Note, ...] = ()
+    transparency: bool = False  # whether the file says which pixels are transparent
+    inverted: bool = False  # whether 0 is white
+    darkened: bool = False  # whether the decoder multiplies the values by the opacity
+
+
+def decode_image(
+    data: bytes, *, bits: int | None = None, check_pixels: Callable[[int], None] | None = None
+) -> Decoded:
+    """Return the upright RGB pixels of an image file.
+
+    A file with 16 bits per value often holds 10 to 14 bits of a camera; the upper 8 of these are looked at.
+    How many bits a file holds is stated by `bits`; else by the header (sBIT of a PNG, MaxSampleValue or
+    SignificantBits of a TIFF), unless a value is larger; else it is the first of 8, 10, 12, 14 and 16 that
+    can hold the largest value. Because of this last rule, a very dark image of 16 bits becomes too bright.
+
+    Args:
+        bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
+        check_pixels: called with the number of pixels that the header announces, before decoding; may raise.
+
+    Raises:
+        ImageFileError: the file is empty, damaged, or of a format that is not one of FORMATS.
+    """
+    if not data:
+        raise ImageFileError("there are no image bytes; give the whole file")
+    name = name_format(data)
+    if name not in FORMATS:
+        raise _unsupported(name)
+    header = _read_header(name, data)
+    if check_pixels is not None:
+        check_pixels(header.size[0] * header.size[1])
+    try:
+        stored, damage = _decode(name, data, header)
+        transparency = _transparency(name, data, header)
+    except Exception as error:  # decoders raise many kinds of errors for damaged bytes
+        raise _undecodable(f"the {name} image is truncated, damaged, or of an unusual type") from error
+    if sorted(stored.shape[:2]) != sorted(header.size):
+        size = " x ".join(map(str, header.size))
+        raise _undecodable(f"the {name} header announces {size} pixels, but the image has another size")
+    pixels, dropped = _to_8_bits(stored, header, bits)
+    notes = (*header.notes, *dropped, *damage, *transparency)
+    return Decoded(np.ascontiguousarray(pixels), header.orientation, notes)
+
+
+def name_format(data: bytes) -> str:
+    """Return the format that the first bytes of a file show, such as JPEG or HEIC; "" if it is unknown."""
+    patterns = _BEGINNINGS.items()
+    return next((name for name, begin in patterns if re.match(begin, data[:1000], re.DOTALL)), "")
+
+
+def _unsupported(name: str) -> UnsupportedFormat:
+    what = f"{name} is not decoded here" if name else "this is not an image in a supported format"
+    instead = _INSTEAD.get(name, "give an image file")
+    return UnsupportedFormat(f"{what}; {instead}. Supported are {', '.join(FORMATS)}")
+
+
+def _undecodable(what: str) -> ImageFileError:
+    return ImageFileError(f"{what}; get it again, or save it as a plain JPEG or PNG")
+
+
+# ---- the header ------------------------------------------------------------------------------
+
+
+def _read_header(name: str, data: bytes) -> _Header:
+    try:
+        if name == "TIFF":
+            return _tiff_header(data)
+        # Use the format's own class, because Image.open has its own global pixel limit.
+        with _OPENERS[name](io.BytesIO(data)) as image:
+            return _other_header(name, data, image)
+    except ImageFileError:
+        raise
+    except Exception as error:  # header parsers raise many kinds of errors for damaged bytes
+        raise _undecodable(f"the {name} header is truncated or damaged") from error
+
+
+def _other_header(name: str, data: bytes, image: ImageFile) -> _Header:
+    notes, depth, bits = [], 8, None
+    if getattr(image, "is_animated", False):
+        notes.append(Note("further-images", "only the first frame of the animation is looked at"))
+    if name == "PNG":
+        depth, bits = data[24], _png_significant_bits(data)
+    if name == "AVIF" and (at := data.find(b"pixi", 0, 4096)) > 0 and (avif_bits := data[at + 9]) > 8:
+        notes.append(
+            Note("bits-dropped", f"the values have {avif_bits} bits; only the upper 8 of these are looked at")
+        )
+    orientation = _exif_orientation(image.info.get("exif", b""))
+    return _Header(image.size, orientation, depth, bits, 0, tuple(notes), image.has_transparency_data)
+
+
+def _png_significant_bits(data: bytes) -> int | None:
+    """Return the largest number of the chunk sBIT; None if the file has no such chunk before its pixels."""
+    at = data.find(b"sBIT", 33, max(data.find(b"IDAT"), 33))
+    return max(data[at + 4 : at + 4 + min(data[at - 1], 4)], default=None) if at > 0 else None
+
+
+def _exif_orientation(encoded: bytes) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(encoded)
+        orientation = exif.get(_ORIENTATION, 1)
+    except _HEADER_ERRORS:
+        return 1  # damaged EXIF says nothing, as in browsers
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _tiff_header(data: bytes) -> _Header:
+    """Return the header of the first page that is not the reduced version of another page."""
+    pages = _tiff_pages(data)
+    whole = [i for i, page in enumerate(pages) if not _is_reduced(page)]
+    index = whole[0] if whole else 0
+    page, notes = pages[index], []
+    depth, sample_formats = max(page.get(258, (1,))), set(page.get(339, (1,)))
+    colours = page.get(262, (1,))[0]
+    if colours in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
+        raise _unsupported("RAW")
+    if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: not said
+        kind = "floating-point" if 3 in sample_formats else f"signed or {depth}-bit"
+        sentence = f"this TIFF has {kind} values, and does not say which of them are black and white"
+        raise UnsupportedFormat(f"{sentence}; save it with 8 or 16 unsigned bits per value")
+    if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
+        sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
+        raise UnsupportedFormat(f"{sentence}; save it with the colours of a pixel side by side (contiguous)")
+    if not whole:
+        notes.append(Note("preview-only", "the file calls its only image a reduced version of another image"))
+    if len(whole) > 1:
+        count = f"more than {_MOST_PAGES - 1}" if len(pages) == _MOST_PAGES else str(len(whole))
+        notes.append(Note("further-images", f"only the first of {count} pages is looked at"))
+    return _Header(
+        size=(page[256][0], page[257][0]),
+        orientation=page.get(_ORIENTATION, (1,))[0],
+        depth=depth,
+        bits=_tiff_significant_bits(page, depth),
+        page=index,
+        notes=tuple(notes),
+        transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
+        inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
+        darkened=2 in page.get(338, ()) and depth <= 8,
+    )
+
+
+def _tiff_pages(data: bytes) -> list[_Tags]:
+    """Return the tags of a TIFF's pages; pages after damage or beyond _MOST_PAGES are left out."""
+    order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    seen, pages = {0}, list[_Tags]()
+    while at not in seen and len(pages) < _MOST_PAGES:
+        seen.add(at)
+        try:
+            tags, at = _tiff_tags(data, at, order, big=big)
+        except (struct.error, ValueError):
+            break
+        pages.append(tags)
+    return pages
+
+
+def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, int]:
+    """Return those tags of a page that matter here, and the position of the next page.
+
+    Pillow's reader is not used: it refuses what OpenCV decodes, and a hostile file can make it slow.
+    """
+    head, row, word = (f"{order}{code}" for code in (("Q", "HHQ", "Q") if big else ("H", "HHI", "I")))
+    (count,) = struct.unpack_from(head, data, at)
+    if count > _MOST_TAGS:
+        raise ValueError("too many tags")
+    at += struct.calcsize(head)
+    tags: _Tags = {}
+    step = struct.calcsize(row) + struct.calcsize(word)
+    for start in range(at, at + count * step, step):
+        tag, kind, number = struct.unpack_from(row, data, start)
+        if tag in _TAGS and kind in _TAG_TYPES:
+            code, place = _TAG_TYPES[kind], start + struct.calcsize(row)
+            if number * struct.calcsize(order + code) > struct.calcsize(word):
+                (place,) = struct.unpack_from(word, data, place)
+            tags[tag] = struct.unpack_from(f"{order}{min(number, _MOST_VALUES)}{code}", data, place)
+    (following,) = struct.unpack_from(word, data, at + count * step)
+    return tags, following
+
+
+def _is_reduced(page: _Tags) -> bool:
+    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # also masks
+
+
+def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:
+    if depth < 16:
+        return 16  # OpenCV moves packed values of 10, 12 and 14 bits to the upper end of 16 bits
+    ome = re.search(rb'SignificantBits="(\d{1,2})"', bytes(page.get(270, ())))  # written by microscopes
+    return int(ome[1]) if ome else max(page.get(281, (0,))).bit_length() or None
+
+
+# ---- the pixels ------------------------------------------------------------------------------
+
+
+def _decode(name: str, data: bytes, header: _Header) -> tuple[NDArray[Any], tuple[Note, ...]]:
+    """Return the upright pixels (H, W, 3) RGB, uint8 or uint16, and a note on damage."""
+    if name == "JPEG":
+        pixels, damage = _decode_jpeg(data)
+        return _upright(pixels, header.orientation), damage
+    if name == "AVIF":  # OpenCV ignores its rotation
+        with AvifImageFile(io.BytesIO(data)) as image:
+            return _upright(np.asarray(image)[..., :3], header.orientation), ()
+    return cv2.cvtColor(_opencv(data, _BGR, header.page), cv2.COLOR_BGR2RGB), ()
+
+
+def _opencv(data: bytes, flags: int, page: int = 0) -> NDArray[Any]:
+    encoded = np.frombuffer(data, dtype=np.uint8)
+    if page:
+        return cv2.imdecodemulti(encoded, flags, range=(page, page + 1))[1][0]
+    pixels = cv2.imdecode(encoded, flags)
+    if pixels is None:
+        raise ValueError("OpenCV cannot decode it")
+    return pixels
+
+
+def _decode_jpeg(data: bytes) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
+    try:
+        return simplejpeg.decode_jpeg(data), ()
+    except ValueError as error:
+        # OpenCV decodes what libjpeg only warns about, refuses a truncated file, and knows rare subsamplings.
+        pixels = _opencv(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        sentence = f"parts of the image may be wrong or grey; the decoder says: {error}"
+        return pixels, () if str(error).startswith("tj") else (Note("damaged", sentence),)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
+def _to_8_bits(
+    pixels: NDArray[Any], header: _Header, stated: int | None
+) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
+    if pixels.dtype == np.uint8:
+        return pixels, ()
+    largest = int(pixels.max())
+    bits, whence = _held_bits(largest, header.bits, stated if header.depth == 16 else None)
+    if bits > 8:
+        pixels = np.minimum(pixels, (1 << bits) - 1) >> (bits - 8)
+    sentence = f"the values have {header.depth} bits"
+    if bits < header.depth:
+        sentence += f", of which {bits} are used ({whence})"
+    sentence += "; only the upper 8 of these are looked at" if bits > 8 else ""
+    pixels = np.minimum(pixels, 255).astype(np.uint8)
+    return 255 - pixels if header.inverted else pixels, (Note("bits-dropped", sentence),)
+
+
+def _held_bits(largest: int, header_bits: int | None, stated: int | None) -> tuple[int, str]:
+    """Return how many bits the values hold, and where this is from."""
+    if stated is not None:
+        return stated, "as the setting says"
+    if header_bits is not None and 8 <= header_bits <= 16:
+        # A PNG with sBIT should have its values spread over all 16 bits, but cameras write them unspread.
+        return header_bits if largest < 1 << header_bits else 16, "as the header says"
+    bits = next(bits for bits in _USUAL_BITS if largest < 1 << bits)
+    return bits, f"the largest value is {largest:,}; if the image is just dark, state its bits"
+
+
+def _transparency(name: str, data: bytes, header: _Header) -> tuple[Note, ...]:
+    """Return a note if a pixel is not wholly opaque."""
+    if not header.transparency:
+        return ()
+    seen = "darkened" if header.darkened else "in the colour stored below"
+    note = Note("transparency-dropped", f"transparent pixels are looked at {seen}")
+    if name == "TIFF":  # Pillow does not know every kind of TIFF
+        pixels = _opencv(data, cv2.IMREAD_UNCHANGED, header.page)
+        alpha = pixels[..., 3] if pixels.ndim == 3 and pixels.shape[2] == 4 else np.zeros(1, np.uint8)
+    else:
+        with _OPENERS[name](io.BytesIO(data)) as image:
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return () if alpha.min() == np.iinfo(alpha.dtype).max else (note,)

@@ -1,0 +1,1 @@
+"""Batches of training images, made in worker processes."""

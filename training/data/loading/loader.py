@@ -1,0 +1,248 @@
+"""Batches of training images, made in worker processes.
+
+Every sample has its own random generator, seeded by the run's seed, the epoch and the sample's position in
+the epoch. Therefore neither the number of workers nor resuming a run changes the samples.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import TrainConfig
+from training.cores import usable_cores
+from training.data.loading.balance import repeat_factors, repeated
+from training.data.loading.batch import Batch
+from training.data.loading.workers import WorkerPool, workers_possible
+from training.data.sample import Dataset, Sample
+from training.data.view import DatasetView
+from training.errors import DatasetError, TrainingError, in_a_sentence
+from training.progress import bar
+
+log = logging.getLogger(__name__)
+
+CACHE_BYTES = 2 * 1024**3
+MOST_WORKERS = 8
+
+
+class SampleMaker(Protocol):
+    """The part of a task that turns the images of its data sets into samples and batches."""
+
+    def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
+        """Return a sample at the size at which it is cached; scaling the result again changes nothing."""
+        ...
+
+    def augment(
+        self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
+    ) -> Sample:
+        """Return image `index`, augmented with random numbers of rng, at the size of the model input."""
+        ...
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Combine augmented samples into a batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Share:
+    """The images of a batch that this process loads, if several processes train together.
+
+    A batch is made of config.accumulate parts. Each part is cut into `ranks` equal slices, and this process
+    loads slice number `rank` of every part.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of_part(self, config: TrainConfig, part: int) -> slice:
+        """Return which positions of a batch this process loads for one part of the batch."""
+        per_part = config.batch_size // config.accumulate
+        mine = per_part // self.ranks
+        start = part * per_part + self.rank * mine
+        return slice(start, start + mine)
+
+
+WHOLE = Share()
+
+
+class TrainingLoader(AbstractContextManager["TrainingLoader"]):
+    """Yields training batches; owns the cache of decoded images and the worker processes until close().
+
+    An epoch has len(loader) batches, all full: images that are left over are not shown in this epoch, and a
+    data set smaller than a batch is repeated. Each batch is yielded as config.accumulate parts.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: TrainConfig,
+        maker: SampleMaker,
+        cache_bytes: int = CACHE_BYTES,
+        *,
+        share: Share = WHOLE,
+    ) -> None:
+        """Prepare the order of images; leave decoding and the start of the workers to the first epoch.
+
+        Args:
+            cache_bytes: limit of the cache, in bytes of decoded images.
+            share: the part of each batch for this process.
+
+        Raises:
+            DatasetError: the data set is empty, or labels cannot be read.
+        """
+        if len(dataset) == 0:
+            raise DatasetError("the training data set has no images")
+        factors = np.ones(len(dataset))
+        if config.repeat_threshold:
+            class_ids = [dataset.class_ids(index) for index in range(len(dataset))]
+            factors = repeat_factors(class_ids, config.repeat_threshold)
+        self._sampler = _EpochSampler(factors, config, share)
+        self._parts = _Parts(CachedDataset(dataset, config.model.input_hw, maker), config, maker)
+        self._cache_bytes = cache_bytes
+        self._workers = config.loader_workers
+        if not workers_possible():
+            log.info("the training process loads the images itself: loader processes are for Linux")
+            self._workers = 0
+        elif self._workers is None:
+            self._workers = default_workers(share.ranks)
+        # Parts are dealt out in turns, so a worker beyond the parts of an epoch would never get one.
+        self._workers = min(self._workers, len(self) * config.accumulate)
+        self._pool: WorkerPool | None = None
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Yield the parts of the batches of an epoch, in order, beginning with batch start_batch.
+
+        Epochs and batches are counted from 0. Once an epoch is started, the iterator of an earlier
+        epoch must not be used. The first epoch first decodes images into the cache, which workers share.
+
+        Raises:
+            DatasetError: an image cannot be loaded or augmented; the message names its file.
+            LoaderError: a worker process has ended or cannot start.
+        """
+        self._parts.dataset.fill(self._cache_bytes)
+        if self._pool is None and self._workers:
+            self._pool = WorkerPool(self._parts, self._workers)
+        jobs = self._sampler.parts(epoch, start_batch)
+        yield from map(self._parts.make, jobs) if self._pool is None else self._pool.batches(jobs)
+
+    def close(self) -> None:
+        """End the worker processes; iterators of `epoch` must not be used any more."""
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def default_workers(processes: int) -> int:
+    """Return the number of loader workers for each of `processes` training processes on this machine.
+
+    The usable cores are divided evenly among the training processes, and each of these keeps one core of its
+    share for training. The number is at least 1 and at most MOST_WORKERS.
+    """
+    return min(MOST_WORKERS, max(1, usable_cores() // processes - 1))
+
+
+class CachedDataset(DatasetView):
+    """A view of a data set whose images are scaled, and whose first images stay in memory.
+
+    Augmentation begins with the same scaling, so the view gives the same samples as the data set.
+    """
+
+    def __init__(self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker) -> None:
+        super().__init__(dataset)
+        self._input_hw = input_hw
+        self._maker = maker
+        self._samples: list[Sample] = []
+        self._filled = False
+        self.reading = np.full(1, -1)  # index of the last image that was loaded; -1: none
+
+    def fill(self, cache_bytes: int) -> None:
+        """Decode the first images into the cache until they fill cache_bytes; a second call does nothing.
+
+        Raises:
+            DatasetError: an image cannot be loaded; the message names its file.
+        """
+        if self._filled or not cache_bytes:
+            return
+        used = 0
+        with bar(len(self), "image", "decode into memory") as progress:
+            while used < cache_bytes and len(self._samples) < len(self):
+                self._samples.append(self._read(len(self._samples)))
+                used += self._samples[-1].image.nbytes
+                progress.update()
+        self._filled = True
+
+    def load(self, index: int) -> Sample:
+        """Return a scaled sample, from memory if it is cached."""
+        self.reading[0] = index
+        return self._samples[index] if index < len(self._samples) else self._read(index)
+
+    def _read(self, index: int) -> Sample:
+        try:
+            return self._maker.scale(super().load(index), self._input_hw)
+        except TrainingError:
+            raise
+        except Exception as error:
+            raise DatasetError(f"{self.name(index)}: cannot be read ({in_a_sentence(error)})") from error
+
+
+_Draw = tuple[int, int, int]  # a sample to make: its epoch, its position in the epoch, its image index
+
+
+class _EpochSampler:
+    """Yields the samples that this process makes for each part of the batches of an epoch.
+
+    The images of a batch depend neither on the share of this process nor on the number of parts.
+    """
+
+    def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:
+        self._factors = factors  # how often each image is shown in an epoch, on average
+        self._config = config
+        self._share = share
+
+    def __len__(self) -> int:
+        return max(1, int(self._factors.sum()) // self._config.batch_size)
+
+    def parts(self, epoch: int, start_batch: int) -> Iterator[list[_Draw]]:
+        config = self._config
+        rng = np.random.default_rng([config.seed, epoch])
+        order = rng.permutation(repeated(self._factors, rng))
+        order = np.resize(order, len(self) * config.batch_size)  # repeats a small set, cuts a large one
+        draws = [(epoch, place, int(index)) for place, index in enumerate(order)]
+        for batch in range(start_batch, len(self)):
+            whole = draws[batch * config.batch_size : (batch + 1) * config.batch_size]
+            for part in range(config.accumulate):
+                yield whole[self._share.of_part(config, part)]
+
+
+class _Parts:
+    """Makes parts of batches, in this process or in a worker."""
+
+    def __init__(self, dataset: CachedDataset, config: TrainConfig, maker: SampleMaker) -> None:
+        self.dataset = dataset
+        self._config = config
+        self._maker = maker
+
+    def make(self, draws: Sequence[_Draw]) -> Batch:
+        """Return one part of a batch; raise DatasetError, which names the file, if a sample fails."""
+        return self._maker.collate([self._sample(draw) for draw in draws])
+
+    def _sample(self, draw: _Draw) -> Sample:
+        epoch, place, index = draw
+        rng = np.random.default_rng([self._config.seed, epoch, place])
+        try:
+            return self._maker.augment(self.dataset, index, rng, self._config, epoch)
+        except TrainingError:
+            raise
+        except Exception as error:
+            what = f"{self.dataset.name(index)}: augmenting it failed"
+            raise DatasetError(f"{what} ({in_a_sentence(error)})") from error
