@@ -10,6 +10,7 @@ import pytest
 from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
 
+from training.data.labels.remarks import WITHOUT
 from training.data.readers.coco import read_coco
 
 HW = (30, 40)
@@ -112,3 +113,31 @@ def test_shapes_turn_with_the_image(tmp_path: Path, orientation: int) -> None:
     for x, y, _ in pointed.keypoints[0]:
         around = red[max(int(y) - 1, 0) : int(y) + 1, max(int(x) - 1, 0) : int(x) + 1]
         assert around.any()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of segmentation is not"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "a polygon of segmentation is not"),
+        ({"size": [30, 40], "counts": [1, 2]}, "neither polygons nor a whole"),
+        ({"size": [30], "counts": "04"}, "neither polygons nor a whole"),
+        ({"size": [30, 40]}, "neither polygons nor a whole"),
+    ],
+)
+def test_an_outline_that_is_none_is_left_out_and_named(
+    tmp_path: Path, segmentation: object, message: str
+) -> None:
+    rows = [{"segmentation": L_SHAPE, "bbox": [1, 1, 5, 5]}, {"segmentation": segmentation}]
+    dataset = read_coco(written(tmp_path / "data", rows), "train", labels="masks")
+    assert any(message in reason for reason in dataset.remarks)
+    assert len(dataset.load(0).class_ids) == 1
+
+
+def test_an_outline_of_two_points_counts_as_none(tmp_path: Path) -> None:
+    root = written(tmp_path / "data", [{"segmentation": [[1, 2, 3, 4]]}])
+    dataset = read_coco(root, "train", labels="masks")
+    masks = dataset.load(0).masks
+    assert masks is not None
+    assert masks[0].on(HW).sum() == 18 * 22, "the box"
+    assert dataset.remarks[WITHOUT["masks"]] == 1
