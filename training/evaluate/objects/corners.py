@@ -49,6 +49,9 @@ class _Corners:
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         return shares_inside(_corners(found), truth.ignored_xyxy)
 
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        return np.ones(len(truth.class_ids), dtype=np.bool_)
+
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return the rows, whose boxes have the sides of the oriented boxes, and so their areas."""
         return _rows(_corners(truth))

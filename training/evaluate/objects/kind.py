@@ -43,6 +43,9 @@ class ObjectKind(Protocol):
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         """Return the share of each detection, 0..1, that is inside each ignored region, (N, R)."""
 
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        """Return for each object whether it counts, (M,); to find one that does not is not wrong either."""
+
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return for each object what its row has in a COCO file besides the box, class and area."""
 
