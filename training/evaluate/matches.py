@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.data.evaluation import Truth
 from training.data.labels.rows import ANY_CLASS
 from training.evaluate.detections import Detections
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, COCO_MAX_POSES
+from training.evaluate.mean_ap import coco_max_detections
 from training.evaluate.objects.boxes import BOXES
 from training.evaluate.objects.kind import ObjectKind
 
@@ -46,7 +46,7 @@ def match_by_class(
         kind: what overlaps: boxes, masks, keypoints or corners.
     """
     scores, class_ids, right = [], [], []
-    most = COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
+    most = coco_max_detections(kind)
     for truth, found in zip(truths, detections, strict=True):
         overlaps = kind.overlaps(found, truth)  # (N, M)
         overlaps[found.class_ids[:, None] != truth.class_ids[None]] = 0

@@ -145,6 +145,11 @@ class _CornerEvaluation(COCOeval_faster):
         return overlaps
 
 
+def coco_max_detections(kind: ObjectKind) -> int:
+    """Return how many detections of a class in an image COCO counts: those with the highest scores."""
+    return COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
+
+
 def _mean(values: np.ndarray) -> float | None:
     """Return the mean of the defined values; None if no value is defined."""
     defined = values[values >= 0]
