@@ -19,6 +19,7 @@ class _Boxes:
 
     name: Final = "boxes"
     score: Final = "mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "bbox"
 
     def keep(

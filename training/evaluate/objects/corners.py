@@ -29,6 +29,7 @@ class _Corners:
 
     name: Final = "corners"
     score: Final = "rotated mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "bbox"
 
     def keep(

@@ -23,6 +23,7 @@ class Keypoints:
 
     name: ClassVar[Literal["keypoints"]] = "keypoints"
     score: ClassVar[str] = "OKS mAP"
+    overlap: ClassVar[Literal["OKS"]] = "OKS"
     iou_type: ClassVar[Literal["keypoints"]] = "keypoints"
 
     def keep(

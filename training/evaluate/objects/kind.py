@@ -25,6 +25,10 @@ class ObjectKind(Protocol):
         """Return the name of the metric, such as "mask mAP"."""
 
     @property
+    def overlap(self) -> Literal["IoU", "OKS"]:
+        """Return the name of what `overlaps` returns."""
+
+    @property
     def iou_type(self) -> Literal["bbox", "segm", "keypoints"]:
         """Return the kind of evaluation of the COCO API."""
 

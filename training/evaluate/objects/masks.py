@@ -22,6 +22,7 @@ class _Masks:
 
     name: Final = "masks"
     score: Final = "mask mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "segm"
 
     def keep(

@@ -21,8 +21,8 @@ def comparison_report(found: Comparison) -> str:
         [
             f"{found.images} images",
             *in_columns(rows, "lrrr"),
-            f"{score}50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} random "
-            f"samples of the images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
+            f"{score}50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} "
+            f"random samples of the images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
             f"{verdict} (on images like these; the chance in training is not included)",
         ]
     )
