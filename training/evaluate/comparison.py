@@ -54,9 +54,7 @@ def compare(
     """
     tasks = [model.config.task for model, _ in (first, second)]
     if tasks[0] != tasks[1]:
-        raise ConfigError(
-            f"the first model is for {tasks[0]} and the second for {tasks[1]}: nothing to compare"
-        )
+        raise ConfigError(f"models for {tasks[0]} and {tasks[1]} cannot be compared; give two for one task")
     one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
     found = (one.detections, other.detections)
     difference = paired_bootstrap(one.routed.truths, *found, one.kind, draws=draws)
