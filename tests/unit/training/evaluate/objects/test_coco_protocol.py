@@ -138,6 +138,6 @@ def test_overlaps_and_shares_of_ignored_regions_are_those_of_the_api(case):
             columns = np.isin(regions, (-1, class_id))
             both = np.concatenate([overlaps[:, truth.class_ids == class_id], shares[:, columns]], axis=1)
             mine = found.class_ids == class_id
-            np.testing.assert_allclose(both[mine][: len(expected)], expected, atol=1e-4)
+            np.testing.assert_allclose(both[mine][: len(expected)], expected, atol=1e-6)
             inside += (ignored_shares(found, truth, kind)[mine] >= 0.5).sum()
     assert inside > 3
