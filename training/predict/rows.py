@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask as coco_masks
 from numpy.typing import NDArray
 
-from training.data.masks import Mask
+from training.data.masks import RunLengths
 from training.predict.outline import joined, outer_rings
 from training.predict.result import SEEN, Result
 
@@ -99,7 +98,8 @@ def _place(result: Result, row: int) -> dict[str, float]:
 def _shape(result: Result, row: int) -> dict[str, Any]:
     shape: dict[str, Any] = {}
     if result.masks is not None:
-        shape["mask"] = _run_lengths(result.masks[row], (result.image.shape[0], result.image.shape[1]))
+        runs = RunLengths.of(result.masks[row], (result.image.shape[0], result.image.shape[1]))
+        shape["mask"] = {"size": list(runs.image_hw), "counts": runs.counts.decode("ascii")}
     if result.keypoints is not None:
         named = zip(result.keypoint_names, result.keypoints[row].tolist(), strict=True)
         shape["keypoints"] = [
@@ -113,8 +113,3 @@ def _shape(result: Result, row: int) -> dict[str, Any]:
         shape["rotation"] = round(math.degrees(math.atan2(down, across)) % 180, 3) % 180
         shape["corners"] = [[round(x, 3), round(y, 3)] for x, y in corners.tolist()]
     return shape
-
-
-def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> dict[str, Any]:
-    encoded = coco_masks.encode(np.asfortranarray(mask.on(image_hw).astype(np.uint8)))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
