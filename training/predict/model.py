@@ -14,7 +14,7 @@ from training.errors import ConfigError
 from training.evaluate.detections import DetectConfig
 from training.export.contract.tensors import Arrays
 from training.export.tasks.classify import PROBABILITIES
-from training.export.tasks.detect import CLASS_IDS, CLASS_SCORES, SCORES, kept
+from training.export.tasks.objects import CLASS_IDS, CLASS_SCORES, SCORES, kept
 from training.models.mixture.routing import RoutingControls
 from training.predict.open import LoadedModel, routings
 from training.predict.pixels import as_rgb

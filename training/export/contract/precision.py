@@ -1,5 +1,6 @@
 """Number formats of exported graphs, and for each the allowed differences from the checkpoint in float32."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,8 @@ class Tolerance:
     """Largest allowed differences from the checkpoint in float32.
 
     A box coordinate can differ by boxes_px + boxes_relative × |coordinate|. Outputs of an image are compared
-    only if every layer chose the same experts as the checkpoint.
+    only if every layer chose the same experts as the checkpoint. Masks are compared only for objects that an
+    answer would show.
     """
 
     boxes_px: float = 1e-3
@@ -21,6 +23,10 @@ class Tolerance:
     scores: float = 1e-4
     gates: float = 1e-4
     probabilities: float = 1e-4
+    masks: float = 0.01  # 1 - IoU of an object's mask
+    mask_parts: float = 1e-3  # of coefficients and prototypes
+    keypoints_px: float = 0.05
+    angles: float = math.radians(0.2)
     input_levels: int = 1
     expert_sets: float = 1.0  # smallest allowed share of (image, layer, top_k) with equal expert sets
     metric: float = 0.005  # largest allowed fall of the task's metric, 0..1, on the measured data
@@ -45,13 +51,40 @@ TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
     {
         "f32": Tolerance(metric=0.001),
         "bf16": Tolerance(
-            boxes_px=8, boxes_relative=0, scores=0.15, probabilities=0.05, gates=0.1, expert_sets=0.92
+            boxes_px=8,
+            boxes_relative=0,
+            scores=0.15,
+            probabilities=0.05,
+            masks=0.2,
+            mask_parts=0.5,
+            keypoints_px=8,
+            angles=math.radians(10),
+            gates=0.1,
+            expert_sets=0.92,
         ),
         "f16": Tolerance(
-            boxes_px=4, boxes_relative=0, scores=0.05, probabilities=0.02, gates=0.01, expert_sets=0.98
+            boxes_px=4,
+            boxes_relative=0,
+            scores=0.05,
+            probabilities=0.02,
+            masks=0.05,
+            mask_parts=0.1,
+            keypoints_px=4,
+            angles=math.radians(3),
+            gates=0.01,
+            expert_sets=0.98,
         ),
         "int8": Tolerance(
-            boxes_px=32, boxes_relative=0, scores=0.4, probabilities=0.25, gates=0.6, expert_sets=0.98
+            boxes_px=32,
+            boxes_relative=0,
+            scores=0.4,
+            probabilities=0.25,
+            masks=0.5,
+            mask_parts=2,
+            keypoints_px=32,
+            angles=math.radians(45),
+            gates=0.6,
+            expert_sets=0.98,
         ),
     }
 )
