@@ -20,7 +20,7 @@ def label_rows(result: Result, *, conf: bool) -> list[str]:
     - masks: the points of the outline along pixel edges. Holes are left out, several parts are joined by
       bridges without width, and an object without pixels has no row;
     - keypoints: centre, width and height of the box, then x, y and 2 of each keypoint, or 0 0 0 if it is not
-      visible;
+      visible or not in the image;
     - corners: the four corners.
 
     A row of a classifier is score and name, for example "0.9300 cat".
@@ -51,7 +51,7 @@ def _fields(result: Result, row: int) -> list[str]:
     points = []
     if result.keypoints is not None:
         for x, y, visibility in result.keypoints[row].tolist():
-            seen = visibility >= SEEN
+            seen = visibility >= SEEN and 0 <= x <= width and 0 <= y <= height
             points += [*_numbers(np.array([x / width, y / height]) * seen), "2" if seen else "0"]
     return [*_numbers(np.array(fields)), *points]
 
