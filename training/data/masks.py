@@ -18,17 +18,12 @@ class Mask(NamedTuple):
     def on(self, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Return the mask at the size of the image, (H, W); pixels beyond the image are cut off."""
         whole = np.zeros(image_hw, dtype=np.bool_)
-        left, top, bitmap = self.inside(image_hw)
-        whole[top : top + bitmap.shape[0], left : left + bitmap.shape[1]] = bitmap
+        height, width = self.bitmap.shape
+        y1, x1 = max(0, self.top), max(0, self.left)
+        y2, x2 = min(image_hw[0], self.top + height), min(image_hw[1], self.left + width)
+        if y2 > y1 and x2 > x1:
+            whole[y1:y2, x1:x2] = self.bitmap[y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left]
         return whole
-
-    def inside(self, image_hw: tuple[int, int]) -> Self:
-        """Return the mask with the part of its window that is in the image."""
-        (height, width), (image_height, image_width) = self.bitmap.shape, image_hw
-        y1, x1 = min(max(0, self.top), image_height), min(max(0, self.left), image_width)
-        y2, x2 = max(y1, min(image_height, self.top + height)), max(x1, min(image_width, self.left + width))
-        part = self.bitmap[y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left]
-        return type(self)(x1, y1, part)
 
     @classmethod
     def of(cls, whole: NDArray[np.bool_]) -> Self:
@@ -49,21 +44,18 @@ class RunLengths(NamedTuple):
     @classmethod
     def of(cls, mask: Mask, image_hw: tuple[int, int]) -> Self:
         """Return the run lengths of a mask in an image; pixels beyond the image are cut off."""
-        # The window alone is looked at: an image of 12 megapixels can hold many small objects.
-        height, (left, top, bitmap) = image_hw[0], mask.inside(image_hw)
-        columns = np.pad(bitmap.T.astype(np.int8), ((0, 0), (1, 1)))  # (w, 1 + h + 1)
-        steps = np.diff(columns, axis=1)  # 1 where a run begins, -1 after its end
-        column, row = np.nonzero(steps)  # runs go down the columns, from left to right
-        places = (left + column) * height + top + row
-        # A run to the lower edge of the image continues in the next column.
-        goes_on = places[1:-1:2] == places[2::2]
-        kept = np.ones(len(places), dtype=np.bool_)
-        kept[1:-1:2], kept[2::2] = ~goes_on, ~goes_on
-        counts = np.diff(places[kept], prepend=0, append=image_hw[0] * image_hw[1]).tolist()
-        if not counts[-1]:  # the last pixel of the image belongs to the object
-            del counts[-1]
-        encoded: Any = coco_mask.frPyObjects([{"size": list(image_hw), "counts": counts}], *image_hw)
-        return cls(image_hw, bytes(encoded[0]["counts"]))
+        # Only the columns of the window are searched for runs: objects are far narrower than most images.
+        height, width = image_hw
+        left, right = (min(max(0, column), width) for column in (mask.left, mask.left + mask.bitmap.shape[1]))
+        moved = Mask(mask.left - left, mask.top, mask.bitmap)
+        flat = moved.on((height, right - left)).T.reshape(-1)  # runs go down the columns
+        changes = left * height + np.flatnonzero(np.diff(flat, prepend=False, append=False))
+        runs = np.diff(changes, prepend=0, append=height * width)
+        if len(runs) > 1 and runs[-1] == 0:
+            runs = runs[:-1]  # the last pixel is set
+        whole = {"counts": runs.tolist(), "size": list(image_hw)}
+        encoded: Any = coco_mask.frPyObjects(whole, height, width)
+        return cls(image_hw, bytes(encoded["counts"]))
 
     @property
     def coco(self) -> dict[str, object]:

@@ -29,6 +29,7 @@ class _Corners:
 
     name: Final = "corners"
     score: Final = "rotated mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "bbox"
 
     def keep(
@@ -48,6 +49,9 @@ class _Corners:
 
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         return shares_inside(_corners(found), truth.ignored_xyxy)
+
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        return np.ones(len(truth.class_ids), dtype=np.bool_)
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return the rows, whose boxes have the sides of the oriented boxes, and so their areas."""

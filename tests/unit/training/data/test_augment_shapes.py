@@ -248,6 +248,15 @@ def test_mixup_joins_all_shapes_and_refuses_a_mixture():
         mix(one, replace(other, masks=None), 0.5)
 
 
+def test_a_cut_outline_has_no_ignored_regions():
+    source = shaped(seed=5)
+    region = Mask(0, 0, np.ones((9, 9), bool))
+    crowded = replace(source, ignored_xyxy=np.float32([[0, 0, 9, 9]]), ignored_masks=(region,))
+    patch, without = cut_outline(crowded, 1), cut_outline(source, 1)
+    assert len(patch.content.ignored_xyxy) == 0
+    np.testing.assert_array_equal(patch.content.image, without.content.image)
+
+
 def test_an_outline_pastes_exactly_its_pixels():
     source, canvas = replace(shaped(seed=5), corners=None), as_placed(replace(shaped(seed=6), corners=None))
     patch = cut_outline(source, 1)

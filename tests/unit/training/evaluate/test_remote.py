@@ -24,7 +24,10 @@ def service(monkeypatch):
     """A server that answers with .status and .body, and keeps the last request."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    models = [{"name": name, "classes": ["disc", "ring"]} for name in ("shapes", "cells")]
+    models = [
+        {"name": name, "task": "detect", "classes": ["disc", "ring"], "keypoints": None}
+        for name in ("shapes", "cells")
+    ]
     state = SimpleNamespace(status=200, body=json.dumps({"predictions": [ONE]}), request=None)
     state.models = json.dumps({"default": "shapes", "models": models})
 
@@ -60,7 +63,7 @@ def service(monkeypatch):
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
     with closing(RemoteDetector(service.url, config, model, backend)) as remote:
-        remote.class_names()
+        remote.served_model()
         return remote.detect(b"image")
 
 
@@ -110,7 +113,7 @@ def test_an_answer_of_something_else_is_no_detection(service, body):
 
 def test_a_class_that_the_list_of_models_does_not_state_is_named(service):
     service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
-    with pytest.raises(ServiceError, match="does not state: 'fish'"):
+    with pytest.raises(ServiceError, match=r"does not state: \['fish'\]"):
         detect(service)
 
 
@@ -118,12 +121,15 @@ def test_classes_are_those_of_the_named_model_or_else_of_the_default_one(service
     service.models = json.dumps(
         {
             "default": "fish",
-            "models": [{"name": "fish", "classes": ["carp"]}, {"name": "dogs", "classes": ["pug"]}],
+            "models": [
+                {"name": "fish", "task": "detect", "classes": ["carp"]},
+                {"name": "dogs", "task": "detect", "classes": ["pug"]},
+            ],
         }
     )
     for model, names in ((None, ("carp",)), ("dogs", ("pug",))):
         with closing(RemoteDetector(service.url, DetectConfig(), model)) as remote:
-            assert remote.class_names() == names
+            assert remote.served_model() == ("detect", names, ())
     with pytest.raises(ServiceError, match="serves no model birds; there are: fish, dogs"):
         detect(service, model="birds")
 
