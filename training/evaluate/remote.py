@@ -105,7 +105,7 @@ class RemoteDetector:
             scores = np.array([each["confidence"] for each in found], dtype=np.float32)
             names = [each["class"] for each in found]
             shapes = _shapes(found, self._served)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServiceError(
                 f"{self._client.base_url} answered something other than detections: {response.text[:200]}"
             ) from error

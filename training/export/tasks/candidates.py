@@ -49,15 +49,15 @@ def pair_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> Pairs:
     """Return which rows of two answers are compared with each other.
 
     If the graph returns every anchor, equal rows are, of the anchors that score at least MIN_SCORE; if no
-    anchor does, of all anchors. If it selects candidates, those of the same class are paired by position and
-    score. They cannot be paired by row, since candidates with equal scores can swap places.
+    anchor does, of all anchors. If it selects candidates, those of the same class are paired by position,
+    score, and what else the graph returns of each. They cannot be paired by row, since candidates with equal
+    scores can swap places.
     """
     if "class_scores" in want:
         likely = (want["class_scores"][0] >= MIN_SCORE).any(axis=-1)
         rows = np.flatnonzero(likely if likely.any() else np.ones_like(likely))
         return Pairs(rows, rows, equal_order(want["class_scores"], got["class_scores"]))
-    roles = ("boxes_xyxy", "scores", "class_ids")
-    wanted, found = ({role: out[role][0] for role in roles} for out in (want, got))
+    wanted, found = ({role: values[0] for role, values in out.items()} for out in (want, got))
     worst, pairs = 0.0, []
     for forward, mine, other in ((True, wanted, found), (False, found, wanted)):
         # A likely candidate of one answer must be in the other, even if slightly below the threshold there.
@@ -68,12 +68,31 @@ def pair_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> Pairs:
             if not len(same):
                 nothing = np.zeros(0, dtype=np.intp)
                 return Pairs(nothing, nothing, Difference(UNMATCHED, UNMATCHED, 0))
-            distance = np.abs(other["boxes_xyxy"][same] - mine["boxes_xyxy"][index]).max(axis=1)
-            gap = np.abs(other["scores"][same] - mine["scores"][index])
-            # Neighbouring anchors may see one object in one place with different scores: by place alone, an
-            # anchor would be paired with its neighbour where rounding is coarse.
-            nearest = same[np.maximum(distance / tolerance.boxes_px, gap / tolerance.scores).argmin()]
+            nearest = same[_distances(mine, index, other, same, tolerance).argmin()]
             worst = max(worst, float(abs(other["scores"][nearest] - mine["scores"][index])))
             pairs.append((index, nearest) if forward else (nearest, index))
     rows_want, rows_got = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
     return Pairs(rows_want, rows_got, Difference(worst, worst, len(pairs)))
+
+
+def _distances(
+    mine: Arrays, index: np.intp, other: Arrays, rows: NDArray[np.intp], tolerance: Tolerance
+) -> NDArray[np.float64]:
+    """Return how far a candidate is from some rows of another answer, in allowed differences.
+
+    Neighbouring anchors may see one object in one place with different scores or keypoints: by place alone,
+    an anchor would be paired with its neighbour where rounding is coarse.
+    """
+    allowed = {
+        "boxes_xyxy": tolerance.boxes_px,
+        "scores": tolerance.scores,
+        "mask_coefficients": tolerance.mask_parts,
+        "keypoints": tolerance.keypoints_px,
+        "angles": tolerance.angles,
+    }
+    apart = []
+    for role in allowed.keys() & mine.keys():
+        gap = (other[role][rows] - mine[role][index]).reshape(len(rows), -1)
+        gap = np.sin(gap) if role == "angles" else gap  # a box is the same at angle + π
+        apart.append(np.abs(gap).max(axis=1) / allowed[role])
+    return np.asarray(np.max(apart, axis=0))

@@ -1,26 +1,35 @@
 """Graphs of segmenters, pose networks and detectors of oriented boxes equal the checkpoint, and skip."""
 
+import asyncio
 import functools
+import math
 from dataclasses import replace
 
 import numpy as np
 import onnx
+import openvino as ov
 import pytest
 
+from service.artifact.repository import read_artifact
 from tests.training_builders import reference_outputs, shaped_model
-from tests.unit.training.export.artifact.test_bundle import tinted_scenes
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import ENGINES, poisoned, run_in
+from tests.unit.training.export.test_every_variant import replay
+from tests.unit.training.export.test_proof import weight_names
 from training.data.images.letterbox import letterbox_image
 from training.errors import ExportError
-from training.export.contract.precision import TOLERANCES
+from training.export.artifact import bundle
+from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.graph.branch_weights import move_weights_into_branches
-from training.export.graph.export_graph import Eager
+from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
 from training.export.graph.onnx_file import STATIC_OPERATORS, TENSORRT_OPERATORS, to_onnx
 from training.export.proof.census import check_ports, skippable_experts
-from training.export.proof.openvino_engine import OpenVinoEngine
-from training.export.proof.parity import graph_contract, measure_parity
+from training.export.proof.openvino_engine import OpenVinoEngine, cpu_capabilities
+from training.export.proof.parity import measure_parity
+from training.export.targets.build import ExportImages
+from training.export.targets.options import ExportOptions
 from training.export.targets.targets import graph_spec
 from training.models.mixture.routing import RoutingControls
 
@@ -148,3 +157,64 @@ def test_half_precision_keeps_to_its_tolerance(task, tmp_path):
         model(task), spec, OpenVinoEngine(tmp_path / "half.onnx"), canvases()[:4], [1], tolerance=tolerance
     )
     exact.check()
+
+
+# Rounding moves an untrained model far more than a trained one: its masks, above all, are noise around 0.
+LOOSE = Tolerance(
+    boxes_px=64,
+    boxes_relative=0,
+    scores=0.5,
+    masks=1,
+    mask_parts=8,
+    keypoints_px=64,
+    angles=math.pi,
+    gates=1,
+    expert_sets=0,
+)
+
+
+def in_fewer_bits(task, precision, folder, monkeypatch):
+    """Return the folder of a sparse artifact for OpenVINO."""
+    monkeypatch.setattr(bundle, "TOLERANCES", {precision: LOOSE})
+    images = tinted_scenes()
+    (exported,) = bundle.export_model(
+        model(task),
+        folder,
+        task,
+        ExportImages(images, images, images),
+        targets=["openvino"],
+        options=ExportOptions(precision=precision, execution="sparse"),
+        provenance=PROVENANCE,
+    )
+    differences = exported.parity.differences
+    assert differences["boxes_xyxy"] > 1e-2, "this near to float32 it was computed in float32"
+    asyncio.run(replay(read_artifact(exported.path)))
+    return exported.path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_in_8_bit_the_last_convolutions_stay_float_and_the_prototypes_are_quantised(
+    task, tmp_path, monkeypatch
+):
+    path = in_fewer_bits(task, "int8", tmp_path, monkeypatch)
+    assert skippable_experts(path / "model.xml") == EXPERTS
+    own = {"segment": "model.masks.", "pose": "model.keypoints.", "obb": "model.angles."}[task]
+    initializers = traced(task, "openvino").graph.initializer
+    every = {each.name for each in initializers if each.name.startswith(own) and len(each.dims) == 4}
+    floats = set()
+    for node in ov.Core().read_model(path / "model.xml").get_ops():
+        if node.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData"):
+            kinds = {value.get_node().get_type_name() for value in node.input_values()}
+            if "FakeQuantize" not in kinds:  # the weights of others have new names
+                floats |= weight_names(node.input_value(1).get_node())
+    in_8_bit = {name.removeprefix(own).removesuffix(".conv.weight") for name in every - floats}
+    assert in_8_bit == ({"prototypes.enter", "prototypes.refine"} if task == "segment" else set())
+    assert len(every) > 6
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_in_bf16_it_is_served_as_it_was_proved(task, tmp_path, monkeypatch):
+    if "BF16" not in cpu_capabilities():
+        pytest.skip("this CPU does not compute in bf16")
+    path = in_fewer_bits(task, "bf16", tmp_path, monkeypatch)
+    assert skippable_experts(path / "model.xml") == EXPERTS

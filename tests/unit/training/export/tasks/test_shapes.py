@@ -1,12 +1,15 @@
 """Outputs, differences and golden samples of masks, keypoints and oriented boxes."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from tests.training_builders import shaped_model
+from tests.training_builders import plain_config, shaped_model
 from training.data.images.letterbox import Letterbox
+from training.data.scenes.scenes import ScenesDataset
 from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import Eager, graph_contract
@@ -16,6 +19,7 @@ from training.export.tasks.pose import pose_task
 from training.export.tasks.segment import SEGMENT
 from training.export.tasks.tasks import export_task
 from training.models.mixture.routing import RoutingControls
+from training.ops.rotated import oriented_boxes, unrotated
 
 # The source image is half as large as the input of 64 × 64: x_input = 2 · x_source.
 IMAGE = np.zeros((32, 32, 3), np.uint8)
@@ -132,6 +136,20 @@ def test_candidates_in_another_order_are_equal(case):
     assert all(each.largest == 0 for each in found.values())
 
 
+@pytest.mark.parametrize("role", ["keypoints", "angles", "mask_coefficients"])
+def test_candidates_of_one_place_and_score_are_told_apart_by_what_else_they_hold(role):
+    """Two equal boxes with equal scores, in one order here and in the other there."""
+    task, more = next((task, more()) for task, more in CASES.values() if role in more())
+    same = {
+        "boxes_xyxy": BOXES[None, [0, 0, 2]],
+        "scores": np.array([[0.9, 0.9, 0.1]], np.float32),
+        "class_ids": np.array([[1, 1, 2]], np.int32),
+    }
+    want = same | more
+    found = answer_differences(task, want, swapped(want), F32)
+    assert all(each.largest == 0 for each in found.values())
+
+
 @pytest.mark.parametrize("outputs", [answer, anchors])
 def test_masks_differ_by_the_pixels_that_are_of_one_alone(outputs):
     want, other = outputs(**masks()), masks()
@@ -220,6 +238,50 @@ def test_both_selections_give_the_same_golden_answer(task):
     assert len(found[0].arrays["det_scores"]) > 5
     for name, values in found[0].arrays.items():
         np.testing.assert_allclose(values, found[1].arrays[name], atol=1e-4, err_msg=name)
+
+
+LARGE_HW = (256, 256)  # cells of 4 × 4 pixels blur the masks of small objects
+LABELS = {"segment": "masks", "pose": "keypoints", "obb": "corners"}
+
+
+def perfect(sample, task):
+    """Return the outputs of a graph that finds exactly the labels of an image of the input's size."""
+    count = len(sample.class_ids)
+    found = {
+        "boxes_xyxy": sample.boxes_xyxy.astype(np.float32),
+        "scores": np.linspace(0.9, 0.5, count).astype(np.float32),
+        "class_ids": sample.class_ids.astype(np.int32),
+    }
+    match task:
+        case "segment":  # one prototype for each object
+            found["mask_coefficients"] = np.eye(count, dtype=np.float32)
+            whole = np.stack([mask.on(LARGE_HW) for mask in sample.masks])
+            cells = whole.reshape(count, 64, 4, 64, 4).mean(axis=(2, 4))
+            found["prototypes"] = (cells - 0.5).astype(np.float16)
+        case "pose":
+            found["keypoints"] = sample.keypoints
+        case "obb":
+            boxes = oriented_boxes(torch.from_numpy(sample.corners))
+            found |= {"boxes_xyxy": unrotated(boxes).numpy(), "angles": boxes[:, 4].numpy()}
+    return {role: values[None] for role, values in found.items()}
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_the_metric_is_that_of_what_the_task_adds(task):
+    """Right boxes with wrong masks, keypoints or angles score less."""
+    data = ScenesDataset(6, seed=2, image_hw=LARGE_HW, labels=LABELS[task])
+    further = {}
+    if (skeleton := data.skeleton) is not None:
+        further = {"keypoints": skeleton.names, "flip_ids": skeleton.flip_ids, "sigmas": skeleton.sigmas}
+    of_task = export_task(replace(plain_config(), task=task, **further))
+    samples = [data.load(index) for index in range(len(data))]
+    answers = [(sample, perfect(sample, task)) for sample in samples]
+    right = of_task.metric(answers, data.class_names, LARGE_HW)
+    assert right >= (0.7 if task == "segment" else 0.999)
+    role = {"segment": "mask_coefficients", "pose": "keypoints", "obb": "angles"}[task]
+    change = {"segment": -1.0, "pose": 60.0, "obb": 0.7}[task]
+    wrong = [(sample, outputs | {role: outputs[role] + np.float32(change)}) for sample, outputs in answers]
+    assert of_task.metric(wrong, data.class_names, LARGE_HW) < 0.5 * right
 
 
 def test_the_settings_name_keypoints_and_lines():
