@@ -1,12 +1,13 @@
 """Small real networks for tests of training and export."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.config import PLAIN_PLACES, ModelConfig
+from training.config import PLAIN_PLACES, ModelConfig, TaskName
 from training.data.scenes.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes.scenes import ClassScenesDataset
 from training.evaluate.mean_ap import MeanAp
@@ -17,6 +18,9 @@ from training.models.layers import BN_MOMENTUM
 from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.router import MomentsRouter, PooledRouter, SpatialRouter
 from training.models.network import Network
+from training.models.oriented_detector import OrientedDetector
+from training.models.pose_estimator import PoseEstimator
+from training.models.segmenter import Segmenter
 from training.models.variants import MixtureChoice, model_config
 
 # Small: feature maps of untrained networks hardly differ, and scaling up scores scales up rounding errors.
@@ -45,11 +49,24 @@ def shallow(config: ModelConfig) -> ModelConfig:
 
 def plain_model(*, num_experts: int = 2, top_k: int = 1) -> Detector:
     """Return the shallow variant of tiny_model."""
+    return conditioned(plain_config(num_experts=num_experts, top_k=top_k))
+
+
+def plain_config(*, num_experts: int = 2, top_k: int = 1) -> ModelConfig:
+    """Return the configuration of plain_model."""
     choice = MixtureChoice(num_experts=num_experts, top_k=top_k)
-    return conditioned(shallow(model_config("esmoe-n", ("disc", "ring"), (64, 64), choice)))
+    return shallow(model_config("esmoe-n", ("disc", "ring"), (64, 64), choice))
 
 
-def conditioned(config: ModelConfig) -> Detector:
+def shaped_model(task: TaskName) -> Detector:
+    """Return what plain_model returns, for task segment, pose or obb: its answers hold more than boxes."""
+    points: dict[str, Any] = {"keypoints": ("nose", "left", "right"), "flip_ids": (0, 2, 1)}
+    further = {**points, "edges": ((0, 1), (0, 2))} if task == "pose" else {}
+    networks = {"segment": Segmenter, "pose": PoseEstimator, "obb": OrientedDetector}
+    return conditioned(replace(plain_config(), task=task, **further), networks[task])
+
+
+def conditioned(config: ModelConfig, network: type[Detector] = Detector) -> Detector:
     """Return an untrained detector for 64 × 64, in evaluation mode, whose answers differ between images.
 
     An untrained detector gives nearly equal scores and boxes for all images, so a comparison of two runs
@@ -57,7 +74,7 @@ def conditioned(config: ModelConfig) -> Detector:
     are scaled to a wider spread.
     """
     torch.manual_seed(0)
-    model = Detector(config).train()
+    model = network(config).train()
     with torch.no_grad():
         _take_statistics(model)
         model.eval()
@@ -118,22 +135,41 @@ def _take_statistics(model: Detector) -> None:
 
 
 def _spread_predictions(model: Detector) -> None:
-    """Scale the head's last layers: class logits get standard deviation 1, box logits BOX_SPREAD.
+    """Scale the heads' last layers: class logits get standard deviation 1, box logits BOX_SPREAD.
 
-    The deviations include bright images, for which the outputs of untrained networks vary most.
+    What else the network predicts for each anchor gets 1, too. The deviations include bright images, for
+    which the outputs of untrained networks vary most.
     """
     last = [
         module for module in model.head.modules() if isinstance(module, nn.Conv2d) and module.bias is not None
     ]
+    further = [branch[-1] for branch in _further_branches(model)]
     for module in last:
         module.bias.zero_()
     images = diverse_images(6)
     bright = images + (255 - images.amax(dim=(1, 2, 3), keepdim=True))
     predictions = model(torch.cat([images, bright]))
+    for module in further:
+        assert predictions.extras is not None
+        module.weight.mul_(1 / predictions.extras.std())
+        module.bias.zero_()
     for module in last:
         is_box = module.out_channels == 4 * model.config.reg_max
         scale = BOX_SPREAD / predictions.box_logits.std() if is_box else 1 / predictions.class_logits.std()
         module.weight.mul_(scale)
+
+
+def _further_branches(model: Detector) -> nn.ModuleList:
+    """Return the branches, one for each level, for what the network predicts beside boxes and classes."""
+    match model:
+        case Segmenter():
+            return model.masks.coefficients.levels
+        case PoseEstimator():
+            return model.keypoints.levels
+        case OrientedDetector():
+            return model.angles.levels
+        case _:
+            return nn.ModuleList()
 
 
 def _spread_router(model: Network, layer: MixtureLayer) -> None:

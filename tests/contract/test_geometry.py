@@ -1,8 +1,5 @@
 """All copies of letterbox, centre crop, candidate selection and suppression give the same results."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +10,7 @@ from service.pipeline.letterbox import Letterbox as ServiceLetterbox
 from service.pipeline.nms import suppress
 from service.pipeline.postprocess import kept_in_source, select_candidates
 from service.types import Candidates
+from tests.nms_modules import triton_module
 from training.config import PAD_VALUE
 from training.data.images.center_crop import CenterCrop, center_crop_image
 from training.data.images.letterbox import Letterbox, letterbox_image
@@ -20,8 +18,6 @@ from training.evaluate import detections as evaluated
 from training.evaluate.detections import DetectConfig
 from training.evaluate.objects.boxes import BOXES
 from training.ops import nms
-
-SUPPRESSION = Path(__file__).parents[2] / "training" / "export" / "triton" / "nms" / "suppression.py"
 
 SIZES = [
     pytest.param((480, 640), (384, 512), id="shrinks exactly"),
@@ -75,11 +71,7 @@ def test_a_whole_image_maps_onto_itself():
 
 @pytest.fixture(scope="module")
 def triton():
-    """Return the suppression code that runs inside Triton, which cannot import this project."""
-    spec = importlib.util.spec_from_file_location("suppression", SUPPRESSION)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return triton_module("suppression")
 
 
 def crowded(seed: int, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +108,8 @@ def test_all_copies_keep_the_same_detections(triton, seed, anchors, classes):
         assert np.allclose(ours.boxes_xyxy, theirs.boxes_xyxy, atol=1e-4)
 
     kept = suppress(canvas, config.conf, config.iou, config.max_det)
-    picked_by_triton = triton.select_candidates(boxes[0], class_scores[0], 100)
+    rows, *picked_by_triton = triton.select_candidates(class_scores[0], 100)
+    picked_by_triton = (boxes[0][rows], *picked_by_triton)
     kept_by_triton = triton.suppress(*picked_by_triton, config.conf, config.iou, config.max_det)
     for ours_on_canvas, in_triton in zip(
         (canvas.boxes_xyxy, canvas.scores, canvas.class_ids), picked_by_triton, strict=True
@@ -165,6 +158,7 @@ def test_a_cut_through_equal_scores_keeps_the_lowest_pairs(triton):
     class_scores = np.full((1, 6, 2), 0.25, dtype=np.float32)
     class_scores[0, 4, 1] = 0.75
     canvas, _ = select_candidates(boxes[0], class_scores[0], 3)
-    _, scores, class_ids = triton.select_candidates(boxes[0], class_scores[0], 3)
+    rows, scores, class_ids = triton.select_candidates(class_scores[0], 3)
+    assert rows.tolist() == [4, 0, 0]
     assert scores.tolist() == canvas.scores.tolist() == [0.75, 0.25, 0.25]
     assert class_ids.tolist() == canvas.class_ids.tolist() == [1, 0, 1]

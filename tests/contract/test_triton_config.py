@@ -14,6 +14,7 @@ from training.export.artifact.stored_manifest import StoredManifest
 from training.export.graph.export_graph import graph_contract
 from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.targets import TARGETS, graph_spec
+from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, write_all_configs
 from training.export.triton.text import detect_config, model_config, nms_config
 from training.models.variants import model_config as model_config_of
@@ -41,7 +42,8 @@ def manifest(target="openvino", version=1, config=FOUR, options=USUAL, **changes
         "batch": list(contract.batch),
         "inputs": [each.row() for each in contract.inputs],
         "outputs": [each.row() for each in contract.outputs],
-        "task_settings": COMMITTED["task_settings"] | {"selection": spec.selection},
+        "task": config.task,
+        "task_settings": export_task(config).settings(spec),
     }
     if target != "openvino":
         content["files"] = dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0")
@@ -200,18 +202,47 @@ def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
     assert (nms.model_name, nms.model_version) == (f"{name}-nms", -1)
 
 
+def of_task(task):
+    """Return the configuration of a network for a task, with two keypoints for poses."""
+    keypoints = {"keypoints": ("nose", "tail"), "flip_ids": (0, 1)} if task == "pose" else {}
+    return replace(FOUR, task=task, **keypoints)
+
+
+FURTHER = {
+    "segment": {"masks": ("TYPE_STRING", [-1])},
+    "pose": {"keypoints": ("TYPE_FP32", [-1, -1, 3])},
+    "obb": {"corners": ("TYPE_FP32", [-1, 4, 2])},
+}
+
+
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_step_of_the_ensemble_gets_the_inputs_of_its_model(target):
+@pytest.mark.parametrize("task", FURTHER)
+def test_the_ensemble_gives_finished_masks_keypoints_and_corners(task, target):
+    stored = [manifest(target, config=of_task(task))]
+    assert tensors(parsed(detect_config(stored)).output) == {**DETECTIONS, **FURTHER[task], **ROUTING}
+    nms = parsed(nms_config(stored, TritonOptions()))
+    assert tensors(nms.output) == {**DETECTIONS, **FURTHER[task]}
+    read = {
+        "segment": {
+            "mask_coefficients": ("TYPE_FP32", [1, -1, -1]),
+            "prototypes": ("TYPE_FP16", [1, -1, -1, -1]),
+        },
+        "pose": {"keypoints": ("TYPE_FP32", [1, -1, -1, -1])},
+        "obb": {"angles": ("TYPE_FP32", [1, -1])},
+    }[task]
+    assert read.items() <= tensors(nms.input).items()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("task", ["detect", *FURTHER])
+def test_every_step_of_the_ensemble_gets_the_inputs_of_its_model(task, target):
     """Each input of a step is an input of the ensemble or an output of an earlier step."""
-    options = TritonOptions()
+    options, stored = TritonOptions(), [manifest(target, config=of_task(task))]
     models = {
         config.name: config
-        for config in (
-            parsed(model_config([manifest(target)], options)),
-            parsed(nms_config([manifest(target)], options)),
-        )
+        for config in (parsed(model_config(stored, options)), parsed(nms_config(stored, options)))
     }
-    ensemble = parsed(detect_config([manifest(target)]))
+    ensemble = parsed(detect_config(stored))
     known = {tensor.name for tensor in ensemble.input}
     for step in ensemble.ensemble_scheduling.step:
         model = models[step.model_name]
@@ -299,6 +330,6 @@ def test_the_committed_files_are_what_the_command_writes(tmp_path):
         (version / "manifest.json").write_bytes((REPOSITORY / folder / "1" / "manifest.json").read_bytes())
     write_all_configs(tmp_path, TritonOptions())
     written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == 8 * len(folders) > 0
+    assert len(written) == 10 * len(folders) > 0
     for path in written:
         assert (REPOSITORY / path).read_bytes() == (tmp_path / path).read_bytes(), path

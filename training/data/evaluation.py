@@ -27,7 +27,7 @@ class Truth:
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
     ignored_masks: tuple[Mask, ...] | None = None  # R; None: the whole boxes of the regions are ignored
-    areas: NDArray[np.float64] | None = None  # (N,) areas of outlines; NaN: use the box's area
+    areas: NDArray[np.float64] | None = None  # (N,) as labelled; NaN: not labelled
     image_class: int | None = None
     masks: tuple[Mask, ...] | None = None  # N
     keypoints: NDArray[np.float32] | None = None  # (N, P, 3)
@@ -41,10 +41,19 @@ class Truth:
 
     @property
     def object_areas(self) -> NDArray[np.float64]:
-        """Return the area of each object's outline, or of its box where none is labelled, (N,) pixels²."""
-        boxes = self.boxes_xyxy.astype(np.float64)
-        of_boxes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        return of_boxes if self.areas is None else np.where(np.isnan(self.areas), of_boxes, self.areas)
+        """Return the area of each object, (N,) pixels².
+
+        It is the labelled one, or else that of the mask or oriented box, or else that of the box.
+        """
+        if self.masks is not None:
+            own = np.array([mask.bitmap.sum() for mask in self.masks], dtype=np.float64)
+        elif self.corners is not None:
+            one, other = np.moveaxis(self.corners[:, 2:] - self.corners[:, :2], 1, 0).astype(np.float64)
+            own = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2  # of the diagonals
+        else:
+            boxes = self.boxes_xyxy.astype(np.float64)
+            own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        return own if self.areas is None else np.where(np.isnan(self.areas), own, self.areas)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from faster_coco_eval import mask_api_new_cpp as mask_api
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
@@ -64,3 +65,17 @@ class RunLengths(NamedTuple):
     def bitmap(self) -> NDArray[np.bool_]:
         """Return the mask at the size of the image, (H, W)."""
         return np.asarray(coco_mask.decode(self.coco)).astype(np.bool_)
+
+    def mask(self) -> Mask:
+        """Return the mask with the smallest window that holds its pixels."""
+        height = self.image_hw[0]
+        counts = np.array(mask_api.toUncompressedRLE([self.coco])[0]["counts"], dtype=np.int64)
+        ends = counts.cumsum()
+        if len(counts) < 2:
+            return Mask.of(np.zeros((0, 0), dtype=np.bool_))
+        first, last = ends[0] // height, (ends[1::2][-1] - 1) // height  # columns with pixels of the object
+        runs = np.diff(ends.clip(first * height, (last + 1) * height), prepend=first * height)
+        pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        columns = np.pad(pixels, (0, (last + 1 - first) * height - len(pixels))).reshape(-1, height)
+        window = Mask.of(columns.T)
+        return window._replace(left=int(first) + window.left)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.augmentation.mosaic import MIN_SIDE_PX
+from training.data.evaluation import Truth
 from training.data.images.letterbox import Letterbox
 from training.data.sample import Dataset, no_boxes
 from training.errors import DatasetError
@@ -91,10 +92,7 @@ def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
             sides, areas = np.full((1, 2), np.inf, np.float32), np.full(1, np.nan)
             return _Image(digest, "", sample.labelled_classes, sides, areas, scale)
         sides = sample.boxes_xyxy[:, 2:] - sample.boxes_xyxy[:, :2]
-        areas = sides.prod(axis=1).astype(np.float64)
-        if sample.areas is not None:
-            areas = np.where(np.isnan(sample.areas), areas, sample.areas)
-        return _Image(digest, "", sample.class_ids, sides, areas, scale)
+        return _Image(digest, "", sample.class_ids, sides, Truth.of(sample).object_areas, scale)
 
     images = []
     pool = ThreadPoolExecutor()

@@ -18,7 +18,7 @@ from training.data.sample import Dataset
 from training.data.survey import Survey
 from training.data_config import CombinedConfig, DataConfig, FolderConfig, ScenesConfig
 from training.errors import ConfigError, DatasetError, NoSuchSplit
-from training.lab.preview import check_suffix, letterboxed, write_sheet
+from training.lab.preview import check_suffix, edges_of, letterboxed, write_sheet
 from training.tasks.choose import task_named
 from training.workflows.preflight import Split, findings, size_text
 from training.workflows.train import TrainOptions, data_configs
@@ -173,5 +173,5 @@ def _draw(split: Split, input_hw: tuple[int, int], images: int, output: Path) ->
     places = np.linspace(0, len(labelled) - 1, min(images, len(labelled))).round().astype(int)
     samples = [letterboxed(split.dataset.load(labelled[place]), input_hw) for place in places]
     if samples:
-        write_sheet(samples, split.dataset.class_names, output)
+        write_sheet(samples, split.dataset.class_names, output, edges_of(split.dataset))
     return len(samples)

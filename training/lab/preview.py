@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import PAD_VALUE, TrainConfig
+from training.config import MASK_STRIDE, PAD_VALUE, TrainConfig
 from training.data.augmentation.shapes import Shapes
 from training.data.images.letterbox import letterbox_image, scale_image, scale_sample
-from training.data.loading.batch import Batch, BoxBatch, ClassBatch
+from training.data.loading.batch import Batch, BoxBatch, ClassBatch, OrientedBatch, PoseBatch, SegmentBatch
 from training.data.loading.loader import TrainingLoader
 from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
@@ -109,23 +110,41 @@ def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: i
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
-            shown += [_sample(batch, place) for place in range(len(batch.images))]
+            shown += [batch_sample(batch, place) for place in range(len(batch.images))]
     return shown[:count]
 
 
-def _sample(batch: Batch, place: int) -> Sample:
+def batch_sample(batch: Batch, place: int) -> Sample:
+    """Return an image of a batch as a sample, with its labels as the loss sees them; places count from 0."""
     image, name = batch.images[place].numpy(), f"sample {place}"
     match batch:
         case BoxBatch():
             mine = batch.image_ids.numpy() == place
             boxes, class_ids = batch.boxes_xyxy.numpy()[mine], batch.class_ids.numpy()[mine]
             ignored = batch.ignored_xyxy.numpy()[batch.ignored_image_ids.numpy() == place]
-            return Sample(image, boxes, class_ids, name, ignored)
+            return Sample(image, boxes, class_ids, name, ignored, **_shapes_of(batch, mine))
         case ClassBatch():
             whole = int(batch.class_ids[place])
             return Sample(image, no_boxes(), np.zeros(0, np.int64), name, image_class=whole)
         case _:
             raise TypeError(f"no samples can be drawn of a {type(batch).__name__}")
+
+
+def _shapes_of(batch: BoxBatch, mine: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the shapes of some objects of a batch as fields of Sample.
+
+    A mask consists of squares of MASK_STRIDE pixels, as the loss sees it.
+    """
+    match batch:
+        case SegmentBatch():
+            square = np.ones((MASK_STRIDE, MASK_STRIDE), dtype=np.bool_)
+            return {"masks": tuple(Mask.of(np.kron(cells, square)) for cells in batch.masks.numpy()[mine])}
+        case PoseBatch():
+            return {"keypoints": batch.keypoints.numpy()[mine]}
+        case OrientedBatch():
+            return {"corners": batch.corners.numpy()[mine]}
+        case _:
+            return {}
 
 
 def contact_sheet(

@@ -120,7 +120,7 @@ def predict(options: PredictOptions) -> Summary:
         weight_threshold=options.weight_threshold,
     )
     log.info(f"model: {model.name} ({model.task})")
-    what = "objects" if model.task == "detect" else "likeliest classes"
+    what = "likeliest classes" if model.task == "classify" else "objects"
     summary = Summary(what, failed=len(found.problems))
     writing = {"txt": options.save_txt, "conf": options.save_conf, "as_json": options.save_json}
     with (

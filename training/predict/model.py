@@ -14,7 +14,7 @@ from training.errors import ConfigError
 from training.evaluate.detections import DetectConfig
 from training.export.contract.tensors import Arrays
 from training.export.tasks.classify import PROBABILITIES
-from training.export.tasks.detect import CLASS_IDS, CLASS_SCORES, SCORES, kept
+from training.export.tasks.objects import CLASS_IDS, CLASS_SCORES, SCORES, kept
 from training.models.mixture.routing import RoutingControls
 from training.predict.open import LoadedModel, routings
 from training.predict.pixels import as_rgb
@@ -27,12 +27,12 @@ class Settings:
 
     controls: RoutingControls
     class_ids: tuple[int, ...]  # the only classes to report
-    detect: DetectConfig | None  # None: the model is a classifier
+    detect: DetectConfig | None  # None: of a classifier
     top: int  # classes that a classifier reports
 
 
 class Model:
-    """A detector or classifier; `predict` runs one image at a time."""
+    """A network of any task; `predict` runs one image at a time."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
@@ -84,7 +84,8 @@ class Model:
 
         Args:
             conf: lowest score of a detection, 0..1.
-            iou: IoU, 0..1, above which the lower-scored of two boxes of a class is dropped.
+            iou: IoU, 0..1, above which the lower-scored of two boxes of a class is dropped; of oriented
+                boxes, the IoU of the turned boxes.
             max_det: maximum number of detections in an image.
             classes: names or ids of the classes to report; None or empty: all classes.
             top: number of classes that a classifier reports.
@@ -107,7 +108,7 @@ class Model:
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1")
         values = {**self._loaded.defaults, **values}
         detect = None
-        if self.task == "detect":
+        if self._loaded.kind is not None:
             detect = DetectConfig(values["conf"], values["iou"], int(values["max_det"]))
         wanted = [classes] if isinstance(classes, str | int) else classes or ()
         ids = tuple(map(self._class_id, wanted)) or tuple(range(len(self.class_names)))
@@ -117,22 +118,27 @@ class Model:
         """Return the result of an RGB image (H, W, 3); `name` is the image's name in the result."""
         loaded, started = self._loaded, time.perf_counter()
         outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
-        boxes: NDArray[np.float32] | None = None
-        if settings.detect is None:
+        objects: dict[str, Any] = {"boxes_xyxy": None}
+        if settings.detect is None or loaded.kind is None:
             scores, class_ids = _likeliest(outputs, settings)
         else:
-            hw = (image.shape[0], image.shape[1])
-            found = kept(_only(outputs, settings.class_ids), hw, loaded.input_hw, settings.detect)
-            boxes, scores, class_ids = found.boxes_xyxy, found.scores, found.class_ids
+            hw, wanted = (image.shape[0], image.shape[1]), _only(outputs, settings.class_ids)
+            found = kept(wanted, hw, loaded.input_hw, settings.detect, loaded.kind)
+            scores, class_ids = found.scores, found.class_ids
+            objects = {"boxes_xyxy": found.boxes_xyxy, "keypoints": found.keypoints, "corners": found.corners}
+            if found.masks is not None:
+                objects["masks"] = tuple(runs.mask() for runs in found.masks)
         return Result(
             name=name,
             image=image,
-            boxes_xyxy=boxes,
             scores=scores,
             class_ids=class_ids,
             model_classes=self.class_names,
             routings=routings(outputs, loaded.experts),
             seconds=time.perf_counter() - started,
+            keypoint_names=loaded.keypoint_names,
+            skeleton=loaded.edges,
+            **objects,
         )
 
     def _controls(self, top_k: int | None, threshold: float | None) -> RoutingControls:

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from training.config import Resize, TaskName
 from training.errors import CheckpointError, ConfigError
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.corners import CORNERS
+from training.evaluate.objects.keypoints import Keypoints
+from training.evaluate.objects.kind import ObjectKind
+from training.evaluate.objects.masks import MASKS
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
@@ -22,6 +27,7 @@ from training.export.targets.targets import target_of
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.mixture.routing import RoutingControls
+from training.skeleton import DEFAULT_SIGMA
 from training.trainer.checkpoint import load_model
 from training.trainer.distributed import ALONE
 
@@ -42,8 +48,11 @@ class LoadedModel:
     experts: Mapping[str, int]  # number of experts by mixture layer, in the order of the gates
     top_ks: Sequence[int]  # allowed values; empty without mixture layers
     controls: RoutingControls  # used if a call sets none
-    defaults: Mapping[str, float]  # conf, iou and max_det of a detector, top of a classifier
+    defaults: Mapping[str, float]  # top of a classifier; conf, iou and max_det of other models
     run: Run
+    kind: ObjectKind | None  # of the objects that the model finds; None: of a classifier
+    keypoint_names: tuple[str, ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a drawing connects
 
 
 def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
@@ -58,6 +67,7 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
     where = (ALONE.on(device) if device else ALONE).device()
     model.to(where)
     task, spec = export_task(config), GraphSpec("dense", "graph")
+    settings = task.settings(spec)
     roles = [each.role for each in graph_contract(config, spec).outputs]
 
     @torch.inference_mode()
@@ -78,8 +88,9 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
         experts={layer: len(each.experts) for layer, each in model.mixture_layers().items()},
         top_ks=config.allowed_top_k if config.mixtures else (),
         controls=model.default_controls(),
-        defaults=task.settings(spec)["defaults"],
+        defaults=settings["defaults"],
         run=run,
+        **_objects(config.task, settings),
     )
 
 
@@ -125,7 +136,18 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
         controls=RoutingControls(defaults.get("top_k", 0), defaults.get("weight_threshold", 0.0)),
         defaults=manifest["task_settings"]["defaults"],
         run=run,
+        **_objects(manifest["task"], manifest["task_settings"]),
     )
+
+
+def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kind of objects, and their keypoints, from the task_settings of a manifest."""
+    names = tuple(settings.get("keypoints", ()))
+    kinds = {"detect": BOXES, "segment": MASKS, "obb": CORNERS}
+    # Spreads of correct labels only matter where there are labels.
+    kind = Keypoints((DEFAULT_SIGMA,) * len(names)) if task == "pose" else kinds.get(task)
+    edges = tuple((one, other) for one, other in settings.get("skeleton", ()))
+    return {"kind": kind, "keypoint_names": names, "edges": edges}
 
 
 def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:

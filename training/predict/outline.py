@@ -16,11 +16,11 @@ def outer_rings(mask: Mask) -> list[NDArray[np.int64]]:
     """
     following = _edges(mask.bitmap)
     rings = []
-    while following:
-        start = min(following, key=lambda point: (point[1], point[0]))
-        ring = _corners(_walk(following, start))
-        if _area(ring) > 0:
-            rings.append(ring + np.array([mask.left, mask.top]))
+    for start in sorted(following, key=lambda point: (point[1], point[0])):
+        while start in following:  # not yet part of another ring; two rings can begin where pixels touch
+            ring = _corners(_walk(following, start))
+            if _area(ring) > 0:
+                rings.append(ring + np.array([mask.left, mask.top]))
     return rings
 
 

@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask as coco_masks
 from numpy.typing import NDArray
 
-from training.data.masks import Mask
+from training.data.masks import RunLengths
 from training.predict.outline import joined, outer_rings
 from training.predict.result import SEEN, Result
 
@@ -21,7 +20,7 @@ def label_rows(result: Result, *, conf: bool) -> list[str]:
     - masks: the points of the outline along pixel edges. Holes are left out, several parts are joined by
       bridges without width, and an object without pixels has no row;
     - keypoints: centre, width and height of the box, then x, y and 2 of each keypoint, or 0 0 0 if it is not
-      visible;
+      visible or not in the image;
     - corners: the four corners.
 
     A row of a classifier is score and name, for example "0.9300 cat".
@@ -52,7 +51,7 @@ def _fields(result: Result, row: int) -> list[str]:
     points = []
     if result.keypoints is not None:
         for x, y, visibility in result.keypoints[row].tolist():
-            seen = visibility >= SEEN
+            seen = visibility >= SEEN and 0 <= x <= width and 0 <= y <= height
             points += [*_numbers(np.array([x / width, y / height]) * seen), "2" if seen else "0"]
     return [*_numbers(np.array(fields)), *points]
 
@@ -99,7 +98,8 @@ def _place(result: Result, row: int) -> dict[str, float]:
 def _shape(result: Result, row: int) -> dict[str, Any]:
     shape: dict[str, Any] = {}
     if result.masks is not None:
-        shape["mask"] = _run_lengths(result.masks[row], (result.image.shape[0], result.image.shape[1]))
+        runs = RunLengths.of(result.masks[row], (result.image.shape[0], result.image.shape[1]))
+        shape["mask"] = {"size": list(runs.image_hw), "counts": runs.counts.decode("ascii")}
     if result.keypoints is not None:
         named = zip(result.keypoint_names, result.keypoints[row].tolist(), strict=True)
         shape["keypoints"] = [
@@ -113,8 +113,3 @@ def _shape(result: Result, row: int) -> dict[str, Any]:
         shape["rotation"] = round(math.degrees(math.atan2(down, across)) % 180, 3) % 180
         shape["corners"] = [[round(x, 3), round(y, 3)] for x, y in corners.tolist()]
     return shape
-
-
-def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> dict[str, Any]:
-    encoded = coco_masks.encode(np.asfortranarray(mask.on(image_hw).astype(np.uint8)))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

@@ -29,8 +29,10 @@ def draw_mask(image: Image, mask: Mask, colour: Colour, thickness: int) -> None:
     if y1 >= image.shape[0] or x1 >= image.shape[1] or not part.any():
         return
     window = image[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]]
-    window[part] = (window[part].astype(np.uint16) + np.array(colour, dtype=np.uint16)) // 2
-    found, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
+    drawn = part.astype(np.uint8)
+    mixed = (np.arange(256)[None, :, None] + np.array(colour)) // 2  # (1, 256, 3): by old value and channel
+    cv2.copyTo(cv2.LUT(window, mixed.astype(np.uint8)), drawn, window)  # many times faster than window[part]
+    found, _ = cv2.findContours(drawn, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
     cv2.drawContours(image, found, -1, colour, thickness)
 
 

@@ -36,6 +36,26 @@ def test_a_line_says_what_the_manifest_says(tmp_path):
     assert line.endswith("0.6119 0.6124")
 
 
+@pytest.mark.parametrize(
+    ("differences", "shown"),
+    [
+        ({"masks": 0.0123, "mask_coefficients": 0.5, "prototypes": 0.25}, "0.012 1-IoU"),
+        ({"visibilities": 0.5, "keypoints": 0.0345}, "0.035 px"),
+        ({"angles": 0.00067}, "0.00067 rad"),
+        ({}, "-"),
+    ],
+)
+def test_shapes_have_their_own_units(tmp_path, differences, shown):
+    shutil.copytree(REPOSITORY / "starter-openvino", tmp_path / "starter-openvino")
+    path = tmp_path / "starter-openvino" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    both = {"boxes": 0.0078, "scores": 0.0009, "gates": 0.0001}
+    manifest["parity"]["differences"] = {**both, **differences}
+    path.write_text(json.dumps(manifest))
+    line = exports_table(tmp_path).splitlines()[1]
+    assert f" 0.0078 0.0009 {shown} 0.0001 " in " ".join(line.split())
+
+
 def test_machines_get_parity_whole():
     first = next(
         row

@@ -115,7 +115,7 @@ def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
     return {
         **{name: getattr(parity, name) for name in facts},
         "compared_boxes": parity.compared_boxes or None,
-        "differences": {names[role]: error for role, error in parity.differences.items()},
+        "differences": {names.get(each, each): error for each, error in parity.differences.items()},
         "metric": asdict(parity.metric) if parity.metric else None,
     }
 

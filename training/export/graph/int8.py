@@ -23,8 +23,19 @@ from training.errors import ExportError
 from training.progress import hidden
 
 # Weights with these parts in their names stay float. The stem reads raw pixels, routers and attention depend
-# on small differences, and the head's last convolutions would have a few bits for each side of a box.
-FLOAT_PARTS = (".stem.", ".router.", ".attention.", "model.head.")
+# on small differences, and the heads' last convolutions would have a few bits for each side of a box, for
+# a keypoint or an angle. The prototype network is as large as a stage of the backbone: of it, only the last
+# convolution stays float.
+FLOAT_PARTS = (
+    ".stem.",
+    ".router.",
+    ".attention.",
+    "model.head.",
+    "model.masks.coefficients.",
+    "model.masks.prototypes.leave.",
+    "model.keypoints.",
+    "model.angles.",
+)
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 # Operators that only move quantised values. All other operators except convolutions stay float.
 PASSING = ("Concat", "Interpolate", "Pad", "Reshape", "Split", "Transpose", "VariadicSplit")

@@ -25,10 +25,10 @@ OPSET = 18
 # Operators of a static graph for NPUs: no control flow, no sorting, no lookup or shape that depends on data.
 # Some routers shrink a map by AveragePool. Group norm becomes InstanceNormalization: sums of fixed size.
 STATIC_OPERATORS = frozenset(
-    "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Equal Exp Expand Gather "  # noqa: SIM905
-    "Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Not Or Pad ReduceMax "
-    "ReduceMean ReduceSum Reshape Resize Sigmoid Slice Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze "
-    "Where".split()
+    "Add And AveragePool BatchNormalization Cast Clip Concat Constant Conv ConvTranspose Cos Div Equal Exp "  # noqa: SIM905
+    "Expand Gather Gemm Greater GreaterOrEqual InstanceNormalization Less LessOrEqual MatMul Max Mul Neg Not "
+    "Or Pad ReduceMax ReduceMean ReduceSum Reshape Resize Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub "
+    "Transpose Unsqueeze Where".split()
 )
 
 # A graph for TensorRT may also select candidates and read the size of the batch.

@@ -24,6 +24,7 @@ from training.progress import bar
 PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
 CLEAR_MARGIN = 1e-3
 TIE = 1e-5  # largest change of a probability by rounding
+FLOATS = ("f16", "f32")
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Parity:
 
     images: int
     distinct_expert_sets: int  # number of (layer, experts) seen without a threshold
-    differences: Mapping[str, float]  # largest absolute difference, by role of the output
-    excess: Mapping[str, float]  # largest difference beyond the relative tolerance, by role
-    allowed: Mapping[str, float]  # largest allowed excess, by role
+    differences: Mapping[str, float]  # largest absolute difference, by role of the output or name
+    excess: Mapping[str, float]  # largest difference beyond the relative tolerance, by role or name
+    allowed: Mapping[str, float]  # largest allowed excess, by role or name
     expert_sets: float | None = None  # share of (image, layer, top_k) with equal sets; None: no layer chooses
     metric: MetricPair | None = None  # None: there was no data
     skippable_experts: int = 0
@@ -252,13 +253,16 @@ class _Comparison:
 
     def parity(self, images: int) -> Parity:
         """Return the largest differences of all images so far."""
-        measured = [each for each in self.contract.outputs if each.dtype == "f32"]  # not class ids
+        allowed = {
+            **self.task.further_limits(self.tolerance),
+            **{each.role: each.absolute for each in self.contract.outputs if each.dtype in FLOATS},
+        }
         return Parity(
             images=images,
             distinct_expert_sets=len(self._sets),
-            differences={each.role: self._differences.get(each.role, 0.0) for each in measured},
-            excess={each.role: self._excess.get(each.role, 0.0) for each in measured},
-            allowed={each.role: each.absolute for each in measured},
+            differences={name: self._differences.get(name, 0.0) for name in allowed},
+            excess={name: self._excess.get(name, 0.0) for name in allowed},
+            allowed=allowed,
             compared_boxes=self._rows if self.task.counted else None,
             expert_sets=self._equal_cases / self._cases if self._cases else None,
             tolerance=self.tolerance,

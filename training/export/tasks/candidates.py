@@ -1,6 +1,6 @@
 """Compare two answers of a detector for one image, whose candidates come in no fixed order."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,63 +9,90 @@ from training.export.contract.precision import Tolerance
 from training.export.contract.tensors import Arrays
 from training.export.tasks.task import UNMATCHED, Difference, equal_order
 
+# K pairs
+
 MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
 
-Pairs = tuple[NDArray[Any], NDArray[Any]]
+
+class Pairs(NamedTuple):
+    """The rows of two answers that show the same candidates, and how far the scores are apart."""
+
+    want: NDArray[np.intp]  # (K,) a row can be in several pairs
+    got: NDArray[np.intp]  # (K,)
+    scores: Difference
 
 
-def candidate_differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the differences of boxes and scores, by role.
+def candidate_differences(
+    want: Arrays, got: Arrays, pairs: Pairs, tolerance: Tolerance
+) -> dict[str, Difference]:
+    """Return the differences of boxes and scores, by role."""
+    scores = "class_scores" if "class_scores" in want else "scores"
+    boxes = row_difference(want, got, pairs, "boxes_xyxy", tolerance.boxes_relative)
+    if pairs.scores.largest == UNMATCHED:
+        boxes = boxes._replace(excess=UNMATCHED)
+    return {"boxes_xyxy": boxes, scores: pairs.scores}
 
-    If the graph selects candidates, only candidates of the same class are compared with each other.
+
+def row_difference(want: Arrays, got: Arrays, pairs: Pairs, role: str, relative: float = 0.0) -> Difference:
+    """Return the difference of an output with one row for each candidate, (1, N, …), over pairs of rows."""
+    return value_difference(want[role][0][pairs.want], got[role][0][pairs.got], relative)
+
+
+def value_difference(want: NDArray[Any], got: NDArray[Any], relative: float = 0.0) -> Difference:
+    """Return the difference of two arrays (K, …) of the same shape, compared element by element."""
+    errors = np.abs(want.astype(np.float64) - got)
+    excess = errors - relative * np.abs(want.astype(np.float64))
+    return Difference(float(errors.max(initial=0.0)), float(excess.max(initial=0.0)), len(errors))
+
+
+def pair_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> Pairs:
+    """Return which rows of two answers are compared with each other.
+
+    If the graph returns every anchor, equal rows are, of the anchors that score at least MIN_SCORE; if no
+    anchor does, of all anchors. If it selects candidates, those of the same class are paired by position,
+    score, and what else the graph returns of each. They cannot be paired by row, since candidates with equal
+    scores can swap places.
     """
     if "class_scores" in want:
-        scores = equal_order(want["class_scores"], got["class_scores"])
-        pairs, found = _likely_boxes(want, got), {"class_scores": scores}
-    else:
-        pairs, worst = _match_candidates(want, got, tolerance)
-        scores = Difference(worst, worst, len(pairs[0]))
-        found = {"scores": scores}
-    boxes = np.abs(pairs[0] - pairs[1])
-    excess = boxes - tolerance.boxes_relative * np.abs(pairs[0])
-    beyond = float(excess.max(initial=0.0)) if scores.largest != UNMATCHED else UNMATCHED
-    return {"boxes_xyxy": Difference(float(boxes.max(initial=0.0)), beyond, len(boxes)), **found}
-
-
-def _likely_boxes(want: Arrays, got: Arrays) -> Pairs:
-    """Return the boxes of the anchors that score at least MIN_SCORE; if no anchor does, of all anchors."""
-    likely = (want["class_scores"] >= MIN_SCORE).any(axis=-1)
-    rows = likely if likely.any() else np.ones_like(likely)
-    return want["boxes_xyxy"][rows], got["boxes_xyxy"][rows]
-
-
-def _match_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> tuple[Pairs, float]:
-    """Pair the candidates of two answers by class, position and score.
-
-    They cannot be paired by row, since candidates with equal scores can swap places.
-
-    Returns:
-        The pairs of boxes, and the largest difference of scores.
-    """
-    roles = ("boxes_xyxy", "scores", "class_ids")
-    wanted, found = ({role: out[role][0] for role in roles} for out in (want, got))
+        likely = (want["class_scores"][0] >= MIN_SCORE).any(axis=-1)
+        rows = np.flatnonzero(likely if likely.any() else np.ones_like(likely))
+        return Pairs(rows, rows, equal_order(want["class_scores"], got["class_scores"]))
+    wanted, found = ({role: values[0] for role, values in out.items()} for out in (want, got))
     worst, pairs = 0.0, []
-    for mine, other in ((wanted, found), (found, wanted)):
+    for forward, mine, other in ((True, wanted, found), (False, found, wanted)):
         # A likely candidate of one answer must be in the other, even if slightly below the threshold there.
         # Exempt are candidates near the end of a full list: rounding may have put others in their place.
         last = float(other["scores"].min(initial=1.0)) + tolerance.scores
         for index in np.flatnonzero((mine["scores"] >= MIN_SCORE) & (mine["scores"] > last)):
             same = np.flatnonzero(other["class_ids"] == mine["class_ids"][index])
             if not len(same):
-                return (wanted["boxes_xyxy"], wanted["boxes_xyxy"]), UNMATCHED
-            distance = np.abs(other["boxes_xyxy"][same] - mine["boxes_xyxy"][index]).max(axis=1)
-            gap = np.abs(other["scores"][same] - mine["scores"][index])
-            # Neighbouring anchors may see one object in one place with different scores: by place alone, an
-            # anchor would be paired with its neighbour where rounding is coarse.
-            nearest = same[np.maximum(distance / tolerance.boxes_px, gap / tolerance.scores).argmin()]
+                nothing = np.zeros(0, dtype=np.intp)
+                return Pairs(nothing, nothing, Difference(UNMATCHED, UNMATCHED, 0))
+            nearest = same[_distances(mine, index, other, same, tolerance).argmin()]
             worst = max(worst, float(abs(other["scores"][nearest] - mine["scores"][index])))
-            pairs.append((mine["boxes_xyxy"][index], other["boxes_xyxy"][nearest]))
-    if not pairs:
-        return (wanted["boxes_xyxy"][:0], wanted["boxes_xyxy"][:0]), worst
-    left, right = zip(*pairs, strict=True)
-    return (np.stack(left), np.stack(right)), worst
+            pairs.append((index, nearest) if forward else (nearest, index))
+    rows_want, rows_got = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    return Pairs(rows_want, rows_got, Difference(worst, worst, len(pairs)))
+
+
+def _distances(
+    mine: Arrays, index: np.intp, other: Arrays, rows: NDArray[np.intp], tolerance: Tolerance
+) -> NDArray[np.float64]:
+    """Return how far a candidate is from some rows of another answer, in allowed differences.
+
+    Neighbouring anchors may see one object in one place with different scores or keypoints: by place alone,
+    an anchor would be paired with its neighbour where rounding is coarse.
+    """
+    allowed = {
+        "boxes_xyxy": tolerance.boxes_px,
+        "scores": tolerance.scores,
+        "mask_coefficients": tolerance.mask_parts,
+        "keypoints": tolerance.keypoints_px,
+        "angles": tolerance.angles,
+    }
+    apart = []
+    for role in allowed.keys() & mine.keys():
+        gap = (other[role][rows] - mine[role][index]).reshape(len(rows), -1)
+        gap = np.sin(gap) if role == "angles" else gap  # a box is the same at angle + π
+        apart.append(np.abs(gap).max(axis=1) / allowed[role])
+    return np.asarray(np.max(apart, axis=0))

@@ -47,6 +47,8 @@ class ExportTask:
     output_rows: Callable[[ModelConfig, GraphSpec, Tolerance], tuple[Output, ...]]
     outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions
     differences: Callable[[Arrays, Arrays, Tolerance], Mapping[str, Difference]]  # expected, actual; finite
+    # Largest allowed excess of those differences that are not of one output alone, by name.
+    further_limits: Callable[[Tolerance], Mapping[str, float]] = lambda tolerance: {}
     counted: str | None = None  # role of which some rows must be compared; None: every row is compared
     golden: Callable[[Arrays, NDArray[np.uint8], tuple[int, int]], GoldenAnswer]
     nothing_found: str = ""  # message if the model finds nothing

@@ -20,8 +20,8 @@ ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest sta
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    For a detector, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`, unless the
-    graph has a fixed batch of several images: these two models take one image.
+    For a model that finds objects, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`,
+    unless the graph has a fixed batch of several images: these two models take one image.
 
     Args:
         room: the staging folder. Each model is written into a folder of its own here. The folder
@@ -43,7 +43,7 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
         raise ConfigError(f"{name} has versions for other tasks; export this one under another --name")
     (room / name).mkdir(exist_ok=True)
     (room / name / CONFIG_FILE).write_text(text.model_config(manifests, options), encoding="ascii")
-    if any(several) or manifests[-1].content["task"] != "detect":
+    if any(several) or manifests[-1].content["task"] == "classify":
         return
     nms, detect = room / f"{name}{text.NMS_SUFFIX}", room / f"{name}{text.DETECT_SUFFIX}"
     (nms / ONLY_VERSION).mkdir(parents=True)

@@ -9,8 +9,8 @@ All functions take the manifests of every version; the newest manifest describes
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonModel
@@ -18,7 +18,7 @@ from tritonclient.grpc.model_config_pb2 import ModelQueuePolicy
 
 from training.errors import ConfigError
 from training.export.artifact.stored_manifest import StoredManifest
-from training.export.contract.tensors import CONTROL, GATES, IMAGES, ROUTER_PROBS, Dtype, Tensor
+from training.export.contract.tensors import GATES, IMAGES, ROUTER_PROBS, Dtype, Tensor
 from training.export.targets.targets import target_of
 from training.export.targets.triton_options import TritonOptions
 
@@ -26,26 +26,34 @@ NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
 VERSIONS_SERVED = 2  # so the previous version still answers while callers move to the newest
 LATEST = -1  # in a step of an ensemble: the newest loaded version
 HEADING = "# Written by `python -m training triton-config`, which writes it anew; do not edit.\n"
-TYPES: Mapping[Dtype, str] = {
+TYPES: Mapping[str, str] = {
     "u8": "TYPE_UINT8",
     "i32": "TYPE_INT32",
     "i64": "TYPE_INT64",
     "f16": "TYPE_FP16",
     "f32": "TYPE_FP32",
     "bool": "TYPE_BOOL",
+    "bytes": "TYPE_STRING",
 }
-# The inputs of -nms apart from the graph's outputs and controls, and its outputs; sizes are without a batch.
-THRESHOLDS = (
-    Tensor("conf", "f32", (1,), CONTROL),
-    Tensor("iou", "f32", (1,), CONTROL),
-    Tensor("max_det", "i32", (1,), CONTROL),
-)
-DETECTIONS = (
-    Tensor("boxes", "f32", (-1, 4), "boxes_xyxy"),
-    Tensor("scores", "f32", (-1,), "scores"),
-    Tensor("class_ids", "i32", (-1,), "class_ids"),
-)
-READ_BY_NMS = ("boxes_xyxy", "scores", "class_ids", "class_scores", GATES)  # roles of the graph's outputs
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output that is not the graph's; sizes are without a batch, and -1 if they are open."""
+
+    name: str
+    dtype: Dtype | Literal["bytes"]
+    sizes: tuple[int, ...]
+
+
+# The inputs of -nms apart from the graph's outputs and controls, and its outputs.
+THRESHOLDS = (Port("conf", "f32", (1,)), Port("iou", "f32", (1,)), Port("max_det", "i32", (1,)))
+DETECTIONS = (Port("boxes", "f32", (-1, 4)), Port("scores", "f32", (-1,)), Port("class_ids", "i32", (-1,)))
+FURTHER_DETECTIONS: Mapping[str, Port] = {  # by task
+    "segment": Port("masks", "bytes", (-1,)),  # COCO run lengths
+    "pose": Port("keypoints", "f32", (-1, -1, 3)),
+    "obb": Port("corners", "f32", (-1, 4, 2)),
+}
 
 
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
@@ -103,7 +111,7 @@ def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> s
         _add(model.input, [replace(tensor, sizes=sizes)], 1)
     _add(model.input, _controls(newest), 1)
     _add(model.input, THRESHOLDS)
-    _add(model.output, DETECTIONS)
+    _add(model.output, _detections(newest))
     _bound_queue(model, options)
     return _text(model, manifests)
 
@@ -121,13 +129,13 @@ def detect_config(manifests: Sequence[StoredManifest]) -> str:
     model = TritonModel(name=name + DETECT_SUFFIX, platform="ensemble")
     _add(model.input, newest.inputs, 1)
     _add(model.input, THRESHOLDS)
-    _add(model.output, DETECTIONS)
+    _add(model.output, _detections(newest))
     _add(model.output, routing, 1)
     into_nms = {each.name: inner[each.name] for each in _read_by_nms(newest)}
     into_nms |= _same((*_controls(newest), *THRESHOLDS))
     for step, inputs, outputs in (
         (name, _same(newest.inputs), inner),
-        (name + NMS_SUFFIX, into_nms, _same(DETECTIONS)),
+        (name + NMS_SUFFIX, into_nms, _same(_detections(newest))),
     ):
         model.ensemble_scheduling.step.add(
             model_name=step, model_version=LATEST, input_map=inputs, output_map=outputs
@@ -154,14 +162,19 @@ def _controls(stored: StoredManifest) -> tuple[Tensor, ...]:
 
 
 def _read_by_nms(stored: StoredManifest) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in stored.outputs if tensor.role in READ_BY_NMS)
+    return tuple(tensor for tensor in stored.outputs if tensor.role != ROUTER_PROBS)
 
 
-def _same(tensors: Iterable[Tensor]) -> dict[str, str]:
+def _detections(stored: StoredManifest) -> tuple[Port, ...]:
+    further = FURTHER_DETECTIONS.get(stored.content["task"])
+    return DETECTIONS if further is None else (*DETECTIONS, further)
+
+
+def _same(tensors: Iterable[Tensor | Port]) -> dict[str, str]:
     return {tensor.name: tensor.name for tensor in tensors}
 
 
-def _add(ports: Any, tensors: Iterable[Tensor], *batch: int) -> None:
+def _add(ports: Any, tensors: Iterable[Tensor | Port], *batch: int) -> None:
     for tensor in tensors:
         ports.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(*batch, *tensor.sizes))
 

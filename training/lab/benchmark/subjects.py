@@ -79,7 +79,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
     path = find_checkpoint(path)
     model, _ = load_detector(path)
     if input_hw is not None and input_hw != model.config.input_hw:
-        resized = Detector(replace(model.config, input_hw=input_hw))
+        resized = type(model)(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
     label = path.parent.name if path.name in (BEST_FILE, MODEL_FILE) and path.parent.name else path.stem

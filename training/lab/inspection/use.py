@@ -49,9 +49,8 @@ def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
 
 
 def size_rows(routed: RoutedImages) -> Rows:
-    """Return one row for each of COCO's three sizes of objects, by box area in the source image."""
-    areas = [np.prod(one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2], axis=1) for one in routed.truths]
-    sizes = [np.digitize(each, (SMALL_BELOW, MEDIUM_BELOW)) for each in areas]
+    """Return one row for each of COCO's three sizes of objects, by their area in the source image."""
+    sizes = [np.digitize(one.object_areas, (SMALL_BELOW, MEDIUM_BELOW)) for one in routed.truths]
     counts = np.stack([np.bincount(each, minlength=3) for each in sizes], axis=1)
     return _present(["small, under 32² px", "medium", "large, from 96² px"], counts)
 

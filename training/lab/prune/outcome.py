@@ -24,6 +24,7 @@ class Side:
     parameters: int
     dense_gflops: float  # for one image, every expert computed
     gflops: Mapping[int, float]  # by top_k, with the most expensive experts chosen
+    metric: str  # which mAP the next two are: mAP, mask mAP, …
     map50: float  # 0..1, at its top_k
     map50_95: float
     bits: Mapping[str, float]  # routing information by layer, on the same images
@@ -65,6 +66,7 @@ def side_of(model: Detector, dataset: Dataset) -> Side:
         parameters=count_parameters(model),
         dense_gflops=cost.dense,
         gflops={top_k: cost.at_top_k(top_k) for top_k in config.allowed_top_k},
+        metric=evaluation.kind.score,
         map50=evaluation.mean_ap.map50,
         map50_95=evaluation.mean_ap.map50_95,
         bits={use.layer: use.information_bits for use in evaluation.experts},

@@ -76,7 +76,7 @@ def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[
 
 
 def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
-    """Return a detector that has only the experts in `kept`.
+    """Return a detector of the same kind that has only the experts in `kept`.
 
     If all experts chosen for an image are kept, its detections are the same up to rounding, since gates are
     normalised over the experts that run. For other images, the kept experts with the next highest
@@ -104,6 +104,6 @@ def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int 
     cut = copy.deepcopy(model)
     for place, layer in cut.mixture_layers().items():
         cut_experts(layer, kept[place])
-    pruned = Detector(replace(model.config, mixtures=mixtures))
+    pruned = type(model)(replace(model.config, mixtures=mixtures))
     pruned.load_state_dict(cut.state_dict())  # fails if the weights do not fit the new configuration
     return pruned.eval()

@@ -32,7 +32,8 @@ def prune_report(result: Pruning) -> str:
         f"K={result.measured_top_k}; {result.rule}",
         use_table(result.uses, result.kept),
         "",
-        f"mAP and routing of both models on {result.scored_on}: {result.scored_images} images",
+        f"{result.before.metric} and routing of both models on {result.scored_on}: "
+        f"{result.scored_images} images",
         *in_columns([*_comparison(result.before, result.after)], "lrrr", indent=2),
         *_notes(result),
     ]
@@ -60,8 +61,8 @@ def _comparison(before: Side, after: Side) -> Iterator[tuple[object, ...]]:
         yield (name, f"{old:.3f}", *shown)
     at = f"K={before.top_k}" if before.top_k == after.top_k else f"K={before.top_k}, {after.top_k}"
     for name, old, new in (
-        ("mAP50", before.map50, after.map50),
-        ("mAP50-95", before.map50_95, after.map50_95),
+        (f"{before.metric}50", before.map50, after.map50),
+        (f"{before.metric}50-95", before.map50_95, after.map50_95),
     ):
         yield (f"{name} at {at}", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}")
     for layer, bits in before.bits.items():

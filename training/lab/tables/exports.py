@@ -12,17 +12,19 @@ from training.export.targets.targets import TARGETS
 
 COLUMNS = (
     *("artifact", "variant", "graph", "MB", "images"),
-    *("boxes px", "scores", "gates", "same sets", "metric"),
+    *("boxes px", "scores", "shapes", "gates", "same sets", "metric"),
 )
 EXPLAINED = """\
 graph: its precision; sparse skips experts that are not chosen, dense computes all experts. In brackets, if
 the export timed both: the time of sparse divided by the time of dense.
-boxes, scores, gates: the largest difference from the checkpoint over the images, at several top_k and
-thresholds. An artifact beyond the limits of its precision is never released.
+boxes, scores, shapes, gates: the largest difference from the checkpoint over the images, at several top_k
+and thresholds. Shapes are masks (1 - IoU), keypoints (px) or angles of oriented boxes (rad). An artifact
+beyond the limits of its precision is never released.
 same sets: how often layers chose the same experts as in the checkpoint, and the number of different choices.
-metric: of the checkpoint and of the graph on the data of the export; mAP@[.5:.95] of a detector, top-1
-accuracy of a classifier; - if the export had no data."""
+metric: of the checkpoint and of the graph on the data of the export; mAP@[.5:.95], or the top-1 accuracy of
+a classifier; - if the export had no data."""
 _COLUMN_OF_ROLE = {"boxes_xyxy": "boxes", "class_scores": "scores", "router_probs": "gates"}
+_SHAPES = {"masks": "1-IoU", "keypoints": "px", "angles": "rad"}  # units by entry of parity.differences
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
@@ -42,7 +44,7 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 def exports_table(repository: Path) -> str:
     """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
-    return "\n".join([*in_columns(rows, "lllrrrrrll"), "", EXPLAINED])
+    return "\n".join([*in_columns(rows, "lllrrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:
@@ -68,13 +70,22 @@ def _cells(repository: Path, stored: StoredManifest) -> tuple[str, ...]:
         column = _COLUMN_OF_ROLE.get(row["role"], row["role"])
         if (error := parity["differences"].get(row["name"])) is not None:
             worst[column] = max(error, worst.get(column, 0.0))
+    boxes, scores, gates = (
+        f"{worst[column]:.2g}" if column in worst else "-" for column in ("boxes", "scores", "gates")
+    )
+    shapes = [
+        f"{error:.2g} {_SHAPES[what]}" for what, error in parity["differences"].items() if what in _SHAPES
+    ]
     return (
         f"{stored.model_name}/{stored.version}",
         manifest["variant"],
         graph,
         f"{size / 1e6:.1f}",
         str(parity["images"]),
-        *(f"{worst[column]:.2g}" if column in worst else "-" for column in ("boxes", "scores", "gates")),
+        boxes,
+        scores,
+        *(shapes or ["-"]),
+        gates,
         sets,
         f"{pair['checkpoint']:.4f} {pair['graph']:.4f}" if pair else "-",
     )

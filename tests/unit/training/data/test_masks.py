@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data.masks import Mask
+from training.data.masks import Mask, RunLengths
 from training.errors import DatasetError
 from training.skeleton import Skeleton
 
@@ -27,6 +27,31 @@ def test_pixels_beyond_the_image_are_cut_off(left: int, top: int) -> None:
     large = np.zeros((200, 200), dtype=bool)
     large[100 + top : 104 + top, 100 + left : 103 + left] = True
     np.testing.assert_array_equal(Mask(left, top, bitmap).on((5, 5)), large[100:105, 100:105])
+
+
+WINDOWS = {
+    "inside": Mask(3, 2, np.random.default_rng(1).random((5, 6)) > 0.4),
+    "over the upper left corner": Mask(-2, -1, np.random.default_rng(2).random((5, 6)) > 0.4),
+    "over the lower right corner": Mask(12, 8, np.random.default_rng(3).random((5, 6)) > 0.4),
+    "outside": Mask(40, 2, np.ones((3, 3), dtype=bool)),
+    "whole columns": Mask(4, 0, np.ones((11, 3), dtype=bool)),
+    "to the lower edge": Mask(4, 3, np.ones((8, 3), dtype=bool)),
+    "the last column": Mask(13, 0, np.ones((11, 1), dtype=bool)),
+    "the whole image": Mask(0, 0, np.ones((11, 14), dtype=bool)),
+    "all but the first pixel": Mask(0, 0, np.arange(11 * 14).reshape(11, 14) > 0),
+    "nothing": Mask(0, 0, np.zeros((0, 0), dtype=bool)),
+}
+
+
+@pytest.mark.parametrize("mask", WINDOWS.values(), ids=WINDOWS)
+def test_the_window_of_run_lengths_is_the_smallest(mask: Mask) -> None:
+    hw = (11, 14)
+    runs = RunLengths.of(mask, hw)
+    window = runs.mask()
+    np.testing.assert_array_equal(window.on(hw), mask.on(hw))
+    smallest = Mask.of(mask.on(hw))
+    assert (window.left, window.top) == (smallest.left, smallest.top)
+    np.testing.assert_array_equal(window.bitmap, smallest.bitmap)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,23 @@
 """Triton model `<name>-<target>-nms`: turn a graph's outputs into detections, and count them.
 
 The newest manifest in the model's configuration names the tensors of the graph by their roles. Each request
-holds one image. Boxes are in pixels of the network input: only the caller can map them to its own image.
+holds one image. Boxes, masks, keypoints and corners are in pixels of the network input: only the caller can
+map them to its own image.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import masks
 import numpy as np
+import rotated
 import suppression
 import triton_python_backend_utils as pb_utils
 import version_1
 from numpy.typing import NDArray
 
 # L mixture layers · E experts of the widest layer · M detections
-
-NO_DETECTIONS = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
 METRICS = {
     "sparsight_triton_images_total": "Images answered by Triton.",
@@ -50,11 +51,8 @@ class TritonPythonModel:
                 refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
                 responses.append(pb_utils.InferenceResponse(error=refusal))
                 continue
-            self.counts.add(len(detections[0]), gates)
-            tensors = [
-                pb_utils.Tensor(name, values)
-                for name, values in zip(("boxes", "scores", "class_ids"), detections, strict=True)
-            ]
+            self.counts.add(len(detections["scores"]), gates)
+            tensors = [pb_utils.Tensor(name, values) for name, values in detections.items()]
             responses.append(pb_utils.InferenceResponse(tensors))
         return responses
 
@@ -71,8 +69,11 @@ def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def detect(
     request: Any, manifest: Mapping[str, Any], names: Mapping[str, str]
-) -> tuple[tuple[NDArray[Any], ...], NDArray[np.float32] | None]:
-    """Return boxes (M, 4), scores (M,), class ids (M,), and the gates (L, E) or None.
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32] | None]:
+    """Return the detections by the names of this model's outputs, and the gates (L, E) or None.
+
+    The detections are boxes (M, 4), scores (M,), class_ids (M,), and, if the graph's outputs hold them, masks
+    (M,) as COCO run lengths, keypoints (M, P, 3) or corners (M, 4, 2).
 
     Args:
         names: names of the graph's outputs, by role.
@@ -85,15 +86,33 @@ def detect(
     if "class_scores" in names:
         class_scores = one_image(request, names["class_scores"])
         limit = manifest["task_settings"]["candidates"]
-        boxes, scores, class_ids = suppression.select_candidates(boxes, class_scores, limit)
+        rows, scores, class_ids = suppression.select_candidates(class_scores, limit)
     else:
         scores, class_ids = (one_image(request, names[role]) for role in ("scores", "class_ids"))
+        rows = np.arange(len(scores))
     gates = one_image(request, names["gates"]) if "gates" in names else None
-    kept = suppression.suppress(boxes, scores, class_ids, conf, iou, max_det)
-    if not len(kept):
-        return NO_DETECTIONS, gates
-    found = (boxes[kept], scores[kept], class_ids[kept].astype(np.int32))
-    return tuple(np.ascontiguousarray(values) for values in found), gates
+    angles = one_image(request, names["angles"]) if "angles" in names else None
+    turns = None if angles is None else angles[rows]
+    kept = suppression.suppress(boxes[rows], scores, class_ids, conf, iou, max_det, angles=turns)
+    rows = rows[kept]
+    found = {"boxes": boxes[rows], "scores": scores[kept], "class_ids": class_ids[kept].astype(np.int32)}
+    if "mask_coefficients" in names:
+        coefficients, prototypes = (one_image(request, names[r]) for r in ("mask_coefficients", "prototypes"))
+        stride = manifest["task_settings"]["mask_stride"]
+        found["masks"] = masks.encode_masks(
+            coefficients[rows], prototypes, found["boxes"], input_size(manifest), stride
+        )
+    if "keypoints" in names:
+        found["keypoints"] = one_image(request, names["keypoints"])[rows]
+    if angles is not None:
+        found["corners"] = rotated.corners_of(found["boxes"], angles[rows]).astype(np.float32)
+    return {name: np.ascontiguousarray(values) for name, values in found.items()}, gates
+
+
+def input_size(manifest: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width of the network input, in pixels."""
+    (height, width), *_ = (row["dims"][1:3] for row in manifest["inputs"] if row["role"] == "images")
+    return height, width
 
 
 def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:

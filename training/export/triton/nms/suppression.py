@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import rotated
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -11,16 +12,15 @@ Ints = NDArray[np.integer[Any]]
 # A anchors · C classes · N candidates
 
 
-def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> tuple[Floats, Floats, Ints]:
+def select_candidates(class_scores: Floats, limit: int) -> tuple[Ints, Floats, Ints]:
     """Return the (anchor, class) pairs of highest score, best first; of equal scores, the first pair first.
 
     Args:
-        boxes_xyxy: (A, 4).
         class_scores: (A, C).
         limit: N, the most pairs to return.
 
     Returns:
-        boxes (N, 4), scores (N,), class ids (N,).
+        anchors (N,), scores (N,), class ids (N,).
     """
     flat = class_scores.reshape(-1)
     if len(flat) > limit:  # everything at or above the N-th score, so that ties stay in order
@@ -30,11 +30,18 @@ def select_candidates(boxes_xyxy: Floats, class_scores: Floats, limit: int) -> t
         pairs = np.arange(len(flat))
     pairs = pairs[np.argsort(-flat[pairs], kind="stable")][:limit]
     anchors, class_ids = np.divmod(pairs, class_scores.shape[1])
-    return boxes_xyxy[anchors], flat[pairs], class_ids
+    return anchors, flat[pairs], class_ids
 
 
 def suppress(
-    boxes_xyxy: Floats, scores: Floats, class_ids: Ints, conf: float, iou: float, max_det: int
+    boxes_xyxy: Floats,
+    scores: Floats,
+    class_ids: Ints,
+    conf: float,
+    iou: float,
+    max_det: int,
+    *,
+    angles: Floats | None = None,
 ) -> NDArray[np.int64]:
     """Return the rows to keep, highest score first; of equal scores, the lowest row first.
 
@@ -45,10 +52,12 @@ def suppress(
         conf: boxes with a lower score are dropped.
         iou: a box is dropped if its IoU with a box of its class and of higher score is larger.
         max_det: most rows to return.
+        angles: (N,) radians, clockwise; None: the boxes are not rotated.
     """
     order = np.flatnonzero(scores >= np.float32(conf))
     order = order[np.argsort(-scores[order], kind="stable")]
     boxes, classes = boxes_xyxy[order], class_ids[order]
+    turns = None if angles is None else angles[order]
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     alive = np.ones(len(order), dtype=bool)
     kept: list[int] = []
@@ -58,10 +67,18 @@ def suppress(
         kept.append(i)
         if len(kept) == max_det:
             break
-        top_left = np.maximum(boxes[i, :2], boxes[i + 1 :, :2])
-        bottom_right = np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
-        overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
-        union = areas[i] + areas[i + 1 :] - overlap
+        rivals = i + 1 + np.flatnonzero(alive[i + 1 :] & (classes[i + 1 :] == classes[i]))
+        both = np.append(i, rivals)
+        shared = _shared(boxes[both]) if turns is None else rotated.shared_areas(boxes[both], turns[both])
+        union = areas[i] + areas[rivals] - shared
         # Multiplied out, so that boxes without an area need no special case.
-        alive[i + 1 :] &= (classes[i + 1 :] != classes[i]) | ~(overlap > np.float32(iou) * union)
+        alive[rivals] = ~(shared > np.float32(iou) * union)
     return order[kept].astype(np.int64)
+
+
+def _shared(boxes_xyxy: Floats) -> Floats:
+    """Return the areas that the first box shares with each of the others, (N - 1,)."""
+    top_left = np.maximum(boxes_xyxy[0, :2], boxes_xyxy[1:, :2])
+    bottom_right = np.minimum(boxes_xyxy[0, 2:], boxes_xyxy[1:, 2:])
+    areas: Floats = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
+    return areas

@@ -17,7 +17,8 @@ from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.proof.parity import MetricPair, Parity
 from training.export.tasks.classify import CLASSIFY
-from training.export.tasks.detect import DETECT, kept
+from training.export.tasks.detect import DETECT
+from training.export.tasks.objects import kept
 
 
 @pytest.fixture(scope="module")

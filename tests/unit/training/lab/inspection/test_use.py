@@ -1,9 +1,12 @@
 """Counts of objects and images by the experts of their image, for the charts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from training.data.evaluation import Truth
+from training.data.masks import Mask
 from training.evaluate.groups import density_groups
 from training.evaluate.routed import RoutedImages
 from training.lab.inspection.sets import set_name
@@ -46,6 +49,21 @@ def test_sizes_are_coco_s(side, label):
     one = routed([image([0], [side])], [[1, 0]])
     (found,) = size_rows(one).labels
     assert found.startswith(label)
+
+
+def test_sizes_are_those_of_masks_and_oriented_boxes_where_there_are_some():
+    """Each fills a part of a box with sides of 100, which alone would be large."""
+    (whole,) = size_rows(routed([image([0], [100])], [[1, 0]])).labels
+    assert whole.startswith("large")
+    disc = np.hypot(*(np.mgrid[:100, :100] - 49.5)) < 50  # 78% of the box
+    (masked,) = size_rows(routed([replace(image([0], [100]), masks=(Mask(0, 0, disc),))], [[1, 0]])).labels
+    assert masked.startswith("medium")
+    corners = np.array([[[5, 0], [100, 95], [95, 100], [0, 5]]], np.float32)  # 134 x 7
+    (turned,) = size_rows(routed([replace(image([0], [100]), corners=corners)], [[1, 0]])).labels
+    assert turned.startswith("small")
+    labelled = replace(image([0], [100]), corners=corners, areas=np.array([5000.0]))
+    (stated,) = size_rows(routed([labelled], [[1, 0]])).labels
+    assert stated.startswith("medium")
 
 
 def test_a_group_counts_its_images():

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, sample
+from training.data.loading.collate import collate_corners, collate_keypoints, collate_masks
 from training.data.masks import Mask
 from training.data.scenes.objects import RAY_SKELETON
 from training.data.scenes.scenes import ScenesDataset
-from training.lab.preview import GAP_PX, contact_sheet, edges_of, letterboxed
+from training.lab.preview import GAP_PX, batch_sample, contact_sheet, edges_of, letterboxed
 from training.predict.shapes import class_colour
 
 
@@ -76,3 +77,46 @@ def test_edges_are_those_of_the_data_sets_skeleton():
     assert edges_of(ScenesDataset(1, 0, (64, 64), "keypoints")) == RAY_SKELETON.edges
     assert edges_of(ScenesDataset(1, 0, (64, 64))) == ()
     assert edges_of(MemoryDataset([grey()])) == ()
+
+
+CORNERS = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+POINTS = np.concatenate([CORNERS, np.full((3, 4, 1), 2, np.float32)], axis=2)
+MASKS = tuple(Mask(8 * place, 4, np.ones((8, 12), dtype=bool)) for place in range(3))
+
+
+@pytest.mark.parametrize(
+    ("collate", "name", "values"),
+    [
+        (collate_masks, "masks", MASKS),
+        (collate_keypoints, "keypoints", POINTS),
+        (collate_corners, "corners", CORNERS),
+    ],
+)
+def test_shapes_of_a_batch_go_to_their_own_images(collate, name, values):
+    boxes = [[[70, 30, 80, 40]], [], [[1, 2, 9, 9], [5, 5, 80, 40]]]
+    parts = (values[:1], values[:0], values[1:])
+    made = [
+        replace(sample((40, 80), each, [1] * len(each)), **{name: part})
+        for each, part in zip(boxes, parts, strict=True)
+    ]
+    batch = collate(made)
+    for place, (one, part) in enumerate(zip(made, parts, strict=True)):
+        drawn = batch_sample(batch, place)
+        np.testing.assert_array_equal(drawn.image, one.image)
+        np.testing.assert_array_equal(drawn.boxes_xyxy, one.boxes_xyxy)
+        got = getattr(drawn, name)
+        assert len(got) == len(part)
+        for each, wanted in zip(got, part, strict=True):
+            both = (mask.on((40, 80)) for mask in (each, wanted)) if name == "masks" else (each, wanted)
+            np.testing.assert_array_equal(*both)
+        others = {"masks", "keypoints", "corners"} - {name}
+        assert [getattr(drawn, other) for other in others] == [None, None]
+
+
+def test_masks_of_a_batch_are_drawn_as_the_loss_sees_them():
+    """A cell of 4 x 4 pixels is on if half of its pixels are."""
+    mask = Mask(2, 3, np.ones((10, 7), dtype=bool))  # columns 2..8, rows 3..12
+    drawn = batch_sample(collate_masks([grey(masks=(mask,))]), 0).masks[0]
+    wanted = np.zeros((40, 80), dtype=bool)
+    wanted[4:12, 0:8] = True  # of the outer cells: 8 of 16 pixels to the left, 4 below and to the right
+    np.testing.assert_array_equal(drawn.on((40, 80)), wanted)

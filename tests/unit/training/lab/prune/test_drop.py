@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.training_builders import conditioned, diverse_images, shallow
+from tests.training_builders import conditioned, diverse_images, shallow, shaped_model
 from training.config import RouterConfig
 from training.errors import ConfigError
 from training.lab.prune.select import drop_experts
@@ -79,6 +79,25 @@ def test_images_that_chose_no_dropped_expert_are_answered_as_before(variant, rou
         left = routings[layer].probs[same][:, rows]
         torch.testing.assert_close(routing.probs[same], left / left.sum(dim=1, keepdim=True))
         torch.testing.assert_close(routing.gate.sum(dim=1), torch.ones(IMAGES), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+@torch.inference_mode()
+def test_masks_keypoints_and_angles_are_answered_as_before(task):
+    model, images = shaped_model(task), diverse_images(IMAGES)
+    before = model(images, dispatch="grouped")
+    kept = without_the_least_used(before.routings)
+    pruned = drop_experts(model, kept)
+    after = pruned(images, dispatch="grouped")
+    assert type(pruned) is type(model)
+    same = chose_only(kept, before.routings)
+    assert 0 < int(same.sum()) < IMAGES
+    parts = [*zip(pruned.decode(after), model.decode(before), strict=True)]
+    parts += [(after.prototypes, before.prototypes)] if task == "segment" else []
+    assert len(parts) == (4 if task == "segment" else 3)
+    for new, old in parts:
+        torch.testing.assert_close(new[same], old[same], rtol=1e-5, atol=1e-4)
+        assert (new - old)[~same].abs().max() > 1e-3
 
 
 def test_a_image_that_chose_a_dropped_expert_gets_the_next_best():
