@@ -13,6 +13,7 @@ from training.data_config import DataConfig
 from training.errors import ConfigError
 
 STRIDES = (8, 16, 32)
+DEFAULT_SIGMA = 0.05  # spread of correct labels of a keypoint where a model states none
 MASK_STRIDE = 4  # pixels of the model input per cell of a mask, in both directions
 TaskName = Literal["detect", "classify", "segment", "pose", "obb"]
 TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
@@ -145,7 +146,7 @@ class ModelConfig(_Checked):
     keypoints: tuple[str, ...] = ()  # pose only: names of the points that every object has
     flip_ids: tuple[int, ...] = ()  # pose: the point that each one becomes in a mirrored image
     edges: tuple[tuple[int, int], ...] = ()  # pose: pairs of points that a drawing connects
-    sigmas: tuple[float, ...] = ()  # pose: spread of correct labels, for OKS; empty: 0.05 for every point
+    sigmas: tuple[float, ...] = ()  # pose: spread of correct labels, for OKS; empty: DEFAULT_SIGMA for all
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage
     width: float = 0.25  # factor on channels
@@ -207,6 +208,11 @@ class ModelConfig(_Checked):
             len(self.sigmas) in (0, count) and all(sigma > 0 for sigma in self.sigmas),
             f"sigmas={self.sigmas} must hold a positive number for each of {count} keypoints",
         )
+
+    @property
+    def keypoint_sigmas(self) -> tuple[float, ...]:
+        """Return the spread of correct labels for each keypoint, for OKS."""
+        return self.sigmas or (DEFAULT_SIGMA,) * len(self.keypoints)
 
     @property
     def top_k(self) -> int:

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
 from training.evaluate.detections import Detections
-from training.evaluate.matches import box_iou, inside_ignored
+from training.evaluate.matches import inside_ignored
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.kind import ObjectKind
 
 # C classes
 
@@ -15,7 +17,13 @@ BACKGROUND = "background"  # no object there (row), or none found (column)
 
 
 def detection_confusion(
-    truths: Sequence[Truth], detections: Sequence[Detections], classes: int, *, conf: float, iou: float
+    truths: Sequence[Truth],
+    detections: Sequence[Detections],
+    classes: int,
+    *,
+    conf: float,
+    iou: float,
+    kind: ObjectKind = BOXES,
 ) -> NDArray[np.int64]:
     """Return the confusion matrix (C + 1, C + 1) of a detector; the last row and column are background.
 
@@ -27,12 +35,13 @@ def detection_confusion(
     Args:
         conf: lowest score of a detection, inclusive.
         iou: the least overlap of a pair, inclusive.
+        kind: what overlaps: boxes, masks, keypoints or corners.
     """
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     for truth, every in zip(truths, detections, strict=True):
         kept = every.scores >= np.float32(conf)
-        found = Detections(every.boxes_xyxy[kept], every.scores[kept], every.class_ids[kept])
-        overlaps = box_iou(truth.boxes_xyxy, found.boxes_xyxy)
+        found = every.where(kept)
+        overlaps = kind.overlaps(found, truth).T
         same = truth.class_ids[:, None] == found.class_ids[None]
         rows, columns = np.nonzero(overlaps >= iou)
         labelled, paired = set(range(len(truth.class_ids))), np.zeros(len(found.scores), dtype=np.bool_)
@@ -43,7 +52,7 @@ def detection_confusion(
                 paired[column] = True
                 matrix[truth.class_ids[row], found.class_ids[column]] += 1
         np.add.at(matrix[:, classes], truth.class_ids[sorted(labelled)], 1)
-        np.add.at(matrix[classes], found.class_ids[~paired & ~inside_ignored(found, truth, iou)], 1)
+        np.add.at(matrix[classes], found.class_ids[~paired & ~inside_ignored(found, truth, iou, kind)], 1)
     return matrix
 
 

@@ -37,9 +37,10 @@ def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float =
     if isinstance(found, Evaluation):
         names = [*found.class_names, BACKGROUND]
         matrix = detection_confusion(
-            found.routed.truths, found.detections, len(found.class_names), conf=conf, iou=iou
+            found.routed.truths, found.detections, len(found.class_names), conf=conf, iou=iou, kind=found.kind
         )
-        what = f"Detections from confidence {conf:g} that overlap an object by at least IoU {iou:g}"
+        overlap = "OKS" if found.kind.name == "keypoints" else "IoU"
+        what = f"Detections from confidence {conf:g} that overlap an object by at least {overlap} {iou:g}"
         files |= _curve_files(found.curves)
     else:
         assert isinstance(found, ClassEvaluation)

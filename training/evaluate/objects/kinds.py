@@ -1,0 +1,21 @@
+"""Select the kind of objects that a network detects."""
+
+from training.config import ModelConfig
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.corners import CORNERS
+from training.evaluate.objects.keypoints import Keypoints
+from training.evaluate.objects.kind import ObjectKind
+from training.evaluate.objects.masks import MASKS
+
+
+def kind_of(config: ModelConfig) -> ObjectKind:
+    """Return the kind of objects that a network with this configuration detects."""
+    match config.task:
+        case "segment":
+            return MASKS
+        case "pose":
+            return Keypoints(config.keypoint_sigmas)
+        case "obb":
+            return CORNERS
+        case _:
+            return BOXES
