@@ -34,11 +34,8 @@ class _Axis(NamedTuple):
     high: Ints  # (n,) the cell after it; beyond the centre of the first or last cell, both are that cell
     share: Floats  # (n,) the weight of the cell after it
 
-    def at(self, places: Ints | slice) -> "_Axis":
+    def part(self, places: slice) -> "_Axis":
         return _Axis(self.pixels[places], self.low[places], self.high[places], self.share[places])
-
-    def mix(self, low: Floats, high: Floats) -> Floats:
-        return low * (1 - self.share) + high * self.share
 
 
 def object_mask(
@@ -54,8 +51,8 @@ def object_mask(
     A pixel belongs to the object if its centre is inside the box, and if the object's logit there is above 0.
     The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients; between the
     centres of cells, it is interpolated bilinearly. So between two centres, the logit changes its sign at
-    most once down a column. Only the pixels next to the centres and those where the sign may change are
-    looked at; time and memory hardly depend on the height of the image.
+    most once down a column. Only the rows where it does are searched for, so time and memory hardly depend
+    on the height of the image.
 
     Args:
         coefficients: (K,).
@@ -76,49 +73,51 @@ def object_mask(
     logits = np.tensordot(coefficients.astype(np.float32), needed, axes=1)
     x = x._replace(low=x.low - x_first, high=x.high - x_first)
     y = y._replace(low=y.low - y_first, high=y.high - y_first)
-    looked_at = _ends_of_steps(y.low)
     # In blocks of columns, because an image may be very wide.
-    block = max(1, _BLOCK // len(looked_at))
+    block = max(1, _BLOCK // len(logits))
     parts = [
-        _runs(logits, x.at(slice(first, first + block)), y, looked_at)
-        for first in range(0, len(x.pixels), block)
+        _runs(logits, x.part(slice(first, first + block)), y) for first in range(0, len(x.pixels), block)
     ]
     return Mask(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _ends_of_steps(low: Ints) -> Ints:
-    """Return the places of the first and the last pixel between each two centres of cells, ascending."""
-    changes = low[1:] != low[:-1]
-    return np.flatnonzero(np.append(True, changes) | np.append(changes, True))
-
-
-def _runs(logits: Floats, x: _Axis, y: _Axis, looked_at: Ints) -> Mask:
+def _runs(logits: Floats, x: _Axis, y: _Axis) -> Mask:
     """Return the runs of pixels whose logit is above 0.
 
     Args:
         logits: of prototype cells, (h, w).
         x: the columns.
         y: the rows.
-        looked_at: places in `y`, ascending. Between two of them, the logit changes its sign at most once.
     """
-    wide = x.mix(logits[:, x.low], logits[:, x.high])  # (h, columns)
-    seen = y.at(looked_at)
-    seen = seen._replace(share=seen.share[:, None])
-    signs = np.zeros((len(x.pixels), len(looked_at) + 2), dtype=np.bool_)
-    signs[:, 1:-1] = (seen.mix(wide[seen.low], wide[seen.high]) > 0).T
-    column, after = np.nonzero(signs[:, 1:] != signs[:, :-1])  # starts and ends of runs, in turns
-    is_set = signs[column, after + 1]
-    # The change is after place `before`, and at the latest at place `until`.
-    bounds = np.concatenate([[looked_at[0] - 1], looked_at, [looked_at[-1] + 1]])
-    before, until = bounds[after], bounds[after + 1]
-    while len(open_ := np.flatnonzero(until - before > 1)):
-        middle = (before[open_] + until[open_]) // 2
-        here, at_column = y.at(middle), column[open_]
-        changed = (here.mix(wide[here.low, at_column], wide[here.high, at_column]) > 0) == is_set[open_]
-        until[open_[changed]] = middle[changed]
-        before[open_[~changed]] = middle[~changed]
-    rows = until + y.pixels[0]
-    return Mask(x.pixels[column[::2]], rows[::2], rows[1::2])
+    cells, share = np.ascontiguousarray(logits.T), x.share[:, None]
+    wide = cells[x.low] * (1 - share) + cells[x.high] * share  # (columns, h)
+    is_set = np.zeros((len(wide), len(logits) + 2), dtype=np.bool_)
+    is_set[:, 1:-1] = wide > 0
+    column, cell = np.nonzero(is_set[:, 1:] != is_set[:, :-1])  # the first cell behind each change
+    # The change is at the first row of the cell before it, at the first row of the cell, or between them.
+    # Before the first cell and behind the last one, it is at the edge of the box.
+    rows = np.searchsorted(y.low, np.arange(len(logits)))
+    low = np.concatenate([[0], rows[:-1], [len(y.low)]])[cell]
+    high = np.concatenate([[0], rows[1:], [len(y.low)]])[cell]
+    upper, lower = wide[column, cell - 1], wide[column, np.minimum(cell, len(logits) - 1)]
+    while len(open_ := np.flatnonzero(low < high)):
+        middle = (low[open_] + high[open_]) // 2
+        share = y.share[middle]
+        is_behind = (upper[open_] * (1 - share) + lower[open_] * share > 0) == (lower[open_] > 0)
+        high[open_] = np.where(is_behind, middle, high[open_])
+        low[open_] = np.where(is_behind, low[open_], middle + 1)
+    # Where cells are smaller than pixels, or at the edge of the box, changes may be at the same row. Two of
+    # them cancel each other out.
+    columns, rows = _odd(column, high)
+    return Mask(x.pixels[columns[::2]], rows[::2] + y.pixels[0], rows[1::2] + y.pixels[0])
+
+
+def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the places of an ordered list that are in it an odd number of times, once each."""
+    differs = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
+    first = np.flatnonzero(np.append(True, differs)[: len(rows)])
+    is_odd = np.diff(first, append=len(rows)) % 2 == 1
+    return columns[first[is_odd]], rows[first[is_odd]]
 
 
 def _pixels(start: float, end: float, side: int) -> Ints:

@@ -38,8 +38,9 @@ def polygons(mask: Mask) -> list[NDArray[np.int32]]:
     """Return the outlines of a mask as closed rings (points, 2) of x, y along the edges of pixels.
 
     A pixel belongs to the mask if its centre is inside an odd number of rings; so a hole is a ring, too.
-    Every point is a corner: horizontal and vertical edges follow each other in turns. Parts that touch at one
-    point only have rings of their own.
+    Every point is a corner: horizontal and vertical edges follow each other in turns. Seen on the image, the
+    ring around a part of the mask is counterclockwise, and that around a hole is clockwise. Parts that touch
+    at a point only are not joined there.
     """
     corners = _horizontal_edges(mask)
     # The corners on a vertical line are the ends of its edges, in pairs from the top. Where two parts touch,

@@ -184,7 +184,14 @@ def test_every_part_and_every_hole_has_one_ring(name: str, draw: object) -> None
     bitmap = np.pad(draw(np.random.default_rng(2)), 1)  # type: ignore[operator]
     parts = cv2.connectedComponents(bitmap.astype(np.uint8), connectivity=4)[0] - 1
     gaps = cv2.connectedComponents((~bitmap).astype(np.uint8), connectivity=8)[0] - 1
-    assert len(polygons(runs_of(bitmap, 0, 0))) == parts + gaps - 1, "one gap is around the mask"
+    rings = polygons(runs_of(bitmap, 0, 0))
+    areas = [
+        (ring[:, 0] * np.roll(ring[:, 1], 1) - ring[:, 1] * np.roll(ring[:, 0], 1)).sum() / 2
+        for ring in rings
+    ]
+    assert sum(area > 0 for area in areas) == parts
+    assert sum(area < 0 for area in areas) == gaps - 1, "one gap is around the mask"
+    assert sum(areas) == bitmap.sum()
 
 
 @pytest.mark.parametrize(("name", "draw"), MASKS)
