@@ -1,9 +1,13 @@
 """Segmenters, pose models and detectors of rotated boxes are served: their answers hold more than a box."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from clients.rle import decode_rle, fill_polygons
+from service.rest.formats.json import JsonFormat
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.onnx_builders import build_constant
@@ -99,6 +103,24 @@ def test_rotated_boxes_have_corners_and_degrees_and_are_not_clipped(running):
     assert told[0]["corners"] == [[4, 4], [20, 4], [20, 12], [4, 12]]
     assert np.allclose(told[1]["corners"], [[17, 0], [17, 16], [9, 16], [9, 0]], atol=1e-3)
     assert min(x for x, _ in told[2]["corners"]) < 0, "beyond the left edge of the image"
+
+
+def test_the_service_answers_others_while_it_writes_outlines(running, monkeypatch):
+    writing, answered = threading.Event(), threading.Event()
+    write = JsonFormat.write
+
+    def write_when_another_was_answered(*args, **options):
+        writing.set()
+        assert answered.wait(10), "nobody else was answered meanwhile"
+        return write(*args, **options)
+
+    monkeypatch.setattr(JsonFormat, "write", write_when_another_was_answered)
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(predictions, running, "segment", masks="polygon")
+        assert writing.wait(10)
+        assert running.client.get("/healthz").status_code == 200
+        answered.set()
+        assert len(told.result()) == 2
 
 
 @pytest.mark.parametrize("model", ["pose", "obb"])
