@@ -29,7 +29,10 @@ _SHAPES = {
     "obb": "detect objects with rotated boxes",
 }
 
-_DESCRIPTION = "Detect objects in images or classify images, and show which experts of the model ran."
+_DESCRIPTION = (
+    "Detect objects in images, with boxes, masks, keypoints or rotated boxes, or classify images, and show "
+    "which experts of the model ran."
+)
 _EXAMPLES = """
 examples:
   {program} detect photo.jpg
@@ -38,6 +41,9 @@ examples:
   {program} detect *.jpg --json | jq '.predictions | length'
       one line of JSON for each image, in the form of the service's answer to POST /detect
   {program} classify photo.jpg --model trash --top 3
+  {program} segment photo.jpg --model cells-seg --masks polygon --json
+  {program} pose photo.jpg --model people-pose
+  {program} obb photo.jpg --model ships-obb
   {program} triton photo.jpg --url triton.example:8001 --top-k 1
       the objects that an NVIDIA Triton server finds, without the service
 
