@@ -11,6 +11,7 @@ _BLOCK = 1 << 20  # logits that are computed at once
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Positions = NDArray[np.float64]
 
 # K prototypes · h, w of a prototype · H, W of the source image · R runs of pixels
 
@@ -26,18 +27,6 @@ class Mask(NamedTuple):
     ends: Ints  # (R,) the row after each run
 
 
-class _Axis(NamedTuple):
-    """Some pixels along one side of the image, and where they are between the centres of prototype cells."""
-
-    pixels: Ints  # (n,) ascending
-    low: Ints  # (n,) the cell before the pixel
-    high: Ints  # (n,) the cell after it; beyond the centre of the first or last cell, both are that cell
-    share: Floats  # (n,) the weight of the cell after it
-
-    def part(self, places: slice) -> "_Axis":
-        return _Axis(self.pixels[places], self.low[places], self.high[places], self.share[places])
-
-
 def object_mask(
     coefficients: NDArray[np.floating],
     prototypes: NDArray[np.floating],
@@ -51,8 +40,8 @@ def object_mask(
     A pixel belongs to the object if its centre is inside the box, and if the object's logit there is above 0.
     The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients; between the
     centres of cells, it is interpolated bilinearly. So between two centres, the logit changes its sign at
-    most once down a column. Only the rows where it does are searched for, so time and memory hardly depend
-    on the height of the image.
+    most once down a column. The rows where it does are calculated, so time and memory hardly depend on the
+    height of the image.
 
     Args:
         coefficients: (K,).
@@ -64,52 +53,50 @@ def object_mask(
     """
     left, top, right, bottom = box_xyxy.tolist()
     _, height, width = prototypes.shape
-    x = _axis(_pixels(left, right, image_hw[1]), place.scale, place.left, stride, width)
-    y = _axis(_pixels(top, bottom, image_hw[0]), place.scale, place.top, stride, height)
-    if not len(x.pixels) or not len(y.pixels):
+    columns, rows = _pixels(left, right, image_hw[1]), _pixels(top, bottom, image_hw[0])
+    if not len(columns) or not len(rows):
         return Mask(*np.zeros((3, 0), dtype=np.int64))
-    x_first, y_first = int(x.low[0]), int(y.low[0])
-    needed = prototypes[:, y_first : y.high[-1] + 1, x_first : x.high[-1] + 1].astype(np.float32)
+    x = _in_cells(columns, place.scale, place.left, stride, width)
+    y = _in_cells(rows, place.scale, place.top, stride, height)
+    x_first, y_first = int(x[0]), int(y[0])
+    needed = prototypes[:, y_first : int(y[-1]) + 2, x_first : int(x[-1]) + 2].astype(np.float32)
     logits = np.tensordot(coefficients.astype(np.float32), needed, axes=1)
-    x = x._replace(low=x.low - x_first, high=x.high - x_first)
-    y = y._replace(low=y.low - y_first, high=y.high - y_first)
+    x, y = x - x_first, y - y_first
     # In blocks of columns, because an image may be very wide.
     block = max(1, _BLOCK // len(logits))
-    parts = [
-        _runs(logits, x.part(slice(first, first + block)), y) for first in range(0, len(x.pixels), block)
-    ]
-    return Mask(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    parts = [(first, *_runs(logits, x[first : first + block], y)) for first in range(0, len(x), block)]
+    return Mask(
+        np.concatenate([found + first + columns[0] for first, found, _, _ in parts]),
+        np.concatenate([starts + rows[0] for _, _, starts, _ in parts]),
+        np.concatenate([ends + rows[0] for _, _, _, ends in parts]),
+    )
 
 
-def _runs(logits: Floats, x: _Axis, y: _Axis) -> Mask:
-    """Return the runs of pixels whose logit is above 0.
+def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]:
+    """Return the runs of pixels whose logit is above 0: places in `x`, and their starts and ends in `y`.
 
     Args:
         logits: of prototype cells, (h, w).
-        x: the columns.
-        y: the rows.
+        x: the columns, in cells from the centre of the first one, ascending.
+        y: the rows, likewise.
     """
-    cells, share = np.ascontiguousarray(logits.T), x.share[:, None]
-    wide = cells[x.low] * (1 - share) + cells[x.high] * share  # (columns, h)
+    cells, low = np.ascontiguousarray(logits.T), x.astype(np.int64)
+    share = (x - low).astype(np.float32)[:, None]
+    wide = cells[low] * (1 - share) + cells[np.minimum(low + 1, len(cells) - 1)] * share  # (columns, h)
     is_set = np.zeros((len(wide), len(logits) + 2), dtype=np.bool_)
     is_set[:, 1:-1] = wide > 0
     column, cell = np.nonzero(is_set[:, 1:] != is_set[:, :-1])  # the first cell behind each change
-    # The change is at the first row of the cell before it, at the first row of the cell, or between them.
-    # Before the first cell and behind the last one, it is at the edge of the box.
-    rows = np.searchsorted(y.low, np.arange(len(logits)))
-    low = np.concatenate([[0], rows[:-1], [len(y.low)]])[cell]
-    high = np.concatenate([[0], rows[1:], [len(y.low)]])[cell]
-    upper, lower = wide[column, cell - 1], wide[column, np.minimum(cell, len(logits) - 1)]
-    while len(open_ := np.flatnonzero(low < high)):
-        middle = (low[open_] + high[open_]) // 2
-        share = y.share[middle]
-        is_behind = (upper[open_] * (1 - share) + lower[open_] * share > 0) == (lower[open_] > 0)
-        high[open_] = np.where(is_behind, middle, high[open_])
-        low[open_] = np.where(is_behind, low[open_], middle + 1)
+    # Before the first cell and behind the last one, the change is at the edge of the box.
+    row = np.where(cell == 0, 0, len(y))
+    between = np.flatnonzero((cell > 0) & (cell < len(logits)))
+    at_column, behind = column[between], cell[between]
+    upper, lower = wide[at_column, behind - 1].astype(np.float64), wide[at_column, behind]
+    zero = behind - 1 + upper / (upper - lower)
+    row[between] = np.where(lower > 0, np.searchsorted(y, zero, "right"), np.searchsorted(y, zero))
     # Where cells are smaller than pixels, or at the edge of the box, changes may be at the same row. Two of
     # them cancel each other out.
-    columns, rows = _odd(column, high)
-    return Mask(x.pixels[columns[::2]], rows[::2] + y.pixels[0], rows[1::2] + y.pixels[0])
+    column, row = _odd(column, row)
+    return column[::2], row[::2], row[1::2]
 
 
 def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
@@ -126,8 +113,8 @@ def _pixels(start: float, end: float, side: int) -> Ints:
     return np.arange(first, last)
 
 
-def _axis(pixels: Ints, scale: float, offset: int, stride: int, cells: int) -> _Axis:
-    """Return where pixels are between the centres of `cells` prototype cells.
+def _in_cells(pixels: Ints, scale: float, offset: int, stride: int, cells: int) -> Positions:
+    """Return the centres of pixels, in prototype cells from the centre of the first cell to that of the last.
 
     Args:
         pixels: of the source image, ascending.
@@ -136,6 +123,5 @@ def _axis(pixels: Ints, scale: float, offset: int, stride: int, cells: int) -> _
         stride: pixels of the model input per cell.
         cells: number of cells.
     """
-    at = (((pixels + 0.5) * scale + offset) / stride - 0.5).clip(0, cells - 1)
-    low = np.floor(at).astype(np.int64)
-    return _Axis(pixels, low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32))
+    at: Positions = (((pixels + 0.5) * scale + offset) / stride - 0.5).clip(0, cells - 1)
+    return at
