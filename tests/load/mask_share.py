@@ -2,10 +2,10 @@
 
     SPARSIGHT_REPOSITORY=models SPARSIGHT_DEFAULT_MODEL=mine .venv/bin/python -m tests.load.mask_share
 
-The script starts the service with the settings of its environment (SPARSIGHT_…) and one engine thread. It sends
-one image of 640 x 480 with masks=off, masks=rle and masks=polygon in turns, and asks for the same number of
-objects each time. The masks' time is that of post-processing less that with masks=off. The script prints the
-median of each stage and its share of the request. The goal is that RLE masks need at most 10 %.
+The script starts the service with the settings of its environment (SPARSIGHT_…), and with one engine thread.
+It sends one image of 640 x 480 with masks=off, masks=rle and masks=polygon in turns, and asks for the same
+number of objects each time. The time of the masks is that of post-processing less that with masks=off. The
+script prints the median of each stage and its share of the request. The goal for RLE masks is at most 10 %.
 """
 
 import argparse
