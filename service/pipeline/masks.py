@@ -1,5 +1,6 @@
 """Compute the masks of detected objects from coefficients and prototypes, one object at a time."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def object_mask(
     y = _in_cells(rows, place.scale, place.top, stride, height)
     x_first, y_first = int(x[0]), int(y[0])
     needed = prototypes[:, y_first : int(y[-1]) + 2, x_first : int(x[-1]) + 2].astype(np.float32)
-    logits = np.tensordot(coefficients.astype(np.float32), needed, axes=1)
+    logits = (coefficients.astype(np.float32) @ needed.reshape(len(needed), -1)).reshape(needed.shape[1:])
     x, y = x - x_first, y - y_first
     # In blocks of columns, because an image may be very wide.
     block = max(1, _BLOCK // len(logits))
@@ -101,15 +102,16 @@ def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]
 
 def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
     """Return the places of an ordered list that are in it an odd number of times, once each."""
-    differs = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
-    first = np.flatnonzero(np.append(True, differs)[: len(rows)])
-    is_odd = np.diff(first, append=len(rows)) % 2 == 1
-    return columns[first[is_odd]], rows[first[is_odd]]
+    differs = np.ones(len(rows) + 1, dtype=np.bool_)
+    differs[1:-1] = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
+    first = np.flatnonzero(differs)  # of each group of equal places, and the end
+    odd = first[:-1][np.diff(first) % 2 == 1]
+    return columns[odd], rows[odd]
 
 
 def _pixels(start: float, end: float, side: int) -> Ints:
     """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image."""
-    first, last = np.ceil(np.clip([start, end], 0, side) - 0.5).astype(np.int64)
+    first, last = (math.ceil(min(max(edge, 0), side) - 0.5) for edge in (start, end))
     return np.arange(first, last)
 
 

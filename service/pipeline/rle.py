@@ -84,10 +84,12 @@ def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> Ints:
     height, width = image_hw
     starts, ends = mask.columns * height + mask.starts, mask.columns * height + mask.ends
     # A run that ends at the bottom of a column goes on if the next column begins with one.
-    parted = starts[1:] != ends[:-1]
-    starts, ends = starts[np.append(True, parted)[: len(starts)]], ends[np.append(parted, True)[: len(ends)]]
-    bounds = np.stack([starts, ends], axis=1).reshape(-1)
-    lengths = np.diff(bounds, prepend=0, append=height * width)
+    parted = np.ones(len(starts) + 1, dtype=np.bool_)
+    parted[1:-1] = starts[1:] != ends[:-1]
+    starts, ends = starts[parted[:-1]], ends[parted[1:]]
+    bounds = np.zeros(2 * len(starts) + 2, dtype=np.int64)
+    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, height * width
+    lengths = np.diff(bounds)
     return lengths[:-1] if lengths[-1] == 0 else lengths
 
 
