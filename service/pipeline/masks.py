@@ -110,8 +110,11 @@ def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
 
 
 def _pixels(start: float, end: float, side: int) -> Ints:
-    """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image."""
-    first, last = (math.ceil(min(max(edge, 0), side) - 0.5) for edge in (start, end))
+    """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image.
+
+    An edge that is not a number counts as 0.
+    """
+    first, last = (math.ceil(min(side, max(0, edge)) - 0.5) for edge in (start, end))
     return np.arange(first, last)
 
 

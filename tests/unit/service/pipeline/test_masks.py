@@ -79,8 +79,9 @@ def test_a_mask_is_that_of_the_full_computation(
     np.testing.assert_array_equal(whole(mask, image_hw), expected)
 
 
-def test_a_box_without_a_pixel_has_an_empty_mask() -> None:
-    box = np.array([3.6, 2, 4.4, 9], dtype=np.float32)
+@pytest.mark.parametrize("edges", [(3.6, 2, 4.4, 9), (9, 9, 2, 2), (70, 2, 90, 9), (np.nan,) * 4])
+def test_a_box_without_a_pixel_has_an_empty_mask(edges: tuple[float, ...]) -> None:
+    box = np.array(edges, dtype=np.float32)
     place = Letterbox.fit((64, 64), (64, 64))
     mask = object_mask(np.ones(1), np.ones((1, 16, 16)), box, place, (64, 64), STRIDE)
     assert len(mask.columns) == 0
