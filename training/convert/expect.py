@@ -30,7 +30,8 @@ class Output(NamedTuple):
     unit: str = ""
 
 
-# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative.
+# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative. An angle
+# is π times a number 0..1, to which the limit of a score applies.
 DETECTED = (Output("boxes", 3, 1e-3, 1e-5, "px"), Output("scores", 3, 1e-4))
 OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
     "detect": DETECTED,
@@ -40,7 +41,7 @@ OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
         Output("prototypes", 4, 1e-3, 1e-5),
     ),
     "pose": (*DETECTED, Output("keypoints", 4, 1e-3, 1e-5, "px"), Output("visibilities", 3, 1e-4)),
-    "obb": (*DETECTED, Output("angles", 2, 1e-4, unit="rad")),
+    "obb": (*DETECTED, Output("angles", 2, 3e-4, unit="rad")),
     "classify": (Output("probabilities", 2, 1e-4),),
 }
 
