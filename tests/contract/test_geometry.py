@@ -16,7 +16,9 @@ from service.types import Candidates
 from training.config import PAD_VALUE
 from training.data.images.center_crop import CenterCrop, center_crop_image
 from training.data.images.letterbox import Letterbox, letterbox_image
-from training.evaluate.detections import DetectConfig, keep_detections
+from training.evaluate import detections as evaluated
+from training.evaluate.detections import DetectConfig
+from training.evaluate.objects.boxes import BOXES
 from training.ops import nms
 
 SUPPRESSION = Path(__file__).parents[2] / "training" / "export" / "triton" / "nms" / "suppression.py"
@@ -96,7 +98,7 @@ def test_all_copies_keep_the_same_detections(triton, seed, anchors, classes):
     config = DetectConfig(conf=0.2, iou=0.5, max_det=30, candidates=100)
     image_hw = (180, 190)
     placed = Letterbox.fit(image_hw, (200, 200))
-    ours = keep_detections((picked[0][0], picked[1][0], picked[2][0]), placed, image_hw, config)
+    ours = BOXES.keep(evaluated.Candidates(*picked).of_image(0), placed, image_hw, config)
 
     canvas, _ = select_candidates(boxes[0], class_scores[0], 100)
     by_graph = Candidates(picked[0][0].numpy(), picked[1][0].numpy(), picked[2][0].numpy())

@@ -8,8 +8,8 @@ from training.convert.archive import Archive
 from training.convert.heads import HEADS, OTHER_HEADS
 from training.convert.keypoints import read_skeleton
 from training.convert.records import Record, StoredTensor, is_plain, plain_name, shown
-from training.data.skeleton import Skeleton
 from training.errors import CheckpointError
+from training.skeleton import Skeleton
 
 STRIDE = 32  # input heights and widths are multiples of this number
 SMALLEST_INPUT = 64

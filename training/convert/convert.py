@@ -17,6 +17,7 @@ from training.convert.records import Record, StoredTensor
 from training.errors import CheckpointError
 from training.models.layers import BN_EPS
 from training.models.network import Network
+from training.tasks.choose import task_named
 
 WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
     "Upsample": {"mode": "nearest", "scale_factor": 2, "size": None},
@@ -51,7 +52,7 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
         recognised = recognise(found)
         _check_outside_weights(archive, recognised, found)
         head = found.layers[-1]
-        build = HEADS[head.kind].network
+        build = task_named(recognised.config.task).build
         with torch.device("meta"):  # allocates nothing, as the sizes are not verified yet
             shapes = build(recognised.config)
         tensors: Found = {}

@@ -30,8 +30,8 @@ class Output(NamedTuple):
     unit: str = ""
 
 
-# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative. An angle
-# is π times a number 0..1, to which the limit of a score applies.
+# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative. An
+# angle is π times a number 0..1, to which the limit of a score applies.
 DETECTED = (Output("boxes", 3, 1e-3, 1e-5, "px"), Output("scores", 3, 1e-4))
 OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
     "detect": DETECTED,

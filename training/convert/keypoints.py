@@ -5,8 +5,8 @@ from typing import Any
 from training.convert.records import Record, is_plain, shown
 from training.data.labels.mirrored_names import flip_ids
 from training.data.readers.coco_keypoints import PERSON, PERSON_SIGMAS
-from training.data.skeleton import Skeleton
 from training.errors import CheckpointError
+from training.skeleton import Skeleton
 
 KEYPOINTS_LIMIT = 1_000
 # Pairs of PERSON that COCO's own drawings connect, from its annotation files.

@@ -50,29 +50,13 @@ def recognise(found: ForeignModel) -> Recognised:
     by_place = {layer.place: record for layer, record in zip(layers, found.layers, strict=True)}
     size = _size(by_place)
     try:
-        config = model_config(f"{family}-{size}", found.class_names, found.input_hw)
+        variant = f"{family}-{size}{TASK_SUFFIXES[HEADS[head].task]}"
+        config = model_config(variant, found.class_names, found.input_hw, skeleton=found.skeleton)
         mixtures, notes = _mixtures(config, by_place)
-        config = replace(_for_task(config, found), mixtures=mixtures)
+        config = replace(config, mixtures=mixtures)
     except ConfigError as error:
         raise CheckpointError(f"a {FAMILIES[family]} of size {size}, but {error}") from error
     return Recognised(config, FAMILIES[family], layers, notes)
-
-
-def _for_task(config: ModelConfig, found: ForeignModel) -> ModelConfig:
-    """Return the configuration of a detector changed to that of the network's task."""
-    task = HEADS[found.layers[-1].kind].task
-    config = replace(config, variant=config.variant + TASK_SUFFIXES[task])
-    points = found.skeleton
-    if points is None:
-        return replace(config, task=task)
-    return replace(
-        config,
-        task=task,
-        keypoints=points.names,
-        flip_ids=points.flip_ids,
-        edges=points.edges,
-        sigmas=points.sigmas,
-    )
 
 
 def known_layers(family: str, head: str = "Detect") -> tuple[Layer, ...]:

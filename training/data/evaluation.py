@@ -26,6 +26,7 @@ class Truth:
     name: str
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
+    ignored_masks: tuple[Mask, ...] | None = None  # R; None: the whole boxes of the regions are ignored
     areas: NDArray[np.float64] | None = None  # (N,) areas of outlines; NaN: use the box's area
     image_class: int | None = None
     masks: tuple[Mask, ...] | None = None  # N
@@ -37,6 +38,13 @@ class Truth:
         """Return the labels of a sample, without its image."""
         labels = {each.name: getattr(sample, each.name) for each in fields(cls) if each.name != "image_hw"}
         return cls(**labels, image_hw=(sample.image.shape[0], sample.image.shape[1]))
+
+    @property
+    def object_areas(self) -> NDArray[np.float64]:
+        """Return the area of each object's outline, or of its box where none is labelled, (N,) pixels²."""
+        boxes = self.boxes_xyxy.astype(np.float64)
+        of_boxes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        return of_boxes if self.areas is None else np.where(np.isnan(self.areas), of_boxes, self.areas)
 
 
 @dataclass(frozen=True, eq=False)

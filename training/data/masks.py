@@ -1,8 +1,9 @@
-"""The mask of one object: the pixels that belong to it, inside a window of its image."""
+"""The mask of one object: the pixels that belong to it, as a bitmap in a window or as run lengths."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
 
@@ -24,10 +25,42 @@ class Mask(NamedTuple):
         return whole
 
     @classmethod
-    def of(cls, whole: NDArray[np.bool_]) -> "Mask":
+    def of(cls, whole: NDArray[np.bool_]) -> Self:
         """Return the mask of an image-sized array (H, W), with the smallest window that holds its pixels."""
         rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
         if not len(rows):
             return cls(0, 0, np.zeros((0, 0), dtype=np.bool_))
         top, left = int(rows[0]), int(columns[0])
         return cls(left, top, whole[top : rows[-1] + 1, left : columns[-1] + 1].copy())
+
+
+class RunLengths(NamedTuple):
+    """A mask as the COCO API's compressed run lengths: far smaller than a bitmap."""
+
+    image_hw: tuple[int, int]
+    counts: bytes
+
+    @classmethod
+    def of(cls, mask: Mask, image_hw: tuple[int, int]) -> Self:
+        """Return the run lengths of a mask in an image; pixels beyond the image are cut off."""
+        # Only the columns of the window are searched for runs: objects are far narrower than most images.
+        height, width = image_hw
+        left, right = (min(max(0, column), width) for column in (mask.left, mask.left + mask.bitmap.shape[1]))
+        moved = Mask(mask.left - left, mask.top, mask.bitmap)
+        flat = moved.on((height, right - left)).T.reshape(-1)  # runs go down the columns
+        changes = left * height + np.flatnonzero(np.diff(flat, prepend=False, append=False))
+        runs = np.diff(changes, prepend=0, append=height * width)
+        if len(runs) > 1 and runs[-1] == 0:
+            runs = runs[:-1]  # the last pixel is set
+        whole = {"counts": runs.tolist(), "size": list(image_hw)}
+        encoded: Any = coco_mask.frPyObjects(whole, height, width)
+        return cls(image_hw, bytes(encoded["counts"]))
+
+    @property
+    def coco(self) -> dict[str, object]:
+        """Return the mask as the COCO API takes it."""
+        return {"size": list(self.image_hw), "counts": self.counts}
+
+    def bitmap(self) -> NDArray[np.bool_]:
+        """Return the mask at the size of the image, (H, W)."""
+        return np.asarray(coco_mask.decode(self.coco)).astype(np.bool_)

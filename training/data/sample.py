@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.labels.remarks import Remarks
 from training.data.masks import Mask
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 
 def no_boxes() -> NDArray[np.float32]:
@@ -22,8 +22,8 @@ class Sample:
     """An image and its objects, with boxes in pixels of the image.
 
     Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
-    there, and evaluation counts detections there neither as right nor as wrong. `ignored_class_ids` and
-    `areas` are None in augmented samples, because only evaluation uses these two fields.
+    there, and evaluation counts detections there neither as right nor as wrong. `ignored_class_ids`,
+    `ignored_masks` and `areas` are None in augmented samples, because only evaluation uses these fields.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -32,6 +32,7 @@ class Sample:
     name: str  # file stem or scene number, for messages and reports
     ignored_xyxy: NDArray[np.float32] = field(default_factory=no_boxes)  # (R, 4)
     ignored_class_ids: NDArray[np.int64] | None = None  # (R,) -1: every class; None: all are -1
+    ignored_masks: tuple[Mask, ...] | None = None  # R; None: the whole boxes of the regions are ignored
     areas: NDArray[np.float64] | None = None  # (N,) of outlines, source pixels²; NaN: use the box's area
     image_class: int | None = None  # class of the whole image; None: its objects are labelled instead
     masks: tuple[Mask, ...] | None = None  # N; None: the data set has no masks
@@ -55,6 +56,10 @@ class Sample:
         regions = self.ignored_class_ids
         if regions is not None and len(regions) != len(self.ignored_xyxy):
             raise ValueError(f"{self.name}: {len(regions)} classes of {len(self.ignored_xyxy)} regions")
+        if self.ignored_masks is not None and len(self.ignored_masks) != len(self.ignored_xyxy):
+            raise ValueError(
+                f"{self.name}: {len(self.ignored_masks)} masks of {len(self.ignored_xyxy)} regions"
+            )
         for name in ("areas", "masks", "keypoints", "corners"):
             values = getattr(self, name)
             if values is not None and len(values) != n:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.config import TaskName
 from training.data.sample import Dataset
 from training.errors import DatasetError
 from training.evaluate.accuracy import Accuracy, accuracy
@@ -18,7 +19,7 @@ from training.models.mixture.routing import RoutingControls
 class ClassEvaluation(Result):
     """A classifier's accuracy, probabilities and routing on a data set."""
 
-    task = "classify"
+    task: TaskName = "classify"
     accuracy: Accuracy
     probabilities: NDArray[np.float32]  # (images, C), in the order of the data set
 

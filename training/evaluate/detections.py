@@ -1,13 +1,16 @@
-"""Detections of one image, in pixels of the source image."""
+"""Candidates of a network, and the detections of one image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, cat
 
-from training.data.images.letterbox import Letterbox
-from training.ops.nms import class_aware_nms
+from training.data.masks import RunLengths
+from training.ops.nms import select_candidates
+
+# B images · A anchors · N candidates or detections · C classes · K prototypes · P keypoints
 
 
 @dataclass(frozen=True)
@@ -20,31 +23,73 @@ class DetectConfig:
     candidates: int = 1000  # (box, class) pairs of an image that NMS considers
 
 
+class Candidates(NamedTuple):
+    """The (anchor, class) pairs of images with the highest scores; without B, those of one image."""
+
+    boxes_xyxy: Tensor  # (B, N, 4) in pixels of the model input; of oriented boxes, before their rotation
+    scores: Tensor  # (B, N) descending
+    class_ids: Tensor  # (B, N) int64
+    # (B, N, …) mask coefficients (…, K), keypoints (…, P, 3) or angles (…); None: only boxes are predicted
+    extras: Tensor | None = None
+    prototypes: Tensor | None = None  # (B, K, H / 4, W / 4), with mask coefficients
+
+    @classmethod
+    def select(cls, decoded: tuple[Tensor, ...], limit: int, prototypes: Tensor | None = None) -> Self:
+        """Return the `limit` best pairs of each image.
+
+        Args:
+            decoded: what `Detector.decode` returns: boxes (B, A, 4), class scores (B, A, C), and extras
+                (B, A, …) if the network has them.
+        """
+        boxes, class_scores, *more = decoded
+        extras = more[0] if more else None
+        rows = boxes if extras is None else cat([boxes, extras.reshape(*boxes.shape[:2], -1)], dim=-1)
+        rows, scores, class_ids = select_candidates(rows, class_scores, limit)
+        if extras is not None:
+            extras = rows[..., 4:].reshape(*rows.shape[:2], *extras.shape[2:])
+        return cls(rows[..., :4], scores, class_ids, extras, prototypes)
+
+    def of_image(self, row: int) -> Self:
+        """Return the candidates of one image of the batch."""
+        extras = None if self.extras is None else self.extras[row]
+        prototypes = None if self.prototypes is None else self.prototypes[row]
+        return type(self)(self.boxes_xyxy[row], self.scores[row], self.class_ids[row], extras, prototypes)
+
+    def likely(self, conf: float) -> Self:
+        """Return the candidates of one image with scores of at least `conf`, in main memory."""
+        return self.rows(self.scores >= conf)
+
+    def rows(self, which: Tensor) -> Self:
+        """Return some candidates of one image, in main memory, with the image's prototypes.
+
+        Args:
+            which: their indices, or for each candidate whether to return it.
+        """
+        boxes, scores, class_ids = (part[which].cpu() for part in self[:3])
+        extras = None if self.extras is None else self.extras[which].cpu()
+        prototypes = None if self.prototypes is None else self.prototypes.cpu()
+        return type(self)(boxes, scores, class_ids, extras, prototypes)
+
+
 @dataclass(frozen=True)
 class Detections:
     """The detections of one image, highest score first, in pixels of the source image."""
 
-    boxes_xyxy: NDArray[np.float32]  # (N, 4)
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) of oriented boxes, the extents
     scores: NDArray[np.float32]  # (N,)
     class_ids: NDArray[np.int64]  # (N,)
+    masks: tuple[RunLengths, ...] | None = None  # N
+    keypoints: NDArray[np.float32] | None = None  # (N, P, 3) x, y, and visibility 0..1
+    corners: NDArray[np.float32] | None = None  # (N, 4, 2) of oriented boxes, in order
 
-
-def keep_detections(
-    candidates: tuple[Tensor, Tensor, Tensor],
-    placed: Letterbox,
-    image_hw: tuple[int, int],
-    config: DetectConfig,
-) -> Detections:
-    """Return the candidates of one image that NMS and `config` keep, clipped to the source image.
-
-    Args:
-        candidates: boxes (N, 4) in pixels of the model input, scores (N,), class ids (N,).
-        placed: where the image is in the model input.
-    """
-    boxes, scores, class_ids = (part.cpu() for part in candidates)
-    likely = scores >= config.conf
-    boxes, scores, class_ids = boxes[likely], scores[likely], class_ids[likely]
-    kept = class_aware_nms(boxes, scores, class_ids, config.iou, config.max_det)
-    height, width = image_hw
-    source = placed.to_source(boxes[kept].numpy()).clip(0, (width, height, width, height))
-    return Detections(source.astype(np.float32), scores[kept].numpy(), class_ids[kept].long().numpy())
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """Return the detections for which `kept` (N,) is true."""
+        places = np.flatnonzero(kept)
+        chosen: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, tuple):
+                chosen[each.name] = tuple(value[place] for place in places)
+            elif value is not None:
+                chosen[each.name] = value[places]
+        return replace(self, **chosen)

@@ -1,37 +1,42 @@
-"""Evaluate a detector on a data set: its mAP and the use of its experts."""
+"""Evaluate a network that detects objects: its mAP and the use of its experts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from training.config import TaskName
 from training.data.evaluation import EvaluationBatch, Truth
 from training.data.images.letterbox import Letterbox
 from training.data.sample import Dataset
 from training.errors import DatasetError
 from training.evaluate.curves import Curves, curves_of
-from training.evaluate.detections import DetectConfig, Detections, keep_detections
+from training.evaluate.detections import Candidates, DetectConfig, Detections
 from training.evaluate.matches import match_by_class
 from training.evaluate.mean_ap import MeanAp, mean_average_precision
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.kind import ObjectKind
+from training.evaluate.objects.kinds import kind_of
 from training.evaluate.routed import Result, RoutedImages, route_images
 from training.models.detector import Detector, Predictions
 from training.models.mixture.routing import RoutingControls
-from training.ops.nms import select_candidates
 from training.progress import bar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation(Result):
-    """A detector's mAP, detections and routing on a data set."""
+    """A network's mAP, detections and routing on a data set."""
 
-    task = "detect"
+    task: TaskName = "detect"
+    kind: ObjectKind = BOXES  # what mean_ap compares
     mean_ap: MeanAp
+    box_ap: MeanAp | None = None  # mAP of the boxes of masks and keypoints
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
     class_names: tuple[str, ...] = ()
 
     @cached_property
     def curves(self) -> Curves:
-        """Return the detector's precision, recall and F1 at every confidence."""
-        matches = match_by_class(self.routed.truths, self.detections, len(self.class_names))
+        """Return the network's precision, recall and F1 at every confidence."""
+        matches = match_by_class(self.routed.truths, self.detections, len(self.class_names), kind=self.kind)
         return curves_of(matches, self.class_names)
 
 
@@ -47,7 +52,7 @@ def check_classes(model_names: tuple[str, ...], data_names: tuple[str, ...]) -> 
 def evaluate(
     model: Detector, dataset: Dataset, *, controls: RoutingControls | None = None, batch_size: int = 8
 ) -> Evaluation:
-    """Evaluate a detector in float32 on the model's device.
+    """Evaluate a network in float32 on the model's device.
 
     Each expert runs only on the images for which the router chose it.
 
@@ -56,23 +61,27 @@ def evaluate(
             cannot be loaded.
     """
     check_classes(model.config.class_names, dataset.class_names)
+    config, kind = model.config, kind_of(model.config)
     found: list[Detections] = []
 
     def keep(batch: EvaluationBatch, predictions: Predictions) -> None:
-        all_boxes, all_scores, *_ = model.decode(predictions)
-        candidates = select_candidates(all_boxes, all_scores, DetectConfig.candidates)
+        candidates = Candidates.select(
+            model.decode(predictions), DetectConfig.candidates, predictions.prototypes
+        )
         for row, truth in enumerate(batch.truths):
-            boxes, scores, class_ids = (part[row] for part in candidates)
-            placed = Letterbox.fit(truth.image_hw, model.config.input_hw)
-            found.append(keep_detections((boxes, scores, class_ids), placed, truth.image_hw, DetectConfig()))
+            placed = Letterbox.fit(truth.image_hw, config.input_hw)
+            found.append(kind.keep(candidates.of_image(row), placed, truth.image_hw, DetectConfig()))
 
     routed = route_images(model, dataset, controls, batch_size=batch_size, what="evaluate", keep=keep)
-    mean_ap = mean_average_precision(routed.truths, found, model.config.class_names)
-    names = model.config.class_names
-    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found, class_names=names)
+    return evaluation_of(routed, found, config.class_names, config.task, kind)
 
 
-def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Evaluation:
+def evaluate_with(
+    detect: Callable[[bytes], Detections],
+    dataset: Dataset,
+    task: TaskName = "detect",
+    kind: ObjectKind = BOXES,
+) -> Evaluation:
     """Evaluate a function that returns the detections of an encoded image, without measuring routing."""
     truths, found = [], []
     with bar(len(dataset), "image", "evaluate") as progress:
@@ -80,6 +89,24 @@ def evaluate_with(detect: Callable[[bytes], Detections], dataset: Dataset) -> Ev
             truths.append(Truth.of(dataset.load(index)))
             found.append(detect(dataset.encoded(index)))
             progress.update()
-    mean_ap = mean_average_precision(truths, found, dataset.class_names)
-    routed = RoutedImages(tuple(truths), {}, {})
-    return Evaluation(routed=routed, mean_ap=mean_ap, detections=found, class_names=dataset.class_names)
+    return evaluation_of(RoutedImages(tuple(truths), {}, {}), found, dataset.class_names, task, kind)
+
+
+def evaluation_of(
+    routed: RoutedImages,
+    found: Sequence[Detections],
+    class_names: tuple[str, ...],
+    task: TaskName,
+    kind: ObjectKind,
+) -> Evaluation:
+    """Score the detections of a data set's images, which are in the order of the data set."""
+    of_boxes = kind.name in ("masks", "keypoints")
+    return Evaluation(
+        task=task,
+        kind=kind,
+        routed=routed,
+        mean_ap=mean_average_precision(routed.truths, found, class_names, kind),
+        box_ap=mean_average_precision(routed.truths, found, class_names) if of_boxes else None,
+        detections=found,
+        class_names=class_names,
+    )

@@ -1,20 +1,22 @@
 """COCO mean average precision, by the COCO API's own rules (faster-coco-eval)."""
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
 from training.data.labels.rows import ANY_CLASS
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
+from training.evaluate.objects.boxes import BOXES, coco_boxes
+from training.evaluate.objects.corners import corner_iou, shares_inside
+from training.evaluate.objects.keypoints import Keypoints
+from training.evaluate.objects.kind import ObjectKind
 
 COCO_MAX_DETECTIONS = 100  # of each class of an image: COCO counts no more, whatever max_det is
-NOTHING = {"image_id": 0, "bbox": [0, 0, 0, 0], "score": 0}  # finds no object; an empty result is refused
+COCO_MAX_POSES = 20  # of keypoints, COCO counts fewer detections
 
 
 class MeanAp(NamedTuple):
@@ -22,7 +24,8 @@ class MeanAp(NamedTuple):
 
     The figure for a size is None if no object has this size. Objects are small below an area of 32² pixels,
     and large above 96². The area is that of the object's outline if the labels state it, as COCO's do, and
-    otherwise that of its box.
+    otherwise that of its box. Of keypoints, COCO counts the 20 best detections of a class in an image, and
+    has no figure for small objects; of all else, it counts 100.
     """
 
     map50_95: float
@@ -33,16 +36,20 @@ class MeanAp(NamedTuple):
     map50_95_small: float | None
     map50_95_medium: float | None
     map50_95_large: float | None
-    ar1: float  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
-    ar10: float  # as ar1, with the best ten detections
-    ar100: float
+    ar1: float | None  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
+    ar10: float | None  # as ar1, with the best ten detections
+    ar20: float | None  # of keypoints only; the others, of all else
+    ar100: float | None
     ar100_small: float | None
     ar100_medium: float | None
     ar100_large: float | None
 
 
 def mean_average_precision(
-    truths: Sequence[Truth], detections: Sequence[Detections], class_names: Sequence[str]
+    truths: Sequence[Truth],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    kind: ObjectKind = BOXES,
 ) -> MeanAp:
     """Score detections against the labels of the same images, in the same order.
 
@@ -50,51 +57,97 @@ def mean_average_precision(
     neither as right nor as wrong if enough of the detection's area is inside the region. A region without
     a class applies to detections of every class. Detections of equal score rank in the order of the images.
 
+    Args:
+        kind: what is compared: boxes, masks, keypoints or corners.
+
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.
     """
-    evaluation = coco_evaluation(truths, detections)
+    evaluation = coco_evaluation(truths, detections, kind)
     evaluation.run()
     # precision: (thresholds 0.50..0.95, recalls, classes, areas, detection limits); -1 where undefined.
-    # recall: the same without recalls. Areas are all, small, medium, large; limits are 1, 10, 100.
+    # recall: the same without recalls.
     precision = np.asarray(evaluation.eval["precision"])[..., -1]
     recall = np.asarray(evaluation.eval["recall"])
-    occurring = {class_names[class_id]: place for place, class_id in enumerate(evaluation.params.catIds)}
+    params = evaluation.params
+    occurring = {class_names[class_id]: place for place, class_id in enumerate(params.catIds)}
+
+    def of_size(values: np.ndarray, size: str) -> float | None:
+        return _mean(values[..., params.areaRngLbl.index(size)]) if size in params.areaRngLbl else None
+
+    def recall_with(limit: int, size: str = "all") -> float | None:
+        return of_size(recall[..., params.maxDets.index(limit)], size) if limit in params.maxDets else None
+
     return MeanAp(
         map50_95=_defined_mean(precision[..., 0]),
         map50=_defined_mean(precision[0, ..., 0]),
         map75=_defined_mean(precision[5, ..., 0]),
         map50_by_class={name: _defined_mean(precision[0, :, i, 0]) for name, i in occurring.items()},
         map50_95_by_class={name: _defined_mean(precision[:, :, i, 0]) for name, i in occurring.items()},
-        map50_95_small=_mean(precision[..., 1]),
-        map50_95_medium=_mean(precision[..., 2]),
-        map50_95_large=_mean(precision[..., 3]),
-        ar1=_defined_mean(recall[:, :, 0, 0]),
-        ar10=_defined_mean(recall[:, :, 0, 1]),
-        ar100=_defined_mean(recall[:, :, 0, 2]),
-        ar100_small=_mean(recall[:, :, 1, -1]),
-        ar100_medium=_mean(recall[:, :, 2, -1]),
-        ar100_large=_mean(recall[:, :, 3, -1]),
+        map50_95_small=of_size(precision, "small"),
+        map50_95_medium=of_size(precision, "medium"),
+        map50_95_large=of_size(precision, "large"),
+        ar1=recall_with(1),
+        ar10=recall_with(10),
+        ar20=recall_with(COCO_MAX_POSES),
+        ar100=recall_with(COCO_MAX_DETECTIONS),
+        ar100_small=recall_with(COCO_MAX_DETECTIONS, "small"),
+        ar100_medium=recall_with(COCO_MAX_DETECTIONS, "medium"),
+        ar100_large=recall_with(COCO_MAX_DETECTIONS, "large"),
     )
 
 
 def coco_evaluation(
-    truths: Sequence[Truth], detections: Sequence[Detections], **options: object
+    truths: Sequence[Truth], detections: Sequence[Detections], kind: ObjectKind = BOXES, **options: object
 ) -> COCOeval_faster:
     """Return the COCO API's evaluation for the classes that occur in the labels, ready to run.
 
     Raises:
         DatasetError: the images hold no object.
     """
-    occurring = sorted({int(class_id) for truth in truths for class_id in truth.class_ids})
+    occurring = sorted({int(each) for truth in truths for each in truth.class_ids[kind.counted(truth)]})
     if not occurring:
-        raise DatasetError("the evaluation images hold no object; mAP is not defined")
+        with_points = " with a labelled keypoint" if isinstance(kind, Keypoints) else ""
+        raise DatasetError(f"the evaluation images hold no object{with_points}; mAP is not defined")
     images = [{"id": i, "height": t.image_hw[0], "width": t.image_hw[1]} for i, t in enumerate(truths)]
     categories = [{"id": class_id, "name": str(class_id)} for class_id in occurring]
-    rows = _truth_rows(truths, occurring)
+    rows = _truth_rows(truths, occurring, kind)
     truth = COCO({"images": images, "annotations": rows, "categories": categories})
-    found = _detection_rows(detections) or [{**NOTHING, "category_id": occurring[0]}]
-    return COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None, **options)
+    found = _detection_rows(detections, kind)
+    result = truth.loadRes(found) if found else COCO({"images": images, "categories": categories})
+    options |= {"print_function": lambda *_: None}
+    if kind.name == "corners":
+        return _CornerEvaluation(truth, result, kind.iou_type, **options)
+    evaluation = COCOeval_faster(truth, result, kind.iou_type, **options)
+    if isinstance(kind, Keypoints):
+        evaluation.params.kpt_oks_sigmas = np.array(kind.sigmas)
+    return evaluation
+
+
+class _CornerEvaluation(COCOeval_faster):
+    """The COCO API's evaluation with the exact overlaps of oriented boxes."""
+
+    def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list[float]:  # noqa: N802, N803 names of COCO
+        """Return the overlaps of an image's best detections, highest score first, with its objects."""
+        labelled, found = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
+        if not labelled or not found:
+            return []
+        best = sorted(found, key=lambda row: -row["score"])[: self.params.maxDets[-1]]
+        corners = np.stack([row["corners"] for row in best])
+        overlaps = np.zeros((len(best), len(labelled)))
+        crowd = np.array([bool(row["iscrowd"]) for row in labelled])
+        if crowd.any():
+            regions = np.stack([row["region"] for row in labelled if row["iscrowd"]])
+            overlaps[:, crowd] = shares_inside(corners, regions)
+        if not crowd.all():
+            objects = np.stack([row["corners"] for row in labelled if not row["iscrowd"]])
+            overlaps[:, ~crowd] = corner_iou(corners, objects)
+        return overlaps
+
+
+def coco_max_detections(kind: ObjectKind) -> int:
+    """Return how many detections of a class in an image COCO counts: those with the highest scores."""
+    return COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -104,46 +157,44 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _defined_mean(values: np.ndarray) -> float:
-    return float(values[values >= 0].mean())
+    """Return the mean of the defined values; 0 if none is: no object of the class can be scored."""
+    return _mean(values) or 0.0
 
 
-def _truth_rows(truths: Sequence[Truth], occurring: Sequence[int]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _truth_rows(
+    truths: Sequence[Truth], occurring: Sequence[int], kind: ObjectKind
+) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
 
-    def add(image_id: int, class_id: int, box: list[float], area: float, *, crowd: bool) -> None:
-        row = {"id": len(rows) + 1, "image_id": image_id, "category_id": class_id, "bbox": box}
-        rows.append(row | {"area": box[2] * box[3] if math.isnan(area) else area, "iscrowd": int(crowd)})
+    def add(image_id: int, class_id: int, row: Mapping[str, Any], *, crowd: bool) -> None:
+        named = {"id": len(rows) + 1, "image_id": image_id, "category_id": class_id, "iscrowd": int(crowd)}
+        rows.append({**named, **row})
 
     for image_id, truth in enumerate(truths):
-        areas = np.full(len(truth.class_ids), np.nan) if truth.areas is None else truth.areas
-        boxes = coco_boxes(truth.boxes_xyxy).tolist()
-        for box, class_id, area in zip(boxes, truth.class_ids.tolist(), areas.tolist(), strict=True):
-            add(image_id, class_id, box, area, crowd=False)
+        objects = zip(
+            truth.class_ids.tolist(),
+            coco_boxes(truth.boxes_xyxy).tolist(),
+            truth.object_areas.tolist(),
+            kind.truth_rows(truth),
+            strict=True,
+        )
+        for class_id, box, area, more in objects:
+            add(image_id, class_id, {"bbox": box, "area": area, **more}, crowd=False)
         regions = truth.ignored_class_ids
         if regions is None:
             regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)
-        for box, class_id in zip(coco_boxes(truth.ignored_xyxy).tolist(), regions.tolist(), strict=True):
+        ignored = zip(
+            regions.tolist(), coco_boxes(truth.ignored_xyxy).tolist(), kind.ignored_rows(truth), strict=True
+        )
+        for class_id, box, more in ignored:
             for each in occurring if class_id == ANY_CLASS else [class_id]:
-                add(image_id, each, box, math.nan, crowd=True)
+                add(image_id, each, {"bbox": box, "area": box[2] * box[3], **more}, crowd=True)
     return rows
 
 
-def _detection_rows(detections: Sequence[Detections]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _detection_rows(detections: Sequence[Detections], kind: ObjectKind) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
     for image_id, found in enumerate(detections):
-        boxes = coco_boxes(found.boxes_xyxy).tolist()
-        for box, score, class_id in zip(boxes, found.scores.tolist(), found.class_ids.tolist(), strict=True):
-            rows.append({"image_id": image_id, "category_id": class_id, "bbox": box, "score": score})
+        objects = zip(found.class_ids.tolist(), found.scores.tolist(), kind.found_rows(found), strict=True)
+        rows += [{"image_id": image_id, "category_id": c, "score": s, **more} for c, s, more in objects]
     return rows
-
-
-def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
-
-    Labels are written with two decimals, and float32 corners are exact to within thousandths of a pixel.
-    Rounding removes the float32 errors. Without rounding, an overlap that is exactly equal to a threshold
-    could come out below the threshold.
-    """
-    boxes = boxes_xyxy.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    return boxes.round(3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class RoutedImages:
 class Result:
     """The result of an evaluation: routing and labels. A subclass for each task adds the task's metrics."""
 
-    task: ClassVar[TaskName]
+    task: TaskName
     routed: RoutedImages
 
     @property

@@ -10,8 +10,6 @@ from training.models.heads.pose import decode_keypoints, keypoint_branches
 
 # B batch · N anchors · P keypoints
 
-DEFAULT_SIGMA = 0.05  # spread of correct labels where a model states none
-
 
 class PoseEstimator(Detector):
     """A detector with a keypoint branch at each level."""
@@ -20,9 +18,9 @@ class PoseEstimator(Detector):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        assert config.skeleton is not None  # ModelConfig requires it of pose
         self.keypoints = keypoint_branches(len(config.keypoints), self.neck.channels)
-        sigmas = config.sigmas or (DEFAULT_SIGMA,) * len(config.keypoints)
-        self.register_buffer("sigmas", torch.tensor(sigmas), persistent=False)  # (P,)
+        self.register_buffer("sigmas", torch.tensor(config.skeleton.oks_sigmas), persistent=False)  # (P,)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
         """Return the predictions with raw keypoints (B, A, 3P)."""

@@ -11,15 +11,15 @@ from torch import Tensor
 from training.config import PAD_VALUE, STRIDES, ModelConfig
 from training.data.evaluation import Truth
 from training.data.images.letterbox import Letterbox
-from training.evaluate.detections import DetectConfig, Detections, keep_detections
+from training.evaluate.detections import Candidates, DetectConfig, Detections
 from training.evaluate.mean_ap import mean_average_precision
+from training.evaluate.objects.boxes import BOXES as BOXES_KIND
 from training.export.contract.precision import Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import Arrays, Output
 from training.export.tasks.candidates import candidate_differences
 from training.export.tasks.task import Answers, ExportTask, GoldenAnswer
 from training.models.detector import Detector, Predictions
-from training.ops.nms import select_candidates
 
 # A anchors · C classes · N candidates
 
@@ -50,9 +50,8 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
     """Return the graph's outputs: the candidates, or every anchor if the service selects the candidates."""
     if spec.selection == "service":
         return model.decode(predictions)
-    boxes, class_scores = model.decode(predictions, spec.candidates)
-    boxes, scores, class_ids = select_candidates(boxes, class_scores, spec.candidates)
-    return boxes, scores, class_ids.to(torch.int32)
+    found = Candidates.select(model.decode(predictions, spec.candidates), spec.candidates)
+    return found.boxes_xyxy, found.scores, found.class_ids.to(torch.int32)
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
@@ -88,11 +87,12 @@ def kept(
     boxes = torch.from_numpy(outputs[BOXES])
     if CLASS_SCORES in outputs:
         class_scores = torch.from_numpy(outputs[CLASS_SCORES])
-        boxes, scores, ids = select_candidates(boxes, class_scores, settings.candidates)
+        candidates = Candidates.select((boxes, class_scores), settings.candidates)
     else:
-        scores, ids = torch.from_numpy(outputs[SCORES]), torch.from_numpy(outputs[CLASS_IDS])
-    candidates = (boxes[0], scores[0], ids[0].long())
-    return keep_detections(candidates, Letterbox.fit(image_hw, input_hw), image_hw, settings)
+        candidates = Candidates(
+            boxes, torch.from_numpy(outputs[SCORES]), torch.from_numpy(outputs[CLASS_IDS])
+        )
+    return BOXES_KIND.keep(candidates.of_image(0), Letterbox.fit(image_hw, input_hw), image_hw, settings)
 
 
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:

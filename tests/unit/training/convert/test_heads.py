@@ -16,12 +16,14 @@ from tests.unit.training.convert.foreign_models import (
     foreign_classes,
     save,
 )
-from training.convert.command import report
+from training.convert.command import convert, report
 from training.convert.convert import read_foreign
 from training.convert.expect import OUTPUTS, answer, compare, read_expected
 from training.data.readers.coco_keypoints import PERSON, PERSON_SIGMAS
 from training.errors import CheckpointError
 from training.models.network import count_parameters
+from training.skeleton import Skeleton
+from training.trainer.checkpoint import load_model
 
 HEADS = ("Segment", "Pose", "OBB", "Classify")
 BINS = 16  # counted by torch in the file, a formula here
@@ -102,6 +104,16 @@ PAIRS = {  # foreign names in the head to ours in the network
 
 
 @pytest.mark.parametrize("head", HEADS)
+def test_a_converted_file_is_loaded_as_a_network_of_its_task(head, tmp_path):
+    write(tmp_path / "foreign.pt", head)
+    images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8).numpy()
+    expected = answer(read_foreign(tmp_path / "foreign.pt").model, images)
+    np.savez(tmp_path / "answers.npz", images=images, **expected)
+    model, _ = load_model(convert(tmp_path / "foreign.pt", expect=tmp_path / "answers.npz"))
+    assert all(each.largest == 0 for each in compare(model, {"images": images, **expected}))
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_parts_of_the_head_are_put_where_they_belong(head, tmp_path):
     foreign = write(tmp_path / "foreign.pt", head)
     last = 9 if head == "Classify" else 21
@@ -155,7 +167,7 @@ def name_points(names: Any) -> Any:
 def test_keypoints_have_the_names_in_the_file_if_they_are_usable(written, names, flip_ids, tmp_path):
     write(tmp_path / "foreign.pt", "Pose", name_points(written), points=3)
     config = read_foreign(tmp_path / "foreign.pt").model.config
-    assert (config.keypoints, config.flip_ids, config.edges, config.sigmas) == (names, flip_ids, (), ())
+    assert config.skeleton == Skeleton(names=names, flip_ids=flip_ids)
 
 
 def test_17_keypoints_of_persons_are_those_of_coco(tmp_path):
@@ -164,12 +176,12 @@ def test_17_keypoints_of_persons_are_those_of_coco(tmp_path):
 
     write(tmp_path / "foreign.pt", "Pose", alter, classes=1, points=17)
     conversion = read_foreign(tmp_path / "foreign.pt")
-    config = conversion.model.config
-    assert (config.keypoints, config.sigmas) == (PERSON, PERSON_SIGMAS)
-    named = {(PERSON[first], PERSON[second]) for first, second in config.edges}
+    skeleton = conversion.model.config.skeleton
+    assert (skeleton.names, skeleton.sigmas) == (PERSON, PERSON_SIGMAS)
+    named = {(PERSON[first], PERSON[second]) for first, second in skeleton.edges}
     assert len(named) == 19
     assert {("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"), ("nose", "left_eye")} <= named
-    assert [PERSON[other] for other in config.flip_ids][5:7] == ["right_shoulder", "left_shoulder"]
+    assert [PERSON[other] for other in skeleton.flip_ids][5:7] == ["right_shoulder", "left_shoulder"]
     assert "keypoints   17: nose, left_eye, right_eye, left_ear, right_ear, …" in report(conversion)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from training.data.images.letterbox import Letterbox
-from training.evaluate.detections import DetectConfig, keep_detections
+from training.evaluate.detections import Candidates, DetectConfig
+from training.evaluate.objects.boxes import BOXES
 
 PLACED = Letterbox(scale=0.5, left=0, top=16)  # an image of 64 by 128 on a canvas of 64 by 64
 
@@ -16,7 +17,7 @@ def keep(rows, **config):
         torch.tensor([row[1] for row in rows], dtype=torch.float32),
         torch.tensor([row[2] for row in rows], dtype=torch.int64),
     )
-    return keep_detections(candidates, PLACED, (64, 128), DetectConfig(**config))
+    return BOXES.keep(Candidates(*candidates), PLACED, (64, 128), DetectConfig(**config))
 
 
 def test_boxes_come_back_in_source_pixels_best_first():

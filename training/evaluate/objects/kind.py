@@ -1,0 +1,60 @@
+"""The interface of a kind of objects: boxes, masks, keypoints or corners."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.evaluation import Truth
+from training.data.images.letterbox import Letterbox
+from training.evaluate.detections import Candidates, DetectConfig, Detections
+
+# N detections · M objects · R ignored regions
+
+
+class ObjectKind(Protocol):
+    """How the objects of one kind are kept, compared and scored. Methods take the labels of one image."""
+
+    @property
+    def name(self) -> Literal["boxes", "masks", "keypoints", "corners"]:
+        """Return what the objects are."""
+
+    @property
+    def score(self) -> str:
+        """Return the name of the metric, such as "mask mAP"."""
+
+    @property
+    def overlap(self) -> Literal["IoU", "OKS"]:
+        """Return the name of what `overlaps` returns."""
+
+    @property
+    def iou_type(self) -> Literal["bbox", "segm", "keypoints"]:
+        """Return the kind of evaluation of the COCO API."""
+
+    def keep(
+        self, candidates: Candidates, placed: Letterbox, image_hw: tuple[int, int], config: DetectConfig
+    ) -> Detections:
+        """Return the candidates of one image that NMS and `config` keep, in source pixels.
+
+        Args:
+            placed: where the image is in the model input.
+        """
+
+    def overlaps(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
+        """Return the overlap, 0..1, of each detection with each object, (N, M)."""
+
+    def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
+        """Return the share of each detection, 0..1, that is inside each ignored region, (N, R)."""
+
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        """Return for each object whether it counts, (M,); to find one that does not is not wrong either."""
+
+    def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
+        """Return for each object what its row has in a COCO file besides the box, class and area."""
+
+    def ignored_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
+        """Return for each ignored region what its row has in a COCO file besides the box, class and area."""
+
+    def found_rows(self, found: Detections) -> list[Mapping[str, Any]]:
+        """Return for each detection what its row has in a COCO result besides the class and score."""
