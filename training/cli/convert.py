@@ -1,5 +1,6 @@
-"""Convert a detection checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) to a checkpoint of this project. The
-file is read as data: no code in it runs. A model that does not fit is refused.
+"""Convert a checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) to a checkpoint of this project: for detection,
+segmentation, pose, oriented boxes or classification. The file is read as data: no code in it runs. A model
+that does not fit is refused.
 """
 
 import argparse
@@ -15,8 +16,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     sides = "model input, 640 or HEIGHTxWIDTH; default: as the file was trained"
     parser.add_argument("--input", type=size, metavar="SIZE", help=sides)
     arrays = (
-        "compare with results of the original model: images (B, H, W, 3) uint8 RGB, boxes (B, A, 4) float32 "
-        "xyxy in pixels, and scores (B, A, C) float32"
+        "compare with results of the original model: images (B, H, W, 3) uint8 RGB, and its float32 outputs, "
+        "for a detector boxes (B, A, 4) xyxy in pixels and scores (B, A, C); training/convert/README.md has "
+        "those of other tasks"
     )
     parser.add_argument("--expect", type=Path, metavar="NPZ", help=arrays)
 

@@ -1,1 +1,1 @@
-"""Converts detectors trained elsewhere to our checkpoints. Files are read as data: no code in them runs."""
+"""Converts networks trained elsewhere to our checkpoints. Files are read as data: no code in them runs."""

@@ -42,8 +42,8 @@ def convert(
     if output.exists() and output.samefile(path):
         raise CheckpointError(f"--output is {path} itself, the file to convert; give another path")
     check_output(output)
-    answers = None if expect is None else read_expected(expect)
     conversion = read_foreign(path, input_hw)
+    answers = None if expect is None else read_expected(expect, conversion.model.config.task)
     log.info(report(conversion))
     if answers is not None:
         differences = compare(conversion.model, answers)
@@ -58,17 +58,23 @@ def convert(
 def report(conversion: Conversion) -> str:
     """Return a description of the converted model, one fact per line."""
     config = conversion.model.config
-    classes = ", ".join(config.class_names[:5]) + (", …" if len(config.class_names) > 5 else "")
+    fixed = "" if config.task == "classify" else f", and {config.reg_max} fixed ones in the file"
     lines = [
         f"{conversion.recognised.family}, here {config.variant}",
-        f"  classes     {len(config.class_names)}: {classes}",
+        f"  classes     {len(config.class_names)}: {_shortened(config.class_names)}",
         f"  input       {config.input_hw[0]}x{config.input_hw[1]}",
-        f"  parameters  {count_parameters(conversion.model):,}, and {config.reg_max} fixed ones in the file",
+        f"  parameters  {count_parameters(conversion.model):,}{fixed}",
         f"  tensors     {conversion.tensors:,}, {'averaged' if conversion.found.averaged else 'as saved'}",
     ]
+    if config.keypoints:
+        lines.append(f"  keypoints   {len(config.keypoints)}: {_shortened(config.keypoints)}")
     for place, mixture in config.mixtures.items():
         lines.append(f"  {place:<11} {mixture.num_experts} experts, {mixture.top_k} run for each image")
     return "\n".join([*lines, *(f"  note: {note}" for note in conversion.recognised.notes)])
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def next_steps(output: Path) -> str:

@@ -1,54 +1,61 @@
-"""Finds the detector in a checkpoint: its layers, classes and input size, and the file's own metadata."""
+"""Finds the network in a checkpoint: its layers, classes and input size, and the file's own metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from training.convert.archive import Archive
+from training.convert.heads import HEADS, OTHER_HEADS
+from training.convert.keypoints import read_skeleton
 from training.convert.records import Record, StoredTensor, is_plain, plain_name, shown
 from training.errors import CheckpointError
+from training.skeleton import Skeleton
 
 STRIDE = 32  # input heights and widths are multiples of this number
 SMALLEST_INPUT = 64
 DEFAULT_INPUT = 640
-OTHER_TASKS = {
-    *("Segment", "Pose", "OBB", "Classify", "WorldDetect", "YOLOEDetect", "RTDETRDecoder", "v10Detect"),
-}
+DEFAULT_CLASSIFIER_INPUT = 224
 METADATA = ("version", "date", "license")  # kept in the converted file as its provenance
 CLASSES_LIMIT = 10_000
 PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
 
 
 @dataclass(frozen=True)
-class ForeignDetector:
-    """A detector as its file describes it; its layers are records (data), not modules that could run."""
+class ForeignModel:
+    """A network as its file describes it; its layers are records (data), not modules that could run."""
 
     layers: tuple[Record, ...]  # in order; the last layer is the head
     class_names: tuple[str, ...]
     input_hw: tuple[int, int]
+    skeleton: Skeleton | None  # pose only
     averaged: bool  # whether these are the run's averaged (EMA) weights
     metadata: Mapping[str, str]  # the entries named in METADATA that the file has
 
 
-def find_detector(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignDetector:
-    """Return the detector in a checkpoint.
+def find_model(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignModel:
+    """Return the network in a checkpoint.
 
     Args:
         input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file does not contain a whole detector; the message says what it contains.
+        CheckpointError: the file does not contain a whole network; the message says what it contains.
     """
     saved = archive.contents()
     averaged, model = _module(saved)
     layers = _layers(model)
     head = layers[-1]
-    if head.kind in OTHER_TASKS:
-        raise CheckpointError(f"layer {len(layers) - 1} is {head.kind}; only detectors can be converted")
-    return ForeignDetector(
+    if head.kind in OTHER_HEADS:
+        raise CheckpointError(
+            f"layer {len(layers) - 1} is {head.kind}; heads that can be converted are {', '.join(HEADS)}"
+        )
+    class_names = _class_names(model.get("names"), head.get("nc"))
+    default = DEFAULT_CLASSIFIER_INPUT if head.kind == "Classify" else DEFAULT_INPUT
+    return ForeignModel(
         layers=layers,
-        class_names=_class_names(model.get("names"), head.get("nc")),
-        input_hw=input_hw or _input_hw(saved, model),
+        class_names=class_names,
+        input_hw=input_hw or _input_hw(saved, model, default),
+        skeleton=read_skeleton(model, head, class_names) if head.kind == "Pose" else None,
         averaged=averaged,
         metadata={name: saved[name] for name in METADATA if is_plain(saved.get(name))},
     )
@@ -135,8 +142,8 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
     return ordered
 
 
-def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
-    """Return the input size that the detector was trained at.
+def _input_hw(saved: dict[Any, Any], model: Record, default: int) -> tuple[int, int]:
+    """Return the input size that the network was trained at; `default` if the file states none.
 
     The file states the size that the user requested; the original training rounded it up to multiples of
     STRIDE, and so does this function.
@@ -146,7 +153,7 @@ def _input_hw(saved: dict[Any, Any], model: Record) -> tuple[int, int]:
         for arguments in (saved.get("train_args"), model.get("args"))
         if isinstance(arguments, Record | dict)
     ]
-    size = next(filter(None, sizes), DEFAULT_INPUT)
+    size = next(filter(None, sizes), default)
     sides = size if isinstance(size, (list, tuple)) else (size,)
     if len(sides) not in (1, 2) or not all(type(side) is int and 0 < side <= 8192 for side in sides):
         raise CheckpointError(f"was trained at the impossible size {shown(size)}; give a size with --input")

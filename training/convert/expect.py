@@ -1,58 +1,90 @@
-"""Compares a converted detector's outputs with the outputs of the original."""
+"""Compares a converted network's outputs with the outputs of the original."""
 
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from training.columns import in_columns
+from training.config import TaskName
 from training.errors import CheckpointError
+from training.models.classifier import Classifier
 from training.models.detector import Detector
+from training.models.network import Network
 
-SCORE_LIMIT = 1e-4
-BOX_LIMIT_PX = 1e-3
-BOX_LIMIT_RELATIVE = 1e-5  # relative to the coordinate, since boxes may reach far outside the image
-ARRAYS = {"images": ("uint8", 4), "boxes": ("float32", 3), "scores": ("float32", 3)}  # types and dimensions
+# B batch · A anchors of all levels · C classes · P keypoints · H, W size of the model input
+
+
+class Output(NamedTuple):
+    """An output to compare: the number of its dimensions, and the allowed difference."""
+
+    name: str
+    dimensions: int
+    limit: float  # absolute, in the output's unit
+    relative: float = 0.0  # of the value; this difference is allowed in addition
+    unit: str = ""
+
+
+# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative. An
+# angle is π times a number 0..1, to which the limit of a score applies.
+DETECTED = (Output("boxes", 3, 1e-3, 1e-5, "px"), Output("scores", 3, 1e-4))
+OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
+    "detect": DETECTED,
+    "segment": (
+        *DETECTED,
+        Output("mask_coefficients", 3, 1e-3, 1e-5),
+        Output("prototypes", 4, 1e-3, 1e-5),
+    ),
+    "pose": (*DETECTED, Output("keypoints", 4, 1e-3, 1e-5, "px"), Output("visibilities", 3, 1e-4)),
+    "obb": (*DETECTED, Output("angles", 2, 3e-4, unit="rad")),
+    "classify": (Output("probabilities", 2, 1e-4),),
+}
 
 
 @dataclass(frozen=True)
-class Differences:
-    """The largest absolute differences between our outputs and the original detector's, for one image.
+class Difference:
+    """The largest absolute difference between an output of ours and the original's, over all images.
 
-    The maximum is over all anchors; it is NaN if an output is NaN.
+    It is NaN if an output is NaN.
     """
 
-    scores: float
-    boxes_px: float
-    boxes_excess_px: float  # the part of a difference that exceeds BOX_LIMIT_RELATIVE
+    output: Output
+    largest: float
+    beyond: float  # largest part of a difference that exceeds the relative allowance
 
     @property
     def within(self) -> bool:
-        """Return whether the differences of scores and boxes are within the limits; False for NaN."""
-        return self.scores <= SCORE_LIMIT and self.boxes_excess_px <= BOX_LIMIT_PX
+        """Return whether the difference is within the limit; False for NaN."""
+        return self.beyond <= self.output.limit
 
 
-def read_expected(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an .npz file: images, and the original detector's outputs for them.
+def read_expected(path: Path, task: TaskName) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file: images, and the original network's outputs for them.
 
     Returns:
-        images (B, H, W, 3) RGB uint8, boxes (B, A, 4) xyxy in pixels float32 and scores (B, A, C) float32.
+        images (B, H, W, 3) RGB uint8, and float32 arrays. For classification, these are probabilities (B, C).
+        For other tasks, they are boxes (B, A, 4) xyxy in pixels and scores (B, A, C); for segmentation also
+        mask_coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4); for pose also keypoints
+        (B, A, P, 2), x and y in pixels, and visibilities (B, A, P), 0..1; for oriented boxes also angles
+        (B, A) in radians, with the boxes before rotation.
 
     Raises:
         CheckpointError: an array is missing or has a wrong type or shape; the message says which.
     """
+    expected = {"images": ("uint8", 4)}
+    expected |= {output.name: ("float32", output.dimensions) for output in OUTPUTS[task]}
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
+            arrays = {name: file[name] for name in expected}
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} needs arrays {', '.join(ARRAYS)}: {error}") from error
+        raise CheckpointError(f"{path} needs arrays {', '.join(expected)}: {error}") from error
     for name, array in arrays.items():
-        kind, dimensions = ARRAYS[name]
+        kind, dimensions = expected[name]
         if array.ndim != dimensions or array.dtype != kind or not len(array):
             found = f"{array.dtype} {list(array.shape)}"
             raise CheckpointError(f"{path}: {name} is {found}; expected {kind} of {dimensions} dimensions")
@@ -63,40 +95,60 @@ def read_expected(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def compare(model: Detector, expected: Mapping[str, NDArray[Any]]) -> list[Differences]:
-    """Return, for each image, the differences between the model's outputs and the original's.
+def compare(model: Network, expected: Mapping[str, NDArray[Any]]) -> list[Difference]:
+    """Return, for each output, the difference between the model's and the original's.
 
     `expected` are arrays from read_expected.
 
     Raises:
         CheckpointError: the images have another size than the model input, or the outputs another shape.
     """
-    images, boxes, scores = (expected[name] for name in ARRAYS)
-    size = (*model.config.input_hw, 3)
+    images, size = expected["images"], (*model.config.input_hw, 3)
     if images.shape[1:] != size:
         found, own = (f"{height}x{width}" for height, width, _ in (images.shape[1:], size))
         raise CheckpointError(f"the expected images are {found}, the model takes {own}: use --input {found}")
     # In one batch, as the original ran them: the batch size changes the order of sums, and thus rounding.
+    answers = answer(model, images)
+    for name, array in answers.items():
+        if array.shape != expected[name].shape:
+            original, ours = expected[name].shape[1:], array.shape[1:]
+            raise CheckpointError(f"{name} of the original are {original}, ours {ours}")
+    differences = []
+    for output in OUTPUTS[model.config.task]:
+        wanted = expected[output.name]
+        off = np.abs(answers[output.name] - wanted)
+        beyond = np.maximum(off - output.relative * np.abs(wanted), 0)
+        differences.append(Difference(output, float(off.max()), float(beyond.max())))
+    return differences
+
+
+def answer(model: Network, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Return a network's outputs for images (B, H, W, 3), by the names of read_expected's arrays."""
     with torch.no_grad():
-        outputs = model.decode(model(torch.from_numpy(images), dispatch="dense"))
-    found_boxes, found_scores = (output.numpy() for output in outputs)
-    if found_boxes.shape != boxes.shape or found_scores.shape != scores.shape:
-        ours, wanted = (found_boxes.shape[1:], found_scores.shape[1:]), (boxes.shape[1:], scores.shape[1:])
-        raise CheckpointError(f"boxes and scores of the original are {wanted}, ours {ours}")
-    off = np.abs(found_boxes - boxes)
-    excess = np.maximum(off - BOX_LIMIT_RELATIVE * np.abs(boxes), 0)
-    figures = (np.abs(found_scores - scores), off, excess)
-    each_image = zip(*(figure.max(axis=(1, 2)).tolist() for figure in figures), strict=True)
-    return [Differences(*largest) for largest in each_image]
+        predictions = model(torch.from_numpy(images), dispatch="dense")
+        if isinstance(model, Classifier):
+            return {"probabilities": model.probabilities(predictions).numpy()}
+        assert isinstance(model, Detector)
+        boxes, scores, *others = (each.numpy() for each in model.decode(predictions))
+    found = {"boxes": boxes, "scores": scores}
+    match model.config.task:
+        case "segment":
+            return {**found, "mask_coefficients": others[0], "prototypes": predictions.prototypes.numpy()}
+        case "pose":
+            return {**found, "keypoints": others[0][..., :2], "visibilities": others[0][..., 2]}
+        case "obb":
+            return {**found, "angles": others[0]}
+        case _:
+            return found
 
 
-def as_table(differences: list[Differences]) -> str:
-    """Return the differences as a table with one line per image; the heading states the allowed limits."""
-    rows: list[tuple[object, ...]] = [("image", "scores", "boxes px", "beyond", "")]
-    for index, each in enumerate(differences):
-        figures = (f"{figure:.2e}" for figure in (each.scores, each.boxes_px, each.boxes_excess_px))
-        rows.append((index, *figures, "" if each.within else "too far"))
-    limits = f"scores {SCORE_LIMIT:g}, boxes {BOX_LIMIT_PX:g} px beyond {BOX_LIMIT_RELATIVE:g} × value"
-    return "\n".join(
-        ["largest difference from the original", f"(limits: {limits})", *in_columns(rows, "rrrrl")]
-    )
+def as_table(differences: list[Difference]) -> str:
+    """Return the differences as a table with one line per output, and the limit of each."""
+    rows: list[tuple[object, ...]] = [("", "largest", "beyond", "limit", "")]
+    for each in differences:
+        output = each.output
+        name = f"{output.name} {output.unit}".strip().replace("_", " ")
+        limit = f"{output.limit:g}" + (f" beyond {output.relative:g} × value" if output.relative else "")
+        figures = (f"{each.largest:.2e}", f"{each.beyond:.2e}" if output.relative else "")
+        rows.append((name, *figures, limit, "" if each.within else "too far"))
+    return "\n".join(["largest difference from the original", *in_columns(rows, "lrrll")])

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from training.convert.container import child, parts, submodules
-from training.convert.records import Record, StoredTensor
+from training.convert.records import Record, StoredTensor, shown
 from training.errors import CheckpointError
 from training.models.area_attention import HEAD_CHANNELS, AggregationStage, AreaAttention, AttentionBlock
+from training.models.classifier import ClassifyHead
 from training.models.heads.detect import DetectHead
+from training.models.heads.segment import PrototypeNetwork
 from training.models.layers import Bottleneck, ConvBlock, CrossStage, SplitStage
 from training.models.mixture.experts import DepthwiseSeparableExpert, SimpleExpert
 from training.models.mixture.layer import MixtureLayer
@@ -60,15 +62,30 @@ COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
         (),
         {"conv.0": "expand.conv", "conv.1": "expand.bn", "conv.3": "project.conv", "conv.4": "project.bn"},
     ),
-    DetectHead: Counterpart(("Detect",), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
+    DetectHead: Counterpart(("Detect", "Segment", "Pose", "OBB"), {**_BOX_BRANCHES, **_CLASS_BRANCHES}),
+    PrototypeNetwork: Counterpart(
+        ("Proto",), {"cv1": "enter", "upsample": "upsample", "cv2": "refine", "cv3": "leave"}
+    ),
+    ClassifyHead: Counterpart(("Classify",), {"conv": "widen", "linear": "score"}),
 }
 CONTAINERS = ("Sequential", "ModuleList")
 SAME_FUNCTION = ("stride", "padding", "dilation", "groups", "padding_mode")  # must equal ours in convolutions
-FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …; our detector computes these numbers and does not store them
+# Of batch norms. Foreign detectors have the first number; classifiers keep the second, PyTorch's default.
+EPSILONS = (1e-3, 1e-5)
+FIXED_BINS = "dfl.conv.weight"  # 0, 1, 2, …; our networks compute these numbers and does not store them
 MODULES_LIMIT = 20_000  # the largest known model has under 3,000
 PATH_LIMIT = 200  # characters of a name
 
-Found = dict[str, tuple[str, StoredTensor]]  # by our tensor name: foreign name and tensor
+
+class Source(NamedTuple):
+    """A tensor of the foreign model."""
+
+    path: str
+    stored: StoredTensor
+    epsilon: float | None = None  # of the batch norm that holds it
+
+
+Found = dict[str, Source]  # by our tensor name
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
@@ -90,13 +107,13 @@ def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
 
 
 def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
-    """Return all tensors of a foreign module, by the names of their counterparts in our detector.
+    """Return all tensors of a foreign module, by the names of their counterparts in our network.
 
     Args:
         record: the foreign module.
         path: the foreign module's path in its model.
-        module: its counterpart in our detector.
-        name: the counterpart's path in our detector.
+        module: its counterpart in our network.
+        name: the counterpart's path in our network.
 
     Raises:
         CheckpointError: a part or tensor is missing or superfluous, a tensor has a wrong shape, or a part
@@ -131,9 +148,13 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
     if isinstance(ours, Tensor):
         if not isinstance(part, StoredTensor):
             raise CheckpointError(f"{path} is {_kind(part)}, not a tensor")
-        return {name: (path, _shaped(part, path, ours))}
-    _check_kind(part, path, "Conv2d" if isinstance(ours, nn.Linear | nn.Conv2d) else type(ours).__name__)
+        return {name: Source(path, _shaped(part, path, ours))}
+    # Our linear layers may be 1×1 convolutions there; ours of depthwise convolutions is a class of its own.
+    linear = isinstance(ours, nn.Linear) and _kind(part) == "Linear"
+    convolution = isinstance(ours, nn.Linear | nn.Conv2d) and not linear
+    _check_kind(part, path, "Conv2d" if convolution else type(ours).__name__)
     part.require(path, _settings(ours))
+    epsilon = _epsilon(part, path) if isinstance(ours, nn.BatchNorm2d) else None
     own = ours.state_dict()
     theirs = _tensors(part)
     for tensor in (*own, *theirs):
@@ -146,9 +167,20 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
                 "file saved with its batch norms fused into the convolutions?"
             )
     return {
-        f"{name}.{tensor}": (f"{path}.{tensor}", _shaped(stored, f"{path}.{tensor}", own[tensor], part.kind))
+        f"{name}.{tensor}": Source(
+            f"{path}.{tensor}", _shaped(stored, f"{path}.{tensor}", own[tensor], part.kind), epsilon
+        )
         for tensor, stored in theirs.items()
     }
+
+
+def _epsilon(norm: Record, path: str) -> float:
+    """Return the number that a foreign batch norm adds to the variance."""
+    epsilon = norm.get("eps")
+    if epsilon not in EPSILONS:
+        expected = " or ".join(map(str, EPSILONS))
+        raise CheckpointError(f"{path} ({norm.kind}) has eps={shown(epsilon)}; expected {expected}")
+    return float(epsilon)
 
 
 def _shaped(stored: StoredTensor, path: str, own: Tensor, kind: str = "parameter") -> StoredTensor:
@@ -172,8 +204,8 @@ def _settings(module: nn.Module) -> Mapping[str, object]:
     match module:
         case nn.Conv2d():
             return {name: getattr(module, name) for name in SAME_FUNCTION}
-        case nn.BatchNorm2d():
-            return {"eps": module.eps}
+        case nn.ConvTranspose2d():
+            return {name: getattr(module, name) for name in (*SAME_FUNCTION, "output_padding")}
         case Bottleneck():
             return {"add": True}
         case AreaAttention():

@@ -1,11 +1,12 @@
-"""Recognises a foreign detector from its layers, and returns our configuration of the same detector."""
+"""Recognises a foreign network from its layers, and returns our configuration of the same network."""
 
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from training.config import MixtureConfig, ModelConfig
-from training.convert.container import ForeignDetector, child, submodules
+from training.config import TASK_SUFFIXES, MixtureConfig, ModelConfig
+from training.convert.container import ForeignModel, child, submodules
+from training.convert.heads import HEADS
 from training.convert.records import Record, StoredTensor, shown
 from training.errors import CheckpointError, ConfigError
 from training.models.variants import model_config
@@ -20,15 +21,15 @@ SPATIAL_MIXTURES = ("OptimizedMOEImproved", "ModularRouterExpertMoE")  # two nam
 
 
 class Layer(NamedTuple):
-    """One layer of a known model: its class, its inputs, and its place in our detector."""
+    """One layer of a known model: its class, its inputs, and its place in our network."""
 
     kinds: tuple[str, ...]  # class names, the usual name first
-    place: str  # path in our detector; empty if the layer has nothing to convert
+    place: str  # path in our network; empty if the layer has nothing to convert
     sources: tuple[int, ...]  # indices of the layers that it reads
 
 
 class Recognised(NamedTuple):
-    """A detector of another project: its family and layers, and our configuration of this detector."""
+    """A network of another project: its family and layers, and our configuration of this network."""
 
     config: ModelConfig
     family: str  # commonly used name
@@ -36,19 +37,21 @@ class Recognised(NamedTuple):
     notes: tuple[str, ...]  # differences from the original that a user should know
 
 
-def recognise(found: ForeignDetector) -> Recognised:
-    """Return the family and layers of another project's detector, and our configuration of this detector.
+def recognise(found: ForeignModel) -> Recognised:
+    """Return the family and layers of another project's network, and our configuration of this network.
 
     Raises:
-        CheckpointError: the detector belongs to no known family; the message names the first layer that
+        CheckpointError: the network belongs to no known family; the message names the first layer that
             differs.
     """
     family = _family(found.layers)
-    layers = known_layers(family)
+    head = found.layers[-1].kind
+    layers = known_layers(family, head)
     by_place = {layer.place: record for layer, record in zip(layers, found.layers, strict=True)}
     size = _size(by_place)
     try:
-        config = model_config(f"{family}-{size}", found.class_names, found.input_hw)
+        variant = f"{family}-{size}{TASK_SUFFIXES[HEADS[head].task]}"
+        config = model_config(variant, found.class_names, found.input_hw, skeleton=found.skeleton)
         mixtures, notes = _mixtures(config, by_place)
         config = replace(config, mixtures=mixtures)
     except ConfigError as error:
@@ -56,8 +59,11 @@ def recognise(found: ForeignDetector) -> Recognised:
     return Recognised(config, FAMILIES[family], layers, notes)
 
 
-def known_layers(family: str) -> tuple[Layer, ...]:
-    """Return the layers of a model family, in order; all sizes have the same layers."""
+def known_layers(family: str, head: str = "Detect") -> tuple[Layer, ...]:
+    """Return the layers of a model family, in order; all sizes have the same layers.
+
+    `head` is the name of its last layer; if no such head is known, detection's layers are returned.
+    """
     mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
     mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
     neck_kind = "A2C2f" if family == "yolov12" else "C3k2"
@@ -75,6 +81,9 @@ def known_layers(family: str) -> tuple[Layer, ...]:
         taps[stage] = add("C3k2" if stage in ("p2", "p3") else "A2C2f", f"backbone.{stage}.1")
         if stage in mixed:
             taps[stage] = add(mixture_kinds, f"backbone.mixtures.{stage}")
+    if head == "Classify":
+        add(head, "head")
+        return tuple(layers)
     add("Upsample")
     add("Concat", "", taps["p4"])
     mid = add(neck_kind, "neck.top_down_p4")
@@ -87,14 +96,14 @@ def known_layers(family: str) -> tuple[Layer, ...]:
     add("Conv", "neck.downsample_p4")
     add("Concat", "", taps["p5"])
     coarse = add("C3k2", "neck.bottom_up_p5")
-    layers.append(Layer(("Detect",), "head", (fine, mid, coarse)))
+    layers.append(Layer((head if head in HEADS else "Detect",), "head", (fine, mid, coarse)))
     return tuple(layers)
 
 
 def _family(records: tuple[Record, ...]) -> str:
     differences = {}
     for family in FAMILIES:
-        difference = _first_difference(known_layers(family), records)
+        difference = _first_difference(known_layers(family, records[-1].kind), records)
         if difference is None:
             return family
         differences[family] = difference

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from training.config import LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.config import TASKS, LossConfig, MixtureConfig, ModelConfig, RouterConfig
 from training.models.families.family import Family
 
 _DEEP_PLACES = ("backbone.p3", "backbone.p4", "backbone.p5")
@@ -35,6 +35,7 @@ def _pointwise(
 MODULAR = Family(
     name="modular",
     sizes="nsml",
+    tasks=TASKS,
     configure=_pointwise(RouterConfig(kind="spatial", init_std=0.01, noise=1.0), experts=(4, 8, 16)),
     losses=_LOSSES,
 )

@@ -13,7 +13,7 @@ from tests.unit.training.messages import collecting
 from training.__main__ import main
 from training.convert.command import convert, next_steps
 from training.convert.convert import read_foreign
-from training.convert.expect import Differences, as_table
+from training.convert.expect import OUTPUTS, Difference, as_table
 from training.errors import CheckpointError
 from training.trainer.checkpoint import load_model
 
@@ -172,8 +172,7 @@ def test_one_different_answer_writes_nothing(name, value, foreign, answers, tmp_
     )
     with collecting() as said, different:
         convert(foreign, tmp_path / "out.safetensors", expect=tmp_path / "answers.npz")
-    assert said[1].splitlines()[-1].endswith("too far")
-    assert not said[1].splitlines()[-2].endswith("too far")
+    assert [line.split()[0] for line in said[1].splitlines() if line.endswith("too far")] == [name]
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -210,9 +209,11 @@ def test_a_file_of_answers_that_is_none_is_refused(foreign, tmp_path):
 
 
 def test_limits_are_met_at_their_value_and_nan_never_is():
-    assert Differences(1e-4, 5.0, 1e-3).within
-    assert not Differences(1.1e-4, 0.0, 0.0).within
-    assert not Differences(0.0, 5.0, 1.1e-3).within
-    assert not Differences(float("nan"), 0.0, 0.0).within
-    assert not Differences(0.0, 0.0, float("nan")).within
-    assert "nan" in as_table([Differences(float("nan"), 0.0, 0.0)])
+    boxes, scores = OUTPUTS["detect"]
+    assert Difference(boxes, 5.0, 1e-3).within
+    assert not Difference(boxes, 5.0, 1.1e-3).within
+    assert Difference(scores, 1e-4, 1e-4).within
+    assert not Difference(scores, 1.1e-4, 1.1e-4).within
+    broken = Difference(scores, float("nan"), float("nan"))
+    assert not broken.within
+    assert "nan" in as_table([broken])

@@ -147,8 +147,8 @@ REFUSED_YOLO12 = {
         r"model\.3\.conv \(Conv2d\) has stride=\(1, 1\); expected \(2, 2\)",
     ),
     "eps": (
-        lambda model, make: change(model, "model.4.cv1.bn", eps=1e-5),
-        r"model\.4\.cv1\.bn \(BatchNorm2d\) has eps=1e-05; expected 0\.001",
+        lambda model, make: change(model, "model.4.cv1.bn", eps=1e-4),
+        r"model\.4\.cv1\.bn \(BatchNorm2d\) has eps=0\.0001; expected 0\.001 or 1e-05",
     ),
     "no shortcut": (
         lambda model, make: change(model, "model.2.m.0", add=False),
@@ -256,9 +256,13 @@ REFUSED_YOLO12 = {
         lambda model, make: replace(model, "model.0", with_place(Shells(make).conv(24, 3, 3, 2))),
         r"first layer has 24 channels, its stage at stride 16 2 blocks; known are n \(16, 2\)",
     ),
-    "segmentation": (
-        lambda model, make: replace(model, "model.21", make("modules.head.Segment")),
-        "layer 21 is Segment; only detectors can be converted",
+    "a head that finds words": (
+        lambda model, make: replace(model, "model.21", make("modules.head.WorldDetect")),
+        "layer 21 is WorldDetect; heads that can be converted are Detect, Segment, Pose, OBB, Classify",
+    ),
+    "an unknown head": (
+        lambda model, make: replace(model, "model.21", with_place(make("modules.head.Depth"))),
+        "layer 21 is Depth; a YOLO12 model has Detect there",
     ),
     "two of a name": (
         lambda model, make: model.names.update({2: "class 0"}),

@@ -2,6 +2,7 @@
 
 import random
 import zipfile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_no_memory_is_taken_on_the_word_of_a_shape(shape, said, tmp_path, monkey
         assert torch.get_default_device().type == "meta", "built before the shapes were compared"
         return Detector(config)
 
-    monkeypatch.setattr(convert, "Detector", build)
+    monkeypatch.setattr(convert, "task_named", lambda name: SimpleNamespace(build=build))
     with pytest.raises(CheckpointError, match=said):
         read_foreign(tmp_path / "foreign.pt")
 

@@ -17,6 +17,7 @@ def test_the_variants_of_a_task_stand_by_family_smallest_first():
     assert variants_of("classify") == (
         *("yolov12-n-cls", "yolov12-s-cls", "yolov12-m-cls", "yolov12-l-cls", "yolov12-x-cls"),
         *("esmoe-n-cls", "esmoe-s-cls", "esmoe-m-cls", "esmoe-l-cls", "esmoe-x-cls"),
+        *("modular-n-cls", "modular-s-cls", "modular-m-cls", "modular-l-cls"),
         *("sparsight-n-cls", "sparsight-s-cls"),
     )
 
@@ -35,7 +36,7 @@ def test_a_variant_s_name_says_family_size_and_task(variant, family, size, task)
     assert str(found) == variant
 
 
-@pytest.mark.parametrize("name", ["modular-x", "esmoe-q", "esmoe", "-n", "", "moehead-n-cls", "esmoe-n-seg"])
+@pytest.mark.parametrize("name", ["modular-x", "esmoe-q", "esmoe", "-n", "", "moehead-n-cls", "esmoe-n-mask"])
 def test_a_name_that_is_no_variant_is_refused(name):
     with pytest.raises(ConfigError, match=f"no variant '{name}'; there are: yolov12-n, "):
         parse_variant(name)
