@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.config import DEFAULT_SIGMA, Resize, TaskName
+from training.config import Resize, TaskName
 from training.errors import CheckpointError, ConfigError
 from training.evaluate.objects.boxes import BOXES
 from training.evaluate.objects.corners import CORNERS
@@ -143,8 +143,8 @@ def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the kind of objects, and their keypoints, from the task_settings of a manifest."""
     names = tuple(settings.get("keypoints", ()))
     kinds = {"detect": BOXES, "segment": MASKS, "obb": CORNERS}
-    # Spreads of correct labels only matter where there are labels.
-    kind = Keypoints((DEFAULT_SIGMA,) * len(names)) if task == "pose" else kinds.get(task)
+    # Spreads of correct labels matter only where there are labels.
+    kind = Keypoints((1.0,) * len(names)) if task == "pose" else kinds.get(task)
     edges = tuple((one, other) for one, other in settings.get("skeleton", ()))
     return {"kind": kind, "keypoint_names": names, "edges": edges}
 
