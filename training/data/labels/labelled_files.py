@@ -15,7 +15,7 @@ from training.data.labels.orientation import turn_of, upright_boxes
 from training.data.labels.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.labels.rows import LabelRows
 from training.data.sample import Sample
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 

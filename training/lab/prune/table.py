@@ -32,7 +32,8 @@ def prune_report(result: Pruning) -> str:
         f"K={result.measured_top_k}; {result.rule}",
         use_table(result.uses, result.kept),
         "",
-        f"{result.before.metric} and routing of both models on {result.scored_on}: {result.scored_images} images",
+        f"{result.before.metric} and routing of both models on {result.scored_on}: "
+        f"{result.scored_images} images",
         *in_columns([*_comparison(result.before, result.after)], "lrrr", indent=2),
         *_notes(result),
     ]

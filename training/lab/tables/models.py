@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from training.columns import in_columns
+from training.config import OBJECT_TASKS
 from training.lab.tables.published import IMAGENET_CLASSES, PUBLISHED, Named, Published
 from training.models.cost import measure_cost
 from training.models.families.choose import parse_variant, variants_of
 from training.models.network import Network, count_parameters
 from training.models.variants import DETECT_VARIANTS, MixtureChoice, model_config
+from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 
 ABLATIONS = (
@@ -24,11 +26,20 @@ ABLATIONS = (
     MixtureChoice(top_k=1),
     MixtureChoice(top_k=4),
 )
+SMALLEST = "n"  # the one size that is listed of segmenters, pose networks and detectors of oriented boxes
 MODELS = (
     *(Named(variant=variant) for variant in DETECT_VARIANTS),
     *(Named(variant="esmoe-n", choice=choice) for choice in ABLATIONS),
+    *(
+        Named(variant=variant)
+        for task in OBJECT_TASKS
+        if task != "detect"
+        for variant in variants_of(task)
+        if parse_variant(variant).size == SMALLEST
+    ),
     *(Named(variant=variant, classes=IMAGENET_CLASSES) for variant in variants_of("classify")),
 )
+COCO_KEYPOINTS = 17
 WIDTH = 110
 
 
@@ -67,7 +78,8 @@ def build(named: Named) -> Network:
     """Return a model on the meta device: its tensors have shapes to count, but no values."""
     class_names = tuple(f"class {index}" for index in range(named.classes))
     task = task_named(parse_variant(named.variant).task)
-    config = model_config(named.variant, class_names, task.defaults.input_hw, named.choice)
+    hw, skeleton = task.defaults.input_hw, Skeleton.unnamed(COCO_KEYPOINTS)
+    config = model_config(named.variant, class_names, hw, named.choice, skeleton)
     with torch.device("meta"):
         return task.build(config)
 
@@ -118,7 +130,7 @@ def variants_table() -> str:
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(
         [
-            "80 classes, 640 × 640; -cls: 1000 classes, 224 × 224",
+            f"80 classes, 640 × 640; -pose: {COCO_KEYPOINTS} keypoints; -cls: 1000 classes, 224 × 224",
             "2 operations a multiply-add, norms folded, attention products left out",
             "at K experts a layer: parameters without the smallest experts, GFLOPs with the costliest",
             "",

@@ -17,8 +17,8 @@ from training.data.evaluation import Truth
 from training.data.images.letterbox import letterbox_image, scale_sample
 from training.data.masks import Mask
 from training.data.sample import Sample
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 HANDS = Skeleton(names=("left", "head", "right"), flip_ids=(2, 1, 0))
 BLOB = 6.0  # spread of a keypoint's blob, pixels
